@@ -1,0 +1,58 @@
+"""What happened, as frozen facts for listeners: progress, log and report only listen."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from llmbatch_cli.types import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The number of rows in the input is known."""
+
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A row's work began."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A row has its outcome."""
+
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A row's work ended without an outcome: it was cancelled, or the run stopped."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something the user should read once."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """So much of a download is done; `total_bytes` is None where it is not known."""
+
+    name: str
+    done_bytes: int
+    total_bytes: int | None
+
+
+Event = Counted | Started | Finished | Dropped | Notice | Pulled
+Observer = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """The observer that does not look."""

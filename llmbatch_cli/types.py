@@ -1,0 +1,203 @@
+"""The values that travel through the program; imports nothing of ours.
+
+A row of input becomes a `Prompt`, a prompt one or more `Request`s, a request one
+`Completion` or one `ProviderError`, and the row ends as exactly one `Outcome`.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Message = dict[str, Any]
+"""One chat message in OpenAI's shape: `role`, `content` (a string or a list of parts), ..."""
+
+Params = Mapping[str, Any]
+"""Sampling parameters by OpenAI's names; a parameter that is absent is left to the provider."""
+
+RowId = str | int
+
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One readable row of input."""
+
+    index: int
+    """Place in the whole input, from 0, over all files and unreadable rows."""
+    messages: Sequence[Message]
+    id: RowId
+    """The row's own `id` or `custom_id`, else `index`."""
+    file: str | None = None
+    """The file's name as the user gave it; None for values that came from Python."""
+    line: int | None = None
+    """The line in `file`, from 1."""
+    model: str | None = None
+    """The row's own model, which wins over the run's."""
+    models: Sequence[str] = ()
+    """The row's own racers, which win over the run's."""
+    params: Params = field(default_factory=dict)
+    """The row's own parameters, which win over the run's."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """Every field of the row that means nothing to us; carried to the output."""
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """One row of input that could not be read; it is answered with an error row."""
+
+    index: int
+    reason: str
+    """What is wrong, without the place; a sentence without a full stop."""
+    id: RowId
+    """The row's own id where it could be read, else `index`."""
+    file: str | None = None
+    line: int | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def place(self) -> str:
+        """Where the row stands, for messages: `prompts.jsonl:17`, or `row 16`."""
+        if self.line is None:
+            return f"row {self.index}"
+        return f"{self.file}:{self.line}"
+
+
+Row = Prompt | BadRow
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What one model is asked once, in no provider's dialect."""
+
+    model: str
+    """The model as its provider names it, without the `provider/` in front."""
+    messages: Sequence[Message]
+    params: Params
+    """Row over run over model, merged; OpenAI's names; never holds None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one completion, as the provider counts them; None where it does not say."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    cached_tokens: int | None = None
+    """The part of `prompt_tokens` that was read from the provider's cache."""
+    cache_write_tokens: int | None = None
+    """The part of `prompt_tokens` that was written to the provider's cache."""
+    reasoning_tokens: int | None = None
+    """The part of `completion_tokens` that went into hidden reasoning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One model's answer to one request."""
+
+    text: str | None
+    """The first choice's text; None where the model gave tool calls only."""
+    finish_reason: FinishReason | None = None
+    """None is unknown, never guessed."""
+    native_finish_reason: str | None = None
+    """The provider's own word for it."""
+    usage: Usage | None = None
+    model: str | None = None
+    """The model that the provider says has served the request."""
+    reasoning: str | None = None
+    tool_calls: Sequence[Mapping[str, Any]] = ()
+    """In OpenAI's shape: id, type, function{name, arguments (a JSON text)}."""
+    choices: Sequence[Mapping[str, Any]] = ()
+    """All choices in OpenAI's shape; only where there is more than one."""
+    extras: Mapping[str, Any] = field(default_factory=dict)
+    """What else the first choice carried: logprobs, refusal, audio, annotations, citations."""
+    response_id: str | None = None
+    request_id: str | None = None
+    """The provider's id of the HTTP request, for its support."""
+    cost_usd: float | None = None
+    limits: "RateInfo | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class RateInfo:
+    """What a reply says about the account's limits; None where it does not say."""
+
+    limit_requests: int | None = None
+    remaining_requests: int | None = None
+    reset_requests_s: float | None = None
+    """Seconds from the reply until the request budget is whole again."""
+    limit_tokens: int | None = None
+    remaining_tokens: int | None = None
+    reset_tokens_s: float | None = None
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a row, or one attempt at it, has no answer."""
+
+    kind: str
+    """The error's `kind`, as in errors.py: rate_limited, rejected, invalid_row, ..."""
+    message: str
+    status: int | None = None
+    retryable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Racer:
+    """How one model fared in one race."""
+
+    model: str
+    provider: str
+    status: Literal["won", "lost", "cancelled", "failed"]
+    latency_s: float
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The end of one row: a completion or a failure, never both, never neither."""
+
+    index: int
+    id: RowId
+    model: str | None
+    """The model that was asked, without its provider; None for a row that could not be read."""
+    provider: str | None
+    completion: Completion | None = None
+    failure: Failure | None = None
+    latency_s: float | None = None
+    """From the first attempt's start to the last one's end; None where nothing was sent."""
+    attempts: int = 0
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    race: Sequence[Racer] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WireRequest:
+    """One HTTP request, ready to send."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+    """Holds the API key, so it is left out of repr."""
+    body: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class WireReply:
+    """One HTTP reply, whole and decompressed. Header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+Call = Callable[[Request], Awaitable[Completion]]
+"""One request to one model. Raises ProviderError and nothing else."""
+
+Work = Callable[[Prompt], Awaitable[tuple[Outcome, ...]]]
+"""One row to its outcomes; the first is the answer. Raises RunStopped and nothing else."""
+
+Send = Callable[[WireRequest], Awaitable[WireReply]]
+"""The one seam to the network. Raises ProviderError (Unreachable, Interrupted, BadReply) only."""
