@@ -1,0 +1,201 @@
+"""The providers: a registry of import strings, and the way from a model's name to a provider."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from importlib import import_module
+from ipaddress import ip_address
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlsplit
+
+import orjson
+
+from llmbatch_cli.errors import UsageError
+from llmbatch_cli.events import Notice, Observer, ignore
+from llmbatch_cli.providers.base import Provider
+from llmbatch_cli.types import Params
+
+DEFAULT_MODEL: Final = "local/smollm2"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What the registry knows of a provider before its file is imported."""
+
+    factory: str
+    """`module:class`, imported on first use."""
+    base_url: str | None = None
+    """The provider's own address; None where there is nothing to address."""
+    key_variables: Sequence[str] = ()
+    """The environment variables that may hold its key; the first that is set wins."""
+    keys_page: str | None = None
+    """Where a key is made."""
+    url_variables: Sequence[str] = ()
+    """The environment variables that move its address."""
+
+
+PROVIDERS: Final[Mapping[str, Entry]] = {
+    "openai": Entry(
+        "llmbatch_cli.providers.openai:OpenAI",
+        base_url="https://api.openai.com/v1",
+        key_variables=("OPENAI_API_KEY",),
+        keys_page="https://platform.openai.com/api-keys",
+        url_variables=("OPENAI_BASE_URL",),
+    ),
+    "local": Entry("llmbatch_cli.providers.local:Local"),
+    "fake": Entry("llmbatch_cli.providers.fake:Fake"),
+}
+
+FAMILIES: Final[Sequence[tuple[re.Pattern[str], str]]] = (
+    (re.compile(r"gpt-|o\d|chatgpt-|ft:"), "openai"),
+)
+"""The provider of a bare model name, by how the name begins."""
+
+WELL_KNOWN: Final = ("gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-5", "gpt-5-mini", "o3", "o4-mini")
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How providers are reached in one run."""
+
+    base_url: str | None = None
+    """Takes the place of every provider's own address."""
+    api_key: str | None = field(default=None, repr=False)
+    """Takes the place of the key in the environment."""
+    insecure: bool = False
+    """Send keys over plain http to other machines too."""
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One model at one provider, ready to be asked."""
+
+    provider: Provider
+    model: str
+    params: Params
+    """Parameters in the model's own spec: `openai/gpt-4o?temperature=0`."""
+
+
+def resolve(spec: str, access: Access, observe: Observer = ignore) -> Target:
+    """The target that `provider/model`, or a bare name of a known family, means.
+
+    `?name=value&...` behind the model sets parameters for this model alone; a value is
+    read as JSON where it is JSON, else as text. Raises UsageError for an unknown name,
+    a missing key, or a bad option.
+    """
+    path, _, query = spec.partition("?")
+    name, model = _split(path, moved=access.base_url is not None)
+    entry = PROVIDERS[name]
+    factory = _load(entry.factory)
+    if entry.base_url is None:
+        target: Target = factory.target(model, query)
+        return target
+    base_url = _base_url(name, entry, access)
+    api_key = _api_key(name, entry, access, base_url, observe)
+    provider = factory(base_url=base_url, api_key=api_key, name=name)
+    return Target(provider, model, parse_query(query))
+
+
+def _load(path: str) -> Any:
+    module, _, attribute = path.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def _split(path: str, *, moved: bool) -> tuple[str, str]:
+    """The provider's name and the model's."""
+    name, slash, model = path.partition("/")
+    if slash and name in PROVIDERS:
+        if not model:
+            raise UsageError(f"{path!r} names a provider but no model")
+        return name, model
+    for pattern, provider in FAMILIES:
+        if pattern.match(path):
+            return provider, path
+    if moved and path:
+        return "openai", path
+    raise _unknown(path)
+
+
+def _unknown(path: str) -> UsageError:
+    known = [*WELL_KNOWN, *(f"{name}/..." for name in PROVIDERS), DEFAULT_MODEL]
+    near = get_close_matches(path, known, n=3, cutoff=0.5)
+    hint = f"did you mean {', '.join(near)}?" if near else "write it as provider/model"
+    return UsageError(
+        f"unknown model {path!r}",
+        hint=f"{hint} Providers: {', '.join(PROVIDERS)}; or name a server with --base-url",
+    )
+
+
+def _base_url(name: str, entry: Entry, access: Access) -> str:
+    moved = access.base_url or first_set(access.environ, entry.url_variables)
+    base_url = moved or entry.base_url or ""
+    parts = urlsplit(base_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageError(
+            f"{base_url!r} is no base URL for {name}",
+            hint="it begins with http:// or https://, as in http://localhost:8000/v1",
+        )
+    return base_url
+
+
+def _api_key(
+    name: str, entry: Entry, access: Access, base_url: str, observe: Observer
+) -> str | None:
+    api_key = access.api_key or first_set(access.environ, entry.key_variables)
+    if api_key is None:
+        if base_url == entry.base_url:
+            raise UsageError(
+                f"no key for {name}: {' or '.join(entry.key_variables)} is not set",
+                hint=f"make one at {entry.keys_page} and export it; "
+                f"without a key, -m {DEFAULT_MODEL} runs on this machine",
+            )
+        return None
+    api_key = api_key.strip()
+    if not api_key.isascii() or not api_key.isprintable():
+        raise UsageError(f"the key for {name} holds characters that no key has")
+    if base_url.startswith("http://") and not is_loopback(base_url) and not access.insecure:
+        observe(
+            Notice(
+                f"the key for {name} is withheld: {base_url} is plain http on another machine "
+                "(--insecure sends it all the same)"
+            )
+        )
+        return None
+    return api_key
+
+
+def first_set(environ: Mapping[str, str], names: Sequence[str]) -> str | None:
+    """The value of the first variable that is set and not empty."""
+    return next((environ[name] for name in names if environ.get(name)), None)
+
+
+def is_loopback(url: str) -> bool:
+    """Whether the URL's host is this machine."""
+    host = urlsplit(url).hostname or ""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def parse_query(query: str) -> dict[str, Any]:
+    """`temperature=0&stop=END` as parameters. Raises UsageError for what is no such list."""
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
+    except ValueError as error:
+        raise UsageError(
+            f"cannot read the model's options {query!r}", hint="write them as ?name=value&..."
+        ) from error
+    return {name: json_or_text(value) for name, value in pairs}
+
+
+def json_or_text(value: str) -> Any:
+    """The value as JSON where it is JSON, else as it stands."""
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return value

@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import ClassVar
 
 from llmbatch_cli.events import Observer
 from llmbatch_cli.types import Completion, Request, Send, WireReply, WireRequest
@@ -12,7 +11,8 @@ from llmbatch_cli.types import Completion, Request, Send, WireReply, WireRequest
 class Provider(ABC):
     """One provider at one address with one key. No I/O in `build` and `parse`."""
 
-    name: ClassVar[str]
+    name: str
+    """As in output rows and in `name/model`."""
 
     @abstractmethod
     def build(self, request: Request) -> WireRequest:

@@ -1,0 +1,173 @@
+"""What the wires share in reading replies: JSON, counts, messages, limits. All input is hostile."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import orjson
+
+from llmbatch_cli.errors import (
+    BadReply,
+    OutOfQuota,
+    Overloaded,
+    ProviderError,
+    RateLimited,
+    Rejected,
+    Unauthorized,
+)
+from llmbatch_cli.types import RateInfo, WireReply
+
+MAX_MESSAGE_CHARS = 2000
+LONGEST_WAIT_S = 86_400.0
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_SECRET = re.compile(
+    r"\b(?:sk|pk|rk|gsk|xai|hf|r8|pplx|nvapi|csk|fw|tgp)[-_][\w*.-]{8,}|\bAIza[\w-]{20,}"
+    r"|(?i:bearer) [\w*.~+/=-]{8,}"
+)
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
+
+def json_object(reply: WireReply) -> dict[str, Any]:
+    """The reply's body as a JSON object. Raises BadReply that shows how the body begins."""
+    try:
+        value = orjson.loads(reply.body)
+    except orjson.JSONDecodeError as error:
+        raise BadReply(f"{_not_json(reply)}: {excerpt(reply.body)}", status=reply.status) from error
+    if not isinstance(value, dict):
+        raise BadReply(
+            f"the reply is JSON but no object: {excerpt(reply.body)}", status=reply.status
+        )
+    return value
+
+
+def _not_json(reply: WireReply) -> str:
+    if not reply.body:
+        return "the reply is empty"
+    if "html" in reply.headers.get("content-type", "") or reply.body.lstrip()[:1] == b"<":
+        return "the reply is a web page, not JSON (is a proxy or a wrong base URL in between?)"
+    return "the reply is no whole JSON"
+
+
+def excerpt(body: bytes, max_chars: int = 200) -> str:
+    """The beginning of a body, safe to show."""
+    return clean(body[: 4 * max_chars].decode("utf-8", "replace"), max_chars)
+
+
+def clean(text: str, max_chars: int = MAX_MESSAGE_CHARS) -> str:
+    """A provider's own words, cut, without control characters and without anything like a key."""
+    text = _CONTROL.sub("", text[: 2 * max_chars])
+    text = " ".join(_SECRET.sub("[key]", text).split())
+    return text if len(text) <= max_chars else text[: max_chars - 1] + "…"
+
+
+def without_key(text: str, api_key: str | None) -> str:
+    """The text without this key: some servers repeat what they were sent."""
+    return text.replace(api_key, "[key]") if api_key else text
+
+
+def count(value: object) -> int | None:
+    """A token count, or None for anything that is no count."""
+    if type(value) is int and 0 <= value < 2**53:
+        return value
+    return None
+
+
+def text_or_none(value: object) -> str | None:
+    """The value if it is a string."""
+    return value if isinstance(value, str) else None
+
+
+def mapping(value: object) -> Mapping[str, Any]:
+    """The value if it is an object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def seconds(value: str) -> float | None:
+    """A span of time in seconds: `2`, `1.5s`, `6m0s`, `120ms`, `1h2m`; None if it is none."""
+    value = value.strip()
+    try:
+        return _bounded(float(value))
+    except ValueError:
+        pass
+    parts = _SPAN.findall(value)
+    if not parts or "".join(number + unit for number, unit in parts) != value:
+        return None
+    return _bounded(sum(float(number) * _UNIT_S[unit] for number, unit in parts))
+
+
+def _bounded(wait_s: float) -> float | None:
+    return min(wait_s, LONGEST_WAIT_S) if wait_s >= 0 else None
+
+
+def retry_after_s(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+    """How long the server asks to wait: `retry-after-ms`, or `retry-after` in seconds or as a date.
+
+    RFC 9110, section 10.2.3; the -ms form is OpenAI's and Azure's. At most a day.
+    """
+    milliseconds = headers.get("retry-after-ms")
+    if milliseconds is not None:
+        wait_s = seconds(milliseconds + "ms")
+        if wait_s is not None:
+            return wait_s
+    value = headers.get("retry-after")
+    if value is None:
+        return None
+    wait_s = seconds(value)
+    return wait_s if wait_s is not None else _until(value, now)
+
+
+def _until(date: str, now: datetime | None) -> float | None:
+    try:
+        moment = parsedate_to_datetime(date)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return _bounded(max(0.0, (moment - (now or datetime.now(UTC))).total_seconds()))
+
+
+def rate_info(headers: Mapping[str, str]) -> RateInfo | None:
+    """The limits in OpenAI's headers, which most compatible hosts send too; None without any.
+
+    Source: platform.openai.com/docs/guides/rate-limits (read 2026-11-22).
+    """
+    requests = headers.get("x-ratelimit-limit-requests")
+    tokens = headers.get("x-ratelimit-limit-tokens")
+    wait_s = retry_after_s(headers)
+    if requests is None and tokens is None and wait_s is None:
+        return None
+    return RateInfo(
+        limit_requests=_whole(requests),
+        remaining_requests=_whole(headers.get("x-ratelimit-remaining-requests")),
+        reset_requests_s=seconds(headers.get("x-ratelimit-reset-requests", "")),
+        limit_tokens=_whole(tokens),
+        remaining_tokens=_whole(headers.get("x-ratelimit-remaining-tokens")),
+        reset_tokens_s=seconds(headers.get("x-ratelimit-reset-tokens", "")),
+        retry_after_s=wait_s,
+    )
+
+
+def _whole(value: str | None) -> int | None:
+    try:
+        return count(int(float(value))) if value is not None else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def error_for_status(status: int) -> type[ProviderError]:
+    """The class that a status alone tells, before a provider looks at the body."""
+    if status in (401, 403):
+        return Unauthorized
+    if status == 402:
+        return OutOfQuota
+    if status == 429:
+        return RateLimited
+    if status in (408, 409, 425) or status >= 500:
+        return Overloaded
+    if 400 <= status < 500:
+        return Rejected
+    return BadReply

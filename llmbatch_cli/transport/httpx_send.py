@@ -1,0 +1,78 @@
+"""The network by httpx: the second Send, for where aiohttp is in trouble.
+
+Its pool costs time that grows with the requests in flight: a few dozen are its best.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Final
+
+import httpx
+
+from llmbatch_cli.errors import BadReply, Interrupted, ProviderError, Unreachable
+from llmbatch_cli.transport import Connection
+from llmbatch_cli.types import Send, WireReply, WireRequest
+
+ERRORS: Final[tuple[tuple[type[Exception], type[ProviderError]], ...]] = (
+    (httpx.ConnectError, Unreachable),
+    (httpx.ConnectTimeout, Unreachable),
+    (httpx.ProxyError, Unreachable),
+    (httpx.UnsupportedProtocol, Unreachable),
+    (httpx.LocalProtocolError, Unreachable),
+    (httpx.PoolTimeout, Unreachable),
+    (httpx.DecodingError, BadReply),
+    (httpx.TransportError, Interrupted),
+    (httpx.HTTPError, Interrupted),
+    (httpx.InvalidURL, Unreachable),
+    (httpx.StreamError, Interrupted),
+    (httpx.CookieConflict, Interrupted),
+)
+"""httpx's errors as ours; the first that fits counts."""
+
+
+@asynccontextmanager
+async def open_send(connection: Connection) -> AsyncIterator[Send]:
+    """A Send over one httpx client; its sockets are closed at the end."""
+    client = httpx.AsyncClient(
+        timeout=httpx.Timeout(None, connect=connection.connect_timeout_s),
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
+        follow_redirects=False,
+    )
+    client.headers.clear()
+    client.headers["accept-encoding"] = "gzip, deflate"
+
+    async def send(request: WireRequest) -> WireReply:
+        with mapped(request):
+            async with client.stream(
+                request.method, request.url, content=request.body, headers=dict(request.headers)
+            ) as response:
+                body = await _body(response, connection.max_reply_bytes)
+                return WireReply(response.status_code, response.headers, body)
+
+    async with client:
+        yield send
+
+
+@contextmanager
+def mapped(request: WireRequest) -> Iterator[None]:
+    """Turn httpx's errors into ours, by the table."""
+    try:
+        yield
+    except tuple(theirs for theirs, _ in ERRORS) as error:
+        ours = next(ours for theirs, ours in ERRORS if isinstance(error, theirs))
+        host = httpx.URL(request.url).netloc.decode("ascii")
+        raise ours(f"{host}: {error or type(error).__name__}") from error
+
+
+async def _body(response: httpx.Response, max_bytes: int) -> bytes:
+    """The whole body, decompressed, or BadReply when it is longer than allowed."""
+    chunks = []
+    size = 0
+    async for chunk in response.aiter_bytes():
+        size += len(chunk)
+        if size > max_bytes:
+            raise BadReply(
+                f"the reply is longer than {max_bytes:,} bytes", status=response.status_code
+            )
+        chunks.append(chunk)
+    return b"".join(chunks)
