@@ -74,7 +74,7 @@ class Request:
     """The model as its provider names it, without the `provider/` in front."""
     messages: Sequence[Message]
     params: Params
-    """Row over run over model, merged; OpenAI's names; never holds None."""
+    """Row over model over run, merged; OpenAI's names; never holds None."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,8 @@ class Target:
     model: str
     params: Params
     """Parameters in the model's own spec: `openai/gpt-4o?temperature=0`."""
+    key_hint: str | None = None
+    """Where to look when the provider does not take the key."""
 
 
 def resolve(spec: str, access: Access, observe: Observer = ignore) -> Target:
@@ -95,7 +97,7 @@ def resolve(spec: str, access: Access, observe: Observer = ignore) -> Target:
     base_url = _base_url(name, entry, access)
     api_key = _api_key(name, entry, access, base_url, observe)
     provider = factory(base_url=base_url, api_key=api_key, name=name)
-    return Target(provider, model, parse_query(query))
+    return Target(provider, model, parse_query(query), _key_hint(name, entry, api_key))
 
 
 def _load(path: str) -> Any:
@@ -164,6 +166,13 @@ def _api_key(
         )
         return None
     return api_key
+
+
+def _key_hint(name: str, entry: Entry, api_key: str | None) -> str:
+    variables = " or ".join(entry.key_variables)
+    if api_key is None:
+        return f"no key was sent; set {variables}"
+    return f"look at {variables}; keys for {name} are made at {entry.keys_page}"
 
 
 def first_set(environ: Mapping[str, str], names: Sequence[str]) -> str | None:

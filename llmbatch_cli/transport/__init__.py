@@ -24,7 +24,7 @@ class Connection:
 
     http: HttpClient = "aiohttp"
     connect_timeout_s: float = 10.0
-    """The most that name look-up, connecting and TLS may take together."""
+    """The most that connecting and TLS may take together, for one address."""
     max_reply_bytes: int = 64 * MEBIBYTE
     """A longer reply, decompressed, is a BadReply."""
 

@@ -5,6 +5,7 @@ Its pool costs time that grows with the requests in flight: a few dozen are its 
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final
 
 import httpx
@@ -37,6 +38,7 @@ async def open_send(connection: Connection) -> AsyncIterator[Send]:
         timeout=httpx.Timeout(None, connect=connection.connect_timeout_s),
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
         follow_redirects=False,
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
     )
     client.headers.clear()
     client.headers["accept-encoding"] = "gzip, deflate"

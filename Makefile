@@ -1,0 +1,53 @@
+# make demo   the main job on the embedded model, from nothing
+# make test   all tests, from nothing
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+CONSTRAINTS := .ci/constraints.txt
+
+.PHONY: help install dev demo check test bench bench-peers clean
+
+help:
+	@sed -n 's/^# //p' Makefile
+	@echo "make install | check | bench | bench-peers | clean"
+
+install: $(VENV)/.installed
+dev: $(VENV)/.dev
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed; try: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
+	$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[local]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.installed
+	$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[local,dev]'
+	@touch $@
+
+demo: install
+	@$(BIN)/llmbatch pull --quiet
+	$(BIN)/llmbatch batch samples/prompts.jsonl
+
+check: dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: dev
+	@$(BIN)/llmbatch pull --quiet
+	$(BIN)/python -m pytest
+
+bench: dev
+	$(BIN)/python tests/bench/run.py $(BENCH)
+
+bench-peers: dev
+	$(BIN)/python tests/bench/peers.py
+	$(BIN)/python tests/bench/run.py $(BENCH)
+
+clean:
+	rm -rf $(VENV) .bench .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

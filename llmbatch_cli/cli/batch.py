@@ -1,0 +1,121 @@
+"""`llmbatch batch`: many prompts, one model."""
+
+import contextlib
+import os
+import sys
+from collections.abc import AsyncGenerator, Callable
+from functools import partial
+
+from llmbatch_cli.api import Rows, run_batch
+from llmbatch_cli.cli import options
+from llmbatch_cli.cli.options import Http, InputFormat, OutputFormat, ProgressMode
+from llmbatch_cli.cli.reading import Reading, counting, refuse_bad_rows, spooled
+from llmbatch_cli.cli.running import Showing, Writing, conduct, run_async
+from llmbatch_cli.cli.sampling import run_params
+from llmbatch_cli.engine.run import Stop
+from llmbatch_cli.errors import ExitStatus
+from llmbatch_cli.events import Observer
+from llmbatch_cli.providers import DEFAULT_MODEL, Access
+from llmbatch_cli.rows import source
+from llmbatch_cli.transport import MEBIBYTE, Connection
+from llmbatch_cli.types import Outcome
+
+EXAMPLES = """\b
+Examples:
+  llmbatch batch prompts.jsonl -o answers.jsonl
+  llmbatch batch prompts.jsonl -m gpt-4o-mini -o answers.jsonl --temperature 0
+  cat prompts.jsonl | llmbatch batch -m gpt-4o-mini | jq -r .text
+  llmbatch batch questions.txt -m my-model --base-url http://localhost:8000/v1
+  llmbatch batch prompts.jsonl -m 'fake/echo?latency=0.5&rate_limited=0.05'
+"""
+
+USAGE = """usage: llmbatch batch [INPUT]... [-m MODEL] [-o OUTPUT]   (llmbatch batch --help for all)
+  llmbatch batch prompts.jsonl -o answers.jsonl
+  cat prompts.jsonl | llmbatch batch -m gpt-4o-mini | jq -r .text"""
+
+
+def batch(
+    inputs: options.Inputs = None,
+    model: options.Model = None,
+    output: options.Output = None,
+    concurrency: options.Concurrency = 64,
+    system: options.System = None,
+    temperature: options.Temperature = None,
+    top_p: options.TopP = None,
+    max_tokens: options.MaxTokens = None,
+    stop: options.StopAt = None,
+    seed: options.Seed = None,
+    n: options.Choices = None,
+    reasoning_effort: options.ReasoningEffort = None,
+    param: options.Param = None,
+    base_url: options.BaseUrl = None,
+    insecure: options.Insecure = False,
+    timeout: options.Timeout = 600.0,
+    connect_timeout: options.ConnectTimeout = 10.0,
+    http: options.HttpClient = Http.AIOHTTP,
+    limit: options.Limit = None,
+    format: options.Format = OutputFormat.JSONL,  # noqa: A002 - it is the option's name
+    one_line: options.OneLine = False,
+    ordered: options.Ordered = False,
+    overwrite: options.Overwrite = False,
+    strict: options.Strict = False,
+    input_format: options.ReadAs = InputFormat.AUTO,
+    max_line_bytes: options.MaxLineBytes = 64 * MEBIBYTE,
+    progress: options.Progress = ProgressMode.AUTO,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+) -> int:
+    """Send many prompts to one model.
+
+    Each row of INPUT (JSONL, or plain text with a prompt a line) is sent at once, up to
+    --concurrency at a time, and answered with one line of JSON.
+    """
+    if not inputs and sys.stdin.isatty():
+        print(USAGE, file=sys.stderr)  # noqa: T201
+        return ExitStatus.USAGE
+    model = model or DEFAULT_MODEL
+    reading = Reading(inputs or ["-"], input_format.value, max_line_bytes, limit)
+    source.check_inputs(reading.inputs)
+    named = {
+        "temperature": temperature,
+        "top_p": top_p,
+        "max_tokens": max_tokens,
+        "stop": stop or None,
+        "seed": seed,
+        "n": n,
+        "reasoning_effort": reasoning_effort,
+    }
+    ask = partial(
+        run_batch,
+        model=model,
+        params=run_params(named, param or []),
+        system=system,
+        concurrency=concurrency,
+        timeout_s=timeout,
+        ordered=ordered,
+        access=Access(base_url=base_url, insecure=insecure, environ=os.environ),
+        connection=Connection(http=http.value, connect_timeout_s=connect_timeout),
+    )
+    writing = Writing(output, format, one_line, overwrite, reading.inputs)
+    showing = Showing(progress, quiet, verbose, model.partition("?")[0])
+    return run_async(_batch(reading, ask, writing, showing, strict=strict))
+
+
+async def _batch(
+    reading: Reading,
+    ask: Callable[..., AsyncGenerator[Outcome, None]],
+    writing: Writing,
+    showing: Showing,
+    *,
+    strict: bool,
+) -> ExitStatus:
+    with contextlib.ExitStack() as stack:
+        if strict:
+            reading = stack.enter_context(spooled(reading))
+            await refuse_bad_rows(reading)
+
+        def begin(stop: Stop, observe: Observer) -> AsyncGenerator[Outcome, None]:
+            stack.enter_context(counting(reading.inputs, reading.limit, observe))
+            return ask(Rows(reading.rows(observe)), stop=stop, observe=observe)
+
+        return await conduct(begin, writing, showing)

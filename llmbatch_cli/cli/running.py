@@ -1,0 +1,132 @@
+"""What every command that runs rows shares: the loop, the display, the sink, the exit status."""
+
+import asyncio
+import contextlib
+import os
+import sys
+import time
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llmbatch_cli.cli.options import OutputFormat, ProgressMode
+from llmbatch_cli.cli.say import say, say_error
+from llmbatch_cli.cli.signals import interrupts
+from llmbatch_cli.engine.run import Stop
+from llmbatch_cli.errors import ExitStatus, LlmbatchError, OutputError, ReaderGone, RunStopped
+from llmbatch_cli.events import Observer
+from llmbatch_cli.rows.output import clean_for_terminal, render
+from llmbatch_cli.rows.sink import Sink, open_sink
+from llmbatch_cli.types import Outcome
+from llmbatch_cli.ui.progress import open_progress
+from llmbatch_cli.ui.report import summary
+from llmbatch_cli.ui.totals import Totals
+
+Begin = Callable[[Stop, Observer], AsyncGenerator[Outcome, None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """Where answers go and how they look."""
+
+    output: Path | None
+    format: OutputFormat
+    one_line: bool
+    overwrite: bool
+    inputs: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Showing:
+    """What is said on standard error."""
+
+    progress: ProgressMode
+    quiet: bool
+    verbose: int
+    label: str
+
+
+def run_async(main: Coroutine[Any, Any, ExitStatus]) -> ExitStatus:
+    """Run to the end, on uvloop where there is one."""
+    try:
+        from uvloop import new_event_loop
+    except ImportError:  # Windows
+        new_event_loop = asyncio.new_event_loop
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(main)
+
+
+async def conduct(begin: Begin, writing: Writing, showing: Showing) -> ExitStatus:
+    """Run rows from their beginning to their summary.
+
+    UsageError is left to the caller: nothing was sent.
+    """
+    totals = Totals(time.monotonic)
+    stop = Stop()
+    ended: LlmbatchError | None = None
+    to_terminal = writing.output is None and sys.stdout.isatty()
+    display = open_progress(
+        showing.progress.value,
+        stderr=sys.stderr,
+        environ=os.environ,
+        verbose=showing.verbose,
+        quiet=showing.quiet,
+        label=showing.label,
+        totals=totals,
+        stdout_is_terminal=to_terminal,
+    )
+    with interrupts(stop, totals) as asked, contextlib.suppress(asyncio.CancelledError):
+        async with display as observe:
+            try:
+                async with open_sink(
+                    writing.output, overwrite=writing.overwrite, inputs=writing.inputs
+                ) as sink:
+                    line = _line(writing, to_terminal=to_terminal)
+                    await deliver(begin(stop, observe), sink, line, stop)
+            except (RunStopped, OutputError, ReaderGone) as error:
+                ended = error
+    if not showing.quiet and showing.progress is not ProgressMode.JSON:
+        say(summary(totals))
+    if ended is not None and not isinstance(ended, ReaderGone):
+        say_error(ended)
+    return _status(totals, ended, interrupted=asked.count > 0)
+
+
+def _line(writing: Writing, *, to_terminal: bool) -> Callable[[Outcome], bytes]:
+    """An outcome as the bytes to write."""
+    form, one_line, created = writing.format.value, writing.one_line, int(time.time())
+
+    def line(outcome: Outcome) -> bytes:
+        written = render(outcome, form, one_line=one_line, created=created)
+        return clean_for_terminal(written.decode()).encode() if to_terminal else written
+
+    return line
+
+
+async def deliver(
+    outcomes: AsyncGenerator[Outcome, None],
+    sink: Sink,
+    line: Callable[[Outcome], bytes],
+    stop: Stop,
+) -> None:
+    """Write every outcome as it comes; a sink that breaks ends the run at once."""
+    watch = asyncio.ensure_future(sink.failed())
+    watch.add_done_callback(lambda done: None if done.cancelled() else stop.cancel())
+    try:
+        async with contextlib.aclosing(outcomes):
+            async for outcome in outcomes:
+                sink.write(line(outcome))
+                await sink.room()
+    finally:
+        watch.cancel()
+
+
+def _status(totals: Totals, ended: LlmbatchError | None, *, interrupted: bool) -> ExitStatus:
+    if isinstance(ended, ReaderGone):
+        return ExitStatus.OK
+    if ended is not None:
+        return ExitStatus.STOPPED
+    if interrupted:
+        return ExitStatus.INTERRUPTED
+    return ExitStatus.SOME_FAILED if totals.failed else ExitStatus.OK

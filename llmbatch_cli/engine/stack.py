@@ -1,0 +1,159 @@
+"""What stands between a row and a provider: functions of one type, each around the next."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from llmbatch_cli.errors import ProviderError, Rejected, RunStopped, TimedOut, UsageError
+from llmbatch_cli.types import (
+    Call,
+    Completion,
+    Failure,
+    Message,
+    Outcome,
+    Params,
+    Prompt,
+    Request,
+    Send,
+    WireReply,
+    WireRequest,
+    Work,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One model, ready to be asked: what it is called and the stack that calls it."""
+
+    provider: str
+    model: str
+    call: Call
+    params: Params = field(default_factory=dict)
+    """Model over run, merged; a row's own come on top."""
+    key_hint: str | None = None
+    """Which variable to look at when the key is refused."""
+
+
+LaneFor = Callable[[str | None], Awaitable[Lane]]
+"""The lane of a row's own model, or with None the run's. Raises UsageError."""
+
+
+def calling(
+    build: Callable[[Request], WireRequest],
+    parse: Callable[[Request, WireReply], Completion],
+    send: Send,
+) -> Call:
+    """The innermost call: build, send, parse."""
+
+    async def call(request: Request) -> Completion:
+        try:
+            wire = build(request)
+        except UsageError as error:
+            raise Rejected(error.message, hint=error.hint) from error
+        return parse(request, await send(wire))
+
+    return call
+
+
+def within(call: Call, timeout_s: float) -> Call:
+    """The call, given up as TimedOut after `timeout_s`."""
+
+    async def timed(request: Request) -> Completion:
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await call(request)
+        except TimeoutError as error:
+            raise TimedOut(f"no answer within {timeout_s:g} s") from error
+
+    return timed
+
+
+def solo(
+    lane_for: LaneFor,
+    clock: Callable[[], float],
+    system: Message | None = None,
+) -> Work:
+    """Each row to one model: its own, or the run's.
+
+    A failure that holds for every row stops the run.
+    """
+
+    async def work(prompt: Prompt) -> tuple[Outcome, ...]:
+        try:
+            lane = await lane_for(prompt.model)
+        except UsageError as error:
+            return (_unsent(prompt, error),)
+        request = request_for(prompt, lane, system)
+        started = clock()
+        completion = failure = None
+        try:
+            completion = await lane.call(request)
+        except ProviderError as error:
+            if error.fatal:
+                raise stopped(lane, error) from error
+            failure = failure_of(error)
+        return (
+            Outcome(
+                prompt.index,
+                prompt.id,
+                lane.model,
+                lane.provider,
+                completion,
+                failure,
+                clock() - started,
+                1,
+                prompt.metadata,
+            ),
+        )
+
+    return work
+
+
+def request_for(prompt: Prompt, lane: Lane, system: Message | None) -> Request:
+    """What this lane is asked for this row."""
+    messages = prompt.messages
+    if system is not None and messages[0].get("role") not in ("system", "developer"):
+        messages = [system, *messages]
+    params = merged(lane.params, prompt.params) if prompt.params else lane.params
+    return Request(lane.model, messages, params)
+
+
+def merged(under: Params, over: Params) -> dict[str, Any]:
+    """Both, the second winning; `extra_body` and `extra_headers` are merged inside."""
+    both = {**under, **over}
+    for name in ("extra_body", "extra_headers"):
+        if name in under and name in over:
+            both[name] = {**_mapping(under[name]), **_mapping(over[name])}
+    return both
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def failure_of(error: ProviderError) -> Failure:
+    """The error as a row of output tells it."""
+    message = f"{error.message}. hint: {error.hint}" if error.hint else error.message
+    return Failure(error.kind, message, error.status, error.retry)
+
+
+def stopped(lane: Lane, error: ProviderError) -> RunStopped:
+    """The end of a run that no further row can mend."""
+    status = f" ({error.status})" if error.status is not None else ""
+    return RunStopped(
+        f"{lane.provider}/{lane.model}: {error.kind}{status}: {error.message}",
+        hint=error.hint or lane.key_hint,
+    )
+
+
+def _unsent(prompt: Prompt, error: UsageError) -> Outcome:
+    message = f"{error.message}. hint: {error.hint}" if error.hint else error.message
+    return Outcome(
+        index=prompt.index,
+        id=prompt.id,
+        model=prompt.model,
+        provider=None,
+        failure=Failure("invalid_row", message),
+        metadata=prompt.metadata,
+    )

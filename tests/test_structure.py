@@ -1,0 +1,126 @@
+"""The shape of the code: imports run one way, and libraries stay in their places."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import llmbatch_cli
+
+PACKAGE = Path(llmbatch_cli.__file__).parent
+
+LAYERS = [
+    {"types", "errors"},
+    {"events", "params"},
+    {"rows", "engine", "providers", "transport", "ui"},
+    {"api"},
+    {"cli", "compat", "cluster"},
+    {"__main__"},
+]
+"""From the bottom up; an import goes to a lower layer, or stays inside its own folder."""
+
+HOMES = {
+    "typer": {"cli"},
+    "rich": {"ui", "cli"},
+    "aiohttp": {"transport"},
+    "yarl": {"transport"},
+    "httpx": {"transport"},
+    "xllamacpp": {"providers"},
+}
+"""Where a library may be imported."""
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        yield ".".join(part for part in parts if part != "__init__"), path
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def own(name: str) -> str | None:
+    """The module of ours that an imported name belongs to, without the package."""
+    if not name.startswith("llmbatch_cli."):
+        return None
+    path = name.removeprefix("llmbatch_cli.")
+    known = {module for module, _ in modules()}
+    return path if path in known else path.rpartition(".")[0]
+
+
+def layer(module: str) -> int:
+    top = module.partition(".")[0]
+    return next(place for place, names in enumerate(LAYERS) if top in names)
+
+
+def test_imports_run_one_way() -> None:
+    """No module imports from a higher layer, nor from a sibling of its own."""
+    wrong = []
+    for module, path in modules():
+        for name in imports(path):
+            target = own(name)
+            if not module or not target:
+                continue
+            same = module.partition(".")[0] == target.partition(".")[0]
+            if not same and layer(target) >= layer(module):
+                wrong.append(f"{module} imports {target}")
+    assert wrong == []
+
+
+def test_there_are_no_import_cycles() -> None:
+    """Modules can be put in an order in which each imports only earlier ones."""
+    edges = {
+        module: {own(name) for name in imports(path)} - {None, module} for module, path in modules()
+    }
+    while edges:
+        free = {module for module, targets in edges.items() if not targets & edges.keys()}
+        assert free, f"a cycle among {sorted(edges)}"
+        edges = {module: targets for module, targets in edges.items() if module not in free}
+
+
+def test_libraries_stay_in_their_places() -> None:
+    """Each library that the design confines is imported nowhere else."""
+    wrong = [
+        f"{module} imports {name}"
+        for module, path in modules()
+        for name in imports(path)
+        if (homes := HOMES.get(name.partition(".")[0])) is not None
+        and module.partition(".")[0] not in homes
+    ]
+    assert wrong == []
+
+
+def loaded_by(*arguments: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "llmbatch_cli", *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    lines = (line.rpartition("|")[2].strip() for line in done.stderr.splitlines())
+    return {line.partition(".")[0] for line in lines}
+
+
+def test_the_version_costs_next_to_nothing() -> None:
+    """`--version` loads no HTTP client, no loop and no command line library."""
+    loaded = loaded_by("--version")
+    assert not loaded & {"aiohttp", "httpx", "asyncio", "typer", "rich", "orjson"}
+
+
+def test_help_loads_no_http_client() -> None:
+    """`batch --help` does without what only a run needs."""
+    assert not loaded_by("batch", "--help") & {"aiohttp", "httpx", "xllamacpp", "rich"}
+
+
+def test_files_are_read_in_one_sitting() -> None:
+    """No file of the program is longer than 400 lines."""
+    long = {module: n for module, path in modules() if (n := path.read_text().count("\n")) > 400}
+    assert long == {}

@@ -1,0 +1,305 @@
+"""What every Send promises, whatever HTTP client is behind it."""
+
+import asyncio
+import gzip
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import get_args
+
+import pytest
+from support.scripted import Exchange, Handler, Server, abort, serve
+
+from llmbatch_cli.errors import BadReply, Interrupted, ProviderError, Unreachable
+from llmbatch_cli.transport import Connection, HttpClient, open_send
+from llmbatch_cli.types import Send, WireReply, WireRequest
+
+CLIENTS: tuple[HttpClient, ...] = get_args(HttpClient)
+CAP = 100_000
+
+
+@pytest.fixture(params=CLIENTS)
+async def send(request: pytest.FixtureRequest) -> AsyncIterator[Send]:
+    connection = Connection(http=request.param, connect_timeout_s=2.0, max_reply_bytes=CAP)
+    async with open_send(connection) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def serving(handler: Handler) -> AsyncIterator[Server]:
+    async with serve(handler) as server:
+        yield server
+
+
+def post(url: str, body: bytes = b"{}", **headers: str) -> WireRequest:
+    return WireRequest("POST", url, {"content-type": "application/json", **headers}, body)
+
+
+async def test_a_reply_comes_back_whole(send: Send) -> None:
+    """Status, body and headers, in any case, are what the server wrote."""
+
+    async def handler(exchange: Exchange) -> None:
+        await exchange.reply(b'{"a": 1}', 418, {"X-Request-Id": "r-1", "content-type": "x/y"})
+
+    async with serving(handler) as server:
+        reply = await send(post(server.url))
+    assert (reply.status, reply.body) == (418, b'{"a": 1}')
+    assert reply.headers["x-request-id"] == "r-1"
+    assert reply.headers.get("content-type") == "x/y"
+    assert reply.headers.get("retry-after") is None
+
+
+async def test_a_request_goes_out_as_built(send: Send) -> None:
+    """Method, path, query, body and given headers reach the wire; nothing names the client."""
+
+    async def handler(exchange: Exchange) -> None:
+        await exchange.reply(b"")
+
+    async with serving(handler) as server:
+        await send(
+            post(f"{server.url}/v1/a%2Fb?q=%20x", b"\x00\xff", authorization="Bearer k", x="y")
+        )
+        (seen,) = server.exchanges
+    assert (seen.method, seen.path, seen.body) == ("POST", "/v1/a%2Fb?q=%20x", b"\x00\xff")
+    assert seen.header("authorization") == "Bearer k"
+    assert seen.header("x") == "y"
+    names = [name.lower() for name, _ in seen.headers]
+    assert len(names) == len(set(names))
+    assert seen.header("user-agent") in (None, "")
+    assert seen.header("cookie") is None
+
+
+async def test_cookies_are_not_kept(send: Send) -> None:
+    """What one reply sets is not sent with the next request."""
+
+    async def handler(exchange: Exchange) -> None:
+        await exchange.reply(b"", headers={"set-cookie": "a=b; Path=/"})
+
+    async with serving(handler) as server:
+        await send(post(server.url))
+        await send(post(server.url))
+        assert [seen.header("cookie") for seen in server.exchanges] == [None, None]
+
+
+async def test_connections_are_used_again(send: Send) -> None:
+    """A hundred requests, one after the other, need one connection."""
+
+    async def handler(exchange: Exchange) -> None:
+        await exchange.reply(b"{}")
+
+    async with serving(handler) as server:
+        for _ in range(100):
+            await send(post(server.url))
+        assert server.connections == 1
+
+
+async def test_many_requests_are_in_flight_at_once(send: Send) -> None:
+    """No pool limit of the client stands in the way of 200 requests at once."""
+    arrived = 0
+    all_here = asyncio.Event()
+
+    async def handler(exchange: Exchange) -> None:
+        nonlocal arrived
+        arrived += 1
+        if arrived == 200:
+            all_here.set()
+        await all_here.wait()
+        await exchange.reply(b"{}")
+
+    async with serving(handler) as server, asyncio.timeout(20):
+        replies = await asyncio.gather(*(send(post(server.url)) for _ in range(200)))
+    assert len(replies) == 200
+
+
+async def test_gzip_is_unpacked(send: Send) -> None:
+    """A compressed reply arrives decompressed."""
+
+    async def handler(exchange: Exchange) -> None:
+        await exchange.reply(gzip.compress(b"hello" * 100), headers={"content-encoding": "gzip"})
+
+    async with serving(handler) as server:
+        assert (await send(post(server.url))).body == b"hello" * 100
+
+
+async def test_redirects_are_not_followed(send: Send) -> None:
+    """A redirect is a reply like any other: the key goes nowhere else."""
+
+    async def handler(exchange: Exchange) -> None:
+        await exchange.reply(b"", 302, {"location": "/elsewhere"})
+
+    async with serving(handler) as server:
+        reply = await send(post(server.url))
+        assert (reply.status, len(server.exchanges)) == (302, 1)
+
+
+async def over_long(exchange: Exchange) -> None:
+    await exchange.reply(b"x" * (CAP + 1))
+
+
+async def over_long_in_chunks(exchange: Exchange) -> None:
+    await exchange.raw(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+    for _ in range(1000):
+        await exchange.raw(b"1000\r\n" + b"x" * 4096 + b"\r\n")
+    await exchange.raw(b"0\r\n\r\n")
+
+
+async def gzip_bomb(exchange: Exchange) -> None:
+    await exchange.reply(gzip.compress(bytes(50_000_000)), headers={"content-encoding": "gzip"})
+
+
+async def endless(exchange: Exchange) -> None:
+    await exchange.raw(b"HTTP/1.1 200 OK\r\n\r\n")
+    while True:
+        await exchange.raw(b"x" * 65536)
+
+
+@pytest.mark.parametrize("handler", [over_long, over_long_in_chunks, gzip_bomb, endless])
+async def test_a_reply_over_the_cap_is_a_bad_reply(send: Send, handler: Handler) -> None:
+    """However a body grows, no more than the cap is kept."""
+    async with serving(handler) as server:
+        with pytest.raises(BadReply, match="longer than 100,000 bytes"):
+            await send(post(server.url))
+
+
+async def reset_before_reply(exchange: Exchange) -> None:
+    abort(exchange)
+
+
+async def closed_before_reply(exchange: Exchange) -> None:
+    exchange.writer.close()
+
+
+async def cut_short(exchange: Exchange) -> None:
+    await exchange.raw(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf")
+    exchange.writer.close()
+
+
+async def cut_in_headers(exchange: Exchange) -> None:
+    await exchange.raw(b"HTTP/1.1 200 OK\r\ncontent-le")
+    exchange.writer.close()
+
+
+async def reset_in_body(exchange: Exchange) -> None:
+    await exchange.raw(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf")
+    await asyncio.sleep(0.05)
+    abort(exchange)
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [reset_before_reply, closed_before_reply, cut_short, cut_in_headers, reset_in_body],
+)
+async def test_a_connection_lost_after_sending_is_interrupted(send: Send, handler: Handler) -> None:
+    """Once the request is out, a lost connection may have been billed."""
+    async with serving(handler) as server:
+        with pytest.raises(Interrupted) as caught:
+            await send(post(server.url))
+    assert not isinstance(caught.value, BadReply)
+    assert caught.value.maybe_billed
+
+
+async def no_http(exchange: Exchange) -> None:
+    await exchange.raw(b"SSH-2.0-OpenSSH_9.0\r\n\r\n")
+    exchange.writer.close()
+
+
+async def broken_gzip(exchange: Exchange) -> None:
+    await exchange.reply(b"this is no gzip", headers={"content-encoding": "gzip"})
+
+
+async def header_flood(exchange: Exchange) -> None:
+    await exchange.raw(b"HTTP/1.1 200 OK\r\nx: " + b"y" * 10_000_000)
+    exchange.writer.close()
+
+
+@pytest.mark.parametrize("handler", [no_http, broken_gzip, header_flood])
+async def test_what_is_no_http_reply_is_a_provider_error(send: Send, handler: Handler) -> None:
+    """Garbage on the wire becomes an error of our own tree, chained to its cause."""
+    async with serving(handler) as server:
+        with pytest.raises(ProviderError) as caught:
+            await send(post(server.url))
+    assert isinstance(caught.value, BadReply | Interrupted)
+    assert caught.value.__cause__ is not None
+
+
+def closed_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:{port}/v1", "http://no-such-host.invalid/v1"])
+async def test_a_request_that_never_left_is_unreachable(send: Send, url: str) -> None:
+    """Refused connections and unknown names were not billed; the message names the host."""
+    url = url.format(port=closed_port())
+    with pytest.raises(Unreachable, match=url.split("/")[2].split(":")[0]):
+        await send(post(url))
+
+
+async def test_a_silent_listener_is_unreachable_after_the_connect_timeout(
+    send: Send,
+) -> None:
+    """TLS that never answers counts as connecting, and is bounded."""
+
+    async def handler(exchange: Exchange) -> None:
+        await asyncio.sleep(60)
+
+    async with serving(handler) as server:
+        started = time.monotonic()
+        with pytest.raises(Unreachable):
+            await send(post(server.url.replace("http:", "https:")))
+    assert time.monotonic() - started < 10
+
+
+async def test_errors_never_tell_the_key(send: Send) -> None:
+    """Neither the error's text nor its repr holds what was in the headers."""
+    with pytest.raises(Unreachable) as caught:
+        await send(
+            post(f"http://127.0.0.1:{closed_port()}", authorization="Bearer sk-secret-1234567")
+        )
+    assert "secret" not in f"{caught.value!r} {caught.value} {caught.value.__cause__!r}"
+
+
+async def test_cancelling_closes_the_socket_within_50_ms(send: Send) -> None:
+    """A cancelled request does not run on: the server sees the connection end at once."""
+    closed: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+
+    async def handler(exchange: Exchange) -> None:
+        closed.set_result(await exchange.until_closed())
+
+    async with serving(handler) as server:
+        task = asyncio.ensure_future(send(post(server.url)))
+        while not server.exchanges:
+            await asyncio.sleep(0.005)
+        cancelled = time.monotonic()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await asyncio.wait_for(closed, 5) - cancelled < 0.05
+
+
+async def test_a_timeout_around_a_send_is_the_callers(send: Send) -> None:
+    """asyncio.timeout around a Send ends as TimeoutError, not as an error of the network."""
+
+    async def handler(exchange: Exchange) -> None:
+        await exchange.raw(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n")
+        await asyncio.sleep(60)
+
+    async with serving(handler) as server:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await send(post(server.url))
+
+
+async def test_reply_is_frozen_bytes(send: Send) -> None:
+    """A reply is plain data that outlives the connection."""
+
+    async def handler(exchange: Exchange) -> None:
+        await exchange.reply(b"{}")
+
+    async with serving(handler) as server:
+        reply = await send(post(server.url))
+    assert isinstance(reply, WireReply)
+    assert type(reply.body) is bytes
