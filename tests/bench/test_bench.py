@@ -1,0 +1,136 @@
+"""What the benchmark's figures rest on: servers that answer, costs that are right, honest loops."""
+
+import http.client
+import json
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from tests.bench.measure import RunFailedError, run_process
+from tests.bench.programs import Bench, count_lines
+from tests.bench.servers import (
+    REPLY,
+    Server,
+    delayed_server,
+    find_nginx,
+    instant_server,
+    nginx_server,
+)
+from tests.bench.table import Figure, Section, at_least, at_most, missed, render
+
+Serve = Callable[[Path], AbstractContextManager[Server]]
+
+
+def asyncio_server(folder: Path) -> AbstractContextManager[Server]:
+    return delayed_server(folder, 0.0)
+
+
+def system_nginx(folder: Path) -> AbstractContextManager[Server]:
+    nginx = find_nginx()
+    if nginx is None:
+        pytest.skip("nginx is not installed")
+    return nginx_server(folder, nginx)
+
+
+def post(connection: http.client.HTTPConnection, size: int) -> bytes:
+    connection.request("POST", "/v1/chat/completions", body=b"x" * size)
+    return connection.getresponse().read()
+
+
+@pytest.mark.parametrize("serve", [asyncio_server, system_nginx])
+def test_every_request_of_a_kept_connection_is_answered(serve: Serve, tmp_path: Path) -> None:
+    """Requests small, large and empty each get the whole reply on one connection."""
+    with serve(tmp_path) as server:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        replies = [post(connection, size) for size in (100, 200_000, 0, 1)]
+        connection.close()
+    assert replies == [REPLY.encode()] * 4
+
+
+def test_a_delayed_answer_takes_its_delay(tmp_path: Path) -> None:
+    """An answer never comes before the delay is over."""
+    with delayed_server(tmp_path, 0.2) as server:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        started = time.perf_counter()
+        post(connection, 10)
+        took_s = time.perf_counter() - started
+        connection.close()
+    assert took_s >= 0.2
+
+
+@pytest.mark.parametrize("serve", [asyncio_server, system_nginx])
+def test_the_server_ends_with_its_block(serve: Serve, tmp_path: Path) -> None:
+    """A failure inside the block leaves no server behind."""
+    with pytest.raises(ZeroDivisionError), serve(tmp_path) as server:
+        raise ZeroDivisionError
+    with pytest.raises(ConnectionRefusedError):
+        http.client.HTTPConnection("127.0.0.1", server.port, timeout=10).connect()
+
+
+def test_a_run_is_charged_what_it_used() -> None:
+    """CPU, wall time and memory are those of the process that was run."""
+    busy = "import time; b = bytearray(200_000_000); t = time.process_time()\n"
+    busy += "while time.process_time() - t < 0.3: pass"
+    run = run_process([sys.executable, "-c", busy], limit_s=30)
+    assert run.wall_s >= run.cpu_s * 0.9
+    assert run.cpu_s >= 0.3
+    assert 200e6 < run.peak_bytes < 400e6
+
+
+def test_a_failed_run_says_why() -> None:
+    """A program that fails is no measurement: its status and last words are raised."""
+    with pytest.raises(RunFailedError, match=r"(?s)ended with 1.*no such luck"):
+        run_process([sys.executable, "-c", "raise SystemExit('no such luck')"], limit_s=30)
+
+
+def test_a_run_is_ended_at_its_limit() -> None:
+    """A program that hangs is killed, so that the benchmark ends."""
+    with pytest.raises(RunFailedError, match="ended with -9"):
+        run_process([sys.executable, "-c", "import time; time.sleep(60)"], limit_s=0.3)
+
+
+@pytest.mark.parametrize("peer", ["aiohttp", "httpx"])
+def test_a_loop_answers_every_row_once(peer: str, tmp_path: Path) -> None:
+    """The loops do the whole work that they are compared by: one line a row, with its text."""
+    bench = Bench(tmp_path)
+    answers = tmp_path / "answers.jsonl"
+    with instant_server(tmp_path) as server:
+        loop = Path(__file__).with_name("peer_loops.py")
+        command = [sys.executable, str(loop), peer, str(bench.rows(50)), str(answers)]
+        run_process([*command, server.base_url, "8"], limit_s=60)
+    lines = [json.loads(line) for line in answers.read_text().splitlines()]
+    assert sorted(line["index"] for line in lines) == list(range(50))
+    assert {line["text"] for line in lines} == {
+        json.loads(REPLY)["choices"][0]["message"]["content"]
+    }
+
+
+def test_rows_are_made_as_many_as_asked(tmp_path: Path) -> None:
+    """The input has the number of rows that the figures are divided by."""
+    assert count_lines(Bench(tmp_path).rows(1_234)) == 1_234
+
+
+def test_the_table_shows_every_figure_and_names_what_is_missed() -> None:
+    """A bound itself is met, past it is MISSED, and what was not measured misses nothing."""
+    figures = [
+        Figure("on the bound", 0.75, "x", at_least(0.75)),
+        Figure("over the bound", 101, "MB", at_most(100)),
+        Figure("never run", None, "x", at_least(40)),
+        Figure("no target", 12_345, "prompts/s"),
+    ]
+    section = Section("some", "title", figures)
+    lines = {line.split("  ")[1]: line for line in render([section]).splitlines()[3:7]}
+    assert lines["on the bound"].endswith(">= 0.75  met")
+    assert lines["over the bound"].endswith("<= 100   MISSED")
+    assert lines["never run"].endswith("not measured")
+    assert "12,345" in lines["no target"]
+    assert [missed([Section("", "", [figure])]) for figure in figures] == [
+        False,
+        True,
+        False,
+        False,
+    ]
