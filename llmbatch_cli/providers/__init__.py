@@ -13,7 +13,7 @@ import orjson
 
 from llmbatch_cli.errors import UsageError
 from llmbatch_cli.events import Notice, Observer, ignore
-from llmbatch_cli.providers.base import Provider
+from llmbatch_cli.providers.base import Provider, Settings
 from llmbatch_cli.types import Params
 
 DEFAULT_MODEL: Final = "local/smollm2"
@@ -96,7 +96,7 @@ def resolve(spec: str, access: Access, observe: Observer = ignore) -> Target:
         return target
     base_url = _base_url(name, entry, access)
     api_key = _api_key(name, entry, access, base_url, observe)
-    provider = factory(base_url=base_url, api_key=api_key, name=name)
+    provider = factory(Settings(name, base_url, api_key, access.environ))
     return Target(provider, model, parse_query(query), _key_hint(name, entry, api_key))
 
 

@@ -1,22 +1,57 @@
 """What a provider is: pure functions from a request to bytes and from bytes to a completion."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
+from llmbatch_cli.errors import UsageError
 from llmbatch_cli.events import Observer
 from llmbatch_cli.types import Completion, Request, Send, WireReply, WireRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What one provider is told when it is made."""
+
+    name: str
+    """As in output rows and in `name/model`."""
+    base_url: str
+    """Up to and with the version, as in `https://api.openai.com/v1`."""
+    api_key: str | None = field(default=None, repr=False)
+    """None sends none."""
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """For what only this provider needs: a region, a project, an API version."""
+
+
+class Unsayable(UsageError):
+    """This wire has no words for a parameter; the request may do without it.
+
+    `parameter` is its name in Request.params.
+    """
+
+    def __init__(self, parameter: str, provider: str, *, hint: str | None = None) -> None:
+        super().__init__(
+            f"{provider} takes no {parameter}", hint=hint or "leave it out, or use --drop-params"
+        )
+        self.parameter = parameter
 
 
 class Provider(ABC):
     """One provider at one address with one key. No I/O in `build` and `parse`."""
 
-    name: str
-    """As in output rows and in `name/model`."""
+    def __init__(self, settings: Settings) -> None:
+        self.name = settings.name
+        self._api_key = settings.api_key
+        self.aim(settings.base_url)
+
+    def aim(self, base_url: str) -> None:
+        """Send to this address from now on."""
+        self.base_url = base_url.rstrip("/")
 
     @abstractmethod
     def build(self, request: Request) -> WireRequest:
-        """The bytes to send. Raises UsageError for what this wire cannot say."""
+        """The bytes to send. Raises Unsayable or UsageError for what this wire cannot say."""
 
     @abstractmethod
     def parse(self, request: Request, reply: WireReply) -> Completion:

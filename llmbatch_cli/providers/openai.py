@@ -20,7 +20,7 @@ from llmbatch_cli.errors import (
     UnknownModel,
     UsageError,
 )
-from llmbatch_cli.providers.base import Provider
+from llmbatch_cli.providers.base import Provider, Settings
 from llmbatch_cli.providers.replies import (
     clean,
     count,
@@ -64,40 +64,23 @@ ERROR_CODES: Final[Mapping[str, type[ProviderError]]] = {
 
 
 class OpenAI(Provider):
-    """One server that speaks chat completions.
+    """One server that speaks chat completions."""
 
-    Args:
-        base_url: up to and with the version, as in `https://api.openai.com/v1`.
-        api_key: sent as a bearer token; None sends none.
-        name: the provider's name in output rows.
-        max_tokens_name: what this server calls the bound on the answer's tokens.
-    """
+    max_tokens_name = "max_tokens"
+    """What the server calls the bound on the answer's tokens."""
 
-    name = "openai"
-
-    def __init__(
-        self,
-        *,
-        base_url: str,
-        api_key: str | None = None,
-        name: str | None = None,
-        max_tokens_name: str = "max_tokens",
-    ) -> None:
-        self.name = name or self.name
-        self._max_tokens_name = max_tokens_name
-        self._api_key = api_key
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
         self._headers = {
             "content-type": "application/json",
             "accept": "application/json",
             "user-agent": f"llmbatch/{__version__}",
         }
-        if api_key is not None:
-            self._headers["authorization"] = f"Bearer {api_key}"
-        self.aim(base_url)
+        if settings.api_key is not None:
+            self._headers["authorization"] = f"Bearer {settings.api_key}"
 
     def aim(self, base_url: str) -> None:
-        """Send to another address from now on."""
-        self.base_url = base_url.rstrip("/")
+        super().aim(base_url)
         self._url = f"{self.base_url}/chat/completions"
 
     def build(self, request: Request) -> WireRequest:
@@ -114,7 +97,7 @@ class OpenAI(Provider):
         headers = self._headers
         for name, value in params.items():
             if name == "max_tokens":
-                body[self._max_tokens_name] = value
+                body[self.max_tokens_name] = value
             elif name == "extra_headers":
                 headers = {**headers, **value}
             elif name != "extra_body":
