@@ -75,6 +75,8 @@ class Request:
     messages: Sequence[Message]
     params: Params
     """Row over model over run, merged; OpenAI's names; never holds None."""
+    stream: bool = False
+    """Whether the answer is wanted piece by piece."""
 
 
 @dataclass(frozen=True, slots=True)

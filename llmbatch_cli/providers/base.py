@@ -37,6 +37,21 @@ class Unsayable(UsageError):
         self.parameter = parameter
 
 
+class Stream(ABC):
+    """Reads one streamed reply as its bytes arrive, split anywhere. No I/O."""
+
+    @abstractmethod
+    def feed(self, data: bytes) -> str:
+        """The answer's new text in these bytes, often none. Raises ProviderError only."""
+
+    @abstractmethod
+    def finish(self) -> Completion:
+        """The whole answer, once the reply has ended; the same as `Provider.parse` would give.
+
+        Raises Interrupted when the stream broke off before its own end mark.
+        """
+
+
 class Provider(ABC):
     """One provider at one address with one key. No I/O in `build` and `parse`."""
 
@@ -56,6 +71,10 @@ class Provider(ABC):
     @abstractmethod
     def parse(self, request: Request, reply: WireReply) -> Completion:
         """The answer in the reply, whatever its status. Raises ProviderError only."""
+
+    @abstractmethod
+    def stream(self, request: Request, headers: Mapping[str, str]) -> Stream:
+        """A reader for the reply to a request with `stream` set, when its status is 200."""
 
     @asynccontextmanager
     async def serving(self, observe: Observer) -> AsyncIterator[Send | None]:
