@@ -55,11 +55,8 @@ async def open_sink(
     await sink._start()
     try:
         yield sink
-    except asyncio.CancelledError:
-        await sink._close(_PATIENCE_S)
-        raise
-    except BaseException:
-        await sink._close()
+    except BaseException as error:
+        await sink._close(_PATIENCE_S if isinstance(error, asyncio.CancelledError) else None)
         raise
     await sink._close()
     sink._check()
@@ -208,12 +205,11 @@ class Sink:
                 self._loop.call_soon_threadsafe(event.set)
 
     def _explain(self, error: BaseException) -> LlmbatchError:
-        explained: LlmbatchError
         if isinstance(error, BrokenPipeError | ConnectionResetError):
-            explained = ReaderGone(f"{self._name} was closed by its reader")
+            explained: LlmbatchError = ReaderGone(f"{self._name} was closed by its reader")
         else:
             rows = self.rows_written
-            safe = "1 row is safe" if rows == 1 else f"{rows:,} rows are safe"
+            safe = f"{rows:,} {'row is' if rows == 1 else 'rows are'} safe"
             explained = OutputError(f"cannot write {self._name}: {_reason(error)}; {safe}")
         explained.__cause__ = error
         return explained
