@@ -4,6 +4,7 @@ import statistics
 import sys
 from collections.abc import Callable, Iterable
 
+from tests.bench.embedded import embedded
 from tests.bench.measure import run_process
 from tests.bench.programs import LLMBATCH, RUN_LIMIT_S, Bench, Throughput
 from tests.bench.servers import delayed_server, instant_server
@@ -136,4 +137,5 @@ SCENARIOS: dict[str, Callable[[Bench], Section]] = {
     "latency": latency,
     "memory": memory,
     "start": start,
+    "embedded": embedded,
 }
