@@ -23,6 +23,7 @@ import orjson
 from llmbatch_cli.errors import Interrupted, Unreachable, UsageError
 from llmbatch_cli.events import Observer
 from llmbatch_cli.providers import Target
+from llmbatch_cli.providers.base import Settings
 from llmbatch_cli.providers.openai import OpenAI, content_text
 from llmbatch_cli.types import Completion, Message, Request, Send, WireReply, WireRequest
 
@@ -202,8 +203,6 @@ class Fake(OpenAI):
         clock: seconds, for `rpm`.
     """
 
-    name = "fake"
-
     def __init__(
         self,
         options: FakeOptions | None = None,
@@ -211,7 +210,7 @@ class Fake(OpenAI):
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(base_url="http://fake.invalid/v1")
+        super().__init__(Settings("fake", "http://fake.invalid/v1"))
         options = options or FakeOptions()
         self._options = options
         self._sleep = sleep
