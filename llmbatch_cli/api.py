@@ -12,8 +12,9 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from typing import Any
 
+from llmbatch_cli.engine.deadline import within
 from llmbatch_cli.engine.run import Stop, run
-from llmbatch_cli.engine.stack import Lane, calling, merged, solo, within
+from llmbatch_cli.engine.stack import Lane, calling, merged, solo
 from llmbatch_cli.errors import UsageError
 from llmbatch_cli.events import Observer, ignore
 from llmbatch_cli.providers import DEFAULT_MODEL, Access, Target, resolve

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Final
 
-from llmbatch_cli.errors import RunStopped
+from llmbatch_cli.errors import LlmbatchError, RunStopped
 from llmbatch_cli.events import Dropped, Finished, Observer, Started
 from llmbatch_cli.types import BadRow, Failure, Outcome, Row, Work
 
@@ -72,6 +72,12 @@ async def run(
 
 
 class _Run:
+    """Workers that take turns at pulling a row and do its work.
+
+    A task is far dearer than a turn, so a worker outlives its row; a new one is hired only
+    when nobody is left to pull.
+    """
+
     def __init__(
         self,
         rows: AsyncGenerator[Row, None],
@@ -83,16 +89,20 @@ class _Run:
         self._rows = rows
         self._work = work
         self._window = window
-        self._most_open = window * LOOK_AHEAD if ordered else 2 * window
+        self._most_open = window * (LOOK_AHEAD if ordered else 2)
         self._observe = observe
         self._held: dict[int, tuple[Outcome, ...]] | None = {} if ordered else None
         self._next_held = 0
         self._begun = 0
         self._open = 0
         """Rows begun whose outcomes are not yet taken."""
-        self._tasks: set[asyncio.Task[tuple[Outcome, ...]]] = set()
         self._ready: deque[tuple[Outcome, ...]] = deque()
+        self._workers: set[asyncio.Task[None]] = set()
+        self._turn = asyncio.Lock()
+        self._waiting_for_turn = 0
         self._puller: asyncio.Task[None] | None = None
+        self._ended = False
+        """Whether no further row is to be begun."""
         self._error: BaseException | None = None
         self._broken = False
         """Whether the error is a bug in the work, after which nothing is waited for."""
@@ -100,11 +110,10 @@ class _Run:
         self._room: asyncio.Future[None] | None = None
 
     async def outcomes(self, stop: Stop) -> AsyncGenerator[Outcome, None]:
-        self._puller = asyncio.create_task(self._pull())
-        self._puller.add_done_callback(self._pulled)
         stop.listen(lambda: self._stop(cancel=stop.cancelling))
+        self._hire()
         try:
-            while self._open or not self._puller.done() or self._ready:
+            while self._workers or self._ready:
                 while self._ready:
                     for outcome in self._ready.popleft():
                         yield outcome
@@ -112,57 +121,71 @@ class _Run:
                     self._make_room()
                 if self._broken:
                     break
-                if self._open or not self._puller.done():
+                if self._workers:
                     await self._woken()
         finally:
             await self._drop_all()
         if self._error is not None:
             raise self._error
 
-    async def _pull(self) -> None:
-        async with aclosing(self._rows) as rows:
-            async for row in rows:
-                self._begin(row)
-                if not self._has_room():
-                    self._room = asyncio.get_running_loop().create_future()
-                    await self._room
+    def _hire(self) -> None:
+        worker = asyncio.create_task(self._worker())
+        self._workers.add(worker)
+        worker.add_done_callback(self._left)
 
-    def _has_room(self) -> bool:
-        return len(self._tasks) < self._window and self._open < self._most_open
+    async def _worker(self) -> None:
+        while (row := await self._next()) is not None:
+            if not self._waiting_for_turn and len(self._workers) < self._window:
+                self._hire()
+            place = self._begun
+            self._begun += 1
+            self._open += 1
+            self._observe(Started(row.index))
+            outcomes: tuple[Outcome, ...] = ()
+            try:
+                if isinstance(row, BadRow):
+                    outcomes = (unreadable(row),)
+                else:
+                    outcomes = await self._work(row)
+            except RunStopped as stopped:
+                self._fail(stopped)
+            finally:
+                self._finish(place, row.index, outcomes)
 
-    def _begin(self, row: Row) -> None:
-        place = self._begun
-        self._begun += 1
-        self._open += 1
-        self._observe(Started(row.index))
-        if isinstance(row, BadRow):
-            self._finish(place, (unreadable(row),))
-            return
-        task = asyncio.ensure_future(self._work(row))
-        self._tasks.add(task)
-        task.add_done_callback(lambda done: self._done(place, row.index, done))
-
-    def _done(self, place: int, index: int, task: "asyncio.Task[tuple[Outcome, ...]]") -> None:
-        self._tasks.discard(task)
-        if task.cancelled():
-            self._drop(place, index)
-        elif (error := task.exception()) is not None:
-            self._broken = self._broken or not isinstance(error, RunStopped)
-            self._drop(place, index)
+    async def _next(self) -> Row | None:
+        """The next row, when it may begin; None when there is none."""
+        self._waiting_for_turn += 1
+        try:
+            await self._turn.acquire()
+        finally:
+            self._waiting_for_turn -= 1
+        self._puller = asyncio.current_task()
+        try:
+            while not self._ended and self._open >= self._most_open:
+                self._room = asyncio.get_running_loop().create_future()
+                await self._room
+            return None if self._ended else await anext(self._rows)
+        except StopAsyncIteration:
+            self._ended = True
+        except (OSError, LlmbatchError) as error:
             self._fail(error)
-        else:
-            self._finish(place, task.result())
+        finally:
+            self._puller = None
+            self._turn.release()
+        return None
 
-    def _finish(self, place: int, outcomes: tuple[Outcome, ...]) -> None:
+    def _left(self, worker: "asyncio.Task[None]") -> None:
+        self._workers.discard(worker)
+        if not worker.cancelled() and (error := worker.exception()) is not None:
+            self._broken = True
+            self._fail(error)
+        self._wake()
+
+    def _finish(self, place: int, index: int, outcomes: tuple[Outcome, ...]) -> None:
+        if not outcomes:
+            self._observe(Dropped(index))
         for outcome in outcomes:
             self._observe(Finished(outcome))
-        self._settle(place, outcomes)
-
-    def _drop(self, place: int, index: int) -> None:
-        self._observe(Dropped(index))
-        self._settle(place, ())
-
-    def _settle(self, place: int, outcomes: tuple[Outcome, ...]) -> None:
         if self._held is None:
             self._ready.append(outcomes)
         else:
@@ -170,12 +193,6 @@ class _Run:
             while self._next_held in self._held:
                 self._ready.append(self._held.pop(self._next_held))
                 self._next_held += 1
-        self._make_room()
-        self._wake()
-
-    def _pulled(self, puller: "asyncio.Task[None]") -> None:
-        if not puller.cancelled() and (error := puller.exception()) is not None:
-            self._fail(error)
         self._wake()
 
     def _fail(self, error: BaseException) -> None:
@@ -184,17 +201,18 @@ class _Run:
         self._stop(cancel=False)
 
     def _stop(self, *, cancel: bool) -> None:
-        if self._puller is not None:
+        self._ended = True
+        if self._puller is not None and self._puller is not asyncio.current_task():
             self._puller.cancel()
         if cancel:
-            for task in self._tasks:
-                task.cancel()
+            for worker in self._workers:
+                worker.cancel()
         self._wake()
 
     async def _drop_all(self) -> None:
         self._stop(cancel=True)
-        left = [*self._tasks, *([self._puller] if self._puller else [])]
-        await asyncio.gather(*left, return_exceptions=True)
+        await asyncio.gather(*self._workers, return_exceptions=True)
+        await self._rows.aclose()
 
     async def _woken(self) -> None:
         self._waiting = asyncio.get_running_loop().create_future()
@@ -205,7 +223,7 @@ class _Run:
             self._waiting.set_result(None)
 
     def _make_room(self) -> None:
-        if self._room is not None and not self._room.done() and self._has_room():
+        if self._room is not None and not self._room.done() and self._open < self._most_open:
             self._room.set_result(None)
 
 

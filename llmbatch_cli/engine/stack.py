@@ -1,11 +1,10 @@
 """What stands between a row and a provider: functions of one type, each around the next."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from llmbatch_cli.errors import ProviderError, Rejected, RunStopped, TimedOut, UsageError
+from llmbatch_cli.errors import ProviderError, Rejected, RunStopped, UsageError
 from llmbatch_cli.types import (
     Call,
     Completion,
@@ -54,19 +53,6 @@ def calling(
         return parse(request, await send(wire))
 
     return call
-
-
-def within(call: Call, timeout_s: float) -> Call:
-    """The call, given up as TimedOut after `timeout_s`."""
-
-    async def timed(request: Request) -> Completion:
-        try:
-            async with asyncio.timeout(timeout_s):
-                return await call(request)
-        except TimeoutError as error:
-            raise TimedOut(f"no answer within {timeout_s:g} s") from error
-
-    return timed
 
 
 def solo(

@@ -5,8 +5,8 @@ cancelled request closes its socket at once.
 """
 
 import ssl
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 import aiohttp
@@ -35,6 +35,11 @@ ERRORS: Final[tuple[tuple[type[BaseException], type[ProviderError]], ...]] = (
 )
 """aiohttp's errors as ours; the first that fits counts."""
 
+MOST_ADDRESSES: Final = 1000
+"""Addresses whose parsing is remembered; some wires have the model in theirs."""
+
+FOREIGN: Final = tuple(theirs for theirs, _ in ERRORS)
+
 
 @asynccontextmanager
 async def open_send(connection: Connection) -> AsyncIterator[Send]:
@@ -45,44 +50,40 @@ async def open_send(connection: Connection) -> AsyncIterator[Send]:
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=connection.connect_timeout_s),
         skip_auto_headers=("user-agent",),
     )
-    urls: dict[str, tuple[URL, str | None]] = {}
-
-    def address(url: str) -> tuple[URL, str | None]:
-        known = urls.get(url)
-        if known is None:
-            if len(urls) > 1000:
-                urls.clear()
-            known = urls[url] = URL(url, encoded=True), proxy_for(url)
-        return known
+    addresses: dict[str, tuple[URL, str | None]] = {}
 
     async def send(request: WireRequest) -> WireReply:
-        with mapped(request):
-            url, proxy = address(request.url)
+        address = addresses.get(request.url)
+        try:
+            if address is None:
+                if len(addresses) > MOST_ADDRESSES:
+                    addresses.clear()
+                address = addresses[request.url] = _address(request.url)
             async with session.request(
                 request.method,
-                url,
+                address[0],
                 data=request.body,
                 headers=request.headers,
                 allow_redirects=False,
-                proxy=proxy,
+                proxy=address[1],
             ) as response:
                 body = await _body(response, connection.max_reply_bytes)
                 return WireReply(response.status, response.headers, body)
+        except FOREIGN as error:
+            raise translated(error, request) from error
 
     async with session:
         yield send
 
 
-@contextmanager
-def mapped(request: WireRequest) -> Iterator[None]:
-    """Turn aiohttp's errors into ours, by the table."""
-    try:
-        yield
-    except ProviderError:
-        raise
-    except tuple(theirs for theirs, _ in ERRORS) as error:
-        ours = next(ours for theirs, ours in ERRORS if isinstance(error, theirs))
-        raise ours(describe(error, request)) from error
+def _address(url: str) -> tuple[URL, str | None]:
+    return URL(url, encoded=True), proxy_for(url)
+
+
+def translated(error: BaseException, request: WireRequest) -> ProviderError:
+    """aiohttp's error as ours, by the table."""
+    ours = next(ours for theirs, ours in ERRORS if isinstance(error, theirs))
+    return ours(describe(error, request))
 
 
 def describe(error: BaseException, request: WireRequest) -> str:

@@ -1,0 +1,70 @@
+"""A time limit for many calls at once."""
+
+import asyncio
+
+import pytest
+
+from llmbatch_cli.engine.deadline import within
+from llmbatch_cli.errors import TimedOut
+from llmbatch_cli.types import Completion, Request
+
+REQUEST = Request("m", [{"role": "user", "content": "?"}], {})
+
+
+async def never(request: Request) -> Completion:
+    await asyncio.sleep(3600)
+    return Completion("late")
+
+
+async def test_each_call_has_its_own_time() -> None:
+    """Calls begun at different times end at different times, each after its own limit."""
+    loop = asyncio.get_running_loop()
+    call = within(never, 0.2)
+
+    async def timed(after_s: float) -> float:
+        await asyncio.sleep(after_s)
+        started = loop.time()
+        with pytest.raises(TimedOut, match="no answer within 0.2 s"):
+            await call(REQUEST)
+        return loop.time() - started
+
+    spans = await asyncio.gather(*(timed(after_s) for after_s in (0, 0.1, 0.1, 0.3)))
+    assert all(0.19 <= span < 1 for span in spans)
+
+
+async def test_a_call_in_time_is_left_alone() -> None:
+    """An answer in time comes through, and nothing is left that cancels the task later."""
+
+    async def soon(request: Request) -> Completion:
+        await asyncio.sleep(0.01)
+        return Completion("in time")
+
+    call = within(soon, 0.1)
+    for _ in range(3):
+        assert (await call(REQUEST)).text == "in time"
+    await asyncio.sleep(0.2)
+
+
+async def test_a_cancelled_call_is_cancelled_not_timed_out() -> None:
+    """Cancelling from elsewhere stays a cancellation, also in the moment of the limit."""
+    call = within(never, 0.1)
+    task = asyncio.ensure_future(call(REQUEST))
+    asyncio.get_running_loop().call_later(0.1, task.cancel)
+    await asyncio.wait([task])
+    early = asyncio.ensure_future(call(REQUEST))
+    await asyncio.sleep(0.01)
+    early.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await early
+
+
+async def test_a_task_goes_on_after_a_timeout() -> None:
+    """A timed out call does not leave its task marked as cancelled."""
+    call = within(never, 0.05)
+    for _ in range(2):
+        with pytest.raises(TimedOut):
+            await call(REQUEST)
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+        await asyncio.sleep(0.01)
