@@ -13,7 +13,7 @@ from tests.bench.table import Figure, Section, at_least
 
 ROWS = 48
 MAX_TOKENS = 64
-IN_FLIGHT = 8
+IN_FLIGHT = 16
 STARTS = 3
 PLAIN_XLLAMACPP = Path(__file__).with_name("plain_xllamacpp.py")
 

@@ -11,28 +11,23 @@ from tests.bench.servers import delayed_server, instant_server
 from tests.bench.table import Figure, Section, at_least, at_most
 
 STARTS = 15
+PEER_ROWS = {"aiohttp": 50_000, "httpx": 1_000, "litellm": 1_000, "flexllm": 5_000}
+"""As many as each does in some seconds."""
+RATIO_TARGETS = {"aiohttp": at_least(0.75), "litellm": at_least(40), "flexllm": at_least(6)}
+
+Turn = dict[str, Throughput | None]
+"""One run of each program, by its name; None where its environment is not there."""
 
 
 def throughput(bench: Bench) -> Section:
     """Prompts a second, CPU and memory beside every peer, with answers at once."""
     rows, in_flight = 50_000, 256
     with instant_server(bench.folder) as server:
-        turns = _take_turns(bench, rows, server.base_url, in_flight)
-        ours, bare = _median(own for own, _ in turns), _median(theirs for _, theirs in turns)
-        slow = {
-            "httpx": bench.peer("httpx", 2_000, server.base_url, in_flight),
-            "litellm": bench.peer("litellm", 1_000, server.base_url, in_flight),
-            "flexllm": bench.peer("flexllm", 5_000, server.base_url, in_flight),
-        }
-    share = statistics.median(theirs.wall_s / own.wall_s for own, theirs in turns)
-    targets = {"litellm": at_least(40), "flexllm": at_least(6)}
-    figures = [*_costs("llmbatch", ours), *_costs("aiohttp", bare)]
-    for name, run in slow.items():
-        figures += _costs(name, run)
-    figures.append(Figure("llmbatch / aiohttp", share, "x", at_least(0.75)))
-    for name, run in slow.items():
-        ratio = ours.prompts_per_s / run.prompts_per_s if run else None
-        figures.append(Figure(f"llmbatch / {name}", ratio, "x", targets.get(name)))
+        turns = [_turn(bench, rows, server.base_url, in_flight) for _ in range(bench.pairs)]
+    figures = []
+    for name in turns[0]:
+        figures += _costs(name, [turn[name] for turn in turns])
+    figures += [_ratio(name, turns) for name in PEER_ROWS]
     title = f"{in_flight} in flight, answers at once, {rows:,} rows, served by {server.name}"
     return Section("throughput", title, figures)
 
@@ -50,7 +45,7 @@ def latency(bench: Bench) -> Section:
         bare = bench.peer("aiohttp", rows, server.base_url, in_flight)
     assert bare is not None
     figures = [
-        *_costs("llmbatch", ours),
+        *_costs("llmbatch", [ours]),
         Figure("ideal / llmbatch", ideal_s / ours.wall_s, "x", at_least(0.93)),
         Figure("ideal / llmbatch, without start-up", ideal_s / (ours.wall_s - start_s), "x"),
         Figure("ideal / aiohttp", ideal_s / bare.wall_s, "x"),
@@ -94,23 +89,23 @@ def start(bench: Bench) -> Section:
     return Section("start", f"medians of {STARTS}, served by {server.name}", figures)
 
 
-def _take_turns(
-    bench: Bench, rows: int, base_url: str, in_flight: int
-) -> list[tuple[Throughput, Throughput]]:
-    """llmbatch and the bare loop, one after the other: neighbours in time share the weather."""
-    turns = []
-    for _ in range(bench.pairs):
-        ours = bench.llmbatch(rows, base_url, in_flight)
-        bare = bench.peer("aiohttp", rows, base_url, in_flight)
-        assert bare is not None
-        turns.append((ours, bare))
-    return turns
+def _turn(bench: Bench, rows: int, base_url: str, in_flight: int) -> Turn:
+    """llmbatch and every peer, one after the other: neighbours in time share the weather."""
+    turn: Turn = {"llmbatch": bench.llmbatch(rows, base_url, in_flight)}
+    for name, count in PEER_ROWS.items():
+        turn[name] = bench.peer(name, count, base_url, in_flight)
+    return turn
 
 
-def _median(runs: Iterable[Throughput]) -> Throughput:
-    """The run of the middle wall time (the slower of the two middle ones)."""
-    ordered = sorted(runs, key=lambda run: run.wall_s)
-    return ordered[len(ordered) // 2]
+def _ratio(name: str, turns: list[Turn]) -> Figure:
+    """The median over the turns of how many times llmbatch's prompts/s are the peer's."""
+    ratios = [
+        ours.prompts_per_s / theirs.prompts_per_s
+        for turn in turns
+        if (ours := turn["llmbatch"]) and (theirs := turn[name])
+    ]
+    value = statistics.median(ratios) if ratios else None
+    return Figure(f"llmbatch / {name}", value, "x", RATIO_TARGETS.get(name))
 
 
 def _median_walls(commands: list[list[str]]) -> list[float]:
@@ -122,13 +117,18 @@ def _median_walls(commands: list[list[str]]) -> list[float]:
     return [statistics.median(walls) for walls in zip(*rounds[1:], strict=True)]
 
 
-def _costs(name: str, run: Throughput | None) -> list[Figure]:
-    if run is None:
+def _costs(name: str, runs: Iterable[Throughput | None]) -> list[Figure]:
+    """Medians over the runs of one program."""
+    measured = [run for run in runs if run]
+    if not measured:
         return [Figure(f"{name} (make bench-peers)", None, "prompts/s")]
+    rate = statistics.median(run.prompts_per_s for run in measured)
+    cpu_us = statistics.median(run.cpu_us for run in measured)
+    peak_mb = statistics.median(run.peak_mb for run in measured)
     return [
-        Figure(f"{name}, {run.rows:,} rows", run.prompts_per_s, "prompts/s"),
-        Figure(f"{name}, CPU a prompt", run.cpu_us, "us"),
-        Figure(f"{name}, peak memory", run.peak_mb, "MB"),
+        Figure(f"{name}, {measured[0].rows:,} rows", rate, "prompts/s"),
+        Figure(f"{name}, CPU a prompt", cpu_us, "us"),
+        Figure(f"{name}, peak memory", peak_mb, "MB"),
     ]
 
 
