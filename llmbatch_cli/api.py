@@ -15,9 +15,10 @@ from typing import Any
 from llmbatch_cli.engine.deadline import within
 from llmbatch_cli.engine.run import Stop, run
 from llmbatch_cli.engine.stack import Lane, calling, merged, solo
-from llmbatch_cli.errors import UsageError
+from llmbatch_cli.errors import InputError, UsageError
 from llmbatch_cli.events import Observer, ignore
 from llmbatch_cli.providers import DEFAULT_MODEL, Access, Target, resolve
+from llmbatch_cli.rows.params import check_all
 from llmbatch_cli.rows.source import from_values
 from llmbatch_cli.transport import Connection, open_send
 from llmbatch_cli.transport.descriptors import room_for
@@ -73,7 +74,9 @@ async def run_batch(
     message = {"role": "system", "content": system} if system is not None else None
     async with AsyncExitStack() as stack:
         send = await stack.enter_async_context(open_send(connection or Connection()))
-        lanes = _Lanes(stack, send, access or from_environment(), params or {}, timeout_s, observe)
+        lanes = _Lanes(
+            stack, send, access or from_environment(), _checked(params or {}), timeout_s, observe
+        )
         await lanes.prepare(model)
         outcomes = run(
             _rows(prompts),
@@ -148,7 +151,7 @@ class _Lanes:
 
     async def _open(self, model: str) -> Lane:
         target = resolve(model, self._access, self._observe)
-        params = merged(self._params, target.params)
+        params = merged(self._params, _checked(target.params))
         _check_sayable(target, params)
         own_send = await self._stack.enter_async_context(target.provider.serving(self._observe))
         provider = target.provider
@@ -156,6 +159,13 @@ class _Lanes:
         return Lane(
             provider.name, target.model, within(call, self._timeout_s), params, target.key_hint
         )
+
+
+def _checked(params: Params) -> Params:
+    try:
+        return check_all(params)
+    except InputError as error:
+        raise UsageError(error.message, hint=error.hint) from error
 
 
 def _check_sayable(target: Target, params: Params) -> None:

@@ -109,9 +109,9 @@ async def _batch(
     *,
     strict: bool,
 ) -> ExitStatus:
-    with contextlib.ExitStack() as stack:
+    async with contextlib.AsyncExitStack() as stack:
         if strict:
-            reading = stack.enter_context(spooled(reading))
+            reading = await stack.enter_async_context(spooled(reading))
             await refuse_bad_rows(reading)
 
         def begin(stop: Stop, observe: Observer) -> AsyncGenerator[Outcome, None]:

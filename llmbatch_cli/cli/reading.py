@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from llmbatch_cli.cli.say import say
+from llmbatch_cli.errors import UsageError
 from llmbatch_cli.events import Counted, Observer
 from llmbatch_cli.rows import source
 from llmbatch_cli.types import Row
@@ -54,3 +56,32 @@ def counting(inputs: Sequence[str], limit: int | None, observe: Observer) -> Ite
         yield
     finally:
         enough.set()
+
+
+@contextlib.asynccontextmanager
+async def spooled(reading: Reading) -> AsyncIterator[Reading]:
+    """The same rows, but so that they can be read twice: standard input is copied to a file."""
+    if "-" not in reading.inputs:
+        yield reading
+        return
+    async with source.spooled_stdin() as copy:
+        inputs = [copy if name == "-" else name for name in reading.inputs]
+        yield replace(reading, inputs=inputs)
+
+
+async def refuse_bad_rows(reading: Reading) -> None:
+    """Read everything; raise UsageError that names the bad rows, if there are any."""
+    problems = await source.problems(
+        reading.inputs,
+        input_format=reading.input_format,
+        max_line_bytes=reading.max_line_bytes,
+        limit=reading.limit,
+    )
+    if not problems.bad_rows:
+        return
+    for row in problems.first:
+        say(f"{row.place}: {row.reason}")
+    raise UsageError(
+        f"{problems.bad_rows:,} of {problems.rows:,} rows cannot be read, so nothing was sent",
+        hint="mend them, or leave out --strict to answer the others",
+    )
