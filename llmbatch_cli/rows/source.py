@@ -1,0 +1,377 @@
+"""Rows from files, standard input and Python values, read as they are needed."""
+
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import BinaryIO, Final
+
+import orjson
+
+from llmbatch_cli.errors import UsageError
+from llmbatch_cli.events import Notice, Observer, ignore
+from llmbatch_cli.rows.inputs import (
+    STDIN,
+    Format,
+    InputFormat,
+    TextFormat,
+    check_inputs,
+    count_rows,
+    format_of_name,
+    shown_name,
+    spooled_stdin,
+    stdin_chunks,
+    suffix_of,
+)
+from llmbatch_cli.rows.lines import (
+    CHUNK_BYTES,
+    Line,
+    Lines,
+    Unreadable,
+    file_chunks,
+    plain,
+    pumped,
+)
+from llmbatch_cli.rows.schema import ONE_A_LINE, parse_row
+from llmbatch_cli.types import BadRow, Prompt, Row
+
+__all__ = [
+    "InputFormat",
+    "Problems",
+    "TextFormat",
+    "check_inputs",
+    "count_rows",
+    "from_values",
+    "problems",
+    "read",
+    "spooled_stdin",
+]
+
+MAX_LINE_BYTES: Final = 64 * 2**20
+_BAD_ROWS_KEPT: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Problems:
+    """What a whole input is like."""
+
+    rows: int
+    """All of them, good and bad."""
+    bad_rows: int
+    first: Sequence[BadRow]
+    """The first 20 bad ones."""
+
+
+async def read(
+    inputs: Sequence[str],
+    *,
+    input_format: InputFormat = "auto",
+    for_text: TextFormat = "lines",
+    max_line_bytes: int = MAX_LINE_BYTES,
+    limit: int | None = None,
+    observe: Observer = ignore,
+    stdin: BinaryIO | None = None,
+) -> AsyncGenerator[Row, None]:
+    """Yield the rows of all inputs, each as soon as its line is complete.
+
+    What cannot be read becomes a BadRow: a line, the rest of a damaged file, a file that
+    is gone. Holds about 3 MiB, or the longest line, at any size of the inputs.
+
+    Args:
+        inputs: files, read one after the other; `-` is standard input.
+        input_format: `auto` goes by the name, and without a known one by the first
+            character, and tells the observer when that makes it text.
+        for_text: what `auto` makes of such a text: a prompt a line, or the whole as one.
+        max_line_bytes: a longer line is skipped, and is a BadRow.
+        limit: how many rows to yield at most, bad ones too; None is all.
+        observe: is told what was guessed.
+        stdin: takes the place of standard input; nothing may have been read from it.
+    """
+    if limit is not None and limit <= 0:
+        return
+    reader = _Reader(input_format, for_text, max_line_bytes, observe, stdin)
+    for name in inputs:
+        async with aclosing(reader.arrivals(name)) as arrivals:
+            async for rows in arrivals:
+                for row in rows:
+                    yield row
+                    if reader.index == limit:
+                        return
+
+
+class _Reader:
+    """Reads one input after the other; knows how far it is."""
+
+    def __init__(
+        self,
+        input_format: InputFormat,
+        for_text: TextFormat,
+        max_line_bytes: int,
+        observe: Observer,
+        stdin: BinaryIO | None,
+    ) -> None:
+        self._format = input_format
+        self._for_text = for_text
+        self._max_line_bytes = max_line_bytes
+        self._observe = observe
+        self._stdin = stdin
+        self.index = 0
+        """The next row's place in all inputs."""
+        self._line = 0
+        self._file = ""
+        self._begin = 0
+        """The first row of this input."""
+        self._of_json_file = False
+        self._whole_value = False
+        """Whether a `.json` file has turned out to be one value over many lines."""
+
+    async def arrivals(self, name: str) -> AsyncGenerator[Iterator[Row], None]:
+        """The rows of one input, a group for each piece that arrives.
+
+        Each group must be used up before the next one is asked for.
+        """
+        self._file, self._line = shown_name(name), 0
+        self._begin, self._whole_value = self.index, False
+        self._of_json_file = suffix_of(name) == ".json"
+        async with aclosing(pumped(plain(self._chunks(name)))) as chunks:
+            head: list[bytes] = []
+            try:
+                form = await self._form(name, head, chunks)
+                groups = self._whole if form == "whole" else self._lines
+                async with aclosing(groups(form, _after(head, chunks))) as rows:
+                    async for group in rows:
+                        yield group
+            except Unreadable as error:
+                self._line += 1
+                yield iter((self._bad(error.message),))
+
+    def _chunks(self, name: str) -> Iterator[bytes]:
+        if name != "-":
+            return file_chunks(name)
+        return stdin_chunks(self._stdin)
+
+    async def _form(
+        self, name: str, head: list[bytes], chunks: AsyncGenerator[bytes, None]
+    ) -> Format:
+        """How to read the input; `head` gets the chunks that it took to tell."""
+        if self._format != "auto":
+            return self._format
+        form = format_of_name(name)
+        if form is None:
+            form = await _guessed(self._for_text, head, chunks)
+            if form != "jsonl" and head:
+                self._tell_guess()
+        return form
+
+    def _tell_guess(self) -> None:
+        subject = "standard input" if self._file == STDIN else self._file
+        how = "a prompt a line" if self._for_text == "lines" else "the whole as one prompt"
+        self._observe(
+            Notice(
+                f"{subject} does not begin with JSON: read as plain text, {how} "
+                "(--input-format jsonl to force)"
+            )
+        )
+
+    async def _lines(
+        self, form: Format, chunks: AsyncGenerator[bytes, None]
+    ) -> AsyncGenerator[Iterator[Row], None]:
+        parse = self._json_rows if form == "jsonl" else self._text_rows
+        lines = Lines(self._max_line_bytes)
+        async for chunk in chunks:
+            yield parse(lines.feed(chunk))
+            if self._whole_value:
+                return
+        yield parse(lines.finish())
+
+    def _json_rows(self, lines: Iterable[Line]) -> Iterator[Row]:
+        loads = orjson.loads
+        for line in lines:
+            self._line += 1
+            if line is None:
+                yield self._too_long("line")
+                continue
+            try:
+                value = loads(line)
+            except orjson.JSONDecodeError as error:
+                if stripped := line.strip():
+                    yield self._bad_json(stripped, line, error)
+                    if self._whole_value:
+                        return
+                continue
+            index = self.index
+            self.index = index + 1
+            yield parse_row(value, index=index, file=self._file, line=self._line)
+
+    def _text_rows(self, lines: Iterable[Line]) -> Iterator[Row]:
+        for line in lines:
+            self._line += 1
+            if line is None:
+                yield self._too_long("line")
+            elif line.strip():
+                yield self._text_row(line.removesuffix(b"\r"))
+
+    async def _whole(
+        self, form: Format, chunks: AsyncGenerator[bytes, None]
+    ) -> AsyncGenerator[Iterator[Row], None]:
+        pieces: list[bytes] = []
+        size = 0
+        async for chunk in chunks:
+            size += len(chunk)
+            if size > self._max_line_bytes:
+                self._line = 1
+                yield iter((self._too_long("text"),))
+                return
+            pieces.append(chunk)
+        text = b"".join(pieces)
+        if text.strip():
+            self._line = 1
+            yield iter((self._text_row(text.rstrip(b"\r\n")),))
+
+    def _text_row(self, data: bytes) -> Row:
+        try:
+            text = data.decode()
+        except UnicodeDecodeError as error:
+            return self._bad(_not_utf8(data, error))
+        index = self.index
+        self.index += 1
+        return parse_row(text, index=index, file=self._file, line=self._line)
+
+    def _bad_json(self, stripped: bytes, line: bytes, error: orjson.JSONDecodeError) -> BadRow:
+        reason = _json_reason(line, error)
+        begun = stripped == b"{" or (stripped[:1] == b"[" and "end of data" in error.msg)
+        if begun:
+            hint = ONE_A_LINE if stripped[:1] == b"[" else ONE_A_LINE.replace("'.[]'", ".")
+            reason = f"{reason} ({hint})"
+            # Every other line would be an error, too.
+            self._whole_value = self._of_json_file and self.index == self._begin
+        return self._bad(reason)
+
+    def _too_long(self, what: str) -> BadRow:
+        return self._bad(
+            f"the {what} is longer than {self._max_line_bytes:,} bytes (--max-line-bytes)"
+        )
+
+    def _bad(self, reason: str) -> BadRow:
+        index = self.index
+        self.index += 1
+        return BadRow(index, reason, index, self._file, self._line)
+
+
+async def _after(
+    head: Iterable[bytes], chunks: AsyncGenerator[bytes, None]
+) -> AsyncGenerator[bytes, None]:
+    for chunk in head:
+        yield chunk
+    async for chunk in chunks:
+        yield chunk
+
+
+async def _guessed(
+    for_text: TextFormat, head: list[bytes], chunks: AsyncGenerator[bytes, None]
+) -> Format:
+    """JSONL where the first character begins a JSON value, else text."""
+    size_bytes = 0
+    begin = b""
+    while not begin and size_bytes <= CHUNK_BYTES:
+        chunk = await anext(chunks, b"")
+        if not chunk:
+            break
+        head.append(chunk)
+        size_bytes += len(chunk)
+        begin = chunk.lstrip()[:1]
+    if begin and begin in b'{["':
+        return "jsonl"
+    return "text" if for_text == "lines" else "whole"
+
+
+def _json_reason(line: bytes, error: orjson.JSONDecodeError) -> str:
+    try:
+        line.decode()
+    except UnicodeDecodeError as wrong:
+        return _not_utf8(line, wrong)
+    return f"bad JSON: {error.msg} at column {error.colno}"
+
+
+def _not_utf8(data: bytes, error: UnicodeDecodeError) -> str:
+    column = len(data[: error.start].decode()) + 1
+    hint = " (it looks like UTF-16)" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
+    return f"not UTF-8: byte 0x{data[error.start]:02x} at column {column}{hint}"
+
+
+# Values from Python
+
+
+def from_values(values: Iterable[object] | AsyncIterable[object]) -> AsyncGenerator[Row, None]:
+    """Yield a row for each text, list of messages, mapping or Prompt, pulled as needed.
+
+    A Prompt keeps everything but its index. Raises UsageError for a single prompt in the
+    place of many.
+    """
+    if isinstance(values, str | bytes | Mapping | Prompt):
+        raise UsageError("prompts is one prompt, and must be several", hint="put it in a list")
+    return _from_values(values)
+
+
+async def _from_values(
+    values: Iterable[object] | AsyncIterable[object],
+) -> AsyncGenerator[Row, None]:
+    index = 0
+    if isinstance(values, AsyncGenerator):
+        async with aclosing(values) as closing:
+            async for value in closing:
+                yield _row_of(value, index)
+                index += 1
+    elif isinstance(values, AsyncIterable):
+        async for value in values:
+            yield _row_of(value, index)
+            index += 1
+    else:
+        for index, value in enumerate(values):
+            yield _row_of(value, index)
+
+
+def _row_of(value: object, index: int) -> Row:
+    if isinstance(value, Prompt):
+        return replace(value, index=index)
+    return parse_row(value, index=index)
+
+
+# Reading all of it first
+
+
+async def problems(
+    inputs: Sequence[str],
+    *,
+    input_format: InputFormat = "auto",
+    for_text: TextFormat = "lines",
+    max_line_bytes: int = MAX_LINE_BYTES,
+    limit: int | None = None,
+) -> Problems:
+    """Read all rows, and say which are bad. The arguments are those of `read`.
+
+    Standard input must have been spooled, or it is used up.
+    """
+    rows = read(
+        inputs,
+        input_format=input_format,
+        for_text=for_text,
+        max_line_bytes=max_line_bytes,
+        limit=limit,
+    )
+    count = bad_count = 0
+    first: list[BadRow] = []
+    async with aclosing(rows):
+        async for row in rows:
+            count += 1
+            if isinstance(row, BadRow):
+                bad_count += 1
+                if len(first) < _BAD_ROWS_KEPT:
+                    first.append(row)
+    return Problems(count, bad_count, first)
