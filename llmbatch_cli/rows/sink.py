@@ -221,10 +221,9 @@ class _Output:
     rows = 0
     """Rows written whole."""
 
-    def __init__(self, fd: int, *, owned: bool, compress: bool, fsync: bool) -> None:
+    def __init__(self, fd: int, *, compress: bool, fsync: bool) -> None:
         mode = os.fstat(fd).st_mode
         self._fd = fd
-        self._owned = owned
         self._regular = stat.S_ISREG(mode)
         self._fsync = fsync and self._regular
         self._gzip = zlib.compressobj(wbits=31) if compress else None
@@ -250,9 +249,8 @@ class _Output:
             os.fsync(self._fd)
 
     def close(self) -> None:
-        """Close the file, but not standard output. The last errors of a network disk come here."""
-        if self._owned:
-            os.close(self._fd)
+        """Close the file. The last errors of a network disk come here."""
+        os.close(self._fd)
 
     def reader_gone(self) -> bool:
         """Whether nobody can ever read what is written to this pipe."""
@@ -323,7 +321,8 @@ def _open(
 ) -> _Output:
     """Open the output. Blocks where a fifo has no reader yet."""
     if target is None:
-        return _Output(stdout_fd, owned=False, compress=False, fsync=fsync)
+        # a descriptor of its own, which stays valid for as long as the thread may be stuck in it
+        return _Output(os.dup(stdout_fd), compress=False, fsync=fsync)
     compress = target.suffix == ".gz"
     if append and compress:
         _check_gzip(target)
@@ -331,7 +330,7 @@ def _open(
     if overwrite and not append:
         flags |= os.O_TRUNC
     fd = os.open(target, flags, 0o666)
-    return _Output(fd, owned=True, compress=compress, fsync=fsync)
+    return _Output(fd, compress=compress, fsync=fsync)
 
 
 def _check_stdout(fd: int, inputs: Sequence[str]) -> None:
