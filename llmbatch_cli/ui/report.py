@@ -1,0 +1,124 @@
+"""Numbers and the summary of a run, in words."""
+
+from typing import Final
+
+from llmbatch_cli.errors import BadReply, Interrupted, TimedOut
+from llmbatch_cli.ui.totals import Totals, mean_rows_per_s
+
+_MAYBE_BILLED: Final = tuple(
+    error.kind for error in (Interrupted, TimedOut, BadReply) if error.maybe_billed
+)
+
+
+def summary(totals: Totals, *, repeated_ids: int = 0, cancelled: bool = False) -> str:
+    """What a run has come to: one line, and an indented one for each thing to know.
+
+    Args:
+        totals: of the run, at its end.
+        repeated_ids: rows whose id an earlier row had.
+        cancelled: whether the dropped rows were cancelled in flight, so that they may be billed.
+    """
+    told = [_result(totals)]
+    if repeated_ids:
+        told.append(f"{_rows(repeated_ids)} repeated the id of an earlier row")
+    if missing := _missing(totals):
+        told.append(f"{_rows(missing)} not answered: the run ended first")
+    if billed := _maybe_billed(totals) + (totals.dropped if cancelled else 0):
+        told.append(f"{_rows(billed)} may have been billed without an answer")
+    return "\n  ".join(told)
+
+
+def format_count(n: int) -> str:
+    """1,200."""
+    return f"{n:,}"
+
+
+def format_compact(n: int) -> str:
+    """A count in at most four characters up to 999 billion: 950, 1.2k, 35k, 1.2M."""
+    if n < 1_000:
+        return str(n)
+    size = float(n)
+    for unit in "kMGT":
+        size /= 1_000
+        if size < 9.95:
+            return f"{size:.1f}{unit}"
+        if size < 999.5:
+            break
+    return f"{size:.0f}{unit}"
+
+
+def format_rate(per_s: float) -> str:
+    """1,090 or 31.4 or 0.25, without a unit."""
+    if per_s >= 99.95:
+        return f"{per_s:,.0f}"
+    return f"{per_s:.1f}" if per_s >= 0.995 or per_s == 0 else f"{per_s:.2f}"
+
+
+def format_bytes(n: float) -> str:
+    """98.1 MB, 640 kB."""
+    size, unit = n / 1_000, "kB"
+    for larger in ("MB", "GB", "TB"):
+        if size < 999.5:
+            break
+        size, unit = size / 1_000, larger
+    return f"{size:.0f} kB" if unit == "kB" else f"{size:.1f} {unit}"
+
+
+def format_duration(seconds: float, *, whole: bool = False) -> str:
+    """0.42 s, 38.2 s, 2 min 5 s, 1 h 3 min; with `whole`, 38 s. Below 0 is 0."""
+    seconds = max(0.0, seconds)
+    if seconds < 59.95 and not whole:
+        return f"{seconds:.2f} s" if seconds < 0.995 else f"{seconds:.1f} s"
+    count = int(seconds) if whole else round(seconds)
+    if count < 60:
+        return f"{count} s"
+    for unit, name, part, part_name in ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min")):
+        if count >= unit:
+            return _two(count // unit, name, count % unit // part, part_name)
+    return _two(count // 60, "min", count % 60, "s")
+
+
+def format_about(seconds: float) -> str:
+    """A guess at a time: 38 s, 2 min, 1 h 3 min."""
+    if seconds < 59.5:
+        return f"{max(0, round(seconds))} s"
+    return format_duration(round(seconds / 60) * 60)
+
+
+def _two(large: int, large_name: str, small: int, small_name: str) -> str:
+    return f"{large} {large_name}" + (f" {small} {small_name}" if small else "")
+
+
+def _rows(n: int) -> str:
+    return f"{format_count(n)} {'row' if n == 1 else 'rows'}"
+
+
+def _result(totals: Totals) -> str:
+    if not (totals.rows or totals.has_begun or totals.total):
+        return "no rows"
+    told = f"{_rows(totals.rows)}: {format_count(totals.answered)} answered"
+    if totals.failed:
+        told += f", {format_count(totals.failed_rows)} failed ({_kinds(totals)})"
+    told += f" in {format_duration(totals.elapsed_s)}"
+    told += f", {format_rate(mean_rows_per_s(totals))} rows/s"
+    if totals.tokens:
+        told += f", {format_count(totals.tokens)} tokens"
+        if totals.unknown_usage:
+            told += f" and those of {_rows(totals.unknown_usage)} unknown"
+    if totals.truncated:
+        told += f", {format_count(totals.truncated)} cut off by length"
+    return told
+
+
+def _kinds(totals: Totals) -> str:
+    kinds = sorted(totals.failed.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{format_count(n)} {kind}" for kind, n in kinds)
+
+
+def _missing(totals: Totals) -> int:
+    """Rows of the input without an outcome, as far as is known."""
+    return max(totals.dropped + totals.in_flight, (totals.total or 0) - totals.rows)
+
+
+def _maybe_billed(totals: Totals) -> int:
+    return sum(totals.failed.get(kind, 0) for kind in _MAYBE_BILLED)
