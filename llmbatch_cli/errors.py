@@ -21,8 +21,9 @@ LlmbatchError
     Refused             the provider's content filter
 """
 
+from collections.abc import Sequence
 from enum import IntEnum
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class ExitStatus(IntEnum):
@@ -95,6 +96,8 @@ class ProviderError(LlmbatchError):
         super().__init__(message, hint=hint)
         self.status = status
         self.retry_after_s = retry_after_s
+        self.attempts: Sequence[Any] = ()
+        """The tries that failed, this one last, as types.Attempt; empty before any retry."""
 
 
 class RateLimited(ProviderError):

@@ -97,6 +97,17 @@ class Usage:
     """The part of `completion_tokens` that went into hidden reasoning."""
 
 
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try that gave no answer."""
+
+    kind: str
+    status: int | None
+    latency_s: float
+    maybe_billed: bool
+    """Whether the provider may have done the work all the same."""
+
+
 @dataclass(slots=True)
 class Completion:
     """One model's answer to one request."""
@@ -122,6 +133,8 @@ class Completion:
     """The provider's id of the HTTP request, for its support."""
     cost_usd: float | None = None
     limits: "RateInfo | None" = None
+    attempts: Sequence[Attempt] = ()
+    """The tries before this one that failed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from llmbatch_cli.engine.run import Stop
 from llmbatch_cli.errors import ExitStatus
 from llmbatch_cli.events import Observer
 from llmbatch_cli.providers import DEFAULT_MODEL, Access
-from llmbatch_cli.rows import source
+from llmbatch_cli.rows.inputs import check_inputs
 from llmbatch_cli.transport import MEBIBYTE, Connection
 from llmbatch_cli.types import Outcome
 
@@ -75,7 +75,7 @@ def batch(
         return ExitStatus.USAGE
     model = model or DEFAULT_MODEL
     reading = Reading(inputs or ["-"], input_format.value, max_line_bytes, limit)
-    source.check_inputs(reading.inputs)
+    check_inputs(reading.inputs)
     named = {
         "temperature": temperature,
         "top_p": top_p,
@@ -96,7 +96,7 @@ def batch(
         access=Access(base_url=base_url, insecure=insecure, environ=os.environ),
         connection=Connection(http=http.value, connect_timeout_s=connect_timeout),
     )
-    writing = Writing(output, format, one_line, overwrite, reading.inputs)
+    writing = Writing(output, format.value, one_line, overwrite, reading.inputs)
     showing = Showing(progress, quiet, verbose, model.partition("?")[0])
     return run_async(_batch(reading, ask, writing, showing, strict=strict))
 

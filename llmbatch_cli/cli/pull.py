@@ -7,7 +7,7 @@ import typer
 
 from llmbatch_cli.cli import options
 from llmbatch_cli.cli.options import ProgressMode
-from llmbatch_cli.cli.running import display, run_async
+from llmbatch_cli.cli.running import Showing, display, run_async
 from llmbatch_cli.cli.say import say
 from llmbatch_cli.errors import ExitStatus
 from llmbatch_cli.providers import weights
@@ -36,7 +36,7 @@ def pull(
 
 
 async def _pull(*, force: bool, progress: ProgressMode, quiet: bool) -> ExitStatus:
-    async with display(progress, Totals(), quiet=quiet, verbose=0, label="pull") as observe:
+    async with display(Showing(progress, quiet, 0, "pull"), Totals()) as observe:
         path = await asyncio.to_thread(weights.pull, observe, force=force)
     if not quiet:
         say(f"the embedded model is in {path}")

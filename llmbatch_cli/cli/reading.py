@@ -10,7 +10,8 @@ from typing import Literal
 from llmbatch_cli.cli.say import say
 from llmbatch_cli.errors import UsageError
 from llmbatch_cli.events import Counted, Observer
-from llmbatch_cli.rows import source
+from llmbatch_cli.rows.inputs import count_rows, spooled_stdin
+from llmbatch_cli.rows.source import problems, read
 from llmbatch_cli.types import Row
 
 
@@ -25,7 +26,7 @@ class Reading:
 
     def rows(self, observe: Observer) -> AsyncGenerator[Row, None]:
         """The rows, from the start."""
-        return source.read(
+        return read(
             self.inputs,
             input_format=self.input_format,
             max_line_bytes=self.max_line_bytes,
@@ -43,7 +44,7 @@ def counting(inputs: Sequence[str], limit: int | None, observe: Observer) -> Ite
     def count() -> None:
         total = 0
         for path in inputs:
-            rows = source.count_rows(path, enough)
+            rows = count_rows(path, enough)
             if rows is None or enough.is_set():
                 return
             total += rows
@@ -64,24 +65,24 @@ async def spooled(reading: Reading) -> AsyncIterator[Reading]:
     if "-" not in reading.inputs:
         yield reading
         return
-    async with source.spooled_stdin() as copy:
+    async with spooled_stdin() as copy:
         inputs = [copy if name == "-" else name for name in reading.inputs]
         yield replace(reading, inputs=inputs)
 
 
 async def refuse_bad_rows(reading: Reading) -> None:
     """Read everything; raise UsageError that names the bad rows, if there are any."""
-    problems = await source.problems(
+    found = await problems(
         reading.inputs,
         input_format=reading.input_format,
         max_line_bytes=reading.max_line_bytes,
         limit=reading.limit,
     )
-    if not problems.bad_rows:
+    if not found.bad_rows:
         return
-    for row in problems.first:
+    for row in found.first:
         say(f"{row.place}: {row.reason}")
     raise UsageError(
-        f"{problems.bad_rows:,} of {problems.rows:,} rows cannot be read, so nothing was sent",
+        f"{found.bad_rows:,} of {found.rows:,} rows cannot be read, so nothing was sent",
         hint="mend them, or leave out --strict to answer the others",
     )

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmbatch_cli.cli.options import OutputFormat, ProgressMode
+from llmbatch_cli.cli.options import ProgressMode
 from llmbatch_cli.cli.say import say, say_error
 from llmbatch_cli.cli.signals import interrupts
 from llmbatch_cli.engine.run import Stop
 from llmbatch_cli.errors import ExitStatus, LlmbatchError, OutputError, ReaderGone, RunStopped
 from llmbatch_cli.events import Observer
-from llmbatch_cli.rows.output import clean_for_terminal, render
+from llmbatch_cli.rows.duplicates import DuplicateIds
+from llmbatch_cli.rows.output import Format, clean_for_terminal, render
 from llmbatch_cli.rows.sink import Sink, open_sink
 from llmbatch_cli.types import Outcome
 from llmbatch_cli.ui.progress import open_progress
@@ -31,7 +32,7 @@ class Writing:
     """Where answers go and how they look."""
 
     output: Path | None
-    format: OutputFormat
+    format: Format
     one_line: bool
     overwrite: bool
     inputs: Sequence[str]
@@ -49,12 +50,16 @@ class Showing:
 
 def run_async(main: Coroutine[Any, Any, ExitStatus]) -> ExitStatus:
     """Run to the end, on uvloop where there is one."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(main)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     try:
         from uvloop import new_event_loop
     except ImportError:  # Windows
-        new_event_loop = asyncio.new_event_loop
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        return runner.run(main)
+        return asyncio.new_event_loop
+    return new_event_loop
 
 
 async def conduct(begin: Begin, writing: Writing, showing: Showing) -> ExitStatus:
@@ -65,8 +70,31 @@ async def conduct(begin: Begin, writing: Writing, showing: Showing) -> ExitStatu
     totals = Totals(time.monotonic)
     stop = Stop()
     ended: LlmbatchError | None = None
-    to_terminal = writing.output is None and sys.stdout.isatty()
-    display = open_progress(
+    repeated = DuplicateIds()
+    to_terminal = writing.output is None and sys.stdout is not None and sys.stdout.isatty()
+    shown = display(showing, totals, stdout_is_terminal=to_terminal)
+    with interrupts(stop, totals) as asked, contextlib.suppress(asyncio.CancelledError):
+        async with shown as observe:
+            try:
+                async with open_sink(
+                    writing.output, overwrite=writing.overwrite, inputs=writing.inputs
+                ) as sink:
+                    line = _line(writing, repeated, to_terminal=to_terminal)
+                    await deliver(begin(stop, observe), sink, line, stop)
+            except (RunStopped, OutputError, ReaderGone) as error:
+                ended = error
+    if not showing.quiet and showing.progress is not ProgressMode.JSON:
+        say(summary(totals, repeated_ids=repeated.count, cancelled=stop.cancelling))
+    if ended is not None and not isinstance(ended, ReaderGone):
+        say_error(ended)
+    return _status(totals, ended, interrupted=asked.count > 0)
+
+
+def display(
+    showing: Showing, totals: Totals, *, stdout_is_terminal: bool = False
+) -> contextlib.AbstractAsyncContextManager[Observer]:
+    """The progress display that was asked for, on standard error."""
+    return open_progress(
         showing.progress.value,
         stderr=sys.stderr,
         environ=os.environ,
@@ -74,30 +102,19 @@ async def conduct(begin: Begin, writing: Writing, showing: Showing) -> ExitStatu
         quiet=showing.quiet,
         label=showing.label,
         totals=totals,
-        stdout_is_terminal=to_terminal,
+        stdout_is_terminal=stdout_is_terminal,
     )
-    with interrupts(stop, totals) as asked, contextlib.suppress(asyncio.CancelledError):
-        async with display as observe:
-            try:
-                async with open_sink(
-                    writing.output, overwrite=writing.overwrite, inputs=writing.inputs
-                ) as sink:
-                    line = _line(writing, to_terminal=to_terminal)
-                    await deliver(begin(stop, observe), sink, line, stop)
-            except (RunStopped, OutputError, ReaderGone) as error:
-                ended = error
-    if not showing.quiet and showing.progress is not ProgressMode.JSON:
-        say(summary(totals))
-    if ended is not None and not isinstance(ended, ReaderGone):
-        say_error(ended)
-    return _status(totals, ended, interrupted=asked.count > 0)
 
 
-def _line(writing: Writing, *, to_terminal: bool) -> Callable[[Outcome], bytes]:
-    """An outcome as the bytes to write."""
-    form, one_line, created = writing.format.value, writing.one_line, int(time.time())
+def _line(
+    writing: Writing, repeated: DuplicateIds, *, to_terminal: bool
+) -> Callable[[Outcome], bytes]:
+    """An outcome as the bytes to write; takes note of its id."""
+    form, one_line, created = writing.format, writing.one_line, int(time.time())
 
     def line(outcome: Outcome) -> bytes:
+        if outcome.id != outcome.index:
+            repeated.add(outcome.id)
         written = render(outcome, form, one_line=one_line, created=created)
         return clean_for_terminal(written.decode()).encode() if to_terminal else written
 
@@ -129,4 +146,4 @@ def _status(totals: Totals, ended: LlmbatchError | None, *, interrupted: bool) -
         return ExitStatus.STOPPED
     if interrupted:
         return ExitStatus.INTERRUPTED
-    return ExitStatus.SOME_FAILED if totals.failed else ExitStatus.OK
+    return ExitStatus.SOME_FAILED if totals.failed_rows else ExitStatus.OK

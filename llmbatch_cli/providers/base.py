@@ -72,9 +72,12 @@ class Provider(ABC):
     def parse(self, request: Request, reply: WireReply) -> Completion:
         """The answer in the reply, whatever its status. Raises ProviderError only."""
 
-    @abstractmethod
     def stream(self, request: Request, headers: Mapping[str, str]) -> Stream:
-        """A reader for the reply to a request with `stream` set, when its status is 200."""
+        """A reader for the reply to a request with `stream` set, when its status is 200.
+
+        Raises UsageError for a wire that has no streaming form.
+        """
+        raise UsageError(f"{self.name} cannot stream")
 
     @asynccontextmanager
     async def serving(self, observe: Observer) -> AsyncIterator[Send | None]:

@@ -1,0 +1,99 @@
+"""Trying again: which failures, how often, and how long to wait between."""
+
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from llmbatch_cli.errors import BadReply, ProviderError
+from llmbatch_cli.types import Attempt, Call, Completion, Request
+
+BASE_S: Final = 0.5
+CAP_S: Final = 60.0
+
+Sleep = Callable[[float], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How much trouble a row may have."""
+
+    max_attempts: int = 6
+    """Tries in all, from 1. Being told to wait uses up none of them: the row's time bounds it."""
+    base_s: float = BASE_S
+    cap_s: float = CAP_S
+
+
+def retried(
+    call: Call,
+    patience: Patience,
+    *,
+    sleep: Sleep,
+    clock: Callable[[], float],
+    chance: Callable[[], float] = random.random,
+    on_retry: Callable[[ProviderError, float], None] = lambda error, wait_s: None,
+) -> Call:
+    """The call, tried again where its error says that it may succeed later.
+
+    The wait before try k + 1 is uniform between 0 and min(cap_s, base_s * 2 ** (k - 1)) seconds,
+    "full jitter" (aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter, read
+    2026-11-22), or what the server asks for and up to a tenth more, where it does. A BadReply
+    is tried again once. A rate limit counts apart: its waits grow the same way, and its tries
+    do not end. The failed attempts are told in the completion's or the error's `attempts`.
+    """
+
+    async def call_again(request: Request) -> Completion:
+        failed: list[Attempt] = []
+        while True:
+            started = clock()
+            try:
+                completion = await call(request)
+            except ProviderError as error:
+                failed.append(attempt_of(error, clock() - started))
+                wait_s = wait_before_next(error, failed, patience, chance)
+                if wait_s is None:
+                    error.attempts = tuple(failed)
+                    raise
+                on_retry(error, wait_s)
+            else:
+                if failed:
+                    completion.attempts = tuple(failed)
+                return completion
+            await sleep(wait_s)
+
+    return call_again
+
+
+def wait_before_next(
+    error: ProviderError,
+    failed: list[Attempt],
+    patience: Patience,
+    chance: Callable[[], float],
+) -> float | None:
+    """Seconds to wait until the next try; None where there is none.
+
+    `failed` holds the attempts so far, this error's being the last.
+    """
+    if not error.retry:
+        return None
+    if error.slow:
+        tries = sum(attempt.kind == error.kind for attempt in failed)
+    else:
+        tries = sum(attempt.kind != "rate_limited" for attempt in failed)
+        if tries >= patience.max_attempts:
+            return None
+        if isinstance(error, BadReply) and _count(failed, error.kind) > 1:
+            return None
+    if error.retry_after_s is not None:
+        return error.retry_after_s * (1 + 0.1 * chance())
+    longest_s: float = min(patience.cap_s, patience.base_s * 2 ** min(tries - 1, 30))
+    return chance() * longest_s
+
+
+def _count(failed: list[Attempt], kind: str) -> int:
+    return sum(attempt.kind == kind for attempt in failed)
+
+
+def attempt_of(error: ProviderError, latency_s: float) -> Attempt:
+    """The failed attempt as a row of output tells it."""
+    return Attempt(error.kind, error.status, latency_s, error.maybe_billed)

@@ -1,0 +1,110 @@
+"""Trying again, with the time and the dice in the test's hand."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmbatch_cli.engine.retry import Patience, retried
+from llmbatch_cli.errors import (
+    BadReply,
+    Interrupted,
+    OutOfQuota,
+    Overloaded,
+    ProviderError,
+    RateLimited,
+    Refused,
+    Rejected,
+    Unauthorized,
+    Unreachable,
+)
+from llmbatch_cli.types import Completion, Request
+
+REQUEST = Request("m", [{"role": "user", "content": "?"}], {})
+
+
+class Trial:
+    """A call that fails as told, then answers; a clock that only sleeping moves."""
+
+    def __init__(self, *errors: ProviderError, patience: Patience | None = None, dice: float = 1):
+        self.errors = list(errors)
+        self.tries = 0
+        self.waits: list[float] = []
+        self.now_s = 0.0
+        self.call = retried(
+            self._call, patience or Patience(), sleep=self._sleep, clock=lambda: self.now_s,
+            chance=lambda: dice,
+        )  # fmt: skip
+
+    async def _call(self, request: Request) -> Completion:
+        self.tries += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        return Completion("done")
+
+    async def _sleep(self, wait_s: float) -> None:
+        self.waits.append(wait_s)
+        self.now_s += wait_s
+
+
+async def test_a_passing_trouble_is_tried_through() -> None:
+    """What may succeed later is tried again; the answer tells the tries before it."""
+    trial = Trial(Overloaded("busy", status=503), Unreachable("down"), Interrupted("cut"))
+    completion = await trial.call(REQUEST)
+    assert completion.text == "done"
+    assert [(one.kind, one.status, one.maybe_billed) for one in completion.attempts] == [
+        ("overloaded", 503, False),
+        ("unreachable", None, False),
+        ("interrupted", None, True),
+    ]
+
+
+@pytest.mark.parametrize("kind", [Rejected, Refused, OutOfQuota, Unauthorized])
+async def test_what_cannot_succeed_is_not_tried_again(kind: type[ProviderError]) -> None:
+    """A request that will fail the same way again costs one try."""
+    trial = Trial(kind("no"))
+    with pytest.raises(kind) as caught:
+        await trial.call(REQUEST)
+    assert (trial.tries, len(caught.value.attempts)) == (1, 1)
+
+
+@given(st.integers(1, 12), st.floats(0, 1))
+async def test_tries_end_at_max_attempts(most: int, dice: float) -> None:
+    """A trouble that stays is given up after max_attempts tries, with every cause."""
+    trial = Trial(*[Overloaded("busy")] * 99, patience=Patience(max_attempts=most), dice=dice)
+    with pytest.raises(Overloaded) as caught:
+        await trial.call(REQUEST)
+    assert (trial.tries, len(caught.value.attempts)) == (most, most)
+    bounds = [min(60, 0.5 * 2**k) for k in range(most - 1)]
+    assert trial.waits == pytest.approx([dice * bound for bound in bounds])
+
+
+async def test_a_bad_reply_is_tried_again_once() -> None:
+    """An unreadable reply may have been paid for, so it gets one more try."""
+    trial = Trial(*[BadReply("html")] * 9)
+    with pytest.raises(BadReply):
+        await trial.call(REQUEST)
+    assert trial.tries == 2
+
+
+async def test_being_told_to_wait_uses_up_no_tries() -> None:
+    """Rate limits have no end of tries, and leave the tries of other failures alone."""
+    limited = [RateLimited("slow", status=429)] * 50
+    trial = Trial(*limited, *[Overloaded("busy")] * 5, patience=Patience(max_attempts=6))
+    assert (await trial.call(REQUEST)).text == "done"
+    assert trial.tries == 56
+
+
+@given(st.floats(0, 3600), st.floats(0, 1))
+async def test_the_servers_wait_wins(asked_s: float, dice: float) -> None:
+    """With Retry-After we wait that long, and at most a tenth more, so that not all wake at once."""
+    trial = Trial(RateLimited("slow", retry_after_s=asked_s), dice=dice)
+    await trial.call(REQUEST)
+    (waited_s,) = trial.waits
+    assert asked_s <= waited_s <= asked_s * 1.1 + 1e-9
+
+
+async def test_the_wait_never_passes_the_cap() -> None:
+    """However often, the wait of our own is at most a minute."""
+    trial = Trial(*[RateLimited("slow")] * 2000)
+    await trial.call(REQUEST)
+    assert max(trial.waits) == 60
