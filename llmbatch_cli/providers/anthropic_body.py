@@ -1,0 +1,215 @@
+"""A request in the Messages API's form, with its parameters.
+
+Vertex speaks it too. Sources (read 2026-11-22): platform.claude.com/docs/en/api/messages,
+/docs/en/build-with-claude/structured-outputs, /docs/en/api/migration-2026-10-21, and the types
+of the Python SDK 2.12.0.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from llmbatch_cli.providers.anthropic_turns import Block, cached, conversation, short
+from llmbatch_cli.providers.base import Unsayable
+from llmbatch_cli.providers.claude import Claude, claude, thinking
+from llmbatch_cli.types import Params, Request
+
+_MERGED: Final = ("metadata", "output_config")
+"""Objects of the body that `extra_body` adds to, where everything else it replaces."""
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A body in the making, and what its parameters need to know of each other."""
+
+    provider: str
+    model: Claude
+    params: Params
+    body: dict[str, Any]
+
+    def merge(self, fields: Mapping[str, Any]) -> None:
+        """Add fields to the body; those of _MERGED to what is there."""
+        for name, value in fields.items():
+            there = self.body.get(name)
+            if name in _MERGED and isinstance(there, dict) and isinstance(value, Mapping):
+                self.body[name] = {**there, **value}
+            else:
+                self.body[name] = value
+
+    def refuse(self, name: str, hint: str | None = None) -> None:
+        """Raise that this wire has no words for the parameter."""
+        raise Unsayable(name, self.provider, hint=hint)
+
+
+def body(request: Request, provider: str) -> dict[str, Any]:
+    """The request's body as an object. Raises Unsayable, or UsageError for its messages.
+
+    `detail` of an image is a hint that Claude has no use for; it alone is not carried over.
+    """
+    params = request.params
+    model = claude(request.model)
+    system, messages = conversation(request.messages, provider)
+    bound = params.get("max_tokens", -1)
+    built: dict[str, Any] = {
+        "model": request.model,
+        "max_tokens": model.max_output_tokens if bound == -1 else bound,
+        "messages": messages,
+    }
+    if system:
+        built["system"] = short(system)
+    if request.stream:
+        built["stream"] = True
+    if params:
+        draft = _Draft(provider, model, params, built)
+        for name, value in params.items():
+            _say(draft, name, value)
+        draft.merge(params.get("extra_body", {}))
+    return built
+
+
+def _say(draft: _Draft, name: str, value: Any) -> None:
+    if name in _SAID:
+        _SAID[name](draft, value)
+    elif name in _NEUTRAL:
+        if value != _NEUTRAL[name]:
+            draft.refuse(name)
+    else:
+        draft.body[name] = value
+
+
+def _temperature(draft: _Draft, value: Any) -> None:
+    if value != 1:
+        _refuse_sampling(draft, "temperature")
+        if _thinks(draft):
+            draft.refuse("temperature", "while it thinks, Claude's temperature is 1")
+    draft.body["temperature"] = value
+
+
+def _top_p(draft: _Draft, value: Any) -> None:
+    if value != 1:
+        _refuse_sampling(draft, "top_p")
+        if _thinks(draft) and value < 0.95:
+            draft.refuse("top_p", "while it thinks, Claude takes a top_p from 0.95 to 1")
+    draft.body["top_p"] = value
+
+
+def _refuse_sampling(draft: _Draft, name: str) -> None:
+    if not draft.model.takes_sampling:
+        draft.refuse(name, "Claude 4.7 and later take none; leave it out, or use --drop-params")
+
+
+def _thinks(draft: _Draft) -> bool:
+    return bool(draft.params.get("reasoning_effort", "none") != "none")
+
+
+def _budgeted(draft: _Draft) -> bool:
+    """Whether the request asks for thinking by a budget of tokens."""
+    return _thinks(draft) and not draft.model.adaptive
+
+
+def _stop(draft: _Draft, value: Any) -> None:
+    draft.body["stop_sequences"] = [value] if isinstance(value, str) else value
+
+
+def _effort(draft: _Draft, value: Any) -> None:
+    draft.merge(thinking(draft.model, value, draft.body["max_tokens"], draft.provider))
+
+
+def _user(draft: _Draft, value: Any) -> None:
+    draft.merge({"metadata": {"user_id": value}})
+
+
+def _response_format(draft: _Draft, value: Any) -> None:
+    kind = value.get("type")
+    if kind == "json_schema":
+        draft.merge({"output_config": {"format": _schema(value.get("json_schema") or {})}})
+    elif kind != "text":
+        draft.refuse("response_format", "Claude answers in JSON by a schema: use json_schema")
+
+
+def _schema(named: Mapping[str, Any]) -> Block:
+    """OpenAI's named schema as a format: no name is wanted, and strict it always is."""
+    schema = named.get("schema") or {}
+    if "description" in named:
+        schema = {"description": named["description"], **schema}
+    return {"type": "json_schema", "schema": schema}
+
+
+def _tools(draft: _Draft, value: Any) -> None:
+    draft.body["tools"] = [tool_block(tool) for tool in value]
+
+
+def tool_block(tool: Mapping[str, Any]) -> Block:
+    """One tool in Anthropic's form; what is not OpenAI's function is taken for Anthropic's own."""
+    function = tool.get("function")
+    if not isinstance(function, Mapping):
+        return dict(tool)
+    block: Block = {
+        "name": function.get("name"),
+        "input_schema": function.get("parameters") or {"type": "object", "properties": {}},
+    }
+    for name in ("description", "strict"):
+        if function.get(name) is not None:
+            block[name] = function[name]
+    return cached(block, {**function, **tool})
+
+
+def _tool_choice(draft: _Draft, value: Any) -> None:
+    choice = _choice(draft, value)
+    if choice["type"] in ("any", "tool"):
+        if not draft.model.forces_tools:
+            draft.refuse("tool_choice", "this model cannot be forced to call a tool; use auto")
+        if _budgeted(draft):
+            draft.refuse("tool_choice", "while it thinks, Claude cannot be forced to call a tool")
+    if draft.params.get("parallel_tool_calls") is False and choice["type"] != "none":
+        choice["disable_parallel_tool_use"] = True
+    draft.body["tool_choice"] = choice
+
+
+def _choice(draft: _Draft, value: Any) -> Block:
+    if isinstance(value, str):
+        kind = {"required": "any"}.get(value, value)
+        if kind not in ("auto", "any", "none"):
+            draft.refuse("tool_choice", f"it takes auto, none and required, not {value!r}")
+        return {"type": kind}
+    if value.get("type") == "function":
+        return {"type": "tool", "name": (value.get("function") or {}).get("name")}
+    if value.get("type") not in ("auto", "any", "none", "tool"):
+        draft.refuse("tool_choice", f"there is no choice of the type {value.get('type')!r}")
+    return dict(value)
+
+
+def _parallel(draft: _Draft, value: Any) -> None:
+    if value is False and "tool_choice" not in draft.params:
+        draft.body["tool_choice"] = {"type": "auto", "disable_parallel_tool_use": True}
+
+
+def _elsewhere(draft: _Draft, value: Any) -> None:
+    """For what is said in another place."""
+
+
+_SAID: Final[Mapping[str, Callable[[_Draft, Any], None]]] = {
+    "temperature": _temperature,
+    "top_p": _top_p,
+    "stop": _stop,
+    "reasoning_effort": _effort,
+    "user": _user,
+    "response_format": _response_format,
+    "tools": _tools,
+    "tool_choice": _tool_choice,
+    "parallel_tool_calls": _parallel,
+    "max_tokens": _elsewhere,
+    "extra_body": _elsewhere,
+    "extra_headers": _elsewhere,
+}
+
+_NEUTRAL: Final[Mapping[str, Any]] = {
+    "n": 1,
+    "seed": None,
+    "presence_penalty": 0,
+    "frequency_penalty": 0,
+    "logit_bias": {},
+    "logprobs": False,
+    "top_logprobs": 0,
+}
+"""Parameters that Claude does not have, each with the value that asks for nothing."""
