@@ -9,6 +9,7 @@ from llmbatch_cli.types import RowId
 _BUCKETS: Final = 2**13
 _EXAMPLES: Final = 3
 _GOLDEN: Final = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio: spreads neighbours apart
+_APART: Final = 0x5851F42D4C957F2D  # any number will do: the hash of "" is 0, as for the id 0
 _MASK: Final = 2**64 - 1
 
 
@@ -30,7 +31,7 @@ class DuplicateIds:
 
     def add(self, row_id: RowId) -> None:
         """Take note of one row's id; the text "1" and the number 1 are two ids."""
-        mixed = hash(row_id) if isinstance(row_id, str) else row_id * _GOLDEN
+        mixed = hash(row_id) ^ _APART if isinstance(row_id, str) else row_id * _GOLDEN
         bits = mixed & _MASK
         number = bits >> 51
         low = bits >> 19 & 0xFFFFFFFF

@@ -96,19 +96,19 @@ def _until_told(chunks: Iterator[bytes], mark: bytes) -> bytes:
 
 def _unpacked(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """One gzip member after the other, at most CHUNK_BYTES a step."""
-    member = zlib.decompressobj(wbits=31)
-    begun = False
-    for packed in _cut(chunks):
-        rest = packed
+    member: zlib._Decompress | None = None
+    for rest in _cut(chunks):
         while rest:
-            if member.eof:
+            if member is None:
+                member = zlib.decompressobj(wbits=31)
+            elif member.eof:
                 rest = rest.lstrip(b"\0")  # padding is allowed between members
-                member, begun = zlib.decompressobj(wbits=31), False
-                continue
-            begun = True
+                if not rest:
+                    break
+                member = zlib.decompressobj(wbits=31)
             yield from _steps(member, rest)
             rest = member.unused_data
-    if begun and not member.eof:
+    if member is not None and not member.eof:
         raise Unreadable("the gzip data ends too early: the file is incomplete")
 
 

@@ -163,11 +163,14 @@ class _Reader:
         if self._format != "auto":
             return self._format
         form = format_of_name(name)
-        if form is None:
-            form = await _guessed(self._for_text, head, chunks)
-            if form != "jsonl" and head:
-                self._tell_guess()
-        return form
+        if form is not None:
+            return form
+        begin = await _first_character(head, chunks)
+        if begin and begin in b'{["':
+            return "jsonl"
+        if begin is not None:
+            self._tell_guess()
+        return "text" if self._for_text == "lines" else "whole"
 
     def _tell_guess(self) -> None:
         subject = "standard input" if self._file == STDIN else self._file
@@ -273,22 +276,20 @@ async def _after(
         yield chunk
 
 
-async def _guessed(
-    for_text: TextFormat, head: list[bytes], chunks: AsyncGenerator[bytes, None]
-) -> Format:
-    """JSONL where the first character begins a JSON value, else text."""
+async def _first_character(head: list[bytes], chunks: AsyncGenerator[bytes, None]) -> bytes | None:
+    """The first byte that is no white space; None where there is none.
+
+    Empty where more than CHUNK_BYTES of white space stand before it. `head` gets the
+    chunks that it took.
+    """
     size_bytes = 0
-    begin = b""
-    while not begin and size_bytes <= CHUNK_BYTES:
-        chunk = await anext(chunks, b"")
-        if not chunk:
-            break
+    async for chunk in chunks:
         head.append(chunk)
         size_bytes += len(chunk)
         begin = chunk.lstrip()[:1]
-    if begin and begin in b'{["':
-        return "jsonl"
-    return "text" if for_text == "lines" else "whole"
+        if begin or size_bytes > CHUNK_BYTES:
+            return begin
+    return None
 
 
 def _json_reason(line: bytes, error: orjson.JSONDecodeError) -> str:
