@@ -70,6 +70,8 @@ class Bar:
         self._console: Console | None = None
         self._drawn: list[int] = []
         """The columns of each line that stands on the terminal."""
+        self._drawn_width = 0
+        """The terminal's columns at that time."""
         self._hold = contextlib.ExitStack()
 
     def tick(self) -> None:
@@ -147,9 +149,13 @@ class Bar:
 
     def _to_top(self) -> str:
         """To the start of the first line, which a narrower terminal may have folded."""
+        if not self._drawn:
+            return ""
         width = self._size().columns
         up = sum(max(1, ceil(line / width)) for line in self._drawn[:-1])
-        return "\r" + _UP.format(up) if up else "\r" * bool(self._drawn)
+        # lines once folded are taken for one by a wider terminal, unless they are cleared whole
+        resized, self._drawn_width = width != self._drawn_width, width
+        return "\r" + (_UP.format(up) if up else "") + (_CLEAR_BELOW if resized else "")
 
     def _ansi(self, line: "Text") -> str:
         console = cast("Console", self._console)

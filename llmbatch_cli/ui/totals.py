@@ -134,15 +134,17 @@ class Pace:
         self.look()
 
     def look(self) -> Speed:
-        """Take a look. The window begins at the last look that is WINDOW_S old, or the first."""
+        """Take a look. The window begins at the last look that is WINDOW_S old, or the first.
+
+        It never begins before the first row.
+        """
         totals, looks = self._totals, self._looks
-        if not totals.has_begun:
-            looks.clear()
         now = totals.clock()
         looks.append((now, totals.rows, totals.prompt_tokens, totals.completion_tokens))
         while len(looks) > 1 and looks[1][0] <= now - WINDOW_S:
             looks.popleft()
         then, rows, prompt, completion = looks[0]
+        then = max(then, now - totals.elapsed_s)
         rows = totals.rows - rows
         per_s = 1 / (now - then) if now > then else 0.0
         return Speed(
