@@ -1,0 +1,165 @@
+"""Numbers in words."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmbatch_cli.events import Counted, Dropped, Finished, Started
+from llmbatch_cli.types import Completion, Failure, Outcome, Usage
+from llmbatch_cli.ui.report import (
+    format_about,
+    format_bytes,
+    format_compact,
+    format_count,
+    format_duration,
+    format_rate,
+    summary,
+)
+from llmbatch_cli.ui.totals import Totals
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "0.00 s"), (0.42, "0.42 s"), (0.994, "0.99 s"), (0.996, "1.0 s"), (38.2, "38.2 s"),
+        (59.94, "59.9 s"), (59.96, "1 min"), (125, "2 min 5 s"), (120.2, "2 min"),
+        (3_599.6, "1 h"), (3_780, "1 h 3 min"), (93_600, "1 d 2 h"), (-1, "0.00 s"),
+    ],
+)  # fmt: skip
+def test_durations(seconds: float, words: str) -> None:
+    """A duration is told by its two largest units."""
+    assert format_duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "elapsed", "left"),
+    [(0.9, "0 s", "1 s"), (38.6, "38 s", "39 s"), (59.9, "59 s", "1 min"),
+     (125, "2 min 5 s", "2 min"), (3_590, "59 min 50 s", "1 h"), (3_780, "1 h 3 min", "1 h 3 min")],
+)  # fmt: skip
+def test_a_running_clock_and_a_guess(seconds: float, elapsed: str, left: str) -> None:
+    """What has passed is told in whole seconds, what is left is rounded."""
+    assert format_duration(seconds, whole=True) == elapsed
+    assert format_about(seconds) == left
+
+
+@given(st.floats(0, 1e7))
+def test_no_duration_reads_sixty(seconds: float) -> None:
+    """Rounding never leaves 60 s or 60 min."""
+    for words in (
+        format_duration(seconds),
+        format_duration(seconds, whole=True),
+        format_about(seconds),
+    ):
+        assert not {"60", "60.0"} & set(words.split())
+
+
+@pytest.mark.parametrize(
+    ("per_s", "words"),
+    [(0, "0.0"), (0.25, "0.25"), (0.999, "1.0"), (31.42, "31.4"), (99.96, "100"),
+     (1_090.4, "1,090")],
+)  # fmt: skip
+def test_rates(per_s: float, words: str) -> None:
+    """A rate has about three figures."""
+    assert format_rate(per_s) == words
+
+
+@given(st.integers(0, 10**12))
+def test_a_compact_count_is_short_and_near(n: int) -> None:
+    """At most four characters, and within 6 % of the number."""
+    words = format_compact(n)
+    number = float(words.rstrip("kMGT")) * 1_000 ** " kMGT".index(
+        words.lstrip("0123456789.") or " "
+    )
+    assert len(words) <= 4
+    assert abs(number - n) <= 0.06 * n
+
+
+@pytest.mark.parametrize(
+    ("n", "words"),
+    [(0, "0 kB"), (640_000, "640 kB"), (98_100_000, "98.1 MB"), (999_700, "1.0 MB"),
+     (2.5e9, "2.5 GB")],
+)  # fmt: skip
+def test_bytes(n: float, words: str) -> None:
+    """Bytes are told in decimal units."""
+    assert format_bytes(n) == words
+
+
+def test_counts_have_separators() -> None:
+    """Thousands are set apart."""
+    assert format_count(1_234_567) == "1,234,567"
+
+
+class Run:
+    """A run to sum up, by its own clock."""
+
+    def __init__(self) -> None:
+        self.now_s = 5.0
+        self.totals = Totals(lambda: self.now_s)
+        self.index = 0
+
+    def rows(
+        self, count: int, *, kind: str = "", usage: Usage | None = None, cut: bool = False
+    ) -> None:
+        """So many rows that end the same way."""
+        for _ in range(count):
+            self.totals(Started(self.index))
+            outcome = Outcome(self.index, self.index, "m", "fake")
+            if kind:
+                outcome.failure = Failure(kind, "no")
+            else:
+                outcome.completion = Completion("x", "length" if cut else "stop", usage=usage)
+            self.totals(Finished(outcome))
+            self.index += 1
+
+
+def test_the_summary_in_its_plain_form() -> None:
+    """Rows, answered, failed by kind, time, speed and tokens, on one line."""
+    run = Run()
+    run.rows(1_193, usage=Usage(20, 14))
+    run.rows(1, usage=Usage(38, 600))
+    run.rows(4, kind="rate_limited")
+    run.rows(2, kind="rejected")
+    run.now_s += 38.2
+    assert summary(run.totals) == (
+        "1,200 rows: 1,194 answered, 6 failed (4 rate_limited, 2 rejected) in 38.2 s, "
+        "31.4 rows/s, 41,200 tokens"
+    )
+
+
+def test_what_is_not_there_is_not_told() -> None:
+    """No failures, no usage: no words about them; one row is one row."""
+    run = Run()
+    run.rows(1)
+    run.now_s += 0.5
+    assert summary(run.totals) == "1 row: 1 answered in 0.50 s, 2.0 rows/s"
+    assert summary(Totals()) == "no rows"
+
+
+def test_what_a_user_has_to_know_has_its_own_line() -> None:
+    """Cut answers, unknown usage, repeated ids, missing rows and bills without answers."""
+    run = Run()
+    run.totals(Counted(20))
+    run.rows(3, usage=Usage(10, 10), cut=True)
+    run.rows(2)
+    run.rows(4, kind="timed_out")
+    for index in (100, 101):
+        run.totals(Started(index))
+        run.totals(Dropped(index))
+    run.now_s += 10
+    assert summary(run.totals, repeated_ids=1, cancelled=True) == (
+        "9 rows: 5 answered, 4 failed (4 timed_out) in 10.0 s, 0.90 rows/s, "
+        "60 tokens and those of 2 rows unknown, 3 cut off by length\n"
+        "  1 row repeated the id of an earlier row\n"
+        "  11 rows not answered: the run ended first\n"
+        "  6 rows may have been billed without an answer"
+    )
+
+
+def test_rows_dropped_from_an_input_without_an_end_are_told() -> None:
+    """Where the total is unknown, the rows that were begun are those that are missing."""
+    run = Run()
+    run.rows(1)
+    run.totals(Started(7))
+    run.totals(Dropped(7))
+    run.now_s += 1
+    assert summary(run.totals).splitlines()[1:] == ["  1 row not answered: the run ended first"]
