@@ -25,12 +25,12 @@ from llmbatch_cli.errors import (
     Rejected,
     Unauthorized,
     UnknownModel,
-    UsageError,
 )
 from llmbatch_cli.providers.anthropic_body import body
 from llmbatch_cli.providers.anthropic_stream import MessageStream
 from llmbatch_cli.providers.base import Provider, Settings, Stream
 from llmbatch_cli.providers.claude import CURRENT, is_retired
+from llmbatch_cli.providers.messages import json_bytes
 from llmbatch_cli.providers.replies import (
     LONGEST_WAIT_S,
     clean,
@@ -116,10 +116,7 @@ class Anthropic(Provider):
         headers = self._headers
         if "extra_headers" in request.params:
             headers = {**headers, **request.params["extra_headers"]}
-        try:
-            return WireRequest("POST", self.address(request), headers, orjson.dumps(said))
-        except TypeError as error:
-            raise UsageError(f"the request cannot be written as JSON: {error}") from error
+        return WireRequest("POST", self.address(request), headers, json_bytes(said))
 
     def address(self, request: Request) -> str:
         """Where this request goes."""

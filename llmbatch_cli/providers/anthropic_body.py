@@ -12,6 +12,7 @@ from typing import Any, Final
 from llmbatch_cli.providers.anthropic_turns import Block, cached, conversation, short
 from llmbatch_cli.providers.base import Unsayable
 from llmbatch_cli.providers.claude import Claude, claude, thinking
+from llmbatch_cli.providers.messages import schema_of
 from llmbatch_cli.types import Params, Request
 
 _MERGED: Final = ("metadata", "output_config")
@@ -122,17 +123,11 @@ def _user(draft: _Draft, value: Any) -> None:
 def _response_format(draft: _Draft, value: Any) -> None:
     kind = value.get("type")
     if kind == "json_schema":
-        draft.merge({"output_config": {"format": _schema(value.get("json_schema") or {})}})
+        # No name is wanted, and strict it always is.
+        form = {"type": "json_schema", "schema": schema_of(value, draft.provider)}
+        draft.merge({"output_config": {"format": form}})
     elif kind != "text":
         draft.refuse("response_format", "Claude answers in JSON by a schema: use json_schema")
-
-
-def _schema(named: Mapping[str, Any]) -> Block:
-    """OpenAI's named schema as a format: no name is wanted, and strict it always is."""
-    schema = named.get("schema") or {}
-    if "description" in named:
-        schema = {"description": named["description"], **schema}
-    return {"type": "json_schema", "schema": schema}
 
 
 def _tools(draft: _Draft, value: Any) -> None:

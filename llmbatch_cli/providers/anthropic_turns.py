@@ -7,11 +7,9 @@ vision, /pdf-support, /prompt-caching, /docs/en/agents-and-tools/tool-use/handle
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import unquote_to_bytes
-
-import orjson
 
 from llmbatch_cli.errors import UsageError
+from llmbatch_cli.providers.messages import calls, data_url
 from llmbatch_cli.types import Message
 
 Block = dict[str, Any]
@@ -65,11 +63,13 @@ def _turn(message: Message, provider: str) -> list[Block]:
         if message.get(name):
             raise UsageError(f"{provider} takes no {name} in a message")
     blocks = _content(message, provider)
-    calls = message.get("tool_calls")
-    if calls:
+    if message.get("tool_calls"):
         # An assistant that only calls has "" or null as its text, which Claude does not take.
         blocks = [block for block in blocks if block.get("text") != ""]
-        blocks += [_tool_use(call, provider) for call in calls]
+        blocks += [
+            {"type": "tool_use", "id": call.get("id"), "name": name, "input": given}
+            for call, name, given in calls(message, provider)
+        ]
     return blocks
 
 
@@ -84,18 +84,6 @@ def _content(message: Message, provider: str) -> list[Block]:
     if blocks and "cache_control" in message:
         blocks[-1]["cache_control"] = message["cache_control"]
     return blocks
-
-
-def _tool_use(call: Mapping[str, Any], provider: str) -> Block:
-    function = call.get("function") or {}
-    arguments = function.get("arguments") or "{}"
-    try:
-        given = orjson.loads(arguments) if isinstance(arguments, str) else arguments
-    except orjson.JSONDecodeError:
-        given = None
-    if not isinstance(given, dict):
-        raise UsageError(f"{provider} wants a tool call's arguments as a JSON object")
-    return {"type": "tool_use", "id": call.get("id"), "name": function.get("name"), "input": given}
 
 
 def _tool_result(message: Message, provider: str) -> Block:
@@ -160,22 +148,18 @@ def _file(file: Mapping[str, Any], provider: str) -> Block:
 
 
 def _data_block(url: str, provider: str) -> Block:
-    """A data: URL (RFC 2397) as an image or a document, by its media type."""
-    head, comma, data = url.removeprefix("data:").partition(",")
-    if not comma or not url.startswith("data:"):
+    """A data: URL as an image or a document, by its media type."""
+    found = data_url(url)
+    if found is None:
         raise UsageError(f"{provider} takes an http(s) or a data: URL, not {url[:40]!r}")
-    media, *attributes = head.lower().split(";")
-    media = "image/jpeg" if media == "image/jpg" else media
-    packed = "base64" in attributes
-    if media.startswith("image/") and packed:
-        return {
-            "type": "image",
-            "source": {"type": "base64", "media_type": media, "data": data},
-        }
-    if media == "application/pdf" and packed:
+    media, data = found
+    if media.startswith("image/"):
+        media = "image/jpeg" if media == "image/jpg" else media
+        return {"type": "image", "source": {"type": "base64", "media_type": media, "data": data}}
+    if media == "application/pdf":
         return _document(media, data)
-    if media.startswith("text/") or not media:
-        return _plain_text(data, packed=packed)
+    if media.startswith("text/"):
+        return _plain_text(data)
     raise UsageError(f"{provider} takes images, PDFs and text, not {media}")
 
 
@@ -186,9 +170,9 @@ def _document(media_type: str, data: str) -> Block:
     }
 
 
-def _plain_text(data: str, *, packed: bool) -> Block:
+def _plain_text(data: str) -> Block:
     try:
-        text = (b64decode(data) if packed else unquote_to_bytes(data)).decode()
+        text = b64decode(data).decode()
     except ValueError as error:
         raise UsageError("the text of a data: URL is no UTF-8") from error
     return {
