@@ -1,0 +1,236 @@
+"""The display, drawn into a terminal that is only computed."""
+
+import io
+import os
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+from ui.screen import Screen
+
+from llmbatch_cli.events import Counted, Finished, Pulled, Started
+from llmbatch_cli.types import Completion, Failure, Outcome, Usage
+from llmbatch_cli.ui.bar import Bar, Painter
+from llmbatch_cli.ui.text import Stderr
+from llmbatch_cli.ui.totals import Speed, Totals
+
+COLOURS = {"TERM": "xterm-256color"}
+
+
+class Terminal:
+    """A display, its run, and the screen that it draws on."""
+
+    def __init__(
+        self, width: int, environ: Mapping[str, str] = COLOURS, *, label: str = "fake/echo",
+        rows: bool = True, height: int = 24,
+    ) -> None:  # fmt: skip
+        self.now_s = 10.0
+        self.totals = Totals(lambda: self.now_s)
+        self.out = io.StringIO()
+        self.size = os.terminal_size((width, height))
+        self.bar = Bar(Stderr(self.out), environ, label, self.totals, lambda: self.size, rows=rows)
+
+    def run(self, done: int, failed: int = 0, in_flight: int = 0) -> None:
+        """Rows begun, and all but `in_flight` of them ended one second later."""
+        for index in range(done + in_flight):
+            self.totals(Started(index))
+        self.now_s += 1
+        for index in range(done):
+            outcome = Outcome(index, index, "m", "fake")
+            if index < failed:
+                outcome.failure = Failure("rejected", "no")
+            else:
+                outcome.completion = Completion("x", usage=Usage(10, 35))
+            self.totals(Finished(outcome))
+
+    @property
+    def screen(self) -> list[str]:
+        """The lines that stand on the terminal."""
+        return Screen(self.size.columns).feed(self.out.getvalue()).lines
+
+
+FULL = (
+    f"fake/echo {'━' * 50} 1,200/5,000 rows    3 s left\n"
+    "1,200 rows/s, 11,940 tokens/s in, 41,790 out, 64 in flight, 6 failed, 1 s"
+)
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [
+        (200, FULL),
+        (100, FULL),
+        (60, """fake/echo ━━━━━━━━━━━━━━━━━━━━ 1,200/5,000 rows    3 s left
+1,200 rows/s, 64 in flight, 6 failed, 1 s"""),
+        (30, """━━━━━━━━━━━━ 1,200/5,000 rows
+1,200 rows/s, 6 failed"""),
+        (20, """━━━━━━━ 1,200/5,000
+1,200/s, 6 failed"""),
+    ],
+)  # fmt: skip
+def test_the_display_at_several_widths(width: int, shown: str) -> None:
+    """The narrower the terminal, the fewer the fields; the count and the failures stay."""
+    terminal = Terminal(width)
+    terminal.totals(Counted(5_000))
+    terminal.run(1_200, failed=6, in_flight=64)
+    terminal.bar.tick()
+    halves = str.maketrans("╸╺", "━━")
+    assert "\n".join(terminal.screen).translate(halves) == shown
+
+
+NUMBERS = st.integers(0, 10**10)
+RATES = st.floats(0, 1e7)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    width=st.integers(20, 200),
+    label=st.text(max_size=70) | st.just("東京/" * 20),
+    done=NUMBERS,
+    total=st.none() | NUMBERS,
+    speed=st.builds(Speed, RATES, RATES, RATES, st.none() | st.floats(0, 1e8)),
+    environ=st.sampled_from([COLOURS, {**COLOURS, "NO_COLOR": "1"}, {"TERM": "vt100"}]),
+)
+def test_no_line_is_wider_than_the_terminal(
+    width: int, label: str, done: int, total: int | None, speed: Speed, environ: dict[str, str]
+) -> None:
+    """Whatever the numbers and the names, at 20 to 200 columns nothing wraps."""
+    terminal = Terminal(width, environ, label=label)
+    totals = terminal.totals
+    totals.rows = totals.failed["x"] = done
+    totals.total = total
+    totals(Started(0))
+    terminal.bar.pulled(Pulled(label, done, total))
+    terminal.bar.tick()
+    assert all(len(line) < width for line in terminal.screen)
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, _environ=environ)
+    painter = Painter(console, width - 1, "utf-8")
+    lines = [painter.speeds(totals, speed), painter.rows("m" * 30, totals, speed)]
+    assert all(0 < line.cell_len < width for line in lines)
+
+
+def test_markup_in_names_is_text() -> None:
+    """What looks like rich's markup or emoji is shown as it is."""
+    terminal = Terminal(100, label="[red]me[/red] :smile: \x1b[5m[/]")
+    terminal.bar.tick()
+    assert terminal.screen[0].startswith("[red]me[/red] :smile: [/] ")
+
+
+def test_without_a_total_there_is_a_count_and_a_pulse() -> None:
+    """No share can be drawn of an unknown whole, so the bar moves to show life."""
+    terminal = Terminal(100, {**COLOURS, "NO_COLOR": "1"})
+    terminal.run(12)
+    terminal.bar.tick()
+    assert terminal.screen[0].endswith(" 12 rows")
+    assert "━" in terminal.screen[0]
+
+
+def test_messages_stand_above_the_display() -> None:
+    """A line said in the middle of a run stays, and the display stands whole below it."""
+    terminal = Terminal(60)
+    terminal.bar.say("before the first drawing")
+    terminal.bar.tick()
+    terminal.bar.say("first")
+    terminal.bar.tick()
+    terminal.bar.say("a message wider than the terminal " * 3)
+    terminal.bar.write_above("somebody else's\n")
+    lines = terminal.screen
+    assert lines[:2] == ["llmbatch: before the first drawing", "llmbatch: first"]
+    assert lines[-3] == "somebody else's"
+    assert lines[-2].startswith("fake/echo ")
+    assert sum("fake/echo" in line for line in lines) == 1
+
+
+def test_the_display_is_gone_at_the_end() -> None:
+    """What was said stays; the display leaves no line and no hidden cursor behind."""
+    terminal = Terminal(60)
+    terminal.bar.tick()
+    terminal.bar.say("done")
+    terminal.bar.close()
+    terminal.bar.close()
+    screen = Screen(60).feed(terminal.out.getvalue())
+    assert (screen.lines, screen.cursor_shown) == (["llmbatch: done"], True)
+
+
+def test_a_display_that_was_never_drawn_writes_nothing() -> None:
+    """A run that ends before the first tick leaves the terminal as it was."""
+    terminal = Terminal(60)
+    terminal.bar.close()
+    assert terminal.out.getvalue() == ""
+
+
+def test_no_color_is_honoured() -> None:
+    """With NO_COLOR there is no colour and no other attribute; without it there is colour."""
+    for environ, coloured in ((COLOURS, True), ({**COLOURS, "NO_COLOR": "1"}, False)):
+        terminal = Terminal(100, environ)
+        terminal.totals(Counted(9))
+        terminal.run(5, failed=2)
+        terminal.bar.tick()
+        assert ("m" in Screen(100).feed(terminal.out.getvalue()).codes) is coloured
+
+
+def test_failures_are_red() -> None:
+    """A failed row is seen at once; none is not coloured."""
+    for failed in (0, 1):
+        terminal = Terminal(100)
+        terminal.run(5, failed=failed)
+        terminal.bar.tick()
+        assert (f"\x1b[31m{failed} failed" in terminal.out.getvalue()) is bool(failed)
+
+
+def test_a_download_stands_alone_before_the_rows() -> None:
+    """Until the first row only the download is shown; when both go on, both are."""
+    terminal = Terminal(100)
+    terminal.bar.pulled(Pulled("smollm2", 0, 98_100_000))
+    terminal.now_s += 2
+    terminal.bar.pulled(Pulled("smollm2", 49_050_000, 98_100_000))
+    terminal.bar.tick()
+    (line,) = terminal.screen
+    assert line.startswith("fetching smollm2 ━")
+    assert line.endswith("49.0 MB of 98.1 MB, 24.5 MB/s    2 s left")
+    terminal.run(1)
+    terminal.bar.tick()
+    assert len(terminal.screen) == 3
+    terminal.bar.pulled(Pulled("smollm2", 98_100_000, 98_100_000))
+    terminal.bar.tick()
+    assert [line.startswith("fetching") for line in terminal.screen] == [False, False]
+
+
+def test_where_answers_are_printed_no_row_is_drawn() -> None:
+    """Without rows there is a display for a download only, and it is gone with the first row."""
+    terminal = Terminal(100, rows=False)
+    terminal.bar.tick()
+    assert terminal.out.getvalue() == ""
+    terminal.bar.pulled(Pulled("smollm2", 1, 10))
+    terminal.bar.tick()
+    assert len(terminal.screen) == 1
+    terminal.run(1)
+    terminal.bar.tick()
+    screen = Screen(100).feed(terminal.out.getvalue())
+    assert (screen.lines, screen.cursor_shown) == ([], True)
+
+
+def test_a_low_terminal_is_not_scrolled() -> None:
+    """The display is never as high as the terminal."""
+    for height, lines in ((1, 1), (2, 1), (3, 2)):
+        terminal = Terminal(60, height=height)
+        terminal.bar.tick()
+        assert len(terminal.screen) == lines
+
+
+def test_a_terminal_of_few_characters_gets_those() -> None:
+    """Where the encoding has no box characters, the bar is of ASCII."""
+
+    class Latin(io.StringIO):
+        encoding = "ascii"
+
+    terminal = Terminal(60)
+    terminal.out = Latin()
+    terminal.bar = Bar(
+        Stderr(terminal.out), COLOURS, "東京", terminal.totals, lambda: terminal.size
+    )
+    terminal.bar.tick()
+    assert terminal.out.getvalue().isascii()
+    assert "-----" in terminal.screen[0]

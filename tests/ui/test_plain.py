@@ -1,0 +1,141 @@
+"""Progress as lines."""
+
+import io
+import json
+
+from llmbatch_cli.events import Counted, Finished, Pulled, Started
+from llmbatch_cli.types import Completion, Failure, Outcome, Usage
+from llmbatch_cli.ui.plain import Failures, Json, Plain, Silent
+from llmbatch_cli.ui.text import Stderr
+from llmbatch_cli.ui.totals import Totals
+
+
+class Run:
+    """Totals with a clock of their own, and what is written."""
+
+    def __init__(self) -> None:
+        self.now_s = 50.0
+        self.totals = Totals(lambda: self.now_s)
+        self.out = io.StringIO()
+        self.err = Stderr(self.out)
+
+    def rows(self, first: int, last: int, failed: int = 0) -> None:
+        """Rows that end, the first of them badly."""
+        for index in range(first, last):
+            outcome = Outcome(index, index, "m", "fake")
+            if index - first < failed:
+                outcome.failure = Failure("rejected", "no")
+            else:
+                outcome.completion = Completion("x", usage=Usage(10, 35))
+            self.totals(Finished(outcome))
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out.getvalue().splitlines()
+
+
+def test_a_line_tells_where_a_run_is() -> None:
+    """Done of total, failed, in flight, speeds of the last 10 s, time passed and left."""
+    run = Run()
+    plain = Plain(run.err, run.totals)
+    run.totals(Counted(5_000))
+    for index in range(1_264):
+        run.totals(Started(index))
+    run.now_s += 28.2
+    run.rows(0, 886, failed=6)
+    plain.tick()
+    run.now_s += 10
+    run.rows(886, 1_200)
+    plain.tick()
+    assert run.lines[1] == (
+        "llmbatch: 1,200/5,000 rows, 6 failed, 64 in flight, 31.4 rows/s, "
+        "1,099 tokens/s out, 38 s, 2 min left"
+    )
+
+
+def test_a_run_without_a_known_end_has_a_count_only() -> None:
+    """No total, no time left."""
+    run = Run()
+    plain = Plain(run.err, run.totals)
+    run.totals(Started(0))
+    run.now_s += 4
+    run.rows(0, 1)
+    plain.tick()
+    plain.close()
+    assert (
+        run.lines
+        == ["llmbatch: 1 rows, 0 failed, 0 in flight, 0.25 rows/s, 8.8 tokens/s out, 4 s"] * 2
+    )
+
+
+def test_a_short_run_is_told_by_its_summary() -> None:
+    """The last line repeats nothing where no line came before it."""
+    run = Run()
+    Plain(run.err, run.totals).close()
+    assert run.lines == []
+
+
+def test_a_download_is_a_line_per_tenth() -> None:
+    """However often it is told; a download of unknown size is a line per 10 MB."""
+    run = Run()
+    plain = Plain(run.err, run.totals)
+    for percent in range(101):
+        plain.pulled(Pulled("smol\x1b[31mlm2", percent * 981_000, 98_100_000))
+    assert len(run.lines) == 10
+    assert run.lines[0] == "llmbatch: fetching smollm2: 10 %, 9.8 MB of 98.1 MB"
+    for megabytes in range(26):
+        plain.pulled(Pulled("other", megabytes * 1_000_000, None))
+    assert run.lines[10:] == [
+        "llmbatch: fetching other: 10.0 MB",
+        "llmbatch: fetching other: 20.0 MB",
+    ]
+
+
+def test_progress_for_programs_is_json() -> None:
+    """Every line is an object, whatever happens, and only the last is final."""
+    run = Run()
+    shown = Json(run.err, run.totals)
+    run.totals(Counted(4))
+    shown.pulled(Pulled("smollm2", 5, None))
+    shown.pulled(Pulled("smollm2", 7, 10))
+    for index in range(3):
+        run.totals(Started(index))
+    run.now_s += 2
+    run.rows(0, 2, failed=1)
+    shown.tick()
+    shown.say('a "notice"\x07')
+    run.now_s += 2
+    run.rows(2, 3)
+    shown.close()
+    pull, progress, notice, final = [json.loads(line) for line in run.lines]
+    assert pull == {"pull": "smollm2", "done_bytes": 7, "total_bytes": 10}
+    assert notice == {"notice": 'a "notice"\x07'}
+    assert progress == {
+        "rows": 2, "total": 4, "answered": 1, "failed": 1, "errors": {"rejected": 1},
+        "truncated": 0, "dropped": 0, "in_flight": 1, "rows_per_s": 1.0, "prompt_tokens": 10,
+        "completion_tokens": 35, "elapsed_s": 2.0, "eta_s": 2.0, "final": False,
+    }  # fmt: skip
+    assert (final["rows"], final["rows_per_s"], final["final"]) == (3, 0.75, True)
+
+
+def test_nothing_known_is_null_and_not_a_number() -> None:
+    """Before the first row nothing divides by zero, and what is unknown is null."""
+    run = Run()
+    Json(run.err, run.totals).tick()
+    shown = json.loads(run.lines[0])
+    assert (shown["total"], shown["eta_s"], shown["rows_per_s"]) == (None, None, 0)
+
+
+def test_failures_are_told_ten_a_second() -> None:
+    """A flood of failed rows becomes ten lines a second and a count of the others."""
+    run = Run()
+    failures = Failures(Silent(run.err), lambda: run.now_s)
+    for second in range(2):
+        for index in range(47):
+            failures.add(f"row {second}.{index}")
+        run.now_s += 1
+    assert len(run.lines) == 10 + 1 + 10
+    assert run.lines[10] == "llmbatch: (+37 more failed rows)"
+    failures.flush(final=True)
+    failures.flush(final=True)
+    assert run.lines[21:] == ["llmbatch: (+37 more failed rows)"]
