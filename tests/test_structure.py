@@ -12,7 +12,7 @@ PACKAGE = Path(llmbatch_cli.__file__).parent
 
 LAYERS = [
     {"types", "errors"},
-    {"events", "params"},
+    {"events"},
     {"rows", "engine", "providers", "transport", "ui"},
     {"api"},
     {"cli", "compat", "cluster"},

@@ -115,7 +115,7 @@ async def _batch(
             await refuse_bad_rows(reading)
 
         def begin(stop: Stop, observe: Observer) -> AsyncGenerator[Outcome, None]:
-            stack.enter_context(counting(reading.inputs, reading.limit, observe))
+            stack.enter_context(counting(reading, observe))
             return ask(Rows(reading.rows(observe)), stop=stop, observe=observe)
 
         return await conduct(begin, writing, showing)

@@ -36,19 +36,19 @@ class Reading:
 
 
 @contextlib.contextmanager
-def counting(inputs: Sequence[str], limit: int | None, observe: Observer) -> Iterator[None]:
+def counting(reading: Reading, observe: Observer) -> Iterator[None]:
     """Count the rows of all inputs in a thread, and say so once; stops when the run does."""
     loop = asyncio.get_running_loop()
     enough = threading.Event()
 
     def count() -> None:
         total = 0
-        for path in inputs:
-            rows = count_rows(path, enough)
+        for path in reading.inputs:
+            rows = count_rows(path, enough, input_format=reading.input_format)
             if rows is None or enough.is_set():
                 return
             total += rows
-        counted = Counted(total if limit is None else min(total, limit))
+        counted = Counted(total if reading.limit is None else min(total, reading.limit))
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is waiting
             loop.call_soon_threadsafe(observe, counted)
 

@@ -24,7 +24,7 @@ async def test_each_call_has_its_own_time() -> None:
     async def timed(after_s: float) -> float:
         await asyncio.sleep(after_s)
         started = loop.time()
-        with pytest.raises(TimedOut, match="no answer within 0.2 s"):
+        with pytest.raises(TimedOut, match=r"no answer within 0\.2 s"):
             await call(REQUEST)
         return loop.time() - started
 

@@ -96,7 +96,7 @@ async def test_being_told_to_wait_uses_up_no_tries() -> None:
 
 @given(st.floats(0, 3600), st.floats(0, 1))
 async def test_the_servers_wait_wins(asked_s: float, dice: float) -> None:
-    """With Retry-After we wait that long, and at most a tenth more, so that not all wake at once."""
+    """With Retry-After we wait that long and at most a tenth more, so not all wake at once."""
     trial = Trial(RateLimited("slow", retry_after_s=asked_s), dice=dice)
     await trial.call(REQUEST)
     (waited_s,) = trial.waits
