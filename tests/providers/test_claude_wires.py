@@ -106,35 +106,17 @@ def test_recorded_streams(wire: str, case: Mapping[str, Any]) -> None:
             assert text == outcome.text
 
 
+FIELDS = (
+    *("type", "content", "text", "thinking", "input", "usage", "error", "message", "id", "name"),
+    *("stop_reason", "output", "model", "toolUse", "reasoningContent", "stopReason", "details"),
+    *("inputTokens", "citations", "candidates", "parts", "citationsContent"),
+)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.dictionaries(
-            st.sampled_from(
-                [
-                    "type",
-                    "content",
-                    "text",
-                    "thinking",
-                    "input",
-                    "usage",
-                    "error",
-                    "message",
-                    "id",
-                    "stop_reason",
-                    "output",
-                    "model",
-                    "toolUse",
-                    "reasoningContent",
-                    "stopReason",
-                    "inputTokens",
-                    "name",
-                    "details",
-                    "citations",
-                ]
-            )
-            | st.text(max_size=6),
+            st.sampled_from(FIELDS) | st.text(max_size=6),
             inner,
             max_size=5,
         )
