@@ -177,6 +177,7 @@ def _effort(body: dict[str, Any], value: Any, request: Request, provider: str) -
     """Google's own mapping: a level from Gemini 3 on, a budget of tokens before."""
     model = request.model
     pro = "-pro" in model
+    value = value if isinstance(value, str) else ""
     thinking: dict[str, Any]
     if thinks_by_level(model) and value in LEVELS:
         thinking = {"thinkingLevel": "LOW" if value == "minimal" and pro else value.upper()}

@@ -30,7 +30,7 @@ def json_bytes(body: Mapping[str, Any]) -> bytes:
 def check_fields(value: Mapping[str, Any], known: frozenset[str], what: str, provider: str) -> None:
     """Raise UsageError for a field that holds something and that the wire has no place for."""
     for name in value.keys() - known:
-        if value[name] not in (None, "", [], {}):
+        if value[name] not in (None, "", [], {}, False):
             raise UsageError(f"{provider} takes no {name!r} in {what}", hint="leave it out")
 
 
