@@ -20,9 +20,9 @@ from llmbatch_cli.events import Observer, ignore
 from llmbatch_cli.providers import DEFAULT_MODEL, Access, Target, resolve
 from llmbatch_cli.rows.params import check_all
 from llmbatch_cli.rows.source import from_values
-from llmbatch_cli.transport import Connection, open_send
+from llmbatch_cli.transport import Connection, Network, open_network
 from llmbatch_cli.transport.descriptors import room_for
-from llmbatch_cli.types import Outcome, Params, Request, Row, Send
+from llmbatch_cli.types import Outcome, Params, Request, Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +73,9 @@ async def run_batch(
     in_flight = room_for(concurrency, observe)
     message = {"role": "system", "content": system} if system is not None else None
     async with AsyncExitStack() as stack:
-        send = await stack.enter_async_context(open_send(connection or Connection()))
+        network = await stack.enter_async_context(open_network(connection or Connection()))
         lanes = _Lanes(
-            stack, send, access or from_environment(), _checked(params or {}), timeout_s, observe
+            stack, network, access or from_environment(), _checked(params or {}), timeout_s, observe
         )
         await lanes.prepare(model)
         outcomes = run(
@@ -121,14 +121,14 @@ class _Lanes:
     def __init__(
         self,
         stack: AsyncExitStack,
-        send: Send,
+        network: Network,
         access: Access,
         params: Params,
         timeout_s: float,
         observe: Observer,
     ) -> None:
         self._stack = stack
-        self._send = send
+        self._network = network
         self._access = access
         self._params = params
         self._timeout_s = timeout_s
@@ -155,7 +155,7 @@ class _Lanes:
         _check_sayable(target, params)
         own_send = await self._stack.enter_async_context(target.provider.serving(self._observe))
         provider = target.provider
-        call = calling(provider.build, provider.parse, own_send or self._send)
+        call = calling(provider.build, provider.parse, own_send or self._network.send)
         return Lane(
             provider.name, target.model, within(call, self._timeout_s), params, target.key_hint
         )

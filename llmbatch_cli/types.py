@@ -7,7 +7,8 @@ Nothing here is changed once it is made. What is made for every row is not decla
 all the same: freezing multiplies the cost of making one by four.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -170,7 +171,10 @@ class Racer:
     provider: str
     status: Literal["won", "lost", "cancelled", "failed"]
     latency_s: float
+    """From its own start to its end, or to its cancellation."""
+    attempts: int = 1
     failure: Failure | None = None
+    usage: Usage | None = None
 
 
 @dataclass(slots=True)
@@ -189,6 +193,11 @@ class Outcome:
     attempts: int = 0
     metadata: Mapping[str, Any] = field(default_factory=dict)
     race: Sequence[Racer] = ()
+    """Every model that was asked for the row, in the order of preference."""
+    ttft_s: float | None = None
+    """Time to the first token, from the row's start; None where nothing was streamed."""
+    partial: str | None = None
+    """What had come of a streamed answer that broke off."""
 
 
 @dataclass(slots=True)
@@ -211,6 +220,15 @@ class WireReply:
     body: bytes
 
 
+@dataclass(slots=True)
+class WireStream:
+    """One HTTP reply whose body is still to come, in pieces of any size, decompressed."""
+
+    status: int
+    headers: Mapping[str, str]
+    chunks: AsyncIterator[bytes]
+
+
 Call = Callable[[Request], Awaitable[Completion]]
 """One request to one model. Raises ProviderError and nothing else."""
 
@@ -218,4 +236,7 @@ Work = Callable[[Prompt], Awaitable[tuple[Outcome, ...]]]
 """One row to its outcomes; the first is the answer. Raises RunStopped and nothing else."""
 
 Send = Callable[[WireRequest], Awaitable[WireReply]]
-"""The one seam to the network. Raises ProviderError (Unreachable, Interrupted, BadReply) only."""
+"""The seam to the network. Raises ProviderError (Unreachable, Interrupted, BadReply) only."""
+
+OpenStream = Callable[[WireRequest], AbstractAsyncContextManager[WireStream]]
+"""The same seam for a reply that is read as it comes; its end closes what is not read."""

@@ -32,7 +32,17 @@ class Lane:
     """Model over run, merged; a row's own come on top."""
     key_hint: str | None = None
     """Which variable to look at when the key is refused."""
+    stream: "StreamCall | None" = None
+    """The same, told piece by piece; None for a wire that cannot."""
 
+    @property
+    def name(self) -> str:
+        """`provider/model`."""
+        return f"{self.provider}/{self.model}"
+
+
+StreamCall = Callable[[Request, Callable[[str], None]], Awaitable[Completion]]
+"""A Call that also tells the answer's text as it arrives, and sets `partial` on an error."""
 
 LaneFor = Callable[[str | None], Awaitable[Lane]]
 """The lane of a row's own model, or with None the run's. Raises UsageError."""
@@ -69,7 +79,7 @@ def solo(
         try:
             lane = await lane_for(prompt.model)
         except UsageError as error:
-            return (_unsent(prompt, error),)
+            return (unsent(prompt, error),)
         request = request_for(prompt, lane, system)
         started = clock()
         completion = failure = None
@@ -133,7 +143,8 @@ def stopped(lane: Lane, error: ProviderError) -> RunStopped:
     )
 
 
-def _unsent(prompt: Prompt, error: UsageError) -> Outcome:
+def unsent(prompt: Prompt, error: UsageError) -> Outcome:
+    """The outcome of a row that asks for what cannot be sent."""
     message = f"{error.message}. hint: {error.hint}" if error.hint else error.message
     return Outcome(
         index=prompt.index,

@@ -1,4 +1,4 @@
-"""The network behind one function, `Send`; the registry of what can stand there."""
+"""The network behind two functions; the registry of what can stand there."""
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Final, Literal
 
-from llmbatch_cli.types import Send
+from llmbatch_cli.types import OpenStream, Send
 
 MEBIBYTE: Final = 2**20
 
 HttpClient = Literal["aiohttp", "httpx"]
 
-SENDS: Final[dict[HttpClient, str]] = {
-    "aiohttp": "llmbatch_cli.transport.aiohttp_send:open_send",
-    "httpx": "llmbatch_cli.transport.httpx_send:open_send",
+CLIENTS: Final[dict[HttpClient, str]] = {
+    "aiohttp": "llmbatch_cli.transport.aiohttp_send:open_network",
+    "httpx": "llmbatch_cli.transport.httpx_send:open_network",
 }
 
 
@@ -29,9 +29,17 @@ class Connection:
     """A longer reply, decompressed, is a BadReply."""
 
 
-def open_send(connection: Connection) -> AbstractAsyncContextManager[Send]:
-    """The Send of this connection, for the time of an `async with`."""
-    module, _, attribute = SENDS[connection.http].partition(":")
+@dataclass(frozen=True, slots=True)
+class Network:
+    """The two ways to send a request: for a whole reply, and for one that is read as it comes."""
+
+    send: Send
+    stream: OpenStream
+
+
+def open_network(connection: Connection) -> AbstractAsyncContextManager[Network]:
+    """The network by this connection, for the time of an `async with`."""
+    module, _, attribute = CLIENTS[connection.http].partition(":")
     opener: Callable[[Connection], Any] = getattr(import_module(module), attribute)
-    opened: AbstractAsyncContextManager[Send] = opener(connection)
+    opened: AbstractAsyncContextManager[Network] = opener(connection)
     return opened

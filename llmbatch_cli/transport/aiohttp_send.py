@@ -1,4 +1,4 @@
-"""The network by aiohttp: the fast Send.
+"""The network by aiohttp: the fast one.
 
 aiohttp's pool costs the same for a thousand requests in flight as for one, and a
 cancelled request closes its socket at once.
@@ -7,15 +7,15 @@ cancelled request closes its socket at once.
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 from yarl import URL
 
 from llmbatch_cli.errors import BadReply, Interrupted, ProviderError, Unreachable
-from llmbatch_cli.transport import Connection
+from llmbatch_cli.transport import Connection, Network
 from llmbatch_cli.transport.proxies import proxy_for
-from llmbatch_cli.types import Send, WireReply, WireRequest
+from llmbatch_cli.types import WireReply, WireRequest, WireStream
 
 ERRORS: Final[tuple[tuple[type[BaseException], type[ProviderError]], ...]] = (
     (aiohttp.InvalidURL, Unreachable),
@@ -42,8 +42,8 @@ FOREIGN: Final = tuple(theirs for theirs, _ in ERRORS)
 
 
 @asynccontextmanager
-async def open_send(connection: Connection) -> AsyncIterator[Send]:
-    """A Send over one aiohttp session; its sockets are closed at the end."""
+async def open_network(connection: Connection) -> AsyncIterator[Network]:
+    """The network over one aiohttp session; its sockets are closed at the end."""
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300),
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -52,28 +52,40 @@ async def open_send(connection: Connection) -> AsyncIterator[Send]:
     )
     addresses: dict[str, tuple[URL, str | None]] = {}
 
-    async def send(request: WireRequest) -> WireReply:
+    def begun(request: WireRequest) -> Any:
         address = addresses.get(request.url)
+        if address is None:
+            if len(addresses) > MOST_ADDRESSES:
+                addresses.clear()
+            address = addresses[request.url] = _address(request.url)
+        return session.request(
+            request.method,
+            address[0],
+            data=request.body,
+            headers=request.headers,
+            allow_redirects=False,
+            proxy=address[1],
+        )
+
+    async def send(request: WireRequest) -> WireReply:
         try:
-            if address is None:
-                if len(addresses) > MOST_ADDRESSES:
-                    addresses.clear()
-                address = addresses[request.url] = _address(request.url)
-            async with session.request(
-                request.method,
-                address[0],
-                data=request.body,
-                headers=request.headers,
-                allow_redirects=False,
-                proxy=address[1],
-            ) as response:
+            async with begun(request) as response:
                 body = await _body(response, connection.max_reply_bytes)
                 return WireReply(response.status, response.headers, body)
         except FOREIGN as error:
             raise translated(error, request) from error
 
+    @asynccontextmanager
+    async def stream(request: WireRequest) -> AsyncIterator[WireStream]:
+        try:
+            async with begun(request) as response:
+                chunks = _capped(response, connection.max_reply_bytes)
+                yield WireStream(response.status, response.headers, chunks)
+        except FOREIGN as error:
+            raise translated(error, request) from error
+
     async with session:
-        yield send
+        yield Network(send, stream)
 
 
 def _address(url: str) -> tuple[URL, str | None]:
@@ -98,11 +110,14 @@ async def _body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
     length = response.content_length
     if length is not None and length <= max_bytes and "content-encoding" not in response.headers:
         return await response.read()
-    chunks = []
+    return b"".join([chunk async for chunk in _capped(response, max_bytes)])
+
+
+async def _capped(response: aiohttp.ClientResponse, max_bytes: int) -> AsyncIterator[bytes]:
+    """The body as it comes, decompressed, and BadReply once it is longer than allowed."""
     size = 0
     async for chunk in response.content.iter_any():
         size += len(chunk)
         if size > max_bytes:
             raise BadReply(f"the reply is longer than {max_bytes:,} bytes", status=response.status)
-        chunks.append(chunk)
-    return b"".join(chunks)
+        yield chunk

@@ -1,18 +1,18 @@
-"""The network by httpx: the second Send, for where aiohttp is in trouble.
+"""The network by httpx: the second one, for where aiohttp is in trouble.
 
 Its pool costs time that grows with the requests in flight: a few dozen are its best.
 """
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final
 
 import httpx
 
 from llmbatch_cli.errors import BadReply, Interrupted, ProviderError, Unreachable
-from llmbatch_cli.transport import Connection
-from llmbatch_cli.types import Send, WireReply, WireRequest
+from llmbatch_cli.transport import Connection, Network
+from llmbatch_cli.types import WireReply, WireRequest, WireStream
 
 ERRORS: Final[tuple[tuple[type[Exception], type[ProviderError]], ...]] = (
     (httpx.ConnectError, Unreachable),
@@ -32,8 +32,8 @@ ERRORS: Final[tuple[tuple[type[Exception], type[ProviderError]], ...]] = (
 
 
 @asynccontextmanager
-async def open_send(connection: Connection) -> AsyncIterator[Send]:
-    """A Send over one httpx client; its sockets are closed at the end."""
+async def open_network(connection: Connection) -> AsyncIterator[Network]:
+    """The network over one httpx client; its sockets are closed at the end."""
     client = httpx.AsyncClient(
         timeout=httpx.Timeout(None, connect=connection.connect_timeout_s),
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
@@ -43,16 +43,26 @@ async def open_send(connection: Connection) -> AsyncIterator[Send]:
     client.headers.clear()
     client.headers["accept-encoding"] = "gzip, deflate"
 
+    def begun(request: WireRequest) -> AbstractAsyncContextManager[httpx.Response]:
+        return client.stream(
+            request.method, request.url, content=request.body, headers=dict(request.headers)
+        )
+
     async def send(request: WireRequest) -> WireReply:
         with mapped(request):
-            async with client.stream(
-                request.method, request.url, content=request.body, headers=dict(request.headers)
-            ) as response:
-                body = await _body(response, connection.max_reply_bytes)
-                return WireReply(response.status_code, response.headers, body)
+            async with begun(request) as response:
+                pieces = [piece async for piece in _capped(response, connection.max_reply_bytes)]
+                return WireReply(response.status_code, response.headers, b"".join(pieces))
+
+    @asynccontextmanager
+    async def stream(request: WireRequest) -> AsyncIterator[WireStream]:
+        with mapped(request):
+            async with begun(request) as response:
+                chunks = _capped(response, connection.max_reply_bytes)
+                yield WireStream(response.status_code, response.headers, chunks)
 
     async with client:
-        yield send
+        yield Network(send, stream)
 
 
 @contextmanager
@@ -66,9 +76,8 @@ def mapped(request: WireRequest) -> Iterator[None]:
         raise ours(f"{host}: {error or type(error).__name__}") from error
 
 
-async def _body(response: httpx.Response, max_bytes: int) -> bytes:
-    """The whole body, decompressed, or BadReply when it is longer than allowed."""
-    chunks = []
+async def _capped(response: httpx.Response, max_bytes: int) -> AsyncIterator[bytes]:
+    """The body as it comes, decompressed, and BadReply once it is longer than allowed."""
     size = 0
     async for chunk in response.aiter_bytes():
         size += len(chunk)
@@ -76,5 +85,4 @@ async def _body(response: httpx.Response, max_bytes: int) -> bytes:
             raise BadReply(
                 f"the reply is longer than {max_bytes:,} bytes", status=response.status_code
             )
-        chunks.append(chunk)
-    return b"".join(chunks)
+        yield chunk

@@ -12,7 +12,7 @@ import pytest
 from support.scripted import Exchange, Handler, Server, abort, serve
 
 from llmbatch_cli.errors import BadReply, Interrupted, ProviderError, Unreachable
-from llmbatch_cli.transport import Connection, HttpClient, open_send
+from llmbatch_cli.transport import Connection, HttpClient, Network, open_network
 from llmbatch_cli.types import Send, WireReply, WireRequest
 
 CLIENTS: tuple[HttpClient, ...] = get_args(HttpClient)
@@ -20,10 +20,24 @@ CAP = 100_000
 
 
 @pytest.fixture(params=CLIENTS)
-async def send(request: pytest.FixtureRequest) -> AsyncIterator[Send]:
+async def network(request: pytest.FixtureRequest) -> AsyncIterator[Network]:
     connection = Connection(http=request.param, connect_timeout_s=2.0, max_reply_bytes=CAP)
-    async with open_send(connection) as opened:
+    async with open_network(connection) as opened:
         yield opened
+
+
+@pytest.fixture(params=["whole", "streamed"])
+def send(request: pytest.FixtureRequest, network: Network) -> Send:
+    """Both ways to send keep the same promises."""
+    if request.param == "whole":
+        return network.send
+
+    async def streamed(wire: WireRequest) -> WireReply:
+        async with network.stream(wire) as reply:
+            body = b"".join([chunk async for chunk in reply.chunks])
+            return WireReply(reply.status, reply.headers, body)
+
+    return streamed
 
 
 @asynccontextmanager
@@ -303,3 +317,19 @@ async def test_reply_is_frozen_bytes(send: Send) -> None:
         reply = await send(post(server.url))
     assert isinstance(reply, WireReply)
     assert type(reply.body) is bytes
+
+
+async def test_a_stream_is_read_as_it_comes(network: Network) -> None:
+    """A piece is there before the next one is written; leaving early closes the socket."""
+    closed: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+
+    async def handler(exchange: Exchange) -> None:
+        await exchange.raw(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+        await exchange.raw(b"5\r\nfirst\r\n")
+        closed.set_result(await exchange.until_closed())
+
+    async with serving(handler) as server:
+        async with network.stream(post(server.url)) as reply:
+            assert await anext(reply.chunks) == b"first"
+            left = time.monotonic()
+        assert await asyncio.wait_for(closed, 5) - left < 0.05

@@ -1,0 +1,267 @@
+"""The work of a race: each row to several models, the first good answers are its outcomes."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from llmbatch_cli.engine.hedging import Hedge
+from llmbatch_cli.engine.race import Runner, Start, race
+from llmbatch_cli.engine.stack import Lane, failure_of, request_for, stopped, unsent
+from llmbatch_cli.errors import ProviderError, RunStopped, Unreachable, UsageError
+from llmbatch_cli.events import Notice, Observer
+from llmbatch_cli.types import Completion, Failure, Message, Outcome, Prompt, Racer, Request
+
+DEAD_AFTER: Final = 3
+"""A model whose host was never reached in so many races leaves the run."""
+
+EntrantsFor = Callable[[Prompt], Awaitable[Sequence[Lane]]]
+"""The lanes that race for a row, in the order of preference. Raises UsageError."""
+
+OnText = Callable[[Prompt, Lane, str], None]
+"""Is told the leader's text as it arrives."""
+
+
+class NotGood(ProviderError):
+    """An answer that cannot win."""
+
+    kind = "not_good"
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What it takes to win."""
+
+    wins: int | None = 1
+    """Good answers wanted for each row; None wants every model's."""
+    accept_truncated: bool = False
+    """Whether an answer cut off by length is good."""
+    stream: bool = False
+    """Whether the first text wins, instead of the first whole answer."""
+
+
+def judge(rules: Rules) -> Callable[[Completion], ProviderError | None]:
+    """Good is what is not empty, not cut off by length, not stopped by a content filter."""
+
+    def complaint(completion: Completion) -> ProviderError | None:
+        if completion.finish_reason == "content_filter":
+            return NotGood("the content filter stopped the answer")
+        if completion.finish_reason == "length" and not rules.accept_truncated:
+            return NotGood("the answer is cut off by length", hint="--accept-truncated takes it")
+        if not completion.tool_calls and not (completion.text or "").strip():
+            return NotGood("the answer is empty")
+        return None
+
+    return complaint
+
+
+class Contest:
+    """The races of one run. What one model did in them decides whether it stays."""
+
+    def __init__(
+        self,
+        entrants_for: EntrantsFor,
+        rules: Rules,
+        *,
+        in_flight: int,
+        hedge: Hedge | None,
+        clock: Callable[[], float],
+        observe: Observer,
+        system: Message | None = None,
+        on_text: OnText = lambda prompt, lane, text: None,
+    ) -> None:
+        self._entrants_for = entrants_for
+        self._rules = rules
+        self._complaint = judge(rules)
+        self._slots = asyncio.Semaphore(in_flight)
+        self._hedge = hedge
+        self._clock = clock
+        self._observe = observe
+        self._system = system
+        self._on_text = on_text
+        self._out: dict[str, ProviderError] = {}
+        """Models that have left the run, and why."""
+        self._unreached: dict[str, int] = {}
+
+    async def __call__(self, prompt: Prompt) -> tuple[Outcome, ...]:
+        try:
+            entrants = await self._entrants_for(prompt)
+        except UsageError as error:
+            return (unsent(prompt, error),)
+        lanes = [lane for lane in entrants if lane.name not in self._out]
+        if not lanes:
+            raise self._nobody_left(entrants)
+        started = self._clock()
+        first_texts: dict[str, float] = {}
+        runners = await race(
+            [self._start(prompt, lane, first_texts) for lane in lanes],
+            wins=self._rules.wins or len(lanes),
+            hedge_s=self._hedge.wait_s if self._hedge is not None else None,
+            complaint=self._complaint,
+            clock=self._clock,
+        )
+        self._learn(lanes, runners)
+        if all(_is_fatal(runner) for runner in runners):
+            raise self._nobody_left(lanes)
+        ttft = {name: at - started for name, at in first_texts.items()}
+        return outcomes_of(prompt, lanes, runners, self._rules, self._clock() - started, ttft)
+
+    def _start(self, prompt: Prompt, lane: Lane, first_texts: dict[str, float]) -> Start:
+        request = request_for(prompt, lane, self._system)
+
+        async def start(leads: Callable[[], None]) -> Completion:
+            async with self._slots:
+                if not self._rules.stream or lane.stream is None:
+                    return await lane.call(request)
+                return await self._streamed(prompt, lane, request, leads, first_texts)
+
+        return start
+
+    async def _streamed(
+        self,
+        prompt: Prompt,
+        lane: Lane,
+        request: Request,
+        leads: Callable[[], None],
+        first_texts: dict[str, float],
+    ) -> Completion:
+        def on_text(text: str) -> None:
+            if lane.name not in first_texts:
+                first_texts[lane.name] = self._clock()
+                leads()
+            self._on_text(prompt, lane, text)
+
+        if lane.stream is None:
+            raise RuntimeError("a lane without a stream cannot be streamed")
+        return await lane.stream(request, on_text)
+
+    def _learn(self, lanes: Sequence[Lane], runners: Sequence[Runner]) -> None:
+        if self._hedge is not None and runners[0].latency_s is not None:
+            self._hedge.add(runners[0].latency_s)
+        for lane, runner in zip(lanes, runners, strict=True):
+            error = runner.error
+            if isinstance(error, Unreachable):
+                self._unreached[lane.name] = self._unreached.get(lane.name, 0) + 1
+            elif runner.status in ("won", "lost"):
+                self._unreached[lane.name] = -(10**9)
+            if error is not None and (_is_fatal(runner) or self._is_dead(lane)):
+                self._drop(lane, error)
+
+    def _is_dead(self, lane: Lane) -> bool:
+        return self._unreached.get(lane.name, 0) >= DEAD_AFTER
+
+    def _drop(self, lane: Lane, error: ProviderError) -> None:
+        if lane.name in self._out:
+            return
+        self._out[lane.name] = error
+        hint = error.hint or (lane.key_hint if error.fatal else None)
+        told = f"{lane.name} leaves the race: {error.kind}: {error.message}"
+        self._observe(Notice(f"{told} (hint: {hint})" if hint else told))
+
+    def _nobody_left(self, lanes: Sequence[Lane]) -> RunStopped:
+        lane = next((one for one in lanes if one.name in self._out), lanes[0])
+        reason = stopped(lane, self._out[lane.name])
+        return RunStopped(f"no model is left to race; {reason.message}", hint=reason.hint)
+
+
+def _is_fatal(runner: Runner) -> bool:
+    return runner.error is not None and runner.error.fatal
+
+
+def outcomes_of(
+    prompt: Prompt,
+    lanes: Sequence[Lane],
+    runners: Sequence[Runner],
+    rules: Rules,
+    latency_s: float,
+    ttft: dict[str, float],
+) -> tuple[Outcome, ...]:
+    """One outcome for a race, or one for each winner, and with all models wanted for each."""
+    racers = [
+        racer_of(lane, runner)
+        for lane, runner in zip(lanes, runners, strict=True)
+        if runner.status != "waiting"
+    ]
+    chosen = [
+        (lane, runner)
+        for lane, runner in zip(lanes, runners, strict=True)
+        if runner.status == "won" or rules.wins is None
+    ]
+    if not chosen or (rules.wins is not None and rules.wins > 1 and not racers):
+        return (_lost(prompt, lanes, runners, racers, latency_s),)
+    return tuple(
+        Outcome(
+            prompt.index,
+            prompt.id,
+            lane.model,
+            lane.provider,
+            runner.completion if runner.status == "won" else None,
+            failure_of(runner.error) if runner.error is not None else None,
+            runner.latency_s,
+            attempts_of(runner),
+            prompt.metadata,
+            race=racers,
+            ttft_s=ttft.get(lane.name),
+        )
+        for lane, runner in chosen
+    )
+
+
+def attempts_of(runner: Runner) -> int:
+    """Requests that were sent for it, at least."""
+    if runner.completion is not None:
+        return len(runner.completion.attempts) + 1
+    return max(1, len(runner.error.attempts)) if runner.error is not None else 1
+
+
+def racer_of(lane: Lane, runner: Runner) -> Racer:
+    """How one model fared, as a row of output tells it."""
+    if runner.status not in ("won", "lost", "cancelled", "failed"):
+        raise RuntimeError(f"{lane.name} is still {runner.status}")
+    return Racer(
+        lane.model,
+        lane.provider,
+        runner.status,
+        runner.latency_s or 0.0,
+        attempts_of(runner),
+        failure_of(runner.error) if runner.error is not None else None,
+        runner.completion.usage if runner.completion is not None else None,
+    )
+
+
+def _lost(
+    prompt: Prompt,
+    lanes: Sequence[Lane],
+    runners: Sequence[Runner],
+    racers: Sequence[Racer],
+    latency_s: float,
+) -> Outcome:
+    """The outcome of a race without a winner: every cause is told."""
+    failures = [racer.failure for racer in racers if racer.failure is not None]
+    kinds = {failure.kind for failure in failures}
+    told = "; ".join(
+        f"{racer.provider}/{racer.model}: {racer.failure.kind}: {racer.failure.message}"
+        for racer in racers
+        if racer.failure is not None
+    )
+    partial = next((r.error.partial for r in runners if r.error and r.error.partial), None)
+    statuses = {failure.status for failure in failures}
+    failure = Failure(
+        kinds.pop() if len(kinds) == 1 else "all_failed",
+        told or "every request was cancelled",
+        statuses.pop() if len(statuses) == 1 else None,
+        any(failure.retryable for failure in failures),
+    )
+    return Outcome(
+        prompt.index,
+        prompt.id,
+        lanes[0].model if len(lanes) == 1 else None,
+        lanes[0].provider if len(lanes) == 1 else None,
+        None,
+        failure,
+        latency_s,
+        sum(racer.attempts for racer in racers),
+        prompt.metadata,
+        race=racers,
+        partial=partial,
+    )

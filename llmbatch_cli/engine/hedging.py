@@ -1,0 +1,50 @@
+"""When to start the next model: after a fixed time, or when this one is slower than usual."""
+
+from bisect import bisect_left, insort
+from collections import deque
+from typing import Final
+
+REMEMBERED: Final = 500
+"""Latencies that a quantile is taken of: the last ones."""
+ENOUGH: Final = 20
+"""With fewer latencies nothing is known of a quantile."""
+
+
+class Hedge:
+    """The time that a model has before the next one starts, in seconds.
+
+    Args:
+        fixed_s: this time, whatever happens; or None.
+        quantile: from 0 to 1, of the latencies of the run's first models so far; until there
+            are ENOUGH of them the time is unknown, and only a failure starts the next one.
+
+    A request that was cancelled because the next model was faster counts with the time that
+    it had: it would have taken longer still, so the quantile does not creep down.
+    """
+
+    def __init__(self, fixed_s: float | None = None, quantile: float | None = None) -> None:
+        if (fixed_s is None) == (quantile is None):
+            raise ValueError("a hedge has a fixed time or a quantile")
+        self._fixed_s = fixed_s
+        self._quantile = quantile
+        self._recent: deque[float] = deque()
+        self._sorted: list[float] = []
+
+    def wait_s(self) -> float | None:
+        """The time for the model that is about to start; None where it is unknown."""
+        if self._quantile is None:
+            return self._fixed_s
+        count = len(self._sorted)
+        if count < ENOUGH:
+            return None
+        return self._sorted[min(count - 1, int(self._quantile * count))]
+
+    def add(self, latency_s: float) -> None:
+        """Learn how long a row's first model took, or had taken when it was cancelled."""
+        if self._quantile is None:
+            return
+        self._recent.append(latency_s)
+        insort(self._sorted, latency_s)
+        if len(self._recent) > REMEMBERED:
+            old_s = self._recent.popleft()
+            del self._sorted[bisect_left(self._sorted, old_s)]

@@ -1,0 +1,84 @@
+"""The innermost call, streamed: the answer's text is told as it arrives."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Protocol
+
+from llmbatch_cli.engine.stack import StreamCall
+from llmbatch_cli.errors import ProviderError, Rejected, UsageError
+from llmbatch_cli.types import (
+    Completion,
+    OpenStream,
+    Request,
+    WireReply,
+    WireRequest,
+    WireStream,
+)
+
+
+class Reader(Protocol):
+    """What a provider reads a streamed reply with."""
+
+    def feed(self, data: bytes) -> str:
+        """The new text in these bytes."""
+
+    def finish(self) -> Completion:
+        """The whole answer."""
+
+
+def streaming(
+    build: Callable[[Request], WireRequest],
+    parse: Callable[[Request, WireReply], Completion],
+    reader_for: Callable[[Request, Mapping[str, str]], Reader],
+    open_stream: OpenStream,
+) -> StreamCall:
+    """Build, send, and read the reply as it comes.
+
+    A reply that is no stream (an error, or a server that does not stream) is parsed whole.
+    An error after the first text carries what had come in `partial`.
+    """
+
+    async def call(request: Request, on_text: Callable[[str], None]) -> Completion:
+        request = replace(request, stream=True)
+        try:
+            wire = build(request)
+        except UsageError as error:
+            raise Rejected(error.message, hint=error.hint) from error
+        come: list[str] = []
+
+        def tell(text: str) -> None:
+            come.append(text)
+            on_text(text)
+
+        try:
+            async with open_stream(wire) as reply:
+                if not _is_stream(reply):
+                    return await _whole(request, reply, parse, tell)
+                reader = reader_for(request, reply.headers)
+                async for chunk in reply.chunks:
+                    if text := reader.feed(chunk):
+                        tell(text)
+                return reader.finish()
+        except ProviderError as error:
+            error.partial = "".join(come) or None
+            raise
+
+    return call
+
+
+def _is_stream(reply: WireStream) -> bool:
+    kind = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return reply.status == 200 and kind != "application/json"
+
+
+async def _whole(
+    request: Request,
+    reply: WireStream,
+    parse: Callable[[Request, WireReply], Completion],
+    tell: Callable[[str], None],
+) -> Completion:
+    body = b"".join([chunk async for chunk in reply.chunks])
+    completion = parse(request, WireReply(reply.status, reply.headers, body))
+    if completion.text:
+        tell(completion.text)
+    return completion
