@@ -20,7 +20,8 @@ from llmbatch_cli.errors import (
     UnknownModel,
     UsageError,
 )
-from llmbatch_cli.providers.base import Provider, Settings
+from llmbatch_cli.providers.base import Provider, Settings, Stream
+from llmbatch_cli.providers.openai_stream import ChatStream
 from llmbatch_cli.providers.replies import (
     clean,
     count,
@@ -86,6 +87,9 @@ class OpenAI(Provider):
     def build(self, request: Request) -> WireRequest:
         body: dict[str, Any] = {"model": request.model, "messages": request.messages}
         headers = self._headers
+        if request.stream:
+            body["stream"] = True
+            body["stream_options"] = {"include_usage": True}
         if request.params:
             headers = self._add_params(body, request.params)
         try:
@@ -104,6 +108,10 @@ class OpenAI(Provider):
                 body[name] = value
         body.update(params.get("extra_body", ()))
         return headers
+
+    def stream(self, request: Request, headers: Mapping[str, str]) -> Stream:
+        asked = count(request.params.get("n")) or 1
+        return ChatStream(lambda reply: self.parse(request, reply), headers, content_text, asked)
 
     def parse(self, request: Request, reply: WireReply) -> Completion:
         if reply.status != 200:
