@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -19,6 +20,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.bench.programs import Bench, say
 from tests.bench.scenarios import SCENARIOS
 from tests.bench.table import Section, missed, render
+
+ENDED = 143
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -69,6 +72,7 @@ def as_json(sections: Sequence[Section]) -> str:
 def main() -> int:
     """Measure, show the table; see the module for the exit status."""
     arguments = parse_arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(ENDED))  # as Ctrl-C: leave nothing behind
     names = arguments.only or list(SCENARIOS)
     sections = measure(names, pairs=arguments.pairs, full=arguments.full)
     print("{system}, {cpus} CPUs, Python {python}".format(**machine()))
