@@ -5,24 +5,24 @@ async for outcome in run_batch(["What is the capital of France?"], model="openai
 """
 
 import asyncio
-import os
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from llmbatch_cli.engine.deadline import within
+from llmbatch_cli.engine.contest import Contest, OnText, Rules
+from llmbatch_cli.engine.hedging import Hedge
 from llmbatch_cli.engine.run import Stop, run
-from llmbatch_cli.engine.stack import Lane, calling, merged, solo
-from llmbatch_cli.errors import InputError, UsageError
+from llmbatch_cli.engine.stack import Lane, solo
+from llmbatch_cli.errors import UsageError
 from llmbatch_cli.events import Observer, ignore
-from llmbatch_cli.providers import DEFAULT_MODEL, Access, Target, resolve
-from llmbatch_cli.rows.params import check_all
+from llmbatch_cli.lanes import Calling, from_environment, open_lanes
+from llmbatch_cli.providers import DEFAULT_MODEL, Access
 from llmbatch_cli.rows.source import from_values
-from llmbatch_cli.transport import Connection, Network, open_network
+from llmbatch_cli.transport import Connection
 from llmbatch_cli.transport.descriptors import room_for
-from llmbatch_cli.types import Outcome, Params, Request, Row
+from llmbatch_cli.types import Message, Outcome, Params, Prompt, Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +71,16 @@ async def run_batch(
     if concurrency < 1 or timeout_s <= 0:
         raise UsageError("concurrency is at least 1, and timeout_s more than 0")
     in_flight = room_for(concurrency, observe)
-    message = {"role": "system", "content": system} if system is not None else None
-    async with AsyncExitStack() as stack:
-        network = await stack.enter_async_context(open_network(connection or Connection()))
-        lanes = _Lanes(
-            stack, network, access or from_environment(), _checked(params or {}), timeout_s, observe
-        )
-        await lanes.prepare(model)
+    how = Calling(access or from_environment(), params or {}, timeout_s)
+    async with open_lanes(how, connection, observe) as lanes:
+        lane = await lanes.lane_for(model)
+
+        async def lane_for(own: str | None) -> Lane:
+            return lane if own is None else await lanes.lane_for(own)
+
         outcomes = run(
             _rows(prompts),
-            solo(lanes.lane_for, time.monotonic, message),
+            solo(lane_for, time.monotonic, _system(system)),
             window=in_flight,
             ordered=ordered,
             stop=stop or Stop(),
@@ -91,84 +91,107 @@ async def run_batch(
                 yield outcome
 
 
+async def run_race(
+    prompts: Prompts,
+    *,
+    models: Sequence[str],
+    wins: int | None = 1,
+    hedge: Hedge | None = None,
+    accept_truncated: bool = False,
+    stream: bool = False,
+    on_text: OnText | None = None,
+    params: Params | None = None,
+    system: str | None = None,
+    concurrency: int = 64,
+    timeout_s: float = 600.0,
+    ordered: bool = False,
+    access: Access | None = None,
+    connection: Connection | None = None,
+    stop: Stop | None = None,
+    observe: Observer = ignore,
+) -> AsyncGenerator[Outcome, None]:
+    """Send every prompt to several models at once; yield the first good answer to each.
+
+    Good is an answer that is not empty, not cut off by length (unless `accept_truncated`),
+    and not stopped by a content filter. The others' requests are cancelled at once. A model
+    whose key is refused, or whose host is never reached, leaves the run and is told once.
+
+    Args:
+        models: the racers, in the order of preference; one named twice is asked twice. A
+            row's own `models` win.
+        wins: good answers wanted for each prompt, each an outcome of its own; None wants
+            one outcome from every model.
+        hedge: when to start the next model; None starts all at once.
+        stream: whether the first text wins, instead of the first whole answer.
+        on_text: with `stream`, is told the leader's text as it arrives.
+        concurrency: requests, not rows, in flight at most.
+
+    The other arguments, and the errors, are those of run_batch; RunStopped is raised when
+    no model is left.
+    """
+    if not models:
+        raise UsageError("a race needs models", hint="name two or more")
+    if concurrency < 1 or timeout_s <= 0:
+        raise UsageError("concurrency is at least 1, and timeout_s more than 0")
+    in_flight = room_for(concurrency, observe)
+    how = Calling(access or from_environment(), params or {}, timeout_s)
+    async with open_lanes(how, connection, observe) as lanes:
+        racers = [await lanes.lane_for(model) for model in models]
+
+        async def entrants(prompt: Prompt) -> Sequence[Lane]:
+            if not prompt.models:
+                return racers
+            return [await lanes.lane_for(model) for model in prompt.models]
+
+        contest = Contest(
+            entrants,
+            Rules(wins, accept_truncated, stream),
+            in_flight=in_flight,
+            hedge=hedge,
+            clock=time.monotonic,
+            observe=observe,
+            system=_system(system),
+            on_text=on_text or (lambda prompt, lane, text: None),
+        )
+        outcomes = run(
+            _rows(prompts),
+            contest,
+            window=in_flight if hedge else max(1, in_flight // len(racers)),
+            ordered=ordered,
+            stop=stop or Stop(),
+            observe=observe,
+        )
+        async with aclosing(outcomes):
+            async for outcome in outcomes:
+                yield outcome
+
+
+def run_race_sync(prompts: Prompts, **options: Any) -> list[Outcome]:
+    """`run_race` for programs without a loop: all outcomes, in input order.
+
+    Takes what run_race takes. Holds every outcome in memory.
+    """
+    return asyncio.run(_collected(run_race(prompts, **{"ordered": True, **options})))
+
+
 def run_batch_sync(prompts: Prompts, **options: Any) -> list[Outcome]:
     """`run_batch` for programs without a loop: all outcomes, in input order.
 
     Takes what run_batch takes. Holds every outcome in memory.
     """
-
-    async def collect() -> list[Outcome]:
-        async with aclosing(run_batch(prompts, **{"ordered": True, **options})) as outcomes:
-            return [outcome async for outcome in outcomes]
-
-    return asyncio.run(collect())
+    return asyncio.run(_collected(run_batch(prompts, **{"ordered": True, **options})))
 
 
-def from_environment(environ: Mapping[str, str] | None = None) -> Access:
-    """Access with the keys and addresses of the environment."""
-    return Access(environ=os.environ if environ is None else environ)
+async def _collected(outcomes: AsyncGenerator[Outcome, None]) -> list[Outcome]:
+    async with aclosing(outcomes):
+        return [outcome async for outcome in outcomes]
+
+
+def _system(text: str | None) -> Message | None:
+    return {"role": "system", "content": text} if text is not None else None
 
 
 def _rows(prompts: Prompts) -> AsyncGenerator[Row, None]:
     if isinstance(prompts, Rows):
         return prompts.rows
     return from_values(prompts)
-
-
-class _Lanes:
-    """The lanes of one run, each opened at its first use."""
-
-    def __init__(
-        self,
-        stack: AsyncExitStack,
-        network: Network,
-        access: Access,
-        params: Params,
-        timeout_s: float,
-        observe: Observer,
-    ) -> None:
-        self._stack = stack
-        self._network = network
-        self._access = access
-        self._params = params
-        self._timeout_s = timeout_s
-        self._observe = observe
-        self._lanes: dict[str | None, Lane] = {}
-        self._opening = asyncio.Lock()
-
-    async def prepare(self, model: str) -> None:
-        """Open the run's own lane. Raises UsageError for what it cannot do."""
-        self._lanes[None] = await self._open(model)
-
-    async def lane_for(self, model: str | None) -> Lane:
-        lane = self._lanes.get(model)
-        if lane is None:
-            async with self._opening:
-                lane = self._lanes.get(model)
-                if lane is None:
-                    lane = self._lanes[model] = await asyncio.shield(self._open(str(model)))
-        return lane
-
-    async def _open(self, model: str) -> Lane:
-        target = resolve(model, self._access, self._observe)
-        params = merged(self._params, _checked(target.params))
-        _check_sayable(target, params)
-        own_send = await self._stack.enter_async_context(target.provider.serving(self._observe))
-        provider = target.provider
-        call = calling(provider.build, provider.parse, own_send or self._network.send)
-        return Lane(
-            provider.name, target.model, within(call, self._timeout_s), params, target.key_hint
-        )
-
-
-def _checked(params: Params) -> Params:
-    try:
-        return check_all(params)
-    except InputError as error:
-        raise UsageError(error.message, hint=error.hint) from error
-
-
-def _check_sayable(target: Target, params: Params) -> None:
-    """Raise UsageError, before anything is sent, for parameters that this wire cannot say."""
-    probe = Request(target.model, [{"role": "user", "content": "?"}], params)
-    target.provider.build(probe)

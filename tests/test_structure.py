@@ -14,6 +14,7 @@ LAYERS = [
     {"types", "errors"},
     {"events"},
     {"rows", "engine", "providers", "transport", "ui"},
+    {"lanes"},
     {"api"},
     {"cli", "compat", "cluster"},
     {"__main__"},

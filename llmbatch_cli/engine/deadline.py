@@ -1,8 +1,10 @@
 """A time limit for many calls at once, with one timer for all of them."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, cast
 
+from llmbatch_cli.engine.stack import StreamCall
 from llmbatch_cli.errors import TimedOut
 from llmbatch_cli.types import Call, Completion, Request
 
@@ -16,14 +18,30 @@ def within(call: Call, timeout_s: float) -> Call:
     deadlines = _Deadlines(timeout_s)
 
     async def timed(request: Request) -> Completion:
-        task = cast("asyncio.Task[Any]", asyncio.current_task())
-        before = task.cancelling()
-        deadlines.begin(task)
+        task, before = deadlines.begin()
         try:
             return await call(request)
         except asyncio.CancelledError as error:
-            if deadlines.expired(task) and task.uncancel() <= before:
-                raise TimedOut(f"no answer within {timeout_s:g} s") from error
+            if deadlines.meant(task, before):
+                raise deadlines.error() from error
+            raise
+        finally:
+            deadlines.end(task)
+
+    return timed
+
+
+def within_stream(call: StreamCall, timeout_s: float) -> StreamCall:
+    """The same for a streamed call."""
+    deadlines = _Deadlines(timeout_s)
+
+    async def timed(request: Request, on_text: Callable[[str], None]) -> Completion:
+        task, before = deadlines.begin()
+        try:
+            return await call(request, on_text)
+        except asyncio.CancelledError as error:
+            if deadlines.meant(task, before):
+                raise deadlines.error() from error
             raise
         finally:
             deadlines.end(task)
@@ -40,11 +58,14 @@ class _Deadlines:
         self._expired: set[asyncio.Task[Any]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
-    def begin(self, task: asyncio.Task[Any]) -> None:
+    def begin(self) -> tuple[asyncio.Task[Any], int]:
+        """The clock runs for this task; returns it, and how often it was cancelled before."""
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
         loop = asyncio.get_running_loop()
         self._ends[task] = loop.time() + self._timeout_s
         if self._timer is None:
             self._timer = loop.call_later(self._timeout_s, self._sweep)
+        return task, task.cancelling()
 
     def end(self, task: asyncio.Task[Any]) -> None:
         self._ends.pop(task, None)
@@ -53,8 +74,12 @@ class _Deadlines:
             self._timer.cancel()
             self._timer = None
 
-    def expired(self, task: asyncio.Task[Any]) -> bool:
-        return task in self._expired
+    def meant(self, task: asyncio.Task[Any], before: int) -> bool:
+        """Whether this cancellation is ours, and nobody else's as well."""
+        return task in self._expired and task.uncancel() <= before
+
+    def error(self) -> TimedOut:
+        return TimedOut(f"no answer within {self._timeout_s:g} s")
 
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
