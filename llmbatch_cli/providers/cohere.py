@@ -155,7 +155,6 @@ def _part(part: Mapping[str, Any], provider: str) -> dict[str, Any]:
     kind = part.get("type")
     if kind == "image_url":
         image = inner(part, "image_url", provider)
-        check_fields(image, frozenset(("url", "detail")), "an image_url", provider)
         text_field(image, "url", "an image_url", provider)
         return {"type": "image_url", "image_url": dict(image)}
     if kind in OWN_PARTS:

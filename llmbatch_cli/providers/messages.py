@@ -17,6 +17,12 @@ from llmbatch_cli.errors import UsageError
 from llmbatch_cli.types import Message
 
 DEFAULT_TYPE: Final = "application/octet-stream"
+INNER: Final[Mapping[str, frozenset[str]]] = {
+    "image_url": frozenset(("url", "detail")),
+    "input_audio": frozenset(("data", "format")),
+    "file": frozenset(("file_data", "filename", "file_id")),
+}
+"""The fields of the object that a part of each kind holds."""
 
 
 def json_bytes(body: Mapping[str, Any]) -> bytes:
@@ -56,17 +62,20 @@ def part_text(part: Mapping[str, Any], provider: str) -> str:
     kind = part.get("type")
     text = part.get("refusal") if kind == "refusal" else part.get("text")
     if kind not in ("text", "refusal") or not isinstance(text, str):
-        raise UsageError(f"{provider} takes no part {kind!r} here, only text")
+        raise UsageError(f"{provider} takes no part {kind!r} here")
+    check_fields(part, frozenset(("type", kind, "annotations")), f"a part {kind!r}", provider)
     return text
 
 
 def inner(part: Mapping[str, Any], name: str, provider: str) -> Mapping[str, Any]:
     """The object that the part holds under its own type's name."""
+    check_fields(part, frozenset(("type", name)), f"a part {name!r}", provider)
     found = part.get(name)
     if isinstance(found, str):
         return {"url": found}
     if not isinstance(found, dict):
         raise UsageError(f"a part {name!r} for {provider} holds no object {name!r}")
+    check_fields(found, INNER[name], name, provider)
     return found
 
 
@@ -148,6 +157,7 @@ def functions(tools: object, provider: str) -> Iterator[Mapping[str, Any]]:
         if not isinstance(function, dict):
             kind = tool.get("type") if isinstance(tool, dict) else tool
             raise UsageError(f"{provider} takes no tool {kind!r}, only functions")
+        check_fields(tool, frozenset(("type", "function")), "a tool", provider)
         text_field(function, "name", "a tool's function", provider)
         yield function
 
