@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from llmbatch_cli.errors import UsageError
-from llmbatch_cli.providers.messages import calls, data_url
+from llmbatch_cli.providers.messages import calls, data_url, inner, text_field
 from llmbatch_cli.types import Message
 
 Block = dict[str, Any]
@@ -109,10 +109,10 @@ def _part(part: Any, provider: str) -> Block:
     if not isinstance(part, Mapping):
         raise UsageError(f"{provider} wants the parts of a message as objects")
     kind = part.get("type")
-    if kind == "image_url":
-        return cached(_image(part.get("image_url"), provider), part)
-    if kind == "file":
-        return cached(_file(part.get("file") or {}, provider), part)
+    if kind in ("image_url", "file"):
+        bare = {name: value for name, value in part.items() if name != "cache_control"}
+        held = inner(bare, kind, provider)
+        return cached((_image if kind == "image_url" else _file)(held, provider), part)
     if kind == "refusal":
         return {"type": "text", "text": part.get("refusal") or ""}
     if kind in ("input_audio", "audio", "video_url"):
@@ -120,10 +120,8 @@ def _part(part: Any, provider: str) -> Block:
     return dict(part)
 
 
-def _image(image: Any, provider: str) -> Block:
-    url = image.get("url") if isinstance(image, Mapping) else image
-    if not isinstance(url, str):
-        raise UsageError(f"{provider} wants an image_url with a url")
+def _image(image: Mapping[str, Any], provider: str) -> Block:
+    url = text_field(image, "url", "an image", provider)
     if url.startswith(("http://", "https://")):
         return {"type": "image", "source": {"type": "url", "url": url}}
     return _data_block(url, provider)

@@ -11,18 +11,21 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.event_frames import event_frame
 
 from llmbatch_cli import errors
 from llmbatch_cli.errors import ProviderError
 from llmbatch_cli.providers.anthropic import Anthropic
 from llmbatch_cli.providers.base import Provider, Settings
+from llmbatch_cli.providers.bedrock import Bedrock
 from llmbatch_cli.types import Completion, Request, WireReply
 
 REPLIES = Path(__file__).parent / "replies"
 WIRES: Mapping[str, Provider] = {
     "anthropic": Anthropic(Settings("anthropic", "https://api.anthropic.com/v1", "sk-ant-x")),
+    "bedrock": Bedrock(Settings("bedrock", "https://bedrock.example.com", "key")),
 }
-MODELS = {"anthropic": "claude-opus-5-5"}
+MODELS = {"anthropic": "claude-opus-5-5", "bedrock": "us.anthropic.claude-opus-4-6-v1"}
 
 
 def request(wire: str, *, stream: bool = False) -> Request:
@@ -36,6 +39,15 @@ def recorded(*, streamed: bool) -> list[Any]:
         for wire in WIRES
         for path in sorted((REPLIES / wire).glob("*.json"))
         if path.name.endswith(".stream.json") == streamed
+    ] + (framed() if streamed else [])
+
+
+def framed() -> list[Any]:
+    """Bedrock's streams, each a list of frames: headers, and a payload in JSON."""
+    cases = orjson.loads((REPLIES.parent / "bedrock_streams.json").read_bytes())
+    return [
+        pytest.param("bedrock", {"headers": {}, **case}, id=f"bedrock-{name}")
+        for name, case in cases.items()
     ]
 
 
@@ -81,8 +93,10 @@ def streamed(
 
 
 def raw(case: Mapping[str, Any]) -> bytes:
-    """The streamed bytes; an event stream of AWS is written as its frames in hex."""
-    return bytes.fromhex(case["hex"]) if "hex" in case else str(case["stream"]).encode()
+    """The streamed bytes."""
+    if "frames" in case:
+        return b"".join(event_frame(headers, payload) for headers, payload in case["frames"])
+    return str(case["stream"]).encode()
 
 
 @pytest.mark.parametrize(("wire", "case"), recorded(streamed=False))
@@ -103,7 +117,7 @@ def test_recorded_streams(wire: str, case: Mapping[str, Any]) -> None:
         text, outcome = streamed(wire, pieces, case["headers"])
         check(case, outcome)
         if isinstance(outcome, Completion):
-            assert text == outcome.text
+            assert text == (outcome.text or "")
 
 
 FIELDS = (
