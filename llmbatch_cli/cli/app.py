@@ -6,7 +6,10 @@ import typer
 
 from llmbatch_cli import __version__
 from llmbatch_cli.cli.batch import EXAMPLES, batch
+from llmbatch_cli.cli.pull import EXAMPLES as PULL_EXAMPLES
 from llmbatch_cli.cli.pull import pull
+from llmbatch_cli.cli.race import EXAMPLES as RACE_EXAMPLES
+from llmbatch_cli.cli.race import race
 from llmbatch_cli.cli.say import say_error
 from llmbatch_cli.errors import ExitStatus, LlmbatchError, UsageError
 
@@ -38,7 +41,8 @@ def root(
 
 
 app.command(epilog=EXAMPLES)(batch)
-app.command()(pull)
+app.command(epilog=RACE_EXAMPLES)(race)
+app.command(epilog=PULL_EXAMPLES)(pull)
 
 
 def run_app() -> int:

@@ -1,24 +1,19 @@
 """`llmbatch batch`: many prompts, one model."""
 
-import contextlib
-import os
 import sys
-from collections.abc import AsyncGenerator, Callable
 from functools import partial
 
-from llmbatch_cli.api import Rows, run_batch
+from llmbatch_cli.api import run_batch
 from llmbatch_cli.cli import options
+from llmbatch_cli.cli.answering import answer_rows
 from llmbatch_cli.cli.options import Http, InputFormat, OutputFormat, ProgressMode
-from llmbatch_cli.cli.reading import Reading, counting, refuse_bad_rows, spooled
-from llmbatch_cli.cli.running import Showing, Writing, conduct, run_async
-from llmbatch_cli.cli.sampling import run_params
-from llmbatch_cli.engine.run import Stop
+from llmbatch_cli.cli.reading import Reading
+from llmbatch_cli.cli.running import Showing, Writing, run_async
+from llmbatch_cli.cli.sampling import access_by, run_params
 from llmbatch_cli.errors import ExitStatus
-from llmbatch_cli.events import Observer
-from llmbatch_cli.providers import DEFAULT_MODEL, Access
+from llmbatch_cli.providers import DEFAULT_MODEL
 from llmbatch_cli.rows.inputs import check_inputs
 from llmbatch_cli.transport import MEBIBYTE, Connection
-from llmbatch_cli.types import Outcome
 
 EXAMPLES = """\b
 Examples:
@@ -88,34 +83,14 @@ def batch(
     ask = partial(
         run_batch,
         model=model,
-        params=run_params(named, param or []),
+        params=run_params(named, param),
         system=system,
         concurrency=concurrency,
         timeout_s=timeout,
         ordered=ordered,
-        access=Access(base_url=base_url, insecure=insecure, environ=os.environ),
+        access=access_by(base_url, insecure=insecure),
         connection=Connection(http=http.value, connect_timeout_s=connect_timeout),
     )
     writing = Writing(output, format.value, one_line, overwrite, reading.inputs)
     showing = Showing(progress, quiet, verbose, model.partition("?")[0])
-    return run_async(_batch(reading, ask, writing, showing, strict=strict))
-
-
-async def _batch(
-    reading: Reading,
-    ask: Callable[..., AsyncGenerator[Outcome, None]],
-    writing: Writing,
-    showing: Showing,
-    *,
-    strict: bool,
-) -> ExitStatus:
-    async with contextlib.AsyncExitStack() as stack:
-        if strict:
-            reading = await stack.enter_async_context(spooled(reading))
-            await refuse_bad_rows(reading)
-
-        def begin(stop: Stop, observe: Observer) -> AsyncGenerator[Outcome, None]:
-            stack.enter_context(counting(reading, observe))
-            return ask(Rows(reading.rows(observe)), stop=stop, observe=observe)
-
-        return await conduct(begin, writing, showing)
+    return run_async(answer_rows(reading, ask, writing, showing, strict=strict))

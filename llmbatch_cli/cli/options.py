@@ -114,6 +114,10 @@ Limit = Annotated[
     int | None, typer.Option("--limit", min=0, help="Only the first N rows.", metavar="N")
 ]
 Format = Annotated[OutputFormat, typer.Option("--format", "-f", help="How an answer is written.")]
+MaybeFormat = Annotated[
+    OutputFormat | None,
+    typer.Option("--format", "-f", help="How an answer is written.", show_default=False),
+]
 OneLine = Annotated[
     bool, typer.Option("--one-line", help="With --format text: newlines escaped, a line a row.")
 ]

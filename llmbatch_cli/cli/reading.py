@@ -11,7 +11,7 @@ from llmbatch_cli.cli.say import say
 from llmbatch_cli.errors import UsageError
 from llmbatch_cli.events import Counted, Observer
 from llmbatch_cli.rows.inputs import count_rows, spooled_stdin
-from llmbatch_cli.rows.source import problems, read
+from llmbatch_cli.rows.source import from_values, problems, read
 from llmbatch_cli.types import Row
 
 
@@ -23,12 +23,19 @@ class Reading:
     input_format: Literal["auto", "jsonl", "text", "whole"]
     max_line_bytes: int
     limit: int | None
+    for_text: Literal["lines", "whole"] = "lines"
+    """What plain text of no known name is: a prompt a line, or one prompt."""
+    prompt: str | None = None
+    """One prompt from the command line, in place of all inputs."""
 
     def rows(self, observe: Observer) -> AsyncGenerator[Row, None]:
         """The rows, from the start."""
+        if self.prompt is not None:
+            return from_values([self.prompt])
         return read(
             self.inputs,
             input_format=self.input_format,
+            for_text=self.for_text,
             max_line_bytes=self.max_line_bytes,
             limit=self.limit,
             observe=observe,
@@ -42,9 +49,11 @@ def counting(reading: Reading, observe: Observer) -> Iterator[None]:
     enough = threading.Event()
 
     def count() -> None:
-        total = 0
+        total = 0 if reading.prompt is None else 1
         for path in reading.inputs:
-            rows = count_rows(path, enough, input_format=reading.input_format)
+            rows = count_rows(
+                path, enough, input_format=reading.input_format, for_text=reading.for_text
+            )
             if rows is None or enough.is_set():
                 return
             total += rows
@@ -75,6 +84,7 @@ async def refuse_bad_rows(reading: Reading) -> None:
     found = await problems(
         reading.inputs,
         input_format=reading.input_format,
+        for_text=reading.for_text,
         max_line_bytes=reading.max_line_bytes,
         limit=reading.limit,
     )

@@ -10,18 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llmbatch_cli.cli.live import Live
 from llmbatch_cli.cli.options import ProgressMode
 from llmbatch_cli.cli.say import say, say_error
 from llmbatch_cli.cli.signals import interrupts
 from llmbatch_cli.engine.run import Stop
 from llmbatch_cli.errors import ExitStatus, LlmbatchError, OutputError, ReaderGone, RunStopped
-from llmbatch_cli.events import Observer
+from llmbatch_cli.events import Event, Observer
 from llmbatch_cli.rows.duplicates import DuplicateIds
 from llmbatch_cli.rows.output import Format, clean_for_terminal, render
 from llmbatch_cli.rows.sink import Sink, open_sink
 from llmbatch_cli.types import Outcome
 from llmbatch_cli.ui.progress import open_progress
 from llmbatch_cli.ui.report import summary
+from llmbatch_cli.ui.standings import Standings, as_lines
+from llmbatch_cli.ui.text import clean
 from llmbatch_cli.ui.totals import Totals
 
 Begin = Callable[[Stop, Observer], AsyncGenerator[Outcome, None]]
@@ -36,6 +39,10 @@ class Writing:
     one_line: bool
     overwrite: bool
     inputs: Sequence[str]
+    names_winner: bool = False
+    """Whether text on a terminal is followed by the model's name on standard error."""
+    live: Live | None = None
+    """What has shown answers already while they came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +53,8 @@ class Showing:
     quiet: bool
     verbose: int
     label: str
+    standings: bool = False
+    """Whether the models' standings are told at the end."""
 
 
 def run_async(main: Coroutine[Any, Any, ExitStatus]) -> ExitStatus:
@@ -71,23 +80,48 @@ async def conduct(begin: Begin, writing: Writing, showing: Showing) -> ExitStatu
     stop = Stop()
     ended: LlmbatchError | None = None
     repeated = DuplicateIds()
+    standings = Standings()
     to_terminal = writing.output is None and sys.stdout is not None and sys.stdout.isatty()
     shown = display(showing, totals, stdout_is_terminal=to_terminal)
     with interrupts(stop, totals) as asked, contextlib.suppress(asyncio.CancelledError):
         async with shown as observe:
+            listener = both(observe, standings) if showing.standings else observe
             try:
                 async with open_sink(
                     writing.output, overwrite=writing.overwrite, inputs=writing.inputs
                 ) as sink:
                     line = _line(writing, repeated, to_terminal=to_terminal)
-                    await deliver(begin(stop, observe), sink, line, stop)
+                    await deliver(begin(stop, listener), sink, line, stop)
             except (RunStopped, OutputError, ReaderGone) as error:
                 ended = error
     if not showing.quiet and showing.progress is not ProgressMode.JSON:
         say(summary(totals, repeated_ids=repeated.count, cancelled=stop.cancelling))
+        if showing.standings:
+            tell_standings(standings)
     if ended is not None and not isinstance(ended, ReaderGone):
         say_error(ended)
     return _status(totals, ended, interrupted=asked.count > 0)
+
+
+def both(observe: Observer, standings: Standings) -> Observer:
+    """Tell both observers."""
+
+    def tell(event: Event) -> None:
+        observe(event)
+        standings(event)
+
+    return tell
+
+
+def tell_standings(standings: Standings) -> None:
+    """The models' table, where there was a race, and what its cancelled requests may cost."""
+    if not standings.models:
+        return
+    for line in as_lines(standings):
+        say(f"  {clean(line, 300)}")
+    if standings.cancelled:
+        requests = "request" if standings.cancelled == 1 else "requests"
+        say(f"  up to {standings.cancelled:,} cancelled {requests} may be billed")
 
 
 def display(
@@ -116,7 +150,13 @@ def _line(
         if outcome.id != outcome.index:
             repeated.add(outcome.id)
         written = render(outcome, form, one_line=one_line, created=created)
-        return clean_for_terminal(written.decode()).encode() if to_terminal else written
+        if not to_terminal:
+            return written
+        if writing.names_winner and form == "text" and outcome.completion is not None:
+            say(f"{outcome.provider}/{outcome.model} in {outcome.latency_s or 0:.2f} s")
+        if writing.live is not None and outcome.index in writing.live.shown:
+            return b"\n"
+        return clean_for_terminal(written.decode()).encode()
 
     return line
 

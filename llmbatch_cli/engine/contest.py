@@ -10,7 +10,16 @@ from llmbatch_cli.engine.race import Runner, Start, race
 from llmbatch_cli.engine.stack import Lane, failure_of, request_for, stopped, unsent
 from llmbatch_cli.errors import ProviderError, RunStopped, Unreachable, UsageError
 from llmbatch_cli.events import Notice, Observer
-from llmbatch_cli.types import Completion, Failure, Message, Outcome, Prompt, Racer, Request
+from llmbatch_cli.types import (
+    Attempt,
+    Completion,
+    Failure,
+    Message,
+    Outcome,
+    Prompt,
+    Racer,
+    Request,
+)
 
 DEAD_AFTER: Final = 3
 """A model whose host was never reached in so many races leaves the run."""
@@ -201,6 +210,7 @@ def outcomes_of(
             attempts_of(runner),
             prompt.metadata,
             race=racers,
+            failed_attempts=_failed_attempts(runner),
             ttft_s=ttft.get(lane.name),
         )
         for lane, runner in chosen
@@ -212,6 +222,11 @@ def attempts_of(runner: Runner) -> int:
     if runner.completion is not None:
         return len(runner.completion.attempts) + 1
     return max(1, len(runner.error.attempts)) if runner.error is not None else 1
+
+
+def _failed_attempts(runner: Runner) -> Sequence[Attempt]:
+    told = runner.completion if runner.completion is not None else runner.error
+    return told.attempts if told is not None else ()
 
 
 def racer_of(lane: Lane, runner: Runner) -> Racer:

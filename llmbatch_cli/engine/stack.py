@@ -1,11 +1,12 @@
 """What stands between a row and a provider: functions of one type, each around the next."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from llmbatch_cli.errors import ProviderError, Rejected, RunStopped, UsageError
 from llmbatch_cli.types import (
+    Attempt,
     Call,
     Completion,
     Failure,
@@ -83,12 +84,15 @@ def solo(
         request = request_for(prompt, lane, system)
         started = clock()
         completion = failure = None
+        failed: Sequence[Attempt] = ()
         try:
             completion = await lane.call(request)
+            failed = completion.attempts
         except ProviderError as error:
             if error.fatal:
                 raise stopped(lane, error) from error
             failure = failure_of(error)
+            failed = error.attempts
         return (
             Outcome(
                 prompt.index,
@@ -98,8 +102,10 @@ def solo(
                 completion,
                 failure,
                 clock() - started,
-                1,
+                len(failed) + 1 if failure is None else max(1, len(failed)),
                 prompt.metadata,
+                (),
+                failed,
             ),
         )
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import orjson
 
-from llmbatch_cli.types import Completion, Failure, Outcome, Racer, Usage
+from llmbatch_cli.types import Attempt, Completion, Failure, Outcome, Racer, Usage
 
 Format = Literal["jsonl", "text", "openai", "chat"]
 
@@ -67,6 +67,12 @@ def _row(outcome: Outcome) -> _Json:
         _add_completion(row, completion)
     if outcome.race:
         row["race"] = [_racer(racer) for racer in outcome.race]
+    if outcome.failed_attempts:
+        row["failed_attempts"] = [_attempt(attempt) for attempt in outcome.failed_attempts]
+    if outcome.ttft_s is not None:
+        row["ttft"] = round(outcome.ttft_s, 3)
+    if outcome.partial is not None:
+        row["partial"] = outcome.partial
     return row
 
 
@@ -128,7 +134,17 @@ def _racer(racer: Racer) -> _Json:
         "provider": racer.provider,
         "status": racer.status,
         "latency": round(racer.latency_s, 3),
+        "attempts": racer.attempts,
         "error": None if racer.failure is None else _error(racer.failure),
+    }
+
+
+def _attempt(attempt: Attempt) -> _Json:
+    return {
+        "type": attempt.kind,
+        "status": attempt.status,
+        "latency": round(attempt.latency_s, 3),
+        "maybe_billed": attempt.maybe_billed,
     }
 
 

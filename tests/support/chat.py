@@ -1,5 +1,6 @@
 """A scripted server's answers in the shape of chat completions."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -45,3 +46,28 @@ async def answer(exchange: Exchange, body: dict[str, Any], status: int = 200) ->
 async def echo(exchange: Exchange) -> None:
     """Answer with the last message in capitals."""
     await answer(exchange, completion(last_text(exchange).upper()))
+
+
+async def stream(exchange: Exchange, *pieces: str, end: bool = True, pause_s: float = 0) -> None:
+    """Answer as server-sent events, as in OpenAI's streaming guide (read 2026-11-22)."""
+    await exchange.raw(
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
+    )
+    for piece in pieces:
+        await exchange.raw(event({"content": piece}))
+        await asyncio.sleep(pause_s)
+    if end:
+        await exchange.raw(event({}, "stop") + b"data: [DONE]\n\n")
+    exchange.writer.close()
+
+
+def event(delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
+    """One chunk of a streamed completion."""
+    chunk = {
+        "id": "chatcmpl-1",
+        "object": "chat.completion.chunk",
+        "created": 1741569952,
+        "model": "served-model",
+        "choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}],
+    }
+    return b"data: " + json.dumps(chunk).encode() + b"\n\n"

@@ -1,0 +1,215 @@
+"""`llmbatch race`: each prompt to several models at once, the first good answer wins."""
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llmbatch_cli.api import run_race
+from llmbatch_cli.cli import options
+from llmbatch_cli.cli.answering import answer_rows
+from llmbatch_cli.cli.live import Live
+from llmbatch_cli.cli.options import Http, InputFormat, OutputFormat, ProgressMode
+from llmbatch_cli.cli.reading import Reading
+from llmbatch_cli.cli.running import Showing, Writing, run_async
+from llmbatch_cli.cli.sampling import access_by, run_params
+from llmbatch_cli.cli.say import say
+from llmbatch_cli.engine.hedging import Hedge
+from llmbatch_cli.errors import UsageError
+from llmbatch_cli.rows.inputs import check_inputs
+from llmbatch_cli.transport import MEBIBYTE, Connection
+
+EXAMPLES = """\b
+Examples:
+  llmbatch race -m gpt-4o-mini -m claude-haiku-4-5 "What is the capital of France?"
+  llmbatch race -m gpt-4o-mini,gemini-2.5-flash prompts.jsonl -o answers.jsonl
+  llmbatch race -m gpt-4o-mini -m mistral-small-latest --hedge p95 prompts.jsonl
+  llmbatch race -m gpt-4o-mini -m gemini-2.5-flash --all "Tell me a joke"
+  echo "Why is the sky blue?" | llmbatch race -m gpt-4o-mini -m o4-mini --stream -f text
+"""
+
+Models = Annotated[
+    list[str],
+    typer.Option(
+        "--model",
+        "-m",
+        help="A racer: PROVIDER/MODEL or a bare name; ?name=value behind it sets its parameters. "
+        "Repeat it, or part names by commas. The first listed is preferred in a tie.",
+    ),
+]
+What = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[PROMPT | INPUT...]",
+        help="One prompt, or files of prompts as in batch: what is no existing file and ends in "
+        "no .jsonl, .json, .txt, .md or .gz is a prompt. - or nothing is standard input.",
+    ),
+]
+First = Annotated[bool, typer.Option("--first", help="The first good answer wins (the default).")]
+All = Annotated[bool, typer.Option("--all", help="Every model's answer, a row each.")]
+Wins = Annotated[
+    int | None, typer.Option("--wins", min=1, metavar="N", help="The first N good answers.")
+]
+HedgeAfter = Annotated[
+    str | None,
+    typer.Option(
+        "--hedge",
+        metavar="SECONDS|pNN",
+        help="Start the next model only when those before have not answered within SECONDS, or "
+        "within this run's own NNth percentile, as p95.",
+    ),
+]
+AcceptTruncated = Annotated[
+    bool, typer.Option("--accept-truncated", help="An answer cut off by length may win.")
+]
+Streamed = Annotated[
+    bool, typer.Option("--stream", help="The first model to produce text wins, and is shown live.")
+]
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".txt", ".md", ".gz")
+
+
+def race(
+    what: What = None,
+    models: Models = [],  # noqa: B006 - Typer wants the default itself
+    output: options.Output = None,
+    first: First = False,
+    all_: All = False,
+    wins: Wins = None,
+    hedge: HedgeAfter = None,
+    accept_truncated: AcceptTruncated = False,
+    stream: Streamed = False,
+    concurrency: options.Concurrency = 64,
+    system: options.System = None,
+    temperature: options.Temperature = None,
+    top_p: options.TopP = None,
+    max_tokens: options.MaxTokens = None,
+    stop: options.StopAt = None,
+    seed: options.Seed = None,
+    reasoning_effort: options.ReasoningEffort = None,
+    param: options.Param = None,
+    base_url: options.BaseUrl = None,
+    insecure: options.Insecure = False,
+    timeout: options.Timeout = 600.0,
+    connect_timeout: options.ConnectTimeout = 10.0,
+    http: options.HttpClient = Http.AIOHTTP,
+    limit: options.Limit = None,
+    format: options.MaybeFormat = None,  # noqa: A002 - it is the option's name
+    one_line: options.OneLine = False,
+    ordered: options.Ordered = False,
+    overwrite: options.Overwrite = False,
+    strict: options.Strict = False,
+    input_format: options.ReadAs = InputFormat.AUTO,
+    max_line_bytes: options.MaxLineBytes = 64 * MEBIBYTE,
+    progress: options.Progress = ProgressMode.AUTO,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+) -> int:
+    """Send each prompt to several models at once; the first good answer wins.
+
+    Good is an answer that is not empty, not cut off by length and not refused. The other
+    requests are closed at once; what a cancelled one may cost is told in the summary. A
+    single prompt's answer is shown as text on a terminal, everything else is JSONL.
+    """
+    reading, prompt = _what_to_read(what or [], input_format, max_line_bytes, limit)
+    named = {
+        "temperature": temperature,
+        "top_p": top_p,
+        "max_tokens": max_tokens,
+        "stop": stop or None,
+        "seed": seed,
+        "reasoning_effort": reasoning_effort,
+    }
+    form = format or (OutputFormat.TEXT if prompt and _shown(output) else OutputFormat.JSONL)
+    live = Live() if stream and prompt and form is OutputFormat.TEXT and _shown(output) else None
+    ask = partial(
+        run_race,
+        models=racers(models),
+        wins=_wins(first=first, all_=all_, wins=wins),
+        hedge=parse_hedge(hedge),
+        accept_truncated=accept_truncated,
+        stream=stream,
+        on_text=live,
+        params=run_params(named, param),
+        system=system,
+        concurrency=concurrency,
+        timeout_s=timeout,
+        ordered=ordered,
+        access=access_by(base_url, insecure=insecure),
+        connection=Connection(http=http.value, connect_timeout_s=connect_timeout),
+    )
+    writing = Writing(
+        output, form.value, one_line, overwrite, reading.inputs, names_winner=True, live=live
+    )
+    showing = Showing(progress, quiet, verbose, "race", standings=True)
+    return run_async(answer_rows(reading, ask, writing, showing, strict=strict))
+
+
+def racers(named: list[str]) -> list[str]:
+    """Every `-m`, parted by commas; a comma inside a model's options parts nothing."""
+    models = []
+    for one in named:
+        path, mark, query = one.partition("?")
+        *before, last = path.split(",")
+        models += [model.strip() for model in before if model.strip()]
+        if last.strip():
+            models.append(f"{last.strip()}{mark}{query}")
+    if not models:
+        raise UsageError("a race needs models", hint="llmbatch race -m MODEL -m MODEL PROMPT")
+    return models
+
+
+def parse_hedge(value: str | None) -> Hedge | None:
+    """`0.8`, `800ms` or `p95` as a Hedge. Raises UsageError."""
+    if value is None:
+        return None
+    try:
+        if value.startswith("p"):
+            quantile = float(value[1:]) / 100
+            if not 0 < quantile < 1:
+                raise ValueError
+            return Hedge(quantile=quantile)
+        seconds = float(value[:-2]) / 1000 if value.endswith("ms") else float(value.rstrip("s"))
+        if not 0 < seconds < float("inf"):
+            raise ValueError
+        return Hedge(fixed_s=seconds)
+    except ValueError as error:
+        raise UsageError(
+            f"--hedge {value!r} is no time and no percentile", hint="as in --hedge 0.8 or p95"
+        ) from error
+
+
+def _wins(*, first: bool, all_: bool, wins: int | None) -> int | None:
+    if first + all_ + (wins is not None) > 1:
+        raise UsageError("--first, --all and --wins exclude each other")
+    return None if all_ else wins or 1
+
+
+def _what_to_read(
+    what: list[str], input_format: InputFormat, max_line_bytes: int, limit: int | None
+) -> tuple[Reading, bool]:
+    """What to read, and whether it is one prompt from a person."""
+    if len(what) == 1 and is_prompt(what[0]):
+        return Reading((), "whole", max_line_bytes, limit, prompt=what[0]), True
+    inputs = what or ["-"]
+    check_inputs(inputs)
+    asked = not what and sys.stdin.isatty()
+    if asked:
+        say("type the prompt, then Ctrl-D")
+        return Reading(inputs, "whole", max_line_bytes, limit), True
+    return Reading(inputs, input_format.value, max_line_bytes, limit, for_text="whole"), False
+
+
+def is_prompt(argument: str) -> bool:
+    """Whether the argument is a prompt, not the name of an input."""
+    if argument == "-" or argument.lower().endswith(SUFFIXES):
+        return False
+    try:
+        return not Path(argument).exists()
+    except (OSError, ValueError):  # too long for a name, or not one at all
+        return True
+
+
+def _shown(output: Path | None) -> bool:
+    return output is None and sys.stdout is not None and sys.stdout.isatty()
