@@ -5,6 +5,7 @@ import random
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -18,18 +19,27 @@ from llmbatch_cli.errors import ProviderError
 from llmbatch_cli.providers.anthropic import Anthropic
 from llmbatch_cli.providers.base import Provider, Settings
 from llmbatch_cli.providers.bedrock import Bedrock
+from llmbatch_cli.providers.vertex import Vertex
 from llmbatch_cli.types import Completion, Request, WireReply
 
 REPLIES = Path(__file__).parent / "replies"
 WIRES: Mapping[str, Provider] = {
     "anthropic": Anthropic(Settings("anthropic", "https://api.anthropic.com/v1", "sk-ant-x")),
     "bedrock": Bedrock(Settings("bedrock", "https://bedrock.example.com", "key")),
+    "vertex": Vertex(Settings("vertex", "https://vertex.example.com/v1", "ya29.key")),
 }
-MODELS = {"anthropic": "claude-opus-5-5", "bedrock": "us.anthropic.claude-opus-4-6-v1"}
+MODELS = {
+    "anthropic": "claude-opus-5-5",
+    "bedrock": "us.anthropic.claude-opus-4-6-v1",
+    "vertex": "claude-opus-4-6",
+}
+Case = Mapping[str, Any]
+Outcome = Completion | ProviderError
 
 
-def request(wire: str, *, stream: bool = False) -> Request:
-    return Request(MODELS[wire], [{"role": "user", "content": "Hi"}], {}, stream=stream)
+def request(wire: str, case: Case, *, stream: bool = False) -> Request:
+    model = case.get("request", {}).get("model", MODELS[wire])
+    return Request(model, [{"role": "user", "content": "Hi"}], {}, stream=stream)
 
 
 @cache
@@ -51,12 +61,12 @@ def framed() -> list[Any]:
     ]
 
 
-def reply(case: Mapping[str, Any]) -> WireReply:
+def reply(case: Case) -> WireReply:
     body = case["text"].encode() if "text" in case else orjson.dumps(case["body"])
     return WireReply(case["status"], case["headers"], body)
 
 
-def check(case: Mapping[str, Any], outcome: Completion | ProviderError) -> None:
+def check(case: Case, outcome: Outcome) -> None:
     if "error" in case:
         assert type(outcome) is getattr(errors, case["error"]), outcome
         assert isinstance(outcome, ProviderError)
@@ -71,18 +81,16 @@ def check(case: Mapping[str, Any], outcome: Completion | ProviderError) -> None:
         assert (list(found) if name == "tool_calls" else found) == value, name
 
 
-def parsed(wire: str, said: WireReply) -> Completion | ProviderError:
+def parsed(wire: str, said: WireReply, case: Case = MappingProxyType({})) -> Outcome:
     try:
-        return WIRES[wire].parse(request(wire), said)
+        return WIRES[wire].parse(request(wire, case), said)
     except ProviderError as error:
         return error
 
 
-def streamed(
-    wire: str, pieces: list[bytes], headers: Mapping[str, str]
-) -> tuple[str, Completion | ProviderError]:
+def streamed(wire: str, pieces: list[bytes], case: Case) -> tuple[str, Outcome]:
     """The text that was fed out, and how the stream ended."""
-    reader = WIRES[wire].stream(request(wire, stream=True), headers)
+    reader = WIRES[wire].stream(request(wire, case, stream=True), case["headers"])
     text = ""
     try:
         for piece in pieces:
@@ -92,7 +100,7 @@ def streamed(
         return text, error
 
 
-def raw(case: Mapping[str, Any]) -> bytes:
+def raw(case: Case) -> bytes:
     """The streamed bytes."""
     if "frames" in case:
         return b"".join(event_frame(headers, payload) for headers, payload in case["frames"])
@@ -100,13 +108,13 @@ def raw(case: Mapping[str, Any]) -> bytes:
 
 
 @pytest.mark.parametrize(("wire", "case"), recorded(streamed=False))
-def test_recorded_replies(wire: str, case: Mapping[str, Any]) -> None:
+def test_recorded_replies(wire: str, case: Case) -> None:
     """A recorded reply gives the completion or the error that is written beside it."""
-    check(case, parsed(wire, reply(case)))
+    check(case, parsed(wire, reply(case), case))
 
 
 @pytest.mark.parametrize(("wire", "case"), recorded(streamed=True))
-def test_recorded_streams(wire: str, case: Mapping[str, Any]) -> None:
+def test_recorded_streams(wire: str, case: Case) -> None:
     """A stream gives the same whole, one byte at a time, and cut anywhere."""
     data = raw(case)
     chance = random.Random(1)
@@ -114,7 +122,7 @@ def test_recorded_streams(wire: str, case: Mapping[str, Any]) -> None:
     for cut in [[], list(range(1, len(data))), *cuts]:
         ends = [*cut, len(data)]
         pieces = [data[a:b] for a, b in zip([0, *ends], ends, strict=False)]
-        text, outcome = streamed(wire, pieces, case["headers"])
+        text, outcome = streamed(wire, pieces, case)
         check(case, outcome)
         if isinstance(outcome, Completion):
             assert text == (outcome.text or "")
@@ -142,7 +150,7 @@ STATUSES = st.sampled_from([200, 200, 200, 400, 401, 404, 424, 429, 500, 529])
 
 @pytest.mark.parametrize("wire", WIRES)
 @given(body=JSON, status=STATUSES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_json_is_answer_or_error(wire: str, body: Any, status: int) -> None:
     """Any JSON value as a reply is read as a completion or as a ProviderError."""
     outcome = parsed(wire, WireReply(status, {}, json.dumps(body).encode()))
@@ -166,14 +174,14 @@ def mutated(value: Any, places: list[int], junk: Any) -> Any:
 @given(
     places=st.lists(st.integers(0, 30), min_size=1, max_size=6), junk=JSON, pick=st.integers(0, 99)
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_value_in_any_place(wire: str, places: list[int], junk: Any, pick: int) -> None:
     """A real reply with any JSON in any place is a completion or a ProviderError."""
     cases = [case.values[1] for case in recorded(streamed=False) if case.values[0] == wire]
     bodies = [case for case in cases if "body" in case]
     case = bodies[pick % len(bodies)]
     body = json.dumps(mutated(case["body"], places, junk)).encode()
-    outcome = parsed(wire, WireReply(case["status"], case["headers"], body))
+    outcome = parsed(wire, WireReply(case["status"], case["headers"], body), case)
     assert isinstance(outcome, Completion | ProviderError)
 
 
@@ -186,14 +194,15 @@ def test_deep_values_are_no_trouble() -> None:
 
 @pytest.mark.parametrize("wire", WIRES)
 @given(data=st.binary(max_size=200), pick=st.integers(0, 99), at=st.integers(0, 5000))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_bytes_in_a_stream(wire: str, data: bytes, pick: int, at: int) -> None:
     """Any bytes in a stream, alone or in the middle of a real one, upset nothing."""
-    streams = [raw(case.values[1]) for case in recorded(streamed=True) if case.values[0] == wire]
-    real = streams[pick % len(streams)]
+    cases = [case.values[1] for case in recorded(streamed=True) if case.values[0] == wire]
+    case = cases[pick % len(cases)]
+    real = raw(case)
     at %= len(real)
     for pieces in ([data], [real[:at], data, real[at:]]):
-        _, outcome = streamed(wire, pieces, {})
+        _, outcome = streamed(wire, pieces, case)
         assert isinstance(outcome, Completion | ProviderError)
 
 
@@ -203,12 +212,12 @@ def test_any_value_in_any_event(places: list[int], junk: Any, at: int) -> None:
     """A real stream with any JSON in any place of any event upsets nothing."""
     for case in recorded(streamed=True):
         wire, said = case.values
-        if "stream" not in said:
+        if "stream" not in said or "data: " not in said["stream"]:
             continue
         events = str(said["stream"]).split("\n\n")
         name, mark, data = events[at % len(events)].partition("data: ")
         if mark and data.endswith("}"):
             new = json.dumps(mutated(orjson.loads(data), places, junk))
             events[at % len(events)] = f"{name}data: {new}"
-            _, outcome = streamed(wire, ["\n\n".join(events).encode()], {})
+            _, outcome = streamed(wire, ["\n\n".join(events).encode()], said)
             assert isinstance(outcome, Completion | ProviderError)
