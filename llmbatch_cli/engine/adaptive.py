@@ -1,0 +1,260 @@
+"""Learning from objections how much a provider takes: how many at once, and how many a minute.
+
+An objection is a 429. Requests that were on their way when one came learn nothing new from their
+own: together they are one episode. What kind of limit was met shows in how many were in flight:
+
+- too many at once: objections begin at one count, and below it nothing is refused;
+- too fast: they come at counts at which others were accepted.
+
+Between two episodes of the second kind the provider has accepted exactly what its limit
+allowed, whatever it had saved up before, so that count over that time is its rate.
+"""
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+MARGIN: Final = 0.985
+"""The part of a learned rate that is used until it is probed."""
+PAUSE_S: Final = 0.5
+"""The cool-down after an objection that does not say how long to wait."""
+PROBE_EVERY_S: Final = 5.0
+PROBE_EVERY: Final = 25
+"""Seconds and answers, both at least, between two steps up."""
+FIRST_STEP: Final = 0.04
+LONGEST_STEP: Final = 0.5
+SURPRISING_STEP: Final = 0.16
+MOST_SURE: Final = 4
+PAUSES_APART: Final = 60.0
+"""How many times the last cool-down passes at least before anything is risked again."""
+ALIKE: Final = 0.9
+"""Numbers in flight that differ by less may be the same limit."""
+TOO_FEW: Final = 5
+"""So few accepted requests tell no rate."""
+SLOWEST: Final = 0.5
+"""Requests a minute, below which no learning goes."""
+FIRST_GUESS: Final = 60.0
+"""Requests a minute to go on with where nearly the first request was objected to."""
+REVIEW_S: Final = 1.0
+FORGOTTEN_AFTER_S: Final = 30.0
+"""How long the slots hold us under a learned rate until it is forgotten."""
+
+
+class Ticket(NamedTuple):
+    """What a request was let go with; given back when it is settled."""
+
+    at: float
+    """Seconds, by the loop's clock."""
+    in_flight: int
+    """Others in flight at that moment."""
+    tokens: int
+    """The estimate."""
+    number: int
+    """Its place among all that were let go, from 0."""
+
+
+class Probe:
+    """When to try for more, and how much more: seldom and little at first, then in leaps.
+
+    The surer the last two limits were alike, the longer the wait and the smaller the step.
+    """
+
+    def __init__(self) -> None:
+        self._sure = -1
+        self._step = self._last_step = 0.0
+        self._not_before_s = 0.0
+        self._not_before = 0
+
+    def objected(self, now: float, answers: int, pause_s: float) -> None:
+        """Wait again from the beginning: at an objection, which a probe should have met."""
+        surprise = not 0 < self._last_step <= SURPRISING_STEP
+        self._sure = 0 if surprise else min(self._sure + 1, MOST_SURE)
+        self._step, self._last_step = FIRST_STEP / 2**self._sure, 0.0
+        wait_s = PROBE_EVERY_S * 2**self._sure
+        if self._sure:
+            wait_s = max(wait_s, PAUSES_APART * pause_s)
+        self._not_before_s = now + pause_s + wait_s
+        self._not_before = answers + PROBE_EVERY * 2**self._sure
+
+    def step(self, now: float, answers: int) -> float:
+        """How much more to try from now on, as a part of what is used; 0 for nothing."""
+        if now < self._not_before_s or answers < self._not_before:
+            return 0.0
+        self._last_step = step = self._step
+        self._step = min(2 * step, LONGEST_STEP)
+        self._not_before_s = now + PROBE_EVERY_S
+        self._not_before = answers + PROBE_EVERY
+        return step
+
+
+class Slots:
+    """How many at once. Doubles every round trip until the first objection."""
+
+    def __init__(self, start: int, most: int) -> None:
+        self.limit = min(start, most)
+        self.most_accepted = -1
+        """The most others that were in flight at an accepted request, since the last episode."""
+        self._accepted_before = -1
+        self._most = most
+        self._probe = Probe()
+        self.growing = self.limit < most
+        """Whether every answer adds a slot."""
+
+    def add(self) -> None:
+        """One more, up to the most."""
+        self.limit += 1
+        self.growing = self.limit < self._most
+
+    def crowded(self, in_flight: int) -> bool:
+        """Whether an objection to one more than `in_flight` may be one to their number."""
+        return in_flight >= max(1, ALIKE * max(self.most_accepted, self._accepted_before))
+
+    def objected(self) -> None:
+        """An episode begins."""
+        self.growing = False
+        self._accepted_before, self.most_accepted = self.most_accepted, -1
+
+    def shrink(self, in_flight: int, now: float, answers: int, pause_s: float) -> None:
+        """One more than `in_flight` were too many at once."""
+        self.trim(in_flight)
+        self._probe.objected(now, answers, pause_s)
+
+    def trim(self, in_flight: int) -> None:
+        """One more than `in_flight` were too many, in the same episode."""
+        self.limit = max(1, min(self.limit, in_flight))
+
+    def grow(self, now: float, answers: int) -> None:
+        """Try for more where it is time to."""
+        if self.limit < self._most and (step := self._probe.step(now, answers)):
+            self.limit = min(self._most, self.limit + max(1, int(self.limit * step)))
+
+
+class Rate:
+    """How many a minute; None while no rate is known to matter."""
+
+    def __init__(self) -> None:
+        self.per_minute: float | None = None
+        self.met = False
+        """Whether the rate was objected to, and is no mere guess for a soft start."""
+        self._probe = Probe()
+        self._unused = 0
+
+    def restart(self, seen: float) -> None:
+        """Go on at about the rate that was seen, and double while nothing objects."""
+        self.met = False
+        self.per_minute = max(seen, FIRST_GUESS)
+
+    def shrink(self, seen: float, counted: int, now: float, answers: int, pause_s: float) -> None:
+        """Too fast: `counted` were accepted, which makes `seen` a minute."""
+        self._probe.objected(now, answers, pause_s)
+        used, self.per_minute = self.per_minute, seen * MARGIN
+        if used is not None:
+            self.per_minute = min(self.per_minute, used * 0.97)
+            if counted < TOO_FEW:
+                self.per_minute = max(self.per_minute, 0.7 * used)
+        self.per_minute = max(self.per_minute, SLOWEST)
+        self.met = True
+
+    def forget(self) -> None:
+        """What was learned holds no more."""
+        self.per_minute, self.met = None, False
+
+    def grow(self, now: float, answers: int, *, bound: bool, slots_bound: bool) -> None:
+        """Try for more where it is time to; forget a rate that something else keeps us under."""
+        if self.per_minute is None:
+            return
+        if not self.met:
+            self.per_minute = self.per_minute * 2 if bound else None
+        elif bound:
+            self._unused = 0
+            self.per_minute *= 1 + self._probe.step(now, answers)
+        elif slots_bound:
+            self._unused += 1
+            if self._unused > FORGOTTEN_AFTER_S / REVIEW_S:
+                self.per_minute = None
+
+
+class Learner:
+    """What one provider, key and model takes, as far as is known now."""
+
+    def __init__(self, start: int, most: int, *, adaptive: bool, changed: Callable[[], None]):
+        self.slots = Slots(start, most)
+        self.rate = Rate()
+        self.slots_bound = False
+        """Whether a request had to wait for a slot since the last review; set from outside."""
+        self.rate_bound = False
+        """The same for the learned rate."""
+        self._adaptive = adaptive
+        self._changed = changed
+        self._answers = self._rejected = 0
+        self._review_at = float("-inf")
+        self._episode_at = float("-inf")
+        self._crowded = False
+        self._idle = False
+        """Whether there was a time without a need for more, since the last episode."""
+        self._since: Ticket | None = None
+        """Where the last episode began; what was let go since then is counted."""
+        self._rejected_then = 0
+
+    def accepted(self, ticket: Ticket, now: float) -> None:
+        """The provider took the request."""
+        self._answers += 1
+        slots = self.slots
+        if ticket[1] > slots.most_accepted:
+            slots.most_accepted = ticket[1]
+        if slots.growing and self.slots_bound and self._adaptive:
+            slots.add()
+        if now >= self._review_at:
+            self._review(ticket, now)
+
+    def objected(self, ticket: Ticket, now: float, pause_s: float) -> bool:
+        """The provider answered 429; returns whether that begins an episode."""
+        self._rejected += 1
+        if ticket.at <= self._episode_at:
+            if self._crowded:
+                self.slots.trim(ticket.in_flight)
+            return False
+        self._episode_at = now
+        if self._adaptive:
+            self._learn(ticket, now, pause_s)
+            self._changed()
+        return True
+
+    def _learn(self, ticket: Ticket, now: float, pause_s: float) -> None:
+        slots, rate = self.slots, self.rate
+        counted, seen = self._accepted_since(ticket)
+        if self._idle and rate.met and rate.per_minute is not None:
+            seen = max(seen, 0.9 * rate.per_minute)
+        crowded_again, self._crowded = self._crowded, slots.crowded(ticket.in_flight)
+        slots.objected()
+        if self._crowded:
+            slots.shrink(ticket.in_flight, now, self._answers, pause_s)
+        if self._crowded and (crowded_again or not rate.met):
+            rate.restart(seen)
+        elif rate.per_minute is None and counted < TOO_FEW:
+            rate.restart(FIRST_GUESS)
+        else:
+            rate.shrink(seen, counted, now, self._answers, pause_s)
+        self._since, self._rejected_then = ticket, self._rejected
+        self._idle = self.slots_bound = self.rate_bound = False
+        self._review_at = now + pause_s + REVIEW_S
+
+    def _accepted_since(self, ticket: Ticket) -> tuple[int, float]:
+        """How many were let go and accepted since the last episode, and that a minute."""
+        since = self._since or ticket
+        counted = ticket.number - since.number - (self._rejected - self._rejected_then)
+        return max(0, counted), 60 * max(0, counted) / max(ticket.at - since.at, 0.5)
+
+    def _review(self, ticket: Ticket, now: float) -> None:
+        """Once in a while: try for more where the limits were really used."""
+        self._review_at = now + REVIEW_S
+        if self._since is None:
+            self._since = ticket
+        before = self.slots.limit, self.rate.per_minute
+        if self._adaptive:
+            if self.slots_bound and not self.slots.growing:
+                self.slots.grow(now, self._answers)
+            self.rate.grow(now, self._answers, bound=self.rate_bound, slots_bound=self.slots_bound)
+        self._idle |= not (self.slots_bound or self.rate_bound)
+        self.slots_bound = self.rate_bound = False
+        if before != (self.slots.limit, self.rate.per_minute):
+            self._changed()

@@ -1,0 +1,111 @@
+"""How much may go out in a minute: an even pace, and the sum of the last minute."""
+
+from collections import deque
+from typing import Final, Literal
+
+SLACK_S: Final = 0.1
+"""How early a request may go, so that a timer's lateness is made up for and not lost."""
+SLOT_S: Final = 0.25
+"""How finely LastMinute tells times apart; it is up to this much too strict."""
+
+Counted = Literal["rpm", "tpm"]
+
+
+class Pace:
+    """So many requests, or tokens, a minute, spread evenly with bursts of SLACK_S at most.
+
+    Of requests, no more than `per_minute` go in any minute, its start counted and its end not.
+    Of tokens, a request may go as soon as those before it are paid, however large it is itself.
+    """
+
+    def __init__(self, per_minute: float, counts: Counted) -> None:
+        self.counts: Counted = counts
+        self._due = float("-inf")
+        self.change(per_minute)
+
+    def change(self, per_minute: float) -> None:
+        """Go on at another speed, above 0."""
+        self.per_minute = per_minute
+        # The first of N + 1 is up to SLACK_S late on its due time; rounding is left out as well.
+        self._each_s = (60 + SLACK_S) * (1 + 1e-9) / per_minute
+
+    def ready_at(self, now: float, tokens: int) -> float:
+        """When the next request may go; in the past if it may go now."""
+        return self._due - SLACK_S
+
+    def take(self, now: float, tokens: int) -> None:
+        """A request goes."""
+        self._due = max(self._due, now) + self._cost_s(tokens)
+
+    def give_back(self, at: float, tokens: int) -> None:
+        """The request that was let go at `at` was not sent."""
+        self._due -= self._cost_s(tokens)
+
+    def correct(self, at: float, more: int) -> None:
+        """The request of `at` had so many tokens more than estimated, or fewer if below 0."""
+        if self.counts == "tpm":
+            self._due += more * self._each_s
+
+    def _cost_s(self, tokens: int) -> float:
+        return self._each_s if self.counts == "rpm" else tokens * self._each_s
+
+
+class LastMinute:
+    """Tokens that went out in the last minute: real where known, estimated where not.
+
+    With the one that goes, they are never more than `most`, which a request must not pass.
+    """
+
+    counts: Counted = "tpm"
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._sum = 0
+        self._slots: deque[list[int]] = deque()
+        """Each a slot's number and its tokens, oldest first."""
+
+    def ready_at(self, now: float, tokens: int) -> float:
+        """When enough of the last minute has passed; in the past if it may go now."""
+        self._forget(now)
+        left = self._sum + tokens - self._most
+        if left <= 0:
+            return now
+        for number, held in self._slots:
+            left -= held
+            if left <= 0:
+                return _end_of(number)
+        return now
+
+    def take(self, now: float, tokens: int) -> None:
+        """A request goes."""
+        self._forget(now)
+        number = int(now // SLOT_S)
+        if not self._slots or self._slots[-1][0] != number:
+            self._slots.append([number, 0])
+        self._slots[-1][1] += tokens
+        self._sum += tokens
+
+    def give_back(self, at: float, tokens: int) -> None:
+        """The request that was let go at `at` was not sent."""
+        self.correct(at, -tokens)
+
+    def correct(self, at: float, more: int) -> None:
+        """The request of `at` had so many tokens more than estimated, or fewer if below 0."""
+        number = int(at // SLOT_S)
+        for slot in reversed(self._slots):
+            if slot[0] == number:
+                slot[1] += more
+                self._sum += more
+            if slot[0] <= number:
+                return
+
+    def _forget(self, now: float) -> None:
+        while self._slots and _end_of(self._slots[0][0]) <= now:
+            self._sum -= self._slots.popleft()[1]
+
+
+Gate = Pace | LastMinute
+
+
+def _end_of(number: int) -> float:
+    return (number + 1) * SLOT_S + 60
