@@ -4,7 +4,7 @@ from collections import deque
 from typing import Final, Literal
 
 SLACK_S: Final = 0.1
-"""How early a request may go, so that a timer's lateness is made up for and not lost."""
+"""How late a request may go and the next one still keep its time: timers are never early."""
 SLOT_S: Final = 0.25
 """How finely LastMinute tells times apart; it is up to this much too strict."""
 
@@ -12,7 +12,7 @@ Counted = Literal["rpm", "tpm"]
 
 
 class Pace:
-    """So many requests, or tokens, a minute, spread evenly with bursts of SLACK_S at most.
+    """So many requests, or tokens, a minute, spread evenly.
 
     Of requests, no more than `per_minute` go in any minute, its start counted and its end not.
     Of tokens, a request may go as soon as those before it are paid, however large it is itself.
@@ -26,16 +26,17 @@ class Pace:
     def change(self, per_minute: float) -> None:
         """Go on at another speed, above 0."""
         self.per_minute = per_minute
-        # The first of N + 1 is up to SLACK_S late on its due time; rounding is left out as well.
+        # Of N + 1 in a row, the first may be SLACK_S late; 1e-9 is for rounding.
         self._each_s = (60 + SLACK_S) * (1 + 1e-9) / per_minute
 
     def ready_at(self, now: float, tokens: int) -> float:
         """When the next request may go; in the past if it may go now."""
-        return self._due - SLACK_S
+        return self._due
 
     def take(self, now: float, tokens: int) -> None:
         """A request goes."""
-        self._due = max(self._due, now) + self._cost_s(tokens)
+        start = self._due if now <= self._due + SLACK_S else now
+        self._due = start + self._cost_s(tokens)
 
     def give_back(self, at: float, tokens: int) -> None:
         """The request that was let go at `at` was not sent."""
