@@ -138,11 +138,13 @@ def test_a_race_row_tells_how_each_model_fared() -> None:
     race = (
         Racer("m1", "p1", "won", 0.1234),
         Racer("m2", "p2", "cancelled", 0.12),
-        Racer("m3", "p3", "failed", 0.1, failure),
+        Racer("m3", "p3", "failed", 0.1, 1, failure),
     )
     assert row(replace(ANSWERED, race=race))["race"] == [
-        {"model": "m1", "provider": "p1", "status": "won", "latency": 0.123, "attempts": 1, "error": None},
-        {"model": "m2", "provider": "p2", "status": "cancelled", "latency": 0.12, "attempts": 1, "error": None},
+        {"model": "m1", "provider": "p1", "status": "won", "latency": 0.123, "attempts": 1,
+         "error": None},
+        {"model": "m2", "provider": "p2", "status": "cancelled", "latency": 0.12, "attempts": 1,
+         "error": None},
         {"model": "m3", "provider": "p3", "status": "failed", "latency": 0.1, "attempts": 1,
          "error": {"type": "overloaded", "message": "busy", "status": 529, "retryable": True}},
     ]  # fmt: skip
