@@ -22,7 +22,8 @@ CONFIG_FIELDS: Final = frozenset(
         *("responseModalities", "candidateCount", "maxOutputTokens", "temperature", "topP"),
         *("topK", "seed", "presencePenalty", "frequencyPenalty", "responseLogprobs", "logprobs"),
         *("enableEnhancedCivicAnswers", "speechConfig", "thinkingConfig", "imageConfig"),
-        *("mediaResolution", "audioTranscriptionConfig"),
+        *("mediaResolution", "audioTranscriptionConfig", "enableAffectiveDialog"),
+        *("responseFormat", "translationConfig"),
     )
 )
 """The fields of generationConfig; any other name stands at the body's top level."""
