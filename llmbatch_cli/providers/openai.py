@@ -3,29 +3,29 @@
 Source: platform.openai.com/docs/api-reference/chat and /docs/guides/error-codes (read 2026-11-22).
 """
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final, TypeVar
+from urllib.parse import urlsplit
 
 import orjson
 
 from llmbatch_cli import __version__
 from llmbatch_cli.errors import (
     BadReply,
-    ContextLength,
-    OutOfQuota,
+    Overloaded,
     ProviderError,
-    RateLimited,
     Refused,
-    Unauthorized,
+    Rejected,
     UnknownModel,
     UsageError,
 )
-from llmbatch_cli.providers.base import Provider, Settings, Stream
+from llmbatch_cli.providers.base import Provider, Settings, Stream, Unsayable
+from llmbatch_cli.providers.openai_errors import NOT_FOR_CHAT, Said, meaning, read_error
+from llmbatch_cli.providers.openai_models import NOTHING, near, refused
 from llmbatch_cli.providers.openai_stream import ChatStream
 from llmbatch_cli.providers.replies import (
     clean,
     count,
-    error_for_status,
     excerpt,
     json_object,
     mapping,
@@ -43,32 +43,21 @@ FINISH_REASONS: Final[Mapping[str, FinishReason]] = {
     "stop_sequence": "stop",
     "length": "length",
     "max_tokens": "length",
+    "model_length": "length",
     "tool_calls": "tool_calls",
+    "tool_use": "tool_calls",
     "function_call": "tool_calls",
     "content_filter": "content_filter",
+    "sensitive": "content_filter",
 }
 """OpenAI's finish reasons, and those that compatible hosts send in their place."""
-
-ERROR_CODES: Final[Mapping[str, type[ProviderError]]] = {
-    "insufficient_quota": OutOfQuota,
-    "billing_hard_limit_reached": OutOfQuota,
-    "billing_not_active": OutOfQuota,
-    "invalid_api_key": Unauthorized,
-    "rate_limit_exceeded": RateLimited,
-    "context_length_exceeded": ContextLength,
-    "exceed_context_size_error": ContextLength,
-    "model_not_found": UnknownModel,
-    "content_filter": Refused,
-    "content_policy_violation": Refused,
-}
-"""`error.code` or `error.type` where it says more than the status."""
 
 
 class OpenAI(Provider):
     """One server that speaks chat completions."""
 
-    max_tokens_name = "max_tokens"
-    """What the server calls the bound on the answer's tokens."""
+    own_hosts: ClassVar[tuple[str, ...]] = ("api.openai.com",)
+    """Where OpenAI itself answers, its regions' hosts included."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -83,6 +72,8 @@ class OpenAI(Provider):
     def aim(self, base_url: str) -> None:
         super().aim(base_url)
         self._url = f"{self.base_url}/chat/completions"
+        host = urlsplit(self.base_url).hostname or ""
+        self._at_home = f".{host}".endswith(tuple(f".{own}" for own in self.own_hosts))
 
     def build(self, request: Request) -> WireRequest:
         body: dict[str, Any] = {"model": request.model, "messages": request.messages}
@@ -91,23 +82,40 @@ class OpenAI(Provider):
             body["stream"] = True
             body["stream_options"] = {"include_usage": True}
         if request.params:
-            headers = self._add_params(body, request.params)
+            headers = self._add_params(body, request)
         try:
             return WireRequest("POST", self._url, headers, orjson.dumps(body))
         except TypeError as error:
             raise UsageError(f"the request cannot be written as JSON: {error}") from error
 
-    def _add_params(self, body: dict[str, Any], params: Mapping[str, Any]) -> dict[str, str]:
-        headers = self._headers
+    def _add_params(self, body: dict[str, Any], request: Request) -> dict[str, str]:
+        """Add the parameters to the body; the headers to send. Raises Unsayable."""
+        params = request.params
+        refused, renamed = self.refused(request), self.renames()
         for name, value in params.items():
-            if name == "max_tokens":
-                body[self.max_tokens_name] = value
-            elif name == "extra_headers":
-                headers = {**headers, **value}
-            elif name != "extra_body":
-                body[name] = value
+            if name in refused:
+                if value != refused[name]:
+                    raise Unsayable(name, f"{self.name}/{request.model}")
+            elif name not in ("extra_body", "extra_headers"):
+                body[renamed.get(name, name)] = value
         body.update(params.get("extra_body", ()))
-        return headers
+        if "extra_headers" in params:
+            return {**self._headers, **params["extra_headers"]}
+        return self._headers
+
+    def refused(self, request: Request) -> Mapping[str, Any]:
+        """The parameters that cannot be said, each with the one value that says nothing."""
+        if not self._at_home:
+            return NOTHING
+        return refused(request.model, request.params.get("reasoning_effort"))
+
+    def renames(self) -> Mapping[str, str]:
+        """Our names for parameters that the server calls otherwise.
+
+        OpenAI's reasoning models refuse max_tokens, and servers like it may not know its
+        successor, so the name goes by the address.
+        """
+        return {"max_tokens": "max_completion_tokens"} if self._at_home else NOTHING
 
     def stream(self, request: Request, headers: Mapping[str, str]) -> Stream:
         asked = count(request.params.get("n")) or 1
@@ -115,73 +123,68 @@ class OpenAI(Provider):
 
     def parse(self, request: Request, reply: WireReply) -> Completion:
         if reply.status != 200:
-            raise self.error(reply)
+            raise self.error(reply, request.model)
         body = json_object(reply)
+        if body.get("error") or body.get("object") == "error":
+            raise self.error(reply, request.model)
+        return self.read(body, reply)
+
+    def read(self, body: dict[str, Any], reply: WireReply) -> Completion:
+        """The answer in the body of a reply. Raises BadReply, Refused and Overloaded."""
         choices = body.get("choices")
-        if body.get("error"):
-            raise self.error(reply)
         if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
             raise BadReply(f"the reply has no choices: {excerpt(reply.body)}", status=200)
-        return self._completion(reply, body, choices)
-
-    def _completion(
-        self, reply: WireReply, body: dict[str, Any], choices: list[dict[str, Any]]
-    ) -> Completion:
         first = choices[0]
         message = first.get("message")
         if not isinstance(message, dict):
             raise BadReply(f"the reply's choice has no message: {excerpt(reply.body)}", status=200)
         native = text_or_none(first.get("finish_reason"))
-        text = content_text(message.get("content"))
-        tool_calls = message.get("tool_calls") or ()
+        finish = FINISH_REASONS.get(native) if native is not None else None
+        content = message.get("content")
+        text = content if isinstance(content, str) else content_text(content)
+        calls = message.get("tool_calls") or message.get("function_call")
         if not text:
-            _raise_if_refused(message, native)
+            text = _other_text(text, message, native)
+        elif finish is None:
+            raise_if_failed(native)
         return Completion(
             text=text,
-            finish_reason=FINISH_REASONS.get(native) if native is not None else None,
+            finish_reason=finish,
             native_finish_reason=native,
             usage=usage(body.get("usage")),
             model=text_or_none(body.get("model")),
             reasoning=_reasoning(message),
-            tool_calls=tool_calls if isinstance(tool_calls, list) else (),
-            choices=choices if len(choices) > 1 else (),
+            tool_calls=tool_calls(message) if calls else (),
+            choices=_all(choices) if len(choices) > 1 else (),
             extras=_extras(first, message),
             response_id=text_or_none(body.get("id")),
             request_id=reply.headers.get("x-request-id"),
             limits=rate_info(reply.headers),
         )
 
-    def error(self, reply: WireReply) -> ProviderError:
+    def error(self, reply: WireReply, model: str) -> ProviderError:
         """The error that a reply other than an answer means."""
-        said = _said(reply)
-        kind = ERROR_CODES.get(str(said.get("code"))) or ERROR_CODES.get(str(said.get("type")))
-        status = reply.status
-        if kind is None and status == 200:
-            status = count(said.get("code")) or 500
-        kind = kind or error_for_status(status)
-        return kind(
-            clean(without_key(said["message"], self._api_key)),
+        said = read_error(reply)
+        meant = self.meaning(said)
+        return meant(
+            clean(without_key(said.message, self._api_key)),
             status=reply.status,
             retry_after_s=retry_after_s(reply.headers),
+            hint=self.hint(meant, said, model),
         )
 
+    def meaning(self, said: Said) -> type[ProviderError]:
+        """The class of an error by what the server said."""
+        return meaning(said)
 
-def _said(reply: WireReply) -> dict[str, Any]:
-    """`error` of the body, whatever its shape, with a message in every case."""
-    said: object
-    try:
-        body = json_object(reply)
-        said = body.get("error", body)
-    except BadReply as bad:
-        said = f"HTTP {reply.status}: {bad.message}"
-    found = dict(said) if isinstance(said, dict) else {"message": said}
-    message = found.get("message") or found.get("detail")
-    found["message"] = message if isinstance(message, str) else _unworded(reply)
-    return found
-
-
-def _unworded(reply: WireReply) -> str:
-    return f"HTTP {reply.status}: {excerpt(reply.body)}"
+    def hint(self, meant: type[ProviderError], said: Said, model: str) -> str | None:
+        """What the user can do about the error; None where the message says it all."""
+        if meant is UnknownModel:
+            names = near(model) if self._at_home else ""
+            return f"{names}`llmbatch models {self.name}` lists what there is"
+        if meant is Rejected and NOT_FOR_CHAT.search(said.message):
+            return "this model answers on the Responses API: --api responses"
+        return None
 
 
 def content_text(content: object) -> str | None:
@@ -194,12 +197,72 @@ def content_text(content: object) -> str | None:
     return None
 
 
-def _raise_if_refused(message: Mapping[str, Any], native: str | None) -> None:
+def _other_text(text: str | None, message: Mapping[str, Any], native: str | None) -> str | None:
+    """The text of a message without content: what its audio says, or none beside tool calls.
+
+    Raises Refused, and whatever the finish reason means.
+    """
     refusal = message.get("refusal")
     if isinstance(refusal, str) and refusal:
         raise Refused(f"the model refused: {clean(refusal)}", status=200)
-    if native == "content_filter":
+    if native is not None and FINISH_REASONS.get(native) == "content_filter":
         raise Refused("the content filter left nothing of the answer", status=200)
+    raise_if_failed(native)
+    if message.get("tool_calls") or message.get("function_call"):
+        return text
+    return text_or_none(mapping(message.get("audio")).get("transcript")) or ""
+
+
+def raise_if_failed(native: str | None) -> None:
+    """Raise Overloaded for a finish reason that means that the server gave up."""
+    if native in ("insufficient_system_resource", "network_error", "error"):
+        raise Overloaded(f"the server gave up on the answer: {native}", status=200)
+
+
+def tool_calls(message: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """The message's tool calls in OpenAI's shape, with an id and arguments in every one."""
+    given = message.get("tool_calls")
+    if not given and message.get("function_call"):
+        given = [{"function": message["function_call"]}]
+    if not isinstance(given, list):
+        return ()
+    calls = [call for call in given if isinstance(call, dict)]
+    return writable([_tool_call(call, place) for place, call in enumerate(calls)])
+
+
+def _tool_call(call: dict[str, Any], place: int) -> Mapping[str, Any]:
+    function = call.get("function")
+    if not isinstance(function, dict):
+        return {"id": f"call_{place}", "type": "function", **call}
+    name, arguments = text_or_none(function.get("name")), function.get("arguments")
+    if not isinstance(arguments, str):
+        arguments = _json(arguments)
+    return {
+        **call,
+        "id": text_or_none(call.get("id")) or f"call_{place}",
+        "type": "function",
+        "function": {**function, "name": name or "", "arguments": arguments},
+    }
+
+
+def _json(value: object) -> str:
+    return orjson.dumps(writable({} if value is None else value)).decode()
+
+
+def _all(choices: list[Any]) -> Sequence[Mapping[str, Any]]:
+    return writable([choice for choice in choices if isinstance(choice, dict)])
+
+
+T = TypeVar("T")
+
+
+def writable(value: T) -> T:
+    """The value itself. Raises BadReply for one nested deeper than JSON can be written."""
+    try:
+        orjson.dumps(value)
+    except TypeError as error:
+        raise BadReply(f"the reply cannot be written again: {error}", status=200) from error
+    return value
 
 
 def _reasoning(message: Mapping[str, Any]) -> str | None:
@@ -216,18 +279,22 @@ def _extras(choice: Mapping[str, Any], message: Mapping[str, Any]) -> dict[str, 
                 extras[name] = message[name]
     if choice.get("logprobs"):
         extras["logprobs"] = choice["logprobs"]
-    return extras
+    return writable(extras) if extras else extras
 
 
 def usage(value: object) -> Usage | None:
     """OpenAI's usage object; None where there is none."""
     if not isinstance(value, dict):
         return None
+    details = mapping(value.get("prompt_tokens_details"))
     return Usage(
         prompt_tokens=count(value.get("prompt_tokens")),
         completion_tokens=count(value.get("completion_tokens")),
         total_tokens=count(value.get("total_tokens")),
-        cached_tokens=count(mapping(value.get("prompt_tokens_details")).get("cached_tokens")),
+        cached_tokens=count(details.get("cached_tokens")),
+        cache_write_tokens=count(details["cache_write_tokens"])
+        if "cache_write_tokens" in details
+        else None,
         reasoning_tokens=count(
             mapping(value.get("completion_tokens_details")).get("reasoning_tokens")
         ),

@@ -137,9 +137,9 @@ class _Choice:
         text = ""
         for name, value in mapping(choice.get("delta")).items():
             if name == "content":
-                text = self._content(value)
+                text += self._content(value)
             elif value is not None:
-                self._field(name, value)
+                text += self._field(name, value)
         return text
 
     def _content(self, value: object) -> str:
@@ -155,7 +155,8 @@ class _Choice:
         else:
             self._pieces.setdefault(name, []).append(value)
 
-    def _field(self, name: str, value: object) -> None:
+    def _field(self, name: str, value: object) -> str:
+        """Take over another field than the content; what of it is text: audio's transcript."""
         if name == "tool_calls":
             for given in value if isinstance(value, list) else ():
                 self._call(mapping(given))
@@ -167,8 +168,10 @@ class _Choice:
             self._message[name].extend(value)
         elif isinstance(value, dict):
             self._message[name] = _joined(mapping(self._message.get(name)), value)
+            return _transcript(value) if name == "audio" else ""
         else:
             self._message[name] = value
+        return ""
 
     def _call(self, given: Mapping[str, Any]) -> None:
         """A part of a tool call; without an index it goes on the last one, unless it is new."""
@@ -220,6 +223,11 @@ class _Call:
         arguments = "".join(self._arguments) if self._input is None else self._input
         function = {"name": "".join(self._name), "arguments": arguments}
         return {"type": "function", **self._fields, "function": function}
+
+
+def _transcript(audio: Mapping[str, Any]) -> str:
+    found = audio.get("transcript")
+    return found if isinstance(found, str) else ""
 
 
 def _joined(before: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,99 @@
+"""What OpenAI's own models refuse, and which of them answer only on the Responses API.
+
+Sources (read 2026-11-22): developers.openai.com/api/docs/guides/latest-model (parameter
+compatibility: "when reasoning effort is not none, remove temperature, top_p, and top_logprobs"),
+/guides/reasoning, /api-reference/chat (`stop`); `ChatModel` and `ResponsesModel` of the Python SDK
+3.54.0; openai-language-model-capabilities.ts of vercel/ai, for where the families begin.
+"""
+
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import Any, Final
+
+CURRENT: Final = (
+    *("gpt-6.2-astra", "gpt-6.2-sol", "gpt-6.1-sol", "gpt-6.1-terra", "gpt-6-astra", "gpt-6-sol"),
+    *("gpt-6-luna", "gpt-5.6-sol", "gpt-5.6-terra", "gpt-5.6-luna", "gpt-5.5", "gpt-5.4"),
+    *("gpt-5.4-mini", "gpt-5.4-nano", "gpt-5.2", "gpt-5.1", "gpt-5", "gpt-5-mini", "gpt-5-nano"),
+    *("gpt-4.1", "gpt-4.1-mini", "gpt-4o", "gpt-4o-mini", "o3", "gpt-audio-mini"),
+    *("gpt-5.5-pro", "gpt-5-pro", "o3-pro", "o1-pro", "o3-deep-research", "o4-mini-deep-research"),
+)
+"""Chat models that the SDK knows and that had not been shut down on the day it was read."""
+
+_SERIES = re.compile(
+    r"o(?P<o>\d+)(?:-|$)|gpt-(?P<major>\d+)(?:\.(?P<minor>\d+))?(?:-(?P<kind>.+))?$"
+)
+_ALWAYS_REASONS = re.compile(r"codex-mini|computer-use")
+_RESPONSES_ONLY = re.compile(
+    r"-pro(?:-|$)|codex|-deep-research|^computer-use|-cyber(?:-|$)|rosalind|daybreak|-law(?:-|$)"
+)
+"""`ResponsesModel` less `ChatModel`, and the pro and codex models that the latter lists too."""
+_TOOLS_NEED_RESPONSES: Final = (5, 4)
+"""From this version on chat completions refuse tools beside a reasoning effort."""
+_LEAST_THAT_MAY_NOT_REASON: Final = (5, 1)
+_LAST_THAT_DOES_NOT_BY_ITSELF: Final = (5, 4)
+"""5.1 to 5.4 do not reason unless they are told to; later ones do."""
+
+NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+_PENALTIES: Final = {"presence_penalty": 0, "frequency_penalty": 0, "logit_bias": {}}
+_SAMPLING: Final = {"temperature": 1, "top_p": 1, "logprobs": False, "top_logprobs": 0}
+_STOP: Final[Mapping[str, Any]] = {"stop": []}
+
+
+def refused(model: str, effort: object) -> Mapping[str, Any]:
+    """The parameters that this model refuses, each with the one value that says nothing.
+
+    `effort` is the request's reasoning_effort, None where it has none.
+    """
+    name = _base(model)
+    found = _SERIES.match(name)
+    if found is None:
+        return {**_SAMPLING, **_PENALTIES} if _ALWAYS_REASONS.match(name) else NOTHING
+    if found["o"] is not None:
+        stop = _STOP if int(found["o"]) >= 3 else {}
+        return {**_SAMPLING, **_PENALTIES, **stop}
+    version = _version(found)
+    if version < (5, 0) or (version == (5, 0) and (found["kind"] or "").startswith("chat")):
+        return NOTHING
+    samples = _samples(version, effort)
+    return {**_PENALTIES, **_STOP} if samples else {**_SAMPLING, **_PENALTIES, **_STOP}
+
+
+def _samples(version: tuple[int, int], effort: object) -> bool:
+    """Whether a model of this version takes sampling parameters at this effort."""
+    if version < _LEAST_THAT_MAY_NOT_REASON:
+        return False
+    return effort == "none" or (effort is None and version <= _LAST_THAT_DOES_NOT_BY_ITSELF)
+
+
+def needs_responses(model: str, params: Mapping[str, Any] = NOTHING) -> bool:
+    """Whether OpenAI answers this only on the Responses API.
+
+    That hangs on the model, and from gpt-5.4 on on tools beside a reasoning effort too.
+    """
+    name = _base(model)
+    if _RESPONSES_ONLY.search(name):
+        return True
+    found = _SERIES.match(name)
+    if found is None or found["major"] is None or not params.get("tools"):
+        return False
+    effort = params.get("reasoning_effort")
+    version = _version(found)
+    reasons = effort != "none" if effort is not None else version > _LAST_THAT_DOES_NOT_BY_ITSELF
+    return reasons and version >= _TOOLS_NEED_RESPONSES
+
+
+def near(model: str) -> str:
+    """Which current names are like this one, as a hint; empty where none is."""
+    found = get_close_matches(model, CURRENT, n=3, cutoff=0.6)
+    return f"did you mean {', '.join(found)}? " if found else ""
+
+
+def _version(found: re.Match[str]) -> tuple[int, int]:
+    return int(found["major"]), int(found["minor"] or 0)
+
+
+def _base(model: str) -> str:
+    """The model below a fine-tuned one: `ft:gpt-4o-mini:org::id` is a gpt-4o-mini."""
+    return model.split(":")[1] if model.startswith("ft:") else model
