@@ -3,6 +3,7 @@
 Source: ai.google.dev/api, /gemini-api/docs/api-key (read 2026-11-22).
 """
 
+import re
 from collections.abc import Mapping
 from urllib.parse import quote
 
@@ -29,6 +30,12 @@ class Gemini(Provider):
         if settings.api_key is not None:
             self._headers["x-goog-api-key"] = settings.api_key
 
+    def aim(self, base_url: str) -> None:
+        """The address may end with a version or without, as Google's own SDK has it."""
+        super().aim(base_url)
+        versioned = re.search(r"/v\d\w*$", self.base_url)
+        self._root = self.base_url if versioned else f"{self.base_url}/v1beta"
+
     def build(self, request: Request) -> WireRequest:
         headers = {**self._headers, **request.params.get("extra_headers", {})}
         data = json_bytes(body(request, self.name))
@@ -40,7 +47,7 @@ class Gemini(Provider):
         if collection not in ("models", "tunedModels"):
             collection, name = "models", request.model
         method = "streamGenerateContent?alt=sse" if request.stream else "generateContent"
-        return f"{self.base_url}/{collection}/{quote(name, safe='')}:{method}"
+        return f"{self._root}/{collection}/{quote(name, safe='')}:{method}"
 
     def parse(self, request: Request, reply: WireReply) -> Completion:
         if reply.status != 200:

@@ -61,6 +61,21 @@ def test_no_key_is_no_header() -> None:
 
 
 @pytest.mark.parametrize(
+    ("base_url", "found"),
+    [
+        ("http://localhost:1", "http://localhost:1/v1beta"),
+        ("http://localhost:1/gemini/", "http://localhost:1/gemini/v1beta"),
+        ("http://localhost:1/v1", "http://localhost:1/v1"),
+        ("http://localhost:1/v1alpha/", "http://localhost:1/v1alpha"),
+    ],
+)
+def test_the_address_with_and_without_its_version(base_url: str, found: str) -> None:
+    """An address in the form of Google's own SDK, without a version, means v1beta."""
+    wire = Gemini(Settings("gemini", base_url)).build(Request(OLD, HI, {}))
+    assert wire.url == f"{found}/models/{OLD}:generateContent"
+
+
+@pytest.mark.parametrize(
     ("model", "path"),
     [
         ("models/gemini-2.5-flash", "models/gemini-2.5-flash"),
