@@ -9,20 +9,29 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+from llmbatch_cli.engine.breaker import Breaker, Tolerance
 from llmbatch_cli.engine.contest import Contest, OnText, Rules
 from llmbatch_cli.engine.hedging import Hedge
+from llmbatch_cli.engine.limits import START_IN_FLIGHT
+from llmbatch_cli.engine.retry import Patience
 from llmbatch_cli.engine.run import Stop, run
 from llmbatch_cli.engine.stack import Lane, solo
 from llmbatch_cli.errors import UsageError
-from llmbatch_cli.events import Observer, ignore
-from llmbatch_cli.lanes import Calling, from_environment, open_lanes
+from llmbatch_cli.events import Observer, both, ignore
+from llmbatch_cli.lanes import Calling, Flow, from_environment, open_lanes
 from llmbatch_cli.providers import DEFAULT_MODEL, Access
 from llmbatch_cli.rows.source import from_values
 from llmbatch_cli.transport import Connection
 from llmbatch_cli.transport.descriptors import room_for
 from llmbatch_cli.types import Message, Outcome, Params, Prompt, Row
+
+MOST_IN_FLIGHT: Final = 512
+"""The ceiling of a run whose user has named none."""
+RACE_IN_FLIGHT: Final = 64
+LOOK_AHEAD: Final = 16
+"""In input order, how many times the rows in flight may wait for a slow one before them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +51,11 @@ async def run_batch(
     model: str = DEFAULT_MODEL,
     params: Params | None = None,
     system: str | None = None,
-    concurrency: int = 64,
+    concurrency: int | None = None,
+    rpm: float | None = None,
+    tpm: int | None = None,
+    max_attempts: int = 6,
+    tolerance: Tolerance | None = None,
     timeout_s: float = 600.0,
     ordered: bool = False,
     access: Access | None = None,
@@ -57,7 +70,12 @@ async def run_batch(
         model: `provider/model`, a bare name of a known family, or the embedded model.
         params: sampling parameters by OpenAI's names; a row's own win.
         system: put in front of every row that has no system message of its own.
-        concurrency: requests in flight at most, from 1.
+        concurrency: requests in flight at most, from 1. None starts with a few and finds
+            what the account allows, up to MOST_IN_FLIGHT.
+        rpm: requests a minute at most; None is what the provider allows.
+        tpm: tokens a minute at most, likewise.
+        max_attempts: tries of a row in all; being told to wait uses up none.
+        tolerance: how many rows may fail before the run is stopped.
         timeout_s: a row's whole time; over it, the row fails as `timed_out`.
         ordered: yield in input order.
         access: keys and addresses; None takes them from the environment.
@@ -68,10 +86,12 @@ async def run_batch(
     Raises UsageError before anything is sent, and RunStopped when no further row can
     succeed (a bad key, no quota). A row's own failure is an outcome, not an error.
     """
-    if concurrency < 1 or timeout_s <= 0:
-        raise UsageError("concurrency is at least 1, and timeout_s more than 0")
-    in_flight = room_for(concurrency, observe)
-    how = Calling(access or from_environment(), params or {}, timeout_s)
+    flow = _flow(concurrency, rpm, tpm, observe)
+    how = Calling(
+        access or from_environment(), params or {}, timeout_s, Patience(max_attempts), flow
+    )
+    stop = stop or Stop()
+    breaker = Breaker(tolerance or Tolerance(), stop)
     async with open_lanes(how, connection, observe) as lanes:
         lane = await lanes.lane_for(model)
 
@@ -81,14 +101,17 @@ async def run_batch(
         outcomes = run(
             _rows(prompts),
             solo(lane_for, time.monotonic, _system(system)),
-            window=in_flight,
+            window=lanes.window,
+            most_open=_most_open(flow, ordered=ordered),
             ordered=ordered,
-            stop=stop or Stop(),
-            observe=observe,
+            stop=stop,
+            observe=both(observe, breaker),
         )
         async with aclosing(outcomes):
             async for outcome in outcomes:
                 yield outcome
+    if breaker.error is not None:
+        raise breaker.error
 
 
 async def run_race(
@@ -102,7 +125,11 @@ async def run_race(
     on_text: OnText | None = None,
     params: Params | None = None,
     system: str | None = None,
-    concurrency: int = 64,
+    concurrency: int | None = None,
+    rpm: float | None = None,
+    tpm: int | None = None,
+    max_attempts: int = 6,
+    tolerance: Tolerance | None = None,
     timeout_s: float = 600.0,
     ordered: bool = False,
     access: Access | None = None,
@@ -124,17 +151,19 @@ async def run_race(
         hedge: when to start the next model; None starts all at once.
         stream: whether the first text wins, instead of the first whole answer.
         on_text: with `stream`, is told the leader's text as it arrives.
-        concurrency: requests, not rows, in flight at most.
+        concurrency: requests, not rows, in flight at most; None is 64.
 
     The other arguments, and the errors, are those of run_batch; RunStopped is raised when
     no model is left.
     """
     if not models:
         raise UsageError("a race needs models", hint="name two or more")
-    if concurrency < 1 or timeout_s <= 0:
-        raise UsageError("concurrency is at least 1, and timeout_s more than 0")
-    in_flight = room_for(concurrency, observe)
-    how = Calling(access or from_environment(), params or {}, timeout_s)
+    flow = _flow(concurrency or RACE_IN_FLIGHT, rpm, tpm, observe)
+    how = Calling(
+        access or from_environment(), params or {}, timeout_s, Patience(max_attempts), flow
+    )
+    stop = stop or Stop()
+    breaker = Breaker(tolerance or Tolerance(), stop)
     async with open_lanes(how, connection, observe) as lanes:
         racers = [await lanes.lane_for(model) for model in models]
 
@@ -146,24 +175,28 @@ async def run_race(
         contest = Contest(
             entrants,
             Rules(wins, accept_truncated, stream),
-            in_flight=in_flight,
+            in_flight=flow.most_in_flight,
             hedge=hedge,
             clock=time.monotonic,
             observe=observe,
             system=_system(system),
             on_text=on_text or (lambda prompt, lane, text: None),
         )
+        rows_at_once = max(1, flow.most_in_flight // (1 if hedge else len(racers)))
         outcomes = run(
             _rows(prompts),
             contest,
-            window=in_flight if hedge else max(1, in_flight // len(racers)),
+            window=lambda: rows_at_once,
+            most_open=_most_open(flow, ordered=ordered),
             ordered=ordered,
-            stop=stop or Stop(),
-            observe=observe,
+            stop=stop,
+            observe=both(observe, breaker),
         )
         async with aclosing(outcomes):
             async for outcome in outcomes:
                 yield outcome
+    if breaker.error is not None:
+        raise breaker.error
 
 
 def run_race_sync(prompts: Prompts, **options: Any) -> list[Outcome]:
@@ -189,6 +222,19 @@ async def _collected(outcomes: AsyncGenerator[Outcome, None]) -> list[Outcome]:
 
 def _system(text: str | None) -> Message | None:
     return {"role": "system", "content": text} if text is not None else None
+
+
+def _flow(concurrency: int | None, rpm: float | None, tpm: int | None, observe: Observer) -> Flow:
+    if concurrency is not None and concurrency < 1:
+        raise UsageError("concurrency is at least 1")
+    if (rpm is not None and rpm <= 0) or (tpm is not None and tpm <= 0):
+        raise UsageError("rpm and tpm are more than 0")
+    most = room_for(concurrency or MOST_IN_FLIGHT, observe)
+    return Flow(most, most if concurrency else START_IN_FLIGHT, rpm, tpm)
+
+
+def _most_open(flow: Flow, *, ordered: bool) -> int:
+    return flow.most_in_flight * (LOOK_AHEAD if ordered else 4)
 
 
 def _rows(prompts: Prompts) -> AsyncGenerator[Row, None]:

@@ -98,6 +98,8 @@ class ProviderError(LlmbatchError):
         self.retry_after_s = retry_after_s
         self.attempts: Sequence[Any] = ()
         """The tries that failed, this one last, as types.Attempt; empty before any retry."""
+        self.limits: Any = None
+        """What the reply said about the account's limits, as types.RateInfo."""
         self.partial: str | None = None
         """What had come of a streamed answer."""
 

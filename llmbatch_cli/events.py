@@ -50,9 +50,41 @@ class Pulled:
     total_bytes: int | None
 
 
-Event = Counted | Started | Finished | Dropped | Notice | Pulled
+@dataclass(frozen=True, slots=True)
+class LimitChanged:
+    """What one model is asked at most has changed; None is no known limit."""
+
+    model: str
+    in_flight: int
+    rpm: float | None
+    """Requests a minute."""
+    tpm: float | None
+    """Tokens a minute."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """A request failed and is tried again after a wait."""
+
+    model: str
+    kind: str
+    wait_s: float
+    maybe_billed: bool
+
+
+Event = Counted | Started | Finished | Dropped | Notice | Pulled | LimitChanged | Retried
 Observer = Callable[[Event], None]
 
 
 def ignore(event: Event) -> None:
     """The observer that does not look."""
+
+
+def both(first: Observer, second: Observer) -> Observer:
+    """Tell one, then the other."""
+
+    def tell(event: Event) -> None:
+        first(event)
+        second(event)
+
+    return tell

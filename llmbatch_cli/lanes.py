@@ -2,16 +2,20 @@
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from llmbatch_cli.engine.deadline import within, within_stream
+from llmbatch_cli.engine.limits import Allowed, Limiter, admitted
+from llmbatch_cli.engine.retry import Patience, retried
 from llmbatch_cli.engine.stack import Lane, calling, merged
 from llmbatch_cli.engine.streaming import streaming
 from llmbatch_cli.errors import InputError, UsageError
-from llmbatch_cli.events import Observer, ignore
+from llmbatch_cli.events import LimitChanged, Observer, Retried, ignore
 from llmbatch_cli.providers import Access, Target, resolve
+from llmbatch_cli.providers.base import Provider
 from llmbatch_cli.rows.params import check_all
 from llmbatch_cli.transport import Connection, Network, open_network
 from llmbatch_cli.types import Params, Request
@@ -24,8 +28,24 @@ class Calling:
     access: Access
     params: Params
     """The run's own; a model's own win over them."""
-    timeout_s: float
+    timeout_s: float = 600.0
     """A row's whole time."""
+    patience: Patience = field(default_factory=Patience)
+    flow: "Flow | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """How much may be sent, to each model."""
+
+    most_in_flight: int
+    """Requests at once, from 1."""
+    start_in_flight: int
+    """At once in the beginning."""
+    rpm: float | None = None
+    """Requests a minute; None leaves it to what the provider says and the run learns."""
+    tpm: int | None = None
+    """Tokens a minute, likewise."""
 
 
 class Lanes:
@@ -39,6 +59,9 @@ class Lanes:
         self._calling = calling_
         self._observe = observe
         self._lanes: dict[str, Lane] = {}
+        self._limiters: dict[tuple[str, str, str], Limiter] = {}
+        self._at_once = 0
+        self._sleeping = 0
         self._opening = asyncio.Lock()
 
     async def lane_for(self, model: str) -> Lane:
@@ -53,6 +76,10 @@ class Lanes:
                     )
         return lane
 
+    def window(self) -> int:
+        """Rows that may be at work now: those in flight, and those that wait to try again."""
+        return self._at_once + self._sleeping
+
     async def open(self, model: str, how: Calling) -> Lane:
         """A lane of its own, called in another way than the run's. Raises UsageError."""
         target = resolve(model, how.access, self._observe)
@@ -61,6 +88,18 @@ class Lanes:
         provider = target.provider
         own_send = await self._stack.enter_async_context(provider.serving(self._observe))
         call = calling(provider.build, provider.parse, own_send or self._network.send)
+        name = f"{provider.name}/{target.model}"
+        if how.flow is not None:
+            call = admitted(call, self._limiter(provider, target.model, how.flow))
+        call = retried(
+            call,
+            how.patience,
+            sleep=self._sleep,
+            clock=time.monotonic,
+            on_retry=lambda error, wait_s: self._observe(
+                Retried(name, error.kind, wait_s, error.maybe_billed)
+            ),
+        )
         stream = None
         if own_send is None:
             told = streaming(provider.build, provider.parse, provider.stream, self._network.stream)
@@ -74,12 +113,43 @@ class Lanes:
             stream,
         )
 
+    def _limiter(self, provider: Provider, model: str, flow: Flow) -> Limiter:
+        """The limiter of this provider, address and model; one for all who call them."""
+        key = (provider.name, provider.base_url, model)
+        if key not in self._limiters:
+            self._limiters[key] = Limiter(
+                most_in_flight=flow.most_in_flight,
+                start_in_flight=min(flow.start_in_flight, flow.most_in_flight),
+                rpm=flow.rpm,
+                tpm=flow.tpm,
+                changed=lambda now: self._changed(f"{provider.name}/{model}", now),
+            )
+            self._count()
+        return self._limiters[key]
+
+    def _changed(self, name: str, now: Allowed) -> None:
+        self._count()
+        self._observe(LimitChanged(name, now.in_flight, now.rpm, now.tpm))
+
+    def _count(self) -> None:
+        allowed = sum(limiter.allowed.in_flight for limiter in self._limiters.values())
+        self._at_once = max(1, allowed)
+
+    async def _sleep(self, wait_s: float) -> None:
+        self._sleeping += 1
+        try:
+            await asyncio.sleep(wait_s)
+        finally:
+            self._sleeping -= 1
+
 
 @asynccontextmanager
 async def open_lanes(
     how: Calling, connection: Connection | None = None, observe: Observer = ignore
 ) -> AsyncIterator[Lanes]:
     """Lanes over one network, for the time of an `async with`."""
+    if how.timeout_s <= 0:
+        raise UsageError("the time limit is more than 0")
     async with AsyncExitStack() as stack:
         network = await stack.enter_async_context(open_network(connection or Connection()))
         yield Lanes(stack, network, how, observe)

@@ -9,7 +9,7 @@ from llmbatch_cli.cli.answering import answer_rows
 from llmbatch_cli.cli.options import Http, InputFormat, OutputFormat, ProgressMode
 from llmbatch_cli.cli.reading import Reading
 from llmbatch_cli.cli.running import Showing, Writing, run_async
-from llmbatch_cli.cli.sampling import access_by, run_params
+from llmbatch_cli.cli.sampling import access_by, parse_tolerance, run_params
 from llmbatch_cli.errors import ExitStatus
 from llmbatch_cli.providers import DEFAULT_MODEL
 from llmbatch_cli.rows.inputs import check_inputs
@@ -33,7 +33,11 @@ def batch(
     inputs: options.Inputs = None,
     model: options.Model = None,
     output: options.Output = None,
-    concurrency: options.Concurrency = 64,
+    concurrency: options.Concurrency = None,
+    rpm: options.Rpm = None,
+    tpm: options.Tpm = None,
+    max_attempts: options.MaxAttempts = 6,
+    max_errors: options.MaxErrors = None,
     system: options.System = None,
     temperature: options.Temperature = None,
     top_p: options.TopP = None,
@@ -86,6 +90,10 @@ def batch(
         params=run_params(named, param),
         system=system,
         concurrency=concurrency,
+        rpm=rpm,
+        tpm=tpm,
+        max_attempts=max_attempts,
+        tolerance=parse_tolerance(max_errors),
         timeout_s=timeout,
         ordered=ordered,
         access=access_by(base_url, insecure=insecure),

@@ -65,7 +65,38 @@ Output = Annotated[
     typer.Option("--output", "-o", help="Write here instead of standard output; .gz compresses."),
 ]
 Concurrency = Annotated[
-    int, typer.Option("--concurrency", "-c", min=1, help="Requests in flight at most.")
+    int | None,
+    typer.Option(
+        "--concurrency",
+        "-c",
+        min=1,
+        help="Requests in flight at most. Without it a run begins with 16, and finds out how "
+        "many the account allows, up to 512.",
+    ),
+]
+RaceConcurrency = Annotated[
+    int, typer.Option("--concurrency", "-c", min=1, help="Requests, not rows, in flight at most.")
+]
+Rpm = Annotated[
+    float | None,
+    typer.Option("--rpm", min=0.01, help="Requests a minute at most, to each model."),
+]
+Tpm = Annotated[
+    int | None, typer.Option("--tpm", min=1, help="Tokens a minute at most, to each model.")
+]
+MaxAttempts = Annotated[
+    int,
+    typer.Option(
+        "--max-attempts",
+        min=1,
+        help="Tries of a row in all. Being told to wait uses up none: --timeout bounds that.",
+    ),
+]
+MaxErrors = Annotated[
+    str | None,
+    typer.Option(
+        "--max-errors", metavar="N|N%", help="Stop when so many rows, or such a share, failed."
+    ),
 ]
 System = Annotated[
     str | None, typer.Option("--system", "-s", help="A system message for every row without one.")

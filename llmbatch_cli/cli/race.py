@@ -14,7 +14,7 @@ from llmbatch_cli.cli.live import Live
 from llmbatch_cli.cli.options import Http, InputFormat, OutputFormat, ProgressMode
 from llmbatch_cli.cli.reading import Reading
 from llmbatch_cli.cli.running import Showing, Writing, run_async
-from llmbatch_cli.cli.sampling import access_by, run_params
+from llmbatch_cli.cli.sampling import access_by, parse_tolerance, run_params
 from llmbatch_cli.cli.say import say
 from llmbatch_cli.engine.hedging import Hedge
 from llmbatch_cli.errors import UsageError
@@ -80,7 +80,11 @@ def race(
     hedge: HedgeAfter = None,
     accept_truncated: AcceptTruncated = False,
     stream: Streamed = False,
-    concurrency: options.Concurrency = 64,
+    concurrency: options.Concurrency = None,
+    rpm: options.Rpm = None,
+    tpm: options.Tpm = None,
+    max_attempts: options.MaxAttempts = 6,
+    max_errors: options.MaxErrors = None,
     system: options.System = None,
     temperature: options.Temperature = None,
     top_p: options.TopP = None,
@@ -134,6 +138,10 @@ def race(
         params=run_params(named, param),
         system=system,
         concurrency=concurrency,
+        rpm=rpm,
+        tpm=tpm,
+        max_attempts=max_attempts,
+        tolerance=parse_tolerance(max_errors),
         timeout_s=timeout,
         ordered=ordered,
         access=access_by(base_url, insecure=insecure),

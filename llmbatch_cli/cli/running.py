@@ -16,7 +16,7 @@ from llmbatch_cli.cli.say import say, say_error
 from llmbatch_cli.cli.signals import interrupts
 from llmbatch_cli.engine.run import Stop
 from llmbatch_cli.errors import ExitStatus, LlmbatchError, OutputError, ReaderGone, RunStopped
-from llmbatch_cli.events import Event, Observer
+from llmbatch_cli.events import Observer, both
 from llmbatch_cli.rows.duplicates import DuplicateIds
 from llmbatch_cli.rows.output import Format, clean_for_terminal, render
 from llmbatch_cli.rows.sink import Sink, open_sink
@@ -101,16 +101,6 @@ async def conduct(begin: Begin, writing: Writing, showing: Showing) -> ExitStatu
     if ended is not None and not isinstance(ended, ReaderGone):
         say_error(ended)
     return _status(totals, ended, interrupted=asked.count > 0)
-
-
-def both(observe: Observer, standings: Standings) -> Observer:
-    """Tell both observers."""
-
-    def tell(event: Event) -> None:
-        observe(event)
-        standings(event)
-
-    return tell
 
 
 def tell_standings(standings: Standings) -> None:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 
+from llmbatch_cli.engine.breaker import Tolerance
 from llmbatch_cli.errors import UsageError
 from llmbatch_cli.providers import Access, json_or_text
 
@@ -21,3 +22,24 @@ def run_params(named: Mapping[str, object], others: Sequence[str] | None) -> dic
 def access_by(base_url: str | None, *, insecure: bool) -> Access:
     """Keys and addresses of the environment, with what the command line says otherwise."""
     return Access(base_url=base_url, insecure=insecure, environ=os.environ)
+
+
+def parse_tolerance(max_errors: str | None) -> Tolerance:
+    """`20` or `5%` as a Tolerance. Raises UsageError."""
+    if max_errors is None:
+        return Tolerance()
+    try:
+        if max_errors.endswith("%"):
+            share = float(max_errors[:-1]) / 100
+            if not 0 <= share < 1:
+                raise ValueError
+            return Tolerance(share=share)
+        rows = int(max_errors)
+        if rows < 1:
+            raise ValueError
+        return Tolerance(rows=rows)
+    except ValueError as error:
+        raise UsageError(
+            f"--max-errors {max_errors!r} is no number of rows and no share",
+            hint="as in --max-errors 100 or --max-errors 5%",
+        ) from error

@@ -4,14 +4,10 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Final
 
 from llmbatch_cli.errors import LlmbatchError, RunStopped
 from llmbatch_cli.events import Dropped, Finished, Observer, Started
 from llmbatch_cli.types import BadRow, Failure, Outcome, Row, Work
-
-LOOK_AHEAD: Final = 16
-"""In input order, how many windows of rows may be open behind a slow one."""
 
 
 class Stop:
@@ -49,23 +45,24 @@ async def run(
     rows: AsyncGenerator[Row, None],
     work: Work,
     *,
-    window: int,
+    window: Callable[[], int],
+    most_open: int,
     ordered: bool = False,
     stop: Stop,
     observe: Observer,
 ) -> AsyncGenerator[Outcome, None]:
     """Yield the outcomes of every row, each row's exactly once.
 
-    At most `window` rows are at work at a time, and a row is pulled only when it can
-    begin. Memory holds the rows at work and, when `ordered`, those that wait for a slower
-    one before them: at most LOOK_AHEAD windows, then no row is begun until it is done.
+    At most `window()` rows are at work when a row begins, and a row is pulled only when it
+    can begin. Memory holds at most `most_open` rows: those at work, those not yet taken,
+    and, when `ordered`, those that wait for a slower one before them.
 
     A RunStopped from `work` begins no new row, lets those at work finish, and is raised
     at the end, as is an error of `rows`; a row that was dropped yields nothing. Any other
     error of `work` drops all at once.
     Closing the generator drops what is at work.
     """
-    running = _Run(rows, work, window, ordered, observe)
+    running = _Run(rows, work, window, most_open, ordered, observe)
     async with aclosing(running.outcomes(stop)) as outcomes:
         async for outcome in outcomes:
             yield outcome
@@ -82,14 +79,15 @@ class _Run:
         self,
         rows: AsyncGenerator[Row, None],
         work: Work,
-        window: int,
+        window: Callable[[], int],
+        most_open: int,
         ordered: bool,
         observe: Observer,
     ) -> None:
         self._rows = rows
         self._work = work
         self._window = window
-        self._most_open = window * (LOOK_AHEAD if ordered else 2)
+        self._most_open = most_open
         self._observe = observe
         self._held: dict[int, tuple[Outcome, ...]] | None = {} if ordered else None
         self._next_held = 0
@@ -135,7 +133,7 @@ class _Run:
 
     async def _worker(self) -> None:
         while (row := await self._next()) is not None:
-            if not self._waiting_for_turn and len(self._workers) < self._window:
+            if not self._waiting_for_turn and len(self._workers) < self._window():
                 self._hire()
             place = self._begun
             self._begun += 1

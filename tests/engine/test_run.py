@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbatch_cli.engine.run import LOOK_AHEAD, Stop, run
+from llmbatch_cli.engine.run import Stop, run
 from llmbatch_cli.errors import RunStopped
 from llmbatch_cli.events import Dropped, Event, Finished, Started, ignore
 from llmbatch_cli.types import BadRow, Completion, Outcome, Prompt, Row
+
+MOST_OPEN = 16
 
 
 def prompt(index: int) -> Prompt:
@@ -63,7 +65,13 @@ async def collect(
     observe = ignore if events is None else events.append
     found: list[int] = []
     outcomes = run(
-        rows(values), work, window=window, ordered=ordered, stop=stop or Stop(), observe=observe
+        rows(values),
+        work,
+        window=lambda: window,
+        most_open=4 * window,
+        ordered=ordered,
+        stop=stop or Stop(),
+        observe=observe,
     )
     async with aclosing(outcomes):
         async for one in outcomes:
@@ -103,7 +111,13 @@ async def test_a_stopped_run_keeps_what_was_at_work(
     work = Work(turns, stops)
     values: list[Row] = [prompt(index) for index in range(30)]
     outcomes = run(
-        rows(values), work, window=window, ordered=ordered, stop=Stop(), observe=events.append
+        rows(values),
+        work,
+        window=lambda: window,
+        most_open=4 * window,
+        ordered=ordered,
+        stop=Stop(),
+        observe=events.append,
     )
     with pytest.raises(RunStopped, match="enough"):
         async with aclosing(outcomes):
@@ -127,7 +141,14 @@ async def test_a_bug_in_the_work_ends_the_run() -> None:
             raise
         return ()
 
-    outcomes = run(rows(prompt(i) for i in range(9)), work, window=2, stop=Stop(), observe=ignore)
+    outcomes = run(
+        rows(prompt(i) for i in range(9)),
+        work,
+        window=lambda: 2,
+        most_open=MOST_OPEN,
+        stop=Stop(),
+        observe=ignore,
+    )
     with pytest.raises(ZeroDivisionError):
         await anext(outcomes)
     assert cancelled.is_set()
@@ -137,7 +158,12 @@ async def test_closing_the_generator_drops_what_is_at_work() -> None:
     """A consumer that stops early leaves no request running and no row pulled."""
     work = Work([0, 1000])
     outcomes = run(
-        rows(prompt(i) for i in range(1000)), work, window=4, stop=Stop(), observe=ignore
+        rows(prompt(i) for i in range(1000)),
+        work,
+        window=lambda: 4,
+        most_open=MOST_OPEN,
+        stop=Stop(),
+        observe=ignore,
     )
     assert (await anext(outcomes)).index == 0
     await outcomes.aclose()
@@ -160,11 +186,19 @@ async def test_rows_are_pulled_only_as_fast_as_they_finish(ordered: bool) -> Non
         await asyncio.sleep(3600 if row.index == 0 else 0)
         return (outcome(row),)
 
-    outcomes = run(endless(pulled), work, window=4, ordered=ordered, stop=Stop(), observe=ignore)
+    outcomes = run(
+        endless(pulled),
+        work,
+        window=lambda: 4,
+        most_open=MOST_OPEN,
+        ordered=ordered,
+        stop=Stop(),
+        observe=ignore,
+    )
     taking = asyncio.ensure_future(anext(outcomes))
     for _ in range(2000):
         await asyncio.sleep(0)
-    assert len(pulled) <= 4 * LOOK_AHEAD + 4
+    assert len(pulled) <= MOST_OPEN + 4
     assert taking.done() != ordered
     taking.cancel()
     await asyncio.gather(taking, return_exceptions=True)
@@ -182,7 +216,7 @@ async def test_draining_finishes_what_is_at_work() -> None:
         await asyncio.sleep(3600)
 
     work = Work([50])
-    outcomes = run(silent(), work, window=4, stop=stop, observe=ignore)
+    outcomes = run(silent(), work, window=lambda: 4, most_open=MOST_OPEN, stop=stop, observe=ignore)
     collecting = asyncio.ensure_future(_indexes(outcomes))
     await begun.wait()
     stop.drain()
@@ -202,7 +236,15 @@ async def test_cancelling_drops_what_is_at_work(ordered: bool) -> None:
         return (outcome(row),)
 
     values: list[Row] = [prompt(index) for index in range(9)]
-    outcomes = run(rows(values), work, window=4, ordered=ordered, stop=stop, observe=events.append)
+    outcomes = run(
+        rows(values),
+        work,
+        window=lambda: 4,
+        most_open=MOST_OPEN,
+        ordered=ordered,
+        stop=stop,
+        observe=events.append,
+    )
     found = await asyncio.wait_for(_indexes(outcomes), 5)
     dropped = [event.index for event in events if isinstance(event, Dropped)]
     begun = [event.index for event in events if isinstance(event, Started)]
@@ -218,7 +260,9 @@ async def test_an_error_of_the_input_ends_the_run_after_its_rows() -> None:
         raise OSError("the disk is gone")
 
     found: list[int] = []
-    outcomes = run(broken(), Work([3]), window=4, stop=Stop(), observe=ignore)
+    outcomes = run(
+        broken(), Work([3]), window=lambda: 4, most_open=MOST_OPEN, stop=Stop(), observe=ignore
+    )
     with pytest.raises(OSError, match="the disk is gone"):
         async for one in outcomes:
             found.append(one.index)
