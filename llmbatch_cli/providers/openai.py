@@ -58,6 +58,11 @@ class OpenAI(Provider):
 
     own_hosts: ClassVar[tuple[str, ...]] = ("api.openai.com",)
     """Where OpenAI itself answers, its regions' hosts included."""
+    stream_fields: ClassVar[Mapping[str, Any]] = {
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    """What asks for a stream."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -79,8 +84,7 @@ class OpenAI(Provider):
         body: dict[str, Any] = {"model": request.model, "messages": request.messages}
         headers = self._headers
         if request.stream:
-            body["stream"] = True
-            body["stream_options"] = {"include_usage": True}
+            body.update(self.stream_fields)
         if request.params:
             headers = self._add_params(body, request)
         try:

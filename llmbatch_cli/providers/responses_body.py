@@ -1,0 +1,224 @@
+"""A chat request in the words of OpenAI's Responses API.
+
+Sources (read 2026-11-22): developers.openai.com/api/docs/api-reference/responses/create,
+/guides/migrate-to-responses; response_create_params.py and its parts of the Python SDK 3.54.0.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+
+from llmbatch_cli.errors import UsageError
+from llmbatch_cli.providers.base import Unsayable
+from llmbatch_cli.providers.messages import check_fields, inner, merged, part_text, parts, text_of
+from llmbatch_cli.types import Message, Request
+
+REFUSED: Final[Mapping[str, Any]] = {
+    "n": 1,
+    "seed": None,
+    "stop": [],
+    "presence_penalty": 0,
+    "frequency_penalty": 0,
+    "logit_bias": {},
+}
+"""What this API has no words for, each with the one value that says nothing."""
+NESTED: Final[Mapping[str, tuple[str, str]]] = {
+    "reasoning_effort": ("reasoning", "effort"),
+    "verbosity": ("text", "verbosity"),
+}
+"""Parameters that stand inside an object here."""
+LOGPROBS: Final = "message.output_text.logprobs"
+_KNOWN: Final[Mapping[str, frozenset[str]]] = {
+    "system": frozenset(("role", "content")),
+    "developer": frozenset(("role", "content")),
+    "user": frozenset(("role", "content")),
+    "assistant": frozenset(("role", "content", "tool_calls", "phase")),
+    "tool": frozenset(("role", "content", "tool_call_id")),
+}
+
+
+def body(request: Request, provider: str, refused: Mapping[str, Any]) -> dict[str, Any]:
+    """The body of a Responses request.
+
+    Nothing is stored with OpenAI unless `store` says so. Raises Unsayable for a parameter
+    in `refused` or REFUSED, and UsageError for a message or tool without a form here.
+    """
+    instructions, rest = _instructions(request.messages, provider)
+    result: dict[str, Any] = {
+        "model": request.model,
+        "input": [item for message in rest for item in _items(message, provider)],
+        "store": False,
+    }
+    if instructions:
+        result["instructions"] = instructions
+    if request.stream:
+        result["stream"] = True
+    refused = {**refused, **REFUSED}
+    for name, value in request.params.items():
+        if name in refused:
+            if value != refused[name]:
+                raise Unsayable(name, f"{provider}/{request.model} on the Responses API")
+        elif name not in ("extra_body", "extra_headers"):
+            _put(result, name, value, provider)
+    return merged(result, request.params.get("extra_body", {}))
+
+
+def _instructions(messages: Sequence[Message], provider: str) -> tuple[str, Sequence[Message]]:
+    """The text of the system messages at the beginning, and the other messages."""
+    texts: list[str] = []
+    for place, message in enumerate(messages):
+        content = message.get("content")
+        if message.get("role") not in ("system", "developer") or not isinstance(content, str):
+            return "\n\n".join(texts), messages[place:]
+        check_fields(message, _KNOWN["system"], "a system message", provider)
+        texts.append(content)
+    return "", messages
+
+
+def _items(message: Message, provider: str) -> Iterator[dict[str, Any]]:
+    role = str(message.get("role"))
+    known = _KNOWN.get(role)
+    if known is None:
+        raise UsageError(f"{provider} takes no message of the role {role!r}")
+    check_fields(message, known, f"a message of the role {role}", provider)
+    if role == "tool":
+        yield {
+            "type": "function_call_output",
+            "call_id": message.get("tool_call_id"),
+            "output": _content(message, provider),
+        }
+    elif role == "assistant":
+        yield from _said(message, provider)
+    else:
+        yield {"role": role, "content": _content(message, provider)}
+
+
+def _said(message: Message, provider: str) -> Iterator[dict[str, Any]]:
+    """An assistant's message: its text, then each of its tool calls as an item of its own."""
+    text = text_of(message, provider)
+    if text or not message.get("tool_calls"):
+        phase = {"phase": message["phase"]} if message.get("phase") else {}
+        yield {"role": "assistant", "content": text, **phase}
+    for call in message.get("tool_calls") or ():
+        yield _call(call, provider)
+
+
+def _call(call: Any, provider: str) -> dict[str, Any]:
+    kind = call.get("type", "function") if isinstance(call, dict) else None
+    if kind == "custom":
+        custom = inner(call, "custom", provider)
+        return {
+            "type": "custom_tool_call",
+            "call_id": call.get("id"),
+            "name": custom.get("name"),
+            "input": custom.get("input"),
+        }
+    if kind != "function":
+        raise UsageError(f"{provider} takes no tool call of the kind {kind!r}")
+    function = inner(call, "function", provider)
+    arguments = function.get("arguments") or "{}"
+    if not isinstance(arguments, str):
+        arguments = orjson.dumps(arguments).decode()
+    return {
+        "type": "function_call",
+        "call_id": call.get("id"),
+        "name": function.get("name"),
+        "arguments": arguments,
+    }
+
+
+def _content(message: Message, provider: str) -> str | list[dict[str, Any]]:
+    if isinstance(message.get("content"), str):
+        return str(message["content"])
+    return [_part(part, provider) for part in parts(message, provider)]
+
+
+def _part(part: Mapping[str, Any], provider: str) -> dict[str, Any]:
+    kind = part.get("type")
+    if kind == "image_url":
+        image = inner(part, "image_url", provider)
+        url, detail = image.get("url"), image.get("detail")
+        return {"type": "input_image", "image_url": url, "detail": detail or "auto"}
+    if kind == "file":
+        file = inner(part, "file", provider)
+        named = {"file_url" if name == "url" else name: value for name, value in file.items()}
+        return {"type": "input_file", **named}
+    if isinstance(kind, str) and kind.startswith("input_"):
+        return dict(part)
+    return {"type": "input_text", "text": part_text(part, provider)}
+
+
+def _put(result: dict[str, Any], name: str, value: Any, provider: str) -> None:
+    """Add one parameter in this API's words."""
+    put = _PUTS.get(name)
+    if put is not None:
+        put(result, value, provider)
+    elif name in NESTED:
+        outer, within = NESTED[name]
+        result[outer] = {**result.get(outer, {}), within: value}
+    elif name in ("reasoning", "text") and isinstance(value, dict):
+        result[name] = {**result.get(name, {}), **value}
+    else:
+        result[name] = value
+
+
+def _put_bound(result: dict[str, Any], value: Any, provider: str) -> None:
+    result["max_output_tokens"] = value
+
+
+def _put_tools(result: dict[str, Any], value: Any, provider: str) -> None:
+    result["tools"] = [_flat(tool) for tool in value]
+
+
+def _flat(tool: Any) -> Any:
+    """A tool without the object around its fields.
+
+    `strict` is false in chat completions where it is not given, and true here, so it is said.
+    """
+    kind = tool.get("type") if isinstance(tool, dict) else None
+    fields = tool.get(kind) if kind in ("function", "custom") else None
+    if not isinstance(fields, dict):
+        return tool
+    if kind == "function":
+        return {"type": kind, "parameters": None, "strict": False, **fields}
+    grammar = fields.get("format")
+    if isinstance(grammar, dict) and isinstance(grammar.get("grammar"), dict):
+        fields = {**fields, "format": {"type": "grammar", **grammar["grammar"]}}
+    return {"type": kind, **fields}
+
+
+def _put_choice(result: dict[str, Any], value: Any, provider: str) -> None:
+    kind = value.get("type") if isinstance(value, dict) else None
+    fields = value.get(kind) if kind in ("function", "custom") else None
+    named = isinstance(fields, dict)
+    result["tool_choice"] = (
+        {"type": kind, **fields} if named and isinstance(fields, dict) else value
+    )
+
+
+def _put_format(result: dict[str, Any], value: Any, provider: str) -> None:
+    said = value
+    if isinstance(value, dict) and isinstance(value.get("json_schema"), dict):
+        said = {"type": "json_schema", **value["json_schema"]}
+    result["text"] = {**result.get("text", {}), "format": said}
+
+
+def _put_logprobs(result: dict[str, Any], value: Any, provider: str) -> None:
+    if value:
+        result["include"] = [*result.get("include", ()), LOGPROBS]
+
+
+def _put_include(result: dict[str, Any], value: Any, provider: str) -> None:
+    result["include"] = [*result.get("include", ()), *value]
+
+
+_PUTS: Final[Mapping[str, Callable[[dict[str, Any], Any, str], None]]] = {
+    "max_tokens": _put_bound,
+    "max_completion_tokens": _put_bound,
+    "tools": _put_tools,
+    "tool_choice": _put_choice,
+    "response_format": _put_format,
+    "logprobs": _put_logprobs,
+    "include": _put_include,
+}
