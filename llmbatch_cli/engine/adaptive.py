@@ -11,10 +11,13 @@ allowed, whatever it had saved up before, so that count over that time is its ra
 """
 
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
 
 MARGIN: Final = 0.985
 """The part of a learned rate that is used until it is probed."""
+NARROW_MARGIN: Final = 0.995
+RISE: Final = 1.01
+"""How far a rate that kept clean may come nearer to the limit, up to NARROW_MARGIN of it."""
 PAUSE_S: Final = 0.5
 """The cool-down after an objection that does not say how long to wait."""
 PROBE_EVERY_S: Final = 5.0
@@ -26,8 +29,8 @@ SURPRISING_STEP: Final = 0.16
 MOST_SURE: Final = 4
 PAUSES_APART: Final = 60.0
 """How many times the last cool-down passes at least before anything is risked again."""
-ALIKE: Final = 0.9
-"""Numbers in flight that differ by less may be the same limit."""
+EXCEPTIONS: Final = 5
+"""Fewer accepted requests than this, with as many in flight, do not speak against a limit."""
 TOO_FEW: Final = 5
 """So few accepted requests tell no rate."""
 SLOWEST: Final = 0.5
@@ -39,17 +42,13 @@ FORGOTTEN_AFTER_S: Final = 30.0
 """How long the slots hold us under a learned rate until it is forgotten."""
 
 
-class Ticket(NamedTuple):
-    """What a request was let go with; given back when it is settled."""
+Ticket = tuple[float, int, int, int]
+"""What a request was let go with, to be given back when it is settled.
 
-    at: float
-    """Seconds, by the loop's clock."""
-    in_flight: int
-    """Others in flight at that moment."""
-    tokens: int
-    """The estimate."""
-    number: int
-    """Its place among all that were let go, from 0."""
+When (seconds, by the loop's clock), how many others were in flight at that moment, the estimate
+of its tokens, and its place among all that were let go, from 0. A bare tuple, since one is made
+for every request.
+"""
 
 
 class Probe:
@@ -63,6 +62,11 @@ class Probe:
         self._step = self._last_step = 0.0
         self._not_before_s = 0.0
         self._not_before = 0
+
+    @property
+    def stepped(self) -> bool:
+        """Whether there was a step up since the last objection."""
+        return self._last_step > 0
 
     def objected(self, now: float, answers: int, pause_s: float) -> None:
         """Wait again from the beginning: at an objection, which a probe should have met."""
@@ -91,9 +95,9 @@ class Slots:
 
     def __init__(self, start: int, most: int) -> None:
         self.limit = min(start, most)
-        self.most_accepted = -1
-        """The most others that were in flight at an accepted request, since the last episode."""
-        self._accepted_before = -1
+        self.accepted = [0] * most
+        """How many requests were accepted with so many others in flight, since the last episode."""
+        self._accepted_before = self.accepted
         self._most = most
         self._probe = Probe()
         self.growing = self.limit < most
@@ -106,12 +110,13 @@ class Slots:
 
     def crowded(self, in_flight: int) -> bool:
         """Whether an objection to one more than `in_flight` may be one to their number."""
-        return in_flight >= max(1, ALIKE * max(self.most_accepted, self._accepted_before))
+        counts = (self.accepted, self._accepted_before)
+        return in_flight > 0 and max(sum(one[in_flight:]) for one in counts) < EXCEPTIONS
 
     def objected(self) -> None:
         """An episode begins."""
         self.growing = False
-        self._accepted_before, self.most_accepted = self.most_accepted, -1
+        self._accepted_before, self.accepted = self.accepted, [0] * self._most
 
     def shrink(self, in_flight: int, now: float, answers: int, pause_s: float) -> None:
         """One more than `in_flight` were too many at once."""
@@ -136,6 +141,10 @@ class Rate:
         self.met = False
         """Whether the rate was objected to, and is no mere guess for a soft start."""
         self._probe = Probe()
+        self._after_objection = self._before_step = 0.0
+        self._saves: bool | None = None
+        """Whether the provider saves up much of what is left unused; None until tried."""
+        self._trying = False
         self._unused = 0
 
     def restart(self, seen: float) -> None:
@@ -145,14 +154,39 @@ class Rate:
 
     def shrink(self, seen: float, counted: int, now: float, answers: int, pause_s: float) -> None:
         """Too fast: `counted` were accepted, which makes `seen` a minute."""
-        self._probe.objected(now, answers, pause_s)
         used, self.per_minute = self.per_minute, seen * MARGIN
-        if used is not None:
-            self.per_minute = min(self.per_minute, used * 0.97)
-            if counted < TOO_FEW:
-                self.per_minute = max(self.per_minute, 0.7 * used)
-        self.per_minute = max(self.per_minute, SLOWEST)
+        if used is not None and self._probe.stepped:
+            self._learn_from_step(seen)
+        elif used is not None:
+            self._learn_too_soon(used, counted)
+        self.per_minute = self._after_objection = max(self.per_minute, SLOWEST)
+        self._probe.objected(now, answers, pause_s)
         self.met = True
+
+    def _learn_from_step(self, seen: float) -> None:
+        """A step up was too much: go back to what was seen, or to before the step.
+
+        What was seen is too low where the provider saves up little of what we leave unused,
+        and before the step was too high where it saves up much. Which of them is tried out.
+        """
+        if self._trying:
+            self._trying, self._saves = False, False
+        before = self._before_step * MARGIN
+        if not self._saves and before > self.per_minute:
+            self.per_minute = before
+            self._trying = self._saves is None
+        else:
+            # It was clean from the last objection until the first step, so it does not sink.
+            up = min(seen * NARROW_MARGIN, self._after_objection * RISE)
+            self.per_minute = max(self.per_minute, up)
+
+    def _learn_too_soon(self, used: float, counted: int) -> None:
+        """Objected to before anything was risked: it was too fast from the beginning."""
+        self._saves = True if self._trying else None
+        self._trying = False
+        self.per_minute = min(self.per_minute, used * 0.97)
+        if counted < TOO_FEW:
+            self.per_minute = max(self.per_minute, 0.7 * used)
 
     def forget(self) -> None:
         """What was learned holds no more."""
@@ -166,7 +200,9 @@ class Rate:
             self.per_minute = self.per_minute * 2 if bound else None
         elif bound:
             self._unused = 0
-            self.per_minute *= 1 + self._probe.step(now, answers)
+            if step := self._probe.step(now, answers):
+                self._before_step = self.per_minute
+                self.per_minute *= 1 + step
         elif slots_bound:
             self._unused += 1
             if self._unused > FORGOTTEN_AFTER_S / REVIEW_S:
@@ -199,8 +235,7 @@ class Learner:
         """The provider took the request."""
         self._answers += 1
         slots = self.slots
-        if ticket[1] > slots.most_accepted:
-            slots.most_accepted = ticket[1]
+        slots.accepted[ticket[1]] += 1
         if slots.growing and self.slots_bound and self._adaptive:
             slots.add()
         if now >= self._review_at:
@@ -209,9 +244,10 @@ class Learner:
     def objected(self, ticket: Ticket, now: float, pause_s: float) -> bool:
         """The provider answered 429; returns whether that begins an episode."""
         self._rejected += 1
-        if ticket.at <= self._episode_at:
+        at, in_flight, _, _ = ticket
+        if at <= self._episode_at:
             if self._crowded:
-                self.slots.trim(ticket.in_flight)
+                self.slots.trim(in_flight)
             return False
         self._episode_at = now
         if self._adaptive:
@@ -220,14 +256,14 @@ class Learner:
         return True
 
     def _learn(self, ticket: Ticket, now: float, pause_s: float) -> None:
-        slots, rate = self.slots, self.rate
+        slots, rate, in_flight = self.slots, self.rate, ticket[1]
         counted, seen = self._accepted_since(ticket)
         if self._idle and rate.met and rate.per_minute is not None:
             seen = max(seen, 0.9 * rate.per_minute)
-        crowded_again, self._crowded = self._crowded, slots.crowded(ticket.in_flight)
+        crowded_again, self._crowded = self._crowded, slots.crowded(in_flight)
         slots.objected()
         if self._crowded:
-            slots.shrink(ticket.in_flight, now, self._answers, pause_s)
+            slots.shrink(in_flight, now, self._answers, pause_s)
         if self._crowded and (crowded_again or not rate.met):
             rate.restart(seen)
         elif rate.per_minute is None and counted < TOO_FEW:
@@ -240,9 +276,11 @@ class Learner:
 
     def _accepted_since(self, ticket: Ticket) -> tuple[int, float]:
         """How many were let go and accepted since the last episode, and that a minute."""
-        since = self._since or ticket
-        counted = ticket.number - since.number - (self._rejected - self._rejected_then)
-        return max(0, counted), 60 * max(0, counted) / max(ticket.at - since.at, 0.5)
+        at, _, _, number = ticket
+        since_at, _, _, since_number = self._since or ticket
+        rejected = self._rejected - self._rejected_then
+        counted = max(0, number - since_number - rejected)
+        return counted, 60 * counted / max(at - since_at, 0.5)
 
     def _review(self, ticket: Ticket, now: float) -> None:
         """Once in a while: try for more where the limits were really used."""

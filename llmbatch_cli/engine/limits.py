@@ -112,12 +112,12 @@ class Limiter:
         if self._waiters:
             return None
         now = self._now()
-        if self._gates or now < self._cool_until:
+        in_flight = self.in_flight
+        if self._gates or now < self._cool_until or in_flight >= self._slots.limit:
             return self._admit_now(tokens, now) if self._ready_at(tokens, now) <= now else None
-        if self.in_flight >= self._slots.limit:
-            self._learner.slots_bound = True
-            return None
-        return self._admit_now(tokens, now)
+        self.in_flight = in_flight + 1
+        self._number += 1
+        return now, in_flight, tokens, self._number
 
     async def admit(self, tokens: int) -> Ticket:
         """Wait until one may go, in turn. Give the ticket to `settle`, once, whatever happens.
@@ -151,7 +151,9 @@ class Limiter:
         """A request has ended: with an answer, an error, or None where it was cancelled."""
         self.in_flight -= 1
         if isinstance(result, Completion):
-            self._answered(ticket, result)
+            self._learner.accepted(ticket, self._now())
+            if self.counts_tokens or result.limits is not None:
+                self._count(ticket, result)
         elif isinstance(result, RateLimited):
             self._objected(ticket, result)
         elif isinstance(result, Unreachable):
@@ -159,8 +161,7 @@ class Limiter:
         if self._waiters:
             self._pump()
 
-    def _answered(self, ticket: Ticket, completion: Completion) -> None:
-        self._learner.accepted(ticket, self._now())
+    def _count(self, ticket: Ticket, completion: Completion) -> None:
         if completion.limits is not None and self._adaptive:
             self._read(completion.limits)
         if self.counts_tokens:
@@ -198,9 +199,10 @@ class Limiter:
 
     def _correct(self, ticket: Ticket, tokens: int | None) -> None:
         """Count the request's tokens for as many as they were; None leaves the estimate."""
-        if tokens is not None and ticket.tokens != tokens:
+        at, _, estimated, _ = ticket
+        if tokens is not None and tokens != estimated:
             for gate in self._gates:
-                gate.correct(ticket.at, tokens - ticket.tokens)
+                gate.correct(at, tokens - estimated)
 
     def _ready_at(self, tokens: int, now: float) -> float:
         """When the next may go, as far as is known; notes what it waits for."""
@@ -223,15 +225,16 @@ class Limiter:
         for gate in self._gates:
             gate.take(now, tokens)
         self._number += 1
-        ticket = Ticket(now, self.in_flight, tokens, self._number)
-        self.in_flight += 1
-        return ticket
+        in_flight = self.in_flight
+        self.in_flight = in_flight + 1
+        return now, in_flight, tokens, self._number
 
     def _give_back(self, ticket: Ticket) -> None:
         """It was let go, and is not sent after all."""
+        at, _, tokens, _ = ticket
         self.in_flight -= 1
         for gate in self._gates:
-            gate.give_back(ticket.at, ticket.tokens)
+            gate.give_back(at, tokens)
 
     def _pump(self) -> None:
         """Let go, in turn, all that may go now; wake again when the next may."""
