@@ -33,6 +33,10 @@ class Entry:
     """Where a key is made."""
     url_variables: Sequence[str] = ()
     """The environment variables that move its address."""
+    keyless: bool = False
+    """Whether it may be called without a key, or finds credentials by itself."""
+    address: str | None = None
+    """`module:function` that completes an address as users write it."""
 
 
 PROVIDERS: Final[Mapping[str, Entry]] = {
@@ -43,16 +47,69 @@ PROVIDERS: Final[Mapping[str, Entry]] = {
         keys_page="https://platform.openai.com/api-keys",
         url_variables=("OPENAI_BASE_URL",),
     ),
+    "anthropic": Entry(
+        "llmbatch_cli.providers.anthropic:Anthropic",
+        base_url="https://api.anthropic.com/v1",
+        key_variables=("ANTHROPIC_API_KEY",),
+        keys_page="https://platform.claude.com/settings/keys",
+        url_variables=("ANTHROPIC_BASE_URL",),
+    ),
+    "cohere": Entry(
+        "llmbatch_cli.providers.cohere:Cohere",
+        base_url="https://api.cohere.com/v2",
+        key_variables=("COHERE_API_KEY", "CO_API_KEY"),
+        keys_page="https://dashboard.cohere.com/api-keys",
+        url_variables=("COHERE_BASE_URL", "CO_API_URL"),
+    ),
+    "gemini": Entry(
+        "llmbatch_cli.providers.gemini:Gemini",
+        base_url="https://generativelanguage.googleapis.com/v1beta",
+        key_variables=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+        keys_page="https://aistudio.google.com/apikey",
+        url_variables=("GEMINI_BASE_URL", "GOOGLE_GEMINI_BASE_URL"),
+    ),
+    "ollama": Entry(
+        "llmbatch_cli.providers.ollama:Ollama",
+        base_url="http://localhost:11434",
+        key_variables=("OLLAMA_API_KEY",),
+        keys_page="https://ollama.com/settings/keys",
+        url_variables=("OLLAMA_BASE_URL", "OLLAMA_HOST"),
+        keyless=True,
+        address="llmbatch_cli.providers.ollama:address",
+    ),
+    "bedrock": Entry(
+        "llmbatch_cli.providers.bedrock:Bedrock",
+        base_url="https://bedrock-runtime.{region}.amazonaws.com",
+        key_variables=("AWS_BEARER_TOKEN_BEDROCK",),
+        keys_page="https://console.aws.amazon.com/bedrock/home#/api-keys",
+        url_variables=("BEDROCK_BASE_URL",),
+        keyless=True,
+    ),
+    "vertex": Entry(
+        "llmbatch_cli.providers.vertex:Vertex",
+        base_url="https://aiplatform.googleapis.com/v1",
+        key_variables=("GOOGLE_OAUTH_ACCESS_TOKEN",),
+        keys_page="https://console.cloud.google.com/iam-admin/serviceaccounts",
+        url_variables=("VERTEX_BASE_URL",),
+        keyless=True,
+    ),
     "local": Entry("llmbatch_cli.providers.local:Local"),
     "fake": Entry("llmbatch_cli.providers.fake:Fake"),
 }
 
 FAMILIES: Final[Sequence[tuple[re.Pattern[str], str]]] = (
     (re.compile(r"gpt-|o\d|chatgpt-|ft:"), "openai"),
+    (re.compile(r"claude"), "anthropic"),
+    (re.compile(r"command|c4ai"), "cohere"),
+    (re.compile(r"gemini"), "gemini"),
 )
 """The provider of a bare model name, by how the name begins."""
 
-WELL_KNOWN: Final = ("gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-5", "gpt-5-mini", "o3", "o4-mini")
+WELL_KNOWN: Final = (
+    *("gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-5", "gpt-5-mini", "o3", "o4-mini"),
+    *("claude-opus-5-5", "claude-sonnet-5-5", "claude-haiku-5-5"),
+    *("gemini-2.5-flash", "gemini-2.5-pro", "command-a-03-2025"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +190,8 @@ def _unknown(path: str) -> UsageError:
 def _base_url(name: str, entry: Entry, access: Access) -> str:
     moved = access.base_url or first_set(access.environ, entry.url_variables)
     base_url = moved or entry.base_url or ""
+    if entry.address is not None:
+        base_url = _load(entry.address)(base_url)
     parts = urlsplit(base_url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UsageError(
@@ -147,7 +206,7 @@ def _api_key(
 ) -> str | None:
     api_key = access.api_key or first_set(access.environ, entry.key_variables)
     if api_key is None:
-        if base_url == entry.base_url:
+        if base_url == entry.base_url and not entry.keyless:
             raise UsageError(
                 f"no key for {name}: {' or '.join(entry.key_variables)} is not set",
                 hint=f"make one at {entry.keys_page} and export it; "
