@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from llmbatch_cli.engine.breaker import Breaker, Tolerance
 from llmbatch_cli.engine.contest import Contest, OnText, Rules
+from llmbatch_cli.engine.fallback import InTurn
 from llmbatch_cli.engine.hedging import Hedge
 from llmbatch_cli.engine.limits import START_IN_FLIGHT
 from llmbatch_cli.engine.retry import Patience
@@ -25,7 +26,7 @@ from llmbatch_cli.providers import DEFAULT_MODEL, Access
 from llmbatch_cli.rows.source import from_values
 from llmbatch_cli.transport import Connection
 from llmbatch_cli.transport.descriptors import room_for
-from llmbatch_cli.types import Message, Outcome, Params, Prompt, Row
+from llmbatch_cli.types import Message, Outcome, Params, Prompt, Row, Work
 
 MOST_IN_FLIGHT: Final = 512
 """The ceiling of a run whose user has named none."""
@@ -56,6 +57,8 @@ async def run_batch(
     tpm: int | None = None,
     max_attempts: int = 6,
     tolerance: Tolerance | None = None,
+    fallbacks: Sequence[str] = (),
+    drop_params: bool = False,
     timeout_s: float = 600.0,
     ordered: bool = False,
     access: Access | None = None,
@@ -76,6 +79,8 @@ async def run_batch(
         tpm: tokens a minute at most, likewise.
         max_attempts: tries of a row in all; being told to wait uses up none.
         tolerance: how many rows may fail before the run is stopped.
+        fallbacks: models that a row goes to, in turn, when it finally fails.
+        drop_params: leave out what a wire cannot say, told once, instead of refusing it.
         timeout_s: a row's whole time; over it, the row fails as `timed_out`.
         ordered: yield in input order.
         access: keys and addresses; None takes them from the environment.
@@ -88,7 +93,12 @@ async def run_batch(
     """
     flow = _flow(concurrency, rpm, tpm, observe)
     how = Calling(
-        access or from_environment(), params or {}, timeout_s, Patience(max_attempts), flow
+        access or from_environment(),
+        params or {},
+        timeout_s,
+        Patience(max_attempts),
+        flow,
+        drop_params,
     )
     stop = stop or Stop()
     breaker = Breaker(tolerance or Tolerance(), stop)
@@ -98,9 +108,13 @@ async def run_batch(
         async def lane_for(own: str | None) -> Lane:
             return lane if own is None else await lanes.lane_for(own)
 
+        others = [await lanes.lane_for(name) for name in fallbacks]
+        work: Work = solo(lane_for, time.monotonic, _system(system))
+        if others:
+            work = InTurn(lane_for, others, time.monotonic, observe, _system(system))
         outcomes = run(
             _rows(prompts),
-            solo(lane_for, time.monotonic, _system(system)),
+            work,
             window=lanes.window,
             most_open=_most_open(flow, ordered=ordered),
             ordered=ordered,
@@ -130,6 +144,7 @@ async def run_race(
     tpm: int | None = None,
     max_attempts: int = 6,
     tolerance: Tolerance | None = None,
+    drop_params: bool = False,
     timeout_s: float = 600.0,
     ordered: bool = False,
     access: Access | None = None,
@@ -160,7 +175,12 @@ async def run_race(
         raise UsageError("a race needs models", hint="name two or more")
     flow = _flow(concurrency or RACE_IN_FLIGHT, rpm, tpm, observe)
     how = Calling(
-        access or from_environment(), params or {}, timeout_s, Patience(max_attempts), flow
+        access or from_environment(),
+        params or {},
+        timeout_s,
+        Patience(max_attempts),
+        flow,
+        drop_params,
     )
     stop = stop or Stop()
     breaker = Breaker(tolerance or Tolerance(), stop)

@@ -14,8 +14,9 @@ from llmbatch_cli.engine.stack import Lane, calling, merged
 from llmbatch_cli.engine.streaming import streaming
 from llmbatch_cli.errors import InputError, UsageError
 from llmbatch_cli.events import LimitChanged, Observer, Retried, ignore
-from llmbatch_cli.providers import Access, Target, resolve
+from llmbatch_cli.providers import Access, resolve
 from llmbatch_cli.providers.base import Provider
+from llmbatch_cli.providers.dropping import dropping
 from llmbatch_cli.rows.params import check_all
 from llmbatch_cli.transport import Connection, Network, open_network
 from llmbatch_cli.types import Params, Request
@@ -32,6 +33,8 @@ class Calling:
     """A row's whole time."""
     patience: Patience = field(default_factory=Patience)
     flow: "Flow | None" = None
+    drop_params: bool = False
+    """Whether a parameter that a wire cannot say is left out, instead of refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +87,11 @@ class Lanes:
         """A lane of its own, called in another way than the run's. Raises UsageError."""
         target = resolve(model, how.access, self._observe)
         params = merged(checked(how.params), checked(target.params))
-        _check_sayable(target, params)
         provider = target.provider
+        build = dropping(provider.build, self._observe) if how.drop_params else provider.build
+        build(Request(target.model, [{"role": "user", "content": "?"}], params))
         own_send = await self._stack.enter_async_context(provider.serving(self._observe))
-        call = calling(provider.build, provider.parse, own_send or self._network.send)
+        call = calling(build, provider.parse, own_send or self._network.send)
         name = f"{provider.name}/{target.model}"
         if how.flow is not None:
             call = admitted(call, self._limiter(provider, target.model, how.flow))
@@ -102,7 +106,7 @@ class Lanes:
         )
         stream = None
         if own_send is None:
-            told = streaming(provider.build, provider.parse, provider.stream, self._network.stream)
+            told = streaming(build, provider.parse, provider.stream, self._network.stream)
             stream = within_stream(told, how.timeout_s)
         return Lane(
             provider.name,
@@ -166,9 +170,3 @@ def checked(params: Params) -> Params:
         return check_all(params)
     except InputError as error:
         raise UsageError(error.message, hint=error.hint) from error
-
-
-def _check_sayable(target: Target, params: Params) -> None:
-    """Raise UsageError, before anything is sent, for parameters that this wire cannot say."""
-    probe = Request(target.model, [{"role": "user", "content": "?"}], params)
-    target.provider.build(probe)

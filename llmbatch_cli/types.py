@@ -200,6 +200,10 @@ class Outcome:
     """Time to the first token, from the row's start; None where nothing was streamed."""
     partial: str | None = None
     """What had come of a streamed answer that broke off."""
+    fallback_from: str | None = None
+    """The model that failed before this one was asked."""
+    key: str | None = None
+    """What the row asked of whom, as a digest (rows/keys.py); None for a row of no run."""
 
 
 @dataclass(slots=True)

@@ -124,6 +124,18 @@ Param = Annotated[
         help="Any other parameter, sent as it is. Repeatable.",
     ),
 ]
+DropParams = Annotated[
+    bool,
+    typer.Option(
+        "--drop-params", help="Leave out parameters that a provider does not take, told once."
+    ),
+]
+Fallback = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fallback", metavar="MODEL", help="Where a row goes when it finally fails. Repeatable."
+    ),
+]
 BaseUrl = Annotated[
     str | None,
     typer.Option(

@@ -1,12 +1,11 @@
 """What stands between a row and a provider: functions of one type, each around the next."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from llmbatch_cli.errors import ProviderError, Rejected, RunStopped, UsageError
 from llmbatch_cli.types import (
-    Attempt,
     Call,
     Completion,
     Failure,
@@ -66,11 +65,7 @@ def calling(
     return call
 
 
-def solo(
-    lane_for: LaneFor,
-    clock: Callable[[], float],
-    system: Message | None = None,
-) -> Work:
+def solo(lane_for: LaneFor, clock: Callable[[], float], system: Message | None = None) -> Work:
     """Each row to one model: its own, or the run's.
 
     A failure that holds for every row stops the run.
@@ -81,35 +76,42 @@ def solo(
             lane = await lane_for(prompt.model)
         except UsageError as error:
             return (unsent(prompt, error),)
-        request = request_for(prompt, lane, system)
         started = clock()
-        completion = failure = None
-        failed: Sequence[Attempt] = ()
+        result: Completion | ProviderError
         try:
-            completion = await lane.call(request)
-            failed = completion.attempts
+            result = await lane.call(request_for(prompt, lane, system))
         except ProviderError as error:
             if error.fatal:
                 raise stopped(lane, error) from error
-            failure = failure_of(error)
-            failed = error.attempts
-        return (
-            Outcome(
-                prompt.index,
-                prompt.id,
-                lane.model,
-                lane.provider,
-                completion,
-                failure,
-                clock() - started,
-                len(failed) + 1 if failure is None else max(1, len(failed)),
-                prompt.metadata,
-                (),
-                failed,
-            ),
-        )
+            result = error
+        return (outcome_of(prompt, lane, result, clock() - started),)
 
     return work
+
+
+def outcome_of(
+    prompt: Prompt, lane: Lane, result: Completion | ProviderError, latency_s: float
+) -> Outcome:
+    """The row's end."""
+    failed = result.attempts
+    completion = failure = None
+    if isinstance(result, Completion):
+        completion = result
+    else:
+        failure = failure_of(result)
+    return Outcome(
+        prompt.index,
+        prompt.id,
+        lane.model,
+        lane.provider,
+        completion,
+        failure,
+        latency_s,
+        len(failed) + 1 if failure is None else max(1, len(failed)),
+        prompt.metadata,
+        (),
+        failed,
+    )
 
 
 def request_for(prompt: Prompt, lane: Lane, system: Message | None) -> Request:

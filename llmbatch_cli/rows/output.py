@@ -69,6 +69,8 @@ def _row(outcome: Outcome) -> _Json:
         row["race"] = [_racer(racer) for racer in outcome.race]
     if outcome.failed_attempts:
         row["failed_attempts"] = [_attempt(attempt) for attempt in outcome.failed_attempts]
+    if outcome.fallback_from is not None:
+        row["fallback_from"] = outcome.fallback_from
     if outcome.ttft_s is not None:
         row["ttft"] = round(outcome.ttft_s, 3)
     if outcome.partial is not None:

@@ -101,8 +101,9 @@ def translated(error: BaseException, request: WireRequest) -> ProviderError:
 def describe(error: BaseException, request: WireRequest) -> str:
     """What failed, at which host; never headers or body."""
     host = URL(request.url).authority
-    said = str(error) or type(error).__name__
-    return f"{host}: {said}"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"{host}: cannot connect: {error.os_error.strerror or error.os_error}"
+    return f"{host}: {error or type(error).__name__}"
 
 
 async def _body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:

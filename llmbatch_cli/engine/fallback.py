@@ -1,0 +1,76 @@
+"""The work of a run with fallbacks: a row that finally fails at one model goes to the next."""
+
+from collections.abc import Callable, Sequence
+
+from llmbatch_cli.engine.stack import (
+    Lane,
+    LaneFor,
+    outcome_of,
+    request_for,
+    stopped,
+    unsent,
+)
+from llmbatch_cli.errors import ProviderError, UsageError
+from llmbatch_cli.events import Notice, Observer
+from llmbatch_cli.types import Attempt, Completion, Message, Outcome, Prompt
+
+
+class InTurn:
+    """Each row to its own model or the run's, and where that fails to each fallback in turn.
+
+    A model that fails in a way that holds for every row is told once and not asked again,
+    unless it is the last: then the run is stopped.
+    """
+
+    def __init__(
+        self,
+        lane_for: LaneFor,
+        fallbacks: Sequence[Lane],
+        clock: Callable[[], float],
+        observe: Observer,
+        system: Message | None = None,
+    ) -> None:
+        self._lane_for = lane_for
+        self._fallbacks = fallbacks
+        self._clock = clock
+        self._observe = observe
+        self._system = system
+        self._gone: set[str] = set()
+
+    async def __call__(self, prompt: Prompt) -> tuple[Outcome, ...]:
+        try:
+            first = await self._lane_for(prompt.model)
+        except UsageError as error:
+            return (unsent(prompt, error),)
+        started = self._clock()
+        lanes = [first, *self._fallbacks]
+        asked = [lane for lane in lanes[:-1] if lane.name not in self._gone] + lanes[-1:]
+        failed: list[Attempt] = []
+        for lane in asked:
+            result = await self._ask(prompt, lane, last=lane is lanes[-1])
+            failed += result.attempts
+            if isinstance(result, Completion):
+                break
+        outcome = outcome_of(prompt, lane, result, self._clock() - started)
+        outcome.failed_attempts = failed
+        outcome.attempts = len(failed) + (outcome.failure is None)
+        outcome.fallback_from = first.name if lane is not first else None
+        return (outcome,)
+
+    async def _ask(self, prompt: Prompt, lane: Lane, *, last: bool) -> Completion | ProviderError:
+        try:
+            return await lane.call(request_for(prompt, lane, self._system))
+        except ProviderError as error:
+            if error.fatal and last:
+                raise stopped(lane, error) from error
+            if error.fatal:
+                self._give_up(lane, error)
+            return error
+
+    def _give_up(self, lane: Lane, error: ProviderError) -> None:
+        if lane.name in self._gone:
+            return
+        self._gone.add(lane.name)
+        reason = stopped(lane, error)
+        hint = f" (hint: {reason.hint})" if reason.hint else ""
+        self._observe(Notice(f"{reason.message}{hint}: its rows go to the fallback"))

@@ -1,0 +1,30 @@
+"""Doing without the parameters that a wire has no words for (--drop-params)."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from llmbatch_cli.events import Notice, Observer
+from llmbatch_cli.providers.base import Unsayable
+from llmbatch_cli.types import Request, WireRequest
+
+Build = Callable[[Request], WireRequest]
+
+
+def dropping(build: Build, observe: Observer) -> Build:
+    """`build`, which leaves out what its wire cannot say, and tells each parameter once."""
+    told: set[str] = set()
+
+    def built(request: Request) -> WireRequest:
+        try:
+            return build(request)
+        except Unsayable as error:
+            name = error.parameter
+            if name not in request.params:
+                raise
+            if name not in told:
+                told.add(name)
+                observe(Notice(f"{error.message}: left out"))
+            left = {key: value for key, value in request.params.items() if key != name}
+            return built(replace(request, params=left))
+
+    return built
