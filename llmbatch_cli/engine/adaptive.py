@@ -235,7 +235,8 @@ class Learner:
         """The provider took the request."""
         self._answers += 1
         slots = self.slots
-        slots.accepted[ticket[1]] += 1
+        if ticket[0] > self._episode_at:  # else it was let go among some that were refused
+            slots.accepted[ticket[1]] += 1
         if slots.growing and self.slots_bound and self._adaptive:
             slots.add()
         if now >= self._review_at:
