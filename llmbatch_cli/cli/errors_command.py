@@ -1,0 +1,168 @@
+"""`llmbatch errors`: what has failed in an output, and the rows to try again."""
+
+import contextlib
+import os
+import sys
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llmbatch_cli.cli import options
+from llmbatch_cli.cli.options import InputFormat
+from llmbatch_cli.cli.running import run_async
+from llmbatch_cli.cli.say import say
+from llmbatch_cli.errors import ExitStatus, UsageError
+from llmbatch_cli.rows.failures import Failures, Kind, as_json, by_count, failures_in, input_rows
+from llmbatch_cli.rows.inputs import check_inputs, spooled_stdin
+from llmbatch_cli.rows.outfile import OutputLines
+from llmbatch_cli.rows.output import clean_for_terminal
+from llmbatch_cli.ui.report import format_count
+
+EXAMPLES = """\b
+Examples:
+  llmbatch errors answers.jsonl
+  llmbatch errors answers.jsonl --json | jq '.kinds[].type'
+  llmbatch errors answers.jsonl --rows prompts.jsonl > again.jsonl
+  llmbatch errors answers.jsonl --rows prompts.jsonl | llmbatch batch -m claude-haiku-4-5
+"""
+
+File = Annotated[
+    str, typer.Argument(metavar="FILE", help="An output of llmbatch; - is standard input.")
+]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[INPUT]...", help="With --rows: the files that the run has read."),
+]
+PrintRows = Annotated[
+    bool, typer.Option("--rows", help="Print the rows of INPUT that have failed, as they are.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def errors(
+    file: File,
+    inputs: Inputs = None,
+    rows: PrintRows = False,
+    json: AsJson = False,
+    input_format: options.ReadAs = InputFormat.AUTO,
+) -> int:
+    """List the rows that have failed, by kind, with examples.
+
+    With --rows, print their rows of input again, to feed into another run. A row is found
+    by what it says, not by its place, so INPUT may have changed since.
+    """
+    _check(file, inputs or [], rows=rows, json=json)
+    found = failures_in(_output_lines(file), "<stdin>" if file == "-" else file)
+    try:
+        if rows:
+            return run_async(_print_rows(found, inputs or [], input_format))
+        _print_failures(found, file, json=json)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return ExitStatus.OK
+
+
+def _check(file: str, inputs: Sequence[str], *, rows: bool, json: bool) -> None:
+    if rows and not inputs:
+        raise UsageError("--rows needs the input", hint="llmbatch errors FILE --rows INPUT...")
+    if inputs and not rows:
+        raise UsageError("one FILE at a time", hint="--rows before the files that the run has read")
+    if rows and json:
+        raise UsageError("--rows and --json exclude each other")
+    check_inputs([file, *inputs])
+
+
+def _output_lines(file: str) -> Iterable[bytes]:
+    return sys.stdin.buffer if file == "-" else _lines_of(file)
+
+
+def _lines_of(file: str) -> Iterator[bytes]:
+    try:
+        yield from OutputLines(Path(file))
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror}") from error
+
+
+def _print_failures(found: Failures, file: str, *, json: bool) -> None:
+    if json:
+        sys.stdout.buffer.write(as_json(found, file))
+        return
+    print(f"{_count(found.failed)} of {_count(found.rows)} rows failed")  # noqa: T201
+    if not found.failed:
+        return
+    if sys.stdout.isatty():
+        _print_table(found)
+        return
+    for kind, rows in by_count(found):
+        print(f"{kind}: {_told(rows)}")  # noqa: T201
+        for row_id, message in _examples(rows):
+            print(f"  {row_id}: {message}")  # noqa: T201
+
+
+def _print_table(found: Failures) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("rows", "kind", "id", "message", box=box.SIMPLE_HEAD)
+    table.columns[0].justify = "right"
+    for kind, rows in by_count(found):
+        head = [_count(rows.count), f"{kind}{', retryable' if rows.retryable else ''}"]
+        for row_id, message in _examples(rows):
+            table.add_row(*(Text(cell) for cell in (*head, row_id, message)))
+            head = ["", ""]
+    Console(highlight=False).print(table)
+
+
+def _told(rows: Kind) -> str:
+    return f"{_count(rows.count)}{', retryable' if rows.retryable else ''}"
+
+
+def _examples(rows: Kind) -> Iterator[tuple[str, str]]:
+    """Ids and messages, each on one line and without power over a terminal."""
+    for example in rows.examples:
+        yield (
+            clean_for_terminal(str(example.id)),
+            " ".join(clean_for_terminal(example.message).split()),
+        )
+
+
+_count = format_count
+
+
+async def _print_rows(
+    found: Failures, inputs: Sequence[str], input_format: InputFormat
+) -> ExitStatus:
+    if found.keyless:
+        raise UsageError(
+            f"{_count(found.keyless)} failed rows have no key, so their rows of input are unknown",
+            hint="an earlier version has written them; run them again with this one",
+        )
+    printed = 0
+    async with _spooled(inputs) as names:
+        async for line in input_rows(names, found.wanted, input_format=input_format.value):
+            sys.stdout.buffer.write(line)
+            printed += 1
+    sys.stdout.buffer.flush()
+    if printed == 0 and found.failed:
+        raise UsageError(
+            f"none of the {_count(found.failed)} failed rows is in this input",
+            hint="name the files that the run has read, with the same --input-format",
+        )
+    if printed < found.failed:
+        missing = found.failed - printed
+        say(f"{_count(missing)} of {_count(found.failed)} failed rows are not in this input now")
+    return ExitStatus.OK
+
+
+@contextlib.asynccontextmanager
+async def _spooled(inputs: Sequence[str]) -> AsyncIterator[list[str]]:
+    if "-" not in inputs:
+        yield list(inputs)
+        return
+    async with spooled_stdin() as copy:
+        yield [copy if name == "-" else name for name in inputs]

@@ -1,0 +1,183 @@
+"""The failed rows of an output, and their rows of input."""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from llmbatch_cli.errors import UsageError
+from llmbatch_cli.rows.inputs import InputFormat, format_of_name
+from llmbatch_cli.rows.keys import REQUEST_DIGITS, check_key, row_digits
+from llmbatch_cli.rows.lines import Lines, Unreadable, file_chunks, plain
+from llmbatch_cli.rows.source import MAX_LINE_BYTES, read
+from llmbatch_cli.types import Row, RowId
+
+EXAMPLES: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One failed row."""
+
+    index: int
+    id: RowId
+    message: str
+
+
+@dataclass(slots=True)
+class Kind:
+    """The failed rows of one kind."""
+
+    retryable: bool
+    count: int = 0
+    examples: list[Example] = field(default_factory=list)
+    """The first three."""
+
+
+@dataclass(slots=True)
+class Failures:
+    """What has failed in an output."""
+
+    rows: int = 0
+    """All rows of the output, answered ones too."""
+    failed: int = 0
+    kinds: dict[str, Kind] = field(default_factory=dict)
+    wanted: Counter[str] = field(default_factory=Counter)
+    """How often each row of input has failed, by the second part of its key."""
+    keyless: int = 0
+    """Failed rows without a key, as versions before keys wrote them."""
+
+
+def failures_in(lines: Iterable[bytes], name: str) -> Failures:
+    """Count the failed rows of a jsonl output; a last line that is not whole is left out.
+
+    Raises UsageError, with `name` and the line, for what is no such output.
+    """
+    found = Failures()
+    broken: int | None = None
+    for number, line in enumerate(lines, 1):
+        if broken is not None:
+            raise _no_output(name, broken)
+        try:
+            _take_row(found, orjson.loads(line))
+        except orjson.JSONDecodeError:
+            broken = number if line.strip() else None
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            raise _no_output(name, number) from error
+    if broken == 1:
+        raise _no_output(name, 1)
+    return found
+
+
+def _take_row(found: Failures, row: dict[str, Any]) -> None:
+    error, index, row_id = row["error"], row["index"], row["id"]
+    found.rows += 1
+    if error is None:
+        return
+    found.failed += 1
+    kind = found.kinds.setdefault(str(error["type"]), Kind(bool(error["retryable"])))
+    kind.count += 1
+    if len(kind.examples) < EXAMPLES:
+        kind.examples.append(Example(index, row_id, str(error["message"])))
+    key = row.get("key")
+    if key is None:
+        found.keyless += 1
+    else:
+        check_key(key)
+        found.wanted[key[REQUEST_DIGITS:]] += 1
+
+
+def _no_output(name: str, line: int) -> UsageError:
+    return UsageError(
+        f"{name}:{line}: this is no row of an output",
+        hint="name a file that was written with --format jsonl",
+    )
+
+
+# Their rows of input
+
+
+async def input_rows(
+    inputs: Sequence[str], wanted: Mapping[str, int], *, input_format: InputFormat = "auto"
+) -> AsyncIterator[bytes]:
+    r"""Yield the lines of input, as they are and with a newline, whose rows are wanted.
+
+    A row is found by what it says, not by its place, so the input may have been reordered
+    or added to since. A text that is one prompt over many lines becomes a JSON string.
+    Reads each input twice, so standard input must have been spooled.
+    """
+    left = dict(wanted)
+    for name in inputs:
+        places: dict[int, Row] = {}
+        rows = read([name], input_format=input_format)
+        async with aclosing(rows):
+            async for row in rows:
+                if row.line is not None and _take(left, row):
+                    places[row.line] = row
+        if places:
+            for line in _lines_of(name, places, input_format):
+                yield line
+
+
+def _take(left: dict[str, int], row: Row) -> bool:
+    """Whether this row is wanted; if so, it is wanted once less."""
+    digits = next((found for found in _digits(row) if left.get(found)), None)
+    if digits is None:
+        return False
+    left[digits] -= 1
+    return True
+
+
+def _digits(row: Row) -> Iterator[str]:
+    """The second part of the key that the row has had.
+
+    A number for an id may have been the row's index then, or may be it only now.
+    """
+    yield row_digits(row)
+    if isinstance(row.id, int):
+        yield row_digits(replace(row, index=-1 if row.id == row.index else row.id))
+
+
+def _lines_of(name: str, places: Mapping[int, Row], input_format: InputFormat) -> Iterator[bytes]:
+    form = format_of_name(name) if input_format == "auto" else input_format
+    if form == "whole":
+        text = b"".join(plain(file_chunks(name))).rstrip(b"\r\n")
+        yield orjson.dumps(text.decode(), option=orjson.OPT_APPEND_NEWLINE)
+        return
+    for number, line in enumerate(_all_lines(name), 1):
+        if number in places and line is not None:
+            yield line + b"\n"
+
+
+def _all_lines(name: str) -> Iterator[bytes | None]:
+    lines = Lines(MAX_LINE_BYTES)
+    try:
+        for chunk in plain(file_chunks(name)):
+            yield from lines.feed(chunk)
+    except Unreadable:  # its rows before the damage are what there is
+        pass
+    yield from lines.finish()
+
+
+def as_json(found: Failures, name: str | Path) -> bytes:
+    """The failures for programs: one JSON object."""
+    kinds = [
+        {
+            "type": kind,
+            "count": rows.count,
+            "retryable": rows.retryable,
+            "examples": rows.examples,
+        }
+        for kind, rows in by_count(found)
+    ]
+    told = {"file": str(name), "rows": found.rows, "failed": found.failed, "kinds": kinds}
+    return orjson.dumps(told, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def by_count(found: Failures) -> list[tuple[str, Kind]]:
+    """The kinds, the most frequent first."""
+    return sorted(found.kinds.items(), key=lambda item: (-item[1].count, item[0]))
