@@ -17,10 +17,10 @@ from llmbatch_cli.engine.fallback import InTurn
 from llmbatch_cli.engine.hedging import Hedge
 from llmbatch_cli.engine.limits import START_IN_FLIGHT
 from llmbatch_cli.engine.retry import Patience
-from llmbatch_cli.engine.run import Stop, run
+from llmbatch_cli.engine.run import Gauge, Stop, run
 from llmbatch_cli.engine.stack import Lane, solo
 from llmbatch_cli.errors import UsageError
-from llmbatch_cli.events import Observer, both, ignore
+from llmbatch_cli.events import Observer, Opened, both, ignore
 from llmbatch_cli.lanes import Calling, Flow, from_environment, open_lanes
 from llmbatch_cli.providers import DEFAULT_MODEL, Access
 from llmbatch_cli.rows.source import from_values
@@ -108,6 +108,8 @@ async def run_batch(
         async def lane_for(own: str | None) -> Lane:
             return lane if own is None else await lanes.lane_for(own)
 
+        gauge = Gauge()
+        observe(Opened(lambda: lanes.holding() or gauge.waiting))
         others = [await lanes.lane_for(name) for name in fallbacks]
         work: Work = solo(lane_for, time.monotonic, _system(system))
         if others:
@@ -120,6 +122,7 @@ async def run_batch(
             ordered=ordered,
             stop=stop,
             observe=both(observe, breaker),
+            gauge=gauge,
         )
         async with aclosing(outcomes):
             async for outcome in outcomes:
@@ -202,6 +205,8 @@ async def run_race(
             system=_system(system),
             on_text=on_text or (lambda prompt, lane, text: None),
         )
+        gauge = Gauge()
+        observe(Opened(lambda: lanes.holding() or gauge.waiting))
         rows_at_once = max(1, flow.most_in_flight // (1 if hedge else len(racers)))
         outcomes = run(
             _rows(prompts),
@@ -211,6 +216,7 @@ async def run_race(
             ordered=ordered,
             stop=stop,
             observe=both(observe, breaker),
+            gauge=gauge,
         )
         async with aclosing(outcomes):
             async for outcome in outcomes:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from llmbatch_cli.types import Outcome
 
@@ -72,7 +73,17 @@ class Retried:
     maybe_billed: bool
 
 
-Event = Counted | Started | Finished | Dropped | Notice | Pulled | LimitChanged | Retried
+Holder = Literal["slots", "rpm", "tpm", "cool-down", "input", "output"]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A run has begun; `held_by` tells at any time what its next row waits for, if it waits."""
+
+    held_by: Callable[[], Holder | None]
+
+
+Event = Opened | Counted | Started | Finished | Dropped | Notice | Pulled | LimitChanged | Retried
 Observer = Callable[[Event], None]
 
 

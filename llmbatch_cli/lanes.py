@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 from llmbatch_cli.engine.deadline import within, within_stream
-from llmbatch_cli.engine.limits import Allowed, Limiter, admitted
+from llmbatch_cli.engine.limits import Allowed, Holding, Limiter, admitted
 from llmbatch_cli.engine.retry import Patience, retried
 from llmbatch_cli.engine.stack import Lane, calling, merged
 from llmbatch_cli.engine.streaming import streaming
@@ -82,6 +82,11 @@ class Lanes:
     def window(self) -> int:
         """Rows that may be at work now: those in flight, and those that wait to try again."""
         return self._at_once + self._sleeping
+
+    def holding(self) -> Holding | None:
+        """What the next request waits for; None while none waits."""
+        held = (limiter.holding for limiter in self._limiters.values())
+        return next((one for one in held if one is not None), None)
 
     async def open(self, model: str, how: Calling) -> Lane:
         """A lane of its own, called in another way than the run's. Raises UsageError."""

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from typing import Literal
 
 from llmbatch_cli.errors import LlmbatchError, RunStopped
 from llmbatch_cli.events import Dropped, Finished, Observer, Started
@@ -41,6 +42,13 @@ class Stop:
             listener()
 
 
+class Gauge:
+    """What a run waits for, besides its requests."""
+
+    def __init__(self) -> None:
+        self.waiting: Literal["input", "output"] | None = None
+
+
 async def run(
     rows: AsyncGenerator[Row, None],
     work: Work,
@@ -50,6 +58,7 @@ async def run(
     ordered: bool = False,
     stop: Stop,
     observe: Observer,
+    gauge: Gauge | None = None,
 ) -> AsyncGenerator[Outcome, None]:
     """Yield the outcomes of every row, each row's exactly once.
 
@@ -62,7 +71,7 @@ async def run(
     error of `work` drops all at once.
     Closing the generator drops what is at work.
     """
-    running = _Run(rows, work, window, most_open, ordered, observe)
+    running = _Run(rows, work, window, most_open, ordered, observe, gauge or Gauge())
     async with aclosing(running.outcomes(stop)) as outcomes:
         async for outcome in outcomes:
             yield outcome
@@ -83,7 +92,9 @@ class _Run:
         most_open: int,
         ordered: bool,
         observe: Observer,
+        gauge: Gauge,
     ) -> None:
+        self._gauge = gauge
         self._rows = rows
         self._work = work
         self._window = window
@@ -160,14 +171,17 @@ class _Run:
         self._puller = asyncio.current_task()
         try:
             while not self._ended and self._open >= self._most_open:
+                self._gauge.waiting = "output"
                 self._room = asyncio.get_running_loop().create_future()
                 await self._room
+            self._gauge.waiting = "input"
             return None if self._ended else await anext(self._rows)
         except StopAsyncIteration:
             self._ended = True
         except (OSError, LlmbatchError) as error:
             self._fail(error)
         finally:
+            self._gauge.waiting = None
             self._puller = None
             self._turn.release()
         return None

@@ -22,6 +22,7 @@ from llmbatch_cli.ui.report import (
     format_count,
     format_duration,
     format_rate,
+    held,
 )
 from llmbatch_cli.ui.text import Stderr, clean, columns, fit
 from llmbatch_cli.ui.totals import Pace, Speed, Totals
@@ -207,11 +208,18 @@ class Painter:
             "tokens": f"{tokens_in}, {out} out",
             "in_flight": f"{format_count(totals.in_flight)} in flight",
             "failed": f"{failed} failed",
+            "held": held(totals),
             "elapsed": format_duration(totals.elapsed_s, whole=True),
         }
         shorter = [("tokens", f"{out} tokens/s out"), ("tokens", "")]
         shorter += [] if totals.failed else [("failed", "")]
-        shorter += [("elapsed", ""), ("in_flight", ""), ("rate", f"{rate}/s"), ("rate", "")]
+        shorter += [
+            ("elapsed", ""),
+            ("held", ""),
+            ("in_flight", ""),
+            ("rate", f"{rate}/s"),
+            ("rate", ""),
+        ]
         for name, text in shorter:
             if len(", ".join(filter(None, fields.values()))) <= self._width:
                 break

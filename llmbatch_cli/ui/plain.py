@@ -11,6 +11,7 @@ from llmbatch_cli.ui.report import (
     format_count,
     format_duration,
     format_rate,
+    held,
 )
 from llmbatch_cli.ui.text import Stderr, clean
 from llmbatch_cli.ui.totals import Pace, Speed, Totals, mean_rows_per_s
@@ -156,13 +157,14 @@ def progress_line(totals: Totals, speed: Speed) -> str:
         f"{done} rows",
         f"{format_count(totals.failed_rows)} failed",
         f"{format_count(totals.in_flight)} in flight",
+        held(totals),
         f"{format_rate(speed.rows_per_s)} rows/s",
         f"{format_rate(speed.completion_tokens_per_s)} tokens/s out",
         format_duration(totals.elapsed_s, whole=True),
     ]
     if speed.left_s:
         fields.append(f"{format_about(speed.left_s)} left")
-    return ", ".join(fields)
+    return ", ".join(filter(None, fields))
 
 
 def progress_object(
@@ -178,6 +180,8 @@ def progress_object(
         "truncated": totals.truncated,
         "dropped": totals.dropped,
         "in_flight": totals.in_flight,
+        "held_by": totals.held_by(),
+        "retries": totals.retries,
         "rows_per_s": round(rows_per_s, 3),
         "prompt_tokens": totals.prompt_tokens,
         "completion_tokens": totals.completion_tokens,

@@ -1,8 +1,10 @@
 """Numbers and the summary of a run, in words."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from llmbatch_cli.errors import BadReply, Interrupted, TimedOut
+from llmbatch_cli.events import Holder
 from llmbatch_cli.ui.totals import Totals, mean_rows_per_s
 
 _MAYBE_BILLED: Final = tuple(
@@ -25,7 +27,27 @@ def summary(totals: Totals, *, repeated_ids: int = 0, cancelled: bool = False) -
         told.append(f"{_rows(missing)} not answered: the run ended first")
     if billed := _maybe_billed(totals) + (totals.dropped if cancelled else 0):
         told.append(f"{_rows(billed)} may have been billed without an answer")
+    if totals.billed_attempts:
+        tries = "try" if totals.billed_attempts == 1 else "tries"
+        told.append(f"{format_count(totals.billed_attempts)} failed {tries} may have been billed")
     return "\n  ".join(told)
+
+
+HOLDERS: Final[Mapping[Holder, str]] = {
+    "slots": "",
+    "rpm": "held by requests a minute",
+    "tpm": "held by tokens a minute",
+    "cool-down": "told to wait",
+    "input": "waiting for input",
+    "output": "waiting for the output",
+}
+"""What a run waits for, in words; requests in flight speak for themselves."""
+
+
+def held(totals: Totals) -> str:
+    """What holds the run back now; often nothing."""
+    holder = totals.held_by()
+    return HOLDERS[holder] if holder is not None else ""
 
 
 def format_count(n: int) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from llmbatch_cli.events import Counted, Dropped, Event, Finished, Started
+from llmbatch_cli.events import Counted, Dropped, Event, Finished, Holder, Opened, Retried, Started
 from llmbatch_cli.types import Completion, Outcome
 
 WINDOW_S: Final = 10.0
@@ -41,6 +41,12 @@ class Totals:
         """Rows whose work ended without an outcome."""
         self.total: int | None = None
         """Rows in the whole input; None where that is not known."""
+        self.retries = 0
+        """Requests that failed and were tried again."""
+        self.billed_attempts = 0
+        """Those of `retries` that may have been billed without an answer."""
+        self.held_by: Callable[[], Holder | None] = lambda: None
+        """What the next row waits for just now."""
         self._opened_s = clock()
         self._began_s: float | None = None
         self._in_flight: set[int] = set()
@@ -59,6 +65,11 @@ class Totals:
                 self.dropped += 1
         elif isinstance(event, Counted):
             self.total = event.rows
+        elif isinstance(event, Opened):
+            self.held_by = event.held_by
+        elif isinstance(event, Retried):
+            self.retries += 1
+            self.billed_attempts += event.maybe_billed
 
     @property
     def in_flight(self) -> int:
