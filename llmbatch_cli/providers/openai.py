@@ -66,6 +66,7 @@ class OpenAI(Provider):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
+        self._stream_fields = self.stream_fields
         self._headers = {
             "content-type": "application/json",
             "accept": "application/json",
@@ -84,7 +85,7 @@ class OpenAI(Provider):
         body: dict[str, Any] = {"model": request.model, "messages": request.messages}
         headers = self._headers
         if request.stream:
-            body.update(self.stream_fields)
+            body.update(self._stream_fields)
         if request.params:
             headers = self._add_params(body, request)
         try:
@@ -168,7 +169,10 @@ class OpenAI(Provider):
 
     def error(self, reply: WireReply, model: str) -> ProviderError:
         """The error that a reply other than an answer means."""
-        said = read_error(reply)
+        return self.failed(read_error(reply), reply, model)
+
+    def failed(self, said: Said, reply: WireReply, model: str) -> ProviderError:
+        """The error that these words mean."""
         meant = self.meaning(said)
         return meant(
             clean(without_key(said.message, self._api_key)),

@@ -23,7 +23,7 @@ from llmbatch_cli.errors import (
     Unauthorized,
     UnknownModel,
 )
-from llmbatch_cli.providers.replies import count, error_for_status, excerpt, json_object
+from llmbatch_cli.providers.replies import count, error_for_status, excerpt, json_object, mapping
 from llmbatch_cli.types import WireReply
 
 Meaning = type[ProviderError]
@@ -58,7 +58,7 @@ NOT_FOR_CHAT: Final = re.compile(r"v1/responses|not a chat model", re.IGNORECASE
 
 _TOO_LARGE: Final = re.compile(r"request too large for", re.IGNORECASE)
 """More tokens than a minute allows: no waiting mends it, though it comes as a rate limit."""
-_REJECTED: Final[tuple[tuple[re.Pattern[str], Meaning], ...]] = (
+_WORDS: Final[tuple[tuple[re.Pattern[str], Meaning], ...]] = (
     (
         re.compile(
             r"(?:maximum|model's|max|the) context|context[ _](?:length|window|size)"
@@ -71,16 +71,24 @@ _REJECTED: Final[tuple[tuple[re.Pattern[str], Meaning], ...]] = (
         re.compile(
             r"model\b.{0,160}\b(?:does ?n[o']t exist|not exist|not found|not available|not support"
             r"|no access|not have access)|no such model|(?:unknown|invalid|unsupported) model\b"
-            r"|not a valid model|model[_ ]not[_ ]found|no endpoints found for"
+            r"|not a valid model|not have access to (?:the )?model|model[_ ]not[_ ]found"
+            r"|no endpoints found for"
         ),
         UnknownModel,
     ),
-    (re.compile(r"content (?:filter|management|policy)|data inspection|safety system"), Refused),
+    (
+        re.compile(
+            r"content (?:filter|management|policy)|data inspection|inappropriate content"
+            r"|safety system|usage polic"
+        ),
+        Refused,
+    ),
 )
-"""What a rejection means by its words, where the server gives no code for it."""
+"""What an error means by its words, where neither code nor status tell."""
 _NO_MONEY: Final = re.compile(
     r"insufficient (?:balance|credits?|funds|quota)|exceeded your current quota|spending limit"
-    r"|(?:out of|not enough|no) credits|credit balance|payment required|billing"
+    r"|(?:out of|not enough|no|run out of) credits|credit balance|payment required"
+    r"|billing (?:details|hard limit)"
 )
 
 
@@ -96,6 +104,8 @@ class Said:
     type: str
     fields: Mapping[str, Any]
     """`error` of the body, or the body where it has none."""
+    wrapped: bool = False
+    """Whether it came in a reply whose HTTP status was 200."""
 
 
 def read_error(reply: WireReply) -> Said:
@@ -106,19 +116,27 @@ def read_error(reply: WireReply) -> Said:
     if status == 200:
         named = count(code)
         status = named if named is not None and 400 <= named < 600 else 500
-    return Said(status, _message(fields, reply), _word(code), _word(kind), fields)
+    message = _message(fields, reply)
+    upstream = mapping(fields.get("metadata")).get("raw")
+    if isinstance(upstream, str) and upstream:
+        message = f"{message}: {upstream}"
+    return Said(status, message, _word(code), _word(kind), fields, reply.status == 200)
 
 
 def meaning(said: Said, codes: Mapping[str, Meaning] = ERROR_CODES) -> Meaning:
-    """The class of an error: by its code, its type, its status, and in the end its words."""
+    """The class of an error by code, type, status, and where these say little by its words.
+
+    A status says little if it is 400 or its like, 403, or 200 around an error.
+    """
     if said.status in (413, 429) and _TOO_LARGE.search(said.message):
         return Rejected
-    found = codes.get(said.code) or codes.get(said.type) or error_for_status(said.status)
+    by_code = codes.get(said.code) or codes.get(said.type)
+    found = by_code or error_for_status(said.status)
     words = said.message.lower()
-    if found is Rejected:
-        return next((meant for pattern, meant in _REJECTED if pattern.search(words)), Rejected)
-    if found in (RateLimited, Unauthorized) and _NO_MONEY.search(words):
+    if found in (RateLimited, Unauthorized, Rejected) and _NO_MONEY.search(words):
         return OutOfQuota
+    if by_code is None and (found is Rejected or said.status == 403 or said.wrapped):
+        return next((meant for pattern, meant in _WORDS if pattern.search(words)), found)
     return found
 
 

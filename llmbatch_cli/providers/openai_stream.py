@@ -145,7 +145,7 @@ class _Choice:
     def _content(self, value: object) -> str:
         if isinstance(value, list):
             self._parts.extend(value)
-        elif isinstance(value, str) and value:
+        elif isinstance(value, str):
             self._piece("content", value)
         return self._text(value) or ""
 
