@@ -20,6 +20,7 @@ _READ: Final = 0xFF
 _BUCKETS: Final = 2**14
 _MOST_CLAIMS: Final = 4_096
 _LONG_WAY: Final = 8
+_MANY: Final = 2**14
 _SHORT_BYTES: Final = 2**13
 
 
@@ -34,14 +35,20 @@ class _Claimant:
     line: int | None
     metadata: Mapping[str, Any]
 
+    def at(self, index: int) -> "_Claimant":
+        """The row that differs from this one by its place only."""
+        row_id = index if self.id == self.index else self.id
+        entry = self.entry[:_ROW] + _four_bytes(index)
+        return _Claimant(entry, index, row_id, None, None, self.metadata)
+
 
 class FinishedRows:
     """The finished rows of an output, each to be claimed by one row of input.
 
-    Two rows that ask the same thing are told apart by the rest of the row and by the index,
-    as far as these have stayed what they were. A row that takes another's place because its
-    own is not there gives it back when the other one comes (so long as no 4,096 others have
-    done so in between); what then must be sent is the first row, not the second.
+    Rows that ask the same are told apart by the rest of the row, and then by the index. A
+    row that has another's place gives it back when the other one comes; what then must be
+    sent is the first row, not the second. Only between rows of one request that differ in
+    id or metadata, and that stand over 4,096 such cases apart, the ids may end exchanged.
 
     Holds 23 bytes a row, 80 bits of them for the request: a million rows looked up among a
     million others lose one row to a false match with odds of 1 in 10**12.
@@ -59,7 +66,7 @@ class FinishedRows:
         self._buckets: list[bytearray | None] = [None] * _BUCKETS
         self._is_sorted = bytearray(_BUCKETS)
         self._claims: dict[tuple[int, int], _Claimant] = {}
-        """By bucket and place in it: who may have to give way to a better match."""
+        """By bucket and place in it: who has a row of which only the request is its own."""
         self._cursors: dict[bytes, int] = {}
         """Where to go on looking, for what stands far behind the first of its kind."""
 
@@ -137,7 +144,7 @@ class FinishedRows:
             level = bucket[at + _LEVEL]
             if level != _READ:
                 bucket[at + _LEVEL] = _READ
-                return int.from_bytes(bucket[at + _PLACE : at + _RECORD]) if level else None
+                return _place(bucket, at) if level else None
             at += _RECORD
         return None
 
@@ -168,11 +175,15 @@ class FinishedRows:
 
     def _give(self, number: int, at: int, width: int, claimant: _Claimant) -> _Claimant | None:
         """Let it have the record; returns who had it."""
-        gave_way = self._claims.pop((number, at), None)
-        if gave_way is None:
-            self.taken += 1
+        bucket = self._sorted(number)
+        level = bucket[at + _LEVEL]
+        if level == _ROW:
+            gave_way: _Claimant | None = claimant.at(_place(bucket, at))
+        else:
+            gave_way = self._claims.pop((number, at), None)
+        self.taken += level == 0
         self._mark(number, at, width, claimant.index)
-        if width < _EXACT:
+        if width == _REQUEST:
             self._claims[number, at] = claimant
             if len(self._claims) > _MOST_CLAIMS:
                 self._keep_for_good(next(iter(self._claims)))
@@ -194,9 +205,35 @@ class FinishedRows:
             return bytearray()
         if not self._is_sorted[number]:
             self._is_sorted[number] = 1
-            entries = sorted(bucket[at : at + _EXACT] for at in range(0, len(bucket), _EXACT))
-            bucket[:] = _FREE.join([*entries, b""])
+            _sort(bucket)
         return bucket
+
+
+def _sort(bucket: bytearray) -> None:
+    """Put the entries in order and make records of them."""
+    if len(bucket) <= _MANY * _EXACT:
+        bucket[:] = _records(bucket)
+        return
+    # a request that was asked very often: in parts, as objects take far more room than entries
+    count = len(bucket) // _EXACT
+    limits = sorted(
+        bytes(bucket[i * _EXACT : (i + 1) * _EXACT]) for i in range(0, count, _MANY // 4)
+    )
+    parts = [bytearray() for _ in range(len(limits) + 1)]
+    while bucket:
+        last = bucket[-_MANY * _EXACT :]
+        del bucket[-_MANY * _EXACT :]
+        for at in range(0, len(last), _EXACT):
+            entry = bytes(last[at : at + _EXACT])
+            parts[bisect_left(limits, entry)] += entry
+    for part in parts:
+        bucket += _records(part)
+        part.clear()
+
+
+def _records(entries: bytearray) -> bytes:
+    found = sorted(bytes(entries[at : at + _EXACT]) for at in range(0, len(entries), _EXACT))
+    return _FREE.join([*found, b""])
 
 
 def _number(entry: bytes) -> int:
@@ -224,6 +261,10 @@ def _first(bucket: bytearray, prefix: bytes) -> int:
         key=lambda place: bucket[place * _RECORD : place * _RECORD + width],
     )
     return place * _RECORD
+
+
+def _place(bucket: bytearray, at: int) -> int:
+    return int.from_bytes(bucket[at + _PLACE : at + _RECORD])
 
 
 def _four_bytes(index: int) -> bytes:
