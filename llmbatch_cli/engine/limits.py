@@ -176,7 +176,7 @@ class Limiter:
             # Not all that share a key wake in the same moment; here, the pace spreads them too.
             until = now + pause_s * (1 + 0.1 * self._chance())
             self._cool_until = max(self._cool_until, until)
-        limits: RateInfo | None = getattr(error, "limits", None)
+        limits: RateInfo | None = error.limits
         if limits is not None and self._adaptive:
             self._read(limits)
         self._correct(ticket, 0)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.virtual_time import run_virtually
 
+from llmbatch_cli.engine.buckets import Pace
 from llmbatch_cli.engine.estimate import Estimate
 from llmbatch_cli.engine.limits import Limiter, admitted
 from llmbatch_cli.errors import (
@@ -161,6 +162,42 @@ async def test_those_who_wait_go_in_turn() -> None:
 
     await asyncio.gather(*(one(place) for place in range(12)))
     assert order == list(range(12))
+
+
+@given(st.integers(1, 900), st.lists(st.floats(0, 1) | st.floats(0, 200), max_size=200))
+def test_a_pace_holds_in_any_minute_however_late_its_timers(rpm: int, late_s: list[float]) -> None:
+    """No minute, its end not counted, has more requests than the pace, late as they may come."""
+    pace, now, went = Pace(rpm, "rpm"), 1000.0, list[float]()
+    for late in [*late_s, *[0.0] * (rpm + 1)]:
+        now = max(now, pace.ready_at(now, 1)) + late
+        pace.take(now, 1)
+        went.append(now)
+    assert all(late - early >= 60 for early, late in zip(went, went[rpm:], strict=False))
+
+
+@virtually
+async def test_a_timer_a_little_late_costs_nothing() -> None:
+    """A pace is kept on average although each of its timers is some milliseconds late."""
+    pace, now = Pace(600, "rpm"), 0.0
+    for _ in range(600):
+        now = max(now, pace.ready_at(now, 1)) + 0.02
+        pace.take(now, 1)
+    assert now <= 60.3
+
+
+@virtually
+async def test_cancelled_in_the_moment_of_its_turn() -> None:
+    """One that is let go and cancelled in the same moment gives back slot, pace and tokens."""
+    limiter = Limiter(most_in_flight=1, rpm=2, tpm=100)
+    first = await limiter.admit(10)
+    waiting = asyncio.ensure_future(limiter.admit(90))
+    await asyncio.sleep(31)
+    limiter.settle(first, Completion("done"))
+    assert limiter.in_flight == 1
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert limiter.in_flight == 0
+    assert limiter.try_admit(90) is not None
 
 
 @virtually
