@@ -23,6 +23,8 @@ from llmbatch_cli.errors import UsageError
 from llmbatch_cli.events import Observer, Opened, both, ignore
 from llmbatch_cli.lanes import Calling, Flow, from_environment, open_lanes
 from llmbatch_cli.providers import DEFAULT_MODEL, Access
+from llmbatch_cli.resuming import with_keys
+from llmbatch_cli.rows.finished import FinishedRows
 from llmbatch_cli.rows.source import from_values
 from llmbatch_cli.transport import Connection
 from llmbatch_cli.transport.descriptors import room_for
@@ -61,6 +63,8 @@ async def run_batch(
     drop_params: bool = False,
     timeout_s: float = 600.0,
     ordered: bool = False,
+    keyed: bool = False,
+    finished: FinishedRows | None = None,
     access: Access | None = None,
     connection: Connection | None = None,
     stop: Stop | None = None,
@@ -83,6 +87,8 @@ async def run_batch(
         drop_params: leave out what a wire cannot say, told once, instead of refusing it.
         timeout_s: a row's whole time; over it, the row fails as `timed_out`.
         ordered: yield in input order.
+        keyed: give every outcome its `key`, so that another run can go on from the output.
+        finished: rows that an earlier run has finished; they are not sent again.
         access: keys and addresses; None takes them from the environment.
         connection: how requests travel.
         stop: ends the run early from elsewhere.
@@ -114,8 +120,15 @@ async def run_batch(
         work: Work = solo(lane_for, time.monotonic, _system(system))
         if others:
             work = InTurn(lane_for, others, time.monotonic, observe, _system(system))
+        rows = _rows(prompts)
+        if keyed or finished is not None:
+
+            async def lanes_of(prompt: Prompt) -> list[Lane]:
+                return [await lane_for(prompt.model)]
+
+            rows = with_keys(rows, lanes_of, _system(system), finished, observe)
         outcomes = run(
-            _rows(prompts),
+            rows,
             work,
             window=lanes.window,
             most_open=_most_open(flow, ordered=ordered),
@@ -150,6 +163,8 @@ async def run_race(
     drop_params: bool = False,
     timeout_s: float = 600.0,
     ordered: bool = False,
+    keyed: bool = False,
+    finished: FinishedRows | None = None,
     access: Access | None = None,
     connection: Connection | None = None,
     stop: Stop | None = None,
@@ -190,7 +205,7 @@ async def run_race(
     async with open_lanes(how, connection, observe) as lanes:
         racers = [await lanes.lane_for(model) for model in models]
 
-        async def entrants(prompt: Prompt) -> Sequence[Lane]:
+        async def entrants(prompt: Prompt) -> list[Lane]:
             if not prompt.models:
                 return racers
             return [await lanes.lane_for(model) for model in prompt.models]
@@ -208,8 +223,11 @@ async def run_race(
         gauge = Gauge()
         observe(Opened(lambda: lanes.holding() or gauge.waiting))
         rows_at_once = max(1, flow.most_in_flight // (1 if hedge else len(racers)))
+        rows = _rows(prompts)
+        if keyed or finished is not None:
+            rows = with_keys(rows, entrants, _system(system), finished, observe)
         outcomes = run(
-            _rows(prompts),
+            rows,
             contest,
             window=lambda: rows_at_once,
             most_open=_most_open(flow, ordered=ordered),

@@ -15,6 +15,13 @@ class Counted:
 
 
 @dataclass(frozen=True, slots=True)
+class Skipped:
+    """A row is not sent, since an earlier run has finished it."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
 class Started:
     """A row's work began."""
 
@@ -83,7 +90,18 @@ class Opened:
     held_by: Callable[[], Holder | None]
 
 
-Event = Opened | Counted | Started | Finished | Dropped | Notice | Pulled | LimitChanged | Retried
+Event = (
+    Opened
+    | Counted
+    | Skipped
+    | Started
+    | Finished
+    | Dropped
+    | Notice
+    | Pulled
+    | LimitChanged
+    | Retried
+)
 Observer = Callable[[Event], None]
 
 

@@ -44,9 +44,11 @@ class Prompt:
     """The row's own parameters, which win over the run's."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """Every field of the row that means nothing to us; carried to the output."""
+    key: str | None = None
+    """What the row asks of whom, as a digest (rows/keys.py); None where nobody wants it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BadRow:
     """One row of input that could not be read; it is answered with an error row."""
 
@@ -58,6 +60,7 @@ class BadRow:
     file: str | None = None
     line: int | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    key: str | None = None
 
     @property
     def place(self) -> str:
@@ -203,7 +206,7 @@ class Outcome:
     fallback_from: str | None = None
     """The model that failed before this one was asked."""
     key: str | None = None
-    """What the row asked of whom, as a digest (rows/keys.py); None for a row of no run."""
+    """The row's own."""
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ LAYERS = [
     {"types", "errors"},
     {"events"},
     {"rows", "engine", "providers", "transport", "ui"},
-    {"lanes"},
+    {"lanes", "resuming"},
     {"api"},
     {"cli", "compat", "cluster"},
     {"__main__"},
@@ -39,7 +39,16 @@ def modules() -> Iterator[tuple[str, Path]]:
 
 
 def imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
+    tree = ast.parse(path.read_text())
+    for_types = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in for_types:
+            continue
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

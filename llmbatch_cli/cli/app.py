@@ -6,6 +6,8 @@ import typer
 
 from llmbatch_cli import __version__
 from llmbatch_cli.cli.batch import EXAMPLES, batch
+from llmbatch_cli.cli.errors_command import EXAMPLES as ERRORS_EXAMPLES
+from llmbatch_cli.cli.errors_command import errors
 from llmbatch_cli.cli.pull import EXAMPLES as PULL_EXAMPLES
 from llmbatch_cli.cli.pull import pull
 from llmbatch_cli.cli.race import EXAMPLES as RACE_EXAMPLES
@@ -42,6 +44,7 @@ def root(
 
 app.command(epilog=EXAMPLES)(batch)
 app.command(epilog=RACE_EXAMPLES)(race)
+app.command(epilog=ERRORS_EXAMPLES)(errors)
 app.command(epilog=PULL_EXAMPLES)(pull)
 
 

@@ -6,7 +6,7 @@ from functools import partial
 from llmbatch_cli.api import run_batch
 from llmbatch_cli.cli import options
 from llmbatch_cli.cli.answering import answer_rows
-from llmbatch_cli.cli.options import Http, InputFormat, OutputFormat, ProgressMode
+from llmbatch_cli.cli.options import Http, InputFormat, OutputFormat, ProgressMode, RetryFailed
 from llmbatch_cli.cli.reading import Reading
 from llmbatch_cli.cli.running import Showing, Writing, run_async
 from llmbatch_cli.cli.sampling import access_by, parse_tolerance, run_params
@@ -59,6 +59,9 @@ def batch(
     one_line: options.OneLine = False,
     ordered: options.Ordered = False,
     overwrite: options.Overwrite = False,
+    resume: options.Resume = False,
+    retry_failed: options.RetryFailedRows = RetryFailed.RETRYABLE,
+    fsync: options.Fsync = False,
     strict: options.Strict = False,
     input_format: options.ReadAs = InputFormat.AUTO,
     max_line_bytes: options.MaxLineBytes = 64 * MEBIBYTE,
@@ -103,6 +106,16 @@ def batch(
         access=access_by(base_url, insecure=insecure),
         connection=Connection(http=http.value, connect_timeout_s=connect_timeout),
     )
-    writing = Writing(output, format.value, one_line, overwrite, reading.inputs)
+    writing = Writing(
+        output,
+        format.value,
+        one_line,
+        overwrite,
+        reading.inputs,
+        resume=resume,
+        retry_failed=retry_failed.value,
+        fsync=fsync,
+        ordered=ordered,
+    )
     showing = Showing(progress, quiet, verbose, model.partition("?")[0])
     return run_async(answer_rows(reading, ask, writing, showing, strict=strict))

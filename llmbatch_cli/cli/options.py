@@ -35,6 +35,14 @@ class ProgressMode(StrEnum):
     NONE = "none"
 
 
+class RetryFailed(StrEnum):
+    """Which failed rows a resumed run tries again."""
+
+    ALL = "all"
+    RETRYABLE = "retryable"
+    NONE = "none"
+
+
 class Http(StrEnum):
     """The HTTP client."""
 
@@ -165,6 +173,24 @@ OneLine = Annotated[
     bool, typer.Option("--one-line", help="With --format text: newlines escaped, a line a row.")
 ]
 Ordered = Annotated[bool, typer.Option("--ordered", help="Write in input order.")]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="Go on with what the output holds: only rows that are new, changed or failed are "
+        "sent.",
+    ),
+]
+RetryFailedRows = Annotated[
+    RetryFailed,
+    typer.Option("--retry-failed", help="Which failed rows --resume tries again."),
+]
+Fsync = Annotated[
+    bool,
+    typer.Option(
+        "--fsync", help="Have each row on the disk: safe when the machine goes down, slower."
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what the output holds.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Send nothing if any row is unreadable.")]
 ReadAs = Annotated[

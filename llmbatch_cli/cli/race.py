@@ -11,7 +11,7 @@ from llmbatch_cli.api import run_race
 from llmbatch_cli.cli import options
 from llmbatch_cli.cli.answering import answer_rows
 from llmbatch_cli.cli.live import Live
-from llmbatch_cli.cli.options import Http, InputFormat, OutputFormat, ProgressMode
+from llmbatch_cli.cli.options import Http, InputFormat, OutputFormat, ProgressMode, RetryFailed
 from llmbatch_cli.cli.reading import Reading
 from llmbatch_cli.cli.running import Showing, Writing, run_async
 from llmbatch_cli.cli.sampling import access_by, parse_tolerance, run_params
@@ -104,6 +104,9 @@ def race(
     one_line: options.OneLine = False,
     ordered: options.Ordered = False,
     overwrite: options.Overwrite = False,
+    resume: options.Resume = False,
+    retry_failed: options.RetryFailedRows = RetryFailed.RETRYABLE,
+    fsync: options.Fsync = False,
     strict: options.Strict = False,
     input_format: options.ReadAs = InputFormat.AUTO,
     max_line_bytes: options.MaxLineBytes = 64 * MEBIBYTE,
@@ -150,7 +153,17 @@ def race(
         connection=Connection(http=http.value, connect_timeout_s=connect_timeout),
     )
     writing = Writing(
-        output, form.value, one_line, overwrite, reading.inputs, names_winner=True, live=live
+        output,
+        form.value,
+        one_line,
+        overwrite,
+        reading.inputs,
+        resume=resume,
+        retry_failed=retry_failed.value,
+        fsync=fsync,
+        ordered=ordered,
+        names_winner=True,
+        live=live,
     )
     showing = Showing(progress, quiet, verbose, "race", standings=True)
     return run_async(answer_rows(reading, ask, writing, showing, strict=strict))

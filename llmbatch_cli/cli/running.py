@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import shlex
 import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
@@ -19,6 +20,7 @@ from llmbatch_cli.errors import ExitStatus, LlmbatchError, OutputError, ReaderGo
 from llmbatch_cli.events import Observer, both
 from llmbatch_cli.rows.duplicates import DuplicateIds
 from llmbatch_cli.rows.output import Format, clean_for_terminal, render
+from llmbatch_cli.rows.resume import RetryFailed
 from llmbatch_cli.rows.sink import Sink, open_sink
 from llmbatch_cli.types import Outcome
 from llmbatch_cli.ui.progress import open_progress
@@ -39,6 +41,10 @@ class Writing:
     one_line: bool
     overwrite: bool
     inputs: Sequence[str]
+    resume: bool = False
+    retry_failed: RetryFailed = "retryable"
+    fsync: bool = False
+    ordered: bool = False
     names_winner: bool = False
     """Whether text on a terminal is followed by the model's name on standard error."""
     live: Live | None = None
@@ -88,7 +94,11 @@ async def conduct(begin: Begin, writing: Writing, showing: Showing) -> ExitStatu
             listener = both(observe, standings) if showing.standings else observe
             try:
                 async with open_sink(
-                    writing.output, overwrite=writing.overwrite, inputs=writing.inputs
+                    writing.output,
+                    overwrite=writing.overwrite,
+                    inputs=writing.inputs,
+                    append=writing.resume,
+                    fsync=writing.fsync,
                 ) as sink:
                     line = _line(writing, repeated, to_terminal=to_terminal)
                     await deliver(begin(stop, listener), sink, line, stop)
@@ -100,7 +110,16 @@ async def conduct(begin: Begin, writing: Writing, showing: Showing) -> ExitStatu
             tell_standings(standings)
     if ended is not None and not isinstance(ended, ReaderGone):
         say_error(ended)
+    if writing.output is not None and (asked.count or isinstance(ended, RunStopped)):
+        say(f"to go on: {go_on_command(sys.argv, writing)}")
     return _status(totals, ended, interrupted=asked.count > 0)
+
+
+def go_on_command(argv: Sequence[str], writing: Writing) -> str:
+    """The command that goes on where this run has stopped."""
+    arguments = [one for one in argv[1:] if one not in ("--overwrite", "--resume")]
+    command = shlex.join(["llmbatch", *arguments, "--resume"])
+    return f"{command} < THE SAME INPUT" if "-" in writing.inputs else command
 
 
 def tell_standings(standings: Standings) -> None:

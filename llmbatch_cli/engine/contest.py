@@ -212,6 +212,7 @@ def outcomes_of(
             race=racers,
             failed_attempts=_failed_attempts(runner),
             ttft_s=ttft.get(lane.name),
+            key=prompt.key,
         )
         for lane, runner in chosen
     )
@@ -279,4 +280,5 @@ def _lost(
         prompt.metadata,
         race=racers,
         partial=partial,
+        key=prompt.key,
     )

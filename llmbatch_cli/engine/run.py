@@ -248,4 +248,5 @@ def unreadable(row: BadRow) -> Outcome:
         provider=None,
         failure=Failure("invalid_row", f"{row.place}: {row.reason}"),
         metadata=row.metadata,
+        key=row.key,
     )

@@ -111,6 +111,7 @@ def outcome_of(
         prompt.metadata,
         (),
         failed,
+        key=prompt.key,
     )
 
 
@@ -161,4 +162,5 @@ def unsent(prompt: Prompt, error: UsageError) -> Outcome:
         provider=None,
         failure=Failure("invalid_row", message),
         metadata=prompt.metadata,
+        key=prompt.key,
     )

@@ -75,6 +75,8 @@ def _row(outcome: Outcome) -> _Json:
         row["ttft"] = round(outcome.ttft_s, 3)
     if outcome.partial is not None:
         row["partial"] = outcome.partial
+    if outcome.key is not None:
+        row["key"] = outcome.key
     return row
 
 

@@ -23,6 +23,8 @@ def summary(totals: Totals, *, repeated_ids: int = 0, cancelled: bool = False) -
     told = [_result(totals)]
     if repeated_ids:
         told.append(f"{_rows(repeated_ids)} repeated the id of an earlier row")
+    if totals.skipped:
+        told.append(f"{_rows(totals.skipped)} of the input were done before")
     if missing := _missing(totals):
         told.append(f"{_rows(missing)} not answered: the run ended first")
     if billed := _maybe_billed(totals) + (totals.dropped if cancelled else 0):
@@ -117,7 +119,7 @@ def _rows(n: int) -> str:
 
 def _result(totals: Totals) -> str:
     if not (totals.rows or totals.has_begun or totals.total):
-        return "no rows"
+        return "no rows to answer" if totals.skipped else "no rows"
     told = f"{_rows(totals.rows)}: {format_count(totals.answered)} answered"
     if totals.failed:
         told += f", {format_count(totals.failed_rows)} failed ({_kinds(totals)})"

@@ -6,7 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from llmbatch_cli.events import Counted, Dropped, Event, Finished, Holder, Opened, Retried, Started
+from llmbatch_cli.events import (
+    Counted,
+    Dropped,
+    Event,
+    Finished,
+    Holder,
+    Opened,
+    Retried,
+    Skipped,
+    Started,
+)
 from llmbatch_cli.types import Completion, Outcome
 
 WINDOW_S: Final = 10.0
@@ -40,7 +50,9 @@ class Totals:
         self.dropped = 0
         """Rows whose work ended without an outcome."""
         self.total: int | None = None
-        """Rows in the whole input; None where that is not known."""
+        """Rows of the input to answer in this run; None where that is not known."""
+        self.skipped = 0
+        """Rows that an earlier run has finished."""
         self.retries = 0
         """Requests that failed and were tried again."""
         self.billed_attempts = 0
@@ -63,8 +75,16 @@ class Totals:
             if event.index in self._in_flight:
                 self._in_flight.remove(event.index)
                 self.dropped += 1
-        elif isinstance(event, Counted):
-            self.total = event.rows
+        else:
+            self._seldom(event)
+
+    def _seldom(self, event: Event) -> None:
+        if isinstance(event, Counted):
+            self.total = max(0, event.rows - self.skipped)
+        elif isinstance(event, Skipped):
+            self.skipped += 1
+            if self.total:
+                self.total -= 1
         elif isinstance(event, Opened):
             self.held_by = event.held_by
         elif isinstance(event, Retried):

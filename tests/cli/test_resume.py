@@ -1,0 +1,147 @@
+"""`--resume`: going on where a run has stopped, as users do it."""
+
+import asyncio
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+from support.chat import answer, echo, error, last_text
+from support.program import Done, jsonl, run, start
+from support.scripted import Exchange, Server, serve
+
+
+async def batch(server: Server, source: Path, out: Path, *arguments: str) -> Done:
+    return await run(
+        "batch", str(source), "-m", "m", "--base-url", server.url, "-o", str(out), *arguments
+    )
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def asked(server: Server) -> list[str]:
+    return [last_text(exchange) for exchange in server.exchanges]
+
+
+async def test_only_what_is_new_or_changed_is_sent(tmp_path: Path) -> None:
+    """Rows may be added, edited and reordered; what is done is neither sent nor written again."""
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_bytes(jsonl(["one", "two", {"id": "x", "prompt": "three"}, "two"]))
+    async with serve(echo) as server:
+        await batch(server, source, out)
+        source.write_bytes(
+            jsonl(["new", {"id": "x", "prompt": "three"}, "two", "ONE", "two", "two"])
+        )
+        server.exchanges.clear()
+        done = await batch(server, source, out, "--resume")
+        assert sorted(asked(server)) == ["ONE", "new", "two"]
+        again = await batch(server, source, out, "--resume")
+        assert len(server.exchanges) == 3
+    assert "resuming" in done.err
+    assert "4 rows done" in done.err
+    assert done.status == again.status == 0
+    assert "no rows to answer" in again.err
+    assert len(rows_of(out)) == 4 + 3
+
+
+async def test_a_changed_model_or_parameter_is_new_work(tmp_path: Path) -> None:
+    """Answers of another model or temperature do not count, are kept, and told in numbers."""
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_bytes(jsonl(["one", "two"]))
+    async with serve(echo) as server:
+        await batch(server, source, out, "--temperature", "0")
+        done = await batch(server, source, out, "--temperature", "1", "--resume")
+        assert len(server.exchanges) == 4
+    assert "2 rows" in done.err
+    assert "belong to no row of this input" in done.err
+    assert len(rows_of(out)) == 4
+
+
+async def test_failed_rows_are_tried_again_and_not_told_twice(tmp_path: Path) -> None:
+    """A retryable failure's row gives way to its answer; others stay, unless asked for."""
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_bytes(jsonl(["busy", "bad", "fine"]))
+    mended = False
+
+    async def handler(exchange: Exchange) -> None:
+        text = last_text(exchange)
+        if mended or text == "fine":
+            await echo(exchange)
+        else:
+            await answer(exchange, error(text), 503 if text == "busy" else 400)
+
+    async with serve(handler) as server:
+        first = await batch(server, source, out, "--max-attempts", "1")
+        mended = True
+        server.exchanges.clear()
+        second = await batch(server, source, out, "--resume", "--ordered")
+        assert asked(server) == ["busy"]
+        third = await batch(server, source, out, "--resume", "--retry-failed", "all")
+        assert asked(server) == ["busy", "bad"]
+    assert (first.status, second.status, third.status) == (1, 0, 0)
+    rows = rows_of(out)
+    assert sorted(row["text"] for row in rows) == ["BAD", "BUSY", "FINE"]
+    assert len(rows) == 3
+
+
+async def test_an_interrupted_run_tells_the_command_that_goes_on(tmp_path: Path) -> None:
+    """The last words of a stopped run are a command; run as it stands it finishes the job."""
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_bytes(jsonl([f"row {index}" for index in range(200)]))
+
+    async def slow(exchange: Exchange) -> None:
+        await asyncio.sleep(0.05)
+        await echo(exchange)
+
+    async with serve(slow) as server:
+        process = await start(
+            "batch", str(source), "-m", "m", "--base-url", server.url, "-o", str(out), "-c", "4"
+        )
+        while not out.exists() or out.read_bytes().count(b"\n") < 20:
+            await asyncio.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, err = await process.communicate()
+        told = err.decode().splitlines()[-1]
+        assert told.startswith("llmbatch: to go on: llmbatch batch")
+        assert told.endswith("--resume")
+        done = await run(*told.removeprefix("llmbatch: to go on: llmbatch ").split())
+        assert len(server.exchanges) == 200
+    assert (process.returncode, done.status) == (130, 0)
+    assert sorted(row["index"] for row in rows_of(out)) == list(range(200))
+
+
+async def test_two_runs_on_one_output_do_not_mix(tmp_path: Path) -> None:
+    """The second run is refused while the first one lives."""
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_bytes(jsonl(["a"]))
+
+    async def never(exchange: Exchange) -> None:
+        await exchange.until_closed()
+
+    async with serve(never) as server:
+        process = await start(
+            "batch", str(source), "-m", "m", "--base-url", server.url, "-o", str(out)
+        )
+        while not server.exchanges:
+            await asyncio.sleep(0.01)
+        second = await batch(server, source, out, "--resume")
+        process.kill()
+        await process.wait()
+    assert second.status == 2
+    assert str(out) in second.err
+
+
+async def test_resume_needs_what_it_can_read_back(tmp_path: Path) -> None:
+    """Without a file, with another format or another program's file: exit 2, nothing touched."""
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_bytes(jsonl(["a"]))
+    out.write_text('{"not": "ours"}\n')
+    async with serve(echo) as server:
+        bare = await run("batch", str(source), "-m", "m", "--base-url", server.url, "--resume")
+        text = await batch(server, source, out, "--resume", "-f", "text")
+        other = await batch(server, source, out, "--resume")
+        assert server.exchanges == []
+    assert [done.status for done in (bare, text, other)] == [2, 2, 2]
+    assert out.read_text() == '{"not": "ours"}\n'
