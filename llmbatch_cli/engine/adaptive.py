@@ -59,7 +59,7 @@ class Probe:
 
     def __init__(self) -> None:
         self._sure = -1
-        self._step = self._last_step = 0.0
+        self._step, self._last_step = FIRST_STEP, 0.0
         self._not_before_s = 0.0
         self._not_before = 0
 
@@ -91,7 +91,7 @@ class Probe:
 
 
 class Slots:
-    """How many at once. Doubles every round trip until the first objection."""
+    """How many at once. Doubles every round trip until their number is objected to."""
 
     def __init__(self, start: int, most: int) -> None:
         self.limit = min(start, most)
@@ -115,11 +115,11 @@ class Slots:
 
     def objected(self) -> None:
         """An episode begins."""
-        self.growing = False
         self._accepted_before, self.accepted = self.accepted, [0] * self._most
 
     def shrink(self, in_flight: int, now: float, answers: int, pause_s: float) -> None:
         """One more than `in_flight` were too many at once."""
+        self.growing = False
         self.trim(in_flight)
         self._probe.objected(now, answers, pause_s)
 

@@ -285,6 +285,31 @@ def test_slots_double_a_round_trip_while_they_are_used(workers: int, expected: l
 
 
 @virtually
+async def test_slots_still_grow_after_a_refusal_of_speed() -> None:
+    """Being too fast once says nothing about how many at once, so slow answers get their slots."""
+    limiter = Limiter(most_in_flight=64, start_in_flight=8)
+    for _ in range(20):
+        tickets = [await limiter.admit(1) for _ in range(8)]
+        await asyncio.sleep(1)
+        for ticket in tickets:
+            limiter.settle(ticket, Completion("done"))
+    limiter.settle(await limiter.admit(1), RateLimited("slow", status=429))
+
+    async def work() -> None:
+        while True:
+            ticket = await limiter.admit(1)
+            await asyncio.sleep(30)
+            limiter.settle(ticket, Completion("done"))
+
+    tasks = [asyncio.ensure_future(work()) for _ in range(80)]
+    await asyncio.sleep(600)
+    assert limiter.in_flight == 64
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+
+
+@virtually
 async def test_what_replies_say_is_kept_and_followed() -> None:
     """A told limit becomes the pace, another one replaces it, and the flags are kept besides."""
     limiter = Limiter(most_in_flight=8, rpm=1000)
