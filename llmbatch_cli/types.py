@@ -196,9 +196,9 @@ class Outcome:
     attempts: int = 0
     metadata: Mapping[str, Any] = field(default_factory=dict)
     race: Sequence[Racer] = ()
+    """Every model that was asked for the row, in the order of preference."""
     failed_attempts: Sequence[Attempt] = ()
     """The tries that gave no answer, in their order."""
-    """Every model that was asked for the row, in the order of preference."""
     ttft_s: float | None = None
     """Time to the first token, from the row's start; None where nothing was streamed."""
     partial: str | None = None

@@ -1,6 +1,6 @@
 """The command line as a whole: the commands, and the one place where errors become exits."""
 
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -22,6 +22,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+
+
+WrongUsage = cast("type[Exception]", typer.BadParameter.__mro__[2])
+"""The base of all that Typer says of a command line that it cannot read."""
 
 
 def _version(asked: bool) -> None:
@@ -48,10 +52,19 @@ app.command(epilog=ERRORS_EXAMPLES)(errors)
 app.command(epilog=PULL_EXAMPLES)(pull)
 
 
+def _wrong_usage(error: Any) -> int:
+    error.show()
+    return int(error.exit_code)
+
+
 def run_app() -> int:
     """Run the command line; returns the exit status."""
     try:
         status = app(standalone_mode=False)
+    except WrongUsage as error:
+        return _wrong_usage(error)
+    except typer.Abort:
+        return ExitStatus.INTERRUPTED
     except LlmbatchError as error:
         say_error(error)
         return ExitStatus.USAGE if isinstance(error, UsageError) else ExitStatus.STOPPED

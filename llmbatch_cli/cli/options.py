@@ -151,6 +151,14 @@ BaseUrl = Annotated[
         help="Send to this server instead of the provider's own, as http://localhost:8000/v1.",
     ),
 ]
+Api = Annotated[
+    str | None,
+    typer.Option(
+        "--api",
+        metavar="chat|responses",
+        help="Which of OpenAI's APIs to speak; without it the one that the model needs.",
+    ),
+]
 Insecure = Annotated[
     bool, typer.Option("--insecure", help="Send keys over plain http to other machines too.")
 ]

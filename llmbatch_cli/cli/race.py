@@ -95,6 +95,7 @@ def race(
     param: options.Param = None,
     drop_params: options.DropParams = False,
     base_url: options.BaseUrl = None,
+    api: options.Api = None,
     insecure: options.Insecure = False,
     timeout: options.Timeout = 600.0,
     connect_timeout: options.ConnectTimeout = 10.0,
@@ -149,7 +150,7 @@ def race(
         drop_params=drop_params,
         timeout_s=timeout,
         ordered=ordered,
-        access=access_by(base_url, insecure=insecure),
+        access=access_by(base_url, api=api, insecure=insecure),
         connection=Connection(http=http.value, connect_timeout_s=connect_timeout),
     )
     writing = Writing(

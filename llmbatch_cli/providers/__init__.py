@@ -14,6 +14,7 @@ import orjson
 from llmbatch_cli.errors import UsageError
 from llmbatch_cli.events import Notice, Observer, ignore
 from llmbatch_cli.providers.base import Provider, Settings
+from llmbatch_cli.providers.hosts import ROWS, Host
 from llmbatch_cli.types import Params
 
 DEFAULT_MODEL: Final = "local/smollm2"
@@ -26,7 +27,7 @@ class Entry:
     factory: str
     """`module:class`, imported on first use."""
     base_url: str | None = None
-    """The provider's own address; None where there is nothing to address."""
+    """The provider's own address; None where only the user can know it."""
     key_variables: Sequence[str] = ()
     """The environment variables that may hold its key; the first that is set wins."""
     keys_page: str | None = None
@@ -37,15 +38,23 @@ class Entry:
     """Whether it may be called without a key, or finds credentials by itself."""
     address: str | None = None
     """`module:function` that completes an address as users write it."""
+    in_process: bool = False
+    """Whether it has no address: it runs in this process."""
+    other_wires: Mapping[str, str] = field(default_factory=dict)
+    """Further factories, by the name that `--api` gives them."""
+    wire_for: str | None = None
+    """`module:function` that tells whether a model needs one of `other_wires`, and which."""
 
 
-PROVIDERS: Final[Mapping[str, Entry]] = {
+OWN_WIRES: Final[Mapping[str, Entry]] = {
     "openai": Entry(
         "llmbatch_cli.providers.openai:OpenAI",
         base_url="https://api.openai.com/v1",
         key_variables=("OPENAI_API_KEY",),
         keys_page="https://platform.openai.com/api-keys",
         url_variables=("OPENAI_BASE_URL",),
+        other_wires={"responses": "llmbatch_cli.providers.responses:Responses"},
+        wire_for="llmbatch_cli.providers.responses:wire_for",
     ),
     "anthropic": Entry(
         "llmbatch_cli.providers.anthropic:Anthropic",
@@ -67,6 +76,19 @@ PROVIDERS: Final[Mapping[str, Entry]] = {
         key_variables=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
         keys_page="https://aistudio.google.com/apikey",
         url_variables=("GEMINI_BASE_URL", "GOOGLE_GEMINI_BASE_URL"),
+    ),
+    "mistral": Entry(
+        "llmbatch_cli.providers.mistral:Mistral",
+        base_url="https://api.mistral.ai/v1",
+        key_variables=("MISTRAL_API_KEY",),
+        keys_page="https://console.mistral.ai/api-keys",
+        url_variables=("MISTRAL_BASE_URL",),
+    ),
+    "azure": Entry(
+        "llmbatch_cli.providers.azure:Azure",
+        key_variables=("AZURE_OPENAI_API_KEY",),
+        keys_page="https://portal.azure.com",
+        url_variables=("AZURE_OPENAI_ENDPOINT", "AZURE_BASE_URL"),
     ),
     "ollama": Entry(
         "llmbatch_cli.providers.ollama:Ollama",
@@ -93,8 +115,25 @@ PROVIDERS: Final[Mapping[str, Entry]] = {
         url_variables=("VERTEX_BASE_URL",),
         keyless=True,
     ),
-    "local": Entry("llmbatch_cli.providers.local:Local"),
-    "fake": Entry("llmbatch_cli.providers.fake:Fake"),
+    "local": Entry("llmbatch_cli.providers.local:Local", in_process=True),
+    "fake": Entry("llmbatch_cli.providers.fake:Fake", in_process=True),
+}
+
+
+def _of_host(host: Host) -> Entry:
+    return Entry(
+        "llmbatch_cli.providers.compatible:Compatible",
+        base_url=host.base_url,
+        key_variables=host.key_variables,
+        keys_page=host.keys_page,
+        url_variables=(f"{host.name.upper()}_BASE_URL", *host.url_variables),
+        keyless=host.keyless,
+    )
+
+
+PROVIDERS: Final[Mapping[str, Entry]] = {
+    **OWN_WIRES,
+    **{host.name: _of_host(host) for host in ROWS},
 }
 
 FAMILIES: Final[Sequence[tuple[re.Pattern[str], str]]] = (
@@ -102,6 +141,9 @@ FAMILIES: Final[Sequence[tuple[re.Pattern[str], str]]] = (
     (re.compile(r"claude"), "anthropic"),
     (re.compile(r"command|c4ai"), "cohere"),
     (re.compile(r"gemini"), "gemini"),
+    (re.compile(r"mistral|codestral|ministral|magistral"), "mistral"),
+    (re.compile(r"grok"), "xai"),
+    (re.compile(r"deepseek"), "deepseek"),
 )
 """The provider of a bare model name, by how the name begins."""
 
@@ -120,6 +162,8 @@ class Access:
     """Takes the place of every provider's own address."""
     api_key: str | None = field(default=None, repr=False)
     """Takes the place of the key in the environment."""
+    api: str | None = None
+    """The wire, where a provider has several; None leaves it to the model."""
     insecure: bool = False
     """Send keys over plain http to other machines too."""
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -147,14 +191,29 @@ def resolve(spec: str, access: Access, observe: Observer = ignore) -> Target:
     path, _, query = spec.partition("?")
     name, model = _split(path, moved=access.base_url is not None)
     entry = PROVIDERS[name]
-    factory = _load(entry.factory)
-    if entry.base_url is None:
+    factory = _load(_wire(name, entry, model, access))
+    if entry.in_process:
         target: Target = factory.target(model, query)
         return target
     base_url = _base_url(name, entry, access)
     api_key = _api_key(name, entry, access, base_url, observe)
     provider = factory(Settings(name, base_url, api_key, access.environ))
     return Target(provider, model, parse_query(query), _key_hint(name, entry, api_key))
+
+
+def _wire(name: str, entry: Entry, model: str, access: Access) -> str:
+    """The factory of the wire that was asked for, or that the model needs."""
+    if access.api == "chat" or (access.api is None and entry.wire_for is None):
+        return entry.factory
+    asked = access.api or _load(str(entry.wire_for))(model)
+    if asked is None:
+        return entry.factory
+    if asked not in entry.other_wires:
+        raise UsageError(
+            f"{name} has no wire called {asked!r}",
+            hint=f"it has: {', '.join(['chat', *entry.other_wires])}",
+        )
+    return entry.other_wires[asked]
 
 
 def _load(path: str) -> Any:
@@ -192,6 +251,9 @@ def _base_url(name: str, entry: Entry, access: Access) -> str:
     base_url = moved or entry.base_url or ""
     if entry.address is not None:
         base_url = _load(entry.address)(base_url)
+    if not base_url:
+        variables = " or ".join(entry.url_variables)
+        raise UsageError(f"{name} has no address", hint=f"set {variables}, or give --base-url")
     parts = urlsplit(base_url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UsageError(
@@ -206,7 +268,7 @@ def _api_key(
 ) -> str | None:
     api_key = access.api_key or first_set(access.environ, entry.key_variables)
     if api_key is None:
-        if base_url == entry.base_url and not entry.keyless:
+        if entry.base_url in (base_url, None) and not entry.keyless:
             raise UsageError(
                 f"no key for {name}: {' or '.join(entry.key_variables)} is not set",
                 hint=f"make one at {entry.keys_page} and export it; "

@@ -257,3 +257,8 @@ class ResponseStream(Stream):
         elif kind == "error" or event.get("error"):
             self._read({"error": event.get("error") or {**event, "type": ""}})
         return ""
+
+
+def wire_for(model: str) -> str | None:
+    """The wire that this model needs; None where chat completions will do."""
+    return "responses" if needs_responses(model) else None

@@ -364,3 +364,12 @@ async def test_either_client_serves(http: str) -> None:
     async with serve(echo) as server:
         done = await batch(server, "--http", http, stdin=jsonl(["a"]))
     assert (done.status, done.rows[0]["text"]) == (0, "A")
+
+
+@pytest.mark.parametrize("arguments", [("--nope",), ("-c", "0"), ("--temperature", "warm")])
+async def test_a_wrong_command_line_is_told(arguments: tuple[str, ...]) -> None:
+    """What cannot be understood is told in words, with exit 2."""
+    done = await run("batch", *arguments)
+    assert (done.status, done.out) == (2, b"")
+    assert arguments[0] in done.err
+    assert "Traceback" not in done.err
