@@ -8,7 +8,7 @@ from typing import Final
 from llmbatch_cli.engine.hedging import Hedge
 from llmbatch_cli.engine.race import Runner, Start, race
 from llmbatch_cli.engine.stack import Lane, failure_of, request_for, stopped, unsent
-from llmbatch_cli.errors import ProviderError, RunStopped, Unreachable, UsageError
+from llmbatch_cli.errors import ProviderError, RunStopped, TimedOut, Unreachable, UsageError
 from llmbatch_cli.events import Notice, Observer
 from llmbatch_cli.types import (
     Attempt,
@@ -18,11 +18,10 @@ from llmbatch_cli.types import (
     Outcome,
     Prompt,
     Racer,
-    Request,
 )
 
 DEAD_AFTER: Final = 3
-"""A model whose host was never reached in so many races leaves the run."""
+"""A model whose host was not reached in so many races, and never was, leaves the run."""
 
 EntrantsFor = Callable[[Prompt], Awaitable[Sequence[Lane]]]
 """The lanes that race for a row, in the order of preference. Raises UsageError."""
@@ -91,6 +90,8 @@ class Contest:
         self._out: dict[str, ProviderError] = {}
         """Models that have left the run, and why."""
         self._unreached: dict[str, int] = {}
+        """Races in which a model's host was not reached, for those that never were."""
+        self._reached: set[str] = set()
 
     async def __call__(self, prompt: Prompt) -> tuple[Outcome, ...]:
         try:
@@ -101,9 +102,9 @@ class Contest:
         if not lanes:
             raise self._nobody_left(entrants)
         started = self._clock()
-        first_texts: dict[str, float] = {}
+        first_texts: dict[int, float] = {}
         runners = await race(
-            [self._start(prompt, lane, first_texts) for lane in lanes],
+            [self._start(prompt, lane, place, first_texts) for place, lane in enumerate(lanes)],
             wins=self._rules.wins or len(lanes),
             hedge_s=self._hedge.wait_s if self._hedge is not None else None,
             complaint=self._complaint,
@@ -112,52 +113,47 @@ class Contest:
         self._learn(lanes, runners)
         if all(_is_fatal(runner) for runner in runners):
             raise self._nobody_left(lanes)
-        ttft = {name: at - started for name, at in first_texts.items()}
-        return outcomes_of(prompt, lanes, runners, self._rules, self._clock() - started, ttft)
+        ttft = {place: at - started for place, at in first_texts.items()}
+        return outcomes_of(prompt, lanes, runners, self._rules, started, ttft)
 
-    def _start(self, prompt: Prompt, lane: Lane, first_texts: dict[str, float]) -> Start:
+    def _start(
+        self, prompt: Prompt, lane: Lane, place: int, first_texts: dict[int, float]
+    ) -> Start:
         request = request_for(prompt, lane, self._system)
 
         async def start(leads: Callable[[], None]) -> Completion:
+            def on_text(text: str) -> None:
+                if place not in first_texts:
+                    first_texts[place] = self._clock()
+                    leads()
+                self._on_text(prompt, lane, text)
+
             async with self._slots:
                 if not self._rules.stream or lane.stream is None:
                     return await lane.call(request)
-                return await self._streamed(prompt, lane, request, leads, first_texts)
+                return await lane.stream(request, on_text)
 
         return start
 
-    async def _streamed(
-        self,
-        prompt: Prompt,
-        lane: Lane,
-        request: Request,
-        leads: Callable[[], None],
-        first_texts: dict[str, float],
-    ) -> Completion:
-        def on_text(text: str) -> None:
-            if lane.name not in first_texts:
-                first_texts[lane.name] = self._clock()
-                leads()
-            self._on_text(prompt, lane, text)
-
-        if lane.stream is None:
-            raise RuntimeError("a lane without a stream cannot be streamed")
-        return await lane.stream(request, on_text)
-
     def _learn(self, lanes: Sequence[Lane], runners: Sequence[Runner]) -> None:
-        if self._hedge is not None and runners[0].latency_s is not None:
-            self._hedge.add(runners[0].latency_s)
+        first = runners[0]
+        if self._hedge is not None and first.latency_s is not None and first.status != "failed":
+            self._hedge.add(first.latency_s)
         for lane, runner in zip(lanes, runners, strict=True):
-            error = runner.error
-            if isinstance(error, Unreachable):
-                self._unreached[lane.name] = self._unreached.get(lane.name, 0) + 1
-            elif runner.status in ("won", "lost"):
-                self._unreached[lane.name] = -(10**9)
-            if error is not None and (_is_fatal(runner) or self._is_dead(lane)):
-                self._drop(lane, error)
+            if runner.completion is not None:
+                self._reached.add(lane.name)
+            elif runner.error is not None:
+                self._learn_failure(lane, runner.error)
 
-    def _is_dead(self, lane: Lane) -> bool:
-        return self._unreached.get(lane.name, 0) >= DEAD_AFTER
+    def _learn_failure(self, lane: Lane, error: ProviderError) -> None:
+        name = lane.name
+        if isinstance(error, Unreachable):
+            self._unreached[name] = self._unreached.get(name, 0) + 1
+        elif not isinstance(error, TimedOut):  # which may have gone into connecting
+            self._reached.add(name)
+        dead = name not in self._reached and self._unreached.get(name, 0) >= DEAD_AFTER
+        if error.fatal or dead:
+            self._drop(lane, error)
 
     def _drop(self, lane: Lane, error: ProviderError) -> None:
         if lane.name in self._out:
@@ -182,22 +178,26 @@ def outcomes_of(
     lanes: Sequence[Lane],
     runners: Sequence[Runner],
     rules: Rules,
-    latency_s: float,
-    ttft: dict[str, float],
+    started_s: float,
+    ttft: dict[int, float],
 ) -> tuple[Outcome, ...]:
-    """One outcome for a race, or one for each winner, and with all models wanted for each."""
+    """One outcome for a race, or one for each winner, and with all models wanted for each.
+
+    Their times are from the start of the race; a racer's own is from its own start, which a
+    hedge has put off.
+    """
     racers = [
         racer_of(lane, runner)
         for lane, runner in zip(lanes, runners, strict=True)
         if runner.status != "waiting"
     ]
     chosen = [
-        (lane, runner)
-        for lane, runner in zip(lanes, runners, strict=True)
+        (place, lane, runner)
+        for place, (lane, runner) in enumerate(zip(lanes, runners, strict=True))
         if runner.status == "won" or rules.wins is None
     ]
-    if not chosen or (rules.wins is not None and rules.wins > 1 and not racers):
-        return (_lost(prompt, lanes, runners, racers, latency_s),)
+    if not chosen:
+        return (_lost(prompt, lanes, runners, racers, started_s),)
     return tuple(
         Outcome(
             prompt.index,
@@ -206,16 +206,20 @@ def outcomes_of(
             lane.provider,
             runner.completion if runner.status == "won" else None,
             failure_of(runner.error) if runner.error is not None else None,
-            runner.latency_s,
+            _since(started_s, runner),
             attempts_of(runner),
             prompt.metadata,
             race=racers,
             failed_attempts=_failed_attempts(runner),
-            ttft_s=ttft.get(lane.name),
+            ttft_s=ttft.get(place),
             key=prompt.key,
         )
-        for lane, runner in chosen
+        for place, lane, runner in chosen
     )
+
+
+def _since(started_s: float, runner: Runner) -> float:
+    return runner.ended_s - started_s if runner.ended_s is not None else 0.0
 
 
 def attempts_of(runner: Runner) -> int:
@@ -250,7 +254,7 @@ def _lost(
     lanes: Sequence[Lane],
     runners: Sequence[Runner],
     racers: Sequence[Racer],
-    latency_s: float,
+    started_s: float,
 ) -> Outcome:
     """The outcome of a race without a winner: every cause is told."""
     failures = [racer.failure for racer in racers if racer.failure is not None]
@@ -275,7 +279,7 @@ def _lost(
         lanes[0].provider if len(lanes) == 1 else None,
         None,
         failure,
-        latency_s,
+        max(_since(started_s, runner) for runner in runners),
         sum(racer.attempts for racer in racers),
         prompt.metadata,
         race=racers,
