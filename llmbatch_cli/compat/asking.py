@@ -1,0 +1,190 @@
+"""One model, made ready by litellm's arguments, and asked."""
+
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from llmbatch_cli.compat.arguments import Asked, environment, named, understood
+from llmbatch_cli.compat.exceptions import (
+    AuthenticationError,
+    BadRequestError,
+    OpenAIError,
+    UnsupportedParamsError,
+    as_litellm,
+    with_hint,
+)
+from llmbatch_cli.compat.mocking import Mocked, mock_lane
+from llmbatch_cli.compat.response import ModelResponse, response_of
+from llmbatch_cli.compat.tries import Tries, stream_again
+from llmbatch_cli.engine.stack import Lane
+from llmbatch_cli.errors import InputError, ProviderError, UsageError
+from llmbatch_cli.events import Event, Notice, both
+from llmbatch_cli.lanes import Calling, Lanes, open_lanes
+from llmbatch_cli.providers import Access, resolve
+from llmbatch_cli.providers.base import Unsayable
+from llmbatch_cli.rows.schema import check_messages
+from llmbatch_cli.types import Completion, Message, Request
+
+SAID: Final = ("role", "content", "name", "tool_calls", "tool_call_id", "function_call", "refusal")
+"""What a model's own message may tell in the next call; the rest is for its reader."""
+
+log: Final = logging.getLogger("llmbatch_cli")
+
+
+@dataclass(frozen=True, slots=True)
+class Entrant:
+    """One model, ready to be asked."""
+
+    lane: Lane
+    asked: Asked
+    tries: Tries
+
+    def request(self, messages: Sequence[Message]) -> Request:
+        """What this model is asked."""
+        return Request(self.lane.model, messages, self.lane.params)
+
+    async def call(self, request: Request) -> Completion:
+        """The whole answer. Raises ProviderError."""
+        return await self.tries.call(self.lane.call, request, self.asked.retries)
+
+    async def stream(self, request: Request, on_text: Callable[[str], None]) -> Completion:
+        """The same, its text told as it comes; at once for a model that cannot stream."""
+        if self.lane.stream is not None:
+            how = self.asked.calling
+            return await stream_again(
+                self.lane.stream, request, how.patience, self.asked.retries, on_text
+            )
+        completion = await self.call(request)
+        if completion.text:
+            on_text(completion.text)
+        return completion
+
+    async def answer(self, messages: Sequence[Message]) -> ModelResponse:
+        """The whole answer. Raises OpenAIError."""
+        started = time.monotonic()
+        try:
+            completion = await self.call(self.request(messages))
+        except ProviderError as error:
+            blamed = self.blame(error)
+            raise blamed from blamed.__cause__
+        return self.respond(completion, time.monotonic() - started)
+
+    def respond(self, completion: Completion, seconds: float) -> ModelResponse:
+        """The completion in litellm's shape."""
+        return response_of(
+            completion,
+            provider=self.lane.provider,
+            model=self.lane.model,
+            seconds=seconds,
+            api_base=self.asked.calling.access.base_url,
+        )
+
+    def blame(self, error: ProviderError) -> OpenAIError:
+        """The error in litellm's shape."""
+        if isinstance(error, Mocked):
+            return error.exception
+        hint = self.lane.key_hint if error.fatal else None
+        return as_litellm(error, self.lane.provider, self.lane.model, hint)
+
+
+class Entry:
+    """Where models are made ready. They share a network, and nothing else."""
+
+    def __init__(self, lanes: Lanes, tries: Tries, environ: Mapping[str, str]) -> None:
+        self._lanes = lanes
+        self._tries = tries
+        self._environ = environ
+
+    async def admit(self, model: str, params: Mapping[str, Any]) -> Entrant:
+        """The model by litellm's name and arguments. Raises OpenAIError."""
+        name = named(model, params)
+        asked = None
+        try:
+            asked = understood(name, params, self._environ)
+            lane = _mocked(name, params) or await self._lanes.open(asked.spec, asked.calling)
+        except UsageError as error:
+            raise _refusal(name, asked, error) from error
+        return Entrant(lane, asked, self._tries)
+
+    async def admit_or_tell(self, model: str, params: Mapping[str, Any]) -> Entrant | OpenAIError:
+        """The model, or why it cannot be asked."""
+        try:
+            return await self.admit(model, params)
+        except OpenAIError as error:
+            return error
+
+
+@asynccontextmanager
+async def open_entry() -> AsyncIterator[Entry]:
+    """An Entry for one call of the API: its network is closed at the end."""
+    tries = Tries()
+    calling = Calling(Access(), {})
+    async with open_lanes(calling, observe=both(tries.observe, _log)) as lanes:
+        yield Entry(lanes, tries, environment(os.environ))
+
+
+def conversation(messages: object) -> Sequence[Message]:
+    """The messages of one conversation; a text is what the user says.
+
+    A message is a dict, or what has `model_dump`, as the message of an earlier answer. Raises
+    BadRequestError.
+    """
+    if isinstance(messages, str):
+        messages = {"role": "user", "content": messages}
+    listed = messages if isinstance(messages, list | tuple) else [messages]
+    try:
+        return check_messages([_message(one) for one in listed], "messages")
+    except InputError as error:
+        raise BadRequestError(error.message) from error
+
+
+def _message(message: Any) -> Any:
+    """The message as a plain dict, without the fields that a dump of an answer leaves empty."""
+    if hasattr(message, "model_dump"):
+        message = {name: value for name, value in message.model_dump().items() if name in SAID}
+    if not isinstance(message, Mapping):
+        return message
+    return {k: v for k, v in message.items() if v is not None or k == "content"}
+
+
+def _mocked(name: str, params: Mapping[str, Any]) -> Lane | None:
+    response = params.get("mock_response")
+    if response is None:
+        return None
+    provider, _, model = name.rpartition("/")
+    return mock_lane(provider or "openai", model, response, float(params.get("mock_delay") or 0))
+
+
+def _refusal(name: str, asked: Asked | None, error: UsageError) -> OpenAIError:
+    """The exception for what is not even sent."""
+    kind: type[OpenAIError] = BadRequestError
+    if isinstance(error, Unsayable):
+        kind = UnsupportedParamsError
+    elif asked is not None and _wants_only_a_key(asked):
+        kind = AuthenticationError
+    provider, _, model = name.rpartition("/")
+    return kind(with_hint(error.message, error.hint), llm_provider=provider, model=model)
+
+
+def _wants_only_a_key(asked: Asked) -> bool:
+    access = asked.calling.access
+    if access.api_key is not None or _resolves(asked.spec, access):
+        return False
+    return _resolves(asked.spec, replace(access, api_key="any"))
+
+
+def _resolves(spec: str, access: Access) -> bool:
+    try:
+        resolve(spec, access)
+    except UsageError:
+        return False
+    return True
+
+
+def _log(event: Event) -> None:
+    if isinstance(event, Notice):
+        log.warning("%s", event.message)
