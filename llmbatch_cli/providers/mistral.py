@@ -11,7 +11,13 @@ from hashlib import blake2b
 from typing import Any, ClassVar, Final
 
 from llmbatch_cli.errors import OutOfQuota, ProviderError, RateLimited, UnknownModel, UsageError
-from llmbatch_cli.providers.messages import check_fields, data_url, inner, plain_base64
+from llmbatch_cli.providers.messages import (
+    check_fields,
+    data_url,
+    inner,
+    plain_base64,
+    text_field,
+)
 from llmbatch_cli.providers.openai import OpenAI, writable
 from llmbatch_cli.providers.openai_errors import ERROR_CODES, Said, meaning
 from llmbatch_cli.providers.replies import count, mapping, rate_info
@@ -116,7 +122,8 @@ def _part(part: Any, provider: str) -> Any:
     if kind == "refusal":
         return {"type": "text", "text": part.get("refusal")}
     if kind == "input_audio" and isinstance(part.get("input_audio"), dict):
-        return {"type": "input_audio", "input_audio": inner(part, "input_audio", provider)["data"]}
+        audio = inner(part, "input_audio", provider)
+        return {"type": kind, "input_audio": text_field(audio, "data", "a recording", provider)}
     if kind == "file" and "file" in part:
         return _file(inner(part, "file", provider), provider)
     return part

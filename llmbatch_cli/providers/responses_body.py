@@ -106,24 +106,23 @@ def _said(message: Message, provider: str) -> Iterator[dict[str, Any]]:
 
 def _call(call: Any, provider: str) -> dict[str, Any]:
     kind = call.get("type", "function") if isinstance(call, dict) else None
+    inside = call.get(kind) if isinstance(call, dict) else None
+    if kind not in ("function", "custom") or not isinstance(inside, dict):
+        raise UsageError(f"{provider} takes no tool call of the kind {kind!r}")
     if kind == "custom":
-        custom = inner(call, "custom", provider)
         return {
             "type": "custom_tool_call",
             "call_id": call.get("id"),
-            "name": custom.get("name"),
-            "input": custom.get("input"),
+            "name": inside.get("name"),
+            "input": inside.get("input"),
         }
-    if kind != "function":
-        raise UsageError(f"{provider} takes no tool call of the kind {kind!r}")
-    function = inner(call, "function", provider)
-    arguments = function.get("arguments") or "{}"
+    arguments = inside.get("arguments") or "{}"
     if not isinstance(arguments, str):
         arguments = orjson.dumps(arguments).decode()
     return {
         "type": "function_call",
         "call_id": call.get("id"),
-        "name": function.get("name"),
+        "name": inside.get("name"),
         "arguments": arguments,
     }
 

@@ -1,0 +1,147 @@
+"""The Responses API: what a chat request becomes there, and what it has no words for."""
+
+from typing import Any
+
+import orjson
+import pytest
+
+from llmbatch_cli.errors import UsageError
+from llmbatch_cli.providers.base import Settings, Unsayable
+from llmbatch_cli.providers.responses import Responses
+from llmbatch_cli.types import Request
+
+HI: list[dict[str, Any]] = [{"role": "user", "content": "Hi"}]
+OFFICIAL = "https://api.openai.com/v1"
+
+
+def body(request: Request, base_url: str = OFFICIAL) -> Any:
+    wire = Responses(Settings("openai", base_url, "sk-key")).build(request)
+    assert wire.url == f"{base_url}/responses"
+    return orjson.loads(wire.body)
+
+
+def test_nothing_is_stored() -> None:
+    """A plain request asks that nothing is stored; a parameter may say otherwise."""
+    assert body(Request("o3-pro", HI, {})) == {"model": "o3-pro", "input": HI, "store": False}
+    assert body(Request("o3-pro", HI, {"store": True}))["store"] is True
+
+
+def test_system_messages() -> None:
+    """System texts at the beginning are the instructions, any other stays where it stands."""
+    system = {"role": "system", "content": "A"}
+    developer = {"role": "developer", "content": "B"}
+    said = body(Request("m", [system, developer, *HI, system], {}))
+    assert said["instructions"] == "A\n\nB"
+    assert said["input"] == [*HI, system]
+
+
+def test_only_system_messages() -> None:
+    """Where there are only system messages, they are the input: there must be one."""
+    system = {"role": "system", "content": "A"}
+    said = body(Request("m", [system], {}))
+    assert said["input"] == [system]
+    assert "instructions" not in said
+
+
+def test_turns() -> None:
+    """An assistant's text, its calls and their results become items in their order."""
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": {"a": 1}}}
+    custom = {"id": "c2", "type": "custom", "custom": {"name": "g", "input": "x"}}
+    messages: list[dict[str, Any]] = [
+        *HI,
+        {"role": "assistant", "content": "Wait.", "tool_calls": [call, custom]},
+        {"role": "tool", "tool_call_id": "c1", "content": [{"type": "text", "text": "42"}]},
+    ]
+    assert body(Request("m", messages, {}))["input"] == [
+        *HI,
+        {"role": "assistant", "content": "Wait."},
+        {"type": "function_call", "call_id": "c1", "name": "f", "arguments": '{"a":1}'},
+        {"type": "custom_tool_call", "call_id": "c2", "name": "g", "input": "x"},
+        {
+            "type": "function_call_output",
+            "call_id": "c1",
+            "output": [{"type": "input_text", "text": "42"}],
+        },
+    ]
+
+
+def test_tools_keep_their_meaning() -> None:
+    """A function without `strict` is not strict in chat, so it is said not to be here."""
+    tools = [
+        {"type": "function", "function": {"name": "f"}},
+        {
+            "type": "custom",
+            "custom": {
+                "name": "g",
+                "format": {"type": "grammar", "grammar": {"syntax": "lark", "definition": "d"}},
+            },
+        },
+    ]
+    assert body(Request("m", HI, {"tools": tools}))["tools"] == [
+        {"type": "function", "name": "f", "parameters": None, "strict": False},
+        {
+            "type": "custom",
+            "name": "g",
+            "format": {"type": "grammar", "syntax": "lark", "definition": "d"},
+        },
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("n", 2),
+        ("seed", 1),
+        ("stop", ["a"]),
+        ("presence_penalty", 0.1),
+        ("frequency_penalty", 0.1),
+        ("logit_bias", {"1": 1}),
+    ],
+)
+def test_what_it_has_no_words_for(name: str, value: Any) -> None:
+    """What the Responses API lacks is told by its name, at every address."""
+    for base_url in (OFFICIAL, "http://localhost:8080/v1"):
+        with pytest.raises(Unsayable, match=name):
+            body(Request("gpt-4o", HI, {name: value}), base_url)
+
+
+def test_what_says_nothing_is_left_out() -> None:
+    """n = 1 and penalties of 0 say nothing and are left out."""
+    params = {"n": 1, "presence_penalty": 0, "stop": []}
+    assert set(body(Request("gpt-4o", HI, params))) == {"model", "input", "store"}
+
+
+def test_reasoning_models_refuse_sampling() -> None:
+    """What a reasoning model refuses is refused here too, at OpenAI's address."""
+    with pytest.raises(Unsayable, match="temperature"):
+        body(Request("o3-pro", HI, {"temperature": 0.5}))
+    assert body(Request("o3-pro", HI, {"temperature": 0.5}), "http://x/v1")["temperature"] == 0.5
+
+
+def test_nested_parameters_meet() -> None:
+    """Parameters that share an object here are merged into it, extra_body too."""
+    params = {
+        "reasoning_effort": "low",
+        "response_format": {"type": "json_object"},
+        "verbosity": "high",
+        "extra_body": {"reasoning": {"summary": "auto"}, "text": {"novel": 1}},
+    }
+    said = body(Request("m", HI, params))
+    assert said["reasoning"] == {"effort": "low", "summary": "auto"}
+    assert said["text"] == {"format": {"type": "json_object"}, "verbosity": "high", "novel": 1}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "function", "content": "x"},
+        {"role": "user", "content": [{"type": "video", "video": "x"}]},
+        {"role": "assistant", "content": "x", "audio": {"id": "a"}},
+        {"role": "assistant", "tool_calls": [{"id": "a", "type": "mcp"}]},
+        {"role": "user", "content": 5},
+    ],
+)
+def test_messages_without_a_form(message: dict[str, Any]) -> None:
+    """A message that has no form here is a UsageError, never left out in silence."""
+    with pytest.raises(UsageError):
+        body(Request("m", [message], {}))
