@@ -16,7 +16,7 @@ def run(main: Main[T]) -> T:
     """The coroutine's result; it runs on a loop of its own, to which nothing is left at the end.
 
     Inside a running loop, which stands still meanwhile, it runs in another thread. Ctrl-C
-    cancels it in either.
+    cancels it in either; under asyncio.run, which keeps the first one for itself, the second.
     """
     try:
         asyncio.get_running_loop()
