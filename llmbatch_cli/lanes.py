@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 from llmbatch_cli.engine.deadline import within, within_stream
-from llmbatch_cli.engine.limits import Allowed, Holding, Limiter, admitted
+from llmbatch_cli.engine.limits import Holding, Limiter, admitted
 from llmbatch_cli.engine.retry import Patience, retried
 from llmbatch_cli.engine.stack import Lane, calling, merged
 from llmbatch_cli.engine.streaming import streaming
@@ -63,7 +63,6 @@ class Lanes:
         self._observe = observe
         self._lanes: dict[str, Lane] = {}
         self._limiters: dict[tuple[str, str, str], Limiter] = {}
-        self._at_once = 0
         self._sleeping = 0
         self._opening = asyncio.Lock()
 
@@ -81,7 +80,8 @@ class Lanes:
 
     def window(self) -> int:
         """Rows that may be at work now: those in flight, and those that wait to try again."""
-        return self._at_once + self._sleeping
+        at_once = sum([limiter.slots for limiter in self._limiters.values()])
+        return max(1, at_once) + self._sleeping
 
     def holding(self) -> Holding | None:
         """What the next request waits for; None while none waits."""
@@ -131,18 +131,11 @@ class Lanes:
                 start_in_flight=min(flow.start_in_flight, flow.most_in_flight),
                 rpm=flow.rpm,
                 tpm=flow.tpm,
-                changed=lambda now: self._changed(f"{provider.name}/{model}", now),
+                changed=lambda now: self._observe(
+                    LimitChanged(f"{provider.name}/{model}", now.in_flight, now.rpm, now.tpm)
+                ),
             )
-            self._count()
         return self._limiters[key]
-
-    def _changed(self, name: str, now: Allowed) -> None:
-        self._count()
-        self._observe(LimitChanged(name, now.in_flight, now.rpm, now.tpm))
-
-    def _count(self) -> None:
-        allowed = sum(limiter.allowed.in_flight for limiter in self._limiters.values())
-        self._at_once = max(1, allowed)
 
     async def _sleep(self, wait_s: float) -> None:
         self._sleeping += 1

@@ -103,6 +103,11 @@ class Limiter:
         )
 
     @property
+    def slots(self) -> int:
+        """Requests that are allowed at once now."""
+        return self._slots.limit
+
+    @property
     def holding(self) -> Holding | None:
         """What the next request waits for; None while none waits."""
         return self._held_by if self._waiters else None
