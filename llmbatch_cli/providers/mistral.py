@@ -38,6 +38,7 @@ CODES: Final[Mapping[str, type[ProviderError]]] = {
     **ERROR_CODES,
     "invalid_model": UnknownModel,
     "1500": UnknownModel,
+    "rate_limited": RateLimited,
 }
 
 _CALL_ID = re.compile(r"[a-zA-Z0-9]{9}")
