@@ -232,6 +232,8 @@ class Limiter:
         self._number += 1
         in_flight = self.in_flight
         self.in_flight = in_flight + 1
+        if in_flight + 1 >= self._slots.limit:  # a run begins no more rows than there are slots
+            self._learner.slots_bound = True
         return now, in_flight, tokens, self._number
 
     def _give_back(self, ticket: Ticket) -> None:
