@@ -29,7 +29,7 @@ from llmbatch_cli.providers.replies import (
 from llmbatch_cli.providers.responses_body import body
 from llmbatch_cli.types import Completion, FinishReason, Request, Usage, WireReply, WireRequest
 
-__all__ = ["Responses", "needs_responses"]
+__all__ = ["Responses", "needs_responses", "wire_for"]
 
 CODES: Final[Mapping[str, type[ProviderError]]] = {
     **ERROR_CODES,
