@@ -120,9 +120,7 @@ class Limiter:
         in_flight = self.in_flight
         if self._gates or now < self._cool_until or in_flight >= self._slots.limit:
             return self._admit_now(tokens, now) if self._ready_at(tokens, now) <= now else None
-        self.in_flight = in_flight + 1
-        self._number += 1
-        return now, in_flight, tokens, self._number
+        return self._admit_now(tokens, now)
 
     async def admit(self, tokens: int) -> Ticket:
         """Wait until one may go, in turn. Give the ticket to `settle`, once, whatever happens.
