@@ -163,7 +163,7 @@ def test_a_hedge_has_one_time(arguments: dict[str, float]) -> None:
 
 
 async def test_the_tail_is_cut_over_real_sockets_too() -> None:
-    """400 rows on loopback, every twentieth request 20 times slower: the same law."""
+    """1,000 rows on loopback, every twentieth request 20 times slower: the same law."""
     asked = 0
 
     async def twentieth_is_slow(exchange: Exchange) -> None:
@@ -183,10 +183,10 @@ async def test_the_tail_is_cut_over_real_sockets_too() -> None:
 
     async def times(models: list[str], hedge: Hedge | None) -> list[float]:
         race = run_race(
-            (f"row {index}" for index in range(400)),
+            (f"row {index}" for index in range(1_000)),
             models=models,
             hedge=hedge,
-            concurrency=16,
+            concurrency=32,
             access=Access(environ={}, base_url=f"{server.url}/v1"),
         )
         return [outcome.latency_s or 0.0 async for outcome in race]
@@ -196,4 +196,4 @@ async def test_the_tail_is_cut_over_real_sockets_too() -> None:
         asked = 0
         after = percentile(await times(["openai/m", "openai/m"], Hedge(quantile=0.95)), 0.99)
     assert before / after >= 4
-    assert asked <= 440
+    assert asked <= 1_100
