@@ -141,7 +141,7 @@ FAMILIES: Final[Sequence[tuple[re.Pattern[str], str]]] = (
     (re.compile(r"claude"), "anthropic"),
     (re.compile(r"command|c4ai"), "cohere"),
     (re.compile(r"gemini"), "gemini"),
-    (re.compile(r"mistral|codestral|ministral|magistral"), "mistral"),
+    (re.compile(r"mistral|codestral|ministral|magistral|devstral|pixtral|open-mi"), "mistral"),
     (re.compile(r"grok"), "xai"),
     (re.compile(r"deepseek"), "deepseek"),
 )
@@ -203,10 +203,10 @@ def resolve(spec: str, access: Access, observe: Observer = ignore) -> Target:
 
 def _wire(name: str, entry: Entry, model: str, access: Access) -> str:
     """The factory of the wire that was asked for, or that the model needs."""
-    if access.api == "chat" or (access.api is None and entry.wire_for is None):
-        return entry.factory
-    asked = access.api or _load(str(entry.wire_for))(model)
-    if asked is None:
+    asked = access.api
+    if asked is None and entry.wire_for is not None and not _is_moved(entry, access):
+        asked = _load(entry.wire_for)(model)
+    if asked in (None, "chat"):
         return entry.factory
     if asked not in entry.other_wires:
         raise UsageError(
@@ -214,6 +214,10 @@ def _wire(name: str, entry: Entry, model: str, access: Access) -> str:
             hint=f"it has: {', '.join(['chat', *entry.other_wires])}",
         )
     return entry.other_wires[asked]
+
+
+def _is_moved(entry: Entry, access: Access) -> bool:
+    return bool(access.base_url or first_set(access.environ, entry.url_variables))
 
 
 def _load(path: str) -> Any:
