@@ -30,7 +30,8 @@ $(VENV)/.dev: $(VENV)/.installed
 
 demo: install
 	@$(BIN)/llmbatch pull --quiet
-	$(BIN)/llmbatch batch samples/prompts.jsonl
+	$(BIN)/llmbatch batch samples/prompts.jsonl -o $(VENV)/answers.jsonl --overwrite
+	@cat $(VENV)/answers.jsonl
 
 check: dev
 	$(BIN)/ruff format --check .
