@@ -67,6 +67,13 @@ class Bench:
         command += ["-o", str(answers), "-c", str(in_flight), "--overwrite", "-q"]
         return self._run("llmbatch", command, answers, count)
 
+    def race(self, count: int, base_url: str, in_flight: int, models: Sequence[str]) -> Throughput:
+        """`llmbatch race` of the models over `count` rows, whole process."""
+        answers = self.folder / "answers.jsonl"
+        command = [LLMBATCH, "race", str(self.rows(count)), "-m", ",".join(models)]
+        command += ["--base-url", base_url, "-o", str(answers), "-c", str(in_flight)]
+        return self._run("llmbatch race", [*command, "--overwrite", "-q"], answers, count)
+
     def peer(self, name: str, count: int, base_url: str, in_flight: int) -> Throughput | None:
         """A peer of peer_loops.py over `count` rows; None when its environment is not there."""
         python = peer_python(name) if name in PINS else Path(sys.executable)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from tests.bench.embedded import embedded
 from tests.bench.measure import run_process
 from tests.bench.programs import LLMBATCH, RUN_LIMIT_S, Bench, Throughput
+from tests.bench.race import race
 from tests.bench.servers import delayed_server, instant_server
 from tests.bench.table import Figure, Section, at_least, at_most
 
@@ -138,4 +139,5 @@ SCENARIOS: dict[str, Callable[[Bench], Section]] = {
     "memory": memory,
     "start": start,
     "embedded": embedded,
+    "race": race,
 }

@@ -15,6 +15,7 @@ from pathlib import Path
 START_LIMIT_S = 10.0
 STOP_LIMIT_S = 5.0
 ASYNCIO_SERVER = Path(__file__).with_name("asyncio_server.py")
+RACE_SERVER = Path(__file__).parents[1] / "support" / "race_server.py"
 REPLY = json.dumps(
     {
         "id": "chatcmpl-0123456789abcdef0123456789abcdef",
@@ -98,12 +99,26 @@ def delayed_server(folder: Path, delay_s: float) -> Iterator[Server]:
     reply = folder / "reply.json"
     reply.write_text(REPLY)
     command = [sys.executable, str(ASYNCIO_SERVER), str(reply), str(delay_s)]
+    with _port_of(command) as port:
+        yield Server("asyncio on uvloop", port)
+
+
+@contextmanager
+def named_delays_server() -> Iterator[Server]:
+    """A server whose models `after-SECONDS` answer as late as their names say."""
+    with _port_of([sys.executable, str(RACE_SERVER)]) as port:
+        yield Server("asyncio", port)
+
+
+@contextmanager
+def _port_of(command: list[str]) -> Iterator[int]:
+    """The port that a Python server prints, while it serves."""
     with _process(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         port = process.stdout.readline()
         if not port:
-            raise ServerFailedError(f"{ASYNCIO_SERVER.name} ended with {process.wait()}")
-        yield Server("asyncio on uvloop", int(port))
+            raise ServerFailedError(f"{Path(command[1]).name} ended with {process.wait()}")
+        yield int(port)
 
 
 @contextmanager

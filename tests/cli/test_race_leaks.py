@@ -19,7 +19,7 @@ from llmbatch_cli.api import run_race
 from llmbatch_cli.providers import Access
 from llmbatch_cli.types import Outcome
 
-SERVER = Path(__file__).with_name("race_server.py")
+SERVER = Path(__file__).parents[1] / "support" / "race_server.py"
 DESCRIPTORS = Path("/proc/self/fd")
 SERIAL = itertools.count()
 LOOSE_S = 1.0
