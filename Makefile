@@ -40,7 +40,7 @@ check: dev
 
 test: dev
 	@$(BIN)/llmbatch pull --quiet
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 bench: dev
 	$(BIN)/python tests/bench/run.py $(BENCH)

@@ -19,7 +19,9 @@ from llmbatch_cli.rows.schema import parse_row
 from llmbatch_cli.types import BadRow, Completion, Outcome, Usage
 
 TOP = Path(__file__).parent.parent
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", (TOP / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+BLOCKS = re.findall(
+    r"^```(\w+)\n(.*?)^```$", (TOP / "README.md").read_text(), re.MULTILINE | re.DOTALL
+)
 SHELL = [text for language, text in BLOCKS if language == "bash"]
 MADE_BY_MAKE = [text for text in SHELL if text.startswith("make ")]
 LOCAL = [text for text in SHELL if text.startswith("llmbatch") and "-m " not in text]
@@ -81,7 +83,7 @@ async def test_commands_without_a_model_run_the_embedded_one(block: str, folder:
     """Without a key or a model, real answers come from the model in the process."""
     status, _, err = await shell(block, folder)
     assert status == 0, err
-    rows = [json.loads(line) for line in (folder / "first-answers.jsonl").open()]
+    rows = [json.loads(line) for line in (folder / "first-answers.jsonl").read_text().splitlines()]
     assert len(rows) == len((folder / "samples" / "prompts.jsonl").read_text().splitlines())
     assert all(row["text"] and row["provider"] == "local" for row in rows)
 

@@ -37,6 +37,9 @@ OWN: Mapping[str, tuple[str, str]] = {
     "responses": ("responses:Responses", "https://api.openai.com/v1"),
     "mistral": ("mistral:Mistral", "https://api.mistral.ai/v1"),
     "azure": ("azure:Azure", "https://example.openai.azure.com"),
+    "gemini": ("gemini:Gemini", "https://generativelanguage.googleapis.com/v1beta"),
+    "cohere": ("cohere:Cohere", "https://api.cohere.com/v2"),
+    "ollama": ("ollama:Ollama", "http://localhost:11434"),
 }
 """The folders of wires with a file of their own: the class, and the address it is made with."""
 ROWS = {
