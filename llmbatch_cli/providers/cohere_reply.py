@@ -22,6 +22,7 @@ from llmbatch_cli.errors import (
 )
 from llmbatch_cli.providers.base import Stream
 from llmbatch_cli.providers.framing import ServerSentEvents
+from llmbatch_cli.providers.openai import writable
 from llmbatch_cli.providers.replies import (
     clean,
     count,
@@ -83,7 +84,7 @@ def completion(body: Mapping[str, Any], reply: WireReply, api_key: str | None) -
         usage=usage(body.get("usage")),
         reasoning=_text(message.get("content"), "thinking") or None,
         tool_calls=tool_calls,
-        extras=_extras(body, message),
+        extras=writable(_extras(body, message)),
         response_id=text_or_none(body.get("id")),
         request_id=reply.headers.get("x-debug-trace-id"),
         limits=limits(reply.headers),

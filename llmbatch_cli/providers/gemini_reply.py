@@ -21,6 +21,7 @@ from llmbatch_cli.errors import (
 from llmbatch_cli.providers.base import Stream
 from llmbatch_cli.providers.framing import ServerSentEvents
 from llmbatch_cli.providers.gemini_errors import error
+from llmbatch_cli.providers.openai import writable
 from llmbatch_cli.providers.replies import (
     clean,
     count,
@@ -98,7 +99,7 @@ def completion(body: Mapping[str, Any], reply: WireReply) -> Completion:
         reasoning=message.get("reasoning"),
         tool_calls=message.get("tool_calls", ()),
         choices=choices if len(choices) > 1 else (),
-        extras=_extras(candidates[0], message, first),
+        extras=writable(_extras(candidates[0], message, first)),
         response_id=text_or_none(body.get("responseId")),
         request_id=reply.headers.get("x-request-id"),
         limits=rate_info(reply.headers),

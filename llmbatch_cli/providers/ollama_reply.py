@@ -22,6 +22,7 @@ from llmbatch_cli.errors import (
 )
 from llmbatch_cli.providers.base import Stream
 from llmbatch_cli.providers.framing import Lines
+from llmbatch_cli.providers.openai import writable
 from llmbatch_cli.providers.replies import (
     clean,
     count,
@@ -68,7 +69,7 @@ def completion(body: Mapping[str, Any], reply: WireReply) -> Completion:
         model=text_or_none(body.get("model")),
         reasoning=text_or_none(message.get("thinking")) or None,
         tool_calls=tool_calls,
-        extras=_extras(body),
+        extras=writable(_extras(body)),
         request_id=reply.headers.get("x-request-id"),
         limits=rate_info(reply.headers),
     )
