@@ -1,0 +1,360 @@
+"""Several endpoints of one model: who is asked, who is left out, and when it is tried again."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.chat import echo
+from support.scripted import Exchange, serve
+
+from llmbatch_cli.engine.endpoints import Endpoints, spread, spread_streams
+from llmbatch_cli.engine.retry import Patience, retried
+from llmbatch_cli.engine.stack import calling
+from llmbatch_cli.errors import (
+    BadReply,
+    Interrupted,
+    Overloaded,
+    ProviderError,
+    RateLimited,
+    Rejected,
+    TimedOut,
+    Unreachable,
+)
+from llmbatch_cli.providers.base import Settings
+from llmbatch_cli.providers.openai import OpenAI
+from llmbatch_cli.transport import Connection, open_network
+from llmbatch_cli.types import Call, Completion, Request
+
+REQUEST = Request("m", [{"role": "user", "content": "hi"}], {})
+Fault = Callable[[], ProviderError]
+
+
+class Clock:
+    """Time that passes when told."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Server:
+    """An endpoint that answers, fails, or holds its requests, as it is set."""
+
+    place: int
+    fault: Fault | None = None
+    gate: asyncio.Event | None = None
+    asked: int = 0
+    log: list[int] = field(default_factory=list)
+
+    async def __call__(self, request: Request) -> Completion:
+        self.asked += 1
+        self.log.append(self.place)
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.fault is not None:
+            raise self.fault()
+        return Completion(text=str(self.place))
+
+
+def setting(count: int) -> tuple[list[Server], Call, Clock, Endpoints]:
+    log: list[int] = []
+    servers = [Server(place, log=log) for place in range(count)]
+    clock = Clock()
+    endpoints = Endpoints(count, clock=clock, pause_s=1.0, longest_pause_s=8.0)
+    return servers, spread(servers, endpoints), clock, endpoints
+
+
+async def ask(call: Call, times: int = 1) -> list[str | None]:
+    return [(await call(REQUEST)).text for _ in range(times)]
+
+
+def unreachable() -> ProviderError:
+    return Unreachable("connection refused")
+
+
+async def test_endpoints_of_equal_load_take_turns() -> None:
+    """With nothing in flight, requests go round."""
+    _, call, _, _ = setting(3)
+    assert await ask(call, 7) == ["0", "1", "2", "0", "1", "2", "0"]
+
+
+async def test_the_least_busy_endpoint_is_next() -> None:
+    """An endpoint that is slow has more in flight, and so is asked less."""
+    servers, call, _, _ = setting(2)
+    servers[0].gate = asyncio.Event()
+    slow = asyncio.ensure_future(call(REQUEST))
+    await asyncio.sleep(0)
+    assert await ask(call, 5) == ["1"] * 5
+    servers[0].gate.set()
+    assert (await slow).text == "0"
+    assert "0" in await ask(call, 2)
+
+
+async def test_many_at_once_are_spread_evenly() -> None:
+    """Thirty requests at once over three endpoints are ten each."""
+    servers, call, _, _ = setting(3)
+    gate = asyncio.Event()
+    for server in servers:
+        server.gate = gate
+    flying = [asyncio.ensure_future(call(REQUEST)) for _ in range(30)]
+    await asyncio.sleep(0)
+    assert [server.asked for server in servers] == [10, 10, 10]
+    gate.set()
+    await asyncio.gather(*flying)
+
+
+FAULTS: Sequence[Fault] = (
+    unreachable,
+    lambda: Interrupted("reset"),
+    lambda: Overloaded("busy", status=503),
+)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_failed_request_goes_to_another_at_once(fault: Fault) -> None:
+    """The row is answered without a wait, and tells the try that failed, once."""
+    servers, call, _, endpoints = setting(2)
+    servers[0].fault = fault
+    got = await call(REQUEST)
+    error = fault()
+    assert got.text == "1"
+    (tried,) = got.attempts
+    assert (tried.kind, tried.status) == (error.kind, error.status)
+    assert tried.maybe_billed == error.maybe_billed
+    assert endpoints.answering == [1]
+    assert (await call(REQUEST)).attempts == ()
+
+
+async def test_a_failed_endpoint_is_asked_by_one_request_after_a_growing_pause() -> None:
+    """After 1, 2, 4, 8 and then 8 s again one request tries it; none does before."""
+    servers, call, clock, _ = setting(2)
+    servers[0].fault = unreachable
+    await ask(call)
+    for pause_s in (1, 2, 4, 8, 8):
+        asked = servers[0].asked
+        clock.now += pause_s - 0.01
+        await ask(call, 5)
+        assert servers[0].asked == asked
+        clock.now += 0.01
+        assert await ask(call, 5) == ["1"] * 5
+        assert servers[0].asked == asked + 1
+    servers[0].fault = None
+    clock.now += 8
+    assert (await ask(call, 4)).count("0") == 2
+
+
+async def test_only_one_request_at_a_time_tries_it() -> None:
+    """While one request finds out, the others go where there are answers."""
+    servers, call, clock, endpoints = setting(2)
+    servers[0].fault = unreachable
+    await ask(call)
+    servers[0].fault, servers[0].gate = None, asyncio.Event()
+    clock.now += 1
+    finding_out = asyncio.ensure_future(call(REQUEST))
+    await asyncio.sleep(0)
+    assert await ask(call, 5) == ["1"] * 5
+    assert endpoints.answering == [1]
+    servers[0].gate.set()
+    assert (await finding_out).text == "0"
+    assert endpoints.answering == [0, 1]
+
+
+async def test_a_request_that_is_given_up_frees_the_place_of_the_next_probe() -> None:
+    """A probe that is cancelled is no answer: the endpoint is tried again, later."""
+    servers, call, clock, endpoints = setting(2)
+    servers[0].fault = unreachable
+    await ask(call)
+    servers[0].fault, servers[0].gate = None, asyncio.Event()
+    clock.now += 1
+    hanging = asyncio.ensure_future(call(REQUEST))
+    await asyncio.sleep(0)
+    hanging.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await hanging
+    servers[0].gate.set()
+    assert await ask(call, 3) == ["1"] * 3
+    clock.now += 2
+    assert await ask(call) == ["0"]
+    assert endpoints.answering == [0, 1]
+
+
+async def test_those_in_flight_when_it_fails_do_not_lengthen_the_pause() -> None:
+    """Ten requests that fail together are one failure."""
+    servers, call, clock, _ = setting(2)
+    servers[0].gate = asyncio.Event()
+    servers[0].fault = unreachable
+    flying = [asyncio.ensure_future(call(REQUEST)) for _ in range(20)]
+    await asyncio.sleep(0)
+    servers[0].gate.set()
+    assert [(await one).text for one in flying] == ["1"] * 20
+    servers[0].fault = None
+    clock.now += 1
+    assert await ask(call) == ["0"]
+
+
+async def test_the_pause_is_what_the_endpoint_asks_for() -> None:
+    """A 503 with Retry-After: 5 is left alone for 5 s."""
+    servers, call, clock, _ = setting(2)
+    servers[0].fault = lambda: Overloaded("busy", status=503, retry_after_s=5)
+    await ask(call)
+    clock.now += 4.9
+    await ask(call, 3)
+    assert servers[0].asked == 1
+    clock.now += 0.1
+    await ask(call)
+    assert servers[0].asked == 2
+
+
+@pytest.mark.parametrize(
+    "error", [RateLimited("slow"), Rejected("no"), BadReply("html"), TimedOut("late")]
+)
+async def test_other_errors_stay_where_they_are(error: ProviderError) -> None:
+    """What another endpoint would say as well, or no time is left for, is asked of none."""
+    servers, call, _, _ = setting(2)
+    servers[0].fault = lambda: error
+    with pytest.raises(type(error)):
+        await call(REQUEST)
+    assert servers[1].asked == 0
+    assert [one.kind for one in error.attempts] == [error.kind]
+
+
+async def test_an_error_is_an_answer_too() -> None:
+    """An endpoint that says 400 is there again."""
+    servers, call, clock, endpoints = setting(2)
+    servers[0].fault = unreachable
+    await ask(call)
+    clock.now += 1
+    servers[0].fault = lambda: Rejected("no")
+    with pytest.raises(Rejected):
+        await call(REQUEST)
+    assert endpoints.answering == [0, 1]
+
+
+async def test_when_none_is_left_the_error_tells_every_try() -> None:
+    """Each endpoint was asked once, in no time; the last one's error holds all attempts."""
+    servers, call, _, _ = setting(3)
+    for server in servers:
+        server.fault = unreachable
+    with pytest.raises(Unreachable) as caught:
+        await call(REQUEST)
+    assert [server.asked for server in servers] == [1, 1, 1]
+    assert [one.kind for one in caught.value.attempts] == ["unreachable"] * 3
+
+
+async def test_while_none_answers_each_try_costs_one_request() -> None:
+    """With all left out a request asks one endpoint, not every one again, and may find it well."""
+    servers, call, _, _ = setting(3)
+    for server in servers:
+        server.fault = unreachable
+    with pytest.raises(Unreachable):
+        await call(REQUEST)
+    asked = sum(server.asked for server in servers)
+    with pytest.raises(Unreachable):
+        await call(REQUEST)
+    assert sum(server.asked for server in servers) == asked + 1
+    for server in servers:
+        server.fault = None
+    assert len(await ask(call, 3)) == 3
+
+
+async def test_a_stream_that_has_shown_text_is_not_begun_again() -> None:
+    """Without any text it moves on; with some the reader would see two answers."""
+    shown: list[str] = []
+
+    async def breaks(request: Request, on_text: Callable[[str], None]) -> Completion:
+        error = Interrupted("reset")
+        if request.model == "late":
+            on_text("half")
+            error.partial = "half"
+        raise error
+
+    async def works(request: Request, on_text: Callable[[str], None]) -> Completion:
+        on_text("whole")
+        return Completion(text="whole")
+
+    for model, expected in (("early", ["whole"]), ("late", ["half"])):
+        shown.clear()
+        stream = spread_streams([breaks, works], Endpoints(2, clock=Clock()))
+        try:
+            await stream(Request(model, [], {}), shown.append)
+        except Interrupted:
+            assert model == "late"
+        assert shown == expected
+
+
+async def test_the_moved_try_is_told_through_retried() -> None:
+    """Inside of `retried`, a row that moved without a wait tells its failed try."""
+    servers, call, clock, _ = setting(2)
+    servers[0].fault = unreachable
+
+    async def no_sleep(wait_s: float) -> None:
+        raise AssertionError("nothing to wait for")
+
+    outer = retried(call, Patience(3), sleep=no_sleep, clock=clock)
+    assert [one.kind for one in (await outer(REQUEST)).attempts] == ["unreachable"]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(
+        st.tuples(st.lists(st.booleans(), min_size=3, max_size=3), st.floats(0, 5)), max_size=25
+    )
+)
+async def test_whatever_fails_a_request_is_answered_if_anybody_answering_is_well(
+    script: list[tuple[list[bool], float]],
+) -> None:
+    """No request asks one endpoint twice, and none fails while a well endpoint is in use."""
+    servers, call, clock, endpoints = setting(3)
+    for well, wait_s in script:
+        clock.now += wait_s
+        for server, is_well in zip(servers, well, strict=True):
+            server.fault = None if is_well else unreachable
+        usable = any(well[place] for place in endpoints.answering)
+        before = [server.asked for server in servers]
+        try:
+            got = await call(REQUEST)
+        except Unreachable:
+            assert not usable
+        else:
+            assert got.text is not None
+            assert well[int(got.text)]
+        asked = [server.asked - was for server, was in zip(servers, before, strict=True)]
+        assert max(asked) == 1
+
+
+async def test_a_server_that_dies_and_comes_back() -> None:
+    """Over real sockets: no row is lost when one of two servers dies, and it serves again after."""
+    clock = Clock()
+
+    async def slowly(exchange: Exchange) -> None:
+        await asyncio.sleep(0.01)
+        await echo(exchange)
+
+    async with serve(slowly) as steady, open_network(Connection()) as network:
+        providers = [OpenAI(Settings("openai", url, None)) for url in (steady.url, steady.url)]
+        endpoints = Endpoints(2, clock=clock)
+        call = spread([calling(one.build, one.parse, network.send) for one in providers], endpoints)
+        async with serve(slowly) as mortal:
+            providers[0].aim(mortal.url)
+            got = await asyncio.gather(*(call(REQUEST) for _ in range(20)))
+            assert len(mortal.exchanges) == len(steady.exchanges) == 10
+            flying = [asyncio.ensure_future(call(REQUEST)) for _ in range(20)]
+            while len(mortal.exchanges) < 12:
+                await asyncio.sleep(0.001)
+        got += await asyncio.gather(*flying)
+        got += await asyncio.gather(*(call(REQUEST) for _ in range(20)))
+        assert endpoints.answering == [1]
+        assert any(one.attempts for one in got)
+        async with serve(slowly) as back:
+            providers[0].aim(back.url)
+            clock.now += 1
+            got += [await call(REQUEST)]
+            got += await asyncio.gather(*(call(REQUEST) for _ in range(20)))
+            assert len(back.exchanges) == 11
+    assert [one.text for one in got] == ["HI"] * 81
