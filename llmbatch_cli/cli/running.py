@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from llmbatch_cli.cli.live import Live
 from llmbatch_cli.cli.options import ProgressMode
@@ -26,8 +26,10 @@ from llmbatch_cli.types import Outcome
 from llmbatch_cli.ui.progress import open_progress
 from llmbatch_cli.ui.report import summary
 from llmbatch_cli.ui.standings import Standings, as_lines
-from llmbatch_cli.ui.text import clean
 from llmbatch_cli.ui.totals import Totals
+
+INDENT: Final = 2
+"""Of the lines below the summary."""
 
 Begin = Callable[[Stop, Observer], AsyncGenerator[Outcome, None]]
 
@@ -105,9 +107,9 @@ async def conduct(begin: Begin, writing: Writing, showing: Showing) -> ExitStatu
             except (RunStopped, OutputError, ReaderGone) as error:
                 ended = error
     if not showing.quiet and showing.progress is not ProgressMode.JSON:
-        say(summary(totals, repeated_ids=repeated.count, cancelled=stop.cancelling))
-        if showing.standings:
-            tell_standings(standings)
+        told = [summary(totals, repeated_ids=repeated.count, cancelled=stop.cancelling)]
+        told += told_of(standings, _columns()) if showing.standings else []
+        say("\n  ".join(told))
     if ended is not None and not isinstance(ended, ReaderGone):
         say_error(ended)
     if writing.output is not None and (asked.count or isinstance(ended, RunStopped)):
@@ -122,15 +124,23 @@ def go_on_command(argv: Sequence[str], writing: Writing) -> str:
     return f"{command} < THE SAME INPUT" if "-" in writing.inputs else command
 
 
-def tell_standings(standings: Standings) -> None:
+def told_of(standings: Standings, columns: int | None) -> list[str]:
     """The models' table, where there was a race, and what its cancelled requests may cost."""
     if not standings.models:
-        return
-    for line in as_lines(standings):
-        say(f"  {clean(line, 300)}")
+        return []
+    told = as_lines(standings, columns and columns - INDENT)
     if standings.cancelled:
         requests = "request" if standings.cancelled == 1 else "requests"
-        say(f"  up to {standings.cancelled:,} cancelled {requests} may be billed")
+        told.append(f"up to {standings.cancelled:,} cancelled {requests} may be billed")
+    return told
+
+
+def _columns() -> int | None:
+    """The width of the terminal that standard error is; None where it is none."""
+    try:
+        return os.get_terminal_size(2).columns or None
+    except OSError:
+        return None
 
 
 def display(

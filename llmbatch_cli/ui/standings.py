@@ -1,5 +1,6 @@
 """How the models of a race have fared, in numbers and as a table."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -7,11 +8,16 @@ from typing import Final
 from llmbatch_cli.events import Event, Finished
 from llmbatch_cli.types import Racer
 from llmbatch_cli.ui.report import format_count, format_duration
+from llmbatch_cli.ui.text import clean
 
 REMEMBERED: Final = 100_000
 """Times a model that its median and p95 are taken of; later ones are not kept."""
 
 HEADINGS: Final = ("model", "wins", "races", "median", "p95", "failed", "cancelled", "tokens")
+SPARED: Final = ("cancelled", "races", "tokens")
+"""Columns that a narrow terminal does without, in this order."""
+SHORTEST_NAME: Final = 12
+GAP: Final = "  "
 
 
 @dataclass(slots=True)
@@ -57,8 +63,12 @@ class Standings:
         if race is self._last:  # a further winner of the same race
             return
         self._last = race
+        seen: Counter[str] = Counter()
         for racer in race:
             name = f"{racer.provider}/{racer.model}"
+            seen[name] += 1
+            if seen[name] > 1:  # a model that races against itself
+                name = f"{name} ({seen[name]})"
             self.models.setdefault(name, Standing()).add(racer)
 
     @property
@@ -88,14 +98,39 @@ def _time(seconds: float | None) -> str:
     return "-" if seconds is None else format_duration(seconds)
 
 
-def as_lines(standings: Standings) -> list[str]:
-    """The standings as aligned columns."""
-    table = [HEADINGS, *standings.rows()]
-    widths = [max(len(row[place]) for row in table) for place in range(len(HEADINGS))]
-    return [
-        "  ".join(
-            text.ljust(width) if place == 0 else text.rjust(width)
-            for place, (text, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in table
-    ]
+def as_lines(standings: Standings, columns: int | None = None) -> list[str]:
+    """The standings as aligned columns.
+
+    Args:
+        standings: of at least one model.
+        columns: of the terminal; None for a pipe or a file, which has room for everything.
+            A narrow terminal goes without the columns SPARED and the ends of long names.
+    """
+    table = [HEADINGS, *([clean(row[0], 200), *row[1:]] for row in standings.rows())]
+    by_column = dict(zip(HEADINGS, zip(*table, strict=True), strict=True))
+    if columns is not None:
+        _fit(by_column, columns)
+    texts = [_aligned(name, column) for name, column in by_column.items()]
+    lines = [GAP.join(cells).rstrip() for cells in zip(*texts, strict=True)]
+    if columns is not None:
+        lines.insert(1, "-" * max(map(len, lines)))
+    return lines
+
+
+def _fit(by_column: dict[str, tuple[str, ...]], columns: int) -> None:
+    for name in SPARED:
+        if _width(by_column) > columns:
+            del by_column[name]
+    models = by_column["model"]
+    room = max(SHORTEST_NAME, columns - _width(by_column) + max(map(len, models)))
+    by_column["model"] = tuple(clean(model, room) for model in models)
+
+
+def _width(by_column: dict[str, tuple[str, ...]]) -> int:
+    widths = [max(map(len, column)) for column in by_column.values()]
+    return sum(widths) + len(GAP) * (len(widths) - 1)
+
+
+def _aligned(name: str, column: Sequence[str]) -> list[str]:
+    width = max(map(len, column))
+    return [text.ljust(width) if name == "model" else text.rjust(width) for text in column]

@@ -1,0 +1,67 @@
+"""How the models of a run have fared, as a table."""
+
+from llmbatch_cli.events import Finished
+from llmbatch_cli.types import Outcome, Racer, Usage
+from llmbatch_cli.ui.standings import Standings, as_lines
+
+
+def standings(*races: list[Racer]) -> Standings:
+    told = Standings()
+    for index, race in enumerate(races):
+        told(Finished(Outcome(index, index, None, None, race=race)))
+    return told
+
+
+FAST = Racer("fast", "a", "won", 0.5, usage=Usage(10, 20, 30))
+SLOW = Racer("a-model-with-a-long-name", "b", "cancelled", 0.5)
+FAILED = Racer("a-model-with-a-long-name", "b", "failed", 0.1)
+
+
+def test_every_column_counts_what_it_says() -> None:
+    """Wins, races, times of whole answers, failures, cancellations, tokens, winners first."""
+    head, first, second = as_lines(standings([SLOW, FAST], [FAST, FAILED]))
+    assert head.split() == [
+        "model", "wins", "races", "median", "p95", "failed", "cancelled", "tokens",
+    ]  # fmt: skip
+    assert first.split() == ["a/fast", "2", "2", "0.50", "s", "0.50", "s", "0", "0", "60"]
+    assert second.split() == ["b/a-model-with-a-long-name", "0", "2", "-", "-", "1", "1", "0"]
+
+
+def test_a_model_that_races_against_itself_has_two_lines() -> None:
+    """Paid twice, told twice."""
+    told = standings([SLOW, SLOW, FAST])
+    assert list(told.models) == [
+        "b/a-model-with-a-long-name", "b/a-model-with-a-long-name (2)", "a/fast",
+    ]  # fmt: skip
+    assert told.cancelled == 2
+
+
+def test_the_further_winners_of_a_race_are_not_counted_again() -> None:
+    """With --all each row of a race carries the same race; it is one."""
+    told = Standings()
+    race = [FAST, FAILED]
+    for _ in race:
+        told(Finished(Outcome(0, 0, None, None, race=race)))
+    assert told.models["a/fast"].races == 1
+
+
+def test_a_narrow_terminal_has_a_narrower_table() -> None:
+    """It never breaks a line: columns are spared first, then the ends of names."""
+    told = standings([SLOW, FAST])
+    wide = as_lines(told, 100)
+    assert [line.split()[0] for line in wide] == [
+        "model", "-" * len(wide[0]), "a/fast", "b/a-model-with-a-long-name",
+    ]  # fmt: skip
+    for columns in (80, 70, 60, 50, 45):
+        lines = as_lines(told, columns)
+        assert max(map(len, lines)) <= columns
+        assert {"wins", "median", "p95", "failed"} <= set(lines[0].split())
+    assert "b/a-mod" in as_lines(told, 45)[3]
+    assert "…" in as_lines(told, 45)[3]
+
+
+def test_a_models_name_has_no_power_over_the_terminal() -> None:
+    """A name may come from a row of a stranger's file."""
+    told = standings([Racer("x\x1b[31m\n", "a", "failed", 0.1)])
+    assert "\x1b" not in "".join(as_lines(told))
+    assert len(as_lines(told)) == 2
