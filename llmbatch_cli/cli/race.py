@@ -131,11 +131,13 @@ def race(
         "reasoning_effort": reasoning_effort,
     }
     form = format or (OutputFormat.TEXT if prompt and _shown(output) else OutputFormat.JSONL)
-    live = Live() if stream and prompt and form is OutputFormat.TEXT and _shown(output) else None
+    wanted = _wins(first=first, all_=all_, wins=wins)
+    shows = stream and wanted == 1 and prompt and form is OutputFormat.TEXT and _shown(output)
+    live = Live() if shows else None  # several answers at once would mix
     ask = partial(
         run_race,
         models=racers(models),
-        wins=_wins(first=first, all_=all_, wins=wins),
+        wins=wanted,
         hedge=parse_hedge(hedge),
         accept_truncated=accept_truncated,
         stream=stream,
