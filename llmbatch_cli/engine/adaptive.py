@@ -172,21 +172,22 @@ class Rate:
         if self._trying:
             self._trying, self._saves = False, False
         before = self._before_step * MARGIN
-        if not self._saves and before > self.per_minute:
+        known = self.per_minute or 0.0
+        if not self._saves and before > known:
             self.per_minute = before
             self._trying = self._saves is None
         else:
             # It was clean from the last objection until the first step, so it does not sink.
             up = min(seen * NARROW_MARGIN, self._after_objection * RISE)
-            self.per_minute = max(self.per_minute, up)
+            self.per_minute = max(known, up)
 
     def _learn_too_soon(self, used: float, counted: int) -> None:
         """Objected to before anything was risked: it was too fast from the beginning."""
         self._saves = True if self._trying else None
         self._trying = False
-        self.per_minute = min(self.per_minute, used * 0.97)
-        if counted < TOO_FEW:
-            self.per_minute = max(self.per_minute, 0.7 * used)
+        known = used if self.per_minute is None else self.per_minute
+        slower = min(known, used * 0.97)
+        self.per_minute = max(slower, 0.7 * used) if counted < TOO_FEW else slower
 
     def forget(self) -> None:
         """What was learned holds no more."""

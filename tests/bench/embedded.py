@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench.measure import run_process
-from tests.bench.programs import LLMBATCH, RUN_LIMIT_S, Bench, say
-from tests.bench.table import Figure, Section, at_least
+from bench.measure import run_process
+from bench.programs import LLMBATCH, RUN_LIMIT_S, Bench, say
+from bench.table import Figure, Section, at_least
 
 ROWS = 48
 MAX_TOKENS = 64

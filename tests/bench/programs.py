@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.bench.measure import Run, RunFailedError, run_process
-from tests.bench.peers import PINS, peer_python
+from bench.measure import Run, RunFailedError, run_process
+from bench.peers import PINS, peer_python
 
 RUN_LIMIT_S = 1_800.0
 """The longest any one process may take: the million rows want some minutes."""

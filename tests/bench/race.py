@@ -5,11 +5,11 @@ import statistics
 import sys
 from pathlib import Path
 
-from tests.bench.measure import run_process
-from tests.bench.peers import peer_python
-from tests.bench.programs import RUN_LIMIT_S, Bench
-from tests.bench.servers import instant_server, named_delays_server
-from tests.bench.table import Figure, Section, at_least, at_most
+from bench.measure import run_process
+from bench.peers import peer_python
+from bench.programs import RUN_LIMIT_S, Bench
+from bench.servers import instant_server, named_delays_server
+from bench.table import Figure, Section, at_least, at_most
 
 ROWS = 5_000
 RACERS = 3
@@ -72,4 +72,5 @@ def _median_s(python: Path, name: str, base_url: str) -> float:
     models = [f"openai/after-{SLOW_S:g}", f"openai/after-{FAST_S:g}"]
     command = [str(python), str(SINGLE_RACES), name, base_url, *models]
     run = run_process(command, limit_s=RUN_LIMIT_S)
-    return statistics.median(json.loads(run.stdout.splitlines()[-1])["race_s"])
+    times: list[float] = json.loads(run.stdout.splitlines()[-1])["race_s"]
+    return statistics.median(times)

@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.bench.programs import Bench, say
-from tests.bench.scenarios import SCENARIOS
-from tests.bench.table import Section, missed, render
+from bench.programs import Bench, say
+from bench.scenarios import SCENARIOS
+from bench.table import Section, missed, render
 
 ENDED = 143
 

@@ -4,12 +4,12 @@ import statistics
 import sys
 from collections.abc import Callable, Iterable
 
-from tests.bench.embedded import embedded
-from tests.bench.measure import run_process
-from tests.bench.programs import LLMBATCH, RUN_LIMIT_S, Bench, Throughput
-from tests.bench.race import race
-from tests.bench.servers import delayed_server, instant_server
-from tests.bench.table import Figure, Section, at_least, at_most
+from bench.embedded import embedded
+from bench.measure import run_process
+from bench.programs import LLMBATCH, RUN_LIMIT_S, Bench, Throughput
+from bench.race import race
+from bench.servers import delayed_server, instant_server
+from bench.table import Figure, Section, at_least, at_most
 
 STARTS = 15
 PEER_ROWS = {"aiohttp": 50_000, "httpx": 1_000, "litellm": 1_000, "flexllm": 5_000}

@@ -9,10 +9,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-
-from tests.bench.measure import RunFailedError, run_process
-from tests.bench.programs import Bench, count_lines
-from tests.bench.servers import (
+from bench.measure import RunFailedError, run_process
+from bench.programs import Bench, count_lines
+from bench.servers import (
     REPLY,
     Server,
     delayed_server,
@@ -20,7 +19,7 @@ from tests.bench.servers import (
     instant_server,
     nginx_server,
 )
-from tests.bench.table import Figure, Section, at_least, at_most, missed, render
+from bench.table import Figure, Section, at_least, at_most, missed, render
 
 Serve = Callable[[Path], AbstractContextManager[Server]]
 
