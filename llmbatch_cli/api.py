@@ -20,7 +20,7 @@ from llmbatch_cli.engine.retry import Patience
 from llmbatch_cli.engine.run import Gauge, Stop, run
 from llmbatch_cli.engine.stack import Lane, solo
 from llmbatch_cli.errors import UsageError
-from llmbatch_cli.events import Observer, Opened, both, ignore
+from llmbatch_cli.events import Event, Observer, Opened, both, ignore
 from llmbatch_cli.lanes import Calling, Flow, from_environment, open_lanes
 from llmbatch_cli.providers import DEFAULT_MODEL, Access
 from llmbatch_cli.resuming import with_keys
@@ -202,7 +202,14 @@ async def run_race(
     )
     stop = stop or Stop()
     breaker = Breaker(tolerance or Tolerance(), stop)
-    async with open_lanes(how, connection, observe) as lanes:
+    contests: list[Contest] = []
+
+    def heed(event: Event) -> None:
+        observe(event)
+        for contest in contests:
+            contest.heed(event)
+
+    async with open_lanes(how, connection, heed) as lanes:
         racers = [await lanes.lane_for(model) for model in models]
 
         async def entrants(prompt: Prompt) -> list[Lane]:
@@ -220,6 +227,7 @@ async def run_race(
             system=_system(system),
             on_text=on_text or (lambda prompt, lane, text: None),
         )
+        contests.append(contest)
         gauge = Gauge()
         observe(Opened(lambda: lanes.holding() or gauge.waiting))
         rows_at_once = max(1, flow.most_in_flight // (1 if hedge else len(racers)))

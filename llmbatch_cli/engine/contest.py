@@ -9,7 +9,7 @@ from llmbatch_cli.engine.hedging import Hedge
 from llmbatch_cli.engine.race import Runner, Start, race
 from llmbatch_cli.engine.stack import Lane, failure_of, request_for, stopped, unsent
 from llmbatch_cli.errors import ProviderError, RunStopped, TimedOut, Unreachable, UsageError
-from llmbatch_cli.events import Notice, Observer
+from llmbatch_cli.events import Event, Notice, Observer, Retried
 from llmbatch_cli.types import (
     Attempt,
     Completion,
@@ -155,12 +155,22 @@ class Contest:
         if error.fatal or dead:
             self._drop(lane, error)
 
+    def heed(self, event: Event) -> None:
+        """Learn from a request that is tried again: its race may be over before it fails."""
+        if isinstance(event, Retried) and event.kind == Unreachable.kind:
+            name = event.model
+            self._unreached[name] = self._unreached.get(name, 0) + 1
+            if name not in self._reached and self._unreached[name] >= DEAD_AFTER:
+                self._leave(name, Unreachable("its host cannot be reached"), None)
+
     def _drop(self, lane: Lane, error: ProviderError) -> None:
-        if lane.name in self._out:
+        self._leave(lane.name, error, error.hint or (lane.key_hint if error.fatal else None))
+
+    def _leave(self, name: str, error: ProviderError, hint: str | None) -> None:
+        if name in self._out:
             return
-        self._out[lane.name] = error
-        hint = error.hint or (lane.key_hint if error.fatal else None)
-        told = f"{lane.name} leaves the race: {error.kind}: {error.message}"
+        self._out[name] = error
+        told = f"{name} leaves the race: {error.kind}: {error.message}"
         self._observe(Notice(f"{told} (hint: {hint})" if hint else told))
 
     def _nobody_left(self, lanes: Sequence[Lane]) -> RunStopped:

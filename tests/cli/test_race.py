@@ -300,3 +300,19 @@ async def test_wrong_usage_is_told(arguments: tuple[str, ...], words: str) -> No
         assert server.exchanges == []
     assert (done.status, done.out) == (2, b"")
     assert words in done.err
+
+
+async def test_a_dead_host_is_told_once_and_left_out() -> None:
+    """A model whose host refuses connections leaves the run, though others win every race."""
+    prompts = jsonl([f"prompt {index}" for index in range(40)])
+    async with serve(after(0.3, "hi")) as server:
+        done = await run(
+            "race", "-m", "groq/dead", "-m", "openai/alive", "-c", "8", stdin=prompts,
+            env={
+                "GROQ_API_KEY": "x", "GROQ_BASE_URL": "http://127.0.0.1:9/v1",
+                "OPENAI_API_KEY": "y", "OPENAI_BASE_URL": f"{server.url}/v1",
+            },
+        )  # fmt: skip
+    assert (done.status, len(done.rows)) == (0, 40)
+    assert done.err.count("groq/dead leaves the race: unreachable") == 1
+    assert len(done.rows[-1]["race"]) == 1
