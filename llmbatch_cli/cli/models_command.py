@@ -1,0 +1,125 @@
+"""`llmbatch models`: the models that a provider lists, just now."""
+
+import os
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from difflib import get_close_matches
+from typing import Annotated
+
+import orjson
+import typer
+
+from llmbatch_cli.cli import options
+from llmbatch_cli.cli.running import run_async
+from llmbatch_cli.cli.say import say
+from llmbatch_cli.errors import BadReply, ExitStatus, ProviderError, UsageError
+from llmbatch_cli.events import Event, Notice
+from llmbatch_cli.providers import PROVIDERS, Access, Target, resolve
+from llmbatch_cli.providers.listing import MOST_PAGES, Model, listing_of, read, request
+from llmbatch_cli.rows.output import clean_for_terminal
+from llmbatch_cli.types import Send
+
+EXAMPLES = """\b
+Examples:
+  llmbatch models openai
+  llmbatch models ollama --json | jq .details.size
+  llmbatch models vllm --base-url http://localhost:8000/v1
+"""
+
+Name = Annotated[
+    str, typer.Argument(metavar="PROVIDER", help="One of those that llmbatch providers lists.")
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object a line, with all that is told.")
+]
+BaseUrl = Annotated[
+    str | None, typer.Option("--base-url", help="Ask this server instead of the provider's own.")
+]
+Seconds = Annotated[
+    float, typer.Option("--timeout", min=0.001, help="The most that one reply may take, seconds.")
+]
+
+
+def models(
+    provider: Name,
+    json: AsJson = False,
+    base_url: BaseUrl = None,
+    insecure: options.Insecure = False,
+    timeout: Seconds = 30.0,
+) -> int:
+    """List a provider's models, one a line, as the provider itself lists them.
+
+    What stands there goes behind `PROVIDER/` in -m. Costs nothing; most want a key.
+    """
+    _check(provider)
+    access = Access(base_url=base_url, insecure=insecure, environ=os.environ)
+    target = resolve(f"{provider}/-", access, _tell)
+    try:
+        return run_async(_print(target, timeout, json=json))
+    except BrokenPipeError:  # `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitStatus.OK
+
+
+def _check(provider: str) -> None:
+    """Raise UsageError for what is no provider, or has no list."""
+    if provider not in PROVIDERS:
+        near = get_close_matches(provider, PROVIDERS, n=3, cutoff=0.5)
+        known = f"did you mean {', '.join(near)}?" if near else "llmbatch providers lists them"
+        raise UsageError(f"there is no provider {provider[:80]!r}", hint=known)
+    listing_of(provider)
+
+
+def _tell(event: Event) -> None:
+    if isinstance(event, Notice):
+        say(event.message)
+
+
+async def _print(target: Target, timeout_s: float, *, json: bool) -> ExitStatus:
+    from llmbatch_cli.transport.control import open_control
+
+    printed = 0
+    try:
+        async with open_control(timeout_s) as send, aclosing(listed(target, send)) as found:
+            async for model in found:
+                sys.stdout.buffer.write(_line(target.provider.name, model, json=json))
+                printed += 1
+    except ProviderError as error:
+        error.message = f"{target.provider.name}: {error.message}"
+        error.hint = error.hint or (target.key_hint if error.fatal else None)
+        raise
+    sys.stdout.flush()
+    if not printed:
+        say(f"{target.provider.name} lists no models")
+    return ExitStatus.OK
+
+
+async def listed(target: Target, send: Send) -> AsyncGenerator[Model, None]:
+    """Every model of every page, once. Raises ProviderError."""
+    provider, listing = target.provider, listing_of(target.provider.name)
+    seen: set[str] = set()
+    after: str | None = None
+    for _ in range(MOST_PAGES):
+        page = read(listing, provider, await send(request(listing, provider, after)))
+        for model in page.models:
+            if model.id not in seen:
+                seen.add(model.id)
+                yield model
+        if page.after is None:
+            return
+        if page.after == after:
+            break
+        after = page.after
+    raise BadReply("its list of models has no end")
+
+
+def _line(provider: str, model: Model, *, json: bool) -> bytes:
+    if not json:
+        return " ".join(clean_for_terminal(model.id).split()).encode() + b"\n"
+    try:
+        return (
+            orjson.dumps({"provider": provider, "id": model.id, "details": model.details}) + b"\n"
+        )
+    except TypeError as error:  # nested too deep
+        raise BadReply(f"what it tells of {model.id[:80]!r} cannot be written as JSON") from error

@@ -1,0 +1,139 @@
+"""`llmbatch providers`: who can be asked, with which key, at which address."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Annotated
+from urllib.parse import urlsplit, urlunsplit
+
+import orjson
+import typer
+
+from llmbatch_cli.errors import ExitStatus
+from llmbatch_cli.providers import PROVIDERS, Entry, first_set
+from llmbatch_cli.rows.output import clean_for_terminal
+
+EXAMPLES = """\b
+Examples:
+  llmbatch providers
+  llmbatch providers --json | jq -r 'select(.key_set).provider'
+"""
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """One provider as it is reached from here; never holds a key."""
+
+    name: str
+    key_variables: Sequence[str]
+    key_set: str | None
+    """The variable that holds the key; None where none does."""
+    keyless: bool
+    base_url: str | None
+    """The address in force, without a password; None where there is none."""
+    url_variables: Sequence[str]
+    in_process: bool
+
+
+def providers(json: AsJson = False) -> int:
+    """List the providers: the variable of each one's key, whether it is set, and the address.
+
+    No key is shown and nothing is sent. An address is moved by PROVIDER_BASE_URL.
+    """
+    found = [known(name, entry, os.environ) for name, entry in PROVIDERS.items()]
+    try:
+        _print(found, json=json)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return ExitStatus.OK
+
+
+def known(name: str, entry: Entry, environ: Mapping[str, str]) -> Known:
+    """What the environment says of this provider."""
+    moved = first_set(environ, entry.url_variables)
+    base_url = moved or entry.base_url
+    if base_url and entry.address is not None:
+        module, _, attribute = entry.address.partition(":")
+        base_url = getattr(import_module(module), attribute)(base_url)
+    if base_url and "{region}" in base_url:
+        region = first_set(environ, ("AWS_REGION", "AWS_DEFAULT_REGION"))
+        base_url = base_url.replace("{region}", region) if region else base_url
+    return Known(
+        name,
+        entry.key_variables,
+        next((variable for variable in entry.key_variables if environ.get(variable)), None),
+        entry.keyless or entry.in_process,
+        without_password(base_url) if base_url else None,
+        entry.url_variables,
+        entry.in_process,
+    )
+
+
+def without_password(url: str) -> str:
+    """The URL without what may be secret in it: a user's name and password, and a query."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "(no URL)"
+    host = parts.netloc.rpartition("@")[2]
+    safe = urlunsplit((parts.scheme, host, parts.path, "", ""))
+    return safe.encode(errors="replace").decode()
+
+
+def _print(found: Sequence[Known], *, json: bool) -> None:
+    if json:
+        sys.stdout.buffer.write(b"".join(_as_json(one) for one in found))
+        return
+    rows = [_cells(one) for one in found]
+    heads = ("provider", "key", "set", "base URL")
+    if sys.stdout.isatty():
+        _print_table(heads, rows)
+        return
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    for row in (heads, *rows):
+        padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        sys.stdout.buffer.write("  ".join(padded).rstrip().encode() + b"\n")
+
+
+def _as_json(one: Known) -> bytes:
+    said = {
+        "provider": one.name,
+        "key_variables": list(one.key_variables),
+        "key_set": one.key_set is not None,
+        "key_variable": one.key_set,
+        "key_needed": not one.keyless,
+        "base_url": one.base_url,
+    }
+    return orjson.dumps(said) + b"\n"
+
+
+def _cells(one: Known) -> tuple[str, str, str, str]:
+    if one.in_process:
+        return one.name, "-", "not needed", "in this process"
+    unset = "not needed" if one.keyless else "no"
+    base_url = one.base_url or f"set {' or '.join(one.url_variables)}"
+    return (
+        one.name,
+        " or ".join(one.key_variables),
+        unset if one.key_set is None else f"yes, {one.key_set}",
+        " ".join(clean_for_terminal(base_url).split()),
+    )
+
+
+def _print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*heads, box=box.SIMPLE_HEAD)
+    for row in rows:
+        name, key, is_set, base_url = row
+        style = "green" if is_set.startswith("yes") else "red" if is_set == "no" else "dim"
+        table.add_row(Text(name), Text(key), Text(is_set, style=style), Text(base_url))
+    Console(highlight=False).print(table)

@@ -1,0 +1,67 @@
+"""`llmbatch providers`: every provider, its key's variable and its address, and never a key."""
+
+import json
+
+from support.commands import run_command
+
+from llmbatch_cli.cli.providers_command import known, without_password
+from llmbatch_cli.providers import PROVIDERS
+
+SECRET = "sk-never-to-be-shown"
+ENV = {
+    "OPENAI_API_KEY": SECRET,
+    "CO_API_KEY": SECRET,
+    "GROQ_BASE_URL": f"https://me:{SECRET}@groq.example/v1?token={SECRET}",
+    "OLLAMA_HOST": "box:1234",
+    "AWS_REGION": "eu-west-1",
+}
+
+
+async def test_every_provider_is_listed_once() -> None:
+    """One object a provider, with what is set here and where it would be asked."""
+    done = await run_command("providers", "--json", env=ENV)
+    assert (done.status, done.err) == (0, "")
+    rows = {row["provider"]: row for row in done.rows}
+    assert list(rows) == list(PROVIDERS)
+    assert rows["openai"] == {
+        "provider": "openai",
+        "key_variables": ["OPENAI_API_KEY"],
+        "key_set": True,
+        "key_variable": "OPENAI_API_KEY",
+        "key_needed": True,
+        "base_url": "https://api.openai.com/v1",
+    }
+    assert rows["cohere"]["key_variable"] == "CO_API_KEY"
+    assert (rows["anthropic"]["key_set"], rows["anthropic"]["key_variable"]) == (False, None)
+    assert rows["groq"]["base_url"] == "https://groq.example/v1"
+    assert rows["ollama"]["base_url"] == "http://box:1234"
+    assert rows["bedrock"]["base_url"] == "https://bedrock-runtime.eu-west-1.amazonaws.com"
+    assert (rows["azure"]["base_url"], rows["local"]["base_url"]) == (None, None)
+    assert SECRET not in done.out.decode()
+
+
+async def test_the_list_is_for_people_too() -> None:
+    """Off a terminal: aligned plain text, a provider a line, without colours and without keys."""
+    done = await run_command("providers", env=ENV)
+    lines = done.out.decode().splitlines()
+    assert (done.status, len(lines)) == (0, len(PROVIDERS) + 1)
+    start = lines[0].index("base URL")
+    assert lines[0].split() == ["provider", "key", "set", "base", "URL"]
+    by_name = {line.split()[0]: line for line in lines[1:]}
+    assert by_name["openai"][start:] == "https://api.openai.com/v1"
+    assert "yes, OPENAI_API_KEY" in by_name["openai"]
+    assert " no " in by_name["anthropic"]
+    assert "not needed" in by_name["vllm"]
+    assert by_name["azure"][start:] == "set AZURE_OPENAI_ENDPOINT or AZURE_BASE_URL"
+    assert by_name["local"][start:] == "in this process"
+    assert "\x1b" not in done.out.decode()
+    assert SECRET not in done.out.decode()
+
+
+def test_an_address_shows_no_secret() -> None:
+    """User, password, query and fragment are cut off; what is no URL is not repeated."""
+    assert without_password("https://u:p@h:1/v1?k=s#f") == "https://h:1/v1"
+    assert without_password("http://[broken") == "(no URL)"
+    hostile = known("groq", PROVIDERS["groq"], {"GROQ_BASE_URL": "https://h/\udcff\x1b[2J"})
+    assert json.dumps(hostile.base_url)
+    assert "\udcff" not in str(hostile.base_url)
