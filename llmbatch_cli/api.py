@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from llmbatch_cli.engine.breaker import Breaker, Tolerance
@@ -23,7 +24,7 @@ from llmbatch_cli.errors import UsageError
 from llmbatch_cli.events import Event, Observer, Opened, both, ignore
 from llmbatch_cli.lanes import Calling, Flow, from_environment, open_lanes
 from llmbatch_cli.providers import DEFAULT_MODEL, Access
-from llmbatch_cli.resuming import with_keys
+from llmbatch_cli.resuming import with_files, with_keys
 from llmbatch_cli.rows.finished import FinishedRows
 from llmbatch_cli.rows.source import from_values
 from llmbatch_cli.transport import Connection
@@ -61,6 +62,7 @@ async def run_batch(
     tolerance: Tolerance | None = None,
     fallbacks: Sequence[str] = (),
     drop_params: bool = False,
+    files: Path | None = None,
     timeout_s: float = 600.0,
     ordered: bool = False,
     keyed: bool = False,
@@ -84,6 +86,7 @@ async def run_batch(
         max_attempts: tries of a row in all; being told to wait uses up none.
         tolerance: how many rows may fail before the run is stopped.
         fallbacks: models that a row goes to, in turn, when it finally fails.
+        files: the folder below which parts of messages may name files; None reads none.
         drop_params: leave out what a wire cannot say, told once, instead of refusing it.
         timeout_s: a row's whole time; over it, the row fails as `timed_out`.
         ordered: yield in input order.
@@ -120,7 +123,7 @@ async def run_batch(
         work: Work = solo(lane_for, time.monotonic, _system(system))
         if others:
             work = InTurn(lane_for, others, time.monotonic, observe, _system(system))
-        rows = _rows(prompts)
+        rows = with_files(_rows(prompts), files)
         if keyed or finished is not None:
 
             async def lanes_of(prompt: Prompt) -> list[Lane]:
@@ -161,6 +164,7 @@ async def run_race(
     max_attempts: int = 6,
     tolerance: Tolerance | None = None,
     drop_params: bool = False,
+    files: Path | None = None,
     timeout_s: float = 600.0,
     ordered: bool = False,
     keyed: bool = False,
@@ -231,7 +235,7 @@ async def run_race(
         gauge = Gauge()
         observe(Opened(lambda: lanes.holding() or gauge.waiting))
         rows_at_once = max(1, flow.most_in_flight // (1 if hedge else len(racers)))
-        rows = _rows(prompts)
+        rows = with_files(_rows(prompts), files)
         if keyed or finished is not None:
             rows = with_keys(rows, entrants, _system(system), finished, observe)
         outcomes = run(

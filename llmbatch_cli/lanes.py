@@ -5,21 +5,22 @@ import os
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from llmbatch_cli.engine.deadline import within, within_stream
+from llmbatch_cli.engine.endpoints import Endpoints, spread, spread_streams
 from llmbatch_cli.engine.limits import Holding, Limiter, admitted
 from llmbatch_cli.engine.retry import Patience, retried
-from llmbatch_cli.engine.stack import Lane, calling, merged
+from llmbatch_cli.engine.stack import Lane, StreamCall, calling, merged
 from llmbatch_cli.engine.streaming import streaming
 from llmbatch_cli.errors import InputError, UsageError
 from llmbatch_cli.events import LimitChanged, Observer, Retried, ignore
-from llmbatch_cli.providers import Access, resolve
+from llmbatch_cli.providers import Access, Target, resolve
 from llmbatch_cli.providers.base import Provider
 from llmbatch_cli.providers.dropping import dropping
 from llmbatch_cli.rows.params import check_all
 from llmbatch_cli.transport import Connection, Network, open_network
-from llmbatch_cli.types import Params, Request
+from llmbatch_cli.types import Call, Params, Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,14 @@ class Flow:
     """Requests a minute; None leaves it to what the provider says and the run learns."""
     tpm: int | None = None
     """Tokens a minute, likewise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """One address: whole answers, and streamed ones where it can."""
+
+    call: Call
+    stream: StreamCall | None
 
 
 class Lanes:
@@ -90,13 +99,17 @@ class Lanes:
 
     async def open(self, model: str, how: Calling) -> Lane:
         """A lane of its own, called in another way than the run's. Raises UsageError."""
-        target = resolve(model, how.access, self._observe)
+        targets = [resolve(model, access, self._observe) for access in at_each_address(how.access)]
+        target, provider = targets[0], targets[0].provider
         params = merged(checked(how.params), checked(target.params))
-        provider = target.provider
-        build = dropping(provider.build, self._observe) if how.drop_params else provider.build
-        build(Request(target.model, [{"role": "user", "content": "?"}], params))
-        own_send = await self._stack.enter_async_context(provider.serving(self._observe))
-        call = calling(build, provider.parse, own_send or self._network.send)
+        wires = [await self._wire(one, params, how) for one in targets]
+        endpoints = Endpoints(len(wires))
+        call = wires[0].call
+        stream = wires[0].stream
+        if len(wires) > 1:
+            call = spread([wire.call for wire in wires], endpoints)
+            streams = [wire.stream for wire in wires if wire.stream is not None]
+            stream = spread_streams(streams, endpoints) if streams else None
         name = f"{provider.name}/{target.model}"
         if how.flow is not None:
             call = admitted(call, self._limiter(provider, target.model, how.flow))
@@ -109,18 +122,26 @@ class Lanes:
                 Retried(name, error.kind, wait_s, error.maybe_billed)
             ),
         )
-        stream = None
-        if own_send is None:
-            told = streaming(build, provider.parse, provider.stream, self._network.stream)
-            stream = within_stream(told, how.timeout_s)
         return Lane(
             provider.name,
             target.model,
             within(call, how.timeout_s),
             params,
             target.key_hint,
-            stream,
+            within_stream(stream, how.timeout_s) if stream is not None else None,
         )
+
+    async def _wire(self, target: Target, params: Params, how: Calling) -> "Wire":
+        """The innermost calls to one address. Raises UsageError for what it cannot say."""
+        provider = target.provider
+        build = dropping(provider.build, self._observe) if how.drop_params else provider.build
+        build(Request(target.model, [{"role": "user", "content": "?"}], params))
+        own_send = await self._stack.enter_async_context(provider.serving(self._observe))
+        call = calling(build, provider.parse, own_send or self._network.send)
+        if own_send is not None:
+            return Wire(call, None)
+        told = streaming(build, provider.parse, provider.stream, self._network.stream)
+        return Wire(call, told)
 
     def _limiter(self, provider: Provider, model: str, flow: Flow) -> Limiter:
         """The limiter of this provider, address and model; one for all who call them."""
@@ -143,6 +164,12 @@ class Lanes:
             await asyncio.sleep(wait_s)
         finally:
             self._sleeping -= 1
+
+
+def at_each_address(access: Access) -> list[Access]:
+    """The access once for each of its base URLs."""
+    others = [replace(access, base_url=url, more_base_urls=()) for url in access.more_base_urls]
+    return [access, *others]
 
 
 @asynccontextmanager

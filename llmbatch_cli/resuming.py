@@ -1,17 +1,41 @@
-"""Rows with their keys, and without those that an earlier run has finished."""
+"""Rows with the files that they name, with their keys, and without what is done already."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
 
 from llmbatch_cli.engine.stack import Lane, request_for
-from llmbatch_cli.errors import UsageError
+from llmbatch_cli.errors import InputError, UsageError
 from llmbatch_cli.events import Observer, Skipped
+from llmbatch_cli.rows.files import inline, names_files
 from llmbatch_cli.rows.finished import FinishedRows
 from llmbatch_cli.rows.keys import bad_row_key, request_key
 from llmbatch_cli.types import BadRow, Message, Prompt, Request, Row
 
 LanesFor = Callable[[Prompt], Awaitable[list[Lane]]]
 """The lanes that a row may be asked of, in their order. Raises UsageError."""
+
+
+async def with_files(
+    rows: AsyncGenerator[Row, None], root: Path | None
+) -> AsyncGenerator[Row, None]:
+    """Every row with the files that its messages name; where one may not be read, a BadRow."""
+    async with aclosing(rows):
+        async for row in rows:
+            if isinstance(row, Prompt) and names_files(row.messages):
+                yield await _filled(row, root)
+            else:
+                yield row
+
+
+async def _filled(row: Prompt, root: Path | None) -> Row:
+    try:
+        messages = await asyncio.to_thread(inline, row.messages, root)
+    except InputError as error:
+        return BadRow(row.index, error.message, row.id, row.file, row.line, row.metadata)
+    return replace(row, messages=messages)
 
 
 async def with_keys(

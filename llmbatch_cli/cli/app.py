@@ -8,6 +8,10 @@ from llmbatch_cli import __version__
 from llmbatch_cli.cli.batch import EXAMPLES, batch
 from llmbatch_cli.cli.errors_command import EXAMPLES as ERRORS_EXAMPLES
 from llmbatch_cli.cli.errors_command import errors
+from llmbatch_cli.cli.models_command import EXAMPLES as MODELS_EXAMPLES
+from llmbatch_cli.cli.models_command import models
+from llmbatch_cli.cli.providers_command import EXAMPLES as PROVIDERS_EXAMPLES
+from llmbatch_cli.cli.providers_command import providers
 from llmbatch_cli.cli.pull import EXAMPLES as PULL_EXAMPLES
 from llmbatch_cli.cli.pull import pull
 from llmbatch_cli.cli.race import EXAMPLES as RACE_EXAMPLES
@@ -49,6 +53,8 @@ def root(
 app.command(epilog=EXAMPLES)(batch)
 app.command(epilog=RACE_EXAMPLES)(race)
 app.command(epilog=ERRORS_EXAMPLES)(errors)
+app.command(epilog=PROVIDERS_EXAMPLES)(providers)
+app.command(epilog=MODELS_EXAMPLES)(models)
 app.command(epilog=PULL_EXAMPLES)(pull)
 
 

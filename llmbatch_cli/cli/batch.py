@@ -55,6 +55,7 @@ def batch(
     timeout: options.Timeout = 600.0,
     connect_timeout: options.ConnectTimeout = 10.0,
     http: options.HttpClient = Http.AIOHTTP,
+    files: options.Files = None,
     limit: options.Limit = None,
     format: options.Format = OutputFormat.JSONL,  # noqa: A002 - it is the option's name
     one_line: options.OneLine = False,
@@ -102,6 +103,7 @@ def batch(
         tolerance=parse_tolerance(max_errors),
         fallbacks=fallback or (),
         drop_params=drop_params,
+        files=files,
         timeout_s=timeout,
         ordered=ordered,
         access=access_by(base_url, api=api, insecure=insecure),

@@ -145,10 +145,19 @@ Fallback = Annotated[
     ),
 ]
 BaseUrl = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         "--base-url",
-        help="Send to this server instead of the provider's own, as http://localhost:8000/v1.",
+        help="Send to this server instead of the provider's own, as http://localhost:8000/v1. "
+        "Several share the rows.",
+    ),
+]
+Files = Annotated[
+    Path | None,
+    typer.Option(
+        "--files",
+        metavar="DIR",
+        help="Read image, audio and file parts that name a path below DIR.",
     ),
 ]
 Api = Annotated[

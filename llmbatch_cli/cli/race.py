@@ -100,6 +100,7 @@ def race(
     timeout: options.Timeout = 600.0,
     connect_timeout: options.ConnectTimeout = 10.0,
     http: options.HttpClient = Http.AIOHTTP,
+    files: options.Files = None,
     limit: options.Limit = None,
     format: options.MaybeFormat = None,  # noqa: A002 - it is the option's name
     one_line: options.OneLine = False,
@@ -150,6 +151,7 @@ def race(
         max_attempts=max_attempts,
         tolerance=parse_tolerance(max_errors),
         drop_params=drop_params,
+        files=files,
         timeout_s=timeout,
         ordered=ordered,
         access=access_by(base_url, api=api, insecure=insecure),

@@ -19,9 +19,16 @@ def run_params(named: Mapping[str, object], others: Sequence[str] | None) -> dic
     return params
 
 
-def access_by(base_url: str | None, *, api: str | None, insecure: bool) -> Access:
+def access_by(base_urls: Sequence[str] | None, *, api: str | None, insecure: bool) -> Access:
     """Keys and addresses of the environment, with what the command line says otherwise."""
-    return Access(base_url=base_url, api=api, insecure=insecure, environ=os.environ)
+    first, others = (base_urls[0], base_urls[1:]) if base_urls else (None, ())
+    return Access(
+        base_url=first,
+        more_base_urls=others,
+        api=api,
+        insecure=insecure,
+        environ=os.environ,
+    )
 
 
 def parse_tolerance(max_errors: str | None) -> Tolerance:

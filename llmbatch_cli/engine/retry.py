@@ -49,7 +49,7 @@ def retried(
             try:
                 completion = await call(request)
             except ProviderError as error:
-                failed.append(attempt_of(error, clock() - started))
+                failed += error.attempts or (attempt_of(error, clock() - started),)
                 wait_s = wait_before_next(error, failed, patience, chance)
                 if wait_s is None:
                     error.attempts = tuple(failed)
@@ -57,7 +57,7 @@ def retried(
                 on_retry(error, wait_s)
             else:
                 if failed:
-                    completion.attempts = tuple(failed)
+                    completion.attempts = (*failed, *completion.attempts)
                 return completion
             await sleep(wait_s)
 

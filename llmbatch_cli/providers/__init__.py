@@ -167,6 +167,8 @@ class Access:
     insecure: bool = False
     """Send keys over plain http to other machines too."""
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    more_base_urls: Sequence[str] = ()
+    """Further addresses of the same model, over which requests are spread."""
 
 
 @dataclass(frozen=True, slots=True)
