@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import aiohttp
+from aiohttp.http_exceptions import ContentEncodingError
 from yarl import URL
 
 from llmbatch_cli.errors import BadReply, Interrupted, ProviderError, Unreachable
@@ -93,8 +94,13 @@ def _address(url: str) -> tuple[URL, str | None]:
 
 
 def translated(error: BaseException, request: WireRequest) -> ProviderError:
-    """aiohttp's error as ours, by the table."""
+    """aiohttp's error as ours, by the table.
+
+    A body that cannot be decompressed comes as the same error as one that breaks off.
+    """
     ours = next(ours for theirs, ours in ERRORS if isinstance(error, theirs))
+    if isinstance(error.__cause__, ContentEncodingError):
+        ours = BadReply
     return ours(describe(error, request))
 
 

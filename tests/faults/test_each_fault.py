@@ -63,7 +63,7 @@ async def agrees(ran: Ran, server: FaultServer, names: list[str]) -> None:
 async def test_a_fault_that_may_pass_is_tried_again(
     tmp_path: Path, fault: str, kind: str, status: int | None
 ) -> None:
-    """Lasting, it fails its row after all tries; passing, the row is answered; others never know."""
+    """Lasting, it fails its row after all tries; passing, the row is answered; others go on."""
     names = ids(5)
     script = {"rows": {"row-0": [fault], "row-1": [fault, "ok"]}}
     async with fault_server(script, "--elsewhere", "http://127.0.0.1:1") as server:
