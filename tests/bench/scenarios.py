@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterable
 
 from bench.embedded import embedded
+from bench.limits import limits
 from bench.measure import run_process
 from bench.programs import LLMBATCH, RUN_LIMIT_S, Bench, Throughput
 from bench.race import race
@@ -140,4 +141,5 @@ SCENARIOS: dict[str, Callable[[Bench], Section]] = {
     "start": start,
     "embedded": embedded,
     "race": race,
+    "limits": limits,
 }

@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 START_LIMIT_S = 10.0
 STOP_LIMIT_S = 5.0
 ASYNCIO_SERVER = Path(__file__).with_name("asyncio_server.py")
+LIMITS_SERVER = Path(__file__).with_name("limits_server.py")
 RACE_SERVER = Path(__file__).parents[1] / "support" / "race_server.py"
 REPLY = json.dumps(
     {
@@ -107,6 +109,13 @@ def delayed_server(folder: Path, delay_s: float) -> Iterator[Server]:
 def named_delays_server() -> Iterator[Server]:
     """A server whose models `after-SECONDS` answer as late as their names say."""
     with _port_of([sys.executable, str(RACE_SERVER)]) as port:
+        yield Server("asyncio", port)
+
+
+@contextmanager
+def limits_server(law: dict[str, Any]) -> Iterator[Server]:
+    """A server with an account's limits, see limits_server.py."""
+    with _port_of([sys.executable, str(LIMITS_SERVER), json.dumps(law)]) as port:
         yield Server("asyncio", port)
 
 
