@@ -23,7 +23,7 @@ def render(
 ) -> bytes:
     r"""The outcome as one row of output, which ends with a newline.
 
-    - jsonl: design.md 6. The twelve constant fields stand first, then those that only some
+    - jsonl: as the README shows it. The twelve constant fields stand first, then those that only some
       rows have.
     - text: the answer alone, an empty line for a failed row. With `one_line` a backslash, a
       newline and a carriage return become `\\`, `\n` and `\r`; without, the row may be

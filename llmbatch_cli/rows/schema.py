@@ -30,7 +30,7 @@ _Json = dict[str, Any]
 def parse_row(
     value: object, *, index: int, file: str | None = None, line: int | None = None
 ) -> Row:
-    """The row in any of the shapes of design.md 5. Never raises.
+    """The row in any of the shapes that the README lists. Never raises.
 
     `value` is what JSON can say; what came from Python may be more, and is carried as it is.
     """
