@@ -131,6 +131,7 @@ def test_help_loads_no_http_client() -> None:
 
 
 def test_files_are_read_in_one_sitting() -> None:
-    """No file of the program is longer than 400 lines."""
-    long = {module: n for module, path in modules() if (n := path.read_text().count("\n")) > 400}
+    """No file of the program is longer than 400 lines; the table of hosts is read row by row."""
+    lengths = {module: path.read_text().count("\n") for module, path in modules()}
+    long = {name: n for name, n in lengths.items() if n > 400 and name != "providers.hosts"}
     assert long == {}

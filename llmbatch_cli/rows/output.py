@@ -23,8 +23,8 @@ def render(
 ) -> bytes:
     r"""The outcome as one row of output, which ends with a newline.
 
-    - jsonl: as the README shows it. The twelve constant fields stand first, then those that only some
-      rows have.
+    - jsonl: as the README shows it. The twelve constant fields stand first, then those that
+      only some rows have.
     - text: the answer alone, an empty line for a failed row. With `one_line` a backslash, a
       newline and a carriage return become `\\`, `\n` and `\r`; without, the row may be
       several lines.
