@@ -40,7 +40,8 @@ check: dev
 
 test: dev
 	@$(BIN)/llmbatch pull --quiet
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -m alone
+	$(BIN)/python -m pytest -m 'not alone' -n auto --dist loadfile
 
 bench: dev
 	$(BIN)/python tests/bench/run.py $(BENCH)

@@ -57,6 +57,7 @@ async def race(server: Server, *arguments: str, stdin: bytes = b"", **env: str) 
     return await run("race", "--base-url", f"{server.url}/v1", *arguments, stdin=stdin, env=env)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("order", [("fast", "slow"), ("slow", "fast")])
 async def test_the_fast_one_wins_and_the_slow_one_is_closed(order: tuple[str, str]) -> None:
     """In either order: the fast answer is the row, the slow socket is closed within 50 ms."""

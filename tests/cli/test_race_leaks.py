@@ -25,7 +25,10 @@ SERIAL = itertools.count()
 LOOSE_S = 1.0
 """For the worst of many on a machine that is busy with other things."""
 
-pytestmark = pytest.mark.skipif(not DESCRIPTORS.exists(), reason="counts descriptors in /proc")
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif(not DESCRIPTORS.exists(), reason="counts descriptors in /proc"),
+]
 
 
 @asynccontextmanager

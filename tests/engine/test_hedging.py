@@ -162,6 +162,7 @@ def test_a_hedge_has_one_time(arguments: dict[str, float]) -> None:
         Hedge(**arguments)
 
 
+@pytest.mark.alone
 async def test_the_tail_is_cut_over_real_sockets_too() -> None:
     """1,000 rows on loopback, every twentieth request 20 times slower: the same law."""
     asked = 0
