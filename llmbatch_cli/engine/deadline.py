@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, cast
 
+from llmbatch_cli.engine.retry import CancelledWithTries
 from llmbatch_cli.engine.stack import StreamCall
 from llmbatch_cli.errors import TimedOut
 from llmbatch_cli.types import Call, Completion, Request
@@ -23,7 +24,7 @@ def within(call: Call, timeout_s: float) -> Call:
             return await call(request)
         except asyncio.CancelledError as error:
             if deadlines.meant(task, before):
-                raise deadlines.error() from error
+                raise deadlines.error(error) from error
             raise
         finally:
             deadlines.end(task)
@@ -41,7 +42,7 @@ def within_stream(call: StreamCall, timeout_s: float) -> StreamCall:
             return await call(request, on_text)
         except asyncio.CancelledError as error:
             if deadlines.meant(task, before):
-                raise deadlines.error() from error
+                raise deadlines.error(error) from error
             raise
         finally:
             deadlines.end(task)
@@ -78,8 +79,11 @@ class _Deadlines:
         """Whether this cancellation is ours, and nobody else's as well."""
         return task in self._expired and task.uncancel() <= before
 
-    def error(self) -> TimedOut:
-        return TimedOut(f"no answer within {self._timeout_s:g} s")
+    def error(self, cancelled: asyncio.CancelledError) -> TimedOut:
+        error = TimedOut(f"no answer within {self._timeout_s:g} s")
+        if isinstance(cancelled, CancelledWithTries):
+            error.attempts = cancelled.attempts
+        return error
 
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()

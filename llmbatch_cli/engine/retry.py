@@ -1,11 +1,13 @@
 """Trying again: which failures, how often, and how long to wait between."""
 
+import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from llmbatch_cli.errors import BadReply, ProviderError
+from llmbatch_cli.engine.stack import CancelledInFlight
+from llmbatch_cli.errors import BadReply, ProviderError, TimedOut
 from llmbatch_cli.types import Attempt, Call, Completion, Request
 
 BASE_S: Final = 0.5
@@ -24,6 +26,14 @@ class Patience:
     cap_s: float = CAP_S
 
 
+class CancelledWithTries(asyncio.CancelledError):
+    """A row was cancelled; `attempts` are its tries, with the one that was in flight, if any."""
+
+    def __init__(self, attempts: Sequence[Attempt]) -> None:
+        super().__init__()
+        self.attempts = tuple(attempts)
+
+
 def retried(
     call: Call,
     patience: Patience,
@@ -39,11 +49,18 @@ def retried(
     "full jitter" (aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter, read
     2026-11-22), or what the server asks for and up to a tenth more, where it does. A BadReply
     is tried again once. A rate limit counts apart: its waits grow the same way, and its tries
-    do not end. The failed attempts are told in the completion's or the error's `attempts`.
+    do not end. The failed attempts are told in the completion's or the error's `attempts`,
+    and in those of the CancelledWithTries that a cancellation becomes.
     """
 
     async def call_again(request: Request) -> Completion:
         failed: list[Attempt] = []
+        try:
+            return await tried(request, failed)
+        except asyncio.CancelledError as cancelled:
+            raise CancelledWithTries(failed) from cancelled
+
+    async def tried(request: Request, failed: list[Attempt]) -> Completion:
         while True:
             started = clock()
             try:
@@ -55,6 +72,9 @@ def retried(
                     error.attempts = tuple(failed)
                     raise
                 on_retry(error, wait_s)
+            except CancelledInFlight:
+                failed.append(Attempt(TimedOut.kind, None, clock() - started, True))
+                raise
             else:
                 if failed:
                     completion.attempts = (*failed, *completion.attempts)

@@ -1,5 +1,6 @@
 """What stands between a row and a provider: functions of one type, each around the next."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,6 +49,10 @@ LaneFor = Callable[[str | None], Awaitable[Lane]]
 """The lane of a row's own model, or with None the run's. Raises UsageError."""
 
 
+class CancelledInFlight(asyncio.CancelledError):
+    """A call was cancelled when its request was on the way, so that it may be billed."""
+
+
 def calling(
     build: Callable[[Request], WireRequest],
     parse: Callable[[Request, WireReply], Completion],
@@ -60,7 +65,11 @@ def calling(
             wire = build(request)
         except UsageError as error:
             raise Rejected(error.message, hint=error.hint) from error
-        return parse(request, await send(wire))
+        try:
+            reply = await send(wire)
+        except asyncio.CancelledError as cancelled:
+            raise CancelledInFlight from cancelled
+        return parse(request, reply)
 
     return call
 

@@ -126,6 +126,17 @@ async def test_being_told_to_wait_uses_up_no_tries(tmp_path: Path) -> None:
     assert told(ran.by_id["row-1"]) == [("rate_limited", 429)] * 3
 
 
+async def test_a_row_told_to_wait_until_its_time_is_over_tells_its_tries(tmp_path: Path) -> None:
+    """It has timed out, but every time that it was told to wait is in its row."""
+    names = ids(3)
+    async with fault_server({"rows": {"row-1": ["429-ms"]}}) as server:
+        ran = await batch(tmp_path, names, server.url, "--timeout", "1.5")
+        await agrees(ran, server, names)
+    row = ran.by_id["row-1"]
+    assert (ran.status, row["error"]["type"]) == (1, "timed_out")
+    assert told(row) == [("rate_limited", 429)] * row["attempts"]
+
+
 @pytest.mark.parametrize("fault", ["400", "404"])
 async def test_a_rejected_row_is_sent_once(tmp_path: Path, fault: str) -> None:
     """What can never succeed is not tried again, and the others go on."""
@@ -171,6 +182,7 @@ async def test_silence_ends_with_the_rows_time(tmp_path: Path, fault: str) -> No
         assert (await server.counts()).hung_up == 1
     row = ran.by_id["row-1"]
     assert (ran.status, row["error"]["type"], row["error"]["retryable"]) == (1, "timed_out", True)
+    assert told(row) == [("timed_out", None)]
     assert 1 <= row["latency"] < 3
     assert "1 row may have been billed" in ran.err
 
