@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from ssl import SSLContext
 from typing import Any, Final
 from urllib.request import urlopen
 
@@ -46,18 +47,20 @@ class FaultServer:
 
     port: int
     scheme: str = "http"
+    pid: int = 0
 
     @property
     def url(self) -> str:
         """For --base-url."""
         return f"{self.scheme}://127.0.0.1:{self.port}/v1"
 
-    async def counts(self) -> Counts:
-        """What it has seen so far."""
-        return Counts(**json.loads(await asyncio.to_thread(self._counts)))
+    async def counts(self, trust: SSLContext | None = None) -> Counts:
+        """What it has seen so far; `trust` is for https."""
+        return Counts(**json.loads(await asyncio.to_thread(self._counts, trust)))
 
-    def _counts(self) -> bytes:
-        with urlopen(f"http://127.0.0.1:{self.port}/_counts", timeout=10) as reply:
+    def _counts(self, trust: SSLContext | None) -> bytes:
+        address = f"{self.scheme}://127.0.0.1:{self.port}/_counts"
+        with urlopen(address, timeout=10, context=trust) as reply:
             told: bytes = reply.read()
         return told
 
@@ -74,7 +77,7 @@ async def fault_server(
     assert process.stdout is not None
     try:
         port = int(await process.stdout.readline())
-        yield FaultServer(port, "https" if "--tls" in options else "http")
+        yield FaultServer(port, "https" if "--tls" in options else "http", process.pid)
     finally:
         process.kill()
         await process.communicate()

@@ -109,6 +109,9 @@ class Serving(asyncio.Protocol):
     def __init__(self, book: Book, script: Script) -> None:
         self.script = script
         self.row = ""
+        self.key = ""
+        """The credentials of the last request."""
+        self.prompt = ""
         self._book = book
         self._received = b""
         self._busy = False
@@ -152,11 +155,14 @@ class Serving(asyncio.Protocol):
         for line in head.split(b"\r\n"):
             name, _, value = line.partition(b":")
             key = value.strip().decode("latin-1")
-            if name.lower() in (b"authorization", b"x-api-key") and key not in self._book.keys:
-                self._book.keys.append(key)
+            if name.lower() in (b"authorization", b"x-api-key"):
+                self.key = key
+                if key not in self._book.keys:
+                    self._book.keys.append(key)
 
     def _ask(self, body: bytes) -> None:
-        self.row = json.loads(body)["messages"][-1]["content"].split()[0]
+        self.prompt = json.loads(body)["messages"][-1]["content"]
+        self.row = self.prompt.split()[0]
         told = self._book.log.setdefault(self.row, [])
         fault = self.script.fault(self.row, len(told))
         told.append((fault, time.time()))
@@ -225,6 +231,11 @@ def ok(to: Serving) -> None:
 
 def gzipped(to: Serving) -> None:
     to.reply(whole(gzip.compress(completion(to.row)), content_encoding="gzip"))
+
+
+def tells_all(to: Serving) -> None:
+    message = f"no: authorization {to.key} may not ask {to.prompt}"
+    to.reply(whole(json.dumps({"error": {"message": message}}).encode(), 400))
 
 
 def told_to_wait_by_date(to: Serving) -> None:
@@ -321,6 +332,7 @@ FAULTS: Final[dict[str, Fault]] = {
     "bad-utf8": lambda to: to.reply(whole(completion(to.row).replace(b"row", b"r\xff\xfew"))),
     "bad-http": replying(b"SSH-2.0-OpenSSH_9.2p1\r\n"),
     "redirect": redirect,
+    "tells-all": tells_all,
 }
 
 
