@@ -16,7 +16,7 @@ from support.program import start
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
-KILLS: Final = int(os.environ.get("LLMBATCH_KILLS", "20"))
+KILLS: Final = int(os.environ.get("LLMBATCH_KILLS", "12"))
 """A cycle takes about 0.8 s, most of it the program's start; 100 are the full proof."""
 ROWS_A_KILL: Final = 40
 LONGEST_S: Final = 0.3
