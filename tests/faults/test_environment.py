@@ -204,7 +204,6 @@ WALL_CLOCK: Final = {
     "compat/racing.py": "stamps `created`",
     "compat/response.py": "stamps `created`",
     "providers/anthropic.py": "reads a reset that is a date",
-    "providers/aws.py": "signs with the date",
     "providers/replies.py": "reads a Retry-After that is a date",
     "providers/vertex.py": "renews a token by the date of its end",
     "providers/weights.py": "tells an abandoned download by its file's date",
