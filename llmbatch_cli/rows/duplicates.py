@@ -10,6 +10,7 @@ _BUCKETS: Final = 2**13
 _EXAMPLES: Final = 3
 _GOLDEN: Final = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio: spreads neighbours apart
 _APART: Final = 0x5851F42D4C957F2D  # any number will do: the hash of "" is 0, as for the id 0
+_BELOW_ZERO: Final = 0xD1342543DE82EF95  # as well: -1 and 2**64 - 1 are one modulo 2**64
 _MASK: Final = 2**64 - 1
 
 
@@ -31,8 +32,7 @@ class DuplicateIds:
 
     def add(self, row_id: RowId) -> None:
         """Take note of one row's id; the text "1" and the number 1 are two ids."""
-        mixed = hash(row_id) ^ _APART if isinstance(row_id, str) else row_id * _GOLDEN
-        bits = mixed & _MASK
+        bits = _mixed(row_id) & _MASK
         number = bits >> 51
         low = bits >> 19 & 0xFFFFFFFF
         bucket = self._buckets[number]
@@ -49,3 +49,9 @@ class DuplicateIds:
         self.count += 1
         if len(self.examples) < _EXAMPLES and row_id not in self.examples:
             self.examples.append(row_id)
+
+
+def _mixed(row_id: RowId) -> int:
+    if isinstance(row_id, str):
+        return hash(row_id) ^ _APART
+    return row_id * _GOLDEN if row_id >= 0 else row_id * _GOLDEN ^ _BELOW_ZERO

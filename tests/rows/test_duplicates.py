@@ -3,7 +3,7 @@
 import sys
 from collections import Counter
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from llmbatch_cli.rows.duplicates import DuplicateIds
@@ -14,6 +14,7 @@ IDS = st.integers(-(2**63), 2**64 - 1) | st.integers(-3, 3) | st.text(max_size=3
 
 @UNHURRIED
 @given(st.lists(IDS))
+@example([-1, 2**64 - 1])  # one number modulo 2**64
 def test_every_repetition_counts(ids: list[str | int]) -> None:
     """The count is the rows less the different ids; examples are ids that were repeated."""
     seen = DuplicateIds()
