@@ -100,6 +100,8 @@ class ProviderError(LlmbatchError):
         """The tries that failed, this one last, as types.Attempt; empty before any retry."""
         self.limits: Any = None
         """What the reply said about the account's limits, as types.RateInfo."""
+        self.asked: Sequence[Any] = ()
+        """The messages that the provider had before it said this, as types.Message."""
         self.partial: str | None = None
         """What had come of a streamed answer."""
 

@@ -164,6 +164,8 @@ class Failure:
     message: str
     status: int | None = None
     retryable: bool = False
+    asked: Sequence[Message] = field(default=(), repr=False, compare=False)
+    """What was asked, so that whoever shows `message` can leave out where it is repeated."""
 
 
 @dataclass(frozen=True, slots=True)

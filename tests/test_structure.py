@@ -12,7 +12,7 @@ PACKAGE = Path(llmbatch_cli.__file__).parent
 
 LAYERS = [
     {"types", "errors"},
-    {"events"},
+    {"events", "privacy"},
     {"rows", "engine", "providers", "transport", "ui"},
     {"lanes", "resuming"},
     {"api"},

@@ -70,6 +70,7 @@ def batch(
     progress: options.Progress = ProgressMode.AUTO,
     quiet: options.Quiet = False,
     verbose: options.Verbose = 0,
+    log_prompts: options.LogPrompts = False,
 ) -> int:
     """Send many prompts to one model.
 
@@ -120,5 +121,5 @@ def batch(
         fsync=fsync,
         ordered=ordered,
     )
-    showing = Showing(progress, quiet, verbose, model.partition("?")[0])
+    showing = Showing(progress, quiet, verbose, model.partition("?")[0], log_prompts)
     return run_async(answer_rows(reading, ask, writing, showing, strict=strict))

@@ -83,7 +83,14 @@ Concurrency = Annotated[
     ),
 ]
 RaceConcurrency = Annotated[
-    int, typer.Option("--concurrency", "-c", min=1, help="Requests, not rows, in flight at most.")
+    int | None,
+    typer.Option(
+        "--concurrency",
+        "-c",
+        min=1,
+        help="Requests, not rows, in flight at most.  [default: 64]",
+        show_default=False,
+    ),
 ]
 Rpm = Annotated[
     float | None,
@@ -223,6 +230,13 @@ Progress = Annotated[
     ProgressMode, typer.Option("--progress", help="How progress is shown on standard error.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+LogPrompts = Annotated[
+    bool,
+    typer.Option(
+        "--log-prompts",
+        help="With -v, tell the prompts of failed rows, and providers' words that repeat them.",
+    ),
+]
 Verbose = Annotated[
     int, typer.Option("--verbose", "-v", count=True, help="Tell each failed row as it happens.")
 ]

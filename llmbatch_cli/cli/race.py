@@ -80,7 +80,7 @@ def race(
     hedge: HedgeAfter = None,
     accept_truncated: AcceptTruncated = False,
     stream: Streamed = False,
-    concurrency: options.Concurrency = None,
+    concurrency: options.RaceConcurrency = None,
     rpm: options.Rpm = None,
     tpm: options.Tpm = None,
     max_attempts: options.MaxAttempts = 6,
@@ -115,6 +115,7 @@ def race(
     progress: options.Progress = ProgressMode.AUTO,
     quiet: options.Quiet = False,
     verbose: options.Verbose = 0,
+    log_prompts: options.LogPrompts = False,
 ) -> int:
     """Send each prompt to several models at once; the first good answer wins.
 
@@ -170,7 +171,7 @@ def race(
         names_winner=True,
         live=live,
     )
-    showing = Showing(progress, quiet, verbose, "race", standings=True)
+    showing = Showing(progress, quiet, verbose, "race", log_prompts, standings=True)
     return run_async(answer_rows(reading, ask, writing, showing, strict=strict))
 
 

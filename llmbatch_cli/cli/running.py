@@ -61,6 +61,7 @@ class Showing:
     quiet: bool
     verbose: int
     label: str
+    log_prompts: bool = False
     standings: bool = False
     """Whether the models' standings are told at the end."""
 
@@ -152,6 +153,7 @@ def display(
         stderr=sys.stderr,
         environ=os.environ,
         verbose=showing.verbose,
+        log_prompts=showing.log_prompts,
         quiet=showing.quiet,
         label=showing.label,
         totals=totals,

@@ -6,6 +6,7 @@ from typing import Final
 from llmbatch_cli.engine.run import Stop
 from llmbatch_cli.errors import RunStopped
 from llmbatch_cli.events import Event, Finished
+from llmbatch_cli.privacy import without_prompt
 
 FEWEST_ROWS: Final = 20
 """A share of errors is not judged on fewer rows."""
@@ -53,7 +54,8 @@ class Breaker:
         if failure.kind in PROVIDERS_FAULT:
             self._in_a_row += 1
         if (reason := self._reason()) is not None:
-            told = f"{reason}; the last one: {failure.kind}: {failure.message}"
+            message = without_prompt(failure.message, failure.asked)
+            told = f"{reason}; the last one: {failure.kind}: {message}"
             self.error = RunStopped(told, hint="--resume goes on with the rows that are left")
             self._stop.drain()
 

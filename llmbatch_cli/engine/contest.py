@@ -10,6 +10,7 @@ from llmbatch_cli.engine.race import Runner, Start, race
 from llmbatch_cli.engine.stack import Lane, failure_of, request_for, stopped, unsent
 from llmbatch_cli.errors import ProviderError, RunStopped, TimedOut, Unreachable, UsageError
 from llmbatch_cli.events import Event, Notice, Observer, Retried
+from llmbatch_cli.privacy import without_prompt
 from llmbatch_cli.types import (
     Attempt,
     Completion,
@@ -170,7 +171,8 @@ class Contest:
         if name in self._out:
             return
         self._out[name] = error
-        told = f"{name} leaves the race: {error.kind}: {error.message}"
+        message = without_prompt(error.message, error.asked)
+        told = f"{name} leaves the race: {error.kind}: {message}"
         self._observe(Notice(f"{told} (hint: {hint})" if hint else told))
 
     def _nobody_left(self, lanes: Sequence[Lane]) -> RunStopped:
@@ -197,7 +199,7 @@ def outcomes_of(
     hedge has put off.
     """
     racers = [
-        racer_of(lane, runner)
+        racer_of(prompt, lane, runner)
         for lane, runner in zip(lanes, runners, strict=True)
         if runner.status != "waiting"
     ]
@@ -215,7 +217,7 @@ def outcomes_of(
             lane.model,
             lane.provider,
             runner.completion if runner.status == "won" else None,
-            failure_of(runner.error) if runner.error is not None else None,
+            _failure(prompt, runner),
             _since(started_s, runner),
             attempts_of(runner),
             prompt.metadata,
@@ -239,12 +241,16 @@ def attempts_of(runner: Runner) -> int:
     return max(1, len(runner.error.attempts)) if runner.error is not None else 1
 
 
+def _failure(prompt: Prompt, runner: Runner) -> Failure | None:
+    return failure_of(runner.error, prompt.messages) if runner.error is not None else None
+
+
 def _failed_attempts(runner: Runner) -> Sequence[Attempt]:
     told = runner.completion if runner.completion is not None else runner.error
     return told.attempts if told is not None else ()
 
 
-def racer_of(lane: Lane, runner: Runner) -> Racer:
+def racer_of(prompt: Prompt, lane: Lane, runner: Runner) -> Racer:
     """How one model fared, as a row of output tells it."""
     if runner.status not in ("won", "lost", "cancelled", "failed"):
         raise RuntimeError(f"{lane.name} is still {runner.status}")
@@ -254,7 +260,7 @@ def racer_of(lane: Lane, runner: Runner) -> Racer:
         runner.status,
         runner.latency_s or 0.0,
         attempts_of(runner),
-        failure_of(runner.error) if runner.error is not None else None,
+        _failure(prompt, runner),
         runner.completion.usage if runner.completion is not None else None,
     )
 
@@ -281,6 +287,7 @@ def _lost(
         told or "every request was cancelled",
         statuses.pop() if len(statuses) == 1 else None,
         any(failure.retryable for failure in failures),
+        next((r.error.asked for r in runners if r.error and r.error.asked), prompt.messages),
     )
     return Outcome(
         prompt.index,

@@ -1,11 +1,12 @@
 """What stands between a row and a provider: functions of one type, each around the next."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from llmbatch_cli.errors import ProviderError, Rejected, RunStopped, UsageError
+from llmbatch_cli.privacy import without_prompt
 from llmbatch_cli.types import (
     Call,
     Completion,
@@ -69,7 +70,11 @@ def calling(
             reply = await send(wire)
         except asyncio.CancelledError as cancelled:
             raise CancelledInFlight from cancelled
-        return parse(request, reply)
+        try:
+            return parse(request, reply)
+        except ProviderError as error:
+            error.asked = request.messages
+            raise
 
     return call
 
@@ -107,7 +112,7 @@ def outcome_of(
     if isinstance(result, Completion):
         completion = result
     else:
-        failure = failure_of(result)
+        failure = failure_of(result, prompt.messages)
     return Outcome(
         prompt.index,
         prompt.id,
@@ -146,17 +151,17 @@ def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def failure_of(error: ProviderError) -> Failure:
-    """The error as a row of output tells it."""
+def failure_of(error: ProviderError, messages: Sequence[Message]) -> Failure:
+    """The error as the output row of these messages tells it."""
     message = f"{error.message}. hint: {error.hint}" if error.hint else error.message
-    return Failure(error.kind, message, error.status, error.retry)
+    return Failure(error.kind, message, error.status, error.retry, error.asked or messages)
 
 
 def stopped(lane: Lane, error: ProviderError) -> RunStopped:
     """The end of a run that no further row can mend."""
     status = f" ({error.status})" if error.status is not None else ""
     return RunStopped(
-        f"{lane.provider}/{lane.model}: {error.kind}{status}: {error.message}",
+        f"{lane.name}: {error.kind}{status}: {without_prompt(error.message, error.asked)}",
         hint=error.hint or lane.key_hint,
     )
 

@@ -61,6 +61,7 @@ def streaming(
                 return reader.finish()
         except ProviderError as error:
             error.partial = "".join(come) or None
+            error.asked = request.messages
             raise
 
     return call

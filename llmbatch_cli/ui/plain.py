@@ -203,12 +203,12 @@ class Failures:
         self._told = 0
         self._untold = 0
 
-    def add(self, message: str) -> None:
-        """Tell one failed row, or count it."""
+    def add(self, message: Callable[[], str]) -> None:
+        """Tell one failed row, or count it; the message is made only to be told."""
         self.flush()
         if self._told < self.MOST:
             self._told += 1
-            self._display.say(message)
+            self._display.say(message())
         else:
             self._untold += 1
 

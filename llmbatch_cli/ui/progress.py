@@ -6,10 +6,12 @@ import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
 from typing import Final, Literal, TextIO
 
 from llmbatch_cli.events import Event, Finished, Notice, Observer, Pulled
-from llmbatch_cli.types import Outcome
+from llmbatch_cli.privacy import prompt_of, without_prompt
+from llmbatch_cli.types import Failure, RowId
 from llmbatch_cli.ui.plain import Display, Failures, Json, Plain, Silent
 from llmbatch_cli.ui.text import Stderr, clean, fit, terminal_size
 from llmbatch_cli.ui.totals import Totals
@@ -27,6 +29,7 @@ async def open_progress(
     stderr: TextIO | None,
     environ: Mapping[str, str],
     verbose: int = 0,
+    log_prompts: bool = False,
     quiet: bool = False,
     label: str = "",
     totals: Totals,
@@ -45,6 +48,7 @@ async def open_progress(
         stderr: where to show it.
         environ: TERM, NO_COLOR, COLUMNS and what else rich reads.
         verbose: from 1, each failed row is told.
+        log_prompts: tell its prompt, too, and leave it in what the provider says.
         quiet: show nothing at all.
         label: what is run, mostly the model.
         totals: the run's numbers.
@@ -57,7 +61,7 @@ async def open_progress(
         return
     err = Stderr(stderr)
     display = _choose(mode, err, environ, label, totals, stdout_is_terminal=stdout_is_terminal)
-    showing = _Showing(display, totals, clock, verbose=verbose)
+    showing = _Showing(display, totals, clock, verbose=verbose, log_prompts=log_prompts)
     try:
         yield showing.observe
     finally:
@@ -103,12 +107,19 @@ class _Showing:
     """Leads events to the totals and the display, and time to the display."""
 
     def __init__(
-        self, display: Display, totals: Totals, clock: Callable[[], float], *, verbose: int
+        self,
+        display: Display,
+        totals: Totals,
+        clock: Callable[[], float],
+        *,
+        verbose: int,
+        log_prompts: bool,
     ) -> None:
         self._display = display
         self._totals = totals
         self._failures = Failures(display, clock)
         self._verbose = verbose > 0
+        self._log_prompts = log_prompts
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._timers = {
@@ -120,8 +131,9 @@ class _Showing:
         """Count it, and show at once what is not only counted."""
         self._totals(event)
         if isinstance(event, Finished):
-            if self._verbose and event.outcome.failure is not None:
-                self._failures.add(self._failed(event.outcome))
+            outcome = event.outcome
+            if self._verbose and outcome.failure is not None:
+                self._failures.add(partial(self._failed, outcome.id, outcome.failure))
         elif isinstance(event, Notice | Pulled):
             self._here(event)
 
@@ -142,12 +154,15 @@ class _Showing:
         else:
             self._display.pulled(event)
 
-    def _failed(self, outcome: Outcome) -> str:
-        kind = outcome.failure.kind if outcome.failure else ""
-        message = outcome.failure.message if outcome.failure else ""
-        width = max(1, self._display.width())
-        # cleaned before it is cut, and cut before: a message may be a whole web page
-        return fit(clean(f"row {outcome.id}: {kind}: {message[: 8 * width]}", 2 * width), width)
+    def _failed(self, row_id: RowId, failure: Failure) -> str:
+        width = _NOTICE_CHARS if self._log_prompts else max(1, self._display.width())
+        message = failure.message[: 8 * width]  # it may be a whole web page
+        if self._log_prompts:
+            message += f"; the prompt: {prompt_of(failure.asked, 8 * width)}"
+        else:
+            message = without_prompt(message, failure.asked)
+        # cleaned before it is cut
+        return fit(clean(f"row {row_id}: {failure.kind}: {message}", 2 * width), width)
 
     def _tick(self) -> None:
         self._timers[self._tick] = self._loop.call_later(self._display.every_s, self._tick)

@@ -2,6 +2,7 @@
 
 import io
 import json
+from functools import partial
 
 from llmbatch_cli.events import Counted, Finished, Pulled, Started
 from llmbatch_cli.types import Completion, Failure, Outcome, Usage
@@ -134,7 +135,7 @@ def test_failures_are_told_ten_a_second() -> None:
     failures = Failures(Silent(run.err), lambda: run.now_s)
     for second in range(2):
         for index in range(47):
-            failures.add(f"row {second}.{index}")
+            failures.add(partial("row {}.{}".format, second, index))
         run.now_s += 1
     assert len(run.lines) == 10 + 1 + 10
     assert run.lines[10] == "llmbatch: (+37 more failed rows)"

@@ -1,0 +1,100 @@
+"""Keeps prompts out of what is said about a run: a provider's message may repeat what it got."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any, Final
+
+from llmbatch_cli.types import Message
+
+HIDDEN: Final = "[prompt]"
+STRETCH: Final = 8
+"""So many letters and digits in a row, in the prompt and in a message, are a repetition."""
+SHORTEST: Final = 4
+"""Of a prompt shorter than STRETCH, only the whole is looked for, from so many characters on."""
+
+_NO_LETTERS: Final = re.compile(r"[\W_]+")
+_WORD: Final = re.compile(r"[^\W_]+")
+_NAMES: Final = frozenset(("role", "type"))
+"""Fields of messages that hold a word of the protocol, and nothing of the user's."""
+
+
+def without_prompt(text: str, messages: Sequence[Message]) -> str:
+    """The text, with `[prompt]` for whole words in which it repeats the messages.
+
+    Only letters and digits are compared, so that neither quoting nor escaping hides a repetition.
+    """
+    letters = [place for place, char in enumerate(text) if char.isalnum()]
+    bare = "".join(text[place] for place in letters)
+    hidden: set[int] = set()
+    for piece in _texts(messages):
+        asked = _NO_LETTERS.sub("", piece)
+        if len(asked) < STRETCH:
+            hidden |= _whole(text, piece.strip())
+            continue
+        for start in range(len(bare) - STRETCH + 1):
+            if bare[start : start + STRETCH] in asked:
+                hidden.update(letters[start : start + STRETCH])
+    return _cut(text, hidden) if hidden else text
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Every text of the user's own in a message."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            if name not in _NAMES:
+                yield from _texts(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _texts(inner)
+
+
+def _whole(text: str, piece: str) -> set[int]:
+    """Where the text has the piece as words of its own."""
+    if len(piece) < SHORTEST:
+        return set()
+    found = re.finditer(rf"(?<!\w){re.escape(piece)}(?!\w)", text)
+    return {place for one in found for place in range(*one.span())}
+
+
+def _cut(text: str, hidden: set[int]) -> str:
+    """The text with one mark for each run of words that have a hidden character."""
+    told: list[str] = []
+    for is_hidden, tokens in groupby(_tokens(text), lambda one: _is_hidden(one, hidden)):
+        run = [text[start:end] for start, end in tokens]
+        told.append(HIDDEN if is_hidden else "".join(run))
+    return _closed_up("".join(told))
+
+
+def _tokens(text: str) -> Iterator[tuple[int, int]]:
+    """The text as words and what stands between them."""
+    at = 0
+    for word in _WORD.finditer(text):
+        if word.start() > at:
+            yield at, word.start()
+        yield word.span()
+        at = word.end()
+    if at < len(text):
+        yield at, len(text)
+
+
+def _is_hidden(token: tuple[int, int], hidden: set[int]) -> bool:
+    return any(place in hidden for place in range(*token))
+
+
+def _closed_up(text: str) -> str:
+    """One mark where only spaces and signs stood between several."""
+    mark = re.escape(HIDDEN)
+    return re.sub(rf"{mark}(?:[\W_]+{mark})+", HIDDEN, text)
+
+
+def prompt_of(messages: Sequence[Message], most_chars: int) -> str:
+    """The texts of the messages in one line, for who has asked to see them."""
+    told = ""
+    for piece in _texts(list[Any](messages)):
+        told += f" {piece[:most_chars]}"
+        if len(told) > most_chars:
+            break
+    return told.strip()

@@ -1,0 +1,49 @@
+"""Neither a key nor a prompt is said on standard error, unless prompts are asked for."""
+
+import json
+
+import pytest
+from support.chat import answer, error, last_text
+from support.program import jsonl, run
+from support.scripted import Exchange, Handler, serve
+
+KEY = "sk-proj-0123456789abcdefghijklmnop"
+SECRET = "the patient Ærøskøbing 4711 has measles"
+CALM = ("--max-attempts", "1", "-m", "openai/gpt-4o-mini", "--system", "Answer as a physician")
+
+
+def quoting(status: int) -> Handler:
+    async def handle(exchange: Exchange) -> None:
+        key = (exchange.header("authorization") or "").removeprefix("Bearer ")
+        message = f"key {key}: cannot take {last_text(exchange)!r}, {exchange.body.decode()}"
+        await answer(exchange, error(message), status)
+
+    return handle
+
+
+@pytest.mark.parametrize("command", ["batch", "race"])
+@pytest.mark.parametrize("status", [400, 401, 500])
+async def test_what_a_provider_quotes_is_not_logged(command: str, status: int) -> None:
+    """At the highest level, failed rows and the end of a run tell neither."""
+    async with serve(quoting(status)) as server:
+        done = await run(
+            command, *CALM, "--base-url", f"{server.url}/v1", "-vvv", "--max-errors", "1",
+            stdin=jsonl([{"prompt": SECRET}]), env={"OPENAI_API_KEY": KEY},
+        )  # fmt: skip
+    assert server.exchanges
+    assert "cannot take" in done.err
+    for word in ("patient", "4711", "measles", "physician", KEY):
+        assert word not in done.err
+    assert KEY.encode() not in done.out
+
+
+async def test_prompts_are_logged_on_demand() -> None:
+    """With --log-prompts a failed row's line has the prompt; never the key."""
+    async with serve(quoting(400)) as server:
+        done = await run(
+            "batch", *CALM, "--base-url", f"{server.url}/v1", "-v", "--log-prompts",
+            stdin=jsonl([{"prompt": SECRET}]), env={"OPENAI_API_KEY": KEY},
+        )  # fmt: skip
+    assert f"the prompt: Answer as a physician {SECRET}" in done.err
+    assert KEY not in done.err
+    assert "measles" in json.loads(done.out)["error"]["message"]
