@@ -24,7 +24,7 @@ from llmbatch_cli.errors import UsageError
 from llmbatch_cli.events import Event, Observer, Opened, both, ignore
 from llmbatch_cli.lanes import Calling, Flow, from_environment, open_lanes
 from llmbatch_cli.providers import DEFAULT_MODEL, Access
-from llmbatch_cli.resuming import with_files, with_keys
+from llmbatch_cli.resuming import Against, tell_done, with_files, with_keys
 from llmbatch_cli.rows.finished import FinishedRows
 from llmbatch_cli.rows.source import from_values
 from llmbatch_cli.transport import Connection
@@ -67,6 +67,7 @@ async def run_batch(
     ordered: bool = False,
     keyed: bool = False,
     finished: FinishedRows | None = None,
+    preview: Prompts | None = None,
     access: Access | None = None,
     connection: Connection | None = None,
     stop: Stop | None = None,
@@ -92,6 +93,8 @@ async def run_batch(
         ordered: yield in input order.
         keyed: give every outcome its `key`, so that another run can go on from the output.
         finished: rows that an earlier run has finished; they are not sent again.
+        preview: the same prompts once more. They are gone through before anything is sent, to
+            tell how many of them `finished` holds.
         access: keys and addresses; None takes them from the environment.
         connection: how requests travel.
         stop: ends the run early from elsewhere.
@@ -129,7 +132,10 @@ async def run_batch(
             async def lanes_of(prompt: Prompt) -> list[Lane]:
                 return [await lane_for(prompt.model)]
 
-            rows = with_keys(rows, lanes_of, _system(system), finished, observe)
+            against = Against(lanes_of, _system(system), finished)
+            if preview is not None:
+                await tell_done(with_files(_rows(preview), files), against, stop, observe)
+            rows = with_keys(rows, against, observe)
         outcomes = run(
             rows,
             work,
@@ -169,6 +175,7 @@ async def run_race(
     ordered: bool = False,
     keyed: bool = False,
     finished: FinishedRows | None = None,
+    preview: Prompts | None = None,
     access: Access | None = None,
     connection: Connection | None = None,
     stop: Stop | None = None,
@@ -237,7 +244,10 @@ async def run_race(
         rows_at_once = max(1, flow.most_in_flight // (1 if hedge else len(racers)))
         rows = with_files(_rows(prompts), files)
         if keyed or finished is not None:
-            rows = with_keys(rows, entrants, _system(system), finished, observe)
+            against = Against(entrants, _system(system), finished)
+            if preview is not None:
+                await tell_done(with_files(_rows(preview), files), against, stop, observe)
+            rows = with_keys(rows, against, observe)
         outcomes = run(
             rows,
             contest,

@@ -11,6 +11,7 @@ from llmbatch_cli.cli.say import say
 from llmbatch_cli.engine.run import Stop
 from llmbatch_cli.errors import ExitStatus, UsageError
 from llmbatch_cli.events import Observer
+from llmbatch_cli.resuming import without_a_row
 from llmbatch_cli.rows.finished import FinishedRows
 from llmbatch_cli.rows.lock import locked
 from llmbatch_cli.rows.reorder import put_in_order
@@ -32,6 +33,7 @@ async def answer_rows(
             reading = await stack.enter_async_context(spooled(reading))
             await refuse_bad_rows(reading)
         finished = await _finished(writing, showing)
+        ahead = reading.rows_again() if finished is not None else None
 
         def begin(stop: Stop, observe: Observer) -> AsyncGenerator[Outcome, None]:
             stack.enter_context(counting(reading, observe))
@@ -41,11 +43,15 @@ async def answer_rows(
                 observe=observe,
                 keyed=writing.output is not None and writing.format == "jsonl",
                 finished=finished,
+                preview=Rows(ahead) if ahead is not None else None,
             )
 
         status = await conduct(begin, writing, showing)
         if finished is not None and status in (ExitStatus.OK, ExitStatus.SOME_FAILED):
-            await _settle(finished, writing, showing)
+            if ahead is None and not showing.quiet:
+                tell_left_over(finished, writing)
+            if writing.ordered and writing.output is not None:
+                await asyncio.to_thread(put_in_order, writing.output, finished)
         return status
 
 
@@ -67,12 +73,10 @@ async def _finished(writing: Writing, showing: Showing) -> FinishedRows | None:
     return finished
 
 
-async def _settle(finished: FinishedRows, writing: Writing, showing: Showing) -> None:
-    """After a resumed run that has come to its end: the order, and what is left over."""
-    if finished.untaken and not showing.quiet:
+def tell_left_over(finished: FinishedRows, writing: Writing) -> None:
+    """What could not be told at the start, where input can be read only once."""
+    if finished.untaken:
         say(
-            f"{finished.untaken:,} rows of {writing.output} belong to no row of this input, "
-            "model and parameters; they were kept"
+            f"{without_a_row(finished.untaken)} in this input with this model and parameters; "
+            f"{writing.output} keeps them"
         )
-    if writing.ordered and writing.output is not None:
-        await asyncio.to_thread(put_in_order, writing.output, finished)

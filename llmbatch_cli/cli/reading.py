@@ -9,8 +9,8 @@ from typing import Literal
 
 from llmbatch_cli.cli.say import say
 from llmbatch_cli.errors import UsageError
-from llmbatch_cli.events import Counted, Observer
-from llmbatch_cli.rows.inputs import count_rows, spooled_stdin
+from llmbatch_cli.events import Counted, Observer, ignore
+from llmbatch_cli.rows.inputs import can_be_read_twice, count_rows, spooled_stdin
 from llmbatch_cli.rows.source import from_values, problems, read
 from llmbatch_cli.types import Row
 
@@ -40,6 +40,12 @@ class Reading:
             limit=self.limit,
             observe=observe,
         )
+
+    def rows_again(self) -> AsyncGenerator[Row, None] | None:
+        """The rows to look at ahead; None where reading them would use them up."""
+        if not all(map(can_be_read_twice, self.inputs)):
+            return None
+        return self.rows(ignore)
 
 
 @contextlib.contextmanager

@@ -91,6 +91,14 @@ def format_of_name(name: str) -> Format | None:
 # Counting ahead
 
 
+def can_be_read_twice(path: str) -> bool:
+    """Whether it is a plain file, and neither standard input nor a pipe."""
+    try:
+        return path != "-" and stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116 - as below
+    except OSError:
+        return False
+
+
 def count_rows(
     path: str,
     enough: threading.Event | None = None,
