@@ -77,7 +77,6 @@ class Retried:
     model: str
     kind: str
     wait_s: float
-    maybe_billed: bool
 
 
 Holder = Literal["slots", "rpm", "tpm", "cool-down", "input", "output"]

@@ -118,9 +118,7 @@ class Lanes:
             how.patience,
             sleep=self._sleep,
             clock=time.monotonic,
-            on_retry=lambda error, wait_s: self._observe(
-                Retried(name, error.kind, wait_s, error.maybe_billed)
-            ),
+            on_retry=lambda error, wait_s: self._observe(Retried(name, error.kind, wait_s)),
         )
         return Lane(
             provider.name,

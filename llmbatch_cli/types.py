@@ -180,6 +180,8 @@ class Racer:
     attempts: int = 1
     failure: Failure | None = None
     usage: Usage | None = None
+    failed_attempts: Sequence[Attempt] = ()
+    """Its tries that gave no answer; empty for one that was cancelled."""
 
 
 @dataclass(slots=True)

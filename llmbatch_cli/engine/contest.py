@@ -262,6 +262,7 @@ def racer_of(prompt: Prompt, lane: Lane, runner: Runner) -> Racer:
         attempts_of(runner),
         _failure(prompt, runner),
         runner.completion.usage if runner.completion is not None else None,
+        _failed_attempts(runner),
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from llmbatch_cli.engine.retry import attempt_of
-from llmbatch_cli.engine.stack import StreamCall
+from llmbatch_cli.engine.stack import CancelledInFlight, StreamCall
 from llmbatch_cli.errors import Interrupted, Overloaded, ProviderError, TimedOut, Unreachable
 from llmbatch_cli.types import Attempt, Call, Completion, Request
 
@@ -81,6 +81,9 @@ class Endpoints:
                 if not _movable(error) or not self._any_for(left):
                     error.attempts = tuple(failed)
                     raise
+            except CancelledInFlight as cancelled:
+                cancelled.attempts = failed
+                raise
             else:
                 if failed:
                     completion.attempts = (*failed, *completion.attempts)

@@ -72,8 +72,9 @@ def retried(
                     error.attempts = tuple(failed)
                     raise
                 on_retry(error, wait_s)
-            except CancelledInFlight:
-                failed.append(Attempt(TimedOut.kind, None, clock() - started, True))
+            except CancelledInFlight as cancelled:
+                in_flight = Attempt(TimedOut.kind, None, clock() - started, maybe_billed=True)
+                failed += (*cancelled.attempts, in_flight)
                 raise
             else:
                 if failed:

@@ -8,6 +8,7 @@ from typing import Any
 from llmbatch_cli.errors import ProviderError, Rejected, RunStopped, UsageError
 from llmbatch_cli.privacy import without_prompt
 from llmbatch_cli.types import (
+    Attempt,
     Call,
     Completion,
     Failure,
@@ -52,6 +53,9 @@ LaneFor = Callable[[str | None], Awaitable[Lane]]
 
 class CancelledInFlight(asyncio.CancelledError):
     """A call was cancelled when its request was on the way, so that it may be billed."""
+
+    attempts: Sequence[Attempt] = ()
+    """The tries before that one."""
 
 
 def calling(

@@ -3,13 +3,8 @@
 from collections.abc import Mapping
 from typing import Final
 
-from llmbatch_cli.errors import BadReply, Interrupted, TimedOut
 from llmbatch_cli.events import Holder
 from llmbatch_cli.ui.totals import Totals, mean_rows_per_s
-
-_MAYBE_BILLED: Final = tuple(
-    error.kind for error in (Interrupted, TimedOut, BadReply) if error.maybe_billed
-)
 
 
 def summary(totals: Totals, *, repeated_ids: int = 0, cancelled: bool = False) -> str:
@@ -27,11 +22,10 @@ def summary(totals: Totals, *, repeated_ids: int = 0, cancelled: bool = False) -
         told.append(f"{_rows(totals.skipped)} of the input were done before")
     if missing := _missing(totals):
         told.append(f"{_rows(missing)} not answered: the run ended first")
-    if billed := _maybe_billed(totals) + (totals.dropped if cancelled else 0):
-        told.append(f"{_rows(billed)} may have been billed without an answer")
-    if totals.billed_attempts:
-        tries = "try" if totals.billed_attempts == 1 else "tries"
-        told.append(f"{format_count(totals.billed_attempts)} failed {tries} may have been billed")
+    if cancelled and totals.dropped:
+        told.append(f"up to {_rows(totals.dropped)} dropped in flight may have been billed")
+    if totals.billed_tries:
+        told.append(_billed(totals))
     return "\n  ".join(told)
 
 
@@ -144,5 +138,7 @@ def _missing(totals: Totals) -> int:
     return max(totals.dropped + totals.in_flight, (totals.total or 0) - totals.rows)
 
 
-def _maybe_billed(totals: Totals) -> int:
-    return sum(totals.failed.get(kind, 0) for kind in _MAYBE_BILLED)
+def _billed(totals: Totals) -> str:
+    tries = "try" if totals.billed_tries == 1 else "tries"
+    told = f"{format_count(totals.billed_tries)} failed {tries} may have been billed"
+    return f"{told}; {_rows(totals.billed_rows)} got no answer" if totals.billed_rows else told

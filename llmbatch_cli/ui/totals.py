@@ -55,8 +55,10 @@ class Totals:
         """Rows that an earlier run has finished."""
         self.retries = 0
         """Requests that failed and were tried again."""
-        self.billed_attempts = 0
-        """Those of `retries` that may have been billed without an answer."""
+        self.billed_tries = 0
+        """Tries without an answer that may have been billed, of rows with an outcome."""
+        self.billed_rows = 0
+        """Rows with such tries that have no answer after all."""
         self.held_by: Callable[[], Holder | None] = lambda: None
         """What the next row waits for just now."""
         self._opened_s = clock()
@@ -89,7 +91,6 @@ class Totals:
             self.held_by = event.held_by
         elif isinstance(event, Retried):
             self.retries += 1
-            self.billed_attempts += event.maybe_billed
 
     @property
     def in_flight(self) -> int:
@@ -127,6 +128,9 @@ class Totals:
         if further:
             return
         self.rows += 1
+        if billed := _billed_tries(outcome):
+            self.billed_tries += billed
+            self.billed_rows += completion is None
         if completion is not None:
             self.answered += 1
             if completion.finish_reason == "length":
@@ -144,6 +148,11 @@ class Totals:
         self.completion_tokens += usage.completion_tokens or 0
         if usage.reasoning_tokens:
             self.reasoning_tokens += usage.reasoning_tokens
+
+
+def _billed_tries(outcome: Outcome) -> int:
+    billed = sum(one.maybe_billed for one in outcome.failed_attempts) if not outcome.race else 0
+    return billed + sum(one.maybe_billed for racer in outcome.race for one in racer.failed_attempts)
 
 
 @dataclass(frozen=True, slots=True)

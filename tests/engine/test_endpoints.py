@@ -11,8 +11,8 @@ from support.chat import echo
 from support.scripted import Exchange, serve
 
 from llmbatch_cli.engine.endpoints import Endpoints, spread, spread_streams
-from llmbatch_cli.engine.retry import Patience, retried
-from llmbatch_cli.engine.stack import calling
+from llmbatch_cli.engine.retry import CancelledWithTries, Patience, retried
+from llmbatch_cli.engine.stack import CancelledInFlight, calling
 from llmbatch_cli.errors import (
     BadReply,
     Interrupted,
@@ -298,6 +298,31 @@ async def test_the_moved_try_is_told_through_retried() -> None:
 
     outer = retried(call, Patience(3), sleep=no_sleep, clock=clock)
     assert [one.kind for one in (await outer(REQUEST)).attempts] == ["unreachable"]
+
+
+async def test_a_cancelled_request_tells_the_tries_before_it() -> None:
+    """The failed try at one endpoint, and the one that was in flight at the next."""
+    hangs = asyncio.Event()
+
+    async def down(request: Request) -> Completion:
+        raise unreachable()
+
+    async def hanging(request: Request) -> Completion:
+        hangs.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError as cancelled:
+            raise CancelledInFlight from cancelled
+        raise AssertionError("nothing ends it")
+
+    outer = retried(spread([down, hanging]), Patience(3), sleep=asyncio.sleep, clock=Clock())
+    row = asyncio.ensure_future(outer(REQUEST))
+    await hangs.wait()
+    row.cancel()
+    with pytest.raises(CancelledWithTries) as caught:
+        await row
+    told = [(one.kind, one.maybe_billed) for one in caught.value.attempts]
+    assert told == [("unreachable", False), ("timed_out", True)]
 
 
 @settings(deadline=None, max_examples=60)

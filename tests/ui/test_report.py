@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmbatch_cli.events import Counted, Dropped, Finished, Started
-from llmbatch_cli.types import Completion, Failure, Outcome, Usage
+from llmbatch_cli.types import Attempt, Completion, Failure, Outcome, Usage
 from llmbatch_cli.ui.report import (
     format_about,
     format_bytes,
@@ -106,6 +106,10 @@ class Run:
             outcome = Outcome(self.index, self.index, "m", "fake")
             if kind:
                 outcome.failure = Failure(kind, "no")
+                outcome.failed_attempts = (
+                    Attempt("overloaded", 503, 0.1, maybe_billed=False),
+                    Attempt(kind, None, 0.1, maybe_billed=kind == "timed_out"),
+                )
             else:
                 outcome.completion = Completion("x", "length" if cut else "stop", usage=usage)
             self.totals(Finished(outcome))
@@ -151,7 +155,8 @@ def test_what_a_user_has_to_know_has_its_own_line() -> None:
         "60 tokens and those of 2 rows unknown, 3 cut off by length\n"
         "  1 row repeated the id of an earlier row\n"
         "  11 rows not answered: the run ended first\n"
-        "  6 rows may have been billed without an answer"
+        "  up to 2 rows dropped in flight may have been billed\n"
+        "  4 failed tries may have been billed; 4 rows got no answer"
     )
 
 
