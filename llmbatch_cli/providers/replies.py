@@ -36,7 +36,7 @@ def json_object(reply: WireReply) -> dict[str, Any]:
     try:
         value = orjson.loads(reply.body)
     except orjson.JSONDecodeError as error:
-        raise BadReply(f"{_not_json(reply)}: {excerpt(reply.body)}", status=reply.status) from error
+        raise BadReply(_not_json(reply), status=reply.status) from error
     if not isinstance(value, dict):
         raise BadReply(
             f"the reply is JSON but no object: {excerpt(reply.body)}", status=reply.status
@@ -45,11 +45,18 @@ def json_object(reply: WireReply) -> dict[str, Any]:
 
 
 def _not_json(reply: WireReply) -> str:
+    if 300 <= reply.status < 400:
+        return (
+            f"the server redirects to {clean(reply.headers.get('location', '?'), 200)}, which is "
+            "not followed: the key would go there, too (is the base URL right?)"
+        )
     if not reply.body:
         return "the reply is empty"
+    beginning = excerpt(reply.body)
     if "html" in reply.headers.get("content-type", "") or reply.body.lstrip()[:1] == b"<":
-        return "the reply is a web page, not JSON (is a proxy or a wrong base URL in between?)"
-    return "the reply is no whole JSON"
+        page = "the reply is a web page, not JSON (is a proxy or a wrong base URL in between?)"
+        return f"{page}: {beginning}"
+    return f"the reply is no whole JSON: {beginning}"
 
 
 def excerpt(body: bytes, max_chars: int = 200) -> str:

@@ -227,4 +227,6 @@ async def test_a_redirect_is_not_followed(tmp_path: Path) -> None:
             ran = await batch(tmp_path, ids(2), server.url, "--max-attempts", "2")
         seen = await elsewhere.counts()
     assert ran.status == 1
+    for row in ran.rows:
+        assert f"the server redirects to {address}" in row["error"]["message"]
     assert (seen.log, seen.keys, seen.connections) == ({}, [], 1)
