@@ -20,7 +20,8 @@ _READ: Final = 0xFF
 _BUCKETS: Final = 2**14
 _MOST_CLAIMS: Final = 4_096
 _LONG_WAY: Final = 8
-_MANY: Final = 2**14
+_BLOCK: Final = 2**13
+"""How many records are put in order at once: as objects they take far more room."""
 _SHORT_BYTES: Final = 2**13
 
 
@@ -211,29 +212,48 @@ class FinishedRows:
 
 def _sort(bucket: bytearray) -> None:
     """Put the entries in order and make records of them."""
-    if len(bucket) <= _MANY * _EXACT:
-        bucket[:] = _records(bucket)
+    if len(bucket) <= _BLOCK * _EXACT:
+        entries = sorted(bytes(bucket[at : at + _EXACT]) for at in range(0, len(bucket), _EXACT))
+        bucket[:] = _FREE.join([*entries, b""])
         return
-    # a request that was asked very often: in parts, as objects take far more room than entries
+    _widen(bucket)
+    _sort_blocks(bucket)
+
+
+def _widen(bucket: bytearray) -> None:
+    """Make records of the entries, where they are: they may be nearly all that memory holds."""
     count = len(bucket) // _EXACT
-    limits = sorted(
-        bytes(bucket[i * _EXACT : (i + 1) * _EXACT]) for i in range(0, count, _MANY // 4)
-    )
-    parts = [bytearray() for _ in range(len(limits) + 1)]
-    while bucket:
-        last = bucket[-_MANY * _EXACT :]
-        del bucket[-_MANY * _EXACT :]
-        for at in range(0, len(last), _EXACT):
-            entry = bytes(last[at : at + _EXACT])
-            parts[bisect_left(limits, entry)] += entry
-    for part in parts:
-        bucket += _records(part)
-        part.clear()
+    bucket.extend(bytes(count * len(_FREE)))
+    for place in range(count - 1, -1, -1):
+        entry = bucket[place * _EXACT : (place + 1) * _EXACT]
+        bucket[place * _RECORD : (place + 1) * _RECORD] = entry + _FREE
 
 
-def _records(entries: bytearray) -> bytes:
-    found = sorted(bytes(entries[at : at + _EXACT]) for at in range(0, len(entries), _EXACT))
-    return _FREE.join([*found, b""])
+def _sort_blocks(bucket: bytearray) -> None:
+    """Put many records in order, two blocks of them at a time: a comb sort of blocks.
+
+    It ends when all neighbours are in order, so the wider gaps only save time.
+    """
+    size = _BLOCK * _RECORD
+    starts = range(0, len(bucket), size)
+    for start in starts:
+        _merge(bucket, slice(start, start + size), slice(0, 0))
+    gap, moved = len(starts), True
+    while gap > 1 or moved:
+        gap, moved = max(1, gap * 10 // 13), False
+        for start in starts[: len(starts) - gap]:
+            far = start + gap * size
+            if bucket[start + size - _RECORD : start + size] > bucket[far : far + _RECORD]:
+                _merge(bucket, slice(start, start + size), slice(far, far + size))
+                moved = True
+
+
+def _merge(bucket: bytearray, low: slice, high: slice) -> None:
+    """Put the records of two blocks in order, the smallest into the first."""
+    both = bucket[low] + bucket[high]
+    records = sorted(bytes(both[at : at + _RECORD]) for at in range(0, len(both), _RECORD))
+    ordered, first = b"".join(records), len(bucket[low])
+    bucket[low], bucket[high] = ordered[:first], ordered[first:]
 
 
 def _number(entry: bytes) -> int:
