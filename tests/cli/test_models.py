@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.chat import answer, error
-from support.commands import run_command
+from support.program import run
 from support.scripted import Exchange, serve
 
 from llmbatch_cli.errors import ProviderError
@@ -94,7 +94,7 @@ async def test_a_provider_lists_its_models(name: str) -> None:
     async with serve(handler) as server:
         env = {PROVIDERS[name].key_variables[0]: KEY}
         at = ["--base-url", server.url + tail]
-        done = await run_command("models", name, *at, env=env)
+        done = await run("models", name, *at, env=env)
         assert (done.status, done.err) == (0, "")
         assert done.out.decode().splitlines() == ids
         assert {(one.method, urlsplit(one.path).path) for one in server.exchanges} == {
@@ -104,7 +104,7 @@ async def test_a_provider_lists_its_models(name: str) -> None:
         assert all(one.body == b"" for one in server.exchanges)
         if name == "anthropic":
             assert server.exchanges[0].header("anthropic-version")
-        told = await run_command("models", name, "--json", *at, env=env)
+        told = await run("models", name, "--json", *at, env=env)
     assert [(row["provider"], row["id"]) for row in told.rows] == [(name, one) for one in ids]
     assert all(row["details"] for row in told.rows)
 
@@ -131,7 +131,7 @@ async def test_a_failure_is_told_as_elsewhere(
 
     async with serve(handler) as server:
         env = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": f"{server.url}/v1"}
-        done = await run_command("models", "openai", env=env)
+        done = await run("models", "openai", env=env)
     assert (done.status, done.out) == (3, b"")
     assert "openai: " in done.err
     assert words in done.err
@@ -147,7 +147,7 @@ async def test_a_key_is_not_carried_through_a_redirect() -> None:
             await exchange.reply(b"", 307, {"location": f"{other.url}/v1/models"})
 
         async with serve(handler) as server:
-            done = await run_command(
+            done = await run(
                 "models", "openai", "--base-url", server.url, env={"OPENAI_API_KEY": KEY}
             )
         assert other.exchanges == []
@@ -161,10 +161,10 @@ async def test_silence_has_an_end() -> None:
         await exchange.until_closed()
 
     async with serve(handler) as server:
-        done = await run_command("models", "vllm", "--base-url", server.url, "--timeout", "0.3")
+        done = await run("models", "vllm", "--base-url", server.url, "--timeout", "0.3")
     assert done.status == 3
     assert "no answer within 0.3 s" in done.err
-    gone = await run_command("models", "vllm", "--base-url", server.url)
+    gone = await run("models", "vllm", "--base-url", server.url)
     assert gone.status == 3
     assert "Traceback" not in gone.err
 
@@ -177,7 +177,7 @@ async def test_pages_without_end_are_an_error() -> None:
 
     async with serve(handler) as server:
         env = {"GEMINI_API_KEY": KEY}
-        done = await run_command("models", "gemini", "--base-url", server.url, env=env)
+        done = await run("models", "gemini", "--base-url", server.url, env=env)
         assert len(server.exchanges) == 2
     assert done.status == 3
     assert "no end" in done.err
@@ -190,7 +190,7 @@ async def test_a_hostile_name_has_no_power() -> None:
         await answer(exchange, {"data": [{"id": "a\x1b[2J\nb"}, {"id": ""}, {"id": 5}, 7]})
 
     async with serve(handler) as server:
-        done = await run_command("models", "vllm", "--base-url", server.url)
+        done = await run("models", "vllm", "--base-url", server.url)
     assert done.out == b"a b\n"
 
 
@@ -207,7 +207,7 @@ async def test_a_hostile_name_has_no_power() -> None:
 )
 async def test_what_cannot_be_asked_is_told(arguments: tuple[str, ...], words: str) -> None:
     """A slip, a provider without a list, a missing key: exit 2, in words, nothing sent."""
-    done = await run_command("models", *arguments)
+    done = await run("models", *arguments)
     assert (done.status, done.out) == (2, b"")
     assert words in done.err
 

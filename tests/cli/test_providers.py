@@ -2,7 +2,7 @@
 
 import json
 
-from support.commands import run_command
+from support.program import run
 
 from llmbatch_cli.cli.providers_command import known, without_password
 from llmbatch_cli.providers import PROVIDERS
@@ -19,7 +19,7 @@ ENV = {
 
 async def test_every_provider_is_listed_once() -> None:
     """One object a provider, with what is set here and where it would be asked."""
-    done = await run_command("providers", "--json", env=ENV)
+    done = await run("providers", "--json", env=ENV)
     assert (done.status, done.err) == (0, "")
     rows = {row["provider"]: row for row in done.rows}
     assert list(rows) == list(PROVIDERS)
@@ -42,7 +42,7 @@ async def test_every_provider_is_listed_once() -> None:
 
 async def test_the_list_is_for_people_too() -> None:
     """Off a terminal: aligned plain text, a provider a line, without colours and without keys."""
-    done = await run_command("providers", env=ENV)
+    done = await run("providers", env=ENV)
     lines = done.out.decode().splitlines()
     assert (done.status, len(lines)) == (0, len(PROVIDERS) + 1)
     start = lines[0].index("base URL")
