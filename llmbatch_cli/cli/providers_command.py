@@ -42,7 +42,8 @@ class Known:
 def providers(json: AsJson = False) -> int:
     """List the providers with the variables of their keys.
 
-    Whether each is set is told, no key is shown, and nothing is sent. An address is moved by PROVIDER_BASE_URL.
+    Whether each is set is told; no key is shown, and nothing is sent. An address is moved
+    by PROVIDER_BASE_URL.
     """
     found = [known(name, entry, os.environ) for name, entry in PROVIDERS.items()]
     try:
