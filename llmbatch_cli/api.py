@@ -89,7 +89,8 @@ async def run_batch(
         fallbacks: models that a row goes to, in turn, when it finally fails.
         files: the folder below which parts of messages may name files; None reads none.
         drop_params: leave out what a wire cannot say, told once, instead of refusing it.
-        timeout_s: a row's whole time; over it, the row fails as `timed_out`.
+        timeout_s: a row's whole time from its first request on; over it, the row fails as
+            `timed_out`.
         ordered: yield in input order.
         keyed: give every outcome its `key`, so that another run can go on from the output.
         finished: rows that an earlier run has finished; they are not sent again.

@@ -102,6 +102,8 @@ class ProviderError(LlmbatchError):
         """What the reply said about the account's limits, as types.RateInfo."""
         self.asked: Sequence[Any] = ()
         """The messages that the provider had before it said this, as types.Message."""
+        self.latency_s: float | None = None
+        """Seconds from the row's first request, tries and waits between them included."""
         self.partial: str | None = None
         """What had come of a streamed answer."""
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 
-from llmbatch_cli.engine.deadline import within, within_stream
+from llmbatch_cli.engine.deadline import Deadlines
 from llmbatch_cli.engine.endpoints import Endpoints, spread, spread_streams
 from llmbatch_cli.engine.limits import Holding, Limiter, admitted
 from llmbatch_cli.engine.retry import Patience, retried
@@ -31,7 +31,7 @@ class Calling:
     params: Params
     """The run's own; a model's own win over them."""
     timeout_s: float = 600.0
-    """A row's whole time."""
+    """A row's whole time, from its first request on."""
     patience: Patience = field(default_factory=Patience)
     flow: "Flow | None" = None
     drop_params: bool = False
@@ -111,8 +111,10 @@ class Lanes:
             streams = [wire.stream for wire in wires if wire.stream is not None]
             stream = spread_streams(streams, endpoints) if streams else None
         name = f"{provider.name}/{target.model}"
+        deadlines = Deadlines(how.timeout_s, deferred=how.flow is not None)
         if how.flow is not None:
-            call = admitted(call, self._limiter(provider, target.model, how.flow))
+            limiter = self._limiter(provider, target.model, how.flow)
+            call = admitted(call, limiter, deadlines.begin)
         call = retried(
             call,
             how.patience,
@@ -123,10 +125,10 @@ class Lanes:
         return Lane(
             provider.name,
             target.model,
-            within(call, how.timeout_s),
+            deadlines.within(call),
             params,
             target.key_hint,
-            within_stream(stream, how.timeout_s) if stream is not None else None,
+            Deadlines(how.timeout_s).within_stream(stream) if stream is not None else None,
         )
 
     async def _wire(self, target: Target, params: Params, how: Calling) -> "Wire":

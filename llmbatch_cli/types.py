@@ -139,6 +139,8 @@ class Completion:
     limits: "RateInfo | None" = None
     attempts: Sequence[Attempt] = ()
     """The tries before this one that failed."""
+    latency_s: float | None = None
+    """Seconds from the row's first request, tries and waits between them included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +198,8 @@ class Outcome:
     completion: Completion | None = None
     failure: Failure | None = None
     latency_s: float | None = None
-    """From the first attempt's start to the last one's end; None where nothing was sent."""
+    """From the first attempt's start to the last one's end, without the wait for limits before
+    it; None where nothing was sent."""
     attempts: int = 0
     metadata: Mapping[str, Any] = field(default_factory=dict)
     race: Sequence[Racer] = ()

@@ -179,7 +179,12 @@ Insecure = Annotated[
     bool, typer.Option("--insecure", help="Send keys over plain http to other machines too.")
 ]
 Timeout = Annotated[
-    float, typer.Option("--timeout", min=0.001, help="The most that one row may take, seconds.")
+    float,
+    typer.Option(
+        "--timeout",
+        min=0.001,
+        help="The most that one row may take from its first request on, seconds.",
+    ),
 ]
 ConnectTimeout = Annotated[
     float, typer.Option("--connect-timeout", min=0.001, help="The most for connecting, seconds.")

@@ -46,14 +46,18 @@ class InTurn:
         lanes = [first, *self._fallbacks]
         asked = [lane for lane in lanes[:-1] if lane.name not in self._gone] + lanes[-1:]
         failed: list[Attempt] = []
+        took_s = 0.0
         for lane in asked:
             result = await self._ask(prompt, lane, last=lane is lanes[-1])
             failed += result.attempts
+            took_s += result.latency_s or 0.0
             if isinstance(result, Completion):
                 break
         outcome = outcome_of(prompt, lane, result, self._clock() - started)
         outcome.failed_attempts = failed
         outcome.attempts = len(failed) + (outcome.failure is None)
+        if lane is not first:
+            outcome.latency_s = took_s
         outcome.fallback_from = first.name if lane is not first else None
         return (outcome,)
 

@@ -277,13 +277,17 @@ def _flag_gates(rpm: float | None, tpm: int | None) -> list[Gate]:
     return gates
 
 
-def admitted(call: Call, limiter: Limiter) -> Call:
-    """The call, begun when its limiter lets it; inside `retried`, so that each try pays anew."""
+def admitted(call: Call, limiter: Limiter, let_go: Callable[[], None] = lambda: None) -> Call:
+    """The call, begun when its limiter lets it; inside `retried`, so that each try pays anew.
+
+    `let_go` is called in that moment.
+    """
     settle, try_admit, estimate = limiter.settle, limiter.try_admit, limiter.estimate
 
     async def paced(request: Request) -> Completion:
         tokens = estimate(request) if limiter.counts_tokens else 0
         ticket = try_admit(tokens) or await limiter.admit(tokens)
+        let_go()
         result: Completion | ProviderError | None = None
         try:
             result = await call(request)

@@ -124,7 +124,7 @@ def outcome_of(
         lane.provider,
         completion,
         failure,
-        latency_s,
+        latency_s if result.latency_s is None else result.latency_s,
         len(failed) + 1 if failure is None else max(1, len(failed)),
         prompt.metadata,
         (),

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from llmbatch_cli.engine.deadline import within
+from llmbatch_cli.engine.deadline import Deadlines
 from llmbatch_cli.errors import TimedOut
 from llmbatch_cli.types import Completion, Request
 
@@ -19,7 +19,7 @@ async def never(request: Request) -> Completion:
 async def test_each_call_has_its_own_time() -> None:
     """Calls begun at different times end at different times, each after its own limit."""
     loop = asyncio.get_running_loop()
-    call = within(never, 0.2)
+    call = Deadlines(0.2).within(never)
 
     async def timed(after_s: float) -> float:
         await asyncio.sleep(after_s)
@@ -32,6 +32,24 @@ async def test_each_call_has_its_own_time() -> None:
     assert all(0.19 <= span < 1 for span in spans)
 
 
+async def test_a_deferred_call_has_its_time_from_its_beginning() -> None:
+    """What waits before its first request is not given up; then it has its whole time, once."""
+    loop = asyncio.get_running_loop()
+    deadlines = Deadlines(0.1, deferred=True)
+
+    async def queued(request: Request) -> Completion:
+        await asyncio.sleep(0.3)
+        for _ in range(40):  # each try says that it begins
+            deadlines.begin()
+            await asyncio.sleep(0.01)
+        return Completion("late")
+
+    started = loop.time()
+    with pytest.raises(TimedOut):
+        await deadlines.within(queued)(REQUEST)
+    assert 0.39 <= loop.time() - started < 0.6
+
+
 async def test_a_call_in_time_is_left_alone() -> None:
     """An answer in time comes through, and nothing is left that cancels the task later."""
 
@@ -39,7 +57,7 @@ async def test_a_call_in_time_is_left_alone() -> None:
         await asyncio.sleep(0.01)
         return Completion("in time")
 
-    call = within(soon, 0.1)
+    call = Deadlines(0.1).within(soon)
     for _ in range(3):
         assert (await call(REQUEST)).text == "in time"
     await asyncio.sleep(0.2)
@@ -47,7 +65,7 @@ async def test_a_call_in_time_is_left_alone() -> None:
 
 async def test_a_cancelled_call_is_cancelled_not_timed_out() -> None:
     """Cancelling from elsewhere stays a cancellation, also in the moment of the limit."""
-    call = within(never, 0.1)
+    call = Deadlines(0.1).within(never)
     task = asyncio.ensure_future(call(REQUEST))
     asyncio.get_running_loop().call_later(0.1, task.cancel)
     await asyncio.wait([task])
@@ -60,7 +78,7 @@ async def test_a_cancelled_call_is_cancelled_not_timed_out() -> None:
 
 async def test_a_task_goes_on_after_a_timeout() -> None:
     """A timed out call does not leave its task marked as cancelled."""
-    call = within(never, 0.05)
+    call = Deadlines(0.05).within(never)
     for _ in range(2):
         with pytest.raises(TimedOut):
             await call(REQUEST)

@@ -184,6 +184,17 @@ async def test_silence_ends_with_the_rows_time(tmp_path: Path, fault: str) -> No
     assert "1 failed try may have been billed; 1 row got no answer" in ran.err
 
 
+async def test_the_wait_for_a_limit_is_not_the_rows_time(tmp_path: Path) -> None:
+    """Rows that are held for longer than --timeout before they are sent are answered, and
+    neither limit nor time shows in their latency."""
+    names = ids(8)
+    async with fault_server({}) as server:
+        ran = await batch(tmp_path, names, server.url, "-c", "8", "--rpm", "240", "--timeout", "1")
+        await agrees(ran, server, names)
+    assert ran.status == 0
+    assert all(row["latency"] < 0.7 for row in ran.rows)
+
+
 async def test_a_refused_connection_is_not_billed(tmp_path: Path) -> None:
     """Nobody listens: every row fails as unreachable after its tries, and the run ends."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
