@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import orjson
 
-from llmbatch_cli.errors import UsageError
+from llmbatch_cli.errors import MissingKey, UsageError
 from llmbatch_cli.events import Notice, Observer, ignore
 from llmbatch_cli.providers.base import Provider, Settings
 from llmbatch_cli.providers.hosts import ROWS, Host
@@ -41,20 +41,20 @@ class Entry:
     in_process: bool = False
     """Whether it has no address: it runs in this process."""
     other_wires: Mapping[str, str] = field(default_factory=dict)
-    """Further factories, by the name that `--api` gives them."""
-    wire_for: str | None = None
-    """`module:function` that tells whether a model needs one of `other_wires`, and which."""
+    """Further factories, by the name that `--api` gives them; `chat` is `factory` elsewhere."""
 
 
 OWN_WIRES: Final[Mapping[str, Entry]] = {
     "openai": Entry(
-        "llmbatch_cli.providers.openai:OpenAI",
+        "llmbatch_cli.providers.responses:ByRequest",
         base_url="https://api.openai.com/v1",
         key_variables=("OPENAI_API_KEY",),
         keys_page="https://platform.openai.com/api-keys",
         url_variables=("OPENAI_BASE_URL",),
-        other_wires={"responses": "llmbatch_cli.providers.responses:Responses"},
-        wire_for="llmbatch_cli.providers.responses:wire_for",
+        other_wires={
+            "chat": "llmbatch_cli.providers.openai:OpenAI",
+            "responses": "llmbatch_cli.providers.responses:Responses",
+        },
     ),
     "anthropic": Entry(
         "llmbatch_cli.providers.anthropic:Anthropic",
@@ -193,7 +193,7 @@ def resolve(spec: str, access: Access, observe: Observer = ignore) -> Target:
     path, _, query = spec.partition("?")
     name, model = _split(path, moved=access.base_url is not None)
     entry = PROVIDERS[name]
-    factory = _load(_wire(name, entry, model, access))
+    factory = _load(_wire(name, entry, access.api))
     if entry.in_process:
         target: Target = factory.target(model, query)
         return target
@@ -203,23 +203,14 @@ def resolve(spec: str, access: Access, observe: Observer = ignore) -> Target:
     return Target(provider, model, parse_query(query), _key_hint(name, entry, api_key))
 
 
-def _wire(name: str, entry: Entry, model: str, access: Access) -> str:
-    """The factory of the wire that was asked for, or that the model needs."""
-    asked = access.api
-    if asked is None and entry.wire_for is not None and not _is_moved(entry, access):
-        asked = _load(entry.wire_for)(model)
-    if asked in (None, "chat"):
+def _wire(name: str, entry: Entry, asked: str | None) -> str:
+    """The factory of the wire that was asked for."""
+    wires = {"chat": entry.factory, **entry.other_wires}
+    if asked is None:
         return entry.factory
-    if asked not in entry.other_wires:
-        raise UsageError(
-            f"{name} has no wire called {asked!r}",
-            hint=f"it has: {', '.join(['chat', *entry.other_wires])}",
-        )
-    return entry.other_wires[asked]
-
-
-def _is_moved(entry: Entry, access: Access) -> bool:
-    return bool(access.base_url or first_set(access.environ, entry.url_variables))
+    if asked not in wires:
+        raise UsageError(f"{name} has no wire called {asked!r}", hint=f"it has: {', '.join(wires)}")
+    return wires[asked]
 
 
 def _load(path: str) -> Any:
@@ -275,7 +266,7 @@ def _api_key(
     api_key = access.api_key or first_set(access.environ, entry.key_variables)
     if api_key is None:
         if entry.base_url in (base_url, None) and not entry.keyless:
-            raise UsageError(
+            raise MissingKey(
                 f"no key for {name}: {' or '.join(entry.key_variables)} is not set",
                 hint=f"make one at {entry.keys_page} and export it; "
                 f"without a key, -m {DEFAULT_MODEL} runs on this machine",

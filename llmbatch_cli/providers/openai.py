@@ -79,7 +79,7 @@ class OpenAI(Provider):
         super().aim(base_url)
         self._url = f"{self.base_url}/chat/completions"
         host = urlsplit(self.base_url).hostname or ""
-        self._at_home = f".{host}".endswith(tuple(f".{own}" for own in self.own_hosts))
+        self.at_home = f".{host}".endswith(tuple(f".{own}" for own in self.own_hosts))
 
     def build(self, request: Request) -> WireRequest:
         body: dict[str, Any] = {"model": request.model, "messages": request.messages}
@@ -110,7 +110,7 @@ class OpenAI(Provider):
 
     def refused(self, request: Request) -> Mapping[str, Any]:
         """The parameters that cannot be said, each with the one value that says nothing."""
-        if not self._at_home:
+        if not self.at_home:
             return NOTHING
         return refused(request.model, request.params.get("reasoning_effort"))
 
@@ -120,7 +120,7 @@ class OpenAI(Provider):
         OpenAI's reasoning models refuse max_tokens, and servers like it may not know its
         successor, so the name goes by the address.
         """
-        return {"max_tokens": "max_completion_tokens"} if self._at_home else NOTHING
+        return {"max_tokens": "max_completion_tokens"} if self.at_home else NOTHING
 
     def stream(self, request: Request, headers: Mapping[str, str]) -> Stream:
         asked = count(request.params.get("n")) or 1
@@ -188,7 +188,7 @@ class OpenAI(Provider):
     def hint(self, meant: type[ProviderError], said: Said, model: str) -> str | None:
         """What the user can do about the error; None where the message says it all."""
         if meant is UnknownModel:
-            names = near(model) if self._at_home else ""
+            names = near(model) if self.at_home else ""
             return f"{names}`llmbatch models {self.name}` lists what there is"
         if meant is Rejected and NOT_FOR_CHAT.search(said.message):
             return "this model answers on the Responses API: --api responses"

@@ -11,7 +11,7 @@ from typing import Any, Final
 import orjson
 
 from llmbatch_cli.errors import BadReply, Interrupted, ProviderError, Refused, Rejected
-from llmbatch_cli.providers.base import Stream
+from llmbatch_cli.providers.base import Provider, Settings, Stream
 from llmbatch_cli.providers.framing import ServerSentEvents
 from llmbatch_cli.providers.messages import json_bytes
 from llmbatch_cli.providers.openai import OpenAI, writable
@@ -28,8 +28,6 @@ from llmbatch_cli.providers.replies import (
 )
 from llmbatch_cli.providers.responses_body import body
 from llmbatch_cli.types import Completion, FinishReason, Request, Usage, WireReply, WireRequest
-
-__all__ = ["Responses", "needs_responses", "wire_for"]
 
 CODES: Final[Mapping[str, type[ProviderError]]] = {
     **ERROR_CODES,
@@ -259,6 +257,31 @@ class ResponseStream(Stream):
         return ""
 
 
-def wire_for(model: str) -> str | None:
-    """The wire that this model needs; None where chat completions will do."""
-    return "responses" if needs_responses(model) else None
+class ByRequest(Provider):
+    """OpenAI over both its wires: each request over the one that answers it.
+
+    That is chat completions where they do, and at every address that is not OpenAI's.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._chat = OpenAI(settings)
+        self._responses = Responses(settings)
+        super().__init__(settings)
+
+    def aim(self, base_url: str) -> None:
+        super().aim(base_url)
+        self._chat.aim(base_url)
+        self._responses.aim(base_url)
+
+    def _wire(self, request: Request) -> OpenAI:
+        needed = self._chat.at_home and needs_responses(request.model, request.params)
+        return self._responses if needed else self._chat
+
+    def build(self, request: Request) -> WireRequest:
+        return self._wire(request).build(request)
+
+    def parse(self, request: Request, reply: WireReply) -> Completion:
+        return self._wire(request).parse(request, reply)
+
+    def stream(self, request: Request, headers: Mapping[str, str]) -> Stream:
+        return self._wire(request).stream(request, headers)
