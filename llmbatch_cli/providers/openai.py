@@ -51,6 +51,8 @@ FINISH_REASONS: Final[Mapping[str, FinishReason]] = {
     "sensitive": "content_filter",
 }
 """OpenAI's finish reasons, and those that compatible hosts send in their place."""
+UNBOUNDED: Final = ("max_tokens", -1)
+"""What is said by leaving it out; most servers refuse the number."""
 
 
 class OpenAI(Provider):
@@ -101,7 +103,7 @@ class OpenAI(Provider):
             if name in refused:
                 if value != refused[name]:
                     raise Unsayable(name, f"{self.name}/{request.model}")
-            elif name not in ("extra_body", "extra_headers"):
+            elif name not in ("extra_body", "extra_headers") and (name, value) != UNBOUNDED:
                 body[renamed.get(name, name)] = value
         body.update(params.get("extra_body", ()))
         if "extra_headers" in params:

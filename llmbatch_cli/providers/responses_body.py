@@ -23,11 +23,6 @@ REFUSED: Final[Mapping[str, Any]] = {
     "logit_bias": {},
 }
 """What this API has no words for, each with the one value that says nothing."""
-NESTED: Final[Mapping[str, tuple[str, str]]] = {
-    "reasoning_effort": ("reasoning", "effort"),
-    "verbosity": ("text", "verbosity"),
-}
-"""Parameters that stand inside an object here."""
 LOGPROBS: Final = "message.output_text.logprobs"
 _KNOWN: Final[Mapping[str, frozenset[str]]] = {
     "system": frozenset(("role", "content")),
@@ -61,7 +56,10 @@ def body(request: Request, provider: str, refused: Mapping[str, Any]) -> dict[st
                 raise Unsayable(name, f"{provider}/{request.model} on the Responses API")
         elif name not in ("extra_body", "extra_headers"):
             _put(result, name, value, provider)
-    return merged(result, request.params.get("extra_body", {}))
+    extra = dict(request.params.get("extra_body", {}))
+    for name in extra.keys() & _EXTRA:
+        _put(result, name, extra.pop(name), provider)
+    return merged(result, extra)
 
 
 def _instructions(messages: Sequence[Message], provider: str) -> tuple[str, Sequence[Message]]:
@@ -153,17 +151,13 @@ def _put(result: dict[str, Any], name: str, value: Any, provider: str) -> None:
     put = _PUTS.get(name)
     if put is not None:
         put(result, value, provider)
-    elif name in NESTED:
-        outer, within = NESTED[name]
-        result[outer] = {**result.get(outer, {}), within: value}
-    elif name in ("reasoning", "text") and isinstance(value, dict):
-        result[name] = {**result.get(name, {}), **value}
     else:
         result[name] = value
 
 
 def _put_bound(result: dict[str, Any], value: Any, provider: str) -> None:
-    result["max_output_tokens"] = value
+    if value != -1:
+        result["max_output_tokens"] = value
 
 
 def _put_tools(result: dict[str, Any], value: Any, provider: str) -> None:
@@ -188,12 +182,21 @@ def _flat(tool: Any) -> Any:
 
 
 def _put_choice(result: dict[str, Any], value: Any, provider: str) -> None:
+    """The choice without the object around its fields, as its tools are."""
     kind = value.get("type") if isinstance(value, dict) else None
-    fields = value.get(kind) if kind in ("function", "custom") else None
-    named = isinstance(fields, dict)
-    result["tool_choice"] = (
-        {"type": kind, **fields} if named and isinstance(fields, dict) else value
-    )
+    fields = value.get(kind) if kind in ("function", "custom", "allowed_tools") else None
+    if isinstance(fields, dict):
+        value = {"type": kind, **fields}
+        if isinstance(value.get("tools"), list):
+            value["tools"] = [_named(tool) for tool in value["tools"]]
+    result["tool_choice"] = value
+
+
+def _named(tool: Any) -> Any:
+    """One of the allowed tools, told by its kind and name."""
+    kind = tool.get("type") if isinstance(tool, dict) else None
+    fields = tool.get(kind) if kind in ("function", "custom") else None
+    return {"type": kind, "name": fields.get("name")} if isinstance(fields, dict) else tool
 
 
 def _put_format(result: dict[str, Any], value: Any, provider: str) -> None:
@@ -205,19 +208,31 @@ def _put_format(result: dict[str, Any], value: Any, provider: str) -> None:
 
 def _put_logprobs(result: dict[str, Any], value: Any, provider: str) -> None:
     if value:
-        result["include"] = [*result.get("include", ()), LOGPROBS]
+        _put_include(result, [LOGPROBS], provider)
 
 
 def _put_include(result: dict[str, Any], value: Any, provider: str) -> None:
-    result["include"] = [*result.get("include", ()), *value]
+    asked = [*result.get("include", ()), *(value if isinstance(value, list) else [value])]
+    result["include"] = [name for place, name in enumerate(asked) if name not in asked[:place]]
+
+
+def _put_effort(result: dict[str, Any], value: Any, provider: str) -> None:
+    result["reasoning"] = {"effort": value}
+
+
+def _put_verbosity(result: dict[str, Any], value: Any, provider: str) -> None:
+    result["text"] = {**result.get("text", {}), "verbosity": value}
 
 
 _PUTS: Final[Mapping[str, Callable[[dict[str, Any], Any, str], None]]] = {
     "max_tokens": _put_bound,
-    "max_completion_tokens": _put_bound,
     "tools": _put_tools,
     "tool_choice": _put_choice,
     "response_format": _put_format,
     "logprobs": _put_logprobs,
     "include": _put_include,
+    "reasoning_effort": _put_effort,
+    "verbosity": _put_verbosity,
 }
+_EXTRA: Final = frozenset(("include", "verbosity"))
+"""Parameters of OpenAI's that come in `extra_body`, as they have no name with us."""

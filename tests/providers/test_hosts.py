@@ -81,6 +81,16 @@ def test_names_and_efforts() -> None:
     assert own["thinking"] == {"type": "enabled"}
 
 
+@pytest.mark.parametrize("name", ["groq", "together", "llamacpp", "lmstudio"])
+def test_no_bound_is_left_out(name: str) -> None:
+    """max_tokens of -1 is no bound, which an absent one says everywhere, llama.cpp included.
+
+    OpenAI answers -1 with integer_below_min_value; llama.cpp takes it for the server's own
+    default (`has_budget` of tools/server, read 2026-11-23).
+    """
+    assert body(name, max_tokens=-1).keys() == {"model", "messages"}
+
+
 def test_roles() -> None:
     """The role `developer` is said as `system` to hosts that do not know it."""
     message = {"role": "developer", "content": "Brief."}

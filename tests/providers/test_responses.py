@@ -8,6 +8,7 @@ import pytest
 from llmbatch_cli.errors import UsageError
 from llmbatch_cli.providers.base import Settings, Unsayable
 from llmbatch_cli.providers.responses import Responses
+from llmbatch_cli.rows.params import check_all
 from llmbatch_cli.types import Request
 
 HI: list[dict[str, Any]] = [{"role": "user", "content": "Hi"}]
@@ -123,12 +124,46 @@ def test_nested_parameters_meet() -> None:
     params = {
         "reasoning_effort": "low",
         "response_format": {"type": "json_object"},
-        "verbosity": "high",
-        "extra_body": {"reasoning": {"summary": "auto"}, "text": {"novel": 1}},
+        "extra_body": {
+            "verbosity": "high",
+            "reasoning": {"summary": "auto"},
+            "text": {"novel": 1},
+        },
     }
     said = body(Request("m", HI, params))
     assert said["reasoning"] == {"effort": "low", "summary": "auto"}
     assert said["text"] == {"format": {"type": "json_object"}, "verbosity": "high", "novel": 1}
+
+
+def test_parameters_that_have_no_name_of_their_own() -> None:
+    """What came as an extra parameter is said in this API's words too, and nothing is lost.
+
+    ResponseTextConfigParam.verbosity and ResponseIncludable of the Python SDK 3.54.0.
+    """
+    more = check_all(
+        {"logprobs": True, "verbosity": "low", "include": ["file_search_call.results"]}
+    )
+    said = body(Request("gpt-4o", HI, {**more, "response_format": {"type": "json_object"}}))
+    assert said["include"] == ["message.output_text.logprobs", "file_search_call.results"]
+    assert said["text"] == {"format": {"type": "json_object"}, "verbosity": "low"}
+    assert said.keys() == {"model", "input", "store", "include", "text"}
+
+
+def test_allowed_tools_are_flat() -> None:
+    """A choice among some tools has its fields at its top, as tool_choice_allowed_param has."""
+    one = {"type": "function", "function": {"name": "f"}}
+    allowed = {"mode": "required", "tools": [one, {"type": "web_search"}]}
+    choice = {"type": "allowed_tools", "allowed_tools": allowed}
+    assert body(Request("m", HI, {"tool_choice": choice}))["tool_choice"] == {
+        "type": "allowed_tools",
+        "mode": "required",
+        "tools": [{"type": "function", "name": "f"}, {"type": "web_search"}],
+    }
+
+
+def test_no_bound_is_left_out() -> None:
+    """max_tokens of -1 means no bound, which an absent one says."""
+    assert "max_output_tokens" not in body(Request("gpt-4o", HI, {"max_tokens": -1}))
 
 
 @pytest.mark.parametrize(

@@ -117,11 +117,15 @@ RESPONSES: dict[str, tuple[Request, dict[str, Any]]] = {
         {"input": [*HI, {"role": "developer", "content": "Now rhyme."}]},
     ),
     "effort": (
-        Request("gpt-5-pro", HI, {"reasoning_effort": "high", "reasoning": {"summary": "auto"}}),
+        Request(
+            "gpt-5-pro",
+            HI,
+            {"reasoning_effort": "high", "extra_body": {"reasoning": {"summary": "auto"}}},
+        ),
         {"reasoning": {"effort": "high", "summary": "auto"}},
     ),
     "schema": (
-        Request("gpt-5-pro", HI, {"response_format": FORMAT, "verbosity": "low"}),
+        Request("gpt-5-pro", HI, {"response_format": FORMAT, "extra_body": {"verbosity": "low"}}),
         {
             "text": {
                 "format": {"type": "json_schema", "name": "n", "schema": SCHEMA, "strict": True},
