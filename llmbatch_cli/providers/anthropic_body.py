@@ -11,7 +11,13 @@ from typing import Any, Final
 
 from llmbatch_cli.providers.anthropic_turns import Block, cached, conversation, short
 from llmbatch_cli.providers.base import Unsayable
-from llmbatch_cli.providers.claude import Claude, claude, thinking
+from llmbatch_cli.providers.claude import (
+    MAX_TOKENS_AT_ONCE,
+    Claude,
+    claude,
+    says_sampling,
+    thinking,
+)
 from llmbatch_cli.providers.messages import schema_of
 from llmbatch_cli.types import Params, Request
 
@@ -50,10 +56,13 @@ def body(request: Request, provider: str) -> dict[str, Any]:
     params = request.params
     model = claude(request.model)
     system, messages = conversation(request.messages, provider)
+    most = model.max_output_tokens
     bound = params.get("max_tokens", -1)
+    if bound == -1:
+        bound = most if request.stream else min(most, MAX_TOKENS_AT_ONCE)
     built: dict[str, Any] = {
         "model": request.model,
-        "max_tokens": model.max_output_tokens if bound == -1 else bound,
+        "max_tokens": bound,
         "messages": messages,
     }
     if system:
@@ -78,25 +87,12 @@ def _say(draft: _Draft, name: str, value: Any) -> None:
         draft.body[name] = value
 
 
-def _temperature(draft: _Draft, value: Any) -> None:
-    if value != 1:
-        _refuse_sampling(draft, "temperature")
-        if _thinks(draft):
-            draft.refuse("temperature", "while it thinks, Claude's temperature is 1")
-    draft.body["temperature"] = value
+def _sampling(name: str) -> Callable[[_Draft, Any], None]:
+    def say(draft: _Draft, value: Any) -> None:
+        if says_sampling(draft.model, name, draft.params, draft.provider):
+            draft.body[name] = value
 
-
-def _top_p(draft: _Draft, value: Any) -> None:
-    if value != 1:
-        _refuse_sampling(draft, "top_p")
-        if _thinks(draft) and value < 0.95:
-            draft.refuse("top_p", "while it thinks, Claude takes a top_p from 0.95 to 1")
-    draft.body["top_p"] = value
-
-
-def _refuse_sampling(draft: _Draft, name: str) -> None:
-    if not draft.model.takes_sampling:
-        draft.refuse(name, "Claude 4.7 and later take none; leave it out, or use --drop-params")
+    return say
 
 
 def _thinks(draft: _Draft) -> bool:
@@ -184,8 +180,8 @@ def _elsewhere(draft: _Draft, value: Any) -> None:
 
 
 _SAID: Final[Mapping[str, Callable[[_Draft, Any], None]]] = {
-    "temperature": _temperature,
-    "top_p": _top_p,
+    "temperature": _sampling("temperature"),
+    "top_p": _sampling("top_p"),
     "stop": _stop,
     "reasoning_effort": _effort,
     "user": _user,

@@ -14,7 +14,7 @@ import orjson
 
 from llmbatch_cli.errors import UsageError
 from llmbatch_cli.providers.base import Unsayable
-from llmbatch_cli.providers.claude import Claude, claude, thinking
+from llmbatch_cli.providers.claude import Claude, claude, says_sampling, thinking
 from llmbatch_cli.providers.messages import (
     calls,
     data_url,
@@ -98,13 +98,9 @@ def _max_tokens(draft: _Draft, value: Any) -> None:
 
 def _sampling(name: str, said: str) -> Callable[[_Draft, Any], None]:
     def say(draft: _Draft, value: Any) -> None:
-        if value != 1 and draft.model is not None:
-            if not draft.model.takes_sampling:
-                draft.refuse(name, "Claude 4.7 and later take none; use --drop-params")
-            thinks = draft.params.get("reasoning_effort", "none") != "none"
-            if thinks and (name == "temperature" or value < 0.95):
-                draft.refuse(name, "Claude takes its default alone while it thinks")
-        draft.infer(said, value)
+        model = draft.model
+        if model is None or says_sampling(model, name, draft.params, draft.provider):
+            draft.infer(said, value)
 
     return say
 

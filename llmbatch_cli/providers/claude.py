@@ -5,10 +5,13 @@ One place for the three wires that reach Claude: the Messages API, Bedrock and V
 Sources (read 2026-11-22): platform.claude.com/docs/en/about-claude/models/overview (maximum
 output), /docs/en/build-with-claude/thinking-troubleshooting (thinking by model), /effort,
 /extended-thinking (budgets; what thinking excludes), /docs/en/about-claude/model-deprecations,
-/docs/en/models/opus-5-5/migration-guide, /docs/en/models/sonnet-5-5/whats-new-sonnet-5-5.
+/docs/en/models/opus-5-5/migration-guide, /docs/en/models/sonnet-5-5/whats-new-sonnet-5-5. That
+temperature beside top_p is refused from 4.1 on: the API's own words in opencommit issue 520 and
+open-webui/functions pull request 9 (read 2026-11-23).
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -28,6 +31,10 @@ _MAX_OUTPUT_TOKENS: Final = (
 """From this version on, for this family or for all: the documented most. The first that fits."""
 
 _UNKNOWN_MAX_OUTPUT_TOKENS: Final = 8_192
+
+MAX_TOKENS_AT_ONCE: Final = 21_333
+"""What can be answered in ten minutes on one silent connection. The provider's own SDK asks for a
+stream above it (`_calculate_nonstreaming_timeout` of anthropic 2.12.0)."""
 
 _BUDGET_TOKENS: Final = {"minimal": 1_024, "low": 4_096, "medium": 10_000, "high": 32_000}
 """Thinking budgets of models from before adaptive thinking; 1,024 is the least there is, and
@@ -79,6 +86,11 @@ class Claude:
         return not self.since(4, 7)
 
     @property
+    def takes_one_sampling(self) -> bool:
+        """Whether temperature and top_p exclude each other: from 4.1 on."""
+        return self.since(4, 1)
+
+    @property
     def forces_tools(self) -> bool:
         """Whether tool_choice may demand a call."""
         if self.family in ("fable", "mythos"):
@@ -103,6 +115,29 @@ def claude(model: str) -> Claude:
 def is_retired(model: str) -> bool:
     """Whether the provider has taken the model out of service."""
     return _RETIRED.search(model) is not None
+
+
+def says_sampling(model: Claude, name: str, params: Mapping[str, Any], provider: str) -> bool:
+    """Whether a `temperature` or `top_p` is to be said; 1 beside the other says nothing.
+
+    Raises Unsayable for one that the model refuses, of two that exclude each other for top_p.
+    """
+    value = params[name]
+    if value == 1:
+        return not (model.takes_one_sampling and {"temperature", "top_p"} <= params.keys())
+    if not model.takes_sampling:
+        hint = "Claude 4.7 and later take none; leave it out, or use --drop-params"
+        raise Unsayable(name, provider, hint=hint)
+    if params.get("reasoning_effort", "none") != "none":
+        if name == "temperature":
+            raise Unsayable(name, provider, hint="while it thinks, Claude's temperature is 1")
+        if value < 0.95:
+            hint = "while it thinks, Claude takes a top_p from 0.95 to 1"
+            raise Unsayable(name, provider, hint=hint)
+    if name == "top_p" and model.takes_one_sampling and params.get("temperature", 1) != 1:
+        hint = "this model takes a temperature or a top_p, not both; or use --drop-params"
+        raise Unsayable(name, provider, hint=hint)
+    return True
 
 
 def thinking(model: Claude, effort: object, max_tokens: int, provider: str) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def test_the_plainest_request() -> None:
     }
     assert orjson.loads(wire.body) == {
         "model": NEW,
-        "max_tokens": 128_000,
+        "max_tokens": 21_333,
         "messages": [{"role": "user", "content": "Hi"}],
     }
 
@@ -95,9 +95,15 @@ def test_the_sdks_base_url_is_understood() -> None:
     ],
 )
 def test_the_bound_on_answers(model: str, most: int) -> None:
-    """max_tokens, which the API requires, is the documented most of the model's family."""
-    assert body(model=model)["max_tokens"] == most
-    assert body(model=model, max_tokens=-1)["max_tokens"] == most
+    """max_tokens, which the API requires, is the documented most of the model's family.
+
+    Without a stream it is what ten minutes allow, if that is less; what the user says is said.
+    """
+    at_once = min(most, 21_333)
+    assert body(model=model, stream=True)["max_tokens"] == most
+    assert body(model=model)["max_tokens"] == at_once
+    assert body(model=model, max_tokens=-1)["max_tokens"] == at_once
+    assert body(model=model, max_tokens=64_000)["max_tokens"] == 64_000
     assert body(model=model, max_tokens=7)["max_tokens"] == 7
 
 
@@ -257,19 +263,37 @@ def test_what_no_message_can_say(message: Any) -> None:
 
 def test_sampling() -> None:
     """Sampling goes to the models that take it, under the provider's own names."""
-    assert said(OLD, temperature=1.5, top_p=0.5, stop="END", user="u1", top_k=5) == {
-        "temperature": 1.5,
+    assert said("claude-sonnet-4-0", temperature=1, top_p=0.5, stop="END", user="u1", top_k=5) == {
+        "temperature": 1,
         "top_p": 0.5,
         "stop_sequences": ["END"],
         "metadata": {"user_id": "u1"},
         "top_k": 5,
     }
-    assert said(NEW, temperature=1, top_p=1, stop=["A", "B"], n=1, logprobs=False) == {
+    assert said(NEW, temperature=1, stop=["A", "B"], n=1, logprobs=False) == {
         "temperature": 1,
-        "top_p": 1,
         "stop_sequences": ["A", "B"],
     }
     assert body(stream=True)["stream"] is True
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({"temperature": 0, "top_p": 1}, {"temperature": 0}),
+        ({"temperature": 1, "top_p": 0.5}, {"top_p": 0.5}),
+        ({"temperature": 1, "top_p": 1}, {}),
+        ({"temperature": 1}, {"temperature": 1}),
+    ],
+)
+def test_one_way_of_sampling(given: dict[str, Any], kept: dict[str, Any]) -> None:
+    """Where temperature and top_p exclude each other, the one that says nothing is left out.
+
+    "`temperature` and `top_p` cannot both be specified for this model": opencommit issue 520
+    (read 2026-11-23).
+    """
+    assert said("claude-opus-4-1", **given) == kept
+    assert said("claude-sonnet-4-0", **given) == given
 
 
 @pytest.mark.parametrize(
@@ -287,6 +311,7 @@ def test_sampling() -> None:
         ("claude-opus-4-7", {"top_p": 0.9}, "top_p"),
         ("claude-mythos-preview", {"temperature": 0.5}, "temperature"),
         (OLD, {"temperature": 0, "reasoning_effort": "low"}, "temperature"),
+        (OLD, {"temperature": 0, "top_p": 0.9}, "top_p"),
         (MIDDLE, {"temperature": 0, "reasoning_effort": "low"}, "temperature"),
         (OLD, {"top_p": 0.9, "reasoning_effort": "low"}, "top_p"),
         (OLD, {"reasoning_effort": "xhigh"}, "reasoning_effort"),
@@ -334,7 +359,11 @@ def adaptive(effort: str) -> dict[str, Any]:
         ("claude-haiku-5-5", {"reasoning_effort": "none"}, {"thinking": {"type": "disabled"}}),
         (OLD, {"reasoning_effort": "none", "temperature": 0}, {"temperature": 0}),
         (OLD, {"reasoning_effort": "medium"}, enabled(10_000)),
-        (OLD, {"reasoning_effort": "high", "top_p": 0.95}, {**enabled(32_000), "top_p": 0.95}),
+        (
+            OLD,
+            {"reasoning_effort": "high", "top_p": 0.95, "max_tokens": 64_000},
+            {**enabled(32_000), "top_p": 0.95, "max_tokens": 64_000},
+        ),
         (
             OLD,
             {"reasoning_effort": "high", "max_tokens": 8000},

@@ -236,6 +236,7 @@ def test_thinking() -> None:
         (NOVA, {"response_format": {"type": "json_object"}}),
         (NEWEST, {"temperature": 0}),
         (NEWEST, {"top_p": 0.5}),
+        (OLDER, {"top_p": 0.5, "temperature": 0}),
         (NEWEST, {"tool_choice": "required"}),
     ],
 )

@@ -12,6 +12,7 @@ from support.scripted import Exchange, Server, serve
 
 from llmbatch_cli.providers.anthropic import Anthropic
 from llmbatch_cli.providers.base import Settings
+from llmbatch_cli.providers.claude import MAX_TOKENS_AT_ONCE
 from llmbatch_cli.types import Completion, Request, WireReply
 
 KEY = "sk-ant-key"
@@ -34,7 +35,7 @@ def parts(*found: dict[str, Any]) -> list[dict[str, Any]]:
 
 CASES: dict[str, tuple[Request, dict[str, Any]]] = {
     "plain": (Request(NEW, HI, {"max_tokens": 9}), {"messages": HI, "max_tokens": 9}),
-    "default_bound": (Request(NEW, HI, {}), {"messages": HI, "max_tokens": 128_000}),
+    "default_bound": (Request(NEW, HI, {}), {"messages": HI, "max_tokens": 21_333}),
     "system": (
         Request(NEW, [{"role": "system", "content": "Brief."}, *HI], {"max_tokens": 9}),
         {"messages": HI, "system": "Brief.", "max_tokens": 9},
@@ -52,12 +53,12 @@ CASES: dict[str, tuple[Request, dict[str, Any]]] = {
         },
     ),
     "sampling": (
-        Request(OLD, HI, {"temperature": 0.2, "top_p": 0.9, "stop": ["X"], "max_tokens": 9}),
+        Request(OLD, HI, {"temperature": 0.2, "top_p": 1, "stop": ["X"], "max_tokens": 9}),
         {
             "messages": HI,
             "stop_sequences": ["X"],
             "max_tokens": 9,
-            "extra_body": {"temperature": 0.2, "top_p": 0.9},
+            "extra_body": {"temperature": 0.2},
         },
     ),
     "user": (
@@ -254,6 +255,14 @@ def recorded(suffix: str) -> list[Any]:
         for name, case in found.items()
         if "expect" in case and name.endswith(".stream.json") == (suffix == "stream")
     ]
+
+
+def test_the_sdk_bounds_what_is_not_streamed_alike() -> None:
+    """The default bound of a request that is not streamed is the most that the SDK sends so."""
+    client = anthropic.Anthropic(api_key="sk-ant-key")
+    client._calculate_nonstreaming_timeout(MAX_TOKENS_AT_ONCE, None)
+    with pytest.raises(ValueError, match="Streaming is required"):
+        client._calculate_nonstreaming_timeout(MAX_TOKENS_AT_ONCE + 1, None)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -51,7 +51,11 @@ CASES: dict[str, tuple[Request, dict[str, Any]]] = {
         {"messages": SAID, "system": [{"text": "Brief."}]},
     ),
     "sampling": (
-        Request(MODEL, HI, {"max_tokens": 9, "temperature": 0.5, "top_p": 0.9, "stop": ["X"]}),
+        Request(
+            "amazon.nova-lite-v1:0",
+            HI,
+            {"max_tokens": 9, "temperature": 0.5, "top_p": 0.9, "stop": ["X"]},
+        ),
         {
             "messages": SAID,
             "inferenceConfig": {
