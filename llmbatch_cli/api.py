@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -203,7 +203,7 @@ async def run_race(
     """
     if not models:
         raise UsageError("a race needs models", hint="name two or more")
-    flow = _flow(concurrency or RACE_IN_FLIGHT, rpm, tpm, observe)
+    flow = replace(_flow(concurrency or RACE_IN_FLIGHT, rpm, tpm, observe), together=True)
     how = Calling(
         access or from_environment(),
         params or {},
@@ -222,17 +222,15 @@ async def run_race(
             contest.heed(event)
 
     async with open_lanes(how, connection, heed) as lanes:
-        racers = [await lanes.lane_for(model) for model in models]
+        racers = await lanes.with_keys(models)
 
-        async def entrants(prompt: Prompt) -> list[Lane]:
-            if not prompt.models:
-                return racers
-            return [await lanes.lane_for(model) for model in prompt.models]
+        async def entrants(prompt: Prompt) -> Sequence[Lane]:
+            return await lanes.with_keys(prompt.models) if prompt.models else racers
 
         contest = Contest(
             entrants,
+            racers,
             Rules(wins, accept_truncated, stream),
-            in_flight=flow.most_in_flight,
             hedge=hedge,
             clock=time.monotonic,
             observe=observe,
@@ -242,7 +240,7 @@ async def run_race(
         contests.append(contest)
         gauge = Gauge()
         observe(Opened(lambda: lanes.holding() or gauge.waiting))
-        rows_at_once = max(1, flow.most_in_flight // (1 if hedge else len(racers)))
+        rows_at_once = _races_at_once(flow.most_in_flight, len(racers), hedged=hedge is not None)
         rows = with_files(_rows(prompts), files)
         if keyed or finished is not None:
             against = Against(entrants, _system(system), finished)
@@ -298,6 +296,11 @@ def _flow(concurrency: int | None, rpm: float | None, tpm: int | None, observe: 
         raise UsageError("rpm and tpm are more than 0")
     most = room_for(concurrency or MOST_IN_FLIGHT, observe)
     return Flow(most, most if concurrency else START_IN_FLIGHT, rpm, tpm)
+
+
+def _races_at_once(in_flight: int, racers: int, *, hedged: bool) -> int:
+    """A hedged race is one request at first, and a quarter of all is kept for the others."""
+    return max(1, in_flight - max(1, in_flight // 4) if hedged else in_flight // racers)
 
 
 def _most_open(flow: Flow, *, ordered: bool) -> int:

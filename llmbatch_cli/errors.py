@@ -2,6 +2,7 @@
 
 LlmbatchError
   UsageError            the command or call is wrong; nothing was sent
+    MissingKey          the provider wants a key, and none is set
   InputError            one row cannot be read
   OutputError           the answers cannot be written
   ReaderGone            whoever read our output has stopped reading
@@ -50,6 +51,10 @@ class LlmbatchError(Exception):
 
 class UsageError(LlmbatchError):
     """The command or call cannot be carried out as given, as with an unknown model name."""
+
+
+class MissingKey(UsageError):
+    """A provider wants a key, and none is set."""
 
 
 class InputError(LlmbatchError):

@@ -77,6 +77,7 @@ class Retried:
     model: str
     kind: str
     wait_s: float
+    message: str
 
 
 Holder = Literal["slots", "rpm", "tpm", "cool-down", "input", "output"]

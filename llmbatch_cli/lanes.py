@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 
@@ -11,10 +11,11 @@ from llmbatch_cli.engine.deadline import Deadlines
 from llmbatch_cli.engine.endpoints import Endpoints, spread, spread_streams
 from llmbatch_cli.engine.limits import Holding, Limiter, admitted
 from llmbatch_cli.engine.retry import Patience, retried
+from llmbatch_cli.engine.room import Room
 from llmbatch_cli.engine.stack import Lane, StreamCall, calling, merged
-from llmbatch_cli.engine.streaming import streaming
-from llmbatch_cli.errors import InputError, UsageError
-from llmbatch_cli.events import LimitChanged, Observer, Retried, ignore
+from llmbatch_cli.engine.streaming import around, streaming
+from llmbatch_cli.errors import InputError, MissingKey, UsageError
+from llmbatch_cli.events import LimitChanged, Notice, Observer, Retried, ignore
 from llmbatch_cli.providers import Access, Target, resolve
 from llmbatch_cli.providers.base import Provider
 from llmbatch_cli.providers.dropping import dropping
@@ -50,6 +51,8 @@ class Flow:
     """Requests a minute; None leaves it to what the provider says and the run learns."""
     tpm: int | None = None
     """Tokens a minute, likewise."""
+    together: bool = False
+    """Whether all models share `most_in_flight`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,11 @@ class Lanes:
         self._calling = calling_
         self._observe = observe
         self._lanes: dict[str, Lane] = {}
+        flow = calling_.flow
+        self._room = Room(flow.most_in_flight) if flow is not None and flow.together else None
         self._limiters: dict[tuple[str, str, str], Limiter] = {}
+        self._keyless: set[str] = set()
+        """Models whose missing key was told."""
         self._sleeping = 0
         self._opening = asyncio.Lock()
 
@@ -86,6 +93,25 @@ class Lanes:
                         self.open(model, self._calling)
                     )
         return lane
+
+    async def with_keys(self, models: Sequence[str]) -> list[Lane]:
+        """The lanes of these models; one that lacks its key is left out, and told once.
+
+        Raises MissingKey where all do, and UsageError for what cannot be asked.
+        """
+        found: list[Lane] = []
+        missing: dict[str, MissingKey] = {}
+        for model in models:
+            try:
+                found.append(await self.lane_for(model))
+            except MissingKey as error:
+                missing[model] = error
+        if not found:
+            raise next(iter(missing.values()))
+        for model in missing.keys() - self._keyless:
+            self._keyless.add(model)
+            self._observe(Notice(f"{model} is left out: {missing[model].message}"))
+        return found
 
     def window(self) -> int:
         """Rows that may be at work now: those in flight, and those that wait to try again."""
@@ -112,23 +138,29 @@ class Lanes:
             stream = spread_streams(streams, endpoints) if streams else None
         name = f"{provider.name}/{target.model}"
         deadlines = Deadlines(how.timeout_s, deferred=how.flow is not None)
-        if how.flow is not None:
-            limiter = self._limiter(provider, target.model, how.flow)
-            call = admitted(call, limiter, deadlines.begin)
-        call = retried(
-            call,
-            how.patience,
-            sleep=self._sleep,
-            clock=time.monotonic,
-            on_retry=lambda error, wait_s: self._observe(Retried(name, error.kind, wait_s)),
-        )
+        limiter = self._limiter(provider, target.model, how.flow) if how.flow else None
+
+        def patient(call: Call) -> Call:
+            if limiter is not None:
+                call = admitted(call, limiter, deadlines.begin)
+            again = retried(
+                call,
+                how.patience,
+                sleep=self._sleep,
+                clock=time.monotonic,
+                on_retry=lambda error, wait_s: self._observe(
+                    Retried(name, error.kind, wait_s, error.message)
+                ),
+            )
+            return deadlines.within(again)
+
         return Lane(
             provider.name,
             target.model,
-            deadlines.within(call),
+            patient(call),
             params,
             target.key_hint,
-            Deadlines(how.timeout_s).within_stream(stream) if stream is not None else None,
+            around(stream, patient) if stream is not None else None,
         )
 
     async def _wire(self, target: Target, params: Params, how: Calling) -> "Wire":
@@ -152,6 +184,7 @@ class Lanes:
                 start_in_flight=min(flow.start_in_flight, flow.most_in_flight),
                 rpm=flow.rpm,
                 tpm=flow.tpm,
+                room=self._room,
                 changed=lambda now: self._observe(
                     LimitChanged(f"{provider.name}/{model}", now.in_flight, now.rpm, now.tpm)
                 ),

@@ -1,7 +1,7 @@
 """Rows with the files that they name, with their keys, and without what is done already."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from llmbatch_cli.types import BadRow, Message, Prompt, Request, Row
 BREATH: Final = 256
 """So many rows are looked through until others in the loop have their turn."""
 
-LanesFor = Callable[[Prompt], Awaitable[list[Lane]]]
+LanesFor = Callable[[Prompt], Awaitable[Sequence[Lane]]]
 """The lanes that a row may be asked of, in their order. Raises UsageError."""
 
 

@@ -178,12 +178,15 @@ class Racer:
     provider: str
     status: Literal["won", "lost", "cancelled", "failed"]
     latency_s: float
-    """From its own start to its end, or to its cancellation."""
+    """From its first request to its end; to its cancellation from its own start."""
     attempts: int = 1
+    """Requests that were sent for it; 0 for one that was cancelled before its first."""
     failure: Failure | None = None
     usage: Usage | None = None
     failed_attempts: Sequence[Attempt] = ()
-    """Its tries that gave no answer; empty for one that was cancelled."""
+    """Its tries that gave no answer."""
+    cut: bool = False
+    """Whether it was cancelled with a request on the way, which may be billed."""
 
 
 @dataclass(slots=True)

@@ -130,9 +130,9 @@ def told_of(standings: Standings, columns: int | None) -> list[str]:
     if not standings.models:
         return []
     told = as_lines(standings, columns and columns - INDENT)
-    if standings.cancelled:
-        requests = "request" if standings.cancelled == 1 else "requests"
-        told.append(f"up to {standings.cancelled:,} cancelled {requests} may be billed")
+    if standings.cut:
+        requests = "request" if standings.cut == 1 else "requests"
+        told.append(f"up to {standings.cut:,} cancelled {requests} may be billed")
     return told
 
 

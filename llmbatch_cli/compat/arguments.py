@@ -92,8 +92,6 @@ class Asked:
     spec: str
     """In our spelling: `provider/model`, or the bare name."""
     calling: Calling
-    retries: int | None
-    """After the first try, whatever fails; None leaves it to engine/retry.py."""
     include_usage: bool
     """Whether a stream ends with a chunk that holds the usage."""
 
@@ -124,17 +122,15 @@ def understood(name: str, params: Mapping[str, Any], environ: Mapping[str, str])
     for key in given:
         if key in REFUSED:
             raise Unsayable(key, "llmbatch", hint="leave it out")
-    retries = _retries(given)
     return Asked(
         spelled(name),
         Calling(
             _access(given, environ),
             sampling(given),
             timeout_s(given),
-            Patience() if retries is None else Patience(max_attempts=retries + 1),
+            _patience(given),
             drop_params=bool(given.get("drop_params")),
         ),
-        retries,
         bool((given.get("stream_options") or {}).get("include_usage")),
     )
 
@@ -180,14 +176,15 @@ def environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {**named_so, **renamed, **environ}
 
 
-def _retries(params: Mapping[str, Any]) -> int | None:
+def _patience(params: Mapping[str, Any]) -> Patience:
+    """Ours, or exactly as many retries as are asked for, whatever fails."""
     for name in ("num_retries", "max_retries"):
         if name in params:
             value = params[name]
             if not isinstance(value, int) or value < 0:
                 raise UsageError(f"{name} is a whole number from 0, not {value!r}")
-            return value
-    return None
+            return Patience(max_attempts=value + 1, counts_waits=True)
+    return Patience()
 
 
 def _access(params: Mapping[str, Any], environ: Mapping[str, str]) -> Access:

@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from llmbatch_cli.compat.arguments import Asked, environment, named, understood
@@ -19,12 +19,11 @@ from llmbatch_cli.compat.exceptions import (
 )
 from llmbatch_cli.compat.mocking import Mocked, mock_lane
 from llmbatch_cli.compat.response import ModelResponse, response_of
-from llmbatch_cli.compat.tries import Tries, stream_again
 from llmbatch_cli.engine.stack import Lane
-from llmbatch_cli.errors import InputError, ProviderError, UsageError
-from llmbatch_cli.events import Event, Notice, both
+from llmbatch_cli.errors import InputError, MissingKey, ProviderError, UsageError
+from llmbatch_cli.events import Event, Notice
 from llmbatch_cli.lanes import Calling, Lanes, open_lanes
-from llmbatch_cli.providers import Access, resolve
+from llmbatch_cli.providers import Access
 from llmbatch_cli.providers.base import Unsayable
 from llmbatch_cli.rows.schema import check_messages
 from llmbatch_cli.types import Completion, Message, Request
@@ -41,7 +40,6 @@ class Entrant:
 
     lane: Lane
     asked: Asked
-    tries: Tries
 
     def request(self, messages: Sequence[Message]) -> Request:
         """What this model is asked."""
@@ -49,15 +47,12 @@ class Entrant:
 
     async def call(self, request: Request) -> Completion:
         """The whole answer. Raises ProviderError."""
-        return await self.tries.call(self.lane.call, request, self.asked.retries)
+        return await self.lane.call(request)
 
     async def stream(self, request: Request, on_text: Callable[[str], None]) -> Completion:
         """The same, its text told as it comes; at once for a model that cannot stream."""
         if self.lane.stream is not None:
-            how = self.asked.calling
-            return await stream_again(
-                self.lane.stream, request, how.patience, self.asked.retries, on_text
-            )
+            return await self.lane.stream(request, on_text)
         completion = await self.call(request)
         if completion.text:
             on_text(completion.text)
@@ -94,21 +89,19 @@ class Entrant:
 class Entry:
     """Where models are made ready. They share a network, and nothing else."""
 
-    def __init__(self, lanes: Lanes, tries: Tries, environ: Mapping[str, str]) -> None:
+    def __init__(self, lanes: Lanes, environ: Mapping[str, str]) -> None:
         self._lanes = lanes
-        self._tries = tries
         self._environ = environ
 
     async def admit(self, model: str, params: Mapping[str, Any]) -> Entrant:
         """The model by litellm's name and arguments. Raises OpenAIError."""
         name = named(model, params)
-        asked = None
         try:
             asked = understood(name, params, self._environ)
             lane = _mocked(name, params) or await self._lanes.open(asked.spec, asked.calling)
         except UsageError as error:
-            raise _refusal(name, asked, error) from error
-        return Entrant(lane, asked, self._tries)
+            raise _refusal(name, error) from error
+        return Entrant(lane, asked)
 
     async def admit_or_tell(self, model: str, params: Mapping[str, Any]) -> Entrant | OpenAIError:
         """The model, or why it cannot be asked."""
@@ -121,10 +114,8 @@ class Entry:
 @asynccontextmanager
 async def open_entry() -> AsyncIterator[Entry]:
     """An Entry for one call of the API: its network is closed at the end."""
-    tries = Tries()
-    calling = Calling(Access(), {})
-    async with open_lanes(calling, observe=both(tries.observe, _log)) as lanes:
-        yield Entry(lanes, tries, environment(os.environ))
+    async with open_lanes(Calling(Access(), {}), observe=_log) as lanes:
+        yield Entry(lanes, environment(os.environ))
 
 
 def conversation(messages: object) -> Sequence[Message]:
@@ -159,30 +150,15 @@ def _mocked(name: str, params: Mapping[str, Any]) -> Lane | None:
     return mock_lane(provider or "openai", model, response, float(params.get("mock_delay") or 0))
 
 
-def _refusal(name: str, asked: Asked | None, error: UsageError) -> OpenAIError:
+def _refusal(name: str, error: UsageError) -> OpenAIError:
     """The exception for what is not even sent."""
     kind: type[OpenAIError] = BadRequestError
     if isinstance(error, Unsayable):
         kind = UnsupportedParamsError
-    elif asked is not None and _wants_only_a_key(asked):
+    elif isinstance(error, MissingKey):
         kind = AuthenticationError
     provider, _, model = name.rpartition("/")
     return kind(with_hint(error.message, error.hint), llm_provider=provider, model=model)
-
-
-def _wants_only_a_key(asked: Asked) -> bool:
-    access = asked.calling.access
-    if access.api_key is not None or _resolves(asked.spec, access):
-        return False
-    return _resolves(asked.spec, replace(access, api_key="any"))
-
-
-def _resolves(spec: str, access: Access) -> bool:
-    try:
-        resolve(spec, access)
-    except UsageError:
-        return False
-    return True
 
 
 def _log(event: Event) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from llmbatch_cli.engine.retry import CancelledWithTries
-from llmbatch_cli.engine.stack import StreamCall
 from llmbatch_cli.errors import ProviderError, TimedOut
 from llmbatch_cli.types import Call, Completion, Request
 
@@ -59,22 +58,6 @@ class Deadlines:
 
         return timed
 
-    def within_stream(self, call: StreamCall) -> StreamCall:
-        """The streamed call with this limit."""
-
-        async def timed(request: Request, on_text: Callable[[str], None]) -> Completion:
-            task, before = self._enter()
-            try:
-                return await call(request, on_text)
-            except asyncio.CancelledError as error:
-                if self._meant(task, before):
-                    raise self._error(error) from error
-                raise
-            finally:
-                self._leave(task)
-
-        return timed
-
     def begin(self) -> None:
         """The time of this task's call runs from now, unless it runs already."""
         self._begin(cast("Task", asyncio.current_task()))
@@ -112,7 +95,9 @@ class Deadlines:
         error = TimedOut(f"no answer within {self._timeout_s:g} s")
         error.latency_s = self._timeout_s
         if isinstance(cancelled, CancelledWithTries):
-            error.attempts = cancelled.attempts
+            in_flight = (cancelled.in_flight,) if cancelled.in_flight is not None else ()
+            error.attempts = (*cancelled.attempts, *in_flight)
+            error.partial = cancelled.partial
         return error
 
     def _sweep(self) -> None:

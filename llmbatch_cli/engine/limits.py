@@ -11,6 +11,7 @@ from typing import Final, Literal, Protocol
 from llmbatch_cli.engine.adaptive import PAUSE_S, Learner, Ticket
 from llmbatch_cli.engine.buckets import Gate, LastMinute, Pace
 from llmbatch_cli.engine.estimate import Estimate, used_tokens
+from llmbatch_cli.engine.room import Room
 from llmbatch_cli.engine.told import Told
 from llmbatch_cli.errors import ProviderError, RateLimited, Rejected, Unreachable
 from llmbatch_cli.types import Call, Completion, RateInfo, Request
@@ -52,6 +53,7 @@ class Limiter:
         rpm: float | None = None,
         tpm: int | None = None,
         adaptive: bool = True,
+        room: Room | None = None,
         timers: Timers | None = None,
         chance: Callable[[], float] = random.random,
         changed: Callable[[Allowed], None] = lambda allowed: None,
@@ -64,6 +66,7 @@ class Limiter:
             tpm: tokens let go in the last minute at most: real where known, else estimated.
             adaptive: follow what replies say and learn from objections; without it a 429
                 only makes all wait.
+            room: how many at once with all others that share it; None is as many as it may be.
             timers: the clock; None is the running loop.
             chance: uniform in [0, 1).
             changed: is told when what is allowed changes.
@@ -73,6 +76,9 @@ class Limiter:
         self._chance = chance
         self._changed = changed
         self._rpm, self._tpm, self._adaptive = rpm, tpm, adaptive
+        self._room = room
+        if room is not None:
+            room.join(self._pump)
         self._learner = Learner(
             start_in_flight, most_in_flight, adaptive=adaptive, changed=self._follow
         )
@@ -118,7 +124,8 @@ class Limiter:
             return None
         now = self._now()
         in_flight = self.in_flight
-        if self._gates or now < self._cool_until or in_flight >= self._slots.limit:
+        held = self._gates or now < self._cool_until or in_flight >= self._slots.limit
+        if held or self._room is not None:
             return self._admit_now(tokens, now) if self._ready_at(tokens, now) <= now else None
         return self._admit_now(tokens, now)
 
@@ -163,6 +170,8 @@ class Limiter:
             self._correct(ticket, 0)
         if self._waiters:
             self._pump()
+        if self._room is not None:
+            self._room.leave()
 
     def _count(self, ticket: Ticket, completion: Completion) -> None:
         if completion.limits is not None and self._adaptive:
@@ -213,6 +222,9 @@ class Limiter:
             self._learner.slots_bound = True
             self._held_by = "slots"
             return float("inf")
+        if self._room is not None and self._room.full:
+            self._held_by = "slots"
+            return float("inf")
         ready = self._cool_until
         self._held_by = "cool-down"
         holder: Gate | None = None
@@ -227,6 +239,8 @@ class Limiter:
     def _admit_now(self, tokens: int, now: float) -> Ticket:
         for gate in self._gates:
             gate.take(now, tokens)
+        if self._room is not None:
+            self._room.take()
         self._number += 1
         in_flight = self.in_flight
         self.in_flight = in_flight + 1
@@ -240,6 +254,8 @@ class Limiter:
         self.in_flight -= 1
         for gate in self._gates:
             gate.give_back(at, tokens)
+        if self._room is not None:
+            self._room.leave()
 
     def _pump(self) -> None:
         """Let go, in turn, all that may go now; wake again when the next may."""

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from llmbatch_cli.engine.retry import CancelledWithTries
 from llmbatch_cli.errors import ProviderError
 from llmbatch_cli.types import Completion
 
@@ -28,10 +29,17 @@ class Runner:
     """Its answer, good or not."""
     error: ProviderError | None = None
     """Why it failed, or why its answer is no good."""
+    cancelled: CancelledWithTries | None = None
+    """What it had tried when it was cancelled; None before its first try too."""
+    led: bool = False
+    """Whether it was the first to call back, and so had the race to itself."""
 
     @property
     def latency_s(self) -> float | None:
-        """From its own start to its end; None for one that never started."""
+        """How long its request took; of a cancelled one, from its own start to its end."""
+        told = self.completion or self.error
+        if told is not None and told.latency_s is not None:
+            return told.latency_s
         if self.started_s is None or self.ended_s is None:
             return None
         return self.ended_s - self.started_s
@@ -58,7 +66,8 @@ async def race(
         clock: seconds, for the runners' times.
 
     The first one to call back, where `wins` is 1, has the race to itself: the others are
-    cancelled before its answer is whole.
+    cancelled before its answer is whole. If it fails after all, those that a hedge has held
+    back so far start.
 
     Returns the runners in the order of `starts`, none of them running. No task is left.
     """
@@ -123,13 +132,19 @@ class _Course:
         runner, start = self.runners[self._begun], self._starts[self._begun]
         self._begun += 1
         runner.status, runner.started_s = "running", self._clock()
-        task = asyncio.ensure_future(start(lambda: self._lead(runner)))
-        self._tasks[task] = runner
+        self._tasks[asyncio.ensure_future(self._run(runner, start))] = runner
+
+    async def _run(self, runner: Runner, start: Start) -> Completion:
+        try:
+            return await start(lambda: self._lead(runner))
+        except CancelledWithTries as cancelled:
+            runner.cancelled = cancelled
+            raise
 
     def _lead(self, runner: Runner) -> None:
         if self._wins > 1 or self._leader is not None:
             return
-        self._leader = runner
+        self._leader, runner.led = runner, True
         for task, other in self._tasks.items():
             if other is not runner:
                 task.cancel()
@@ -147,6 +162,8 @@ class _Course:
                 runner.status, runner.error = "failed", error
             else:
                 self._answered(runner, task.result(), decided=decided)
+            if runner.status == "failed" and runner is self._leader:
+                self._leader = None
 
     def _answered(self, runner: Runner, completion: Completion, *, decided: bool) -> None:
         runner.completion = completion

@@ -21,17 +21,26 @@ class Patience:
     """How much trouble a row may have."""
 
     max_attempts: int = 6
-    """Tries in all, from 1. Being told to wait uses up none of them: the row's time bounds it."""
+    """Tries in all, from 1. Being told to wait uses up none: the row's time bounds it."""
     base_s: float = BASE_S
     cap_s: float = CAP_S
+    counts_waits: bool = False
+    """Whether being told to wait uses up a try after all."""
 
 
 class CancelledWithTries(asyncio.CancelledError):
-    """A row was cancelled; `attempts` are its tries, with the one that was in flight, if any."""
+    """A row was cancelled; `attempts` are the tries that had failed before.
 
-    def __init__(self, attempts: Sequence[Attempt]) -> None:
+    `in_flight` is the one that was on the way, if any, and `partial` what had come of it.
+    """
+
+    def __init__(
+        self, attempts: Sequence[Attempt], in_flight: Attempt | None, partial: str | None
+    ) -> None:
         super().__init__()
         self.attempts = tuple(attempts)
+        self.in_flight = in_flight
+        self.partial = partial
 
 
 def retried(
@@ -48,41 +57,46 @@ def retried(
     The wait before try k + 1 is uniform between 0 and min(cap_s, base_s * 2 ** (k - 1)) seconds,
     "full jitter" (aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter, read
     2026-11-22), or what the server asks for and up to a tenth more, where it does. A BadReply
-    is tried again once. A rate limit counts apart: its waits grow the same way, and its tries
-    do not end. The failed attempts are told in the completion's or the error's `attempts`,
-    and in those of the CancelledWithTries that a cancellation becomes.
+    is tried again once; a streamed answer of which text was told is not. A rate limit counts
+    apart: its waits grow the same way, and its tries do not end. The failed attempts are told
+    in the completion's or the error's `attempts`, and in those of the CancelledWithTries that
+    a cancellation becomes.
     """
 
     async def call_again(request: Request) -> Completion:
         failed: list[Attempt] = []
+        started = clock()
         try:
-            return await tried(request, failed)
+            while True:
+                started = clock()
+                try:
+                    completion = await call(request)
+                except ProviderError as error:
+                    failed += error.attempts or (attempt_of(error, clock() - started),)
+                    wait_s = wait_before_next(error, failed, patience, chance)
+                    if wait_s is None:
+                        error.attempts = tuple(failed)
+                        raise
+                    on_retry(error, wait_s)
+                else:
+                    if failed:
+                        completion.attempts = (*failed, *completion.attempts)
+                    return completion
+                await sleep(wait_s)
         except asyncio.CancelledError as cancelled:
-            raise CancelledWithTries(failed) from cancelled
-
-    async def tried(request: Request, failed: list[Attempt]) -> Completion:
-        while True:
-            started = clock()
-            try:
-                completion = await call(request)
-            except ProviderError as error:
-                failed += error.attempts or (attempt_of(error, clock() - started),)
-                wait_s = wait_before_next(error, failed, patience, chance)
-                if wait_s is None:
-                    error.attempts = tuple(failed)
-                    raise
-                on_retry(error, wait_s)
-            except CancelledInFlight as cancelled:
-                in_flight = Attempt(TimedOut.kind, None, clock() - started, maybe_billed=True)
-                failed += (*cancelled.attempts, in_flight)
-                raise
-            else:
-                if failed:
-                    completion.attempts = (*failed, *completion.attempts)
-                return completion
-            await sleep(wait_s)
+            raise _with_tries(cancelled, failed, clock() - started) from cancelled
 
     return call_again
+
+
+def _with_tries(
+    cancelled: asyncio.CancelledError, failed: Sequence[Attempt], latency_s: float
+) -> CancelledWithTries:
+    """The cancellation of a row whose last try began so long ago."""
+    if not isinstance(cancelled, CancelledInFlight):
+        return CancelledWithTries(failed, None, None)
+    in_flight = Attempt(TimedOut.kind, None, latency_s, maybe_billed=True)
+    return CancelledWithTries((*failed, *cancelled.attempts), in_flight, cancelled.partial)
 
 
 def wait_before_next(
@@ -95,7 +109,9 @@ def wait_before_next(
 
     `failed` holds the attempts so far, this error's being the last.
     """
-    if not error.retry:
+    if not error.retry or error.partial:
+        return None
+    if patience.counts_waits and len(failed) >= patience.max_attempts:
         return None
     if error.slow:
         tries = sum(attempt.kind == error.kind for attempt in failed)

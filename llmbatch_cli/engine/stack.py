@@ -56,6 +56,8 @@ class CancelledInFlight(asyncio.CancelledError):
 
     attempts: Sequence[Attempt] = ()
     """The tries before that one."""
+    partial: str | None = None
+    """What had come of a streamed answer."""
 
 
 def calling(
@@ -86,21 +88,30 @@ def calling(
 def solo(lane_for: LaneFor, clock: Callable[[], float], system: Message | None = None) -> Work:
     """Each row to one model: its own, or the run's.
 
-    A failure that holds for every row stops the run.
+    A failure that holds for every row stops the run. Where it comes from a row's own model,
+    it does so only before the first answer; later that model is not asked again.
     """
+    gone: dict[str, ProviderError] = {}
+    answered = False
 
     async def work(prompt: Prompt) -> tuple[Outcome, ...]:
+        nonlocal answered
         try:
             lane = await lane_for(prompt.model)
         except UsageError as error:
             return (unsent(prompt, error),)
+        if prompt.model is not None and lane.name in gone:
+            return (unasked(prompt, lane, gone[lane.name]),)
         started = clock()
         result: Completion | ProviderError
         try:
             result = await lane.call(request_for(prompt, lane, system))
+            answered = True
         except ProviderError as error:
-            if error.fatal:
+            if error.fatal and (prompt.model is None or not answered):
                 raise stopped(lane, error) from error
+            if error.fatal:
+                gone[lane.name] = error
             result = error
         return (outcome_of(prompt, lane, result, clock() - started),)
 
@@ -131,6 +142,13 @@ def outcome_of(
         failed,
         key=prompt.key,
     )
+
+
+def unasked(prompt: Prompt, lane: Lane, error: ProviderError) -> Outcome:
+    """The outcome of a row whose own model has said that it will answer none."""
+    outcome = outcome_of(prompt, lane, error, 0.0)
+    outcome.latency_s, outcome.attempts, outcome.failed_attempts = None, 0, ()
+    return outcome
 
 
 def request_for(prompt: Prompt, lane: Lane, system: Message | None) -> Request:
@@ -166,7 +184,7 @@ def stopped(lane: Lane, error: ProviderError) -> RunStopped:
     status = f" ({error.status})" if error.status is not None else ""
     return RunStopped(
         f"{lane.name}: {error.kind}{status}: {without_prompt(error.message, error.asked)}",
-        hint=error.hint or lane.key_hint,
+        hint=error.hint or (lane.key_hint if error.fatal else None),
     )
 
 

@@ -1,12 +1,14 @@
 """The innermost call, streamed: the answer's text is told as it arrives."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
-from llmbatch_cli.engine.stack import StreamCall
+from llmbatch_cli.engine.stack import CancelledInFlight, StreamCall
 from llmbatch_cli.errors import ProviderError, Rejected, UsageError
 from llmbatch_cli.types import (
+    Call,
     Completion,
     OpenStream,
     Request,
@@ -63,6 +65,22 @@ def streaming(
             error.partial = "".join(come) or None
             error.asked = request.messages
             raise
+        except asyncio.CancelledError as cancelled:
+            in_flight = CancelledInFlight()
+            in_flight.partial = "".join(come) or None
+            raise in_flight from cancelled
+
+    return call
+
+
+def around(stream: StreamCall, wrap: Callable[[Call], Call]) -> StreamCall:
+    """The streamed call with what stands around a plain one: limits, retries."""
+
+    async def call(request: Request, on_text: Callable[[str], None]) -> Completion:
+        async def once(request: Request) -> Completion:
+            return await stream(request, on_text)
+
+        return await wrap(once)(request)
 
     return call
 

@@ -28,6 +28,8 @@ class Standing:
     races: int = 0
     failed: int = 0
     cancelled: int = 0
+    cut: int = 0
+    """Those of `cancelled` whose request was on the way."""
     tokens: int = 0
     latencies_s: list[float] = field(default_factory=list)
 
@@ -36,6 +38,7 @@ class Standing:
         self.wins += racer.status == "won"
         self.failed += racer.status == "failed"
         self.cancelled += racer.status == "cancelled"
+        self.cut += racer.cut
         if racer.status in ("won", "lost") and len(self.latencies_s) < REMEMBERED:
             self.latencies_s.append(racer.latency_s)
         if racer.usage is not None:
@@ -72,9 +75,9 @@ class Standings:
             self.models.setdefault(name, Standing()).add(racer)
 
     @property
-    def cancelled(self) -> int:
-        """Requests that were cancelled because another was faster; they may be billed."""
-        return sum(standing.cancelled for standing in self.models.values())
+    def cut(self) -> int:
+        """Requests that were cancelled on their way, as another was faster: maybe billed."""
+        return sum(standing.cut for standing in self.models.values())
 
     def rows(self) -> list[tuple[str, ...]]:
         """One row of texts a model, the most wins first, in the order of HEADINGS."""

@@ -321,8 +321,9 @@ async def test_a_cancelled_request_tells_the_tries_before_it() -> None:
     row.cancel()
     with pytest.raises(CancelledWithTries) as caught:
         await row
-    told = [(one.kind, one.maybe_billed) for one in caught.value.attempts]
-    assert told == [("unreachable", False), ("timed_out", True)]
+    assert [one.kind for one in caught.value.attempts] == ["unreachable"]
+    assert caught.value.in_flight is not None
+    assert caught.value.in_flight.maybe_billed
 
 
 @settings(deadline=None, max_examples=60)

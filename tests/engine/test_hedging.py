@@ -62,8 +62,8 @@ def simulated(
     async def main() -> list[float]:
         contest = Contest(
             entrants,
+            lanes,
             Rules(),
-            in_flight=at_once,
             hedge=hedge,
             clock=asyncio.get_running_loop().time,
             observe=ignore,

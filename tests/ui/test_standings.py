@@ -13,7 +13,7 @@ def standings(*races: list[Racer]) -> Standings:
 
 
 FAST = Racer("fast", "a", "won", 0.5, usage=Usage(10, 20, 30))
-SLOW = Racer("a-model-with-a-long-name", "b", "cancelled", 0.5)
+SLOW = Racer("a-model-with-a-long-name", "b", "cancelled", 0.5, cut=True)
 FAILED = Racer("a-model-with-a-long-name", "b", "failed", 0.1)
 
 
@@ -33,7 +33,7 @@ def test_a_model_that_races_against_itself_has_two_lines() -> None:
     assert list(told.models) == [
         "b/a-model-with-a-long-name", "b/a-model-with-a-long-name (2)", "a/fast",
     ]  # fmt: skip
-    assert told.cancelled == 2
+    assert told.cut == 2
 
 
 def test_the_further_winners_of_a_race_are_not_counted_again() -> None:
