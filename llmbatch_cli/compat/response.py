@@ -249,7 +249,7 @@ def _choice(completion: Completion) -> Choice:
     )
     if completion.reasoning is not None:
         message["reasoning_content"] = completion.reasoning
-    for name in ("annotations", "audio", "citations"):
+    for name in ("annotations", "audio", "citations", "thinking_blocks"):
         if extras.get(name) is not None:
             message[name] = _record(extras[name])
     if extras.get("refusal") is not None:

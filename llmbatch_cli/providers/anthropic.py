@@ -254,7 +254,11 @@ def arguments(given: object) -> str:
 
 
 def _extras(message: Mapping[str, Any], blocks: list[dict[str, Any]]) -> dict[str, Any]:
-    """Citations, the stop sequence that was met, why the model refused, the provider's tools."""
+    """Citations, the stop sequence that was met, why the model refused, the provider's tools.
+
+    And what the next turn must give back: thinking with its signature. What `usage` counts
+    that has no name with us comes where it counts anything.
+    """
     citations = [
         citation
         for block in blocks
@@ -262,13 +266,24 @@ def _extras(message: Mapping[str, Any], blocks: list[dict[str, Any]]) -> dict[st
         for citation in block["citations"]
     ]
     known = ("text", "thinking", "redacted_thinking", "tool_use")
+    counted = mapping(message.get("usage"))
     found = {
         "citations": citations,
         "stop_sequence": message.get("stop_sequence"),
         "stop_details": message.get("stop_details"),
+        "thinking_blocks": [block for block in blocks if _is_signed(block)],
         "blocks": [block for block in blocks if block.get("type") not in known],
+        **{name: counted[name] for name in _COUNTED if any(mapping(counted.get(name)).values())},
     }
     return {name: value for name, value in found.items() if value}
+
+
+_COUNTED: Final = ("cache_creation", "server_tool_use")
+
+
+def _is_signed(block: Mapping[str, Any]) -> bool:
+    kind = block.get("type")
+    return kind == "redacted_thinking" or (kind == "thinking" and bool(block.get("signature")))
 
 
 def usage(value: object) -> Usage | None:

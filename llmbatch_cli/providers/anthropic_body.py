@@ -18,7 +18,7 @@ from llmbatch_cli.providers.claude import (
     says_sampling,
     thinking,
 )
-from llmbatch_cli.providers.messages import schema_of
+from llmbatch_cli.providers.messages import check_fields, schema_of
 from llmbatch_cli.types import Params, Request
 
 _MERGED: Final = ("metadata", "output_config")
@@ -49,10 +49,7 @@ class _Draft:
 
 
 def body(request: Request, provider: str) -> dict[str, Any]:
-    """The request's body as an object. Raises Unsayable, or UsageError for its messages.
-
-    `detail` of an image is a hint that Claude has no use for; it alone is not carried over.
-    """
+    """The request's body as an object. Raises Unsayable, or UsageError for its messages."""
     params = request.params
     model = claude(request.model)
     system, messages = conversation(request.messages, provider)
@@ -127,14 +124,17 @@ def _response_format(draft: _Draft, value: Any) -> None:
 
 
 def _tools(draft: _Draft, value: Any) -> None:
-    draft.body["tools"] = [tool_block(tool) for tool in value]
+    draft.body["tools"] = [_tool(tool, draft.provider) for tool in value]
 
 
-def tool_block(tool: Mapping[str, Any]) -> Block:
+def _tool(tool: Mapping[str, Any], provider: str) -> Block:
     """One tool in Anthropic's form; what is not OpenAI's function is taken for Anthropic's own."""
     function = tool.get("function")
     if not isinstance(function, Mapping):
         return dict(tool)
+    known = frozenset(("name", "description", "strict", "parameters", "cache_control"))
+    check_fields(function, known, "a tool's function", provider)
+    check_fields(tool, frozenset(("type", "function", "cache_control")), "a tool", provider)
     block: Block = {
         "name": function.get("name"),
         "input_schema": function.get("parameters") or {"type": "object", "properties": {}},

@@ -108,6 +108,8 @@ class MessageStream(Stream):
         kind = delta.get("type")
         if kind == "citations_delta":
             block.citations.append(delta.get("citation"))
+        elif kind == "signature_delta":
+            block.start["signature"] = delta.get("signature")
         source, target = _DELTAS.get(str(kind), ("", ""))
         piece = delta.get(source)
         if not isinstance(piece, str) or not _fits(block, target):

@@ -1,47 +1,77 @@
 """Messages in OpenAI's shape as a system prompt and turns in Anthropic's, block by block.
 
 Sources (read 2026-11-22): platform.claude.com/docs/en/api/messages, /docs/en/build-with-claude/
-vision, /pdf-support, /prompt-caching, /docs/en/agents-and-tools/tool-use/handle-tool-calls.
+vision, /pdf-support, /prompt-caching, /docs/en/agents-and-tools/tool-use/handle-tool-calls; on
+2026-11-23 /docs/en/build-with-claude/extended-thinking (thinking blocks go back as they came) and
+docs.litellm.ai/docs/reasoning_content (`thinking_blocks`).
 """
 
 from base64 import b64decode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from llmbatch_cli.errors import UsageError
-from llmbatch_cli.providers.messages import calls, data_url, inner, text_field
+from llmbatch_cli.providers.messages import calls, check_fields, data_url, inner, text_field
+from llmbatch_cli.providers.replies import mapping
 from llmbatch_cli.types import Message
 
 Block = dict[str, Any]
 
+Read = Callable[[Message, str], list[Block]]
+"""A message as blocks; the second argument names the provider."""
+
 _ROLES: Final = {"user": "user", "tool": "user", "assistant": "assistant"}
-_UNSAID: Final = ("function_call", "audio")
-"""Fields of a message that would change its meaning if they were left out."""
+_SYSTEM: Final = frozenset(("role", "content", "cache_control"))
+FIELDS: Final[Mapping[str, frozenset[str]]] = {
+    "system": _SYSTEM,
+    "developer": _SYSTEM,
+    "user": _SYSTEM,
+    "tool": _SYSTEM | {"tool_call_id", "name", "is_error"},
+    "assistant": _SYSTEM | {"tool_calls", "refusal", "annotations", "thinking_blocks"},
+}
+"""The fields of a message that are said, by its role; any other is told, not dropped.
+
+A tool result's `name` is the name of its call, which is found by the id; `annotations` is what a
+provider noted about its own answer.
+"""
+_THOUGHTS: Final = frozenset(("reasoning", "reasoning_content"))
+"""The text of thinking_blocks once more; Claude takes no thoughts without a signature."""
 
 
 def conversation(messages: Sequence[Message], provider: str) -> tuple[list[Block], list[Message]]:
     """The system prompt's blocks, and the turns, of which no two neighbours have one role."""
-    system: list[Block] = []
-    turns: list[Message] = []
-    for message in messages:
-        role = message.get("role")
-        if role in ("system", "developer"):
-            system += _content(message, provider)
-            continue
-        speaker = _ROLES.get(str(role))
-        if speaker is None:
-            raise UsageError(f"{provider} knows no message of the role {role!r}")
-        blocks = _turn(message, provider)
-        if turns and turns[-1]["role"] == speaker:
-            turns[-1]["content"] += blocks
-        else:
-            turns.append({"role": speaker, "content": blocks})
+    system, turns = spoken(messages, provider, _content, _turn)
     if not turns:
         raise UsageError(
             f"{provider} wants a message of the user", hint="a system prompt alone asks nothing"
         )
     for turn in turns:
         turn["content"] = short(turn["content"])
+    return system, turns
+
+
+def spoken(
+    messages: Sequence[Message], provider: str, brief: Read, turn: Read
+) -> tuple[list[Block], list[Message]]:
+    """The system prompt's blocks as `brief` reads them, and the turns as `turn` does.
+
+    No two neighbouring turns have one role. Raises UsageError for a role or field that has no
+    form.
+    """
+    system: list[Block] = []
+    turns: list[Message] = []
+    for message in messages:
+        role = message.get("role")
+        if not isinstance(role, str) or role not in FIELDS:
+            raise UsageError(f"{provider} knows no message of the role {role!r}")
+        known = FIELDS[role] | (_THOUGHTS if message.get("thinking_blocks") else frozenset())
+        check_fields(message, known, f"a message of the role {role}", provider)
+        if role not in _ROLES:
+            system += brief(message, provider)
+        elif turns and turns[-1]["role"] == _ROLES[role]:
+            turns[-1]["content"] += turn(message, provider)
+        else:
+            turns.append({"role": _ROLES[role], "content": turn(message, provider)})
     return system, turns
 
 
@@ -55,22 +85,27 @@ def short(blocks: list[Block]) -> str | list[Block]:
 def _turn(message: Message, provider: str) -> list[Block]:
     if message["role"] == "tool":
         return [_tool_result(message, provider)]
-    if message["role"] == "user" and "name" in message:
-        raise UsageError(
-            f"{provider} takes no name on a message", hint="write it into the message's text"
-        )
-    for name in _UNSAID:
-        if message.get(name):
-            raise UsageError(f"{provider} takes no {name} in a message")
+    thoughts = thinking_blocks(message, provider)
+    uses: list[Block] = [
+        {"type": "tool_use", "id": call.get("id"), "name": name, "input": given}
+        for call, name, given in calls(message, provider)
+    ]
     blocks = _content(message, provider)
-    if message.get("tool_calls"):
+    if thoughts or uses:
         # An assistant that only calls has "" or null as its text, which Claude does not take.
         blocks = [block for block in blocks if block.get("text") != ""]
-        blocks += [
-            {"type": "tool_use", "id": call.get("id"), "name": name, "input": given}
-            for call, name, given in calls(message, provider)
-        ]
-    return blocks
+    return [*thoughts, *blocks, *uses]
+
+
+def thinking_blocks(message: Message, provider: str) -> list[Block]:
+    """What an earlier answer has thought, as it came; Claude wants it before its tool calls."""
+    found = message.get("thinking_blocks") or []
+    kinds = ("thinking", "redacted_thinking")
+    if not isinstance(found, list) or any(
+        mapping(block).get("type") not in kinds for block in found
+    ):
+        raise UsageError(f"thinking_blocks for {provider} is no list of thinking blocks")
+    return [dict(block) for block in found]
 
 
 def _content(message: Message, provider: str) -> list[Block]:
@@ -120,8 +155,15 @@ def _part(part: Any, provider: str) -> Block:
     return dict(part)
 
 
+def image_url(image: Mapping[str, Any], provider: str) -> str:
+    """The address of an image. Raises UsageError for a `detail`, which Claude has no word for."""
+    if image.get("detail") != "auto":
+        check_fields(image, frozenset(("url",)), "an image_url", provider)
+    return text_field(image, "url", "an image", provider)
+
+
 def _image(image: Mapping[str, Any], provider: str) -> Block:
-    url = text_field(image, "url", "an image", provider)
+    url = image_url(image, provider)
     if url.startswith(("http://", "https://")):
         return {"type": "image", "source": {"type": "url", "url": url}}
     return _data_block(url, provider)

@@ -206,7 +206,7 @@ class Bedrock(Provider):
             model=_served(found),
             reasoning=_reasoning(blocks),
             tool_calls=uses,
-            extras=_extras(found, citations),
+            extras=_extras(found, blocks, citations),
             request_id=headers.get("x-amzn-requestid"),
             limits=None if wait_s is None else RateInfo(retry_after_s=wait_s),
         )
@@ -291,13 +291,29 @@ def _served(found: Mapping[str, Any]) -> str | None:
     return text_or_none(router.get("invokedModelId"))
 
 
-def _extras(found: Mapping[str, Any], citations: list[Any]) -> dict[str, Any]:
+def _extras(
+    found: Mapping[str, Any], blocks: list[dict[str, Any]], citations: list[Any]
+) -> dict[str, Any]:
     extras = {
         "citations": citations,
+        "thinking_blocks": [
+            thought for block in blocks if (thought := _thinking_block(block)) is not None
+        ],
         "trace": found.get("trace"),
         "additionalModelResponseFields": found.get("additionalModelResponseFields"),
     }
     return {name: value for name, value in extras.items() if value}
+
+
+def _thinking_block(block: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A thought that the next turn must give back, as Anthropic itself writes it, or None."""
+    thought = mapping(block.get("reasoningContent"))
+    if thought.get("redactedContent"):
+        return {"type": "redacted_thinking", "data": thought["redactedContent"]}
+    said = mapping(thought.get("reasoningText"))
+    if not said.get("signature"):
+        return None
+    return {"type": "thinking", "thinking": said.get("text"), "signature": said["signature"]}
 
 
 def usage(value: object) -> Usage | None:

@@ -6,17 +6,19 @@ Sources (read 2026-11-22): docs.aws.amazon.com/bedrock/latest/APIReference/API_r
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
 
 from llmbatch_cli.errors import UsageError
+from llmbatch_cli.providers.anthropic_turns import Block, image_url, spoken, thinking_blocks
 from llmbatch_cli.providers.base import Unsayable
 from llmbatch_cli.providers.claude import Claude, claude, says_sampling, thinking
 from llmbatch_cli.providers.messages import (
     calls,
+    check_fields,
     data_url,
     functions,
     inner,
@@ -29,9 +31,6 @@ from llmbatch_cli.providers.messages import (
 )
 from llmbatch_cli.types import Message, Request
 
-Block = dict[str, Any]
-
-_ROLES: Final = {"user": "user", "tool": "user", "assistant": "assistant"}
 _IMAGES: Final = {"image/png": "png", "image/jpeg": "jpeg", "image/jpg": "jpeg"} | {
     f"image/{name}": name for name in ("gif", "webp")
 }
@@ -75,7 +74,7 @@ class _Draft:
 
 def body(request: Request, provider: str) -> dict[str, Any]:
     """The request's body as an object. Raises Unsayable, or UsageError for its messages."""
-    system, messages = _conversation(request.messages, provider)
+    system, messages = spoken(request.messages, provider, _brief, _turn)
     model = claude(request.model) if "claude" in request.model else None
     draft = _Draft(provider, model, request.params, {"messages": messages})
     if system:
@@ -137,7 +136,9 @@ def _response_format(draft: _Draft, value: Any) -> None:
 
 def _tools(draft: _Draft, value: Any) -> None:
     tools: list[Block] = []
+    known = frozenset(("name", "description", "strict", "parameters"))
     for function in functions(value, draft.provider):
+        check_fields(function, known, "a tool's function", draft.provider)
         spec: Block = {"name": function["name"]}
         for name in ("description", "strict"):
             if function.get(name):
@@ -193,24 +194,11 @@ _NEUTRAL: Final[Mapping[str, Any]] = {
 """Parameters that Converse does not have, each with the value that asks for nothing."""
 
 
-def _conversation(messages: Sequence[Message], provider: str) -> tuple[list[Block], list[Message]]:
-    system: list[Block] = []
-    turns: list[Message] = []
-    for message in messages:
-        role = message.get("role")
-        if role in ("system", "developer"):
-            for part in _parts(message, provider):
-                system += [{"text": part_text(_bare(part), provider)}, *_cache_point(part)]
-            continue
-        speaker = _ROLES.get(str(role))
-        if speaker is None:
-            raise UsageError(f"{provider} knows no message of the role {role!r}")
-        blocks = _turn(message, provider)
-        if turns and turns[-1]["role"] == speaker:
-            turns[-1]["content"] += blocks
-        else:
-            turns.append({"role": speaker, "content": blocks})
-    return system, turns
+def _brief(message: Message, provider: str) -> list[Block]:
+    blocks: list[Block] = []
+    for part in _parts(message, provider):
+        blocks += [{"text": part_text(_bare(part), provider)}, *_cache_point(part)]
+    return blocks
 
 
 def _parts(message: Message, provider: str) -> list[Mapping[str, Any]]:
@@ -222,10 +210,6 @@ def _parts(message: Message, provider: str) -> list[Mapping[str, Any]]:
 
 
 def _turn(message: Message, provider: str) -> list[Block]:
-    if message["role"] == "user" and message.get("name"):
-        raise UsageError(
-            f"{provider} takes no name on a message", hint="write it into the message's text"
-        )
     blocks = [b for part in _parts(message, provider) for b in _blocks(part, provider)]
     if message["role"] == "tool":
         status = {"status": "error"} if message.get("is_error") else {}
@@ -235,10 +219,23 @@ def _turn(message: Message, provider: str) -> list[Block]:
         {"toolUse": {"toolUseId": call.get("id"), "name": name, "input": given}}
         for call, name, given in calls(message, provider)
     ]
-    if asked:
+    thoughts = _thoughts(message, provider)
+    if thoughts or asked:
         # Converse takes no empty text, which is what an assistant says that only calls.
         blocks = [block for block in blocks if block.get("text") != ""]
-    return blocks + asked
+    return [*thoughts, *blocks, *asked]
+
+
+def _thoughts(message: Message, provider: str) -> list[Block]:
+    """What an earlier answer has thought, in the words of Converse."""
+    blocks: list[Block] = []
+    for block in thinking_blocks(message, provider):
+        if block["type"] == "redacted_thinking":
+            blocks.append({"reasoningContent": {"redactedContent": block.get("data")}})
+        else:
+            said = {"text": block.get("thinking"), "signature": block.get("signature")}
+            blocks.append({"reasoningContent": {"reasoningText": said}})
+    return blocks
 
 
 def _blocks(part: Mapping[str, Any], provider: str) -> list[Block]:
@@ -269,8 +266,7 @@ def _text(part: Mapping[str, Any], provider: str) -> Block:
 
 
 def _image(part: Mapping[str, Any], provider: str) -> Block:
-    url = text_field(inner(part, "image_url", provider), "url", "an image", provider)
-    return _media(url, None, provider)
+    return _media(image_url(inner(part, "image_url", provider), provider), None, provider)
 
 
 def _file(part: Mapping[str, Any], provider: str) -> Block:

@@ -25,14 +25,19 @@ class _Block:
     start: Mapping[str, Any] = field(default_factory=dict)
     texts: list[str] = field(default_factory=list)
     thoughts: list[str] = field(default_factory=list)
+    signature: Any = None
+    redacted: Any = None
     inputs: list[str] = field(default_factory=list)
     citations: list[Any] = field(default_factory=list)
 
     def whole(self) -> list[dict[str, Any]]:
         """What a reply that is not streamed has in this block's place."""
         blocks: list[dict[str, Any]] = []
-        if self.thoughts:
-            blocks.append({"reasoningContent": {"reasoningText": {"text": "".join(self.thoughts)}}})
+        if self.redacted:
+            blocks.append({"reasoningContent": {"redactedContent": self.redacted}})
+        if self.thoughts or self.signature:
+            said = {"text": "".join(self.thoughts), "signature": self.signature}
+            blocks.append({"reasoningContent": {"reasoningText": said}})
         text = "".join(self.texts)
         if self.citations:
             cited = {"content": [{"text": text}], "citations": self.citations}
@@ -97,9 +102,11 @@ class ConverseStream(Stream):
         return self._blocks.setdefault(index, _Block())
 
     def _delta(self, block: _Block, delta: Mapping[str, Any]) -> str:
-        thought = mapping(delta.get("reasoningContent")).get("text")
-        if isinstance(thought, str):
-            block.thoughts.append(thought)
+        thought = mapping(delta.get("reasoningContent"))
+        if isinstance(thought.get("text"), str):
+            block.thoughts.append(thought["text"])
+        block.signature = thought.get("signature") or block.signature
+        block.redacted = thought.get("redactedContent") or block.redacted
         piece = mapping(delta.get("toolUse")).get("input")
         if isinstance(piece, str):
             block.inputs.append(piece)

@@ -200,7 +200,7 @@ def _choice(completion: Completion) -> _Json:
         message["reasoning_content"] = completion.reasoning
     if completion.tool_calls:
         message["tool_calls"] = completion.tool_calls
-    for name in ("annotations", "audio"):
+    for name in ("annotations", "audio", "thinking_blocks"):
         if (value := extras.get(name)) is not None:
             message[name] = value
     return {

@@ -147,7 +147,7 @@ def test_images_and_files() -> None:
         {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}},
         {
             "type": "image_url",
-            "image_url": {"url": PNG, "detail": "high"},
+            "image_url": {"url": PNG, "detail": "auto"},
             "cache_control": {"type": "ephemeral"},
         },
         {"type": "image_url", "image_url": {"url": PDF}},
@@ -233,6 +233,14 @@ def test_tool_calls_and_their_results() -> None:
         {"role": "user", "content": [{"type": "image_url"}]},
         {
             "role": "user",
+            "content": [{"type": "image_url", "image_url": {"url": PNG, "detail": "high"}}],
+        },
+        {"role": "user", "content": "Hi", "images": ["AA"]},
+        {"role": "assistant", "content": "Hi", "name": "ann"},
+        {"role": "assistant", "content": "Hi", "reasoning_content": "Hm"},
+        {"role": "assistant", "content": "Hi", "thinking_blocks": [{"type": "text", "text": "x"}]},
+        {
+            "role": "user",
             "content": [{"type": "file", "file": {"file_data": "data:video/mp4;base64,AA"}}],
         },
         {"role": "user", "content": [{"type": "file", "file": {}}]},
@@ -259,6 +267,39 @@ def test_what_no_message_can_say(message: Any) -> None:
     """A message that the wire has no words for is an error before anything is sent."""
     with pytest.raises(UsageError):
         body([message])
+
+
+def test_fields_that_hold_nothing_are_no_fields() -> None:
+    """A field that is null or empty says nothing, so every message may have it."""
+    assert body([{"role": "user", "content": "Hi", "name": None, "images": []}])["messages"] == HI
+
+
+def test_thinking_goes_back_as_it_came() -> None:
+    """Thinking stands before text and calls, with its signature; its text alone need not leave."""
+    thought = {"type": "thinking", "thinking": "Hm.", "signature": "WaUj"}
+    hidden = {"type": "redacted_thinking", "data": "EmwK"}
+    message = {
+        "role": "assistant",
+        "content": None,
+        "reasoning_content": "Hm.",
+        "thinking_blocks": [thought, hidden],
+        "tool_calls": [{"id": "a", "function": {"name": "now", "arguments": "{}"}}],
+    }
+    use = {"type": "tool_use", "id": "a", "name": "now", "input": {}}
+    assert body([*HI, message])["messages"][1]["content"] == [thought, hidden, use]
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [
+        {"type": "function", "function": {"name": "f", "examples": [1]}},
+        {"type": "function", "function": {"name": "f"}, "defer_loading": True},
+    ],
+)
+def test_what_no_tool_can_say(tool: Any) -> None:
+    """A function's field that has no form here is told; the provider's own tools go as they are."""
+    with pytest.raises(UsageError, match=r"examples|defer_loading"):
+        body(tools=[tool])
 
 
 def test_sampling() -> None:
@@ -503,6 +544,18 @@ def test_an_answer_without_content() -> None:
     """A 200 that is no message says what it holds instead."""
     with pytest.raises(BadReply, match="only id, role"):
         provider().parse(Request(NEW, HI, {}), WireReply(200, {}, b'{"id":1,"role":2}'))
+
+
+def test_counts_of_its_own() -> None:
+    """What the provider counts by a name of its own is an extra, where it counted anything."""
+    counted = {
+        "cache_creation": {"ephemeral_1h_input_tokens": 7, "ephemeral_5m_input_tokens": 0},
+        "server_tool_use": {"web_search_requests": 2, "web_fetch_requests": 0},
+    }
+    nothing = {"cache_creation": {"ephemeral_5m_input_tokens": 0}, "server_tool_use": None}
+    for usage, extras in ((counted, counted), (nothing, {})):
+        reply = orjson.dumps({"content": [], "usage": {"input_tokens": 1, **usage}})
+        assert provider().parse(Request(NEW, HI, {}), WireReply(200, {}, reply)).extras == extras
 
 
 def test_limits_in_headers() -> None:

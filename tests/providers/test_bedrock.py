@@ -152,6 +152,14 @@ def test_messages() -> None:
             "content": [{"type": "file", "file": {"file_data": "data:font/woff;base64,AA=="}}],
         },
         {"role": "user", "content": [{"type": "video_url"}]},
+        {
+            "role": "user",
+            "content": [{"type": "image_url", "image_url": {"url": PNG, "detail": "low"}}],
+        },
+        {"role": "user", "content": "Hi", "images": ["AA"]},
+        {"role": "assistant", "content": "Hi", "name": "ann"},
+        {"role": "assistant", "content": "Hi", "reasoning_content": "Hm"},
+        {"role": "assistant", "content": "Hi", "thinking_blocks": "Hm"},
         {"role": "user", "content": "Hi", "name": "ann"},
         {"role": "function", "content": "1"},
         {"role": "tool", "content": "1"},
@@ -162,6 +170,30 @@ def test_what_no_message_can_say(message: Any) -> None:
     """A message that Converse has no words for is an error before anything is sent."""
     with pytest.raises(UsageError):
         body([message])
+
+
+def test_thinking_goes_back_as_it_came() -> None:
+    """Thinking stands before the calls, with its signature, in Converse's own words."""
+    message = {
+        "role": "assistant",
+        "content": "",
+        "thinking_blocks": [
+            {"type": "thinking", "thinking": "Hm.", "signature": "EqoB"},
+            {"type": "redacted_thinking", "data": "AAAA"},
+        ],
+        "tool_calls": [{"id": "t", "function": {"name": "f", "arguments": "{}"}}],
+    }
+    assert body([*HI, message])["messages"][1]["content"] == [
+        {"reasoningContent": {"reasoningText": {"text": "Hm.", "signature": "EqoB"}}},
+        {"reasoningContent": {"redactedContent": "AAAA"}},
+        {"toolUse": {"toolUseId": "t", "name": "f", "input": {}}},
+    ]
+
+
+def test_what_no_tool_can_say() -> None:
+    """A function's field that has no form here is told, not dropped."""
+    with pytest.raises(UsageError, match="examples"):
+        body(tools=[{"type": "function", "function": {"name": "f", "examples": [1]}}])
 
 
 def test_parameters() -> None:

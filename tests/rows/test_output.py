@@ -208,7 +208,13 @@ def test_chat_carries_what_the_message_has_besides_text() -> None:
                 usage=Usage(1, 2, 3, cached_tokens=1, reasoning_tokens=2),
                 reasoning="hm",
                 tool_calls=(TOOL_CALL,),
-                extras={"refusal": "no", "logprobs": {}, "annotations": [1], "citations": ["u"]},
+                extras={
+                    "refusal": "no",
+                    "logprobs": {},
+                    "annotations": [1],
+                    "thinking_blocks": [2],
+                    "citations": ["u"],
+                },
             )
         ),
         "chat",
@@ -216,7 +222,7 @@ def test_chat_carries_what_the_message_has_besides_text() -> None:
     (choice,) = chat["choices"]
     assert choice["message"] == {
         "role": "assistant", "content": None, "refusal": "no", "reasoning_content": "hm",
-        "tool_calls": [TOOL_CALL], "annotations": [1],
+        "tool_calls": [TOOL_CALL], "annotations": [1], "thinking_blocks": [2],
     }  # fmt: skip
     assert choice["logprobs"] == {}
     assert chat["citations"] == ["u"]
