@@ -27,6 +27,15 @@ VERSION = {"AZURE_OPENAI_API_VERSION": "2024-10-21"}
         (RESOURCE, VERSION, OLD),
         (f"{RESOURCE}/openai", {"OPENAI_API_VERSION": "2024-10-21"}, OLD),
         (RESOURCE, {"AZURE_OPENAI_API_VERSION": ""}, V1),
+        (f"{V1}", VERSION, V1),
+        (f"{RESOURCE}/openai/deployments/other/chat/completions?api-version=2024-10-21", {}, OLD),
+        (
+            f"{RESOURCE}/openai/deployments/other/chat/completions?api-version=2025-01-01",
+            VERSION,
+            OLD,
+        ),
+        (f"{RESOURCE}/openai/responses?api-version=2024-10-21", {}, OLD),
+        (f"{RESOURCE}/openai/deployments/other", {}, V1),
     ],
 )
 def test_where_a_request_goes(base_url: str, environ: Mapping[str, str], url: str) -> None:
@@ -38,6 +47,21 @@ def test_where_a_request_goes(base_url: str, environ: Mapping[str, str], url: st
         "model": "my gpt",
         "messages": HI,
         "max_completion_tokens": 3,
+    }
+
+
+@pytest.mark.parametrize("version", ["2024-02-01", "2024-06-01", "2024-08-01-preview"])
+def test_what_older_versions_do_not_know(version: str) -> None:
+    """An api-version before 2024-09-01-preview knows neither max_completion_tokens nor
+    stream_options: "Unrecognized request argument", openai-python issue 1724.
+    """
+    provider = Azure(Settings("azure", RESOURCE, "key", {"OPENAI_API_VERSION": version}))
+    wire = provider.build(Request("gpt", HI, {"max_tokens": 3}, stream=True))
+    assert orjson.loads(wire.body) == {
+        "model": "gpt",
+        "messages": HI,
+        "max_tokens": 3,
+        "stream": True,
     }
 
 
