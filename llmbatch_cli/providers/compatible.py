@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from llmbatch_cli.errors import OutOfQuota, ProviderError, RateLimited, Refused
-from llmbatch_cli.providers.base import Settings
+from llmbatch_cli.providers.base import Settings, Unsayable
 from llmbatch_cli.providers.hosts import HOSTS, Host
 from llmbatch_cli.providers.openai import OpenAI, writable
 from llmbatch_cli.providers.openai_errors import ERROR_CODES, Said, meaning
@@ -34,6 +34,10 @@ class Compatible(OpenAI):
         messages, params = request.messages, request.params
         if not self.host.developer:
             messages = [_as_system(message) for message in messages]
+        kind = mapping(params.get("response_format")).get("type")
+        if kind in self.host.no_formats:
+            hint = f"it takes no {kind}: ask for json_object and describe it, or use --drop-params"
+            raise Unsayable("response_format", f"{self.name}/{request.model}", hint=hint)
         effort = params.get("reasoning_effort")
         if isinstance(effort, str) and effort in self.host.efforts:
             rest = {name: value for name, value in params.items() if name != "reasoning_effort"}

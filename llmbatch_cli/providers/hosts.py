@@ -46,6 +46,8 @@ class Host:
     """Our name of a parameter: the host's."""
     refused: Mapping[str, Any] = field(default_factory=dict)
     """A parameter it has no words for: the one value that says nothing."""
+    no_formats: Sequence[str] = ()
+    """Types of response_format that it refuses."""
     efforts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """What a value of reasoning_effort becomes in the body; other values go as they are."""
     developer: bool = False
@@ -133,6 +135,8 @@ ROWS: Final = (
         # guides/thinking_mode
         efforts={"none": {"thinking": {"type": "disabled"}}},
         refused={"logit_bias": {}, "n": 1, "seed": None},
+        # guides/json_mode; "This response_format type is unavailable now" (Vane issue 969).
+        no_formats=("json_schema",),
         cached="prompt_cache_hit_tokens",
     ),
     Host(

@@ -91,6 +91,18 @@ def test_no_bound_is_left_out(name: str) -> None:
     assert body(name, max_tokens=-1).keys() == {"model", "messages"}
 
 
+def test_formats() -> None:
+    """A type of response_format that a host refuses is told; another goes as it is.
+
+    DeepSeek answers json_schema with "This response_format type is unavailable now": Vane issue
+    969, and api-docs.deepseek.com/guides/json_mode (read 2026-11-23).
+    """
+    with pytest.raises(Unsayable, match="deepseek/m takes no response_format"):
+        body("deepseek", response_format={"type": "json_schema", "json_schema": {}})
+    for name, kind in (("deepseek", "json_object"), ("moonshot", "json_schema")):
+        assert body(name, response_format={"type": kind})["response_format"] == {"type": kind}
+
+
 def test_roles() -> None:
     """The role `developer` is said as `system` to hosts that do not know it."""
     message = {"role": "developer", "content": "Brief."}
