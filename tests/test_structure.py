@@ -28,6 +28,7 @@ HOMES = {
     "yarl": {"transport"},
     "httpx": {"transport"},
     "xllamacpp": {"providers"},
+    "jsonschema": {"engine"},
 }
 """Where a library may be imported."""
 

@@ -6,7 +6,14 @@ from functools import partial
 from llmbatch_cli.api import run_batch
 from llmbatch_cli.cli import options
 from llmbatch_cli.cli.answering import answer_rows
-from llmbatch_cli.cli.options import Http, InputFormat, OutputFormat, ProgressMode, RetryFailed
+from llmbatch_cli.cli.options import (
+    Http,
+    InputFormat,
+    OutputFormat,
+    ProgressMode,
+    RetryFailed,
+    told_failures,
+)
 from llmbatch_cli.cli.reading import Reading
 from llmbatch_cli.cli.running import Showing, Writing, run_async
 from llmbatch_cli.cli.sampling import access_by, parse_tolerance, run_params
@@ -121,5 +128,7 @@ def batch(
         fsync=fsync,
         ordered=ordered,
     )
-    showing = Showing(progress, quiet, verbose, model.partition("?")[0], log_prompts)
+    showing = Showing(
+        progress, quiet, told_failures(verbose, format), model.partition("?")[0], log_prompts
+    )
     return run_async(answer_rows(reading, ask, writing, showing, strict=strict))

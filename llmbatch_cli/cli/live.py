@@ -1,29 +1,40 @@
-"""One answer on the terminal while it is still being written."""
+"""Answers on the terminal, also while one is still being written."""
 
 import os
 import re
 from typing import Final
 
 from llmbatch_cli.engine.stack import Lane
+from llmbatch_cli.rows.output import clean_for_terminal
 from llmbatch_cli.types import Prompt
 
 _CONTROLS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 class Live:
-    """Writes the leader's text as it arrives, without power over the terminal.
+    """Writes text at once, so that it stays in order with what is said on standard error.
 
-    An escape sequence may arrive in two pieces, so what introduces one is taken out by
-    itself and the rest of it is shown.
+    As an `on_text` it writes the leader's text as it arrives, without power over the terminal:
+    an escape sequence may arrive in two pieces, so what introduces one is taken out by itself
+    and the rest of it is shown.
     """
 
     def __init__(self, fd: int = 1) -> None:
         self._fd = fd
-        self.shown: set[int] = set()
-        """The rows whose text is on the terminal already."""
+        self._leaders: dict[int, Lane] = {}
+        """Whose text is on the terminal already, by row."""
 
     def __call__(self, prompt: Prompt, lane: Lane, text: str) -> None:
-        self.shown.add(prompt.index)
-        data = _CONTROLS.sub("", text).encode("utf-8", "replace")
+        if self._leaders.get(prompt.index, lane) is not lane:  # the leader has broken off
+            self._write("\n\n")
+        self._leaders[prompt.index] = lane
+        self._write(_CONTROLS.sub("", text))
+
+    def end(self, index: int, text: str) -> None:
+        """The row's answer is whole: write it, or only its end where it is there already."""
+        self._write("\n" if self._leaders.pop(index, None) else clean_for_terminal(text))
+
+    def _write(self, text: str) -> None:
+        data = text.encode("utf-8", "replace")
         while data:
             data = data[os.write(self._fd, data) :]

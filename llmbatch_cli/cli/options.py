@@ -50,6 +50,11 @@ class Http(StrEnum):
     HTTPX = "httpx"
 
 
+def told_failures(verbose: int, form: OutputFormat) -> int:
+    """How much is told of failed rows: all where the output itself has no place for them."""
+    return 2 if form is OutputFormat.TEXT else verbose
+
+
 Inputs = Annotated[
     list[str] | None,
     typer.Argument(
@@ -243,5 +248,11 @@ LogPrompts = Annotated[
     ),
 ]
 Verbose = Annotated[
-    int, typer.Option("--verbose", "-v", count=True, help="Tell each failed row as it happens.")
+    int,
+    typer.Option(
+        "--verbose",
+        "-v",
+        count=True,
+        help="Tell each failed row as it happens, and with -vv its whole message.",
+    ),
 ]

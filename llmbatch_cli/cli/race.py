@@ -11,7 +11,14 @@ from llmbatch_cli.api import run_race
 from llmbatch_cli.cli import options
 from llmbatch_cli.cli.answering import answer_rows
 from llmbatch_cli.cli.live import Live
-from llmbatch_cli.cli.options import Http, InputFormat, OutputFormat, ProgressMode, RetryFailed
+from llmbatch_cli.cli.options import (
+    Http,
+    InputFormat,
+    OutputFormat,
+    ProgressMode,
+    RetryFailed,
+    told_failures,
+)
 from llmbatch_cli.cli.reading import Reading
 from llmbatch_cli.cli.running import Showing, Writing, run_async
 from llmbatch_cli.cli.sampling import access_by, parse_tolerance, run_params
@@ -43,8 +50,16 @@ What = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[PROMPT | INPUT...]",
-        help="One prompt, or files of prompts as in batch: what is no existing file and ends in "
-        "no .jsonl, .json, .txt, .md or .gz is a prompt. - or nothing is standard input.",
+        help="One prompt, or files of prompts as in batch: what is no existing file, and has a "
+        "space or no ending such as .jsonl or .txt, is a prompt. - or nothing is standard input.",
+    ),
+]
+Prefer = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--prefer",
+        metavar="MODEL",
+        help="Preferred in a tie, and first with --hedge, in place of the order of -m. Repeatable.",
     ),
 ]
 First = Annotated[bool, typer.Option("--first", help="The first good answer wins (the default).")]
@@ -77,6 +92,7 @@ def race(
     first: First = False,
     all_: All = False,
     wins: Wins = None,
+    prefer: Prefer = None,
     hedge: HedgeAfter = None,
     accept_truncated: AcceptTruncated = False,
     stream: Streamed = False,
@@ -134,16 +150,16 @@ def race(
     }
     form = format or (OutputFormat.TEXT if prompt and _shown(output) else OutputFormat.JSONL)
     wanted = _wins(first=first, all_=all_, wins=wins)
-    shows = stream and wanted == 1 and prompt and form is OutputFormat.TEXT and _shown(output)
-    live = Live() if shows else None  # several answers at once would mix
+    live = Live() if form is OutputFormat.TEXT and _shown(output) else None
+    one_answer = stream and wanted == 1 and prompt  # several at once would mix
     ask = partial(
         run_race,
-        models=racers(models),
+        models=preferred(racers(models), prefer or []),
         wins=wanted,
         hedge=parse_hedge(hedge),
         accept_truncated=accept_truncated,
         stream=stream,
-        on_text=live,
+        on_text=live if one_answer else None,
         params=run_params(named, param),
         system=system,
         concurrency=concurrency,
@@ -168,10 +184,11 @@ def race(
         retry_failed=retry_failed.value,
         fsync=fsync,
         ordered=ordered,
-        names_winner=True,
         live=live,
     )
-    showing = Showing(progress, quiet, verbose, "race", log_prompts, standings=True)
+    showing = Showing(
+        progress, quiet, told_failures(verbose, form), "race", log_prompts, standings=True
+    )
     return run_async(answer_rows(reading, ask, writing, showing, strict=strict))
 
 
@@ -187,6 +204,14 @@ def racers(named: list[str]) -> list[str]:
     if not models:
         raise UsageError("a race needs models", hint="llmbatch race -m MODEL -m MODEL PROMPT")
     return models
+
+
+def preferred(models: list[str], first: list[str]) -> list[str]:
+    """The models with these in front. Raises UsageError for one that does not race."""
+    for model in first:
+        if model not in models:
+            raise UsageError(f"--prefer {model}: it is no racer", hint="name it with -m, too")
+    return sorted(models, key=lambda model: first.index(model) if model in first else len(first))
 
 
 def parse_hedge(value: str | None) -> Hedge | None:
@@ -220,6 +245,8 @@ def _what_to_read(
 ) -> tuple[Reading, bool]:
     """What to read, and whether it is one prompt from a person."""
     if len(what) == 1 and is_prompt(what[0]):
+        if not what[0].strip():
+            raise UsageError("the prompt is empty")
         return Reading((), "whole", max_line_bytes, limit, prompt=what[0]), True
     inputs = what or ["-"]
     check_inputs(inputs)
@@ -231,13 +258,18 @@ def _what_to_read(
 
 
 def is_prompt(argument: str) -> bool:
-    """Whether the argument is a prompt, not the name of an input."""
-    if argument == "-" or argument.lower().endswith(SUFFIXES):
-        return False
-    try:
-        return not Path(argument).exists()
-    except (OSError, ValueError):  # too long for a name, or not one at all
+    """Whether the argument is a prompt, not the name of an input.
+
+    What is no file, and looks like the name of one, is a name that is wrong.
+    """
+    if not argument.strip():
         return True
+    try:
+        exists = argument == "-" or Path(argument).exists()
+    except (OSError, ValueError):  # too long for a name, or not one at all
+        exists = False
+    looks = argument.lower().endswith(SUFFIXES) and not any(map(str.isspace, argument))
+    return not (exists or looks)
 
 
 def _shown(output: Path | None) -> bool:

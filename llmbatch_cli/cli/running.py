@@ -47,10 +47,8 @@ class Writing:
     retry_failed: RetryFailed = "retryable"
     fsync: bool = False
     ordered: bool = False
-    names_winner: bool = False
-    """Whether text on a terminal is followed by the model's name on standard error."""
     live: Live | None = None
-    """What has shown answers already while they came."""
+    """What shows answers on the terminal, each followed by its model on standard error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,10 +171,11 @@ def _line(
         written = render(outcome, form, one_line=one_line, created=created)
         if not to_terminal:
             return written
-        if writing.names_winner and form == "text" and outcome.completion is not None:
-            say(f"{outcome.provider}/{outcome.model} in {outcome.latency_s or 0:.2f} s")
-        if writing.live is not None and outcome.index in writing.live.shown:
-            return b"\n"
+        if writing.live is not None:
+            if outcome.completion is not None:
+                writing.live.end(outcome.index, written.decode())
+                say(f"{outcome.provider}/{outcome.model} in {outcome.latency_s or 0:.2f} s")
+            return b""
         return clean_for_terminal(written.decode()).encode()
 
     return line

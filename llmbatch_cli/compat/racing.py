@@ -202,7 +202,7 @@ async def _winner(
     entrants = [rival for rival in rivals if isinstance(rival, Entrant)]
     runners = await race(
         [start_of(entrant) for entrant in entrants],
-        complaint=lambda completion: None,
+        complaint=lambda place, completion: None,
         clock=time.monotonic,
     )
     for entrant, runner in zip(entrants, runners, strict=True):

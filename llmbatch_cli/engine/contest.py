@@ -7,6 +7,7 @@ from typing import Final
 from llmbatch_cli.engine.finish import outcomes_of
 from llmbatch_cli.engine.hedging import Hedge
 from llmbatch_cli.engine.race import Runner, Start, race
+from llmbatch_cli.engine.schema import can_check, misfit, schema_of
 from llmbatch_cli.engine.stack import Lane, request_for, stopped, unsent
 from llmbatch_cli.errors import ProviderError, RunStopped, TimedOut, Unreachable, UsageError
 from llmbatch_cli.events import Event, Notice, Observer, Retried
@@ -16,7 +17,9 @@ from llmbatch_cli.types import (
     Failure,
     Message,
     Outcome,
+    Params,
     Prompt,
+    Request,
 )
 
 DEAD_AFTER: Final = 3
@@ -47,17 +50,19 @@ class Rules:
     """Whether the first text wins, instead of the first whole answer."""
 
 
-def judge(rules: Rules) -> Callable[[Completion], ProviderError | None]:
-    """Good is what is not empty, not cut off by length, not stopped by a content filter."""
+def judge(rules: Rules) -> Callable[[Completion, Params], ProviderError | None]:
+    """Good is what is not empty, not cut off by length, not stopped by a content filter, and
+    of the form that is asked for."""
 
-    def complaint(completion: Completion) -> ProviderError | None:
+    def complaint(completion: Completion, params: Params) -> ProviderError | None:
         if completion.finish_reason == "content_filter":
             return NotGood("the content filter stopped the answer")
         if completion.finish_reason == "length" and not rules.accept_truncated:
             return NotGood("the answer is cut off by length", hint="--accept-truncated takes it")
         if not completion.tool_calls and not (completion.text or "").strip():
             return NotGood("the answer is empty")
-        return None
+        wrong = misfit(completion.text, params) if completion.text else None
+        return NotGood(wrong) if wrong is not None else None
 
     return complaint
 
@@ -102,6 +107,7 @@ class Contest:
         self._unreached: dict[str, int] = {}
         """Tries in which a model's host was not reached, for those that never were."""
         self._reached: set[str] = set()
+        self._told_unchecked = False
 
     async def __call__(self, prompt: Prompt) -> tuple[Outcome, ...]:
         try:
@@ -114,11 +120,16 @@ class Contest:
             return (self._unraced(prompt, entrants),)
         started = self._clock()
         first_texts: dict[int, float] = {}
+        requests = [request_for(prompt, lane, self._system) for lane in lanes]
+        self._tell_unchecked(requests[0])
         runners = await race(
-            [self._start(prompt, lane, place, first_texts) for place, lane in enumerate(lanes)],
+            [
+                self._start(prompt, lane, place, request, first_texts)
+                for place, (lane, request) in enumerate(zip(lanes, requests, strict=True))
+            ],
             wins=self._rules.wins or len(lanes),
             hedge_s=self._hedge.wait_s if self._hedge is not None else None,
-            complaint=self._complaint,
+            complaint=lambda place, found: self._complaint(found, requests[place].params),
             clock=self._clock,
         )
         self._learn(lanes, runners)
@@ -128,11 +139,23 @@ class Contest:
         every = self._rules.wins is None
         return outcomes_of(prompt, lanes, runners, every=every, started_s=started, ttft=ttft)
 
-    def _start(
-        self, prompt: Prompt, lane: Lane, place: int, first_texts: dict[int, float]
-    ) -> Start:
-        request = request_for(prompt, lane, self._system)
+    def _tell_unchecked(self, request: Request) -> None:
+        """Say once that answers cannot be held against their schema."""
+        if self._told_unchecked or schema_of(request.params) is None:
+            return
+        self._told_unchecked = True
+        if not can_check():
+            told = "answers are checked to be JSON, not against their schema, which needs"
+            self._observe(Notice(f"{told} pip install 'llmbatch-cli[schema]'"))
 
+    def _start(
+        self,
+        prompt: Prompt,
+        lane: Lane,
+        place: int,
+        request: Request,
+        first_texts: dict[int, float],
+    ) -> Start:
         async def start(leads: Callable[[], None]) -> Completion:
             blank = ""
 

@@ -14,11 +14,11 @@ Status = Literal["waiting", "running", "won", "lost", "cancelled", "failed"]
 Start = Callable[[Callable[[], None]], Awaitable[Completion]]
 """One request; a streaming one calls its argument when the first text is there."""
 
-Complaint = Callable[[Completion], ProviderError | None]
-"""Why an answer cannot win; None for a good one."""
+Complaint = Callable[[int, Completion], ProviderError | None]
+"""Why the answer to the request of this place cannot win; None for a good one."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Runner:
     """How one model fares in one race."""
 
@@ -167,7 +167,7 @@ class _Course:
 
     def _answered(self, runner: Runner, completion: Completion, *, decided: bool) -> None:
         runner.completion = completion
-        runner.error = self._complaint(completion)
+        runner.error = self._complaint(self.runners.index(runner), completion)
         if runner.error is not None:
             runner.status = "failed"
         elif decided or sum(one.status == "won" for one in self.runners) >= self._wins:

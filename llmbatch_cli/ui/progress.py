@@ -47,7 +47,7 @@ async def open_progress(
             cursor movement, and where there is none gives way to plain lines too.
         stderr: where to show it.
         environ: TERM, NO_COLOR, COLUMNS and what else rich reads.
-        verbose: from 1, each failed row is told.
+        verbose: from 1, each failed row is told, on one line; from 2, in full.
         log_prompts: tell its prompt, too, and leave it in what the provider says.
         quiet: show nothing at all.
         label: what is run, mostly the model.
@@ -118,7 +118,7 @@ class _Showing:
         self._display = display
         self._totals = totals
         self._failures = Failures(display, clock)
-        self._verbose = verbose > 0
+        self._verbose = verbose
         self._log_prompts = log_prompts
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
@@ -155,7 +155,8 @@ class _Showing:
             self._display.pulled(event)
 
     def _failed(self, row_id: RowId, failure: Failure) -> str:
-        width = _NOTICE_CHARS if self._log_prompts else max(1, self._display.width())
+        in_full = self._log_prompts or self._verbose > 1
+        width = _NOTICE_CHARS if in_full else max(1, self._display.width())
         message = failure.message[: 8 * width]  # it may be a whole web page
         if self._log_prompts:
             message += f"; the prompt: {prompt_of(failure.asked, 8 * width)}"

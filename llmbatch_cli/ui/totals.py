@@ -17,7 +17,7 @@ from llmbatch_cli.events import (
     Skipped,
     Started,
 )
-from llmbatch_cli.types import Completion, Outcome
+from llmbatch_cli.types import Outcome, Usage
 
 WINDOW_S: Final = 10.0
 """How far back the present speed looks."""
@@ -28,8 +28,8 @@ _ENOUGH_ROWS: Final = 5
 class Totals:
     """An observer that counts. Costs about 0.5 microseconds an event, so it may stand anywhere.
 
-    Every row is counted once: `rows` is `answered` and all of `failed` together. Further
-    outcomes of a row, as of a race, count with their tokens only.
+    Every row is counted once: `rows` is `answered` and all of `failed` together. A race
+    counts with its first outcome, and with the tokens of all its racers.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -123,10 +123,13 @@ class Totals:
         self._in_flight.discard(index)
         self._last = index
         completion = outcome.completion
-        if completion is not None:
-            self._spend(completion)
+        if completion is not None and not outcome.race:
+            self._spend(completion.usage)
         if further:
             return
+        for racer in outcome.race:  # losers too, as far as their usage is known
+            if racer.usage is not None or racer.status == "won":
+                self._spend(racer.usage)
         self.rows += 1
         if billed := _billed_tries(outcome):
             self.billed_tries += billed
@@ -139,8 +142,7 @@ class Totals:
             kind = outcome.failure.kind if outcome.failure is not None else "unknown"
             self.failed[kind] = self.failed.get(kind, 0) + 1
 
-    def _spend(self, completion: Completion) -> None:
-        usage = completion.usage
+    def _spend(self, usage: Usage | None) -> None:
         if usage is None or (usage.prompt_tokens is None and usage.completion_tokens is None):
             self.unknown_usage += 1
             return

@@ -13,7 +13,7 @@ from llmbatch_cli.errors import Overloaded, ProviderError, Refused
 from llmbatch_cli.types import Completion
 
 
-def no_complaint(completion: Completion) -> ProviderError | None:
+def no_complaint(place: int, completion: Completion) -> ProviderError | None:
     return None if completion.text else Refused("empty")
 
 
