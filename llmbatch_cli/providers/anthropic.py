@@ -11,9 +11,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-import orjson
-
-from llmbatch_cli import __version__
 from llmbatch_cli.errors import (
     BadReply,
     ContextLength,
@@ -30,9 +27,10 @@ from llmbatch_cli.providers.anthropic_body import body
 from llmbatch_cli.providers.anthropic_stream import MessageStream
 from llmbatch_cli.providers.base import Provider, Settings, Stream
 from llmbatch_cli.providers.claude import CURRENT, is_retired
-from llmbatch_cli.providers.messages import json_bytes
+from llmbatch_cli.providers.messages import json_bytes, json_headers
 from llmbatch_cli.providers.replies import (
     LONGEST_WAIT_S,
+    arguments_json,
     clean,
     count,
     error_for_status,
@@ -96,12 +94,7 @@ class Anthropic(Provider):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self._headers = {
-            "content-type": "application/json",
-            "accept": "application/json",
-            "anthropic-version": "2023-06-01",
-            "user-agent": f"llmbatch/{__version__}",
-        }
+        self._headers = {**json_headers(), "anthropic-version": "2023-06-01"}
         if settings.api_key is not None:
             self._headers["x-api-key"] = settings.api_key
 
@@ -236,21 +229,11 @@ def _tool_calls(blocks: list[dict[str, Any]]) -> list[Mapping[str, Any]]:
             "type": "function",
             "function": {
                 "name": text_or_none(use.get("name")) or "",
-                "arguments": arguments(use.get("input")),
+                "arguments": arguments_json(use.get("input")),
             },
         }
         for place, use in enumerate(uses)
     ]
-
-
-def arguments(given: object) -> str:
-    """A tool's input as JSON; a string is JSON that broke off, and stays as it came."""
-    if isinstance(given, str):
-        return given
-    try:
-        return orjson.dumps({} if given is None else given).decode()
-    except TypeError as error:
-        raise BadReply(f"a tool's input cannot be written as JSON: {error}", status=200) from error
 
 
 def _extras(message: Mapping[str, Any], blocks: list[dict[str, Any]]) -> dict[str, Any]:

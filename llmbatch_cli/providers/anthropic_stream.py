@@ -13,7 +13,7 @@ import orjson
 from llmbatch_cli.errors import BadReply, Interrupted, ProviderError
 from llmbatch_cli.providers.base import Stream
 from llmbatch_cli.providers.framing import ServerSentEvents
-from llmbatch_cli.providers.replies import excerpt, mapping
+from llmbatch_cli.providers.replies import excerpt, mapping, tool_input
 from llmbatch_cli.types import Completion
 
 _DELTAS: Final[Mapping[str, tuple[str, str]]] = {
@@ -37,7 +37,7 @@ class _Block:
             kind = block.get("type")
             name = kind if kind in ("text", "thinking") else "input"
             text = "".join(self.pieces)
-            block[name] = text if name != "input" else _json_or_text(text)
+            block[name] = text if name != "input" else tool_input(text)
         if self.citations:
             block["citations"] = self.citations
         return block
@@ -137,11 +137,3 @@ def _index(event: Mapping[str, Any]) -> int:
     if type(index) is not int:
         raise BadReply("an event of the stream names no block", status=200)
     return index
-
-
-def _json_or_text(text: str) -> Any:
-    """A tool's input as JSON, or the text itself where it broke off."""
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return text

@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 from urllib.parse import quote
 
-from llmbatch_cli import __version__
 from llmbatch_cli.errors import (
     BadReply,
     ContextLength,
@@ -27,13 +26,13 @@ from llmbatch_cli.errors import (
     UsageError,
 )
 from llmbatch_cli.events import Observer
-from llmbatch_cli.providers.anthropic import arguments
 from llmbatch_cli.providers.aws import frozen, load_credentials, signed
 from llmbatch_cli.providers.base import Provider, Settings, Stream
 from llmbatch_cli.providers.bedrock_body import body
 from llmbatch_cli.providers.bedrock_stream import ConverseStream
-from llmbatch_cli.providers.messages import json_bytes
+from llmbatch_cli.providers.messages import json_bytes, json_headers
 from llmbatch_cli.providers.replies import (
+    arguments_json,
     clean,
     count,
     error_for_status,
@@ -109,11 +108,7 @@ class Bedrock(Provider):
         self._environ = environ
         self._region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or ""
         self._credentials: Any = None
-        self._headers = {
-            "content-type": "application/json",
-            "accept": "application/json",
-            "user-agent": f"llmbatch/{__version__}",
-        }
+        self._headers = json_headers()
         super().__init__(settings)
         if settings.api_key is not None:
             self._headers["authorization"] = f"Bearer {settings.api_key}"
@@ -278,7 +273,7 @@ def _tool_calls(blocks: list[dict[str, Any]]) -> list[Mapping[str, Any]]:
             "type": "function",
             "function": {
                 "name": text_or_none(use.get("name")) or "",
-                "arguments": arguments(use.get("input")),
+                "arguments": arguments_json(use.get("input")),
             },
         }
         for place, use in enumerate(use for use in uses if use.get("type") != "server_tool_use")

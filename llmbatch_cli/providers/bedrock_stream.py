@@ -13,7 +13,7 @@ import orjson
 from llmbatch_cli.errors import BadReply, Interrupted, ProviderError
 from llmbatch_cli.providers.aws import Frame, Frames
 from llmbatch_cli.providers.base import Stream
-from llmbatch_cli.providers.replies import excerpt, mapping
+from llmbatch_cli.providers.replies import excerpt, mapping, tool_input
 from llmbatch_cli.types import Completion
 
 Read = Callable[[Mapping[str, Any], Mapping[str, Any]], Completion]
@@ -46,7 +46,7 @@ class _Block:
             blocks.append({"text": text})
         use = self.start.get("toolUse")
         if isinstance(use, dict):
-            blocks.append({"toolUse": {**use, "input": _input("".join(self.inputs))}})
+            blocks.append({"toolUse": {**use, "input": tool_input("".join(self.inputs))}})
         return blocks
 
 
@@ -116,14 +116,4 @@ class ConverseStream(Stream):
         if not isinstance(text, str):
             return ""
         block.texts.append(text)
-        return text
-
-
-def _input(text: str) -> Any:
-    """A tool's input as JSON, or the text itself where it broke off."""
-    if not text:
-        return {}
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
         return text

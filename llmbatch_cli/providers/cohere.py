@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import orjson
 
-from llmbatch_cli import __version__
 from llmbatch_cli.errors import UsageError
 from llmbatch_cli.providers.base import Provider, Settings, Stream, Unsayable
 from llmbatch_cli.providers.cohere_reply import CohereStream, completion, error
@@ -19,6 +18,7 @@ from llmbatch_cli.providers.messages import (
     functions,
     inner,
     json_bytes,
+    json_headers,
     merged,
     part_text,
     parts,
@@ -57,11 +57,7 @@ class Cohere(Provider):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self._headers = {
-            "content-type": "application/json",
-            "accept": "application/json",
-            "user-agent": f"llmbatch/{__version__}",
-        }
+        self._headers = json_headers()
         if settings.api_key is not None:
             self._headers["authorization"] = f"Bearer {settings.api_key}"
 
@@ -246,9 +242,7 @@ def _effort(body: dict[str, Any], value: Any, provider: str) -> None:
 
 PARAMETERS: Final[Mapping[str, Put]] = {
     "top_p": _as("p"),
-    "top_k": _as("k"),
     "max_tokens": _max_tokens,
-    "max_completion_tokens": _max_tokens,
     "stop": _stop,
     "n": _only("n", 1),
     "logit_bias": _only("logit_bias", {}),

@@ -7,12 +7,11 @@ import re
 from collections.abc import Mapping
 from urllib.parse import quote
 
-from llmbatch_cli import __version__
 from llmbatch_cli.providers.base import Provider, Settings, Stream
 from llmbatch_cli.providers.gemini_body import body
 from llmbatch_cli.providers.gemini_errors import error
 from llmbatch_cli.providers.gemini_reply import GeminiStream, completion
-from llmbatch_cli.providers.messages import json_bytes
+from llmbatch_cli.providers.messages import json_bytes, json_headers
 from llmbatch_cli.providers.replies import json_object
 from llmbatch_cli.types import Completion, Request, WireReply, WireRequest
 
@@ -22,11 +21,7 @@ class Gemini(Provider):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self._headers = {
-            "content-type": "application/json",
-            "accept": "application/json",
-            "user-agent": f"llmbatch/{__version__}",
-        }
+        self._headers = json_headers()
         if settings.api_key is not None:
             self._headers["x-goog-api-key"] = settings.api_key
 

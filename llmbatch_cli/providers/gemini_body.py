@@ -195,7 +195,6 @@ PARAMETERS: Final[Mapping[str, Put]] = {
     "temperature": _config("temperature"),
     "top_p": _config("topP"),
     "max_tokens": _max_tokens,
-    "max_completion_tokens": _max_tokens,
     "stop": _stop,
     "seed": _config("seed"),
     "n": _n,

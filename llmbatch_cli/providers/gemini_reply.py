@@ -8,8 +8,6 @@ google-genai 3.4.0, types.py (FinishReason, BlockedReason).
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-import orjson
-
 from llmbatch_cli.errors import (
     BadReply,
     Interrupted,
@@ -23,6 +21,7 @@ from llmbatch_cli.providers.framing import ServerSentEvents
 from llmbatch_cli.providers.gemini_errors import error
 from llmbatch_cli.providers.openai import writable
 from llmbatch_cli.providers.replies import (
+    arguments_json,
     clean,
     count,
     excerpt,
@@ -180,19 +179,12 @@ def _call(part: Mapping[str, Any], place: int) -> dict[str, Any]:
         "type": "function",
         "function": {
             "name": text_or_none(function.get("name")) or "",
-            "arguments": _arguments(function.get("args")),
+            "arguments": arguments_json(function.get("args")),
         },
     }
     if isinstance(part.get("thoughtSignature"), str):
         call["extra_content"] = {"google": {"thought_signature": part["thoughtSignature"]}}
     return call
-
-
-def _arguments(value: object) -> str:
-    try:
-        return orjson.dumps(mapping(value)).decode()
-    except TypeError as error:
-        raise BadReply("a function call is nested too deeply", status=200) from error
 
 
 def _image(part: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 import orjson
 
+from llmbatch_cli import __version__
 from llmbatch_cli.errors import UsageError
 from llmbatch_cli.types import Message
 
@@ -23,6 +24,15 @@ INNER: Final[Mapping[str, frozenset[str]]] = {
     "file": frozenset(("file_data", "filename", "file_id")),
 }
 """The fields of the object that a part of each kind holds."""
+
+
+def json_headers() -> dict[str, str]:
+    """What every request says of its body, of the reply it wants, and of us."""
+    return {
+        "content-type": "application/json",
+        "accept": "application/json",
+        "user-agent": f"llmbatch/{__version__}",
+    }
 
 
 def json_bytes(body: Mapping[str, Any]) -> bytes:

@@ -24,7 +24,7 @@ from llmbatch_cli.providers.replies import count, mapping, rate_info
 from llmbatch_cli.types import Completion, Message, Request, Usage, WireReply, WireRequest
 
 REFUSED: Final[Mapping[str, Any]] = {"logit_bias": {}, "user": ""}
-RENAMED: Final = {"seed": "random_seed", "max_completion_tokens": "max_tokens"}
+RENAMED: Final = {"seed": "random_seed"}
 FIELDS: Final[Mapping[str, frozenset[str]]] = {
     "system": frozenset(("role", "content")),
     "user": frozenset(("role", "content")),

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from llmbatch_cli import __version__
 from llmbatch_cli.errors import UsageError
 from llmbatch_cli.providers.base import Provider, Settings, Stream, Unsayable
 from llmbatch_cli.providers.messages import (
@@ -19,6 +18,7 @@ from llmbatch_cli.providers.messages import (
     functions,
     inner,
     json_bytes,
+    json_headers,
     merged,
     part_text,
     parts,
@@ -92,11 +92,7 @@ class Ollama(Provider):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self._headers = {
-            "content-type": "application/json",
-            "accept": "application/json",
-            "user-agent": f"llmbatch/{__version__}",
-        }
+        self._headers = json_headers()
         if settings.api_key is not None:
             self._headers["authorization"] = f"Bearer {settings.api_key}"
 
@@ -292,7 +288,6 @@ def _effort(body: dict[str, Any], value: Any, request: Request, provider: str) -
 PARAMETERS: Final[Mapping[str, Put]] = {
     "stop": _stop,
     "max_tokens": _option("num_predict"),
-    "max_completion_tokens": _option("num_predict"),
     "n": _only("n", 1),
     "logit_bias": _only("logit_bias", {}),
     "logprobs": _logprobs,

@@ -9,8 +9,6 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-import orjson
-
 from llmbatch_cli.errors import (
     BadReply,
     ContextLength,
@@ -24,6 +22,7 @@ from llmbatch_cli.providers.base import Stream
 from llmbatch_cli.providers.framing import Lines
 from llmbatch_cli.providers.openai import writable
 from llmbatch_cli.providers.replies import (
+    arguments_json,
     clean,
     count,
     error_for_status,
@@ -88,18 +87,9 @@ def _calls(value: object) -> Iterator[dict[str, Any]]:
             "type": "function",
             "function": {
                 "name": text_or_none(function.get("name")) or "",
-                "arguments": _arguments(function.get("arguments")),
+                "arguments": arguments_json(function.get("arguments")),
             },
         }
-
-
-def _arguments(value: object) -> str:
-    if isinstance(value, str):
-        return value
-    try:
-        return orjson.dumps(mapping(value)).decode()
-    except TypeError as error:
-        raise BadReply("a tool call is nested too deeply", status=200) from error
 
 
 def _extras(body: Mapping[str, Any]) -> dict[str, Any]:

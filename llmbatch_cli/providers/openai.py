@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from llmbatch_cli import __version__
 from llmbatch_cli.errors import (
     BadReply,
     Overloaded,
@@ -20,10 +19,12 @@ from llmbatch_cli.errors import (
     UsageError,
 )
 from llmbatch_cli.providers.base import Provider, Settings, Stream, Unsayable
+from llmbatch_cli.providers.messages import json_headers
 from llmbatch_cli.providers.openai_errors import NOT_FOR_CHAT, Said, meaning, read_error
 from llmbatch_cli.providers.openai_models import NOTHING, near, refused
 from llmbatch_cli.providers.openai_stream import ChatStream
 from llmbatch_cli.providers.replies import (
+    arguments_json,
     clean,
     count,
     excerpt,
@@ -69,11 +70,7 @@ class OpenAI(Provider):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._stream_fields = self.stream_fields
-        self._headers = {
-            "content-type": "application/json",
-            "accept": "application/json",
-            "user-agent": f"llmbatch/{__version__}",
-        }
+        self._headers = json_headers()
         if settings.api_key is not None:
             self._headers["authorization"] = f"Bearer {settings.api_key}"
 
@@ -245,18 +242,12 @@ def _tool_call(call: dict[str, Any], place: int) -> Mapping[str, Any]:
     if not isinstance(function, dict):
         return {"id": f"call_{place}", "type": "function", **call}
     name, arguments = text_or_none(function.get("name")), function.get("arguments")
-    if not isinstance(arguments, str):
-        arguments = _json(arguments)
     return {
         **call,
         "id": text_or_none(call.get("id")) or f"call_{place}",
         "type": "function",
-        "function": {**function, "name": name or "", "arguments": arguments},
+        "function": {**function, "name": name or "", "arguments": arguments_json(arguments)},
     }
-
-
-def _json(value: object) -> str:
-    return orjson.dumps(writable({} if value is None else value)).decode()
 
 
 def _all(choices: list[Any]) -> Sequence[Mapping[str, Any]]:

@@ -93,6 +93,27 @@ def mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def arguments_json(given: object) -> str:
+    """A tool call's arguments as JSON; a string is JSON already, and stays as it came.
+
+    Raises BadReply for what is nested deeper than JSON can be written.
+    """
+    if isinstance(given, str):
+        return given
+    try:
+        return orjson.dumps({} if given is None else given).decode()
+    except TypeError as error:
+        raise BadReply(f"a tool call cannot be written as JSON: {error}", status=200) from error
+
+
+def tool_input(text: str) -> Any:
+    """The input of a tool from its streamed pieces; the text itself where it broke off."""
+    try:
+        return orjson.loads(text) if text else {}
+    except orjson.JSONDecodeError:
+        return text
+
+
 def seconds(value: str) -> float | None:
     """A span of time in seconds: `2`, `1.5s`, `6m0s`, `120ms`, `1h2m`; None if it is none."""
     value = value.strip()

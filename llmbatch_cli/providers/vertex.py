@@ -30,16 +30,22 @@ RENEW_BEFORE_S: Final = 300.0
 RETRY_S: Final = 30.0
 
 
-class _Claude(Anthropic):
-    """The Messages API as Vertex serves it: the model stands in the address."""
+class _Held:
+    """What both models' words need here: the project's place, and an access token."""
 
     prefix = ""
+    _api_key: str | None
+    _headers: dict[str, str]
 
     def hold(self, token: str | None) -> None:
         """Send this access token from now on."""
         self._api_key = token
         if token is not None:
             self._headers = {**self._headers, "authorization": f"Bearer {token}"}
+
+
+class _Claude(_Held, Anthropic):
+    """The Messages API as Vertex serves it: the model stands in the address."""
 
     def address(self, request: Request) -> str:
         method = "streamRawPredict" if request.stream else "rawPredict"
@@ -62,16 +68,8 @@ class _Claude(Anthropic):
         return google_error(reply, self._api_key)
 
 
-class _Gemini(Gemini):
+class _Gemini(_Held, Gemini):
     """generateContent as Vertex serves it."""
-
-    prefix = ""
-
-    def hold(self, token: str | None) -> None:
-        """Send this access token from now on."""
-        self._api_key = token
-        if token is not None:
-            self._headers = {**self._headers, "authorization": f"Bearer {token}"}
 
     def url(self, request: Request) -> str:
         method = "streamGenerateContent?alt=sse" if request.stream else "generateContent"

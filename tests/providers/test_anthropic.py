@@ -558,6 +558,24 @@ def test_counts_of_its_own() -> None:
         assert provider().parse(Request(NEW, HI, {}), WireReply(200, {}, reply)).extras == extras
 
 
+def test_a_streamed_call_without_arguments() -> None:
+    """A call that streams no arguments has an empty object, as one that is not streamed."""
+    use = {"type": "tool_use", "id": "a", "name": "now", "input": {}}
+    delta = {"type": "input_json_delta", "partial_json": ""}
+    events: list[dict[str, Any]] = [
+        {"type": "message_start", "message": {"content": []}},
+        {"type": "content_block_start", "index": 0, "content_block": use},
+        {"type": "content_block_delta", "index": 0, "delta": delta},
+        {"type": "message_delta", "delta": {"stop_reason": "tool_use"}},
+        {"type": "message_stop"},
+    ]
+    reader = provider().stream(Request(NEW, HI, {}, stream=True), {})
+    for event in events:
+        reader.feed(b"data: %s\n\n" % orjson.dumps(event))
+    (call,) = reader.finish().tool_calls
+    assert call["function"] == {"name": "now", "arguments": "{}"}
+
+
 def test_limits_in_headers() -> None:
     """The account's limits are read from the provider's headers, moments as seconds from now."""
     prefix = "anthropic-ratelimit-"

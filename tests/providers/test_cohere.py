@@ -75,7 +75,7 @@ def test_messages_with_more_than_text() -> None:
 
 def test_own_parameters_are_passed_on() -> None:
     """Cohere's own names go as they are; top_k, as others call it, is k."""
-    found = body(priority=1, top_k=4, extra_body={"top_k": 5, "citation_options": {"mode": "OFF"}})
+    found = body(priority=1, extra_body={"top_k": 5, "citation_options": {"mode": "OFF"}})
     assert (found["priority"], found["k"]) == (1, 5)
     assert found["citation_options"] == {"mode": "OFF"}
 
