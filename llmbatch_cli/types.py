@@ -217,6 +217,8 @@ class Outcome:
     """The model that failed before this one was asked."""
     key: str | None = None
     """The row's own."""
+    part: tuple[int, int] = (1, 1)
+    """Which of the row's outcomes this is, from 1, and how many there are, as with --all."""
 
 
 @dataclass(slots=True)

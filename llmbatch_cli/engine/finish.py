@@ -30,10 +30,14 @@ def outcomes_of(
     if not won and not every:
         return (_lost(prompt, lanes, runners, racers, started_s),)
     others = [place for place in range(len(runners)) if place not in won] if every else []
-    return tuple(
+    places = won + others
+    outcomes = tuple(
         _outcome(prompt, lanes[place], runners[place], racers, started_s, ttft.get(place))
-        for place in won + others
+        for place in places
     )
+    for number, outcome in enumerate(outcomes, 1):
+        outcome.part = number, len(places)
+    return outcomes
 
 
 def _outcome(

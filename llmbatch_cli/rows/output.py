@@ -77,6 +77,8 @@ def _row(outcome: Outcome) -> _Json:
         row["partial"] = outcome.partial
     if outcome.key is not None:
         row["key"] = outcome.key
+    if outcome.part != (1, 1):
+        row["part"] = outcome.part
     return row
 
 

@@ -5,7 +5,7 @@ from array import array
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 import orjson
 
@@ -30,7 +30,7 @@ def put_in_order(path: Path, finished: FinishedRows | None = None) -> bool:
     real = Path(os.path.realpath(path))
     try:
         return _put_in_order(real, finished or FinishedRows())
-    except (OSError, UsageError, ValueError, TypeError, KeyError) as error:
+    except (OSError, UsageError, ValueError, TypeError, LookupError) as error:
         reason = error.message if isinstance(error, UsageError) else str(error)
         raise OutputError(
             f"cannot put {path} in order: {reason}", hint="its rows are whole, in another order"
@@ -54,18 +54,22 @@ def _read_places(
 ) -> tuple["array[int]", "array[int]"]:
     """Where each row starts, with the end of the last one, and which place it should have."""
     starts, places = array("Q", (0,)), array("I")
-    at = 0
+    at = rows = 0
     for line in lines:
         if copy.writable():
             copy.write(line)
         at += len(line)
         starts.append(at)
-        places.append(_place(line, len(places), finished))
+        row = orjson.loads(line)
+        if places and "part" in row and row["part"][0] != 1:  # it stays with the first
+            places.append(places[-1])
+            continue
+        places.append(_place(row, rows, finished))
+        rows += 1
     return starts, places
 
 
-def _place(line: bytes, number: int, finished: FinishedRows) -> int:
-    row = orjson.loads(line)
+def _place(row: Any, number: int, finished: FinishedRows) -> int:
     place = row["index"]
     if number < finished.rows:
         place = finished.take_place(row["key"], place)

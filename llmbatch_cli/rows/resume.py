@@ -74,6 +74,17 @@ def _rows(count: int) -> str:
 
 
 @dataclass(slots=True)
+class _Group:
+    """The outcomes of one row that has several, so far."""
+
+    key: str
+    index: int
+    again: bool
+    """Whether the row is to be tried again."""
+    lines: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class _Survey:
     """What stands in an output."""
 
@@ -89,6 +100,8 @@ class _Survey:
     """Whether the last row is whole but for its newline."""
     cut_short: bool = False
     """Whether gzip data ended too early, so that nothing can be added to it."""
+    group: "_Group | None" = None
+    """The row whose outcomes are being read, where it has several."""
 
     @property
     def is_ragged(self) -> bool:
@@ -125,6 +138,7 @@ def _take_rows(
             if not line.isspace():
                 found.torn = line
                 continue
+            _leave_group(found)
             found.dropped.append(found.lines)
         else:
             try:
@@ -133,6 +147,7 @@ def _take_rows(
                 raise _no_output(shown, found.lines, "it has no key") from error
         found.lines += 1
         found.kept_bytes += len(line)
+    _leave_group(found)
     found.unended = not found.torn and not line.endswith(b"\n")
     if found.torn and not found.lines:
         _check_beginning(found.torn, shown)
@@ -141,6 +156,10 @@ def _take_rows(
 def _take_row(found: _Survey, row: Any, select: Callable[[Any], bool]) -> None:
     error, key, index = row["error"], row["key"], row["index"]
     finished = found.finished
+    if "part" in row:
+        _take_part(found, row, select)
+        return
+    _leave_group(found)
     if error is not None and select(error):
         check_key(key)
         finished.failed_again += 1
@@ -148,6 +167,35 @@ def _take_row(found: _Survey, row: Any, select: Callable[[Any], bool]) -> None:
     else:
         finished.add(key, index)
         finished.failed += error is not None
+
+
+def _take_part(found: _Survey, row: Any, select: Callable[[Any], bool]) -> None:
+    """One of several outcomes of a row. They stand together, and the first decides for all: it
+    is an answer where there is one. A row that lacks some is begun again."""
+    number, of = row["part"]
+    if number == 1:
+        _leave_group(found)
+    group = found.group
+    if group is None:
+        error = row["error"]
+        group = found.group = _Group(row["key"], row["index"], error is not None and select(error))
+        found.finished.failed_again += group.again
+    if (row["key"], row["index"], number) != (group.key, group.index, len(group.lines) + 1):
+        raise ValueError("outcomes of one row that do not stand together")
+    group.lines.append(found.lines)
+    if number == of:
+        if group.again:
+            found.dropped.extend(group.lines)
+        else:
+            found.finished.add(group.key, group.index)
+        found.group = None
+
+
+def _leave_group(found: _Survey) -> None:
+    """Drop the outcomes of a row that are not all there."""
+    if found.group is not None:
+        found.dropped.extend(found.group.lines)
+        found.group = None
 
 
 def _selector(retry_failed: RetryFailed) -> Callable[[Any], bool]:

@@ -135,6 +135,25 @@ async def test_a_row_that_one_model_has_answered_is_no_failure() -> None:
             assert "1 row: 1 answered" in done.err
 
 
+async def test_every_outcome_of_a_row_is_resumed_together(tmp_path: Path) -> None:
+    """Killed between two outcomes of one row, --all begins that row again, and no other."""
+    out = tmp_path / "out.jsonl"
+    models = Models(a=after(0, "A"), b=fails(400))
+    async with serve(models) as server:
+        told = ("-m", "a,b", "--all", "--ordered", "-o", str(out))
+        await race(server, *told, rows=3)
+        lines = out.read_bytes().splitlines(keepends=True)
+        out.write_bytes(b"".join(lines[:-1]))
+        models.asked.clear()
+        done = await race(server, *told, "--resume", rows=3)
+    assert [model for model, _ in sorted(models.asked)] == ["a", "b"]
+    assert done.status == 0
+    rows = [json.loads(line) for line in out.read_bytes().splitlines()]
+    assert [(row["index"], row["part"]) for row in rows] == [
+        (index, [number, 2]) for index in range(3) for number in (1, 2)
+    ]
+
+
 async def test_losers_tokens_are_counted() -> None:
     """What came in too late is paid for, and stands in the summary."""
     async with serve(Models(a=after(0, "A"))) as server:
