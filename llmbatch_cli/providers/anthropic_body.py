@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from llmbatch_cli.providers.anthropic_turns import Block, cached, conversation, short
-from llmbatch_cli.providers.base import Unsayable
+from llmbatch_cli.providers.base import CARRIED, Unsayable, says_nothing
 from llmbatch_cli.providers.claude import (
     MAX_TOKENS_AT_ONCE,
     Claude,
@@ -21,6 +21,7 @@ from llmbatch_cli.providers.claude import (
 from llmbatch_cli.providers.messages import check_fields, schema_of
 from llmbatch_cli.types import Params, Request
 
+_ELSEWHERE: Final = CARRIED | {"max_tokens"}
 _MERGED: Final = ("metadata", "output_config")
 """Objects of the body that `extra_body` adds to, where everything else it replaces."""
 
@@ -69,7 +70,8 @@ def body(request: Request, provider: str) -> dict[str, Any]:
     if params:
         draft = _Draft(provider, model, params, built)
         for name, value in params.items():
-            _say(draft, name, value)
+            if name not in _ELSEWHERE:
+                _say(draft, name, value)
         draft.merge(params.get("extra_body", {}))
     return built
 
@@ -77,10 +79,7 @@ def body(request: Request, provider: str) -> dict[str, Any]:
 def _say(draft: _Draft, name: str, value: Any) -> None:
     if name in _SAID:
         _SAID[name](draft, value)
-    elif name in _NEUTRAL:
-        if value != _NEUTRAL[name]:
-            draft.refuse(name)
-    else:
+    elif not says_nothing(name, value, _NEUTRAL, draft.provider):
         draft.body[name] = value
 
 
@@ -175,10 +174,6 @@ def _parallel(draft: _Draft, value: Any) -> None:
         draft.body["tool_choice"] = {"type": "auto", "disable_parallel_tool_use": True}
 
 
-def _elsewhere(draft: _Draft, value: Any) -> None:
-    """For what is said in another place."""
-
-
 _SAID: Final[Mapping[str, Callable[[_Draft, Any], None]]] = {
     "temperature": _sampling("temperature"),
     "top_p": _sampling("top_p"),
@@ -189,9 +184,6 @@ _SAID: Final[Mapping[str, Callable[[_Draft, Any], None]]] = {
     "tools": _tools,
     "tool_choice": _tool_choice,
     "parallel_tool_calls": _parallel,
-    "max_tokens": _elsewhere,
-    "extra_body": _elsewhere,
-    "extra_headers": _elsewhere,
 }
 
 _NEUTRAL: Final[Mapping[str, Any]] = {

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any, Final
 
 from llmbatch_cli.errors import UsageError
 from llmbatch_cli.events import Observer
@@ -24,6 +25,10 @@ class Settings:
     """For what only this provider needs: a region, a project, an API version."""
 
 
+CARRIED: Final = frozenset(("extra_body", "extra_headers"))
+"""Parameters of this program's own, which are no words of any wire."""
+
+
 class Unsayable(UsageError):
     """This wire has no words for a parameter; the request may do without it.
 
@@ -35,6 +40,20 @@ class Unsayable(UsageError):
             f"{provider} takes no {parameter}", hint=hint or "leave it out, or use --drop-params"
         )
         self.parameter = parameter
+
+
+def says_nothing(
+    name: str, value: object, neutral: Mapping[str, Any], provider: str, hint: str | None = None
+) -> bool:
+    """Whether this parameter is one of `neutral`, and holds the value that asks for nothing.
+
+    `neutral` names what a wire has no words for. Raises Unsayable for any other value.
+    """
+    if name not in neutral:
+        return False
+    if value != neutral[name]:
+        raise Unsayable(name, provider, hint=hint)
+    return True
 
 
 class Stream(ABC):

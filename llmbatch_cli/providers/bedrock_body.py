@@ -14,7 +14,7 @@ import orjson
 
 from llmbatch_cli.errors import UsageError
 from llmbatch_cli.providers.anthropic_turns import Block, image_url, spoken, thinking_blocks
-from llmbatch_cli.providers.base import Unsayable
+from llmbatch_cli.providers.base import CARRIED, Unsayable, says_nothing
 from llmbatch_cli.providers.claude import Claude, claude, says_sampling, thinking
 from llmbatch_cli.providers.messages import (
     calls,
@@ -50,6 +50,7 @@ _VIDEOS: Final = {f"video/{name}": name for name in ("mp4", "webm", "mpeg")} | {
     "video/quicktime": "mov",
     "video/x-matroska": "mkv",
 }
+_OWN: Final = "give a model's own parameters as additionalModelRequestFields"
 _NO_NAME: Final = re.compile(r"[^A-Za-z0-9\s\-()\[\]]+")
 
 
@@ -82,10 +83,7 @@ def body(request: Request, provider: str) -> dict[str, Any]:
     for name, value in request.params.items():
         if name in _SAID:
             _SAID[name](draft, value)
-        elif name in _NEUTRAL:
-            if value != _NEUTRAL[name]:
-                draft.refuse(name, "give a model's own parameters as additionalModelRequestFields")
-        else:
+        elif name not in CARRIED and not says_nothing(name, value, _NEUTRAL, provider, _OWN):
             draft.body[name] = value
     return merged(draft.body, request.params.get("extra_body", {}))
 
@@ -110,9 +108,7 @@ def _stop(draft: _Draft, value: Any) -> None:
 
 def _effort(draft: _Draft, value: Any) -> None:
     if draft.model is None:
-        draft.refuse(
-            "reasoning_effort", "give a model's own parameters as additionalModelRequestFields"
-        )
+        draft.refuse("reasoning_effort", _OWN)
         return
     bound = draft.params.get("max_tokens", -1)
     bound = draft.model.max_output_tokens if bound == -1 else bound
@@ -163,10 +159,6 @@ def _tool_choice(draft: _Draft, value: Any) -> None:
     draft.body.setdefault("toolConfig", {})["toolChoice"] = choice
 
 
-def _elsewhere(draft: _Draft, value: Any) -> None:
-    """For what is said in another place."""
-
-
 _SAID: Final[Mapping[str, Callable[[_Draft, Any], None]]] = {
     "max_tokens": _max_tokens,
     "temperature": _sampling("temperature", "temperature"),
@@ -176,8 +168,6 @@ _SAID: Final[Mapping[str, Callable[[_Draft, Any], None]]] = {
     "response_format": _response_format,
     "tools": _tools,
     "tool_choice": _tool_choice,
-    "extra_body": _elsewhere,
-    "extra_headers": _elsewhere,
 }
 
 _NEUTRAL: Final[Mapping[str, Any]] = {
@@ -189,7 +179,7 @@ _NEUTRAL: Final[Mapping[str, Any]] = {
     "logprobs": False,
     "top_logprobs": 0,
     "parallel_tool_calls": True,
-    "user": None,
+    "user": "",
 }
 """Parameters that Converse does not have, each with the value that asks for nothing."""
 

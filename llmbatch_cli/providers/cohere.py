@@ -10,7 +10,14 @@ from typing import Any, Final
 import orjson
 
 from llmbatch_cli.errors import UsageError
-from llmbatch_cli.providers.base import Provider, Settings, Stream, Unsayable
+from llmbatch_cli.providers.base import (
+    CARRIED,
+    Provider,
+    Settings,
+    Stream,
+    Unsayable,
+    says_nothing,
+)
 from llmbatch_cli.providers.cohere_reply import CohereStream, completion, error
 from llmbatch_cli.providers.messages import (
     calls,
@@ -90,7 +97,7 @@ def body(request: Request, provider: str) -> dict[str, Any]:
         put = PARAMETERS.get(name)
         if put is not None:
             put(result, value, provider)
-        elif name not in ("extra_body", "extra_headers"):
+        elif name not in CARRIED and not says_nothing(name, value, NEUTRAL, provider):
             result[name] = value
     for name, value in request.params.get("extra_body", {}).items():
         if name == "thinking" and isinstance(value, dict):
@@ -168,16 +175,6 @@ def _as(field: str) -> Put:
     return put
 
 
-def _only(name: str, *sayable: Any) -> Put:
-    """A parameter that only holds values which are said by saying nothing."""
-
-    def put(body: dict[str, Any], value: Any, provider: str) -> None:
-        if value not in sayable:
-            raise Unsayable(name, provider)
-
-    return put
-
-
 def _max_tokens(body: dict[str, Any], value: Any, provider: str) -> None:
     """-1 is no bound, which is what an absent one means."""
     if value != -1:
@@ -244,15 +241,18 @@ PARAMETERS: Final[Mapping[str, Put]] = {
     "top_p": _as("p"),
     "max_tokens": _max_tokens,
     "stop": _stop,
-    "n": _only("n", 1),
-    "logit_bias": _only("logit_bias", {}),
     "logprobs": _logprobs,
-    "top_logprobs": _only("top_logprobs", 0),
     "tools": _tools,
     "tool_choice": _tool_choice,
-    "parallel_tool_calls": _only("parallel_tool_calls", True),
     "response_format": _response_format,
     "reasoning_effort": _effort,
-    "user": _only("user"),
 }
 """How OpenAI's parameters are said; temperature, seed and the penalties have the same names."""
+NEUTRAL: Final[Mapping[str, Any]] = {
+    "n": 1,
+    "logit_bias": {},
+    "top_logprobs": 0,
+    "parallel_tool_calls": True,
+    "user": "",
+}
+"""Parameters that Cohere does not have, each with the value that asks for nothing."""

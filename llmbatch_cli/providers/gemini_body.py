@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from llmbatch_cli.providers.base import Unsayable
+from llmbatch_cli.providers.base import CARRIED, Unsayable, says_nothing
 from llmbatch_cli.providers.gemini_contents import conversation, thinks_by_level
 from llmbatch_cli.providers.messages import check_fields, functions, merged, schema_of
 from llmbatch_cli.types import Request
@@ -53,7 +53,7 @@ def body(request: Request, provider: str) -> dict[str, Any]:
         put = PARAMETERS.get(name)
         if put is not None:
             put(result, value, request, provider)
-        elif name not in ("extra_body", "extra_headers"):
+        elif name not in CARRIED and not says_nothing(name, value, NEUTRAL, provider):
             _add(result, {name: value})
     _add(result, request.params.get("extra_body", {}))
     return result
@@ -74,13 +74,6 @@ def _add(body: dict[str, Any], extra: Mapping[str, Any]) -> None:
 def _config(field: str) -> Put:
     def put(body: dict[str, Any], value: Any, request: Request, provider: str) -> None:
         body.setdefault("generationConfig", {})[field] = value
-
-    return put
-
-
-def _unsayable(name: str) -> Put:
-    def put(body: dict[str, Any], value: Any, request: Request, provider: str) -> None:
-        raise Unsayable(name, provider)
 
     return put
 
@@ -156,12 +149,6 @@ def _tool_choice(body: dict[str, Any], value: Any, request: Request, provider: s
         raise Unsayable("tool_choice", provider, hint=f"it has no form for {value!r}")
 
 
-def _parallel(body: dict[str, Any], value: Any, request: Request, provider: str) -> None:
-    """Calls side by side are always allowed, so only that can be said."""
-    if value is not True:
-        raise Unsayable("parallel_tool_calls", provider)
-
-
 def _response_format(body: dict[str, Any], value: Any, request: Request, provider: str) -> None:
     kind = value.get("type") if isinstance(value, dict) else value
     if kind == "text":
@@ -200,14 +187,13 @@ PARAMETERS: Final[Mapping[str, Put]] = {
     "n": _n,
     "presence_penalty": _config("presencePenalty"),
     "frequency_penalty": _config("frequencyPenalty"),
-    "logit_bias": _unsayable("logit_bias"),
     "logprobs": _logprobs,
     "top_logprobs": _config("logprobs"),
     "tools": _tools,
     "tool_choice": _tool_choice,
-    "parallel_tool_calls": _parallel,
     "response_format": _response_format,
     "reasoning_effort": _effort,
-    "user": _unsayable("user"),
 }
 """How each of OpenAI's parameters is said."""
+NEUTRAL: Final[Mapping[str, Any]] = {"logit_bias": {}, "parallel_tool_calls": True, "user": ""}
+"""Parameters that Gemini does not have, each with the value that asks for nothing."""

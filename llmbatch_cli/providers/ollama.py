@@ -10,7 +10,14 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from llmbatch_cli.errors import UsageError
-from llmbatch_cli.providers.base import Provider, Settings, Stream, Unsayable
+from llmbatch_cli.providers.base import (
+    CARRIED,
+    Provider,
+    Settings,
+    Stream,
+    Unsayable,
+    says_nothing,
+)
 from llmbatch_cli.providers.messages import (
     calls,
     check_fields,
@@ -128,7 +135,7 @@ def body(request: Request, provider: str) -> dict[str, Any]:
         put = PARAMETERS.get(name)
         if put is not None:
             put(result, value, request, provider)
-        elif name not in ("extra_body", "extra_headers"):
+        elif name not in CARRIED and not says_nothing(name, value, NEUTRAL, provider):
             _add(result, {name: value})
     _add(result, request.params.get("extra_body", {}))
     return result
@@ -233,16 +240,6 @@ def _option(field: str) -> Put:
     return put
 
 
-def _only(name: str, *sayable: Any) -> Put:
-    """A parameter that only holds values which are said by saying nothing."""
-
-    def put(body: dict[str, Any], value: Any, request: Request, provider: str) -> None:
-        if value not in sayable:
-            raise Unsayable(name, provider)
-
-    return put
-
-
 def _stop(body: dict[str, Any], value: Any, request: Request, provider: str) -> None:
     _option("stop")(body, [value] if isinstance(value, str) else value, request, provider)
 
@@ -267,6 +264,12 @@ def _tools(body: dict[str, Any], value: Any, request: Request, provider: str) ->
         ]
 
 
+def _tool_choice(body: dict[str, Any], value: Any, request: Request, provider: str) -> None:
+    """What can be said of it is said by the tools: all of them, or none."""
+    if value not in ("auto", "none"):
+        raise Unsayable("tool_choice", provider)
+
+
 def _response_format(body: dict[str, Any], value: Any, request: Request, provider: str) -> None:
     kind = value.get("type") if isinstance(value, dict) else value
     if kind == "json_schema":
@@ -288,14 +291,17 @@ def _effort(body: dict[str, Any], value: Any, request: Request, provider: str) -
 PARAMETERS: Final[Mapping[str, Put]] = {
     "stop": _stop,
     "max_tokens": _option("num_predict"),
-    "n": _only("n", 1),
-    "logit_bias": _only("logit_bias", {}),
     "logprobs": _logprobs,
     "tools": _tools,
-    "tool_choice": _only("tool_choice", "auto", "none"),
-    "parallel_tool_calls": _only("parallel_tool_calls", True),
+    "tool_choice": _tool_choice,
     "response_format": _response_format,
     "reasoning_effort": _effort,
-    "user": _only("user"),
 }
 """How OpenAI's parameters are said, beside those that are options of the same name."""
+NEUTRAL: Final[Mapping[str, Any]] = {
+    "n": 1,
+    "logit_bias": {},
+    "parallel_tool_calls": True,
+    "user": "",
+}
+"""Parameters that Ollama does not have, each with the value that asks for nothing."""

@@ -18,7 +18,7 @@ from llmbatch_cli.errors import (
     UnknownModel,
     UsageError,
 )
-from llmbatch_cli.providers.base import Provider, Settings, Stream, Unsayable
+from llmbatch_cli.providers.base import CARRIED, Provider, Settings, Stream, says_nothing
 from llmbatch_cli.providers.messages import json_headers
 from llmbatch_cli.providers.openai_errors import NOT_FOR_CHAT, Said, meaning, read_error
 from llmbatch_cli.providers.openai_models import NOTHING, near, refused
@@ -96,11 +96,11 @@ class OpenAI(Provider):
         """Add the parameters to the body; the headers to send. Raises Unsayable."""
         params = request.params
         refused, renamed = self.refused(request), self.renames()
+        asked = f"{self.name}/{request.model}"
         for name, value in params.items():
-            if name in refused:
-                if value != refused[name]:
-                    raise Unsayable(name, f"{self.name}/{request.model}")
-            elif name not in ("extra_body", "extra_headers") and (name, value) != UNBOUNDED:
+            if name in CARRIED or (name, value) == UNBOUNDED:
+                continue
+            if not says_nothing(name, value, refused, asked):
                 body[renamed.get(name, name)] = value
         body.update(params.get("extra_body", ()))
         if "extra_headers" in params:

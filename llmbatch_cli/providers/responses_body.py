@@ -10,7 +10,7 @@ from typing import Any, Final
 import orjson
 
 from llmbatch_cli.errors import UsageError
-from llmbatch_cli.providers.base import Unsayable
+from llmbatch_cli.providers.base import CARRIED, says_nothing
 from llmbatch_cli.providers.messages import check_fields, inner, merged, part_text, parts, text_of
 from llmbatch_cli.types import Message, Request
 
@@ -50,11 +50,9 @@ def body(request: Request, provider: str, refused: Mapping[str, Any]) -> dict[st
     if request.stream:
         result["stream"] = True
     refused = {**refused, **REFUSED}
+    asked = f"{provider}/{request.model} on the Responses API"
     for name, value in request.params.items():
-        if name in refused:
-            if value != refused[name]:
-                raise Unsayable(name, f"{provider}/{request.model} on the Responses API")
-        elif name not in ("extra_body", "extra_headers"):
+        if name not in CARRIED and not says_nothing(name, value, refused, asked):
             _put(result, name, value, provider)
     extra = dict(request.params.get("extra_body", {}))
     for name in extra.keys() & _EXTRA:
