@@ -119,7 +119,7 @@ async def run_batch(
         lane = await lanes.lane_for(model)
 
         async def lane_for(own: str | None) -> Lane:
-            return lane if own is None else await lanes.lane_for(own)
+            return lane if own is None else await lanes.lane_for(own, of_row=True)
 
         gauge = Gauge()
         observe(Opened(lambda: lanes.holding() or gauge.waiting))
@@ -225,7 +225,9 @@ async def run_race(
         racers = await lanes.with_keys(models)
 
         async def entrants(prompt: Prompt) -> Sequence[Lane]:
-            return await lanes.with_keys(prompt.models) if prompt.models else racers
+            if not prompt.models:
+                return racers
+            return await lanes.with_keys(prompt.models, of_row=True)
 
         contest = Contest(
             entrants,

@@ -77,24 +77,37 @@ class Lanes:
         flow = calling_.flow
         self._room = Room(flow.most_in_flight) if flow is not None and flow.together else None
         self._limiters: dict[tuple[str, str, str], Limiter] = {}
+        self._named = {"openai"}
+        """Providers whose keys may go to `base_url`."""
         self._keyless: set[str] = set()
         """Models whose missing key was told."""
         self._sleeping = 0
         self._opening = asyncio.Lock()
 
-    async def lane_for(self, model: str) -> Lane:
-        """The lane of this model. Raises UsageError for what cannot be asked."""
+    async def lane_for(self, model: str, *, of_row: bool = False) -> Lane:
+        """The lane of this model. Raises UsageError for what cannot be asked.
+
+        A model that a row names may come from a stranger: where `base_url` moves the run, only
+        the keys of providers that the run itself names go there, and OpenAI's.
+        """
         lane = self._lanes.get(model)
         if lane is None:
             async with self._opening:
                 lane = self._lanes.get(model)
                 if lane is None:
-                    lane = self._lanes[model] = await asyncio.shield(
-                        self.open(model, self._calling)
-                    )
+                    how = self._for_row(model) if of_row else self._calling
+                    lane = self._lanes[model] = await asyncio.shield(self.open(model, how))
+                    if not of_row:
+                        self._named.add(lane.provider)
         return lane
 
-    async def with_keys(self, models: Sequence[str]) -> list[Lane]:
+    def _for_row(self, model: str) -> Calling:
+        access = self._calling.access
+        if access.base_url is None or resolve(model, access).provider.name in self._named:
+            return self._calling
+        return replace(self._calling, access=replace(access, api_key=None, environ={}))
+
+    async def with_keys(self, models: Sequence[str], *, of_row: bool = False) -> list[Lane]:
         """The lanes of these models; one that lacks its key is left out, and told once.
 
         Raises MissingKey where all do, and UsageError for what cannot be asked.
@@ -103,7 +116,7 @@ class Lanes:
         missing: dict[str, MissingKey] = {}
         for model in models:
             try:
-                found.append(await self.lane_for(model))
+                found.append(await self.lane_for(model, of_row=of_row))
             except MissingKey as error:
                 missing[model] = error
         if not found:

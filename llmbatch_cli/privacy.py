@@ -1,7 +1,7 @@
 """Keeps prompts out of what is said about a run: a provider's message may repeat what it got."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final
 
@@ -12,6 +12,9 @@ STRETCH: Final = 8
 """So many letters and digits in a row, in the prompt and in a message, are a repetition."""
 SHORTEST: Final = 4
 """Of a prompt shorter than STRETCH, only the whole is looked for, from so many characters on."""
+
+LONG: Final = 20_000
+"""Letters of a prompt from which on it is not searched whole for every stretch of a message."""
 
 _NO_LETTERS: Final = re.compile(r"[\W_]+")
 _WORD: Final = re.compile(r"[^\W_]+")
@@ -32,10 +35,20 @@ def without_prompt(text: str, messages: Sequence[Message]) -> str:
         if len(asked) < STRETCH:
             hidden |= _whole(text, piece.strip())
             continue
+        repeated = _finder(asked)
         for start in range(len(bare) - STRETCH + 1):
-            if bare[start : start + STRETCH] in asked:
+            if repeated(bare[start : start + STRETCH]):
                 hidden.update(letters[start : start + STRETCH])
     return _cut(text, hidden) if hidden else text
+
+
+def _finder(asked: str) -> Callable[[str], bool]:
+    """Whether a stretch stands in a prompt. In a LONG one only each eighth stretch is known, so
+    a repetition of 15 letters is sure to be met."""
+    if len(asked) <= LONG:
+        return asked.__contains__
+    known = {asked[at : at + STRETCH] for at in range(0, len(asked) - STRETCH + 1, STRETCH)}
+    return known.__contains__
 
 
 def _texts(value: object) -> Iterator[str]:

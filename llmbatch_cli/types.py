@@ -47,6 +47,11 @@ class Prompt:
     key: str | None = None
     """What the row asks of whom, as a digest (rows/keys.py); None where nobody wants it."""
 
+    @property
+    def place(self) -> str:
+        """Where the row stands, for messages: `prompts.jsonl:17`, or `row 16`."""
+        return _place(self.file, self.line, self.index)
+
 
 @dataclass(slots=True)
 class BadRow:
@@ -65,9 +70,11 @@ class BadRow:
     @property
     def place(self) -> str:
         """Where the row stands, for messages: `prompts.jsonl:17`, or `row 16`."""
-        if self.line is None:
-            return f"row {self.index}"
-        return f"{self.file}:{self.line}"
+        return _place(self.file, self.line, self.index)
+
+
+def _place(file: str | None, line: int | None, index: int) -> str:
+    return f"row {index}" if line is None else f"{file}:{line}"
 
 
 Row = Prompt | BadRow

@@ -41,6 +41,19 @@ def test_a_short_prompt_is_hidden_whole() -> None:
     assert without_prompt("bad 'test' at the latest", asked) == f"bad '{HIDDEN}' at the latest"
 
 
+def test_a_long_prompt_is_hidden_where_it_is_quoted() -> None:
+    """A line from the middle of a million letters."""
+    asked: list[Message] = [
+        {
+            "role": "user",
+            "content": " ".join(f"patient{n:06} has case{n:06}" for n in range(50_000)),
+        }
+    ]
+    shown = without_prompt("cannot take 'patient031415 has case031415'", asked)
+    assert "031415" not in shown
+    assert shown.startswith("cannot take '")
+
+
 @settings(deadline=None)
 @given(st.text(max_size=60), st.text(max_size=60), st.text(max_size=60))
 def test_no_stretch_of_the_prompt_is_left(before: str, prompt: str, after: str) -> None:

@@ -12,11 +12,32 @@ from typing import Final
 
 from llmbatch_cli.engine.retry import attempt_of
 from llmbatch_cli.engine.stack import CancelledInFlight, StreamCall
-from llmbatch_cli.errors import Interrupted, Overloaded, ProviderError, TimedOut, Unreachable
+from llmbatch_cli.errors import (
+    BadReply,
+    Interrupted,
+    OutOfQuota,
+    Overloaded,
+    ProviderError,
+    RateLimited,
+    TimedOut,
+    Unauthorized,
+    UnknownModel,
+    Unreachable,
+)
 from llmbatch_cli.types import Attempt, Call, Completion, Request
 
-DOWN: Final = (Unreachable, Interrupted, Overloaded)
-"""What an endpoint is left out for; another may well answer the same request."""
+DOWN: Final = (
+    Unreachable,
+    Interrupted,
+    Overloaded,
+    RateLimited,
+    BadReply,
+    Unauthorized,
+    OutOfQuota,
+    UnknownModel,
+)
+"""What an endpoint is left out for; another may well answer the same request. One that fails at
+once would else be the least busy of all, and swallow nearly every request."""
 PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
 

@@ -190,7 +190,7 @@ def stopped(lane: Lane, error: ProviderError) -> RunStopped:
 
 def unsent(prompt: Prompt, error: UsageError) -> Outcome:
     """The outcome of a row that asks for what cannot be sent."""
-    message = f"{error.message}. hint: {error.hint}" if error.hint else error.message
+    message = error.message if prompt.line is None else f"{prompt.place}: {error.message}"
     return Outcome(
         index=prompt.index,
         id=prompt.id,

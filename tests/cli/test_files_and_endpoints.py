@@ -66,3 +66,19 @@ async def test_what_a_provider_cannot_say_is_refused_or_left_out() -> None:
     assert refused.status == 2
     assert "takes no logit_bias" in refused.err
     assert (dropped.status, dropped.err.count("logit_bias")) == (0, 1)
+
+
+async def test_a_row_sends_no_foreign_key_to_the_base_url() -> None:
+    """Rows may come from strangers: naming another provider fetches no key of it."""
+    keys = {"OPENAI_API_KEY": "sk-own", "ANTHROPIC_API_KEY": "sk-ant", "CO_API_KEY": "co-key"}
+    rows = [{"prompt": "hi", "model": name} for name in ("anthropic/claude-x", "cohere/c", "m2")]
+    async with serve(echo) as server:
+        await run(
+            "batch", "-m", "openai/m", "--base-url", f"{server.url}/v1", "--max-attempts", "1",
+            stdin=jsonl(["one", *rows]), env=keys,
+        )  # fmt: skip
+        sent = "".join(str(exchange.headers) for exchange in server.exchanges)
+    assert len(server.exchanges) == 4
+    assert "sk-own" in sent
+    assert "sk-ant" not in sent
+    assert "co-key" not in sent

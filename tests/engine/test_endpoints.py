@@ -15,12 +15,17 @@ from llmbatch_cli.engine.retry import CancelledWithTries, Patience, retried
 from llmbatch_cli.engine.stack import CancelledInFlight, calling
 from llmbatch_cli.errors import (
     BadReply,
+    ContextLength,
     Interrupted,
+    OutOfQuota,
     Overloaded,
     ProviderError,
     RateLimited,
+    Refused,
     Rejected,
     TimedOut,
+    Unauthorized,
+    UnknownModel,
     Unreachable,
 )
 from llmbatch_cli.providers.base import Settings
@@ -113,6 +118,11 @@ FAULTS: Sequence[Fault] = (
     unreachable,
     lambda: Interrupted("reset"),
     lambda: Overloaded("busy", status=503),
+    lambda: RateLimited("slow", status=429),
+    lambda: BadReply("html", status=200),
+    lambda: Unauthorized("no", status=401),
+    lambda: OutOfQuota("no", status=402),
+    lambda: UnknownModel("no", status=404),
 )
 
 
@@ -212,7 +222,7 @@ async def test_the_pause_is_what_the_endpoint_asks_for() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [RateLimited("slow"), Rejected("no"), BadReply("html"), TimedOut("late")]
+    "error", [Rejected("no"), ContextLength("long"), Refused("no"), TimedOut("late")]
 )
 async def test_other_errors_stay_where_they_are(error: ProviderError) -> None:
     """What another endpoint would say as well, or no time is left for, is asked of none."""
