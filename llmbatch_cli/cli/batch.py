@@ -29,6 +29,10 @@ Examples:
   cat prompts.jsonl | llmbatch batch -m gpt-4o-mini | jq -r .text
   llmbatch batch questions.txt -m my-model --base-url http://localhost:8000/v1
   llmbatch batch prompts.jsonl -m 'fake/echo?latency=0.5&rate_limited=0.05'
+
+\b
+Exit status: 0 all rows answered, 1 some failed, 2 wrong usage (nothing
+was sent), 3 the run was stopped, 130 Ctrl-C.
 """
 
 USAGE = """usage: llmbatch batch [INPUT]... [-m MODEL] [-o OUTPUT]   (llmbatch batch --help for all)

@@ -234,7 +234,13 @@ ReadAs = Annotated[
     ),
 ]
 MaxLineBytes = Annotated[
-    int, typer.Option("--max-line-bytes", min=1, help="A longer line is an unreadable row.")
+    int,
+    typer.Option(
+        "--max-line-bytes",
+        min=1,
+        show_default=False,
+        help="A longer line is an unreadable row.  [default: 67108864, 64 MiB]",
+    ),
 ]
 Progress = Annotated[
     ProgressMode, typer.Option("--progress", help="How progress is shown on standard error.")
@@ -253,6 +259,7 @@ Verbose = Annotated[
         "--verbose",
         "-v",
         count=True,
+        show_default=False,
         help="Tell each failed row as it happens, and with -vv its whole message.",
     ),
 ]

@@ -35,6 +35,10 @@ Examples:
   llmbatch race -m gpt-4o-mini -m mistral-small-latest --hedge p95 prompts.jsonl
   llmbatch race -m gpt-4o-mini -m gemini-2.5-flash --all "Tell me a joke"
   echo "Why is the sky blue?" | llmbatch race -m gpt-4o-mini -m o4-mini --stream -f text
+
+\b
+Exit status: 0 all rows answered, 1 some failed, 2 wrong usage (nothing
+was sent), 3 the run was stopped, 130 Ctrl-C.
 """
 
 Models = Annotated[
