@@ -8,10 +8,15 @@ own: together they are one episode. What kind of limit was met shows in how many
 
 Between two episodes of the second kind the provider has accepted exactly what its limit
 allowed, whatever it had saved up before, so that count over that time is its rate.
+
+An objection may also come from no limit of ours, but from the provider's own trouble. A limit
+that is passed refuses what follows, too; so one that stands alone among many is no episode.
 """
 
 from collections.abc import Callable
 from typing import Final
+
+from llmbatch_cli.engine.sporadic import DENSE, FEW, Doubt, Recent, Ticket
 
 MARGIN: Final = 0.985
 """The part of a learned rate that is used until it is probed."""
@@ -31,8 +36,14 @@ PAUSES_APART: Final = 60.0
 """How many times the last cool-down passes at least before anything is risked again."""
 EXCEPTIONS: Final = 5
 """Fewer accepted requests than this, with as many in flight, do not speak against a limit."""
+MANY: Final = 50
+"""So many accepted requests tell a rate in however short a time."""
 TOO_FEW: Final = 5
 """So few accepted requests tell no rate."""
+EVEN: Final = 0.9
+"""The part of all requests that was accepted at least, where no limit is the cause."""
+IN_VAIN: Final = 3
+"""So many objections to a rate that was slowed down mean no rate."""
 SLOWEST: Final = 0.5
 """Requests a minute, below which no learning goes."""
 FIRST_GUESS: Final = 60.0
@@ -40,15 +51,6 @@ FIRST_GUESS: Final = 60.0
 REVIEW_S: Final = 1.0
 FORGOTTEN_AFTER_S: Final = 30.0
 """How long the slots hold us under a learned rate until it is forgotten."""
-
-
-Ticket = tuple[float, int, int, int]
-"""What a request was let go with, to be given back when it is settled.
-
-When (seconds, by the loop's clock), how many others were in flight at that moment, the estimate
-of its tokens, and its place among all that were let go, from 0. A bare tuple, since one is made
-for every request.
-"""
 
 
 class Probe:
@@ -67,6 +69,10 @@ class Probe:
     def stepped(self) -> bool:
         """Whether there was a step up since the last objection."""
         return self._last_step > 0
+
+    def forget(self) -> None:
+        """What was tried has come to nothing, and to no harm."""
+        self._last_step = 0.0
 
     def objected(self, now: float, answers: int, pause_s: float) -> None:
         """Wait again from the beginning: at an objection, which a probe should have met."""
@@ -130,6 +136,7 @@ class Slots:
     def grow(self, now: float, answers: int) -> None:
         """Try for more where it is time to."""
         if self.limit < self._most and (step := self._probe.step(now, answers)):
+            self.growing = step > SURPRISING_STEP  # so much more, and no objection
             self.limit = min(self._most, self.limit + max(1, int(self.limit * step)))
 
 
@@ -147,10 +154,16 @@ class Rate:
         self._trying = False
         self._unused = 0
 
+    @property
+    def stepped(self) -> bool:
+        """Whether more was tried since the last objection."""
+        return self._probe.stepped
+
     def restart(self, seen: float) -> None:
         """Go on at about the rate that was seen, and double while nothing objects."""
         self.met = False
         self.per_minute = max(seen, FIRST_GUESS)
+        self._probe.forget()
 
     def shrink(self, seen: float, counted: int, now: float, answers: int, pause_s: float) -> None:
         """Too fast: `counted` were accepted, which makes `seen` a minute."""
@@ -201,7 +214,10 @@ class Rate:
             self.per_minute = self.per_minute * 2 if bound else None
         elif bound:
             self._unused = 0
-            if step := self._probe.step(now, answers):
+            step = self._probe.step(now, answers)
+            if step > SURPRISING_STEP:  # so much more, and no objection: it was no limit
+                self.restart(self.per_minute)
+            elif step:
                 self._before_step = self.per_minute
                 self.per_minute *= 1 + step
         elif slots_bound:
@@ -213,7 +229,23 @@ class Rate:
 class Learner:
     """What one provider, key and model takes, as far as is known now."""
 
-    def __init__(self, start: int, most: int, *, adaptive: bool, changed: Callable[[], None]):
+    def __init__(
+        self,
+        start: int,
+        most: int,
+        *,
+        adaptive: bool,
+        changed: Callable[[], None],
+        resumed: Callable[[], None],
+    ) -> None:
+        """
+        Args:
+            start: how many at once in the beginning.
+            most: how many at once, whatever is learned.
+            adaptive: whether anything is learned.
+            changed: is told when a limit has changed.
+            resumed: is told when a cool-down has turned out to be for nothing.
+        """
         self.slots = Slots(start, most)
         self.rate = Rate()
         self.slots_bound = False
@@ -222,6 +254,7 @@ class Learner:
         """The same for the learned rate."""
         self._adaptive = adaptive
         self._changed = changed
+        self._resumed = resumed
         self._answers = self._rejected = 0
         self._review_at = float("-inf")
         self._episode_at = float("-inf")
@@ -231,10 +264,17 @@ class Learner:
         self._since: Ticket | None = None
         """Where the last episode began; what was let go since then is counted."""
         self._rejected_then = 0
+        self._recent = Recent()
+        self._doubt: Doubt | None = None
+        self._slowed = 0
+        """Episodes in a row that a slower rate should have kept from coming."""
 
     def accepted(self, ticket: Ticket, now: float) -> None:
         """The provider took the request."""
         self._answers += 1
+        self._recent.add(now, 0)
+        if self._doubt is not None:
+            self._weigh(self._doubt, ticket, now, 0)
         slots = self.slots
         if ticket[0] > self._episode_at:  # else it was let go among some that were refused
             slots.accepted[ticket[1]] += 1
@@ -243,19 +283,49 @@ class Learner:
         if now >= self._review_at:
             self._review(ticket, now)
 
-    def objected(self, ticket: Ticket, now: float, pause_s: float) -> bool:
-        """The provider answered 429; returns whether that begins an episode."""
+    def objected(
+        self, ticket: Ticket, last: int, now: float, pause_s: float, *, asked: bool
+    ) -> bool:
+        """The provider answered 429; returns whether that begins a cool-down.
+
+        Args:
+            ticket: the request's.
+            last: the place of the last request that was let go.
+            now: by the loop's clock, seconds.
+            pause_s: how long the cool-down is.
+            asked: whether the provider has asked for it, so that there is a limit for sure.
+        """
         self._rejected += 1
-        at, in_flight, _, _ = ticket
-        if at <= self._episode_at:
+        self._recent.add(now, 1)
+        if self._doubt is not None:
+            self._weigh(self._doubt, ticket, now, 1)
+        if ticket[0] <= self._episode_at:
             if self._crowded:
-                self.slots.trim(in_flight)
+                self.slots.trim(ticket[1])
+            return False
+        if self._adaptive and not asked and self._recent.sporadic():
             return False
         self._episode_at = now
-        if self._adaptive:
+        if not self._adaptive:
+            return True
+        if not asked and last - ticket[3] >= DENSE and self._recent.sporadic(FEW):
+            self._doubt = Doubt(ticket, last, pause_s)
+        else:
+            self._doubt = None
             self._learn(ticket, now, pause_s)
             self._changed()
         return True
+
+    def _weigh(self, doubt: Doubt, ticket: Ticket, now: float, refused: int) -> None:
+        """Take note of how another request has ended, and decide where that says enough."""
+        doubt.add(ticket[3], refused)
+        if doubt.many_refused:
+            self._doubt = None
+            self._learn(doubt.ticket, now, doubt.pause_s)
+            self._changed()
+        elif doubt.over:
+            self._doubt = None
+            self._resumed()
 
     def _learn(self, ticket: Ticket, now: float, pause_s: float) -> None:
         slots, rate, in_flight = self.slots, self.rate, ticket[1]
@@ -264,17 +334,39 @@ class Learner:
             seen = max(seen, 0.9 * rate.per_minute)
         crowded_again, self._crowded = self._crowded, slots.crowded(in_flight)
         slots.objected()
-        if self._crowded:
+        unsure = counted < TOO_FEW or not self._rejected_then
+        if self._crowded and unsure and slots.growing:
+            slots.trim(in_flight)  # and grow again: at the beginning it may mean anything
+        elif self._crowded:
             slots.shrink(in_flight, now, self._answers, pause_s)
-        if self._crowded and (crowded_again or not rate.met):
+        if self._in_vain(ticket, counted):
+            rate.forget()
+        elif self._crowded and (crowded_again or not rate.met):
             rate.restart(seen)
-        elif rate.per_minute is None and counted < TOO_FEW:
-            rate.restart(FIRST_GUESS)
+        elif rate.per_minute is None and unsure:
+            rate.restart(FIRST_GUESS if counted < TOO_FEW else seen)
         else:
             rate.shrink(seen, counted, now, self._answers, pause_s)
         self._since, self._rejected_then = ticket, self._rejected
         self._idle = self.slots_bound = self.rate_bound = False
         self._review_at = now + pause_s + REVIEW_S
+
+    def _in_vain(self, ticket: Ticket, counted: int) -> bool:
+        """Whether going slower has not helped: time and again an objection comes although
+        nothing was risked, and nearly all of what was sent was accepted."""
+        sent = ticket[3] - self._since[3] if self._since is not None else 0
+        if self._crowded or not self.rate.met or self.rate.stepped:
+            self._slowed = 0
+        elif counted < EVEN * sent:
+            self._slowed = 0
+            self._recent.tolerate_less()
+        else:
+            self._slowed += 1
+        if self._slowed < IN_VAIN:
+            return False
+        self._slowed = 0
+        self._recent.tolerate()
+        return True
 
     def _accepted_since(self, ticket: Ticket) -> tuple[int, float]:
         """How many were let go and accepted since the last episode, and that a minute."""
@@ -282,7 +374,8 @@ class Learner:
         since_at, _, _, since_number = self._since or ticket
         rejected = self._rejected - self._rejected_then
         counted = max(0, number - since_number - rejected)
-        return counted, 60 * counted / max(at - since_at, 0.5)
+        shortest_s = 0.5 if counted < MANY else 0.02
+        return counted, 60 * counted / max(at - since_at, shortest_s)
 
     def _review(self, ticket: Ticket, now: float) -> None:
         """Once in a while: try for more where the limits were really used."""

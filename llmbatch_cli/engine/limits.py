@@ -8,10 +8,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
-from llmbatch_cli.engine.adaptive import PAUSE_S, Learner, Ticket
+from llmbatch_cli.engine.adaptive import PAUSE_S, Learner
 from llmbatch_cli.engine.buckets import Gate, LastMinute, Pace
 from llmbatch_cli.engine.estimate import Estimate, used_tokens
 from llmbatch_cli.engine.room import Room
+from llmbatch_cli.engine.sporadic import Ticket
 from llmbatch_cli.engine.told import Told
 from llmbatch_cli.errors import ProviderError, RateLimited, Rejected, Unreachable
 from llmbatch_cli.types import Call, Completion, RateInfo, Request
@@ -80,7 +81,11 @@ class Limiter:
         if room is not None:
             room.join(self._pump)
         self._learner = Learner(
-            start_in_flight, most_in_flight, adaptive=adaptive, changed=self._follow
+            start_in_flight,
+            most_in_flight,
+            adaptive=adaptive,
+            changed=self._follow,
+            resumed=self._resume,
         )
         self._slots = self._learner.slots
         self._told = Told()
@@ -92,7 +97,7 @@ class Limiter:
         self.estimate = Estimate()
         self.in_flight = 0
         self._number = -1
-        self._cool_until = float("-inf")
+        self._cool_until = self._asked_until = float("-inf")
         self._waiters: deque[tuple[asyncio.Future[Ticket], int]] = deque()
         self._held_by: Holding = "slots"
         self._timer: asyncio.TimerHandle | None = None
@@ -184,14 +189,22 @@ class Limiter:
         now = self._now()
         asked_s = error.retry_after_s
         pause_s = PAUSE_S if asked_s is None else asked_s
-        if self._learner.objected(ticket, now, pause_s) or asked_s is not None:
+        asked = asked_s is not None
+        if self._learner.objected(ticket, self._number, now, pause_s, asked=asked) or asked:
             # Not all that share a key wake in the same moment; here, the pace spreads them too.
             until = now + pause_s * (1 + 0.1 * self._chance())
             self._cool_until = max(self._cool_until, until)
+            if asked:
+                self._asked_until = max(self._asked_until, until)
         limits: RateInfo | None = error.limits
         if limits is not None and self._adaptive:
             self._read(limits)
         self._correct(ticket, 0)
+
+    def _resume(self) -> None:
+        """What the cool-down was for is no limit; what a server asks for is obeyed all the same."""
+        self._cool_until = self._asked_until
+        self._pump()
 
     def _read(self, limits: RateInfo) -> None:
         if self._told.read(limits):

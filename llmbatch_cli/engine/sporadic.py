@@ -1,0 +1,94 @@
+"""Telling an objection that stands alone from one that means a limit.
+
+A limit that is passed refuses what follows, too; a provider's own trouble refuses one here and
+there, however slowly it is asked.
+"""
+
+from collections import deque
+from typing import Final
+
+SPORADIC: Final = 0.003
+"""The share of the last RECENT_S that may be refused without an episode."""
+MOST_SPORADIC: Final = 0.03
+"""The same where slowing down has not helped, at most."""
+RECENT_S: Final = 10
+DENSE: Final = 20
+"""So many requests let go between an objection's own and its arrival can tell what it means."""
+ALONE: Final = 0.1
+"""Of these, the most that may be refused with it for it to stand alone."""
+FEW: Final = 5
+"""So many that stood alone are no episode in RECENT_S, besides the share that is SPORADIC."""
+
+Ticket = tuple[float, int, int, int]
+"""What a request was let go with, to be given back when it is settled.
+
+When (seconds, by the loop's clock), how many others were in flight at that moment, the estimate
+of its tokens, and its place among all that were let go, from 0. A bare tuple, since one is made
+for every request.
+"""
+
+
+class Recent:
+    """How many requests were accepted and refused in the last RECENT_S, to a second."""
+
+    def __init__(self) -> None:
+        self._seconds: deque[list[int]] = deque()
+        """Each a second, the requests that ended in it, and those of them that were refused."""
+        self._tolerated = SPORADIC
+
+    def add(self, now: float, refused: int) -> None:
+        """One more, now."""
+        second = int(now)
+        seconds = self._seconds
+        if not seconds or seconds[-1][0] != second:
+            seconds.append([second, 0, 0])
+            while seconds[0][0] <= second - RECENT_S:
+                seconds.popleft()
+        last = seconds[-1]
+        last[1] += 1
+        last[2] += refused
+
+    def sporadic(self, few: int = 0) -> bool:
+        """Whether there were no more refusals than `few` and the share that is tolerated."""
+        ended, refused = self._sums()
+        return refused <= few + self._tolerated * ended
+
+    def tolerate(self) -> None:
+        """Slowing down was in vain: take twice the share that was seen for the usual one."""
+        ended, refused = self._sums()
+        self._tolerated = min(max(SPORADIC, 2 * refused / max(1, ended)), MOST_SPORADIC)
+
+    def tolerate_less(self) -> None:
+        """There is a limit after all."""
+        self._tolerated = SPORADIC
+
+    def _sums(self) -> tuple[int, int]:
+        ended = sum(second[1] for second in self._seconds)
+        return ended, sum(second[2] for second in self._seconds)
+
+
+class Doubt:
+    """An objection whose meaning is not clear: what became of those let go since its own?"""
+
+    def __init__(self, ticket: Ticket, last: int, pause_s: float) -> None:
+        self.ticket = ticket
+        self.pause_s = pause_s
+        self._since, self._last = ticket[3], last
+        self._open = last - ticket[3]
+        self._refused = 0
+
+    def add(self, number: int, refused: int) -> None:
+        """One of them has ended."""
+        if self._since < number <= self._last:
+            self._open -= 1
+            self._refused += refused
+
+    @property
+    def many_refused(self) -> bool:
+        """Whether it is too many already for an objection that stands alone."""
+        return self._refused > ALONE * (self._last - self._since)
+
+    @property
+    def over(self) -> bool:
+        """Whether nearly all of them have ended."""
+        return self._open <= ALONE * (self._last - self._since)
