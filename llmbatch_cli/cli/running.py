@@ -196,6 +196,8 @@ async def deliver(
                 sink.write(line(outcome))
                 await sink.room()
     finally:
+        if stop.draining:
+            sink.leave()
         watch.cancel()
 
 

@@ -235,6 +235,35 @@ async def test_an_output_file_is_not_lost(tmp_path: Path) -> None:
     assert source.read_bytes() == jsonl(["a"])
 
 
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (("-m", "gpt-4o-mini"), 2),
+        (("-m", "fake/echo", "--param", "temperature=hot"), 2),
+        (("-m", "openai/m"), 3),
+    ],
+)
+async def test_a_run_that_cannot_be_costs_no_old_answers(
+    tmp_path: Path, arguments: tuple[str, ...], status: int
+) -> None:
+    """No key, a wrong parameter, a key refused: no file is emptied, and none is made."""
+
+    async def handler(exchange: Exchange) -> None:
+        await answer(exchange, error("Incorrect API key", "invalid_api_key"), 401)
+
+    old, new, source = tmp_path / "old.jsonl", tmp_path / "new.jsonl", tmp_path / "in.jsonl"
+    old.write_text('{"precious":1}\n')
+    source.write_bytes(jsonl(["a"]))
+    async with serve(handler) as server:
+        env = {"OPENAI_BASE_URL": server.url} if status == 3 else {}
+        for out in (old, new):
+            done = await run(
+                "batch", str(source), *arguments, "-o", str(out), "--overwrite", env=env
+            )
+            assert done.status == status, done.err
+    assert (old.read_text(), new.exists()) == ('{"precious":1}\n', False)
+
+
 async def test_a_full_disk_stops_the_run() -> None:
     """When answers cannot be written no more prompts are paid for: exit 3."""
     async with serve(echo) as server:

@@ -150,6 +150,7 @@ async def test_a_file_that_holds_something_is_kept(tmp_path: Path) -> None:
     error = await refused(target)
     assert str(target) in error.message
     assert "--overwrite" in (error.hint or "")
+    assert "--resume" in (error.hint or "")
     assert target.read_bytes() == b"old\n"
     await save(target, [b"new\n"], overwrite=True)
     assert target.read_bytes() == b"new\n"
@@ -161,6 +162,29 @@ async def test_an_empty_file_is_written(tmp_path: Path) -> None:
     target.touch()
     await save(target, [b"a\n"])
     assert target.read_bytes() == b"a\n"
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz"])
+async def test_a_run_that_comes_to_nothing_leaves_the_output(tmp_path: Path, name: str) -> None:
+    """With --overwrite the old rows go when the first new one comes; no file is made for none."""
+    old, new = tmp_path / f"old-{name}", tmp_path / f"new-{name}"
+    old.write_bytes(b"precious\n")
+    for target in (old, new):
+        with pytest.raises(UsageError):
+            async with open_sink(target, overwrite=True):
+                raise UsageError("no key")
+        async with open_sink(target, overwrite=True) as sink:
+            sink.leave()
+    assert (old.read_bytes(), new.exists()) == (b"precious\n", False)
+    async with open_sink(old, overwrite=True) as sink:
+        await asyncio.sleep(0.02)
+        assert old.read_bytes() == b"precious\n"
+        sink.leave()
+        sink.write(b"new\n")
+    data = old.read_bytes()
+    assert (gzip.decompress(data) if name.endswith("gz") else data) == b"new\n"
+    await save(old, [], overwrite=True)
+    assert b"new" not in old.read_bytes()
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -358,6 +382,27 @@ async def test_closing_on_a_stuck_reader_can_be_cancelled(pipe: tuple[int, int])
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(asyncio.shield(task), 2)
     os.close(pipe[0])
+
+
+async def test_a_cancelled_end_waits_for_a_reader_that_reads(pipe: tuple[int, int]) -> None:
+    """Rows that were paid for are not dropped while they move, however slowly."""
+    set_pipe(pipe[1])
+    rows, sinks = [LONG] * 60, []
+
+    async def fill() -> None:
+        async with open_sink(None, overwrite=False, stdout_fd=pipe[1]) as sink:
+            sinks.append(sink)
+            for row in rows:
+                sink.write(row)
+
+    task = asyncio.create_task(fill())
+    await asyncio.sleep(0.05)
+    assert sinks[0].rows_waiting == 60
+    task.cancel()
+    assert await asyncio.to_thread(read_exactly, pipe[0], 60 * len(LONG)) == b"".join(rows)
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(asyncio.shield(task), 2)
+    assert sinks[0].rows_waiting == 0
 
 
 def test_an_interpreter_ends_although_nobody_reads() -> None:
