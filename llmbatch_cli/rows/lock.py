@@ -27,10 +27,10 @@ def locked(path: Path) -> Iterator[None]:
 
     Raises UsageError when another run, of this process or another, has the lock.
     """
-    real = Path(os.path.realpath(path))
-    if not _can_be_locked(real):
+    if not _can_be_locked(path):
         yield
         return
+    real = Path(os.path.realpath(path))
     sidecar = real.with_name(f".{real.name}.lock")
     fd, is_sidecar = _acquire(sidecar, real, path)
     try:
@@ -46,11 +46,12 @@ def locked(path: Path) -> Iterator[None]:
                 sidecar.unlink()
 
 
-def _can_be_locked(real: Path) -> bool:
+def _can_be_locked(path: Path) -> bool:
+    """By the name as it was given: the link to a pipe, as /dev/fd/63, leads to no path."""
     try:
-        return stat.S_ISREG(real.stat().st_mode)
+        return stat.S_ISREG(path.stat().st_mode)
     except OSError:  # not there yet; or not to be reached, which whoever opens it will tell
-        return real.parent.is_dir()
+        return Path(os.path.realpath(path)).parent.is_dir()
 
 
 def _acquire(sidecar: Path, real: Path, shown: Path) -> tuple[int | None, bool]:

@@ -94,9 +94,14 @@ def test_what_is_no_file_is_not_locked(tmp_path: Path) -> None:
     """Two runs may write to a device or a pipe, and nothing is made beside it."""
     before, pipe = names(Path("/dev")), tmp_path / "pipe"
     os.mkfifo(pipe)
-    for target in (Path("/dev/null"), pipe):
-        with locked(target), locked(target):
-            assert (names(Path("/dev")), names(tmp_path)) == (before, {"pipe"})
+    ends = os.pipe()
+    try:
+        for target in (Path("/dev/null"), pipe, Path(f"/dev/fd/{ends[1]}")):
+            with locked(target), locked(target):
+                assert (names(Path("/dev")), names(tmp_path)) == (before, {"pipe"})
+    finally:
+        os.close(ends[0])
+        os.close(ends[1])
 
 
 def test_no_folder_is_left_to_whoever_writes(tmp_path: Path) -> None:
