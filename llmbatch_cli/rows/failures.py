@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -145,8 +145,9 @@ def _digits(row: Row) -> Iterator[str]:
 def _lines_of(name: str, places: Mapping[int, Row], input_format: InputFormat) -> Iterator[bytes]:
     form = format_of_name(name) if input_format == "auto" else input_format
     if form == "whole":
-        text = b"".join(plain(file_chunks(name))).rstrip(b"\r\n")
-        yield orjson.dumps(text.decode(), option=orjson.OPT_APPEND_NEWLINE)
+        with suppress(Unreadable, UnicodeDecodeError):  # there is no row to send again
+            text = b"".join(plain(file_chunks(name))).rstrip(b"\r\n")
+            yield orjson.dumps(text.decode(), option=orjson.OPT_APPEND_NEWLINE)
         return
     for number, line in enumerate(_all_lines(name), 1):
         if number in places and line is not None:

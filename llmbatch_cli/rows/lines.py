@@ -18,6 +18,10 @@ CHUNK_BYTES: Final = 2**20
 GZIP: Final = b"\x1f\x8b"
 """What every gzip file begins with."""
 BOM: Final = b"\xef\xbb\xbf"
+WIDE: Final = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")
+"""What text in UTF-16 or UTF-32 begins with, if it has a byte order mark."""
+_UTF_32_LE: Final = b"\xff\xfe\0\0"
+TO_UTF_8: Final = "convert it to UTF-8, as by iconv -f utf-16 -t utf-8"
 _PACKED_BYTES: Final = 2**16  # zlib copies what it has not used at every step
 _WAITING: Final = 2
 
@@ -72,21 +76,28 @@ def _read(descriptor: int) -> bytes:
 def plain(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """The chunks unpacked where they are gzip, and without a byte order mark.
 
-    Raises Unreadable, after all that could be unpacked.
+    Raises Unreadable for UTF-16 and UTF-32; else after all that could be unpacked.
     """
     head = _until_told(chunks, GZIP)
     chunks = chain((head,), chunks)
     if head.startswith(GZIP):
         chunks = _unpacked(chunks)
-    head = _until_told(chunks, BOM)
+    head = _until_told(chunks, BOM, _UTF_32_LE, *WIDE)
+    if head.startswith(WIDE):
+        _refuse_wide(head)
     yield head.removeprefix(BOM)
     yield from chunks
 
 
-def _until_told(chunks: Iterator[bytes], mark: bytes) -> bytes:
-    """As many bytes as it takes to tell whether they begin with the mark."""
+def _refuse_wide(head: bytes) -> None:
+    name = "UTF-32" if head.startswith((_UTF_32_LE, WIDE[2])) else "UTF-16"
+    raise Unreadable(f"it is {name}; {TO_UTF_8.replace('utf-16', name.lower())}")
+
+
+def _until_told(chunks: Iterator[bytes], *marks: bytes) -> bytes:
+    """As many bytes as it takes to tell which of the marks they begin with."""
     head = b""
-    while len(head) < len(mark) and mark.startswith(head):
+    while any(len(head) < len(mark) and mark.startswith(head) for mark in marks):
         chunk = next(chunks, b"")
         if not chunk:
             break

@@ -218,6 +218,11 @@ def _of_batch_line(
 # The other fields
 
 
+def names_itself(value: object) -> bool:
+    """Whether a row of this value has an id of its own, though it may be its place's number."""
+    return isinstance(value, Mapping) and any(_is_id(value.get(name)) for name in _IDS)
+
+
 def _id(row: Mapping[str, Any], names: Sequence[str], index: int) -> RowId:
     """The first of these names that the row has, else its place."""
     for name in names:
@@ -225,6 +230,8 @@ def _id(row: Mapping[str, Any], names: Sequence[str], index: int) -> RowId:
         if value is None:
             continue
         if not _is_id(value):
+            if isinstance(value, float) and value.is_integer() and abs(value) >= 2**63:
+                raise InputError(f'"{name}" has more than 64 bits: write it as a string')
             raise InputError(f'"{name}" must be a string or a whole number, not {shown(value)}')
         found: RowId = value
         return found

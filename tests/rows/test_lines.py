@@ -74,7 +74,7 @@ def test_packed_or_not_the_bytes_are_the_same(
 
 
 @UNHURRIED
-@given(st.binary(min_size=1, max_size=300), st.data())
+@given(st.binary(min_size=1, max_size=300).map(b"x".__add__), st.data())
 def test_gzip_cut_short_gives_what_was_there_and_says_so(text: bytes, data: st.DataObject) -> None:
     """A truncated file gives a beginning of its text, then Unreadable."""
     packed = gzip.compress(text, mtime=0)
@@ -83,7 +83,16 @@ def test_gzip_cut_short_gives_what_was_there_and_says_so(text: bytes, data: st.D
     with pytest.raises(Unreadable, match="gzip"):
         for chunk in plain(iter([packed[:end]])):
             got += chunk
-    assert text.removeprefix(b"\xef\xbb\xbf").startswith(bytes(got))
+    assert text.startswith(bytes(got))
+
+
+@pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("size", [1, 3, 99])
+def test_wide_text_is_refused_by_its_mark(codec: str, size: int) -> None:
+    """UTF-16 and UTF-32 give nothing but their name, however they arrive."""
+    data = "\ufefftwo".encode(codec)
+    with pytest.raises(Unreadable, match=rf"{codec[:6].upper()}; .* -f {codec[:6]} -t utf-8"):
+        list(plain(iter(cut(data, range(0, 99, size)))))
 
 
 def test_damaged_gzip_gives_what_could_be_unpacked() -> None:
