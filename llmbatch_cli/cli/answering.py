@@ -3,20 +3,28 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
 
 from llmbatch_cli.api import Rows
-from llmbatch_cli.cli.reading import Reading, counting, refuse_bad_rows, spooled
+from llmbatch_cli.cli.reading import Reading, counting, read_twice, refuse_bad_rows
 from llmbatch_cli.cli.running import Showing, Writing, conduct
-from llmbatch_cli.cli.say import say
+from llmbatch_cli.cli.say import Voice
+from llmbatch_cli.cli.signals import Interrupts, interrupts
 from llmbatch_cli.engine.run import Stop
 from llmbatch_cli.errors import ExitStatus, UsageError
 from llmbatch_cli.events import Observer
 from llmbatch_cli.resuming import without_a_row
+from llmbatch_cli.rows.duplicates import DuplicateIds
 from llmbatch_cli.rows.finished import FinishedRows
 from llmbatch_cli.rows.lock import locked
 from llmbatch_cli.rows.reorder import put_in_order
 from llmbatch_cli.rows.resume import prepare, resuming
 from llmbatch_cli.types import Outcome
+
+T = TypeVar("T")
 
 Ask = Callable[..., AsyncGenerator[Outcome, None]]
 """run_batch or run_race, with all arguments but the prompts and those that belong to a run."""
@@ -25,20 +33,44 @@ Ask = Callable[..., AsyncGenerator[Outcome, None]]
 async def answer_rows(
     reading: Reading, ask: Ask, writing: Writing, showing: Showing, *, strict: bool
 ) -> ExitStatus:
-    """Read, ask, write, and show how it goes."""
+    """Read, ask, write, and show how it goes; a signal at any moment ends it in good order."""
+    if writing.output == Path("-"):
+        writing = replace(writing, output=None)
+    with interrupts(showing.voice) as asked:
+        try:
+            return await _answered(reading, ask, writing, showing, asked, strict=strict)
+        except UsageError as error:
+            showing.voice.error(error)
+            return ExitStatus.USAGE
+        except asyncio.CancelledError:
+            if not asked.count:
+                raise
+            return ExitStatus.INTERRUPTED
+
+
+async def _answered(
+    reading: Reading,
+    ask: Ask,
+    writing: Writing,
+    showing: Showing,
+    asked: Interrupts,
+    *,
+    strict: bool,
+) -> ExitStatus:
+    ids = DuplicateIds()
     async with contextlib.AsyncExitStack() as stack:
         if writing.output is not None:
             stack.enter_context(locked(writing.output))
         if strict:
-            reading = await stack.enter_async_context(spooled(reading))
-            await refuse_bad_rows(reading)
-        finished = await _finished(writing, showing)
+            reading = await stack.enter_async_context(read_twice(reading))
+            await refuse_bad_rows(reading, showing.voice)
+        finished = await _finished(writing, showing.voice)
         ahead = reading.rows_again() if finished is not None else None
 
         def begin(stop: Stop, observe: Observer) -> AsyncGenerator[Outcome, None]:
             stack.enter_context(counting(reading, observe))
             return ask(
-                Rows(reading.rows(observe)),
+                Rows(reading.rows(observe, ids)),
                 stop=stop,
                 observe=observe,
                 keyed=writing.output is not None and writing.format == "jsonl",
@@ -46,16 +78,16 @@ async def answer_rows(
                 preview=Rows(ahead) if ahead is not None else None,
             )
 
-        status = await conduct(begin, writing, showing)
+        status = await conduct(begin, writing, showing, asked, ids)
         if finished is not None and status in (ExitStatus.OK, ExitStatus.SOME_FAILED):
-            if ahead is None and not showing.quiet:
-                tell_left_over(finished, writing)
+            if ahead is None:
+                tell_left_over(finished, writing, showing.voice)
             if writing.ordered and writing.output is not None:
-                await asyncio.to_thread(put_in_order, writing.output, finished)
+                await _to_its_end(put_in_order, writing.output, finished)
         return status
 
 
-async def _finished(writing: Writing, showing: Showing) -> FinishedRows | None:
+async def _finished(writing: Writing, voice: Voice) -> FinishedRows | None:
     """What an earlier run has left in the output; None where this run is the first."""
     if not writing.resume:
         return None
@@ -65,18 +97,27 @@ async def _finished(writing: Writing, showing: Showing) -> FinishedRows | None:
         raise UsageError("--resume needs the jsonl format, which has the rows' keys")
     if writing.overwrite:
         raise UsageError("--resume and --overwrite exclude each other")
-    finished = await asyncio.to_thread(
-        prepare, writing.output, writing.retry_failed, fsync=writing.fsync
+    finished = await _to_its_end(
+        partial(prepare, writing.output, writing.retry_failed, fsync=writing.fsync)
     )
-    if not showing.quiet:
-        say(resuming(writing.output, finished))
+    voice.notice(resuming(writing.output, finished))
     return finished
 
 
-def tell_left_over(finished: FinishedRows, writing: Writing) -> None:
+async def _to_its_end(work: Callable[..., T], *arguments: object) -> T:
+    """Work in a thread on the output, whose lock is not given up before it ends."""
+    task = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
+
+
+def tell_left_over(finished: FinishedRows, writing: Writing, voice: Voice) -> None:
     """What could not be told at the start, where input can be read only once."""
     if finished.untaken:
-        say(
+        voice.notice(
             f"{without_a_row(finished.untaken)} in this input with this model and parameters; "
             f"{writing.output} keeps them"
         )

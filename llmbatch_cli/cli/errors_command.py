@@ -1,9 +1,8 @@
 """`llmbatch errors`: what has failed in an output, and the rows to try again."""
 
-import contextlib
 import os
 import sys
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +14,7 @@ from llmbatch_cli.cli.running import run_async
 from llmbatch_cli.cli.say import say
 from llmbatch_cli.errors import ExitStatus, UsageError
 from llmbatch_cli.rows.failures import Failures, Kind, as_json, by_count, failures_in, input_rows
-from llmbatch_cli.rows.inputs import check_inputs, spooled_stdin
+from llmbatch_cli.rows.inputs import check_inputs, spooled
 from llmbatch_cli.rows.outfile import OutputLines
 from llmbatch_cli.rows.output import clean_for_terminal
 from llmbatch_cli.ui.report import format_count
@@ -143,7 +142,7 @@ async def _print_rows(
             hint="an earlier version has written them; run them again with this one",
         )
     printed = 0
-    async with _spooled(inputs) as names:
+    async with spooled(inputs) as names:
         async for line in input_rows(names, found.wanted, input_format=input_format.value):
             sys.stdout.buffer.write(line)
             printed += 1
@@ -157,12 +156,3 @@ async def _print_rows(
         missing = found.failed - printed
         say(f"{_count(missing)} of {_count(found.failed)} failed rows are not in this input now")
     return ExitStatus.OK
-
-
-@contextlib.asynccontextmanager
-async def _spooled(inputs: Sequence[str]) -> AsyncIterator[list[str]]:
-    if "-" not in inputs:
-        yield list(inputs)
-        return
-    async with spooled_stdin() as copy:
-        yield [copy if name == "-" else name for name in inputs]

@@ -7,10 +7,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from llmbatch_cli.cli.say import say
-from llmbatch_cli.errors import UsageError
+from llmbatch_cli.cli.say import Voice
+from llmbatch_cli.errors import InputError, UsageError
 from llmbatch_cli.events import Counted, Observer, ignore
-from llmbatch_cli.rows.inputs import can_be_read_twice, count_rows, spooled_stdin
+from llmbatch_cli.rows.duplicates import DuplicateIds
+from llmbatch_cli.rows.inputs import can_be_read_twice, count_rows, spooled
 from llmbatch_cli.rows.source import from_values, problems, read
 from llmbatch_cli.types import Row
 
@@ -28,8 +29,8 @@ class Reading:
     prompt: str | None = None
     """One prompt from the command line, in place of all inputs."""
 
-    def rows(self, observe: Observer) -> AsyncGenerator[Row, None]:
-        """The rows, from the start."""
+    def rows(self, observe: Observer, ids: DuplicateIds | None = None) -> AsyncGenerator[Row, None]:
+        """The rows, from the start; `ids` takes note of theirs."""
         if self.prompt is not None:
             return from_values([self.prompt])
         return read(
@@ -39,6 +40,7 @@ class Reading:
             max_line_bytes=self.max_line_bytes,
             limit=self.limit,
             observe=observe,
+            ids=ids,
         )
 
     def rows_again(self) -> AsyncGenerator[Row, None] | None:
@@ -75,17 +77,13 @@ def counting(reading: Reading, observe: Observer) -> Iterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def spooled(reading: Reading) -> AsyncIterator[Reading]:
-    """The same rows, but so that they can be read twice: standard input is copied to a file."""
-    if "-" not in reading.inputs:
-        yield reading
-        return
-    async with spooled_stdin() as copy:
-        inputs = [copy if name == "-" else name for name in reading.inputs]
+async def read_twice(reading: Reading) -> AsyncIterator[Reading]:
+    """The same rows, but so that they can be read twice: what is no plain file is copied."""
+    async with spooled(reading.inputs) as inputs:
         yield replace(reading, inputs=inputs)
 
 
-async def refuse_bad_rows(reading: Reading) -> None:
+async def refuse_bad_rows(reading: Reading, voice: Voice) -> None:
     """Read everything; raise UsageError that names the bad rows, if there are any."""
     found = await problems(
         reading.inputs,
@@ -97,7 +95,7 @@ async def refuse_bad_rows(reading: Reading) -> None:
     if not found.bad_rows:
         return
     for row in found.first:
-        say(f"{row.place}: {row.reason}")
+        voice.error(InputError(f"{row.place}: {row.reason}"))
     raise UsageError(
         f"{found.bad_rows:,} of {found.rows:,} rows cannot be read, so nothing was sent",
         hint="mend them, or leave out --strict to answer the others",

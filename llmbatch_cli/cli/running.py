@@ -13,10 +13,17 @@ from typing import Any, Final
 
 from llmbatch_cli.cli.live import Live
 from llmbatch_cli.cli.options import ProgressMode
-from llmbatch_cli.cli.say import say, say_error
-from llmbatch_cli.cli.signals import interrupts
+from llmbatch_cli.cli.say import Voice
+from llmbatch_cli.cli.signals import Interrupts
 from llmbatch_cli.engine.run import Stop
-from llmbatch_cli.errors import ExitStatus, LlmbatchError, OutputError, ReaderGone, RunStopped
+from llmbatch_cli.errors import (
+    ExitStatus,
+    LlmbatchError,
+    OutputError,
+    ReaderGone,
+    RunStopped,
+    UsageError,
+)
 from llmbatch_cli.events import Observer, both
 from llmbatch_cli.rows.duplicates import DuplicateIds
 from llmbatch_cli.rows.output import Format, clean_for_terminal, render
@@ -24,7 +31,7 @@ from llmbatch_cli.rows.resume import RetryFailed
 from llmbatch_cli.rows.sink import Sink, open_sink
 from llmbatch_cli.types import Outcome
 from llmbatch_cli.ui.progress import open_progress
-from llmbatch_cli.ui.report import summary
+from llmbatch_cli.ui.report import format_rows, summary
 from llmbatch_cli.ui.standings import Standings, as_lines
 from llmbatch_cli.ui.totals import Totals
 
@@ -63,6 +70,11 @@ class Showing:
     standings: bool = False
     """Whether the models' standings are told at the end."""
 
+    @property
+    def voice(self) -> Voice:
+        """What is said besides the progress."""
+        return Voice(as_json=self.progress is ProgressMode.JSON, quiet=self.quiet)
+
 
 def run_async(main: Coroutine[Any, Any, ExitStatus]) -> ExitStatus:
     """Run to the end, on uvloop where there is one."""
@@ -78,48 +90,99 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     return new_event_loop
 
 
-async def conduct(begin: Begin, writing: Writing, showing: Showing) -> ExitStatus:
-    """Run rows from their beginning to their summary.
+@dataclass(slots=True)
+class _End:
+    """How a run has ended."""
 
-    UsageError is left to the caller: nothing was sent.
+    error: LlmbatchError | None = None
+    sink: Sink | None = None
+    """None where the output could not be opened."""
+    cancelled: bool = False
+    """Whether finished rows may be lost."""
+
+    @property
+    def rows_written(self) -> int:
+        return self.sink.rows_written if self.sink is not None else 0
+
+    def rows_lost(self, finished: int) -> int:
+        """Of so many finished rows, those that were not written, at most."""
+        if not self.cancelled or self.sink is None:
+            return 0
+        return max(self.sink.rows_waiting, finished - self.sink.rows_written)
+
+
+async def conduct(
+    begin: Begin, writing: Writing, showing: Showing, asked: Interrupts, repeated: DuplicateIds
+) -> ExitStatus:
+    """Run rows from their beginning to their summary, and tell every error.
+
+    `repeated` is read at the end.
     """
-    totals = Totals(time.monotonic)
-    stop = Stop()
-    ended: LlmbatchError | None = None
-    repeated = DuplicateIds()
-    standings = Standings()
+    totals, stop, voice = asked.totals, asked.stop, showing.voice
+    standings, end = Standings(), _End()
     to_terminal = writing.output is None and sys.stdout is not None and sys.stdout.isatty()
-    shown = display(showing, totals, stdout_is_terminal=to_terminal)
-    with interrupts(stop, totals) as asked, contextlib.suppress(asyncio.CancelledError):
-        async with shown as observe:
-            listener = both(observe, standings) if showing.standings else observe
-            try:
-                async with open_sink(
-                    writing.output,
-                    overwrite=writing.overwrite,
-                    inputs=writing.inputs,
-                    append=writing.resume,
-                    fsync=writing.fsync,
-                ) as sink:
-                    line = _line(writing, repeated, to_terminal=to_terminal)
-                    await deliver(begin(stop, listener), sink, line, stop)
-            except (RunStopped, OutputError, ReaderGone) as error:
-                ended = error
-    if not showing.quiet and showing.progress is not ProgressMode.JSON:
+    async with display(showing, totals, stdout_is_terminal=to_terminal) as observe:
+        listener = both(observe, standings) if showing.standings else observe
+        line = _line(writing, voice, to_terminal=to_terminal)
+        with contextlib.suppress(asyncio.CancelledError):
+            await _write_rows(lambda: begin(stop, listener), line, writing, asked, end)
+        totals.cut_short = stop.draining or end.error is not None
+        if voice.as_json:  # the object of the display's end is the last
+            _tell_end(end, writing, voice, asked)
+    if voice.as_json:
+        return _status(totals, end.error, interrupted=asked.count > 0)
+    if not isinstance(end.error, UsageError):
         told = [summary(totals, repeated_ids=repeated.count, cancelled=stop.cancelling)]
         told += told_of(standings, _columns()) if showing.standings else []
-        say("\n  ".join(told))
-    if ended is not None and not isinstance(ended, ReaderGone):
-        say_error(ended)
-    if writing.output is not None and (asked.count or isinstance(ended, RunStopped)):
-        say(f"to go on: {go_on_command(sys.argv, writing)}")
-    return _status(totals, ended, interrupted=asked.count > 0)
+        voice.notice("\n  ".join(told))
+    _tell_end(end, writing, voice, asked)
+    return _status(totals, end.error, interrupted=asked.count > 0)
+
+
+async def _write_rows(
+    begin: Callable[[], AsyncGenerator[Outcome, None]],
+    line: Callable[[Outcome], bytes],
+    writing: Writing,
+    asked: Interrupts,
+    end: _End,
+) -> None:
+    """Every outcome to the output; `end` has how it went, after a cancel too."""
+    try:
+        async with open_sink(
+            writing.output,
+            overwrite=writing.overwrite,
+            inputs=writing.inputs,
+            append=writing.resume,
+            fsync=writing.fsync,
+        ) as sink:
+            end.sink, asked.rows_waiting = sink, lambda: sink.rows_waiting
+            await deliver(begin(), sink, line, asked.stop)
+    except asyncio.CancelledError:
+        end.cancelled = True
+        raise
+    except (RunStopped, OutputError, ReaderGone, UsageError) as error:
+        end.error = error
+
+
+def _tell_end(end: _End, writing: Writing, voice: Voice, asked: Interrupts) -> None:
+    """The error that has ended the run, what is lost, and how to go on."""
+    if lost := end.rows_lost(asked.totals.rows):
+        name = writing.output or "standard output"
+        told = f"up to {format_rows(lost)} that finished could not be written to {name}"
+        voice.error(OutputError(told))
+    if end.error is not None and not isinstance(end.error, ReaderGone):
+        voice.error(end.error)
+    if asked.count or isinstance(end.error, RunStopped | OutputError):
+        output, began = writing.output, writing.resume or end.rows_written > 0
+        if output is not None and writing.format == "jsonl" and began and output.is_file():
+            voice.notice(f"to go on: {go_on_command(sys.argv, writing)}")
 
 
 def go_on_command(argv: Sequence[str], writing: Writing) -> str:
     """The command that goes on where this run has stopped."""
     arguments = [one for one in argv[1:] if one not in ("--overwrite", "--resume")]
-    command = shlex.join(["llmbatch", *arguments, "--resume"])
+    place = arguments.index("--") if "--" in arguments else len(arguments)
+    command = shlex.join(["llmbatch", *arguments[:place], "--resume", *arguments[place:]])
     return f"{command} < THE SAME INPUT" if "-" in writing.inputs else command
 
 
@@ -159,22 +222,19 @@ def display(
     )
 
 
-def _line(
-    writing: Writing, repeated: DuplicateIds, *, to_terminal: bool
-) -> Callable[[Outcome], bytes]:
-    """An outcome as the bytes to write; takes note of its id."""
+def _line(writing: Writing, voice: Voice, *, to_terminal: bool) -> Callable[[Outcome], bytes]:
+    """An outcome as the bytes to write."""
     form, one_line, created = writing.format, writing.one_line, int(time.time())
 
     def line(outcome: Outcome) -> bytes:
-        if outcome.id != outcome.index:
-            repeated.add(outcome.id)
         written = render(outcome, form, one_line=one_line, created=created)
         if not to_terminal:
             return written
         if writing.live is not None:
             if outcome.completion is not None:
                 writing.live.end(outcome.index, written.decode())
-                say(f"{outcome.provider}/{outcome.model} in {outcome.latency_s or 0:.2f} s")
+                seconds = f"{outcome.latency_s or 0:.2f} s"
+                voice.notice(f"{outcome.provider}/{outcome.model} in {seconds}")
             return b""
         return clean_for_terminal(written.decode()).encode()
 
@@ -187,14 +247,23 @@ async def deliver(
     line: Callable[[Outcome], bytes],
     stop: Stop,
 ) -> None:
-    """Write every outcome as it comes; a sink that breaks ends the run at once."""
+    """Write every outcome as it comes; a sink that breaks ends the run at once.
+
+    Once a run that is stopped is cancelled, what it has finished goes out without a wait for room.
+    """
     watch = asyncio.ensure_future(sink.failed())
     watch.add_done_callback(lambda done: None if done.cancelled() else stop.cancel())
     try:
         async with contextlib.aclosing(outcomes):
-            async for outcome in outcomes:
-                sink.write(line(outcome))
-                await sink.room()
+            try:
+                async for outcome in outcomes:
+                    sink.write(line(outcome))
+                    await sink.room()
+            except asyncio.CancelledError:
+                if stop.cancelling:
+                    async for outcome in outcomes:
+                        sink.write(line(outcome))
+                raise
     finally:
         if stop.draining:
             sink.leave()
@@ -205,7 +274,7 @@ def _status(totals: Totals, ended: LlmbatchError | None, *, interrupted: bool) -
     if isinstance(ended, ReaderGone):
         return ExitStatus.OK
     if ended is not None:
-        return ExitStatus.STOPPED
+        return ExitStatus.USAGE if isinstance(ended, UsageError) else ExitStatus.STOPPED
     if interrupted:
         return ExitStatus.INTERRUPTED
     return ExitStatus.SOME_FAILED if totals.failed_rows else ExitStatus.OK

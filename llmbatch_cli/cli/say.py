@@ -1,20 +1,51 @@
 """What the command line says on standard error, outside the progress display."""
 
 import contextlib
+import json
 import sys
+from dataclasses import dataclass
 
 from llmbatch_cli.errors import LlmbatchError
 
 
 def say(message: str) -> None:
     """One line on standard error; silence when that is closed."""
-    with contextlib.suppress(OSError, ValueError):
-        print(f"llmbatch: {message}", file=sys.stderr, flush=True)  # noqa: T201
+    _put(f"llmbatch: {message}")
 
 
 def say_error(error: LlmbatchError) -> None:
     """The error, and below it what to do."""
     say(f"error: {error.message}")
     if error.hint:
-        with contextlib.suppress(OSError, ValueError):
-            print(f"hint: {error.hint}", file=sys.stderr, flush=True)  # noqa: T201
+        _put(f"hint: {error.hint}")
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """How a run speaks besides its progress display: in the same form, and as much."""
+
+    as_json: bool = False
+    """One JSON object a line, for programs."""
+    quiet: bool = False
+    """Nothing but errors."""
+
+    def notice(self, message: str) -> None:
+        """Something to know: a line, or `{"notice": message}`."""
+        if self.quiet:
+            return
+        if self.as_json:
+            _put(json.dumps({"notice": message}))
+        else:
+            say(message)
+
+    def error(self, error: LlmbatchError) -> None:
+        """An error and what to do: lines, or `{"error": message, "hint": hint}`."""
+        if self.as_json:
+            _put(json.dumps({"error": error.message, "hint": error.hint}))
+        else:
+            say_error(error)
+
+
+def _put(line: str) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        print(line, file=sys.stderr, flush=True)  # noqa: T201

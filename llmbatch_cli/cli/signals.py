@@ -1,13 +1,17 @@
-"""Signals: the first asks a run to finish what is in flight, the second drops it."""
+"""Signals: the first asks a run to finish what is in flight, the second drops it.
+
+Rows that are finished are written as long as their reader reads, until a third signal.
+"""
 
 import asyncio
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from llmbatch_cli.cli.say import say
+from llmbatch_cli.cli.say import Voice
 from llmbatch_cli.engine.run import Stop
+from llmbatch_cli.ui.report import format_rows
 from llmbatch_cli.ui.totals import Totals
 
 GRACE_S: Final = 2.0
@@ -21,24 +25,36 @@ NUMBERS: Final = tuple(
 class Interrupts:
     """What signals have asked of one run."""
 
-    def __init__(self, stop: Stop, totals: Totals) -> None:
+    def __init__(self, voice: Voice) -> None:
         self.count = 0
-        self._stop = stop
-        self._totals = totals
+        self.stop = Stop()
+        """The run's."""
+        self.totals = Totals()
+        """The run's."""
+        self.rows_waiting: Callable[[], int] = lambda: 0
+        """How many finished rows are not yet written."""
+        self._voice = voice
         self._loop = asyncio.get_running_loop()
         self._main: asyncio.Task[Any] | None = asyncio.current_task()
 
-    def interrupt(self) -> None:
-        """Begin no new row; the second time drop those in flight."""
+    def interrupt(self, number: int) -> None:
+        """Begin no new row; the second time drop those in flight, the third those not written."""
         self.count += 1
-        in_flight = self._totals.in_flight
-        if self.count > 1 or not (in_flight or self._totals.rows):
-            self._stop.cancel()
+        in_flight, waiting = self.totals.in_flight, self.rows_waiting()
+        again = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+        if self.count > 1 or not (in_flight or self.totals.rows):
+            self.stop.cancel()
             self._loop.call_later(GRACE_S if in_flight else 0, self._give_up)
-        else:
-            self._stop.drain()
-            if in_flight:
-                say(f"stopping: {in_flight} rows in flight will finish; Ctrl-C again drops them")
+            if waiting and self.count == 2:
+                told = f"writing {format_rows(waiting)} that finished"
+                self._voice.notice(f"{told}; {again} once more drops what is not written")
+            return
+        self.stop.drain()
+        if in_flight:
+            told = f"stopping: {format_rows(in_flight)} in flight will finish"
+            self._voice.notice(f"{told}; {again} again drops {'it' if in_flight == 1 else 'them'}")
+        elif waiting:
+            self._voice.notice(f"stopping: writing {format_rows(waiting)} that finished")
 
     def _give_up(self) -> None:
         if self._main is not None:
@@ -46,16 +62,16 @@ class Interrupts:
 
 
 @contextlib.contextmanager
-def interrupts(stop: Stop, totals: Totals) -> Iterator[Interrupts]:
+def interrupts(voice: Voice) -> Iterator[Interrupts]:
     """While this is open, SIGINT, SIGTERM and SIGHUP end the run in good order."""
-    asked = Interrupts(stop, totals)
+    asked = Interrupts(voice)
     loop = asyncio.get_running_loop()
     before = [(number, signal.getsignal(number)) for number in NUMBERS]
     for number in NUMBERS:
         try:
-            loop.add_signal_handler(number, asked.interrupt)
+            loop.add_signal_handler(number, asked.interrupt, number)
         except NotImplementedError:  # Windows
-            signal.signal(number, lambda *_: loop.call_soon_threadsafe(asked.interrupt))
+            signal.signal(number, lambda got, _: loop.call_soon_threadsafe(asked.interrupt, got))
     try:
         yield asked
     finally:

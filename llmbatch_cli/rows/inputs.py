@@ -11,7 +11,16 @@ from pathlib import Path, PurePath
 from typing import BinaryIO, Final, Literal
 
 from llmbatch_cli.errors import UsageError
-from llmbatch_cli.rows.lines import BOM, GZIP, Unreadable, file_chunks, pumped, stream_chunks
+from llmbatch_cli.rows.lines import (
+    BOM,
+    GZIP,
+    WIDE,
+    Unreadable,
+    file_chunks,
+    plain,
+    pumped,
+    stream_chunks,
+)
 
 InputFormat = Literal["auto", "jsonl", "text", "whole"]
 TextFormat = Literal["lines", "whole"]
@@ -29,9 +38,15 @@ _SUFFIXES: Final[Mapping[str, Format]] = {
 
 
 class Spooled(str):
-    """The path of a copy of standard input; read and named as standard input is."""
+    """The path of a copy of an input; read and named as that input is."""
 
-    __slots__ = ()
+    original: str
+
+    def __new__(cls, path: Path, original: str) -> "Spooled":
+        """`original`: the input's own name; `-` is standard input."""
+        copy = super().__new__(cls, path)
+        copy.original = original
+        return copy
 
 
 def check_inputs(inputs: Sequence[str]) -> None:
@@ -65,7 +80,8 @@ def _check_file(name: str) -> None:
 
 def shown_name(name: str) -> str:
     """An input's name for messages, which always is valid Unicode."""
-    if name == "-" or isinstance(name, Spooled):
+    name = _original(name)
+    if name == "-":
         return STDIN
     return os.fsencode(name).decode(errors="replace")
 
@@ -78,9 +94,11 @@ def stdin_chunks(stdin: BinaryIO | None) -> Iterator[bytes]:
 
 def suffix_of(name: str) -> str:
     """The last suffix in lower case, `.gz` aside; empty for standard input."""
-    if isinstance(name, Spooled):
-        return ""
-    return PurePath(name.lower().removesuffix(".gz")).suffix
+    return PurePath(_original(name).lower().removesuffix(".gz")).suffix
+
+
+def _original(name: str) -> str:
+    return name.original if isinstance(name, Spooled) else name
 
 
 def format_of_name(name: str) -> Format | None:
@@ -108,17 +126,15 @@ def count_rows(
 ) -> int | None:
     """How many rows a plain file holds; None where that cannot be told without reading it all.
 
-    That is for standard input, pipes, gzip, and where the event is set meanwhile. Blocks
+    That is for standard input, pipes, gzip, UTF-16, and where the event is set meanwhile. Blocks
     for about 0.1 s per million rows, so it belongs in a thread.
     """
     form = format_of_name(path) if input_format == "auto" else input_format
-    if form == "whole":
-        return 1
-    if path == "-" or (form is None and for_text == "whole"):
+    if not can_be_read_twice(path) or (form is None and for_text == "whole"):
         return None
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - Path would change the name
-            return None
+        if form == "whole":
+            return int(any(map(bytes.strip, plain(file_chunks(path)))))
         return _count_lines(file_chunks(path), suffix_of(path) == ".json", enough)
     except (OSError, Unreadable):
         return None
@@ -131,7 +147,7 @@ def _count_lines(
     rows = 0
     filled = False
     for place, chunk in enumerate(chunks):
-        if (enough and enough.is_set()) or (place == 0 and chunk.startswith(GZIP)):
+        if (enough and enough.is_set()) or (place == 0 and _is_no_text(chunk)):
             return None
         first, *lines = chunk.removeprefix(BOM if place == 0 else b"").split(b"\n")
         filled = filled or bool(first.strip())
@@ -144,31 +160,45 @@ def _count_lines(
     return rows + filled
 
 
+def _is_no_text(chunk: bytes) -> bool:
+    return chunk.startswith((GZIP, *WIDE)) or b"\0" in chunk
+
+
 def _one_value(lines: Iterable[bytes]) -> bool:
     """Whether these are the first lines of one JSON value that goes over many."""
     return next(filter(None, map(bytes.strip, lines)), b"") in (b"{", b"[")
 
 
-# Standard input, twice
+# Pipes, twice
 
 
 @asynccontextmanager
-async def spooled_stdin(stdin: BinaryIO | None = None) -> AsyncIterator[str]:
-    """Copy standard input to a temporary file, so that it can be read twice.
+async def spooled(inputs: Sequence[str], stdin: BinaryIO | None = None) -> AsyncIterator[list[str]]:
+    """Copy standard input and every pipe to temporary files, so that they can be read twice.
 
-    Yields what stands for `-` in `read` and `problems`. Nothing blocks the event loop, and
-    waiting for the end of the input can be cancelled. Raises UsageError when it cannot be
-    read or copied.
+    Yields the inputs with the copies in their places, for `read` and `problems`. Nothing
+    blocks the event loop, and waiting for the end of an input can be cancelled. Raises
+    UsageError when one cannot be read or copied.
     """
+    if all(map(can_be_read_twice, inputs)):
+        yield list(inputs)
+        return
     with tempfile.TemporaryDirectory(prefix="llmbatch-") as folder:
-        copy = Path(folder) / "stdin"
-        try:
-            async with aclosing(pumped(_copied(stdin_chunks(stdin), copy))) as steps:
-                async for _ in steps:
-                    pass
-        except Unreadable as error:
-            raise UsageError(f"standard input {error.message}") from error
-        yield Spooled(copy)
+        names = list(inputs)
+        for place, name in enumerate(names):
+            if not can_be_read_twice(name):
+                names[place] = copy = Spooled(Path(folder) / str(place), name)
+                await _spool(stdin_chunks(stdin) if name == "-" else file_chunks(name), copy)
+        yield names
+
+
+async def _spool(chunks: Iterator[bytes], copy: Spooled) -> None:
+    try:
+        async with aclosing(pumped(_copied(chunks, Path(copy)))) as steps:
+            async for _ in steps:
+                pass
+    except Unreadable as error:
+        raise UsageError(f"{shown_name(copy)} {error.message}") from error
 
 
 def _copied(chunks: Iterator[bytes], copy: Path) -> Iterator[bytes]:

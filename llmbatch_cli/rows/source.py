@@ -16,6 +16,8 @@ import orjson
 
 from llmbatch_cli.errors import UsageError
 from llmbatch_cli.events import Notice, Observer, ignore
+from llmbatch_cli.rows.duplicates import DuplicateIds
+from llmbatch_cli.rows.exact import exact_integers
 from llmbatch_cli.rows.inputs import (
     STDIN,
     Format,
@@ -25,12 +27,13 @@ from llmbatch_cli.rows.inputs import (
     count_rows,
     format_of_name,
     shown_name,
-    spooled_stdin,
+    spooled,
     stdin_chunks,
     suffix_of,
 )
 from llmbatch_cli.rows.lines import (
     CHUNK_BYTES,
+    TO_UTF_8,
     Line,
     Lines,
     Unreadable,
@@ -38,7 +41,7 @@ from llmbatch_cli.rows.lines import (
     plain,
     pumped,
 )
-from llmbatch_cli.rows.schema import ONE_A_LINE, parse_row
+from llmbatch_cli.rows.schema import ONE_A_LINE, names_itself, parse_row
 from llmbatch_cli.types import BadRow, Prompt, Row
 
 __all__ = [
@@ -50,11 +53,12 @@ __all__ = [
     "from_values",
     "problems",
     "read",
-    "spooled_stdin",
+    "spooled",
 ]
 
 MAX_LINE_BYTES: Final = 64 * 2**20
 _BAD_ROWS_KEPT: Final = 20
+_NUL: Final = f"a NUL byte in plain text: if it is UTF-16, {TO_UTF_8}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,7 @@ async def read(
     max_line_bytes: int = MAX_LINE_BYTES,
     limit: int | None = None,
     observe: Observer = ignore,
+    ids: DuplicateIds | None = None,
     stdin: BinaryIO | None = None,
 ) -> AsyncGenerator[Row, None]:
     """Yield the rows of all inputs, each as soon as its line is complete.
@@ -91,11 +96,12 @@ async def read(
         max_line_bytes: a longer line is skipped, and is a BadRow.
         limit: how many rows to yield at most, bad ones too; None is all.
         observe: is told what was guessed.
+        ids: takes note of every id that a row gives itself.
         stdin: takes the place of standard input; nothing may have been read from it.
     """
     if limit is not None and limit <= 0:
         return
-    reader = _Reader(input_format, for_text, max_line_bytes, observe, stdin)
+    reader = _Reader(input_format, for_text, max_line_bytes, observe, ids, stdin)
     for name in inputs:
         async with aclosing(reader.arrivals(name)) as arrivals:
             async for rows in arrivals:
@@ -114,8 +120,10 @@ class _Reader:
         for_text: TextFormat,
         max_line_bytes: int,
         observe: Observer,
+        ids: DuplicateIds | None,
         stdin: BinaryIO | None,
     ) -> None:
+        self._ids = ids
         self._format = input_format
         self._for_text = for_text
         self._max_line_bytes = max_line_bytes
@@ -128,8 +136,8 @@ class _Reader:
         self._begin = 0
         """The first row of this input."""
         self._of_json_file = False
-        self._whole_value = False
-        """Whether a `.json` file has turned out to be one value over many lines."""
+        self._given_up = False
+        """Whether the rest of this input is left out: one JSON value over many lines, UTF-16."""
 
     async def arrivals(self, name: str) -> AsyncGenerator[Iterator[Row], None]:
         """The rows of one input, a group for each piece that arrives.
@@ -137,7 +145,7 @@ class _Reader:
         Each group must be used up before the next one is asked for.
         """
         self._file, self._line = shown_name(name), 0
-        self._begin, self._whole_value = self.index, False
+        self._begin, self._given_up = self.index, False
         self._of_json_file = suffix_of(name) == ".json"
         async with aclosing(pumped(plain(self._chunks(name)))) as chunks:
             head: list[bytes] = []
@@ -189,7 +197,7 @@ class _Reader:
         lines = Lines(self._max_line_bytes)
         async for chunk in chunks:
             yield parse(lines.feed(chunk))
-            if self._whole_value:
+            if self._given_up:
                 return
         yield parse(lines.finish())
 
@@ -205,12 +213,17 @@ class _Reader:
             except orjson.JSONDecodeError as error:
                 if stripped := line.strip():
                     yield self._bad_json(stripped, line, error)
-                    if self._whole_value:
+                    if self._given_up:
                         return
                 continue
             index = self.index
             self.index = index + 1
-            yield parse_row(value, index=index, file=self._file, line=self._line)
+            row = parse_row(value, index=index, file=self._file, line=self._line)
+            if row.metadata:
+                row.metadata = exact_integers(row.metadata, line)
+            if self._ids is not None and (row.id != index or names_itself(value)):
+                self._ids.add(row.id)
+            yield row
 
     def _text_rows(self, lines: Iterable[Line]) -> Iterator[Row]:
         for line in lines:
@@ -218,7 +231,11 @@ class _Reader:
             if line is None:
                 yield self._too_long("line")
             elif line.strip():
+                # Every other line would be an error, too.
+                self._given_up = b"\0" in line and self.index == self._begin
                 yield self._text_row(line.removesuffix(b"\r"))
+                if self._given_up:
+                    return
 
     async def _whole(
         self, form: Format, chunks: AsyncGenerator[bytes, None]
@@ -238,6 +255,8 @@ class _Reader:
             yield iter((self._text_row(text.rstrip(b"\r\n")),))
 
     def _text_row(self, data: bytes) -> Row:
+        if b"\0" in data:
+            return self._bad(_NUL)
         try:
             text = data.decode()
         except UnicodeDecodeError as error:
@@ -253,7 +272,7 @@ class _Reader:
             hint = ONE_A_LINE if stripped[:1] == b"[" else ONE_A_LINE.replace("'.[]'", ".")
             reason = f"{reason} ({hint})"
             # Every other line would be an error, too.
-            self._whole_value = self._of_json_file and self.index == self._begin
+            self._given_up = self._of_json_file and self.index == self._begin
         return self._bad(reason)
 
     def _too_long(self, what: str) -> BadRow:

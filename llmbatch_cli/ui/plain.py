@@ -133,10 +133,12 @@ class Json(Silent):
         self._pulls[event.name] = event
 
     def close(self) -> None:
-        """The last object; `rows_per_s` is over the whole run."""
+        """The last object; `rows_per_s` is over the whole run, `eta_s` null with rows left."""
         self._put_pulls()
-        mean = mean_rows_per_s(self._totals)
-        self._put(progress_object(self._totals, mean, 0.0, final=True))
+        totals = self._totals
+        left = totals.cut_short or totals.rows < (totals.total or 0)
+        mean = mean_rows_per_s(totals)
+        self._put(progress_object(totals, mean, None if left else 0.0, final=True))
 
     def _put_pulls(self) -> None:
         for name, pull in self._pulls.items():

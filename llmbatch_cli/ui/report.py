@@ -17,13 +17,13 @@ def summary(totals: Totals, *, repeated_ids: int = 0, cancelled: bool = False) -
     """
     told = [_result(totals)]
     if repeated_ids:
-        told.append(f"{_rows(repeated_ids)} repeated the id of an earlier row")
+        told.append(f"{format_rows(repeated_ids)} repeated the id of an earlier row")
     if totals.skipped:
-        told.append(f"{_rows(totals.skipped)} of the input were done before")
+        told.append(f"{format_rows(totals.skipped)} of the input were done before")
     if missing := _missing(totals):
-        told.append(f"{_rows(missing)} not answered: the run ended first")
+        told.append(missing)
     if cancelled and totals.dropped:
-        told.append(f"up to {_rows(totals.dropped)} dropped in flight may have been billed")
+        told.append(f"up to {format_rows(totals.dropped)} dropped in flight may have been billed")
     if totals.billed_tries:
         told.append(_billed(totals))
     return "\n  ".join(told)
@@ -49,6 +49,11 @@ def held(totals: Totals) -> str:
 def format_count(n: int) -> str:
     """1,200."""
     return f"{n:,}"
+
+
+def format_rows(n: int) -> str:
+    """1 row, or 1,200 rows."""
+    return f"{format_count(n)} {'row' if n == 1 else 'rows'}"
 
 
 def format_compact(n: int) -> str:
@@ -107,14 +112,10 @@ def _two(large: int, large_name: str, small: int, small_name: str) -> str:
     return f"{large} {large_name}" + (f" {small} {small_name}" if small else "")
 
 
-def _rows(n: int) -> str:
-    return f"{format_count(n)} {'row' if n == 1 else 'rows'}"
-
-
 def _result(totals: Totals) -> str:
     if not (totals.rows or totals.has_begun or totals.total):
         return "no rows to answer" if totals.skipped else "no rows"
-    told = f"{_rows(totals.rows)}: {format_count(totals.answered)} answered"
+    told = f"{format_rows(totals.rows)}: {format_count(totals.answered)} answered"
     if totals.failed:
         told += f", {format_count(totals.failed_rows)} failed ({_kinds(totals)})"
     told += f" in {format_duration(totals.elapsed_s)}"
@@ -122,7 +123,7 @@ def _result(totals: Totals) -> str:
     if totals.tokens:
         told += f", {format_count(totals.tokens)} tokens"
         if totals.unknown_usage:
-            told += f" and those of {_rows(totals.unknown_usage)} unknown"
+            told += f" and those of {format_rows(totals.unknown_usage)} unknown"
     if totals.truncated:
         told += f", {format_count(totals.truncated)} cut off by length"
     return told
@@ -133,12 +134,20 @@ def _kinds(totals: Totals) -> str:
     return ", ".join(f"{format_count(n)} {kind}" for kind, n in kinds)
 
 
-def _missing(totals: Totals) -> int:
-    """Rows of the input without an outcome, as far as is known."""
-    return max(totals.dropped + totals.in_flight, (totals.total or 0) - totals.rows)
+def _missing(totals: Totals) -> str:
+    """What is told of rows of the input without an outcome; nothing where there are none."""
+    dropped = totals.dropped + totals.in_flight
+    if totals.total is not None or not totals.cut_short:
+        missing = max(dropped, (totals.total or 0) - totals.rows)
+        return f"{format_rows(missing)} not answered: the run ended first" if missing else ""
+    if dropped:
+        return f"at least {format_rows(dropped)} not answered: the run ended before its input"
+    return "the run ended before its input; how many rows were left is not known"
 
 
 def _billed(totals: Totals) -> str:
     tries = "try" if totals.billed_tries == 1 else "tries"
     told = f"{format_count(totals.billed_tries)} failed {tries} may have been billed"
-    return f"{told}; {_rows(totals.billed_rows)} got no answer" if totals.billed_rows else told
+    return (
+        f"{told}; {format_rows(totals.billed_rows)} got no answer" if totals.billed_rows else told
+    )

@@ -51,6 +51,8 @@ class Totals:
         """Rows whose work ended without an outcome."""
         self.total: int | None = None
         """Rows of the input to answer in this run; None where that is not known."""
+        self.cut_short = False
+        """Whether the run was ended before its input; whoever runs it says so."""
         self.skipped = 0
         """Rows that an earlier run has finished."""
         self.retries = 0

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,46 @@ async def test_strict_sends_nothing_if_any_row_is_bad(tmp_path: Path) -> None:
     assert (good.status, good.rows[0]["text"]) == (0, "A")
 
 
+@pytest.mark.parametrize("bad", [b"", b"broken\n"])
+async def test_strict_reads_any_pipe_and_then_answers_it(tmp_path: Path, bad: bytes) -> None:
+    """A named pipe, as by <(...) or /dev/stdin, is copied first, as standard input is."""
+    fifo = tmp_path / "rows.jsonl"
+    os.mkfifo(fifo)
+    for name, stdin in ((str(fifo), b""), ("/dev/stdin", b'"a"\n' + bad)):
+        writing = asyncio.create_task(
+            asyncio.to_thread(fifo.write_bytes, b'"a"\n' + bad)
+            if name == str(fifo)
+            else asyncio.sleep(0)
+        )
+        done = await run("batch", name, "--strict", "-m", "fake/echo", stdin=stdin)
+        await writing
+        assert (done.status, len(done.rows)) == ((2, 0) if bad else (0, 1))
+        assert (f"{name}:2: bad JSON" in done.err) == bool(bad)
+
+
+async def test_standard_output_has_a_name() -> None:
+    """`-o -` and `-o /dev/stdout` are standard output, also where it is a pipe."""
+    for name in ("-", "/dev/stdout"):
+        done = await run("batch", "-m", "fake/echo", "-o", name, stdin=jsonl(["a"]))
+        assert (done.status, len(done.rows)) == (0, 1), done.err
+
+
+async def test_a_usage_error_is_an_object_for_programs(tmp_path: Path) -> None:
+    """--progress json: errors and hints are objects, too, whenever they are found."""
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_bytes(jsonl(["a"]))
+    out.write_text("full\n")
+    for arguments in (("-m", "gpt-4o-mini"), ("-m", "fake/echo", "-f", "text", "--resume")):
+        done = await run(
+            "batch", str(source), *arguments, "-o", str(out), "--overwrite", "--progress", "json"
+        )
+        told = [json.loads(line) for line in done.err.splitlines()]
+        assert done.status == 2
+        (error,) = [one for one in told if "error" in one]
+        assert error["error"]
+    assert "hint" in error
+
+
 @pytest.mark.parametrize(
     ("argument", "words"),
     [("no-such-file.jsonl", "no-such-file.jsonl"), (".", "directory")],
@@ -181,6 +222,10 @@ async def test_rows_of_the_same_id_are_both_answered() -> None:
         )
     assert sorted(row["text"] for row in done.rows) == ["1", "2"]
     assert "repeat" in done.err
+    race = ("race", "-m", "fake/echo", "-m", "fake/lorem", "--all")
+    rows = [{"id": 0, "prompt": "a"}, {"id": 0, "prompt": "b"}, {"id": "x", "prompt": "c"}]
+    raced = await run(*race, stdin=jsonl(rows))
+    assert (len(raced.rows), "1 row repeated the id" in raced.err) == (6, True)
 
 
 async def test_several_inputs_are_one_run(tmp_path: Path) -> None:

@@ -191,3 +191,83 @@ async def test_few_descriptors_mean_fewer_requests_in_flight(tmp_path: Path) -> 
     assert len(rows) == 500
     assert [row for row in rows if row["error"]] == []
     assert b"open files" in err
+
+
+@pytest.mark.parametrize("how", ["plain", "json", "quiet"])
+async def test_a_stopped_run_speaks_in_the_form_that_was_asked_for(
+    tmp_path: Path, how: str
+) -> None:
+    """With --progress json all is objects, the last one final; with -q there is silence."""
+    source, out, handler = tmp_path / "in.jsonl", tmp_path / "out.jsonl", Slow()
+    source.write_bytes(ROWS)
+    form = "jsonl" if how != "plain" else "text"  # with text there is nothing to go on with
+    flag = ["-q"] if how == "quiet" else ["--progress", how]
+    async with serve(handler) as server:
+        process = await start(
+            "batch", str(source), "-m", "m", "--base-url", server.url, "-c", "1", "-o", str(out),
+            "-f", form, *flag, stdin=DEVNULL,
+        )  # fmt: skip
+        await handler.holds(1)
+        process.send_signal(signal.SIGTERM)
+        await asyncio.sleep(0.3)
+        handler.released.set()
+        status, err = await end(process)
+    assert status == 130
+    if how == "quiet":
+        assert err == ""
+    elif how == "plain":
+        assert "stopping: 1 row in flight will finish; SIGTERM again drops it" in err
+        assert "to go on" not in err
+    else:
+        objects = [json.loads(line) for line in err.splitlines()]
+        notices = [one["notice"] for one in objects if "notice" in one]
+        assert notices[0].startswith("stopping: 1 row in flight")
+        assert notices[1].startswith("to go on: llmbatch batch")
+        assert (objects[-1]["final"], objects[-1]["eta_s"]) == (True, None)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_while_the_input_is_copied_leaves_nothing_behind(
+    tmp_path: Path, number: int
+) -> None:
+    """--strict reads a pipe to its end first; ended amid that, no copy and no lock stay."""
+    process = await start(
+        "batch", "--strict", "-m", "fake/echo", "-o", str(tmp_path / "out.jsonl"),
+        env={"TMPDIR": str(tmp_path)},
+    )  # fmt: skip
+    assert process.stdin is not None
+    process.stdin.write(b'"a"\n')
+    async with asyncio.timeout(20):
+        while not list(tmp_path.glob("llmbatch-*/*")):
+            await asyncio.sleep(0.02)
+    process.send_signal(number)
+    async with asyncio.timeout(10):
+        assert await process.wait() == 130
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_finished_rows_reach_a_slow_reader_or_are_told_to_be_lost(tmp_path: Path) -> None:
+    """The first signal says what is being written, the second waits for it while it moves, the
+    third says how much is lost."""
+    source = tmp_path / "in.jsonl"
+    source.write_bytes(jsonl([f"row {index} " + "x" * 400 for index in range(30_000)]))
+    lines: list[int] = []
+    for signals in (2, 3):
+        process = await start("batch", str(source), "-m", "fake/echo", stdin=DEVNULL, limit=2**12)
+        assert process.stderr is not None
+        assert process.stdout is not None
+        got = await process.stdout.read(1)
+        await asyncio.sleep(1)
+        for _ in range(signals):
+            process.send_signal(signal.SIGINT)
+            await asyncio.sleep(0.2)
+        async with asyncio.timeout(20):
+            out, err = await process.communicate()
+        lines.append((got + out).count(b"\n"))
+        told = err.decode()
+        assert process.returncode == 130
+        assert "stopping: writing " in told
+        assert "Ctrl-C once more drops what is not written" in told
+        assert (f"{lines[-1]:,} rows: {lines[-1]:,} answered" in told) == (signals == 2)
+        assert ("that finished could not be written to standard output" in told) == (signals == 3)
+    assert lines[0] > 5_000

@@ -6,26 +6,17 @@ import json
 import os
 import pty
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.program import Done, environment, jsonl
+from support.program import PROGRAM, Done, environment, jsonl
 
 from llmbatch_cli.rows.keys import bad_row_key, request_key
 from llmbatch_cli.rows.source import read
 from llmbatch_cli.types import Prompt, Request, Row
 
-PROGRAM = """
-import sys
-from llmbatch_cli.cli import app
-from llmbatch_cli.cli.errors_command import EXAMPLES, errors
-if all(command.callback is not errors for command in app.app.registered_commands):
-    app.app.command(epilog=EXAMPLES)(errors)
-sys.exit(app.run_app())
-"""
-ERRORS = (sys.executable, "-c", PROGRAM, "errors")
+ERRORS = (*PROGRAM, "errors")
 
 PROMPTS = [
     {"id": "q1", "prompt": "one"},

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import io
+import json
 import os
 import re
 import subprocess
@@ -24,8 +25,10 @@ from hypothesis import strategies as st
 from llmbatch_cli.errors import UsageError
 from llmbatch_cli.events import Event, Notice
 from llmbatch_cli.rows import source
+from llmbatch_cli.rows.duplicates import DuplicateIds
 from llmbatch_cli.types import BadRow, Prompt, Row
 
+NO_TEXT = (b"\x1f\x8b", b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")
 UNHURRIED = settings(deadline=None)
 BOM = b"\xef\xbb\xbf"
 PIECES = st.sampled_from(
@@ -69,9 +72,11 @@ def test_every_line_with_something_on_it_is_one_row(data: bytes) -> None:
     """Any bytes give one row for each line that is not blank, numbered in order."""
     lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
     expected = [number for number, line in enumerate(lines, 1) if line.strip()]
-    if data.startswith(b"\x1f\x8b"):
+    if data.startswith(NO_TEXT):
         return
     for form in ("jsonl", "text"):
+        if form == "text" and expected and b"\0" in lines[expected[0] - 1]:
+            del expected[1:]
         rows = rows_of(data, input_format=form)
         assert [row.line for row in rows] == expected
         assert [row.index for row in rows] == list(range(len(expected)))
@@ -106,8 +111,8 @@ def test_a_line_over_the_cap_is_one_bad_row(data: bytes, cap: int) -> None:
 @UNHURRIED
 @given(BYTES)
 def test_counting_ahead_agrees_with_reading(data: bytes) -> None:
-    """The cheap count of a plain file is the number of its rows."""
-    if data.startswith(b"\x1f\x8b"):
+    """The cheap count of a plain file is the number of its rows, where it is told."""
+    if data.startswith(NO_TEXT) or b"\0" in data:
         return
     with tempfile.NamedTemporaryFile(suffix=".txt") as file:
         file.write(data)
@@ -204,6 +209,69 @@ def test_a_line_that_is_no_json_says_where(line: bytes, reason: str) -> None:
     assert re.fullmatch(reason, row.reason)
     assert (row.place, row.id) == ("<stdin>:2", 1)
     assert texts([before, after]) == ["a", "b"]
+
+
+@pytest.mark.parametrize("codec", ["utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("name", ["a.txt", "a.md", "a.jsonl"])
+async def test_a_file_in_utf_16_is_one_bad_row(tmp_path: Path, codec: str, name: str) -> None:
+    """With a mark or by its NUL bytes: it says how to convert it, and no text is a prompt."""
+    path = tmp_path / name
+    path.write_bytes('"one"\n"two"\n"three"\n'.encode(codec))
+    rows = await read(str(path))
+    assert texts(rows) == [None] * len(rows)
+    assert (rows[0].line, source.count_rows(str(path))) in [(1, None), (1, 1)]
+    if codec == "utf-16" or not name.endswith("jsonl"):
+        assert [type(row) for row in rows] == [BadRow]
+        assert "iconv -f utf-16 -t utf-8" in getattr(rows[0], "reason")  # noqa: B009
+
+
+async def test_a_nul_byte_further_down_costs_its_line(tmp_path: Path) -> None:
+    """A broken line in a text stops nothing."""
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"one\nt\0wo\nthree\n")
+    assert texts(await read(str(path))) == ["one", None, "three"]
+
+
+WIDE = 123456789012345678901234567890
+
+
+@pytest.mark.parametrize("number", [2**64, -(2**63) - 1, WIDE])
+def test_integers_of_any_size_are_carried_exactly(number: int) -> None:
+    """Metadata is what the row says, at any depth; nothing else changes."""
+    row: dict[str, object] = {
+        "prompt": "x",
+        "ref": number,
+        "deep": [{"n": number, "f": 1.5}],
+        "big": 1e300,
+    }
+    for value in (row, {"id": 0.5, **row}):
+        (found,) = rows_of(json.dumps(value).encode())
+        assert found.metadata == {name: row[name] for name in ("ref", "deep", "big")}
+        assert type(found.metadata["ref"]) is int
+
+
+def test_an_id_that_is_too_large_says_so() -> None:
+    """It is told as what it is, and not as a float."""
+    (row,) = rows_of(b'{"id": 18446744073709551616, "prompt": "x"}')
+    assert isinstance(row, BadRow)
+    assert row.reason == '"id" has more than 64 bits: write it as a string'
+
+
+def test_every_id_that_a_row_gives_itself_counts() -> None:
+    """Also a number that happens to be the row's place; a row without one repeats nothing."""
+    ids = DuplicateIds()
+    rows: list[dict[str, object]] = [
+        {"id": 0},
+        {"id": 0},
+        {"custom_id": 2},
+        {"id": 2},
+        {},
+        {"id": "a"},
+        {"id": "a"},
+    ]
+    data = b"".join(json.dumps({"prompt": "x", **row}).encode() + b"\n" for row in rows)
+    assert len(rows_of(data + b'"text"\n', ids=ids)) == 8
+    assert (ids.count, ids.examples) == (3, [0, 2, "a"])
 
 
 @pytest.mark.parametrize(
@@ -443,6 +511,9 @@ def test_what_cannot_be_counted_cheaply_is_unknown(tmp_path: Path) -> None:
     assert source.count_rows(str(tmp_path / "gone")) is None
     assert source.count_rows(str(plain), enough) == 2
     assert source.count_rows(str(plain), input_format="whole") == 1
+    (tmp_path / "empty.md").write_bytes(b" \n")
+    assert source.count_rows(str(tmp_path / "empty.md")) == 0
+    assert source.count_rows("-", input_format="whole") is None
     enough.set()
     assert source.count_rows(str(plain), enough) is None
 
@@ -503,7 +574,7 @@ def test_one_prompt_in_the_place_of_many_is_refused(values: Any) -> None:
 async def test_problems_are_counted_and_the_first_are_kept() -> None:
     """All rows are read; the first 20 bad ones are told."""
     data = b'"a"\n' + b"broken\n" * 30
-    async with source.spooled_stdin(io.BytesIO(data)) as copy:
+    async with source.spooled(["-"], io.BytesIO(data)) as (copy,):
         found = await source.problems([copy])
         again = await read(copy)
     assert (found.rows, found.bad_rows, len(found.first)) == (31, 30, 20)
@@ -515,15 +586,28 @@ async def test_problems_are_counted_and_the_first_are_kept() -> None:
 async def test_spooled_input_is_read_as_standard_input_is() -> None:
     """The guess at the format is made for the copy, too, and gzip is unpacked."""
     events: list[Event] = []
-    async with source.spooled_stdin(io.BytesIO(gzip.compress(b"x\n"))) as copy:
+    async with source.spooled(["-"], io.BytesIO(gzip.compress(b"x\n"))) as (copy,):
         assert texts(await read(copy, observe=events.append)) == ["x"]
     assert isinstance(events[0], Notice)
     assert events[0].message.startswith("standard input ")
+
+
+async def test_a_pipe_is_spooled_by_its_own_name(tmp_path: Path) -> None:
+    """A fifo, as by <(...), can be read twice; a plain file is left where it is."""
+    fifo, plain = tmp_path / "rows.jsonl", tmp_path / "a.txt"
+    os.mkfifo(fifo)
+    plain.touch()
+    writing = asyncio.create_task(asyncio.to_thread(fifo.write_bytes, b'"a"\nbroken\n'))
+    async with source.spooled([str(fifo), str(plain)]) as (copy, same):
+        assert same == str(plain)
+        assert texts(await read(copy)) == texts(await read(copy)) == ["a", None]
+        assert (await source.problems([copy])).first[0].place == f"{fifo}:2"
+    await writing
 
 
 async def test_waiting_for_the_whole_input_can_be_cancelled() -> None:
     """An input that never ends does not hold the program."""
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as stdin, os.fdopen(writing, "wb"), pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.1), source.spooled_stdin(stdin):
+        async with asyncio.timeout(0.1), source.spooled(["-"], stdin):
             pass

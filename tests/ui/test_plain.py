@@ -119,6 +119,10 @@ def test_progress_for_programs_is_json() -> None:
         "completion_tokens": 35, "elapsed_s": 2.0, "eta_s": 2.0, "final": False,
     }  # fmt: skip
     assert (final["rows"], final["rows_per_s"], final["final"]) == (3, 0.75, True)
+    assert final["eta_s"] is None
+    run.rows(3, 4)
+    shown.close()
+    assert json.loads(run.out.getvalue().splitlines()[-1])["eta_s"] == 0
 
 
 def test_nothing_known_is_null_and_not_a_number() -> None:

@@ -168,3 +168,19 @@ def test_rows_dropped_from_an_input_without_an_end_are_told() -> None:
     run.totals(Dropped(7))
     run.now_s += 1
     assert summary(run.totals).splitlines()[1:] == ["  1 row not answered: the run ended first"]
+
+
+@pytest.mark.parametrize(
+    ("dropped", "words"),
+    [(1, "at least 1 row not answered: the run ended before its input"),
+     (0, "the run ended before its input; how many rows were left is not known")],
+)  # fmt: skip
+def test_what_was_left_in_a_pipe_is_not_guessed(dropped: int, words: str) -> None:
+    """A run that was ended early over an input of unknown length says so."""
+    run = Run()
+    run.rows(1)
+    for index in range(dropped):
+        run.totals(Started(7 + index))
+        run.totals(Dropped(7 + index))
+    run.totals.cut_short = True
+    assert summary(run.totals).splitlines()[1:] == [f"  {words}"]
