@@ -75,7 +75,9 @@ async def _fetched(observe: Observer, *, force: bool) -> Path:
 def _cancel_on_signals() -> None:
     """Cancel the task that calls this at SIGINT, SIGTERM and SIGHUP."""
     task = asyncio.current_task()
+    if task is None:
+        return
     loop = asyncio.get_running_loop()
     with suppress(NotImplementedError):  # Windows, where asyncio does it for Ctrl-C
-        for number in NUMBERS if task is not None else ():
+        for number in NUMBERS:
             loop.add_signal_handler(number, task.cancel)
