@@ -24,13 +24,28 @@ def hold_standard_streams() -> None:
 
 def main() -> None:
     """Run the command line and exit with its status."""
+    try:
+        status = run()
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except KeyboardInterrupt:  # before anything was begun
+        status = 130
+    except OSError as error:
+        print(f"llmbatch: error: cannot write: {error.strerror or error}", file=sys.stderr)  # noqa: T201
+        sys.stdout = None  # else the interpreter tries again at its end
+        status = 3
+    sys.exit(status)
+
+
+def run() -> int:
+    """Run the command line; returns its status."""
     if sys.argv[1:] in (["--version"], ["-V"]):
         print(f"llmbatch {__version__}")  # noqa: T201 - before anything slow is imported
-        return
+        return 0
     hold_standard_streams()
     from llmbatch_cli.cli.app import run_app
 
-    sys.exit(run_app())
+    return run_app()
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ async for outcome in run_batch(["What is the capital of France?"], model="openai
 """
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from contextlib import aclosing
@@ -294,8 +295,8 @@ def _system(text: str | None) -> Message | None:
 def _flow(concurrency: int | None, rpm: float | None, tpm: int | None, observe: Observer) -> Flow:
     if concurrency is not None and concurrency < 1:
         raise UsageError("concurrency is at least 1")
-    if (rpm is not None and rpm <= 0) or (tpm is not None and tpm <= 0):
-        raise UsageError("rpm and tpm are more than 0")
+    if (rpm is not None and not 0 < rpm < math.inf) or (tpm is not None and tpm <= 0):
+        raise UsageError("rpm and tpm are numbers above 0")
     most = room_for(concurrency or MOST_IN_FLIGHT, observe)
     return Flow(most, most if concurrency else START_IN_FLIGHT, rpm, tpm)
 

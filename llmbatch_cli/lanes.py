@@ -223,7 +223,7 @@ async def open_lanes(
     how: Calling, connection: Connection | None = None, observe: Observer = ignore
 ) -> AsyncIterator[Lanes]:
     """Lanes over one network, for the time of an `async with`."""
-    if how.timeout_s <= 0:
+    if not how.timeout_s > 0:
         raise UsageError("the time limit is more than 0")
     async with AsyncExitStack() as stack:
         network = await stack.enter_async_context(open_network(connection or Connection()))

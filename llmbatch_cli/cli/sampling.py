@@ -16,6 +16,8 @@ def run_params(named: Mapping[str, object], others: Sequence[str] | None) -> dic
         if not (name and equals):
             raise UsageError(f"--param {pair!r} is no NAME=JSON", hint="as in --param top_k=40")
         params[name] = json_or_text(value)
+        if params[name] == value and value[:1] in ("{", "["):
+            raise UsageError(f"--param {name}: {value!r} is no whole JSON")
     return params
 
 

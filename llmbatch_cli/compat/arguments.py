@@ -8,7 +8,7 @@ from typing import Any, Final
 from llmbatch_cli.engine.retry import Patience
 from llmbatch_cli.errors import UsageError
 from llmbatch_cli.lanes import Calling
-from llmbatch_cli.providers import PROVIDERS, Access
+from llmbatch_cli.providers import PROVIDERS, Access, family_of
 from llmbatch_cli.providers.base import Unsayable
 
 TIMEOUT_S: Final = 600.0
@@ -111,6 +111,8 @@ def spelled(name: str) -> str:
     head, slash, rest = name.partition("/")
     if slash and head not in PROVIDERS and SPELLINGS.get(head) in PROVIDERS:
         return f"{SPELLINGS[head]}/{rest}"
+    if not slash and (family := family_of(name)) is not None:
+        return f"{family}/{name}"
     if head == "bedrock":
         return f"bedrock/{rest.removeprefix('converse/')}"
     return name

@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
-from llmbatch_cli.errors import ProviderError, Rejected, RunStopped, UsageError
-from llmbatch_cli.privacy import without_prompt
+from llmbatch_cli.errors import BadReply, ProviderError, Rejected, RunStopped, UsageError
+from llmbatch_cli.privacy import reply_without_keys, without_keys, without_prompt
 from llmbatch_cli.types import (
     Attempt,
     Call,
@@ -44,6 +44,16 @@ class Lane:
         return f"{self.provider}/{self.model}"
 
 
+UNFORESEEN: Final = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+    RecursionError,
+)
+"""What a row or a reply that nobody has thought of may end in; it must not end the run."""
+
 StreamCall = Callable[[Request, Callable[[str], None]], Awaitable[Completion]]
 """A Call that also tells the answer's text as it arrives, and sets `partial` on an error."""
 
@@ -68,21 +78,56 @@ def calling(
     """The innermost call: build, send, parse."""
 
     async def call(request: Request) -> Completion:
-        try:
-            wire = build(request)
-        except UsageError as error:
-            raise Rejected(error.message, hint=error.hint) from error
+        wire = built(build, request)
         try:
             reply = await send(wire)
         except asyncio.CancelledError as cancelled:
             raise CancelledInFlight from cancelled
         try:
-            return parse(request, reply)
+            return read(parse, request, wire, reply)
         except ProviderError as error:
             error.asked = request.messages
             raise
 
     return call
+
+
+def read(
+    parse: Callable[[Request, WireReply], Completion],
+    request: Request,
+    wire: WireRequest,
+    reply: WireReply,
+) -> Completion:
+    """The answer in the reply to `wire`. Raises ProviderError only, without a key that was sent.
+
+    A reply that is an error is read again with its keys covered, so that none is cut in two.
+    """
+    try:
+        return parse(request, reply)
+    except ProviderError:
+        covered = reply_without_keys(reply, wire.headers)
+        if covered is None:
+            raise
+    except UNFORESEEN as error:
+        raise BadReply(_unreadable(error, wire), status=reply.status) from error
+    return parse(request, covered)
+
+
+def _unreadable(error: Exception, wire: WireRequest) -> str:
+    return without_keys(f"the reply cannot be read: {error!r}", wire.headers)
+
+
+def built(build: Callable[[Request], WireRequest], request: Request) -> WireRequest:
+    """The request for the wire. Raises Rejected, whatever the row holds: it fails alone."""
+    try:
+        return build(request)
+    except UsageError as error:
+        raise Rejected(error.message, hint=error.hint) from error
+    except UNFORESEEN as error:
+        raise Rejected(
+            f"the row cannot be put into the provider's words: {error!r}",
+            hint="look at its messages, tools and parameters",
+        ) from error
 
 
 def solo(lane_for: LaneFor, clock: Callable[[], float], system: Message | None = None) -> Work:

@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
-from llmbatch_cli.engine.stack import CancelledInFlight, StreamCall
-from llmbatch_cli.errors import ProviderError, Rejected, UsageError
+from llmbatch_cli.engine.stack import UNFORESEEN, CancelledInFlight, StreamCall, built, read
+from llmbatch_cli.errors import BadReply, ProviderError
+from llmbatch_cli.privacy import without_keys
 from llmbatch_cli.types import (
     Call,
     Completion,
@@ -42,10 +43,7 @@ def streaming(
 
     async def call(request: Request, on_text: Callable[[str], None]) -> Completion:
         request = replace(request, stream=True)
-        try:
-            wire = build(request)
-        except UsageError as error:
-            raise Rejected(error.message, hint=error.hint) from error
+        wire = built(build, request)
         come: list[str] = []
 
         def tell(text: str) -> None:
@@ -55,16 +53,23 @@ def streaming(
         try:
             async with open_stream(wire) as reply:
                 if not _is_stream(reply):
-                    return await _whole(request, reply, parse, tell)
+                    return await _whole(request, wire, reply, parse, tell)
                 reader = reader_for(request, reply.headers)
                 async for chunk in reply.chunks:
                     if text := reader.feed(chunk):
                         tell(text)
                 return reader.finish()
         except ProviderError as error:
+            error.message = without_keys(error.message, wire.headers)
             error.partial = "".join(come) or None
             error.asked = request.messages
             raise
+        except UNFORESEEN as error:
+            message = without_keys(f"the stream cannot be read: {error!r}", wire.headers)
+            bad = BadReply(message, status=200)
+            bad.partial = "".join(come) or None
+            bad.asked = request.messages
+            raise bad from error
         except asyncio.CancelledError as cancelled:
             in_flight = CancelledInFlight()
             in_flight.partial = "".join(come) or None
@@ -92,12 +97,13 @@ def _is_stream(reply: WireStream) -> bool:
 
 async def _whole(
     request: Request,
+    wire: WireRequest,
     reply: WireStream,
     parse: Callable[[Request, WireReply], Completion],
     tell: Callable[[str], None],
 ) -> Completion:
     body = b"".join([chunk async for chunk in reply.chunks])
-    completion = parse(request, WireReply(reply.status, reply.headers, body))
+    completion = read(parse, request, wire, WireReply(reply.status, reply.headers, body))
     if completion.text:
         tell(completion.text)
     return completion

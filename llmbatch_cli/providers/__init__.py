@@ -137,13 +137,16 @@ PROVIDERS: Final[Mapping[str, Entry]] = {
 }
 
 FAMILIES: Final[Sequence[tuple[re.Pattern[str], str]]] = (
-    (re.compile(r"gpt-|o\d|chatgpt-|ft:"), "openai"),
-    (re.compile(r"claude"), "anthropic"),
-    (re.compile(r"command|c4ai"), "cohere"),
-    (re.compile(r"gemini"), "gemini"),
-    (re.compile(r"mistral|codestral|ministral|magistral|devstral|pixtral|open-mi"), "mistral"),
-    (re.compile(r"grok"), "xai"),
-    (re.compile(r"deepseek"), "deepseek"),
+    (re.compile(r"gpt-|o\d(-|$)|chatgpt-|ft:"), "openai"),
+    (re.compile(r"claude-"), "anthropic"),
+    (re.compile(r"command(-|$)|c4ai-"), "cohere"),
+    (re.compile(r"gemini-"), "gemini"),
+    (
+        re.compile(r"(open-)?(mistral|mixtral|codestral|ministral|magistral|devstral|pixtral)-"),
+        "mistral",
+    ),
+    (re.compile(r"grok-"), "xai"),
+    (re.compile(r"deepseek-"), "deepseek"),
 )
 """The provider of a bare model name, by how the name begins."""
 
@@ -225,12 +228,19 @@ def _split(path: str, *, moved: bool) -> tuple[str, str]:
         if not model:
             raise UsageError(f"{path!r} names a provider but no model")
         return name, model
-    for pattern, provider in FAMILIES:
-        if pattern.match(path):
-            return provider, path
-    if moved and path:
+    if moved and path:  # a server of one's own, whatever its models are called
         return "openai", path
-    raise _unknown(path)
+    family = family_of(path)
+    if family is None:
+        raise _unknown(path)
+    return family, path
+
+
+def family_of(name: str) -> str | None:
+    """The provider of a bare model name; None for one of no known family, or with a `/` in it."""
+    if "/" in name:
+        return None
+    return next((provider for pattern, provider in FAMILIES if pattern.match(name)), None)
 
 
 def _unknown(path: str) -> UsageError:
@@ -245,19 +255,41 @@ def _unknown(path: str) -> UsageError:
 
 def _base_url(name: str, entry: Entry, access: Access) -> str:
     moved = access.base_url or first_set(access.environ, entry.url_variables)
-    base_url = moved or entry.base_url or ""
+    base_url = (moved or entry.base_url or "").strip()
     if entry.address is not None:
         base_url = _load(entry.address)(base_url)
     if not base_url:
         variables = " or ".join(entry.url_variables)
         raise UsageError(f"{name} has no address", hint=f"set {variables}, or give --base-url")
-    parts = urlsplit(base_url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    return _checked(name, base_url)
+
+
+def _checked(name: str, url: str) -> str:
+    """The base URL itself. Raises UsageError, without any password, for what is none."""
+    is_address = _is_address(url)
+    if "@" in (urlsplit(url).netloc if is_address else url):
         raise UsageError(
-            f"{base_url!r} is no base URL for {name}",
+            f"the base URL for {name} holds a user name or a password, which is not sent",
+            hint='leave it out; --param \'extra_headers={"authorization": "Basic ..."}\' says it',
+        )
+    if not is_address:
+        raise UsageError(
+            f"{url!r} is no base URL for {name}",
             hint="it begins with http:// or https://, as in http://localhost:8000/v1",
         )
-    return base_url
+    return url
+
+
+def _is_address(url: str) -> bool:
+    """Whether it is an http or https URL that names a host."""
+    try:
+        parts = urlsplit(url)
+        (parts.hostname or "").encode("idna")  # raises for what is no name, as `port` does
+        has_host = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    is_plain = url.isprintable() and " " not in url
+    return parts.scheme in ("http", "https") and has_host and is_plain
 
 
 def _api_key(
@@ -275,7 +307,7 @@ def _api_key(
     api_key = api_key.strip()
     if not api_key.isascii() or not api_key.isprintable():
         raise UsageError(f"the key for {name} holds characters that no key has")
-    if base_url.startswith("http://") and not is_loopback(base_url) and not access.insecure:
+    if urlsplit(base_url).scheme == "http" and not is_loopback(base_url) and not access.insecure:
         observe(
             Notice(
                 f"the key for {name} is withheld: {base_url} is plain http on another machine "
@@ -294,8 +326,8 @@ def _key_hint(name: str, entry: Entry, api_key: str | None) -> str:
 
 
 def first_set(environ: Mapping[str, str], names: Sequence[str]) -> str | None:
-    """The value of the first variable that is set and not empty."""
-    return next((environ[name] for name in names if environ.get(name)), None)
+    """The value of the first variable that is set and not blank."""
+    return next((environ[name] for name in names if environ.get(name, "").strip()), None)
 
 
 def is_loopback(url: str) -> bool:

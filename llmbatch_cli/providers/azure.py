@@ -17,7 +17,7 @@ from llmbatch_cli.providers.base import Settings
 from llmbatch_cli.providers.openai import OpenAI, writable
 from llmbatch_cli.providers.openai_errors import ERROR_CODES, Said, meaning
 from llmbatch_cli.providers.openai_models import NOTHING
-from llmbatch_cli.providers.replies import mapping
+from llmbatch_cli.providers.replies import mapping, text_or_none
 from llmbatch_cli.types import Completion, Request, WireReply, WireRequest
 
 VERSION_VARIABLES: Final = ("AZURE_OPENAI_API_VERSION", "OPENAI_API_VERSION")
@@ -98,10 +98,8 @@ class Azure(OpenAI):
         return completion
 
     def meaning(self, said: Said) -> type[ProviderError]:
-        inside = mapping(said.fields.get("innererror")).get("code")
-        if inside in CODES:
-            return CODES[str(inside)]
-        return meaning(said, CODES)
+        inside = text_or_none(mapping(said.fields.get("innererror")).get("code"))
+        return CODES.get(inside or "") or meaning(said, CODES)
 
     def hint(self, meant: type[ProviderError], said: Said, model: str) -> str | None:
         if meant is UnknownModel:

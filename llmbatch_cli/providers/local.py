@@ -168,12 +168,12 @@ def _load_smollm2(observe: Observer, stop: threading.Event) -> Path:
 
 
 def _existing(model: str) -> Load:
-    path = Path(model).expanduser()
+    path = Path(os.path.expanduser(model))  # noqa: PTH111 - which raises for an unknown user
     if path.suffix != ".gguf":
         raise UsageError(
             f"there is no embedded model {model!r}",
             hint=f"it is local/{SMOLLM2.name}, or local/PATH.gguf for a model file",
         )
-    if not path.is_file():
-        raise UsageError(f"there is no model file {model}")
+    if not os.path.isfile(path):  # noqa: PTH113 - which raises for a name that is too long
+        raise UsageError(f"there is no model file {model[:200]}")
     return lambda observe, stop: path

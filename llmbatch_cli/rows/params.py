@@ -81,6 +81,10 @@ def _headers(value: Any) -> bool:
     )
 
 
+def _body(value: Any) -> bool:
+    return _object(value) and "stream" not in value
+
+
 _TOKENS: Final = (_tokens, "a whole number from 1 (or -1 for no limit)")
 
 PARAMETERS: Final[Mapping[str, tuple[Test, str]]] = {
@@ -102,10 +106,21 @@ PARAMETERS: Final[Mapping[str, tuple[Test, str]]] = {
     "response_format": (_object, "an object"),
     "reasoning_effort": (_text, "a text, such as low"),
     "user": (lambda value: isinstance(value, str), "a text"),
-    "extra_body": (_object, "an object"),
+    "extra_body": (_body, "an object without stream"),
     "extra_headers": (_headers, "an object of header names and their texts"),
 }
 """Every parameter that has a meaning of its own: the test of its value, and that test in words."""
+
+NO_PARAMETERS: Final = frozenset(("model", "messages", "stream", "stream_options"))
+"""What says what is asked of whom, and how the reply comes: never set as a parameter."""
+
+OUR_HEADERS: Final = frozenset(
+    (
+        *("host", "content-length", "transfer-encoding", "connection", "expect"),
+        *("keep-alive", "proxy-authorization", "proxy-connection", "te", "trailer", "upgrade"),
+    )
+)
+"""Headers that belong to the request as it is sent: another value would spoil the connection."""
 
 SAME: Final[Mapping[str, str]] = {"max_completion_tokens": "max_tokens"}
 """Two names for one parameter, and the one that is used from here on."""
@@ -119,6 +134,8 @@ def check(name: str, value: object) -> Any:
     test, words = PARAMETERS[name]
     if not test(value):
         raise InputError(f"{name} must be {words}, not {shown(value)}")
+    if name == "extra_headers":
+        return _lowered(value)
     wants_whole = test in (_whole, _from_0, _from_1, _tokens)
     return int(value) if wants_whole and isinstance(value, float) else value
 
@@ -134,6 +151,8 @@ def check_all(params: Mapping[str, object]) -> dict[str, Any]:
     for name, value in params.items():
         if value is None:
             continue
+        if name in NO_PARAMETERS:
+            raise InputError(f"{name} is no parameter")
         if name not in PARAMETERS:
             unknown[name] = value
             continue
@@ -144,6 +163,14 @@ def check_all(params: Mapping[str, object]) -> dict[str, Any]:
     if unknown:
         checked["extra_body"] = {**unknown, **checked.get("extra_body", {})}
     return checked
+
+
+def _lowered(headers: Any) -> dict[str, str]:
+    """The headers by their names in lower case, as the wires name theirs."""
+    lowered = {name.lower(): text for name, text in headers.items()}
+    if ours := lowered.keys() & OUR_HEADERS:
+        raise InputError(f"extra_headers must not set {min(ours)}")
+    return lowered
 
 
 def shown(value: object) -> str:

@@ -1,11 +1,13 @@
 """The network behind two functions; the registry of what can stand there."""
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Final, Literal
 
+from llmbatch_cli.errors import UsageError
 from llmbatch_cli.types import OpenStream, Send
 
 MEBIBYTE: Final = 2**20
@@ -38,7 +40,9 @@ class Network:
 
 
 def open_network(connection: Connection) -> AbstractAsyncContextManager[Network]:
-    """The network by this connection, for the time of an `async with`."""
+    """The network by this connection, for the time of an `async with`. Raises UsageError."""
+    if not 0 < connection.connect_timeout_s < math.inf:
+        raise UsageError("the time limit for connecting is a number above 0")
     module, _, attribute = CLIENTS[connection.http].partition(":")
     opener: Callable[[Connection], Any] = getattr(import_module(module), attribute)
     opened: AbstractAsyncContextManager[Network] = opener(connection)

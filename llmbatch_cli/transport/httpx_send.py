@@ -3,8 +3,14 @@
 Its pool costs time that grows with the requests in flight: a few dozen are its best.
 """
 
+import ssl
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final
 
@@ -12,6 +18,7 @@ import httpx
 
 from llmbatch_cli.errors import BadReply, Interrupted, ProviderError, Unreachable
 from llmbatch_cli.transport import Connection, Network
+from llmbatch_cli.transport.proxies import proxy_for
 from llmbatch_cli.types import WireReply, WireRequest, WireStream
 
 ERRORS: Final[tuple[tuple[type[Exception], type[ProviderError]], ...]] = (
@@ -33,8 +40,41 @@ ERRORS: Final[tuple[tuple[type[Exception], type[ProviderError]], ...]] = (
 
 @asynccontextmanager
 async def open_network(connection: Connection) -> AsyncIterator[Network]:
-    """The network over one httpx client; its sockets are closed at the end."""
+    """The network over one httpx client, and one a proxy; their sockets are closed at the end."""
+    clients: dict[str | None, httpx.AsyncClient] = {}
+
+    async def begun(request: WireRequest) -> AbstractAsyncContextManager[httpx.Response]:
+        proxy = proxy_for(request.url)
+        if proxy not in clients:
+            clients[proxy] = await stack.enter_async_context(_client(connection, proxy))
+        # as aiohttp does it; httpx itself refuses what is not ASCII
+        headers = [(name.encode(), text.encode()) for name, text in request.headers.items()]
+        return clients[proxy].stream(
+            request.method, request.url, content=request.body, headers=headers
+        )
+
+    async def send(request: WireRequest) -> WireReply:
+        with mapped(request):
+            async with await begun(request) as response:
+                pieces = [piece async for piece in _capped(response, connection.max_reply_bytes)]
+                return WireReply(response.status_code, response.headers, b"".join(pieces))
+
+    @asynccontextmanager
+    async def stream(request: WireRequest) -> AsyncIterator[WireStream]:
+        with mapped(request):
+            async with await begun(request) as response:
+                chunks = _capped(response, connection.max_reply_bytes)
+                yield WireStream(response.status_code, response.headers, chunks)
+
+    async with AsyncExitStack() as stack:
+        yield Network(send, stream)
+
+
+def _client(connection: Connection, proxy: str | None) -> httpx.AsyncClient:
     client = httpx.AsyncClient(
+        proxy=proxy,
+        trust_env=False,  # which would send loopback requests to a proxy, too
+        verify=ssl.create_default_context(),
         timeout=httpx.Timeout(None, connect=connection.connect_timeout_s),
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
         follow_redirects=False,
@@ -42,27 +82,7 @@ async def open_network(connection: Connection) -> AsyncIterator[Network]:
     )
     client.headers.clear()
     client.headers["accept-encoding"] = "gzip, deflate"
-
-    def begun(request: WireRequest) -> AbstractAsyncContextManager[httpx.Response]:
-        return client.stream(
-            request.method, request.url, content=request.body, headers=dict(request.headers)
-        )
-
-    async def send(request: WireRequest) -> WireReply:
-        with mapped(request):
-            async with begun(request) as response:
-                pieces = [piece async for piece in _capped(response, connection.max_reply_bytes)]
-                return WireReply(response.status_code, response.headers, b"".join(pieces))
-
-    @asynccontextmanager
-    async def stream(request: WireRequest) -> AsyncIterator[WireStream]:
-        with mapped(request):
-            async with begun(request) as response:
-                chunks = _capped(response, connection.max_reply_bytes)
-                yield WireStream(response.status_code, response.headers, chunks)
-
-    async with client:
-        yield Network(send, stream)
+    return client
 
 
 @contextmanager

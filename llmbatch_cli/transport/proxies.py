@@ -3,9 +3,14 @@
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from llmbatch_cli.errors import Unreachable
+
 
 def proxy_for(url: str) -> str | None:
-    """The proxy's URL, or None for a direct connection, as to every loopback address."""
+    """The proxy's URL, or None for a direct connection, as to every loopback address.
+
+    Raises Unreachable for a proxy of another kind.
+    """
     parts = urlsplit(url)
     host = parts.hostname or ""
     if host in ("localhost", "::1") or host.startswith("127.") or proxy_bypass(parts.netloc):
@@ -14,4 +19,11 @@ def proxy_for(url: str) -> str | None:
     proxy = proxies.get(parts.scheme) or proxies.get("all")
     if proxy and "://" not in proxy:
         proxy = f"http://{proxy}"
-    return proxy
+    scheme = urlsplit(proxy).scheme if proxy else "http"
+    if scheme not in ("http", "https"):
+        raise Unreachable(
+            f"{host}: the environment names a {scheme} proxy, and only http and https ones are "
+            "spoken to",
+            hint="set HTTPS_PROXY to such a one, or NO_PROXY to this host",
+        )
+    return proxy or None

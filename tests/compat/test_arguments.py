@@ -37,7 +37,9 @@ def test_spellings_that_are_known() -> None:
     assert spelled("cohere_chat/command-r") == "cohere/command-r"
     assert spelled("ollama_chat/llama3.2") == "ollama/llama3.2"
     assert spelled("bedrock/converse/anthropic.claude-v2") == "bedrock/anthropic.claude-v2"
-    for name in ("gpt-4o", "openai/gpt-4o", "ft:gpt-4o:me", "ollama_chat"):
+    assert spelled("gpt-4o") == "openai/gpt-4o"  # also where api_base moves it
+    assert spelled("claude-opus-5-5") == "anthropic/claude-opus-5-5"
+    for name in ("openai/gpt-4o", "some/gpt-4o", "ollama_chat"):
         assert spelled(name) == name
 
 

@@ -30,7 +30,7 @@ TAKEN: dict[str, list[object]] = {
     "reasoning_effort": ["low", "a-level-of-next-year"],
     "user": ["u-1", ""],
     "extra_body": [{"top_k": 5}],
-    "extra_headers": [{"X-Trace": "a b"}],
+    "extra_headers": [{"x-trace": "a b"}],
 }
 REFUSED: dict[str, list[object]] = {
     "temperature": ["hot", -0.1, True, math.nan, math.inf, [1]],
