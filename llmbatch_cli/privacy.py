@@ -1,11 +1,11 @@
-"""Keeps prompts out of what is said about a run: a provider's message may repeat what it got."""
+"""Keeps prompts and keys out of what is said about a run: a provider may repeat what it got."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final
 
-from llmbatch_cli.types import Message
+from llmbatch_cli.types import Message, WireReply
 
 HIDDEN: Final = "[prompt]"
 STRETCH: Final = 8
@@ -101,6 +101,38 @@ def _closed_up(text: str) -> str:
     """One mark where only spaces and signs stood between several."""
     mark = re.escape(HIDDEN)
     return re.sub(rf"{mark}(?:[\W_]+{mark})+", HIDDEN, text)
+
+
+KEY_HEADERS: Final = frozenset(
+    ("authorization", "api-key", "x-api-key", "x-goog-api-key", "x-amz-security-token")
+)
+SHORTEST_KEY: Final = 8
+"""What is shorter is no key of any provider, and would be found inside words."""
+
+
+def _keys(sent: Mapping[str, str]) -> list[str]:
+    """The keys in a request's headers, without the `Bearer` before them."""
+    values = (value for name, value in sent.items() if name.lower() in KEY_HEADERS)
+    words = (value.strip().rpartition(" ")[2] for value in values)
+    return [word for word in words if len(word) >= SHORTEST_KEY]
+
+
+def without_keys(text: str, sent: Mapping[str, str]) -> str:
+    """The text, with `[key]` for each key in the headers that were sent."""
+    for key in _keys(sent):
+        text = text.replace(key, "[key]")
+    return text
+
+
+def reply_without_keys(reply: WireReply, sent: Mapping[str, str]) -> WireReply | None:
+    """The reply with `[key]` for each key that it repeats; None where it repeats none."""
+    headers = {name: without_keys(value, sent) for name, value in reply.headers.items()}
+    body = reply.body
+    for key in _keys(sent):
+        body = body.replace(key.encode(), b"[key]")
+    if body == reply.body and headers == reply.headers:
+        return None
+    return WireReply(reply.status, headers, body)
 
 
 def prompt_of(messages: Sequence[Message], most_chars: int) -> str:

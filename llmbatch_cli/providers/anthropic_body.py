@@ -19,6 +19,7 @@ from llmbatch_cli.providers.claude import (
     thinking,
 )
 from llmbatch_cli.providers.messages import check_fields, schema_of
+from llmbatch_cli.providers.replies import mapping
 from llmbatch_cli.types import Params, Request
 
 _ELSEWHERE: Final = CARRIED | {"max_tokens"}
@@ -163,7 +164,7 @@ def _choice(draft: _Draft, value: Any) -> Block:
             draft.refuse("tool_choice", f"it takes auto, none and required, not {value!r}")
         return {"type": kind}
     if value.get("type") == "function":
-        return {"type": "tool", "name": (value.get("function") or {}).get("name")}
+        return {"type": "tool", "name": mapping(value.get("function")).get("name")}
     if value.get("type") not in ("auto", "any", "none", "tool"):
         draft.refuse("tool_choice", f"there is no choice of the type {value.get('type')!r}")
     return dict(value)

@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import orjson
-
 from llmbatch_cli.errors import UsageError
 from llmbatch_cli.providers.anthropic_turns import Block, image_url, spoken, thinking_blocks
 from llmbatch_cli.providers.base import CARRIED, Unsayable, says_nothing
@@ -22,6 +20,7 @@ from llmbatch_cli.providers.messages import (
     data_url,
     functions,
     inner,
+    json_bytes,
     merged,
     part_text,
     parts,
@@ -120,7 +119,7 @@ def _effort(draft: _Draft, value: Any) -> None:
 def _response_format(draft: _Draft, value: Any) -> None:
     kind = value.get("type")
     if kind == "json_schema":
-        schema = orjson.dumps(schema_of(value, draft.provider)).decode()
+        schema = json_bytes(schema_of(value, draft.provider)).decode()
         named = value["json_schema"]
         kept = {k: named[k] for k in ("name", "description") if named.get(k)}
         structure = {"jsonSchema": {"schema": schema, **kept}}

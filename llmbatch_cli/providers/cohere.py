@@ -7,8 +7,6 @@ Sources (read 2026-11-22): docs.cohere.com/v2/reference/chat, /v2/docs/chat-api,
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-import orjson
-
 from llmbatch_cli.errors import UsageError
 from llmbatch_cli.providers.base import (
     CARRIED,
@@ -143,7 +141,7 @@ def _answer(message: Message, provider: str) -> dict[str, Any]:
 
 def _call(call: Mapping[str, Any], name: str, arguments: Any) -> dict[str, Any]:
     given = call["function"].get("arguments")
-    text = given if isinstance(given, str) and given else orjson.dumps(arguments).decode()
+    text = given if isinstance(given, str) and given else json_bytes(arguments).decode()
     made = {"type": "function", "function": {"name": name, "arguments": text}}
     return {"id": call["id"], **made} if call.get("id") else made
 
@@ -160,7 +158,7 @@ def _part(part: Mapping[str, Any], provider: str) -> dict[str, Any]:
         image = inner(part, "image_url", provider)
         text_field(image, "url", "an image_url", provider)
         return {"type": "image_url", "image_url": dict(image)}
-    if kind in OWN_PARTS:
+    if isinstance(kind, str) and kind in OWN_PARTS:
         return dict(part)
     return {"type": "text", "text": part_text(part, provider)}
 

@@ -157,7 +157,7 @@ def _response(text: str) -> dict[str, Any]:
 def _add_result(contents: list[dict[str, Any]], part: Part) -> None:
     """Results of calls made side by side belong into one content."""
     last = contents[-1] if contents else None
-    if last and last["role"] == "user" and "functionResponse" in last["parts"][-1]:
+    if last and last["role"] == "user" and "functionResponse" in (last["parts"] or [{}])[-1]:
         last["parts"].append(part)
     else:
         contents.append({"role": "user", "parts": [part]})

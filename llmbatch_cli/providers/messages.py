@@ -35,8 +35,8 @@ def json_headers() -> dict[str, str]:
     }
 
 
-def json_bytes(body: Mapping[str, Any]) -> bytes:
-    """The body as JSON. Raises UsageError for what JSON cannot hold."""
+def json_bytes(body: object) -> bytes:
+    """The body, or a part of it, as JSON. Raises UsageError for what JSON cannot hold."""
     try:
         return orjson.dumps(body)
     except TypeError as error:
@@ -131,15 +131,20 @@ def guessed_type(name: str) -> str | None:
     return mimetypes.guess_type(path, strict=False)[0]
 
 
+def tool_calls_of(message: Mapping[str, Any], provider: str) -> Sequence[Any]:
+    """What an assistant's message has under `tool_calls`. Raises UsageError for what is no list."""
+    found = message.get("tool_calls") or ()
+    if not isinstance(found, list | tuple):
+        raise UsageError(f"tool_calls for {provider} must be a list")
+    return found
+
+
 def calls(message: Message, provider: str) -> Iterator[tuple[Mapping[str, Any], str, Any]]:
     """Each tool call of an assistant's message: itself, its function's name, its arguments read.
 
     Raises UsageError for what is no function call, or whose arguments are no JSON object.
     """
-    found = message.get("tool_calls") or ()
-    if not isinstance(found, list | tuple):
-        raise UsageError(f"tool_calls for {provider} must be a list")
-    for call in found:
+    for call in tool_calls_of(message, provider):
         function = call.get("function") if isinstance(call, dict) else None
         if not isinstance(function, dict):
             raise UsageError(f"{provider} takes no tool call but of a function")

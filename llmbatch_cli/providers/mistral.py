@@ -17,6 +17,7 @@ from llmbatch_cli.providers.messages import (
     inner,
     plain_base64,
     text_field,
+    tool_calls_of,
 )
 from llmbatch_cli.providers.openai import OpenAI, writable
 from llmbatch_cli.providers.openai_errors import ERROR_CODES, Said, meaning
@@ -104,7 +105,7 @@ def _message(message: Message, provider: str) -> Message:
     if isinstance(thoughts, str) and role == "assistant":
         said["content"] = _with_thoughts(thoughts, said.get("content"))
     if said.get("tool_calls"):
-        said["tool_calls"] = [_tool_call(call) for call in said["tool_calls"]]
+        said["tool_calls"] = [_tool_call(call) for call in tool_calls_of(said, provider)]
     if isinstance(said.get("tool_call_id"), str):
         said["tool_call_id"] = call_id(said["tool_call_id"])
     return said

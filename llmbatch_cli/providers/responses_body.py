@@ -7,11 +7,18 @@ Sources (read 2026-11-22): developers.openai.com/api/docs/api-reference/response
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-import orjson
-
 from llmbatch_cli.errors import UsageError
 from llmbatch_cli.providers.base import CARRIED, says_nothing
-from llmbatch_cli.providers.messages import check_fields, inner, merged, part_text, parts, text_of
+from llmbatch_cli.providers.messages import (
+    check_fields,
+    inner,
+    json_bytes,
+    merged,
+    part_text,
+    parts,
+    text_of,
+    tool_calls_of,
+)
 from llmbatch_cli.types import Message, Request
 
 REFUSED: Final[Mapping[str, Any]] = {
@@ -96,14 +103,14 @@ def _said(message: Message, provider: str) -> Iterator[dict[str, Any]]:
     if text or not message.get("tool_calls"):
         phase = {"phase": message["phase"]} if message.get("phase") else {}
         yield {"role": "assistant", "content": text, **phase}
-    for call in message.get("tool_calls") or ():
+    for call in tool_calls_of(message, provider):
         yield _call(call, provider)
 
 
 def _call(call: Any, provider: str) -> dict[str, Any]:
     kind = call.get("type", "function") if isinstance(call, dict) else None
-    inside = call.get(kind) if isinstance(call, dict) else None
-    if kind not in ("function", "custom") or not isinstance(inside, dict):
+    inside = call.get(kind) if kind in ("function", "custom") else None
+    if not isinstance(inside, dict):
         raise UsageError(f"{provider} takes no tool call of the kind {kind!r}")
     if kind == "custom":
         return {
@@ -114,7 +121,7 @@ def _call(call: Any, provider: str) -> dict[str, Any]:
         }
     arguments = inside.get("arguments") or "{}"
     if not isinstance(arguments, str):
-        arguments = orjson.dumps(arguments).decode()
+        arguments = json_bytes(arguments).decode()
     return {
         "type": "function_call",
         "call_id": call.get("id"),

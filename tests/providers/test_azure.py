@@ -5,9 +5,10 @@ from collections.abc import Mapping
 import orjson
 import pytest
 
+from llmbatch_cli.errors import Rejected
 from llmbatch_cli.providers.azure import Azure
 from llmbatch_cli.providers.base import Settings
-from llmbatch_cli.types import Request
+from llmbatch_cli.types import Request, WireReply
 
 HI = [{"role": "user", "content": "Hi"}]
 RESOURCE = "https://example.openai.azure.com"
@@ -71,3 +72,12 @@ def test_the_key_has_its_own_header() -> None:
     assert [name for name, value in wire.headers.items() if "the-key" in value] == ["api-key"]
     without = Azure(Settings("azure", RESOURCE)).build(Request("m", HI, {}))
     assert not {"api-key", "authorization"} & set(without.headers)
+
+
+@pytest.mark.parametrize("code", [["x"], {"x": 1}, None, 5])
+def test_a_strange_inner_code_is_no_traceback(code: object) -> None:
+    """What the inner error calls itself may have any shape."""
+    body = orjson.dumps({"error": {"message": "no", "innererror": {"code": code}}})
+    provider = Azure(Settings("azure", RESOURCE))
+    with pytest.raises(Rejected, match="no"):
+        provider.parse(Request("m", HI, {}), WireReply(400, {}, body))

@@ -248,6 +248,25 @@ def test_any_value_in_any_place(wire: str, data: st.DataObject, places: list[int
     assert isinstance(parsed(wire, case, body), Completion | ProviderError)
 
 
+def each_place(value: Any) -> Iterator[list[int]]:
+    """The way to every value inside this one, and to itself."""
+    yield []
+    if isinstance(value, dict | list):
+        for place, inner in enumerate(value.values() if isinstance(value, dict) else value):
+            yield from ([place, *rest] for rest in each_place(inner))
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_any_shape_in_every_place_of_an_error(wire: str) -> None:
+    """A recorded error with another shape in any one place is still a ProviderError."""
+    known = [case for case in cases(wire).values() if "error" in case and "body" in case]
+    for case in known:
+        for places in each_place(case["body"]):
+            for new in (["x"], {"x": ["x"]}, 10**30, None, "x", []):
+                body = json.dumps(mutated(case["body"], places, new)).encode()
+                assert isinstance(parsed(wire, case, body), Completion | ProviderError)
+
+
 @pytest.mark.parametrize("wire", FUZZED)
 @given(data=st.data(), places=PLACES)
 @settings(max_examples=60, deadline=None)
