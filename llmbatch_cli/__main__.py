@@ -30,6 +30,9 @@ def main() -> None:
             sys.stdout.flush()
     except KeyboardInterrupt:  # before anything was begun
         status = 130
+    except BrokenPipeError:  # the reader has what it wanted
+        sys.stdout = None
+        status = 0
     except OSError as error:
         print(f"llmbatch: error: cannot write: {error.strerror or error}", file=sys.stderr)  # noqa: T201
         sys.stdout = None  # else the interpreter tries again at its end

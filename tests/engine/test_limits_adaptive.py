@@ -1,13 +1,12 @@
 """Finding the speed that an account allows, at simulated providers in simulated time."""
 
 import asyncio
-import math
 import random
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from support.simulated import MEDIAN_S, SIGMA, Law, SimulatedProvider
+from support.simulated import MEAN_S, Law, SimulatedProvider
 from support.virtual_time import run_virtually
 
 from llmbatch_cli.engine.limits import Limiter, admitted
@@ -16,7 +15,6 @@ from llmbatch_cli.types import Request
 
 REQUEST = Request("m", [{"role": "user", "content": "x" * 184}], {})
 """50 tokens, as estimated and as the simulated provider counts them."""
-MEAN_S = MEDIAN_S * math.exp(SIGMA**2 / 2)
 
 
 @dataclass

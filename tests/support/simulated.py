@@ -12,6 +12,7 @@ from llmbatch_cli.types import Completion, RateInfo, Request, Usage
 MEDIAN_S = 1.0
 SIGMA = 0.4
 """Of the lognormal answer times: nine in ten between 0.5 and 1.9 s."""
+MEAN_S = MEDIAN_S * math.exp(SIGMA**2 / 2)
 REFUSAL_S = 0.08
 """The median time to a 429."""
 
