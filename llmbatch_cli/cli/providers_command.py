@@ -67,7 +67,7 @@ def known(name: str, entry: Entry, environ: Mapping[str, str]) -> Known:
     return Known(
         name,
         entry.key_variables,
-        next((variable for variable in entry.key_variables if environ.get(variable)), None),
+        next((name for name in entry.key_variables if environ.get(name, "").strip()), None),
         entry.keyless or entry.in_process,
         without_password(base_url) if base_url else None,
         entry.url_variables,
@@ -129,10 +129,11 @@ def _cells(one: Known) -> tuple[str, str, str, str]:
 def _print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich import box
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
-    table = Table(*heads, box=box.SIMPLE_HEAD)
+    table = Table(*(Column(head, overflow="fold") for head in heads), box=box.SIMPLE_HEAD)
+    table.columns[1].min_width = max(len(word) for row in rows for word in row[1].split())
     for row in rows:
         name, key, is_set, base_url = row
         style = "green" if is_set.startswith("yes") else "red" if is_set == "no" else "dim"

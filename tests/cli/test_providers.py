@@ -1,8 +1,13 @@
 """`llmbatch providers`: every provider, its key's variable and its address, and never a key."""
 
+import asyncio
 import json
+import os
+import sys
+from io import FileIO
 
-from support.program import run
+import pytest
+from support.program import run, start
 
 from llmbatch_cli.cli.providers_command import known, without_password
 from llmbatch_cli.providers import PROVIDERS
@@ -56,6 +61,30 @@ async def test_the_list_is_for_people_too() -> None:
     assert by_name["local"][start:] == "in this process"
     assert "\x1b" not in done.out.decode()
     assert SECRET not in done.out.decode()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
+async def test_a_narrow_terminal_shows_all_of_it() -> None:
+    """Addresses fold where they are too long, and a variable stands whole in its line."""
+    ours, theirs = os.openpty()
+    env = {"COLUMNS": "80", "NO_COLOR": "1"}
+    process = await start("providers", env=env, stdout=theirs)
+    os.close(theirs)
+    with open(ours, "rb", buffering=0) as terminal:  # noqa: PTH123 - a descriptor
+        shown = await asyncio.to_thread(_all_of, terminal)
+    assert await process.wait() == 0
+    assert "AWS_BEARER_TOKEN_BEDROCK" in shown
+    assert "\u2026" not in shown
+
+
+def _all_of(terminal: FileIO) -> str:
+    got = b""
+    try:
+        while data := terminal.read(65_536):
+            got += data
+    except OSError:  # what Linux says when the other end was closed
+        pass
+    return got.decode()
 
 
 def test_an_address_shows_no_secret() -> None:
