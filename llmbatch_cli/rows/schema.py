@@ -220,7 +220,7 @@ def _of_batch_line(
 
 def names_itself(value: object) -> bool:
     """Whether a row of this value has an id of its own, though it may be its place's number."""
-    return isinstance(value, Mapping) and any(_is_id(value.get(name)) for name in _IDS)
+    return isinstance(value, dict) and (_is_id(value.get("id")) or _is_id(value.get("custom_id")))
 
 
 def _id(row: Mapping[str, Any], names: Sequence[str], index: int) -> RowId:
