@@ -62,8 +62,8 @@ async def run(
 ) -> AsyncGenerator[Outcome, None]:
     """Yield the outcomes of every row, each row's exactly once.
 
-    At most `window()` rows are at work when a row begins, and a row is pulled only when it
-    can begin. Memory holds at most `most_open` rows: those at work, those not yet taken,
+    No more rows are at work than `window()` has said so far, and a row is pulled only when it
+    can begin; where the window has shrunk since, rows wait for their limits. Memory holds at most `most_open` rows: those at work, those not yet taken,
     and, when `ordered`, those that wait for a slower one before them.
 
     A RunStopped from `work` begins no new row, lets those at work finish, and is raised
