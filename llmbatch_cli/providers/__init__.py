@@ -202,7 +202,9 @@ def resolve(spec: str, access: Access, observe: Observer = ignore) -> Target:
         return target
     base_url = _base_url(name, entry, access)
     api_key = _api_key(name, entry, access, base_url, observe)
-    provider = factory(Settings(name, base_url, api_key, access.environ))
+    provider = factory(
+        Settings(name, base_url, api_key, access.environ, _is_open(base_url, access))
+    )
     return Target(provider, model, parse_query(query), _key_hint(name, entry, api_key))
 
 
@@ -307,7 +309,7 @@ def _api_key(
     api_key = api_key.strip()
     if not api_key.isascii() or not api_key.isprintable():
         raise UsageError(f"the key for {name} holds characters that no key has")
-    if urlsplit(base_url).scheme == "http" and not is_loopback(base_url) and not access.insecure:
+    if _is_open(base_url, access):
         observe(
             Notice(
                 f"the key for {name} is withheld: {base_url} is plain http on another machine "
@@ -316,6 +318,12 @@ def _api_key(
         )
         return None
     return api_key
+
+
+def _is_open(base_url: str, access: Access) -> bool:
+    """Whether no key may go there: it is plain http on another machine, without --insecure."""
+    plain = urlsplit(base_url).scheme == "http" and not is_loopback(base_url)
+    return plain and not access.insecure
 
 
 def _key_hint(name: str, entry: Entry, api_key: str | None) -> str:

@@ -23,6 +23,8 @@ class Settings:
     """None sends none."""
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     """For what only this provider needs: a region, a project, an API version."""
+    is_open: bool = False
+    """Whether everybody on the way may read along, so that no key and no credentials go there."""
 
 
 CARRIED: Final = frozenset(("extra_body", "extra_headers"))
@@ -77,6 +79,7 @@ class Provider(ABC):
     def __init__(self, settings: Settings) -> None:
         self.name = settings.name
         self._api_key = settings.api_key
+        self._is_open = settings.is_open
         self.aim(settings.base_url)
 
     def aim(self, base_url: str) -> None:
@@ -97,6 +100,15 @@ class Provider(ABC):
         Raises UsageError for a wire that has no streaming form.
         """
         raise UsageError(f"{self.name} cannot stream")
+
+    def check_credentials_may_go(self) -> None:
+        """Raise UsageError where credentials that are looked for must not be sent."""
+        if self._is_open:
+            raise UsageError(
+                f"no credentials for {self.name} go to {self.base_url}: "
+                "it is plain http on another machine",
+                hint="use https, or --insecure, which sends them all the same",
+            )
 
     @asynccontextmanager
     async def serving(self, observe: Observer) -> AsyncIterator[Send | None]:

@@ -123,11 +123,12 @@ class Bedrock(Provider):
     async def serving(self, observe: Observer) -> AsyncIterator[Send | None]:
         """Hold AWS credentials ready where there is no bearer key.
 
-        Raises UsageError without a key and without credentials.
+        Raises UsageError without a key and without credentials, and where none may go.
         """
         if self._api_key is not None:
             yield None
             return
+        self.check_credentials_may_go()
         found = await asyncio.to_thread(load_credentials, self._environ)
         if found is None:
             raise UsageError(

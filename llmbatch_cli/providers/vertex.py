@@ -108,10 +108,12 @@ class Vertex(Provider):
     async def serving(self, observe: Observer) -> AsyncIterator[Send | None]:
         """Hold an access token ready, renewed before it ends.
 
-        Raises UsageError where google-auth, credentials or the project are missing.
+        Raises UsageError where google-auth, credentials or the project are missing, and where
+        no credentials may go.
         """
         renewing = None
         if self._api_key is None:
+            self.check_credentials_may_go()
             credentials, project = await asyncio.to_thread(_credentials)
             self._project = self._project or project
             self._hold(await asyncio.to_thread(_renewed, credentials))
