@@ -63,8 +63,9 @@ async def run(
     """Yield the outcomes of every row, each row's exactly once.
 
     No more rows are at work than `window()` has said so far, and a row is pulled only when it
-    can begin; where the window has shrunk since, rows wait for their limits. Memory holds at most `most_open` rows: those at work, those not yet taken,
-    and, when `ordered`, those that wait for a slower one before them.
+    can begin; where the window has shrunk since, rows wait for their limits. Memory holds at
+    most `most_open` rows: those at work, those not yet taken, and, when `ordered`, those that
+    wait for a slower one before them.
 
     A RunStopped from `work` begins no new row, lets those at work finish, and is raised
     at the end, as is an error of `rows`; a row that was dropped yields nothing. Any other
