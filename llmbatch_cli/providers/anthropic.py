@@ -34,6 +34,7 @@ from llmbatch_cli.providers.replies import (
     clean,
     count,
     error_for_status,
+    error_of,
     excerpt,
     json_object,
     mapping,
@@ -171,12 +172,8 @@ class Anthropic(Provider):
             meant, hint = UnknownModel, _MODELS_HINT
             if is_retired(model):
                 message = f"{model} was retired by {self.name} and answers no more ({message})"
-        return meant(
-            clean(without_key(message, self._api_key)),
-            status=reply.status,
-            retry_after_s=retry_after_s(reply.headers),
-            hint=hint,
-        )
+        limits = rate_info(reply.headers)
+        return error_of(meant, message, reply, self._api_key, limits=limits, hint=hint)
 
 
 def _said(reply: WireReply) -> tuple[str | None, str]:

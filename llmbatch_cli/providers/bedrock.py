@@ -33,15 +33,14 @@ from llmbatch_cli.providers.bedrock_stream import ConverseStream
 from llmbatch_cli.providers.messages import json_bytes, json_headers
 from llmbatch_cli.providers.replies import (
     arguments_json,
-    clean,
     count,
     error_for_status,
+    error_of,
     excerpt,
     json_object,
     mapping,
     retry_after_s,
     text_or_none,
-    without_key,
 )
 from llmbatch_cli.types import (
     Completion,
@@ -232,12 +231,8 @@ class Bedrock(Provider):
             for pattern, more in _MEANINGS:
                 if pattern.search(said):
                     meant = more or UnknownModel
-        return meant(
-            clean(without_key(message, self._api_key)),
-            status=reply.status,
-            retry_after_s=retry_after_s(reply.headers),
-            hint=_MODELS_HINT if meant is UnknownModel else None,
-        )
+        hint = _MODELS_HINT if meant is UnknownModel else None
+        return error_of(meant, message, reply, self._api_key, hint=hint)
 
 
 def _by_status(status: int) -> type[ProviderError]:

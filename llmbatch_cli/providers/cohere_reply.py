@@ -27,13 +27,13 @@ from llmbatch_cli.providers.replies import (
     clean,
     count,
     error_for_status,
+    error_of,
     excerpt,
     json_object,
     mapping,
     rate_info,
     retry_after_s,
     text_or_none,
-    without_key,
 )
 from llmbatch_cli.types import Completion, FinishReason, RateInfo, Usage, WireReply
 
@@ -186,12 +186,8 @@ def error(reply: WireReply, api_key: str | None) -> ProviderError:
     except BadReply as bad:
         message = f"HTTP {reply.status}: {bad.message}"
     kind = _kind(message, reply.status)
-    return kind(
-        clean(without_key(message, api_key)),
-        status=reply.status,
-        retry_after_s=retry_after_s(reply.headers),
-        hint=_HINTS.get(kind),
-    )
+    told = limits(reply.headers)
+    return error_of(kind, message, reply, api_key, limits=told, hint=_HINTS.get(kind))
 
 
 def _kind(message: str, status: int) -> type[ProviderError]:

@@ -8,7 +8,7 @@ from llmbatch_cli.providers.base import Settings, Unsayable
 from llmbatch_cli.providers.hosts import HOSTS, Host
 from llmbatch_cli.providers.openai import OpenAI, writable
 from llmbatch_cli.providers.openai_errors import ERROR_CODES, Said, meaning
-from llmbatch_cli.providers.replies import count, mapping, retry_after_s
+from llmbatch_cli.providers.replies import count, mapping, retry_after_s, until_s
 from llmbatch_cli.types import Completion, Message, Request, WireReply, WireRequest
 
 
@@ -57,7 +57,9 @@ class Compatible(OpenAI):
             wait_s = retry_after_s(reply.headers)
             if wait_s is None or error.status not in self.host.waits:
                 raise
-            raise RateLimited(error.message, status=error.status, retry_after_s=wait_s) from error
+            limited = RateLimited(error.message, status=error.status, retry_after_s=wait_s)
+            limited.limits = error.limits
+            raise limited from error
 
     def read(self, body: dict[str, Any], reply: WireReply) -> Completion:
         self._check(body, reply)
@@ -87,6 +89,14 @@ class Compatible(OpenAI):
         if code:
             said = Said(500, str(told.get("status_msg")), str(code), "", told, wrapped=True)
             raise self.failed(said, reply, "")
+
+    def failed(self, said: Said, reply: WireReply, model: str) -> ProviderError:
+        """The error, with the wait that OpenRouter tells in its body, where there is no header."""
+        error = super().failed(said, reply, model)
+        if error.retry_after_s is None and error.slow:
+            told = mapping(mapping(said.fields.get("metadata")).get("headers"))
+            error.retry_after_s = until_s(told.get("X-RateLimit-Reset"))
+        return error
 
     def meaning(self, said: Said) -> type[ProviderError]:
         host, words = self.host, said.message.lower()

@@ -2,7 +2,8 @@
 
 Sources (read 2026-11-22): ai.google.dev/gemini-api/docs/troubleshooting, /docs/rate-limits;
 cloud.google.com/apis/design/errors (ErrorInfo, RetryInfo, QuotaFailure); bodies as users have
-recorded them in google-gemini/gemini-cli issues 8437 and 1609.
+recorded them in google-gemini/gemini-cli issues 8437 and 1609, googleapis/python-genai issue 1218
+(read 2026-11-23: a file that is not there).
 """
 
 import re
@@ -21,16 +22,14 @@ from llmbatch_cli.errors import (
     UnknownModel,
 )
 from llmbatch_cli.providers.replies import (
-    clean,
     count,
     error_for_status,
+    error_of,
     excerpt,
     json_object,
     mapping,
-    retry_after_s,
     seconds,
     text_or_none,
-    without_key,
 )
 from llmbatch_cli.types import WireReply
 
@@ -65,6 +64,7 @@ REASONS: Final[Mapping[str, type[ProviderError]]] = {
 
 SAID: Final = (
     (re.compile(r"API key (not valid|expired|not found)|(?i:reported as leaked)"), Unauthorized),
+    (re.compile(r"(?i)permission to access the file\b"), Rejected),
     (re.compile(r"(?i)user location is not supported|free tier is not available"), Unauthorized),
     (re.compile(r"(?i)token count.{0,60}exceeds the maximum|exceeds the maximum number of tokens"),
      ContextLength),
@@ -100,12 +100,8 @@ def error(reply: WireReply, api_key: str | None) -> ProviderError:
     except BadReply as bad:
         message = f"HTTP {reply.status}: {bad.message}"
     kind = _kind(said, message, reply.status)
-    return kind(
-        clean(without_key(message, api_key)),
-        status=reply.status,
-        retry_after_s=_retry_delay_s(said) or retry_after_s(reply.headers),
-        hint=_HINTS.get(kind),
-    )
+    wait_s = _retry_delay_s(said) or None
+    return error_of(kind, message, reply, api_key, wait_s=wait_s, hint=_HINTS.get(kind))
 
 
 def _kind(said: Mapping[str, Any], message: str, status: int) -> type[ProviderError]:

@@ -124,6 +124,7 @@ ROWS: Final = (
         developer=True,
         waits=frozenset((402,)),
         flags=("flagged_input", "reasons"),
+        words=(("free-models-per-day", OutOfQuota),),
         cost=("cost",),
     ),
     Host(

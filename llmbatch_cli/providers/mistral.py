@@ -22,7 +22,7 @@ from llmbatch_cli.providers.messages import (
 from llmbatch_cli.providers.openai import OpenAI, writable
 from llmbatch_cli.providers.openai_errors import ERROR_CODES, Said, meaning
 from llmbatch_cli.providers.replies import count, mapping, rate_info
-from llmbatch_cli.types import Completion, Message, Request, Usage, WireReply, WireRequest
+from llmbatch_cli.types import Completion, Message, RateInfo, Request, Usage, WireReply, WireRequest
 
 REFUSED: Final[Mapping[str, Any]] = {"logit_bias": {}, "user": ""}
 RENAMED: Final = {"seed": "random_seed"}
@@ -73,8 +73,10 @@ class Mistral(OpenAI):
         if completion.usage is not None:
             _add_cached(completion.usage, body["usage"])
         completion.request_id = reply.headers.get("mistral-correlation-id") or completion.request_id
-        completion.limits = rate_info(_openai_names(reply.headers))
         return completion
+
+    def limits(self, headers: Mapping[str, str]) -> RateInfo | None:
+        return rate_info(_openai_names(headers))
 
     def meaning(self, said: Said) -> type[ProviderError]:
         return meaning(said, CODES)

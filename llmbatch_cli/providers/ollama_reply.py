@@ -26,13 +26,12 @@ from llmbatch_cli.providers.replies import (
     clean,
     count,
     error_for_status,
+    error_of,
     excerpt,
     json_object,
     mapping,
     rate_info,
-    retry_after_s,
     text_or_none,
-    without_key,
 )
 from llmbatch_cli.types import Completion, FinishReason, Usage, WireReply
 
@@ -121,12 +120,7 @@ def error(reply: WireReply, model: str, api_key: str | None) -> ProviderError:
     except BadReply as bad:
         message = f"HTTP {reply.status}: {bad.message}"
     kind = _kind(message, reply.status)
-    return kind(
-        clean(without_key(message, api_key)),
-        status=reply.status,
-        retry_after_s=retry_after_s(reply.headers),
-        hint=_hint(kind, model),
-    )
+    return error_of(kind, message, reply, api_key, hint=_hint(kind, model))
 
 
 def _kind(message: str, status: int) -> type[ProviderError]:

@@ -27,15 +27,22 @@ from llmbatch_cli.providers.replies import (
     arguments_json,
     clean,
     count,
+    error_of,
     excerpt,
     json_object,
     mapping,
     rate_info,
-    retry_after_s,
     text_or_none,
-    without_key,
 )
-from llmbatch_cli.types import Completion, FinishReason, Request, Usage, WireReply, WireRequest
+from llmbatch_cli.types import (
+    Completion,
+    FinishReason,
+    RateInfo,
+    Request,
+    Usage,
+    WireReply,
+    WireRequest,
+)
 
 FINISH_REASONS: Final[Mapping[str, FinishReason]] = {
     "stop": "stop",
@@ -163,7 +170,7 @@ class OpenAI(Provider):
             extras=_extras(first, message),
             response_id=text_or_none(body.get("id")),
             request_id=reply.headers.get("x-request-id"),
-            limits=rate_info(reply.headers),
+            limits=self.limits(reply.headers),
         )
 
     def error(self, reply: WireReply, model: str) -> ProviderError:
@@ -173,12 +180,18 @@ class OpenAI(Provider):
     def failed(self, said: Said, reply: WireReply, model: str) -> ProviderError:
         """The error that these words mean."""
         meant = self.meaning(said)
-        return meant(
-            clean(without_key(said.message, self._api_key)),
-            status=reply.status,
-            retry_after_s=retry_after_s(reply.headers),
+        return error_of(
+            meant,
+            said.message,
+            reply,
+            self._api_key,
+            limits=self.limits(reply.headers),
             hint=self.hint(meant, said, model),
         )
+
+    def limits(self, headers: Mapping[str, str]) -> RateInfo | None:
+        """What the headers say of the account's limits."""
+        return rate_info(headers)
 
     def meaning(self, said: Said) -> type[ProviderError]:
         """The class of an error by what the server said."""
@@ -238,13 +251,14 @@ def tool_calls(message: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 
 
 def _tool_call(call: dict[str, Any], place: int) -> Mapping[str, Any]:
-    function = call.get("function")
-    if not isinstance(function, dict):
-        return {"id": f"call_{place}", "type": "function", **call}
+    call_id = text_or_none(call.get("id")) or f"call_{place}"
+    if call.get("type") not in (None, "function") and "function" not in call:
+        return {**call, "id": call_id}
+    function = mapping(call.get("function"))
     name, arguments = text_or_none(function.get("name")), function.get("arguments")
     return {
         **call,
-        "id": text_or_none(call.get("id")) or f"call_{place}",
+        "id": call_id,
         "type": "function",
         "function": {**function, "name": name or "", "arguments": arguments_json(arguments)},
     }

@@ -1,7 +1,8 @@
 """What errors mean on OpenAI's wire, and on the many that follow it in their own words.
 
 Sources (read 2026-11-22): developers.openai.com/api/docs/guides/error-codes, help.openai.com
-article 6614457 (billing codes). A host's own codes stand in its row of hosts.py.
+article 6614457 (billing codes). A host's own codes stand in its row of hosts.py. What xAI says of a
+prompt under a 403, as if of the key: UKGovernmentBEIS/inspect_ai 2267 (read 2026-11-23).
 """
 
 import re
@@ -79,7 +80,7 @@ _WORDS: Final[tuple[tuple[re.Pattern[str], Meaning], ...]] = (
     (
         re.compile(
             r"content (?:filter|management|policy)|data inspection|inappropriate content"
-            r"|safety system|usage polic"
+            r"|safety system|usage polic|violates usage guidelines|safety_check_"
         ),
         Refused,
     ),

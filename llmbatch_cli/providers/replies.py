@@ -17,6 +17,7 @@ from llmbatch_cli.errors import (
     Rejected,
     Unauthorized,
 )
+from llmbatch_cli.privacy import SHORTEST_KEY
 from llmbatch_cli.types import RateInfo, WireReply
 
 MAX_MESSAGE_CHARS = 2000
@@ -72,8 +73,36 @@ def clean(text: str, max_chars: int = MAX_MESSAGE_CHARS) -> str:
 
 
 def without_key(text: str, api_key: str | None) -> str:
-    """The text without this key: some servers repeat what they were sent."""
-    return text.replace(api_key, "[key]") if api_key else text
+    """The text without this key: some servers repeat what they were sent.
+
+    So short a key as stands in for none, such as `x`, is no secret, and part of many a word.
+    """
+    return text.replace(api_key, "[key]") if api_key and len(api_key) >= SHORTEST_KEY else text
+
+
+def error_of(
+    kind: type[ProviderError],
+    message: str,
+    reply: WireReply,
+    api_key: str | None,
+    *,
+    limits: RateInfo | None = None,
+    wait_s: float | None = None,
+    hint: str | None = None,
+) -> ProviderError:
+    """The error of this kind in the server's own words, made fit to be shown.
+
+    `limits` are those of the reply, where the wire tells them in headers of its own; `wait_s`
+    is what its body asks to wait.
+    """
+    error = kind(
+        clean(without_key(message, api_key)),
+        status=reply.status,
+        retry_after_s=retry_after_s(reply.headers) if wait_s is None else wait_s,
+        hint=hint,
+    )
+    error.limits = limits or rate_info(reply.headers)
+    return error
 
 
 def count(value: object) -> int | None:
@@ -158,25 +187,43 @@ def _until(date: str, now: datetime | None) -> float | None:
     return _bounded(max(0.0, (moment - (now or datetime.now(UTC))).total_seconds()))
 
 
+def until_s(moment_ms: object, now: datetime | None = None) -> float | None:
+    """Seconds until a moment in milliseconds since 1970, as a text or a number. At most a day."""
+    try:
+        moment_s = float(moment_ms) / 1000 if isinstance(moment_ms, str | int | float) else None
+    except (ValueError, OverflowError):
+        return None
+    if moment_s is None or not moment_s > 0:
+        return None
+    return _bounded(max(0.0, moment_s - (now or datetime.now(UTC)).timestamp()))
+
+
 def rate_info(headers: Mapping[str, str]) -> RateInfo | None:
     """The limits in OpenAI's headers, which most compatible hosts send too; None without any.
 
-    Source: platform.openai.com/docs/guides/rate-limits (read 2026-11-22).
+    Cerebras ends the names of a minute's limits in `-minute`; its limits of a day are no pace.
+    Sources: platform.openai.com/docs/guides/rate-limits (read 2026-11-22),
+    inference-docs.cerebras.ai/support/rate-limits (read 2026-11-23).
     """
-    requests = headers.get("x-ratelimit-limit-requests")
-    tokens = headers.get("x-ratelimit-limit-tokens")
-    wait_s = retry_after_s(headers)
-    if requests is None and tokens is None and wait_s is None:
-        return None
-    return RateInfo(
-        limit_requests=_whole(requests),
-        remaining_requests=_whole(headers.get("x-ratelimit-remaining-requests")),
-        reset_requests_s=seconds(headers.get("x-ratelimit-reset-requests", "")),
-        limit_tokens=_whole(tokens),
-        remaining_tokens=_whole(headers.get("x-ratelimit-remaining-tokens")),
-        reset_tokens_s=seconds(headers.get("x-ratelimit-reset-tokens", "")),
-        retry_after_s=wait_s,
+    found = RateInfo(
+        *_budget(headers, "requests"), *_budget(headers, "tokens"), retry_after_s(headers)
     )
+    return None if found == _NO_LIMITS else found
+
+
+_NO_LIMITS = RateInfo()
+
+
+def _budget(
+    headers: Mapping[str, str], counted: str
+) -> tuple[int | None, int | None, float | None]:
+    """A minute's limit, what is left of it, and the seconds until it is whole again."""
+    limit, remaining, reset = (
+        headers.get(f"x-ratelimit-{what}-{counted}")
+        or headers.get(f"x-ratelimit-{what}-{counted}-minute")
+        for what in ("limit", "remaining", "reset")
+    )
+    return _whole(limit), _whole(remaining), seconds(reset or "")
 
 
 def _whole(value: str | None) -> int | None:
