@@ -81,6 +81,8 @@ class Lanes:
         """Providers whose keys may go to `base_url`."""
         self._keyless: set[str] = set()
         """Models whose missing key was told."""
+        self._dropped: set[str] = set()
+        """What was told of parameters that are left out."""
         self._sleeping = 0
         self._opening = asyncio.Lock()
 
@@ -179,7 +181,8 @@ class Lanes:
     async def _wire(self, target: Target, params: Params, how: Calling) -> "Wire":
         """The innermost calls to one address. Raises UsageError for what it cannot say."""
         provider = target.provider
-        build = dropping(provider.build, self._observe) if how.drop_params else provider.build
+        drops, said = how.drop_params, self._dropped
+        build = dropping(provider.build, self._observe, said) if drops else provider.build
         build(Request(target.model, [{"role": "user", "content": "?"}], params))
         own_send = await self._stack.enter_async_context(provider.serving(self._observe))
         call = calling(build, provider.parse, own_send or self._network.send)

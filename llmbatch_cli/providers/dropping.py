@@ -10,9 +10,11 @@ from llmbatch_cli.types import Request, WireRequest
 Build = Callable[[Request], WireRequest]
 
 
-def dropping(build: Build, observe: Observer) -> Build:
-    """`build`, which leaves out what its wire cannot say, and tells each parameter once."""
-    told: set[str] = set()
+def dropping(build: Build, observe: Observer, told: set[str]) -> Build:
+    """`build`, which leaves out what its wire cannot say, and tells each parameter once.
+
+    `told` holds what was said, and is shared by all who must not say it again.
+    """
 
     def built(request: Request) -> WireRequest:
         try:
@@ -21,8 +23,8 @@ def dropping(build: Build, observe: Observer) -> Build:
             name = error.parameter
             if name not in request.params:
                 raise
-            if name not in told:
-                told.add(name)
+            if error.message not in told:
+                told.add(error.message)
                 observe(Notice(f"{error.message}: left out"))
             left = {key: value for key, value in request.params.items() if key != name}
             return built(replace(request, params=left))

@@ -68,6 +68,16 @@ async def test_what_a_provider_cannot_say_is_refused_or_left_out() -> None:
     assert (dropped.status, dropped.err.count("logit_bias")) == (0, 1)
 
 
+async def test_what_is_left_out_is_told_once_for_all_addresses() -> None:
+    """Two servers of one model are one warning."""
+    async with serve(echo) as one, serve(echo) as other:
+        done = await run(
+            "batch", "-m", "groq/m", "--param", 'logit_bias={"1": 2}', "--drop-params",
+            "--base-url", one.url, "--base-url", other.url, stdin=jsonl(["a", "b"]),
+        )  # fmt: skip
+    assert (done.status, done.err.count("logit_bias")) == (0, 1)
+
+
 async def test_a_row_sends_no_foreign_key_to_the_base_url() -> None:
     """Rows may come from strangers: naming another provider fetches no key of it."""
     keys = {"OPENAI_API_KEY": "sk-own", "ANTHROPIC_API_KEY": "sk-ant", "CO_API_KEY": "co-key"}
