@@ -29,7 +29,6 @@ $(VENV)/.dev: $(VENV)/.installed
 	@touch $@
 
 demo: install
-	@$(BIN)/llmbatch pull --quiet
 	$(BIN)/llmbatch batch samples/prompts.jsonl -o $(VENV)/answers.jsonl --overwrite
 	@cat $(VENV)/answers.jsonl
 
