@@ -5,7 +5,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from llmbatch_cli.errors import BadReply, ProviderError, Rejected, RunStopped, UsageError
+from llmbatch_cli.errors import (
+    BadReply,
+    ProviderError,
+    Rejected,
+    RunStopped,
+    Unauthorized,
+    UsageError,
+)
 from llmbatch_cli.privacy import reply_without_keys, without_keys, without_prompt
 from llmbatch_cli.types import (
     Attempt,
@@ -134,13 +141,13 @@ def solo(lane_for: LaneFor, clock: Callable[[], float], system: Message | None =
     """Each row to one model: its own, or the run's.
 
     A failure that holds for every row stops the run. Where it comes from a row's own model,
-    it does so only before the first answer; later that model is not asked again.
+    it does so only before the first answer; later that model is not asked again. A 403 from a
+    model that has answered speaks of this prompt, and not of the key.
     """
     gone: dict[str, ProviderError] = {}
-    answered = False
+    answered: set[str] = set()
 
     async def work(prompt: Prompt) -> tuple[Outcome, ...]:
-        nonlocal answered
         try:
             lane = await lane_for(prompt.model)
         except UsageError as error:
@@ -151,16 +158,21 @@ def solo(lane_for: LaneFor, clock: Callable[[], float], system: Message | None =
         result: Completion | ProviderError
         try:
             result = await lane.call(request_for(prompt, lane, system))
-            answered = True
+            answered.add(lane.name)
         except ProviderError as error:
-            if error.fatal and (prompt.model is None or not answered):
+            fatal = error.fatal and not (_forbidden(error) and lane.name in answered)
+            if fatal and (prompt.model is None or not answered):
                 raise stopped(lane, error) from error
-            if error.fatal:
+            if fatal:
                 gone[lane.name] = error
             result = error
         return (outcome_of(prompt, lane, result, clock() - started),)
 
     return work
+
+
+def _forbidden(error: ProviderError) -> bool:
+    return isinstance(error, Unauthorized) and error.status == 403
 
 
 def outcome_of(

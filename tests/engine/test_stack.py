@@ -5,10 +5,17 @@ from typing import Any
 
 import pytest
 
-from llmbatch_cli.engine.stack import calling
-from llmbatch_cli.errors import BadReply, ProviderError, Rejected
+from llmbatch_cli.engine.stack import Lane, calling, solo
+from llmbatch_cli.errors import (
+    BadReply,
+    OutOfQuota,
+    ProviderError,
+    Rejected,
+    RunStopped,
+    Unauthorized,
+)
 from llmbatch_cli.privacy import without_keys
-from llmbatch_cli.types import Completion, Request, WireReply, WireRequest
+from llmbatch_cli.types import Completion, Outcome, Prompt, Request, WireReply, WireRequest
 
 UNFORESEEN = (KeyError("x"), TypeError("x"), ValueError("x"), OverflowError("x"), RecursionError())
 REQUEST = Request("m", [{"role": "user", "content": "hi"}], {})
@@ -72,3 +79,46 @@ def test_no_error_shows_the_key_that_was_sent(body: bytes) -> None:
 def test_what_is_too_short_for_a_key_is_left_in_place() -> None:
     """A key of few letters, as local servers take, does not mangle messages."""
     assert without_keys("no such model: o", {"authorization": "Bearer o"}) == "no such model: o"
+
+
+async def _rows(*results: Completion | ProviderError) -> list[Outcome]:
+    """A run of one model that replies so, row by row."""
+    replies = iter(results)
+
+    async def call(request: Request) -> Completion:
+        result = next(replies)
+        if isinstance(result, ProviderError):
+            raise result
+        return result
+
+    async def lane_for(model: str | None) -> Lane:
+        return Lane("p", "m", call)
+
+    work = solo(lane_for, lambda: 0.0)
+    return [
+        (await work(Prompt(place, REQUEST.messages, place)))[0] for place in range(len(results))
+    ]
+
+
+ANSWER = Completion(text="yes")
+
+
+def test_a_403_after_an_answer_costs_its_row_alone() -> None:
+    """A key that has had an answer is not bad for all rows because one prompt is forbidden."""
+    rows = asyncio.run(_rows(ANSWER, Unauthorized("this prompt", status=403), ANSWER))
+    assert [row.failure is None for row in rows] == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    "replies",
+    [
+        (Unauthorized("no", status=403),),
+        (ANSWER, Unauthorized("no", status=401)),
+        (ANSWER, OutOfQuota("no", status=403)),
+    ],
+    ids=["403 at first", "401 later", "no money"],
+)
+def test_what_holds_for_every_row_stops_the_run(replies: tuple[Any, ...]) -> None:
+    """A key that is refused, or an account without money, ends the run at any time."""
+    with pytest.raises(RunStopped):
+        asyncio.run(_rows(*replies))
