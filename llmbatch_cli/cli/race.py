@@ -277,4 +277,4 @@ def is_prompt(argument: str) -> bool:
 
 
 def _shown(output: Path | None) -> bool:
-    return output is None and sys.stdout is not None and sys.stdout.isatty()
+    return str(output or "-") == "-" and sys.stdout is not None and sys.stdout.isatty()
