@@ -44,6 +44,9 @@ class Compatible(OpenAI):
             params = {**self.host.efforts[effort], **rest}
         return super().build(Request(request.model, messages, params, request.stream))
 
+    def at_usual_address(self) -> bool:
+        return self.base_url == self.host.base_url
+
     def refused(self, request: Request) -> Mapping[str, Any]:
         return self.host.refused
 

@@ -114,6 +114,10 @@ class OpenAI(Provider):
             return {**self._headers, **params["extra_headers"]}
         return self._headers
 
+    def at_usual_address(self) -> bool:
+        """Whether the provider is asked where its name alone leads."""
+        return self.at_home
+
     def refused(self, request: Request) -> Mapping[str, Any]:
         """The parameters that cannot be said, each with the one value that says nothing."""
         if not self.at_home:
@@ -201,7 +205,8 @@ class OpenAI(Provider):
         """What the user can do about the error; None where the message says it all."""
         if meant is UnknownModel:
             names = near(model) if self.at_home else ""
-            return f"{names}`llmbatch models {self.name}` lists what there is"
+            moved = "" if self.at_usual_address() else f" --base-url {self.base_url}"
+            return f"{names}`llmbatch models {self.name}{moved}` lists what there is"
         if meant is Rejected and NOT_FOR_CHAT.search(said.message):
             return "this model answers on the Responses API: --api responses"
         return None

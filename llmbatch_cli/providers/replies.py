@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -80,6 +80,9 @@ def without_key(text: str, api_key: str | None) -> str:
     return text.replace(api_key, "[key]") if api_key and len(api_key) >= SHORTEST_KEY else text
 
 
+QUOTA_HINT: Final = "add credit or raise the limit at the provider, then go on with --resume"
+
+
 def error_of(
     kind: type[ProviderError],
     message: str,
@@ -99,7 +102,7 @@ def error_of(
         clean(without_key(message, api_key)),
         status=reply.status,
         retry_after_s=retry_after_s(reply.headers) if wait_s is None else wait_s,
-        hint=hint,
+        hint=hint or (QUOTA_HINT if kind is OutOfQuota else None),
     )
     error.limits = limits or rate_info(reply.headers)
     return error

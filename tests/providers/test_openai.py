@@ -205,3 +205,19 @@ def test_messages_are_cut_and_clean() -> None:
         provider().parse(Request("m", HI, {}), WireReply(400, {}, said))
     assert len(raised.value.message) == 2000
     assert raised.value.message.startswith("[31mred x")
+
+
+@pytest.mark.parametrize(
+    ("base_url", "status", "code", "hint"),
+    [
+        (OFFICIAL, 404, "model_not_found", "`llmbatch models openai` lists"),
+        ("http://box:8000/v1", 404, "model_not_found", "--base-url http://box:8000/v1` lists"),
+        (OFFICIAL, 429, "insufficient_quota", "add credit"),
+    ],
+)
+def test_a_hint_leads_to_what_helps(base_url: str, status: int, code: str, hint: str) -> None:
+    """The list of models is that of the address that was asked; no money is no question of keys."""
+    reply = WireReply(status, {}, orjson.dumps({"error": {"message": "no", "code": code}}))
+    with pytest.raises(ProviderError) as caught:
+        provider(base_url).parse(Request("m", HI, {}), reply)
+    assert hint in (caught.value.hint or "")
