@@ -107,7 +107,8 @@ class Lanes:
         access = self._calling.access
         if access.base_url is None or resolve(model, access).provider.name in self._named:
             return self._calling
-        return replace(self._calling, access=replace(access, api_key=None, environ={}))
+        keyless = replace(access, api_key=None, environ={}, may_find=False)
+        return replace(self._calling, access=keyless)
 
     async def with_keys(self, models: Sequence[str], *, of_row: bool = False) -> list[Lane]:
         """The lanes of these models; one that lacks its key is left out, and told once.

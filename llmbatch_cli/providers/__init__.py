@@ -169,6 +169,8 @@ class Access:
     """The wire, where a provider has several; None leaves it to the model."""
     insecure: bool = False
     """Send keys over plain http to other machines too."""
+    may_find: bool = True
+    """Whether a provider may look for credentials that `environ` does not hold."""
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     more_base_urls: Sequence[str] = ()
     """Further addresses of the same model, over which requests are spread."""
@@ -203,7 +205,7 @@ def resolve(spec: str, access: Access, observe: Observer = ignore) -> Target:
     base_url = _base_url(name, entry, access)
     api_key = _api_key(name, entry, access, base_url, observe)
     provider = factory(
-        Settings(name, base_url, api_key, access.environ, _is_open(base_url, access))
+        Settings(name, base_url, api_key, access.environ, _withheld(base_url, access))
     )
     return Target(provider, model, parse_query(query), _key_hint(name, entry, api_key))
 
@@ -324,6 +326,13 @@ def _is_open(base_url: str, access: Access) -> bool:
     """Whether no key may go there: it is plain http on another machine, without --insecure."""
     plain = urlsplit(base_url).scheme == "http" and not is_loopback(base_url)
     return plain and not access.insecure
+
+
+def _withheld(base_url: str, access: Access) -> str | None:
+    """Why no credentials may go there; None where they may."""
+    if _is_open(base_url, access):
+        return "it is plain http on another machine (--insecure sends them all the same)"
+    return None if access.may_find else "a row has asked for it, and the run has not (-m)"
 
 
 def _key_hint(name: str, entry: Entry, api_key: str | None) -> str:

@@ -23,8 +23,8 @@ class Settings:
     """None sends none."""
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     """For what only this provider needs: a region, a project, an API version."""
-    is_open: bool = False
-    """Whether everybody on the way may read along, so that no key and no credentials go there."""
+    withheld: str | None = None
+    """Why no credentials that the provider finds by itself go there; None where they may."""
 
 
 CARRIED: Final = frozenset(("extra_body", "extra_headers"))
@@ -79,7 +79,7 @@ class Provider(ABC):
     def __init__(self, settings: Settings) -> None:
         self.name = settings.name
         self._api_key = settings.api_key
-        self._is_open = settings.is_open
+        self._withheld = settings.withheld
         self.aim(settings.base_url)
 
     def aim(self, base_url: str) -> None:
@@ -103,11 +103,9 @@ class Provider(ABC):
 
     def check_credentials_may_go(self) -> None:
         """Raise UsageError where credentials that are looked for must not be sent."""
-        if self._is_open:
+        if self._withheld is not None:
             raise UsageError(
-                f"no credentials for {self.name} go to {self.base_url}: "
-                "it is plain http on another machine",
-                hint="use https, or --insecure, which sends them all the same",
+                f"no credentials for {self.name} go to {self.base_url}: {self._withheld}"
             )
 
     @asynccontextmanager

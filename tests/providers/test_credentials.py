@@ -6,6 +6,7 @@ import pytest
 
 from llmbatch_cli.errors import UsageError
 from llmbatch_cli.events import ignore
+from llmbatch_cli.lanes import Calling, open_lanes
 from llmbatch_cli.providers import Access, resolve
 
 ENVIRON = {
@@ -40,3 +41,16 @@ def test_a_key_is_sent_where_it_may_go(model: str, url: str) -> None:
     """To this machine, over https, and with --insecure anywhere."""
     access = Access(url, environ={**ENVIRON, **KEYS}, insecure=url == "http://192.0.2.1")
     asyncio.run(served(model, access))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_row_sends_no_credentials_to_the_base_url(model: str) -> None:
+    """A model that only a row names gets none of the user's credentials for the moved address."""
+
+    async def opened() -> None:
+        access = Access("https://example.com", environ={**ENVIRON, **KEYS})
+        async with open_lanes(Calling(access, {})) as lanes:
+            await lanes.lane_for(model, of_row=True)
+
+    with pytest.raises(UsageError, match="a row has asked for it"):
+        asyncio.run(opened())
