@@ -13,8 +13,9 @@ FEWEST_ROWS: Final = 20
 ALL_FAILED: Final = 50
 """So many rows in a row without one answer, and the provider is taken for dead."""
 PROVIDERS_FAULT: Final = frozenset(
-    ("unreachable", "interrupted", "overloaded", "timed_out", "bad_reply")
+    ("unreachable", "interrupted", "overloaded", "timed_out", "bad_reply", "unauthorized")
 )
+"""What speaks of no row: a key that is revoked may come as a 403 on each, which alone stops nothing."""
 
 
 @dataclass(frozen=True, slots=True)

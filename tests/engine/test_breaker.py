@@ -22,6 +22,7 @@ def feed(breaker: Breaker, *kinds: str | None) -> None:
         (Tolerance(rows=3), ["rejected", None, "rejected"], ["rejected"]),
         (Tolerance(share=0.1), [None] * 18 + ["rejected"] * 1, ["rejected", "rejected"]),
         (Tolerance(), ["unreachable"] * (ALL_FAILED - 1), ["overloaded"]),
+        (Tolerance(), ["unauthorized"] * (ALL_FAILED - 1), ["unauthorized"]),
     ],
 )
 def test_the_run_is_drained_at_its_limit(
