@@ -15,7 +15,7 @@ from yarl import URL
 
 from llmbatch_cli.errors import BadReply, Interrupted, ProviderError, Unreachable
 from llmbatch_cli.transport import Connection, Network
-from llmbatch_cli.transport.proxies import proxy_for
+from llmbatch_cli.transport.proxies import host_of, proxy_for
 from llmbatch_cli.types import WireReply, WireRequest, WireStream
 
 ERRORS: Final[tuple[tuple[type[BaseException], type[ProviderError]], ...]] = (
@@ -32,6 +32,7 @@ ERRORS: Final[tuple[tuple[type[BaseException], type[ProviderError]], ...]] = (
     (ssl.SSLError, Unreachable),
     (TimeoutError, Interrupted),
     (OSError, Interrupted),
+    (UnicodeError, Unreachable),
     (ValueError, BadReply),
 )
 """aiohttp's errors as ours; the first that fits counts."""
@@ -105,8 +106,8 @@ def translated(error: BaseException, request: WireRequest) -> ProviderError:
 
 
 def describe(error: BaseException, request: WireRequest) -> str:
-    """What failed, at which host; never headers or body."""
-    host = URL(request.url).authority
+    """What failed, at which host; never a password, headers or body."""
+    host = host_of(request.url)
     if isinstance(error, aiohttp.ClientConnectorError):
         return f"{host}: cannot connect: {error.os_error.strerror or error.os_error}"
     return f"{host}: {error or type(error).__name__}"

@@ -18,7 +18,7 @@ import httpx
 
 from llmbatch_cli.errors import BadReply, Interrupted, ProviderError, Unreachable
 from llmbatch_cli.transport import Connection, Network
-from llmbatch_cli.transport.proxies import proxy_for
+from llmbatch_cli.transport.proxies import host_of, proxy_for
 from llmbatch_cli.types import WireReply, WireRequest, WireStream
 
 ERRORS: Final[tuple[tuple[type[Exception], type[ProviderError]], ...]] = (
@@ -48,7 +48,7 @@ async def open_network(connection: Connection) -> AsyncIterator[Network]:
         if proxy not in clients:
             clients[proxy] = await stack.enter_async_context(_client(connection, proxy))
         # as aiohttp does it; httpx itself refuses what is not ASCII
-        headers = [(name.encode(), text.encode()) for name, text in request.headers.items()]
+        headers = [(name.encode(), text.strip().encode()) for name, text in request.headers.items()]
         return clients[proxy].stream(
             request.method, request.url, content=request.body, headers=headers
         )
@@ -92,8 +92,7 @@ def mapped(request: WireRequest) -> Iterator[None]:
         yield
     except tuple(theirs for theirs, _ in ERRORS) as error:
         ours = next(ours for theirs, ours in ERRORS if isinstance(error, theirs))
-        host = httpx.URL(request.url).netloc.decode("ascii")
-        raise ours(f"{host}: {error or type(error).__name__}") from error
+        raise ours(f"{host_of(request.url)}: {error or type(error).__name__}") from error
 
 
 async def _capped(response: httpx.Response, max_bytes: int) -> AsyncIterator[bytes]:

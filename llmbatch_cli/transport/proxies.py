@@ -1,4 +1,7 @@
-"""The proxy that the environment names for a URL (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY)."""
+"""Of a URL its host, and the proxy that the environment names for it.
+
+That is HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY.
+"""
 
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -27,3 +30,8 @@ def proxy_for(url: str) -> str | None:
             hint="set HTTPS_PROXY to such a one, or NO_PROXY to this host",
         )
     return proxy or None
+
+
+def host_of(url: str) -> str:
+    """The host and the port as they stand in the URL, without a user's name and password."""
+    return urlsplit(url).netloc.rpartition("@")[2]

@@ -276,6 +276,30 @@ async def test_errors_never_tell_the_key(send: Send) -> None:
     assert "secret" not in f"{caught.value!r} {caught.value} {caught.value.__cause__!r}"
 
 
+@pytest.mark.parametrize("header", ["authorization", "x"])
+async def test_errors_never_tell_a_password(send: Send, header: str) -> None:
+    """What an address holds before its host is not shown."""
+    with pytest.raises(ProviderError, match=r"127\.0\.0\.1") as caught:
+        await send(post(f"http://me:s3cret@127.0.0.1:{closed_port()}", b"", **{header: "Bearer k"}))
+    assert "s3cret" not in f"{caught.value!r} {caught.value} {caught.value.__cause__!r}"
+
+
+async def test_a_header_is_sent_as_utf_8(send: Send) -> None:
+    """Text beyond ASCII arrives as UTF-8, without the blanks around it."""
+    async with serving(lambda exchange: exchange.reply(b"")) as server:
+        await send(post(server.url, x=" caf\u00e9 "))
+        assert (server.exchanges[0].header("x") or "").encode("latin-1") == "caf\u00e9".encode()
+
+
+@pytest.mark.parametrize("text", ["a\r\nb: c", "a\nb", "a\0b"])
+async def test_a_header_cannot_begin_another(send: Send, text: str) -> None:
+    """A line break or a null in a header is an error, and nothing is sent."""
+    async with serving(lambda exchange: exchange.reply(b"")) as server:
+        with pytest.raises(ProviderError, match="header"):
+            await send(post(server.url, x=text))
+        assert server.exchanges == []
+
+
 async def test_cancelling_closes_the_socket_within_50_ms(send: Send) -> None:
     """A cancelled request does not run on: the server sees the connection end at once."""
     closed: asyncio.Future[float] = asyncio.get_running_loop().create_future()
