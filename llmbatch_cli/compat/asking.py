@@ -98,7 +98,7 @@ class Entry:
         name = named(model, params)
         try:
             asked = understood(name, params, self._environ)
-            lane = _mocked(name, params) or await self._lanes.open(asked.spec, asked.calling)
+            lane = _mocked(name, params, asked) or await self._lanes.open(asked.spec, asked.calling)
         except UsageError as error:
             raise _refusal(name, error) from error
         return Entrant(lane, asked)
@@ -142,12 +142,9 @@ def _message(message: Any) -> Any:
     return {k: v for k, v in message.items() if v is not None or k == "content"}
 
 
-def _mocked(name: str, params: Mapping[str, Any]) -> Lane | None:
-    response = params.get("mock_response")
-    if response is None:
-        return None
+def _mocked(name: str, params: Mapping[str, Any], asked: Asked) -> Lane | None:
     provider, _, model = name.rpartition("/")
-    return mock_lane(provider or "openai", model, response, float(params.get("mock_delay") or 0))
+    return mock_lane(provider or "openai", model, params, asked.calling.timeout_s)
 
 
 def _refusal(name: str, error: UsageError) -> OpenAIError:

@@ -1,12 +1,13 @@
-"""`mock_response`: an answer or a failure that is made up on the spot; nothing is sent."""
+"""`mock_response`, `mock_tool_calls` and `mock_timeout`: an answer or a failure that is made up on
+the spot; nothing is sent."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from llmbatch_cli.compat.exceptions import OpenAIError
 from llmbatch_cli.engine.stack import Lane
-from llmbatch_cli.errors import ContextLength, Overloaded, ProviderError, RateLimited
+from llmbatch_cli.errors import ContextLength, Overloaded, ProviderError, RateLimited, TimedOut
 from llmbatch_cli.types import Completion, Request, Usage
 
 USAGE: Final = Usage(prompt_tokens=10, completion_tokens=20, total_tokens=30)
@@ -20,6 +21,10 @@ NAMED: Final[Mapping[str, tuple[type[ProviderError], int]]] = {
 """Texts that stand for failures."""
 
 
+TEXT: Final = "This is a mock request"
+"""litellm's, beside tool calls without a text."""
+
+
 class Mocked(ProviderError):
     """Carries a made-up exception to where it is raised."""
 
@@ -30,22 +35,48 @@ class Mocked(ProviderError):
         self.exception = exception
 
 
-def mock_lane(provider: str, model: str, response: Any, delay_s: float) -> Lane:
-    """A model that says `response` after a delay.
+def mock_lane(
+    provider: str, model: str, params: Mapping[str, Any], timeout_s: float
+) -> Lane | None:
+    """A model that does what the mock's arguments say; None where there are none.
 
-    An exception is raised: one of exceptions.py as it is, another as an InternalServerError.
-    A text that names one of NAMED is such a failure too.
+    `mock_timeout` is a Timeout after `timeout_s`, whatever else is said. `mock_response` is told
+    after `mock_delay` seconds, beside `mock_tool_calls`. An exception in it is raised: one of
+    exceptions.py as a copy, another as an InternalServerError. A text that names one of NAMED is
+    such a failure too.
     """
+    response, calls = params.get("mock_response"), params.get("mock_tool_calls")
+    if response is None and not calls and not params.get("mock_timeout"):
+        return None
 
     async def call(request: Request) -> Completion:
-        await asyncio.sleep(delay_s)
+        if params.get("mock_timeout"):
+            await asyncio.sleep(timeout_s)
+            raise TimedOut("This is a mock timeout error")
+        await asyncio.sleep(float(params.get("mock_delay") or 0))
         if isinstance(response, OpenAIError):
-            raise Mocked(response)
+            raise Mocked(_copied(response))
         if isinstance(response, Exception):
             raise Overloaded(str(response), status=500) from response
-        if response in NAMED:
+        if isinstance(response, str) and response in NAMED:
             kind, status = NAMED[response]
             raise kind("a failure that mock_response asked for", status=status)
-        return Completion(str(response), "stop", usage=USAGE)
+        text = TEXT if response is None else str(response)
+        return Completion(text, "stop", usage=USAGE, tool_calls=_calls(calls or ()))
 
     return Lane(provider, model, call)
+
+
+def _copied(exception: OpenAIError) -> OpenAIError:
+    """The same failure for one raise: what a race notes on it is not noted on the mock."""
+    made = type(exception).__new__(type(exception), *exception.args)
+    vars(made).update(vars(exception))
+    if notes := getattr(exception, "__notes__", None):
+        made.__notes__ = list(notes)
+    made.__cause__ = exception.__cause__
+    return made
+
+
+def _calls(calls: Iterable[Any]) -> tuple[Mapping[str, Any], ...]:
+    """Tool calls as plain dicts."""
+    return tuple(one.model_dump() if hasattr(one, "model_dump") else one for one in calls)
