@@ -15,7 +15,7 @@ ALL_FAILED: Final = 50
 PROVIDERS_FAULT: Final = frozenset(
     ("unreachable", "interrupted", "overloaded", "timed_out", "bad_reply", "unauthorized")
 )
-"""What speaks of no row: a key that is revoked may come as a 403 on each, which alone stops nothing."""
+"""What speaks of no row; a revoked key may be refused by a 403, which alone stops no run."""
 
 
 @dataclass(frozen=True, slots=True)
