@@ -5,11 +5,12 @@ cancelled request closes its socket at once.
 """
 
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import aiohttp
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_exceptions import ContentEncodingError
 from yarl import URL
 
@@ -42,6 +43,37 @@ MOST_ADDRESSES: Final = 1000
 
 FOREIGN: Final = tuple(theirs for theirs, _ in ERRORS)
 
+UNWRITABLE: Final = "Cannot write to closing transport"
+"""How aiohttp says that a connection was closed before the first byte."""
+
+
+class _Body(aiohttp.BytesPayload):
+    """A body that knows whether anything of it was written.
+
+    A server may close a kept connection in the moment it is used again. As long as nothing was
+    written, the request can be sent anew and is not paid twice.
+    """
+
+    is_begun = False
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Write the whole body."""
+        await self._noting(super().write(writer))
+
+    async def write_with_length(
+        self, writer: AbstractStreamWriter, content_length: int | None
+    ) -> None:
+        """Write so much of the body."""
+        await self._noting(super().write_with_length(writer, content_length))
+
+    async def _noting(self, writing: Awaitable[None]) -> None:
+        self.is_begun = True
+        try:
+            await writing
+        except aiohttp.ClientConnectionResetError as error:
+            self.is_begun = str(error) != UNWRITABLE
+            raise
+
 
 @asynccontextmanager
 async def open_network(connection: Connection) -> AsyncIterator[Network]:
@@ -54,7 +86,7 @@ async def open_network(connection: Connection) -> AsyncIterator[Network]:
     )
     addresses: dict[str, tuple[URL, str | None]] = {}
 
-    def begun(request: WireRequest) -> Any:
+    def begun(request: WireRequest, body: _Body | None) -> Any:
         address = addresses.get(request.url)
         if address is None:
             if len(addresses) > MOST_ADDRESSES:
@@ -63,7 +95,7 @@ async def open_network(connection: Connection) -> AsyncIterator[Network]:
         return session.request(
             request.method,
             address[0],
-            data=request.body,
+            data=body,
             headers=request.headers,
             allow_redirects=False,
             proxy=address[1],
@@ -71,7 +103,7 @@ async def open_network(connection: Connection) -> AsyncIterator[Network]:
 
     async def send(request: WireRequest) -> WireReply:
         try:
-            async with begun(request) as response:
+            async with await _begin(request, begun) as response:
                 body = await _body(response, connection.max_reply_bytes)
                 return WireReply(response.status, response.headers, body)
         except FOREIGN as error:
@@ -80,7 +112,7 @@ async def open_network(connection: Connection) -> AsyncIterator[Network]:
     @asynccontextmanager
     async def stream(request: WireRequest) -> AsyncIterator[WireStream]:
         try:
-            async with begun(request) as response:
+            async with await _begin(request, begun) as response:
                 chunks = _capped(response, connection.max_reply_bytes)
                 yield WireStream(response.status, response.headers, chunks)
         except FOREIGN as error:
@@ -88,6 +120,21 @@ async def open_network(connection: Connection) -> AsyncIterator[Network]:
 
     async with session:
         yield Network(send, stream)
+
+
+async def _begin(
+    request: WireRequest, begun: Callable[[WireRequest, _Body | None], Awaitable[Any]]
+) -> aiohttp.ClientResponse:
+    """The reply as soon as its headers are there; sent anew, once, where nothing had left."""
+    body = _Body(request.body) if request.body else None
+    try:
+        response: aiohttp.ClientResponse = await begun(request, body)
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        unconnected = isinstance(error, aiohttp.ClientConnectorError)
+        if unconnected or body is None or body.is_begun:
+            raise
+        response = await begun(request, body)
+    return response
 
 
 def _address(url: str) -> tuple[URL, str | None]:

@@ -6,8 +6,9 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import get_args
+from typing import Any, get_args
 
+import aiohttp
 import pytest
 from support.scripted import Exchange, Handler, Server, abort, serve
 
@@ -242,6 +243,42 @@ def closed_port() -> int:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
         return port
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_connection_closed_before_the_request_left_costs_nothing(
+    monkeypatch: pytest.MonkeyPatch, *, streamed: bool
+) -> None:
+    """The server closes a kept connection in the moment it is used again: another one is taken.
+
+    Nothing was written, so that nothing can be paid for twice, and the row sees no failed try.
+    """
+    came: list[bytes] = []
+
+    async def handler(exchange: Exchange) -> None:
+        came.append(exchange.body)
+        await exchange.reply(b"{}")
+
+    connect, closed = aiohttp.TCPConnector.connect, 0
+
+    async def closing(self: aiohttp.TCPConnector, *args: Any, **kwargs: Any) -> Any:
+        nonlocal closed
+        connection = await connect(self, *args, **kwargs)
+        if len(came) == 1 and not closed:
+            closed += 1
+            assert connection.transport is not None
+            connection.transport.close()
+        return connection
+
+    monkeypatch.setattr(aiohttp.TCPConnector, "connect", closing)
+    async with serving(handler) as server, open_network(Connection(http="aiohttp")) as network:
+        await network.send(post(server.url, b"1"))
+        if streamed:
+            async with network.stream(post(server.url, b"2")) as reply:
+                assert [chunk async for chunk in reply.chunks] == [b"{}"]
+        else:
+            assert (await network.send(post(server.url, b"2"))).status == 200
+    assert (closed, came) == (1, [b"1", b"2"])
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:{port}/v1", "http://no-such-host.invalid/v1"])
