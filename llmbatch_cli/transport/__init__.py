@@ -29,6 +29,12 @@ class Connection:
     """The most that connecting and TLS may take together, for one address."""
     max_reply_bytes: int = 64 * MEBIBYTE
     """A longer reply, decompressed, is a BadReply."""
+    idle_timeout_s: float = 4.0
+    """How long an unused connection is kept.
+
+    Shorter than the 5 s after which the servers of Node, uvicorn (vLLM) and llama.cpp close it, so
+    that none is closed in the moment it is used again.
+    """
 
 
 @dataclass(frozen=True, slots=True)

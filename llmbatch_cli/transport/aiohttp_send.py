@@ -79,7 +79,9 @@ class _Body(aiohttp.BytesPayload):
 async def open_network(connection: Connection) -> AsyncIterator[Network]:
     """The network over one aiohttp session; its sockets are closed at the end."""
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300),
+        connector=aiohttp.TCPConnector(
+            limit=0, ttl_dns_cache=300, keepalive_timeout=connection.idle_timeout_s
+        ),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=connection.connect_timeout_s),
         skip_auto_headers=("user-agent",),

@@ -76,7 +76,11 @@ def _client(connection: Connection, proxy: str | None) -> httpx.AsyncClient:
         trust_env=False,  # which would send loopback requests to a proxy, too
         verify=ssl.create_default_context(),
         timeout=httpx.Timeout(None, connect=connection.connect_timeout_s),
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
+        limits=httpx.Limits(
+            max_connections=None,
+            max_keepalive_connections=None,
+            keepalive_expiry=connection.idle_timeout_s,
+        ),
         follow_redirects=False,
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
     )

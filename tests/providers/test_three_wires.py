@@ -5,7 +5,6 @@ will show it.
 """
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import orjson
@@ -77,12 +76,17 @@ class Server:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server() -> AsyncIterator[Server]:
+async def local() -> AsyncIterator[Local]:
     """One server for all wires."""
     local = Local("smollm2")
-    async with AsyncExitStack() as stack:
-        await stack.enter_async_context(local.serving(ignore))
-        network = await stack.enter_async_context(open_network(Connection()))
+    async with local.serving(ignore):
+        yield local
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def server(local: Local) -> AsyncIterator[Server]:
+    """With connections of a test's own: nothing runs between two tests that sees one closed."""
+    async with open_network(Connection()) as network:
         yield Server(local.base_url, str(local._api_key), network)
 
 

@@ -109,6 +109,21 @@ async def test_connections_are_used_again(send: Send) -> None:
         assert server.connections == 1
 
 
+@pytest.mark.parametrize("http", CLIENTS)
+async def test_a_connection_long_idle_is_not_used_again(http: HttpClient) -> None:
+    """Its server may be closing it in that moment."""
+
+    async def handler(exchange: Exchange) -> None:
+        await exchange.reply(b"{}")
+
+    connection = Connection(http=http, idle_timeout_s=0.1)
+    async with serving(handler) as server, open_network(connection) as network:
+        await network.send(post(server.url))
+        await asyncio.sleep(0.3)
+        await network.send(post(server.url))
+        assert server.connections == 2
+
+
 async def test_many_requests_are_in_flight_at_once(send: Send) -> None:
     """No pool limit of the client stands in the way of 200 requests at once."""
     arrived = 0
