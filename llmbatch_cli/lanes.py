@@ -4,7 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 from llmbatch_cli.engine.deadline import Deadlines
@@ -67,10 +67,15 @@ class Lanes:
     """The lanes of one run, each opened at its first use and closed with the run."""
 
     def __init__(
-        self, stack: AsyncExitStack, network: Network, calling_: Calling, observe: Observer
+        self,
+        stack: AsyncExitStack,
+        opening: AbstractAsyncContextManager[Network],
+        calling_: Calling,
+        observe: Observer,
     ) -> None:
         self._stack = stack
-        self._network = network
+        self._network_opening = opening
+        self._network: Network | None = None
         self._calling = calling_
         self._observe = observe
         self._lanes: dict[str, Lane] = {}
@@ -85,6 +90,7 @@ class Lanes:
         """What was told of parameters that are left out."""
         self._sleeping = 0
         self._opening = asyncio.Lock()
+        self._connecting = asyncio.Lock()
 
     async def lane_for(self, model: str, *, of_row: bool = False) -> Lane:
         """The lane of this model. Raises UsageError for what cannot be asked.
@@ -186,11 +192,18 @@ class Lanes:
         build = dropping(provider.build, self._observe, said) if drops else provider.build
         build(Request(target.model, [{"role": "user", "content": "?"}], params))
         own_send = await self._stack.enter_async_context(provider.serving(self._observe))
-        call = calling(build, provider.parse, own_send or self._network.send)
         if own_send is not None:
-            return Wire(call, None)
-        told = streaming(build, provider.parse, provider.stream, self._network.stream)
-        return Wire(call, told)
+            return Wire(calling(build, provider.parse, own_send), None)
+        network = await self._opened_network()
+        told = streaming(build, provider.parse, provider.stream, network.stream)
+        return Wire(calling(build, provider.parse, network.send), told)
+
+    async def _opened_network(self) -> Network:
+        """The network, from its first use on: importing it takes longer than all the rest."""
+        async with self._connecting:
+            if self._network is None:
+                self._network = await self._stack.enter_async_context(self._network_opening)
+        return self._network
 
     def _limiter(self, provider: Provider, model: str, flow: Flow) -> Limiter:
         """The limiter of this provider, address and model; one for all who call them."""
@@ -230,8 +243,7 @@ async def open_lanes(
     if not how.timeout_s > 0:
         raise UsageError("the time limit is more than 0")
     async with AsyncExitStack() as stack:
-        network = await stack.enter_async_context(open_network(connection or Connection()))
-        yield Lanes(stack, network, how, observe)
+        yield Lanes(stack, open_network(connection or Connection()), how, observe)
 
 
 def from_environment(environ: Mapping[str, str] | None = None) -> Access:

@@ -3,7 +3,8 @@
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import llmbatch_cli
@@ -33,13 +34,21 @@ HOMES = {
 """Where a library may be imported."""
 
 
-def modules() -> Iterator[tuple[str, Path]]:
+@cache
+def modules() -> Mapping[str, Path]:
+    found = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(PACKAGE).with_suffix("").parts
-        yield ".".join(part for part in parts if part != "__init__"), path
+        found[".".join(part for part in parts if part != "__init__")] = path
+    return found
 
 
-def imports(path: Path) -> Iterator[str]:
+@cache
+def imports(path: Path) -> Sequence[str]:
+    return list(imported(path))
+
+
+def imported(path: Path) -> Iterator[str]:
     tree = ast.parse(path.read_text())
     for_types = {
         id(inner)
@@ -62,8 +71,7 @@ def own(name: str) -> str | None:
     if not name.startswith("llmbatch_cli."):
         return None
     path = name.removeprefix("llmbatch_cli.")
-    known = {module for module, _ in modules()}
-    return path if path in known else path.rpartition(".")[0]
+    return path if path in modules() else path.rpartition(".")[0]
 
 
 def layer(module: str) -> int:
@@ -74,7 +82,7 @@ def layer(module: str) -> int:
 def test_imports_run_one_way() -> None:
     """No module imports from a higher layer, nor from a sibling of its own."""
     wrong = []
-    for module, path in modules():
+    for module, path in modules().items():
         for name in imports(path):
             target = own(name)
             if not module or not target:
@@ -88,7 +96,8 @@ def test_imports_run_one_way() -> None:
 def test_there_are_no_import_cycles() -> None:
     """Modules can be put in an order in which each imports only earlier ones."""
     edges = {
-        module: {own(name) for name in imports(path)} - {None, module} for module, path in modules()
+        module: {own(name) for name in imports(path)} - {None, module}
+        for module, path in modules().items()
     }
     while edges:
         free = {module for module, targets in edges.items() if not targets & edges.keys()}
@@ -100,7 +109,7 @@ def test_libraries_stay_in_their_places() -> None:
     """Each library that the design confines is imported nowhere else."""
     wrong = [
         f"{module} imports {name}"
-        for module, path in modules()
+        for module, path in modules().items()
         for name in imports(path)
         if (homes := HOMES.get(name.partition(".")[0])) is not None
         and module.partition(".")[0] not in homes
@@ -133,6 +142,6 @@ def test_help_loads_no_http_client() -> None:
 
 def test_files_are_read_in_one_sitting() -> None:
     """No file of the program is longer than 400 lines; the table of hosts is read row by row."""
-    lengths = {module: path.read_text().count("\n") for module, path in modules()}
+    lengths = {module: path.read_text().count("\n") for module, path in modules().items()}
     long = {name: n for name, n in lengths.items() if n > 400 and name != "providers.hosts"}
     assert long == {}

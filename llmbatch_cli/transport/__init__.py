@@ -1,11 +1,11 @@
 """The network behind two functions; the registry of what can stand there."""
 
 import math
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from llmbatch_cli.errors import UsageError
 from llmbatch_cli.types import OpenStream, Send
@@ -49,7 +49,13 @@ def open_network(connection: Connection) -> AbstractAsyncContextManager[Network]
     """The network by this connection, for the time of an `async with`. Raises UsageError."""
     if not 0 < connection.connect_timeout_s < math.inf:
         raise UsageError("the time limit for connecting is a number above 0")
+    return _opened(connection)
+
+
+@asynccontextmanager
+async def _opened(connection: Connection) -> AsyncIterator[Network]:
     module, _, attribute = CLIENTS[connection.http].partition(":")
-    opener: Callable[[Connection], Any] = getattr(import_module(module), attribute)
-    opened: AbstractAsyncContextManager[Network] = opener(connection)
-    return opened
+    opener: Callable[[Connection], AbstractAsyncContextManager[Network]]
+    opener = getattr(import_module(module), attribute)
+    async with opener(connection) as network:
+        yield network

@@ -15,7 +15,8 @@ import pytest_asyncio
 
 from llmbatch_cli.errors import ContextLength, UsageError
 from llmbatch_cli.events import Event, Observer, Pulled, ignore
-from llmbatch_cli.providers.local import ANSWER_TOKENS, SLOT_TOKENS, SLOTS, Local
+from llmbatch_cli.providers import local as local_provider
+from llmbatch_cli.providers.local import SLOT_TOKENS, SLOTS, Local
 from llmbatch_cli.providers.weights import ensure
 from llmbatch_cli.types import Completion, Message, Request, Send, WireReply, WireRequest
 
@@ -296,8 +297,11 @@ def test_a_whole_process_is_quiet_and_ends(how: str, status: int) -> None:
 @pytest.mark.local
 @pytest.mark.timeout(300)
 @pytest.mark.asyncio(loop_scope="module")
-async def test_an_answer_has_an_end(ask: Ask) -> None:
+async def test_an_answer_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the user bounds nothing, an answer that would go on for ever ends as `length`."""
-    got = await ask("Count.", ignore_eos=True)
+    assert 256 <= local_provider.ANSWER_TOKENS <= SLOT_TOKENS // 2
+    monkeypatch.setattr(local_provider, "ANSWER_TOKENS", 24)
+    async with asking(Local("smollm2")) as ask:
+        got = await ask("Count.", ignore_eos=True)
     assert got.usage is not None
-    assert (got.usage.completion_tokens, got.finish_reason) == (ANSWER_TOKENS, "length")
+    assert (got.usage.completion_tokens, got.finish_reason) == (24, "length")
