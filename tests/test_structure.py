@@ -145,3 +145,10 @@ def test_files_are_read_in_one_sitting() -> None:
     lengths = {module: path.read_text().count("\n") for module, path in modules().items()}
     long = {name: n for name, n in lengths.items() if n > 400 and name != "providers.hosts"}
     assert long == {}
+
+
+def test_no_test_of_a_provider_runs_alone() -> None:
+    """`make test` does not look there for such tests, since the SDKs take long to import."""
+    providers = Path(__file__).parent / "providers"
+    alone = [path for path in providers.rglob("*.py") if "mark.alone" in path.read_text()]
+    assert alone == []
