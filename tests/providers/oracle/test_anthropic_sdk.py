@@ -3,17 +3,22 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import anthropic
 import orjson
 import pytest
+from support.later import Later
 from support.scripted import Exchange, Server, serve
 
 from llmbatch_cli.providers.anthropic import Anthropic
 from llmbatch_cli.providers.base import Settings
 from llmbatch_cli.providers.claude import MAX_TOKENS_AT_ONCE
 from llmbatch_cli.types import Completion, Request, WireReply
+
+if TYPE_CHECKING:
+    import anthropic
+else:
+    anthropic = Later("anthropic")
 
 KEY = "sk-ant-key"
 OLD, NEW = "claude-haiku-4-5", "claude-opus-5-5"
@@ -224,7 +229,7 @@ CASES: dict[str, tuple[Request, dict[str, Any]]] = {
 @asynccontextmanager
 async def answered(
     body: bytes, content_type: str = "application/json"
-) -> AsyncIterator[tuple[anthropic.AsyncAnthropic, Server]]:
+) -> AsyncIterator[tuple["anthropic.AsyncAnthropic", Server]]:
     """The SDK's client, at a server that gives this one answer."""
 
     async def answer(exchange: Exchange) -> None:
@@ -282,7 +287,7 @@ async def test_the_sdk_sends_the_same(name: str) -> None:
     assert theirs.header("authorization") == f"Bearer {wire.headers['x-api-key']}"
 
 
-def agree(message: anthropic.types.Message, completion: Completion) -> None:
+def agree(message: "anthropic.types.Message", completion: Completion) -> None:
     """Assert that both read the reply alike."""
     texts = [block.text for block in message.content if block.type == "text"]
     assert (completion.text or "") == "".join(texts)

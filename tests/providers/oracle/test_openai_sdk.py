@@ -3,11 +3,11 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import openai
 import orjson
 import pytest
+from support.later import Later
 from support.scripted import Exchange, Server, serve
 
 from llmbatch_cli.providers.azure import Azure
@@ -15,6 +15,11 @@ from llmbatch_cli.providers.base import Provider, Settings
 from llmbatch_cli.providers.openai import OpenAI
 from llmbatch_cli.providers.responses import Responses
 from llmbatch_cli.types import Completion, Request, WireReply
+
+if TYPE_CHECKING:
+    import openai
+else:
+    openai = Later("openai")
 
 KEY = "sk-test-key"
 OFFICIAL = "https://api.openai.com/v1"
@@ -195,7 +200,7 @@ async def answered(body: bytes, content_type: str = "application/json") -> Async
         yield server
 
 
-def client(server: Server) -> openai.AsyncOpenAI:
+def client(server: Server) -> "openai.AsyncOpenAI":
     return openai.AsyncOpenAI(api_key=KEY, base_url=f"{server.url}/v1", max_retries=0, timeout=20)
 
 

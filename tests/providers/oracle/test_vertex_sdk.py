@@ -2,13 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import anthropic
 import orjson
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from support.later import Later
 from support.scripted import Exchange, serve
 
 from llmbatch_cli.errors import UsageError
@@ -16,6 +16,11 @@ from llmbatch_cli.events import ignore
 from llmbatch_cli.providers.base import Settings
 from llmbatch_cli.providers.vertex import BASE_URL, Vertex
 from llmbatch_cli.types import Request
+
+if TYPE_CHECKING:
+    import anthropic
+else:
+    anthropic = Later("anthropic")
 
 OK = Path(__file__).parent.parent / "replies" / "anthropic" / "ok.json"
 MODEL = "claude-opus-5-5"
