@@ -44,6 +44,7 @@ EVEN: Final = 0.9
 """The part of all requests that was accepted at least, where no limit is the cause."""
 IN_VAIN: Final = 3
 """So many objections to a rate that was slowed down mean no rate."""
+BRIEF: Final = 2.0
 SLOWEST: Final = 0.5
 """Requests a minute, below which no learning goes."""
 FIRST_GUESS: Final = 60.0
@@ -108,6 +109,8 @@ class Slots:
         self._probe = Probe()
         self.growing = self.limit < most
         """Whether every answer adds a slot."""
+        self.met = False
+        """Whether a number was objected to."""
 
     def add(self) -> None:
         """One more, up to the most."""
@@ -125,7 +128,7 @@ class Slots:
 
     def shrink(self, in_flight: int, now: float, answers: int, pause_s: float) -> None:
         """One more than `in_flight` were too many at once."""
-        self.growing = False
+        self.growing, self.met = False, True
         self.trim(in_flight)
         self._probe.objected(now, answers, pause_s)
 
@@ -264,6 +267,7 @@ class Learner:
         self._since: Ticket | None = None
         """Where the last episode began; what was let go since then is counted."""
         self._rejected_then = 0
+        self._pause_s = 0.0
         self._recent = Recent()
         self._doubt: Doubt | None = None
         self._slowed = 0
@@ -299,6 +303,8 @@ class Learner:
         self._recent.add(now, 1)
         if self._doubt is not None:
             self._weigh(self._doubt, ticket, now, 1)
+        if self._doubt is not None and self._doubt.covers(ticket[3]):
+            return False
         if ticket[0] <= self._episode_at:
             if self._crowded:
                 self.slots.trim(ticket[1])
@@ -308,8 +314,9 @@ class Learner:
         self._episode_at = now
         if not self._adaptive:
             return True
-        if not asked and last - ticket[3] >= DENSE and self._recent.sporadic(FEW):
-            self._doubt = Doubt(ticket, last, pause_s)
+        unclear = last - ticket[3] >= DENSE or not (self.rate.met or self.slots.met)
+        if not asked and unclear and self._recent.sporadic(FEW):
+            self._doubt = Doubt(ticket, max(last, ticket[3] + DENSE), pause_s)
         else:
             self._doubt = None
             self._learn(ticket, now, pause_s)
@@ -347,7 +354,7 @@ class Learner:
             rate.restart(FIRST_GUESS if counted < TOO_FEW else seen)
         else:
             rate.shrink(seen, counted, now, self._answers, pause_s)
-        self._since, self._rejected_then = ticket, self._rejected
+        self._since, self._rejected_then, self._pause_s = ticket, self._rejected, pause_s
         self._idle = self.slots_bound = self.rate_bound = False
         self._review_at = now + pause_s + REVIEW_S
 
@@ -355,12 +362,12 @@ class Learner:
         """Whether going slower has not helped: time and again an objection comes although
         nothing was risked, and nearly all of what was sent was accepted."""
         sent = ticket[3] - self._since[3] if self._since is not None else 0
-        if self._crowded or not self.rate.met or self.rate.stepped:
+        if self._crowded or not self.rate.met:
             self._slowed = 0
         elif counted < EVEN * sent:
             self._slowed = 0
             self._recent.tolerate_less()
-        else:
+        elif not self.rate.stepped:
             self._slowed += 1
         if self._slowed < IN_VAIN:
             return False
@@ -375,7 +382,10 @@ class Learner:
         rejected = self._rejected - self._rejected_then
         counted = max(0, number - since_number - rejected)
         shortest_s = 0.5 if counted < MANY else 0.02
-        return counted, 60 * counted / max(at - since_at, shortest_s)
+        took_s = at - since_at
+        if counted >= EVEN * (number - since_number) and took_s < BRIEF * self._pause_s:
+            took_s -= self._pause_s
+        return counted, 60 * counted / max(took_s, shortest_s)
 
     def _review(self, ticket: Ticket, now: float) -> None:
         """Once in a while: try for more where the limits were really used."""
@@ -384,9 +394,12 @@ class Learner:
             self._since = ticket
         before = self.slots.limit, self.rate.per_minute
         if self._adaptive:
+            stepped = self.rate.stepped
             if self.slots_bound and not self.slots.growing:
                 self.slots.grow(now, self._answers)
             self.rate.grow(now, self._answers, bound=self.rate_bound, slots_bound=self.slots_bound)
+            if self.rate.stepped and not stepped:
+                self._slowed = max(0, self._slowed - 1)
         self._idle |= not (self.slots_bound or self.rate_bound)
         self.slots_bound = self.rate_bound = False
         if before != (self.slots.limit, self.rate.per_minute):

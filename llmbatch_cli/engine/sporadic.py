@@ -7,7 +7,7 @@ there, however slowly it is asked.
 from collections import deque
 from typing import Final
 
-SPORADIC: Final = 0.003
+SPORADIC: Final = 0.005
 """The share of the last RECENT_S that may be refused without an episode."""
 MOST_SPORADIC: Final = 0.03
 """The same where slowing down has not helped, at most."""
@@ -77,9 +77,13 @@ class Doubt:
         self._open = last - ticket[3]
         self._refused = 0
 
+    def covers(self, number: int) -> bool:
+        """Whether this is one of them."""
+        return self._since < number <= self._last
+
     def add(self, number: int, refused: int) -> None:
         """One of them has ended."""
-        if self._since < number <= self._last:
+        if self.covers(number):
             self._open -= 1
             self._refused += refused
 
