@@ -16,7 +16,7 @@ that is passed refuses what follows, too; so one that stands alone among many is
 from collections.abc import Callable
 from typing import Final
 
-from llmbatch_cli.engine.sporadic import DENSE, FEW, Doubt, Recent, Ticket
+from llmbatch_cli.engine.sporadic import DENSE, FEW, Doubt, Proven, Recent, Ticket
 
 MARGIN: Final = 0.985
 """The part of a learned rate that is used until it is probed."""
@@ -38,12 +38,14 @@ EXCEPTIONS: Final = 5
 """Fewer accepted requests than this, with as many in flight, do not speak against a limit."""
 MANY: Final = 50
 """So many accepted requests tell a rate in however short a time."""
+PLAIN: Final = 3
 TOO_FEW: Final = 5
 """So few accepted requests tell no rate."""
 EVEN: Final = 0.9
 """The part of all requests that was accepted at least, where no limit is the cause."""
 IN_VAIN: Final = 3
 """So many objections to a rate that was slowed down mean no rate."""
+KEPT_S: Final = 30.0
 BRIEF: Final = 2.0
 SLOWEST: Final = 0.5
 """Requests a minute, below which no learning goes."""
@@ -105,6 +107,7 @@ class Slots:
         self.accepted = [0] * most
         """How many requests were accepted with so many others in flight, since the last episode."""
         self._accepted_before = self.accepted
+        self._kept_until = float("-inf")
         self._most = most
         self._probe = Probe()
         self.growing = self.limit < most
@@ -122,9 +125,11 @@ class Slots:
         counts = (self.accepted, self._accepted_before)
         return in_flight > 0 and max(sum(one[in_flight:]) for one in counts) < EXCEPTIONS
 
-    def objected(self) -> None:
-        """An episode begins."""
-        self._accepted_before, self.accepted = self.accepted, [0] * self._most
+    def objected(self, now: float, *, plain: bool) -> None:
+        """An episode begins; `plain` where so much was refused that it means a limit."""
+        if plain or now >= self._kept_until:
+            self._accepted_before, self.accepted = self.accepted, [0] * self._most
+            self._kept_until = now + KEPT_S
 
     def shrink(self, in_flight: int, now: float, answers: int, pause_s: float) -> None:
         """One more than `in_flight` were too many at once."""
@@ -168,13 +173,15 @@ class Rate:
         self.per_minute = max(seen, FIRST_GUESS)
         self._probe.forget()
 
-    def shrink(self, seen: float, counted: int, now: float, answers: int, pause_s: float) -> None:
-        """Too fast: `counted` were accepted, which makes `seen` a minute."""
+    def shrink(
+        self, seen: float, now: float, answers: int, pause_s: float, *, unsure: bool
+    ) -> None:
+        """Too fast: `seen` a minute were accepted; `unsure` where that says little."""
         used, self.per_minute = self.per_minute, seen * MARGIN
         if used is not None and self._probe.stepped:
             self._learn_from_step(seen)
         elif used is not None:
-            self._learn_too_soon(used, counted)
+            self._learn_too_soon(used, unsure=unsure)
         self.per_minute = self._after_objection = max(self.per_minute, SLOWEST)
         self._probe.objected(now, answers, pause_s)
         self.met = True
@@ -197,13 +204,13 @@ class Rate:
             up = min(seen * NARROW_MARGIN, self._after_objection * RISE)
             self.per_minute = max(known, up)
 
-    def _learn_too_soon(self, used: float, counted: int) -> None:
+    def _learn_too_soon(self, used: float, *, unsure: bool) -> None:
         """Objected to before anything was risked: it was too fast from the beginning."""
         self._saves = True if self._trying else None
         self._trying = False
         known = used if self.per_minute is None else self.per_minute
         slower = min(known, used * 0.97)
-        self.per_minute = max(slower, 0.7 * used) if counted < TOO_FEW else slower
+        self.per_minute = max(slower, 0.7 * used) if unsure else slower
 
     def forget(self) -> None:
         """What was learned holds no more."""
@@ -269,6 +276,7 @@ class Learner:
         self._rejected_then = 0
         self._pause_s = 0.0
         self._recent = Recent()
+        self._proven = Proven()
         self._doubt: Doubt | None = None
         self._slowed = 0
         """Episodes in a row that a slower rate should have kept from coming."""
@@ -277,6 +285,7 @@ class Learner:
         """The provider took the request."""
         self._answers += 1
         self._recent.add(now, 0)
+        self._proven.add(now)
         if self._doubt is not None:
             self._weigh(self._doubt, ticket, now, 0)
         slots = self.slots
@@ -337,36 +346,43 @@ class Learner:
     def _learn(self, ticket: Ticket, now: float, pause_s: float) -> None:
         slots, rate, in_flight = self.slots, self.rate, ticket[1]
         counted, seen = self._accepted_since(ticket)
+        plain = self._is_plain(ticket, counted)
+        if not plain:
+            seen = max(seen, self._proven.per_minute(now))
         if self._idle and rate.met and rate.per_minute is not None:
             seen = max(seen, 0.9 * rate.per_minute)
         crowded_again, self._crowded = self._crowded, slots.crowded(in_flight)
-        slots.objected()
+        slots.objected(now, plain=plain)
         unsure = counted < TOO_FEW or not self._rejected_then
         if self._crowded and unsure and slots.growing:
             slots.trim(in_flight)  # and grow again: at the beginning it may mean anything
         elif self._crowded:
             slots.shrink(in_flight, now, self._answers, pause_s)
-        if self._in_vain(ticket, counted):
+        if self._in_vain(plain=plain):
             rate.forget()
         elif self._crowded and (crowded_again or not rate.met):
             rate.restart(seen)
         elif rate.per_minute is None and unsure:
             rate.restart(FIRST_GUESS if counted < TOO_FEW else seen)
         else:
-            rate.shrink(seen, counted, now, self._answers, pause_s)
+            unsure = counted < (TOO_FEW if plain else MANY)
+            rate.shrink(seen, now, self._answers, pause_s, unsure=unsure)
         self._since, self._rejected_then, self._pause_s = ticket, self._rejected, pause_s
         self._idle = self.slots_bound = self.rate_bound = False
         self._review_at = now + pause_s + REVIEW_S
 
-    def _in_vain(self, ticket: Ticket, counted: int) -> bool:
+    def _is_plain(self, ticket: Ticket, counted: int) -> bool:
+        """Whether so much was refused since the last episode that it means a limit."""
+        sent = ticket[3] - self._since[3] if self._since is not None else 0
+        return self._rejected - self._rejected_then >= PLAIN and counted < EVEN * sent
+
+    def _in_vain(self, *, plain: bool) -> bool:
         """Whether going slower has not helped: time and again an objection comes although
         nothing was risked, and nearly all of what was sent was accepted."""
-        sent = ticket[3] - self._since[3] if self._since is not None else 0
-        if self._crowded or not self.rate.met:
-            self._slowed = 0
-        elif counted < EVEN * sent:
-            self._slowed = 0
+        if plain:
             self._recent.tolerate_less()
+        if self._crowded or not self.rate.met or plain:
+            self._slowed = 0
         elif not self.rate.stepped:
             self._slowed += 1
         if self._slowed < IN_VAIN:

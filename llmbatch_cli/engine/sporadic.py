@@ -67,6 +67,34 @@ class Recent:
         return ended, sum(second[2] for second in self._seconds)
 
 
+class Proven:
+    """The lowest limit that agrees with what was accepted in the last minute.
+
+    No provider saves up more than a minute's worth of what is left unused.
+    """
+
+    def __init__(self) -> None:
+        self._seconds: deque[list[int]] = deque()
+        self._accepted = 0
+
+    def add(self, now: float) -> None:
+        """One more was accepted."""
+        second = int(now)
+        seconds = self._seconds
+        if not seconds or seconds[-1][0] != second:
+            seconds.append([second, 0])
+            while seconds[0][0] <= second - 60:
+                self._accepted -= seconds.popleft()[1]
+        seconds[-1][1] += 1
+        self._accepted += 1
+
+    def per_minute(self, now: float) -> float:
+        """Requests a minute."""
+        if not self._seconds:
+            return 0.0
+        return 60 * self._accepted / (now - self._seconds[0][0] + 60)
+
+
 class Doubt:
     """An objection whose meaning is not clear: what became of those let go since its own?"""
 
