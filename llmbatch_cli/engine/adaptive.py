@@ -13,8 +13,9 @@ An objection may also come from no limit of ours, but from the provider's own tr
 that is passed refuses what follows, too; so one that stands alone among many is no episode.
 """
 
+from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from llmbatch_cli.engine.sporadic import DENSE, FEW, Doubt, Proven, Recent, Ticket
 
@@ -39,6 +40,7 @@ EXCEPTIONS: Final = 5
 MANY: Final = 50
 """So many accepted requests tell a rate in however short a time."""
 PLAIN: Final = 3
+MOST_REFUSED: Final = 1000
 TOO_FEW: Final = 5
 """So few accepted requests tell no rate."""
 EVEN: Final = 0.9
@@ -236,6 +238,15 @@ class Rate:
                 self.per_minute = None
 
 
+class Seen(NamedTuple):
+    """What became of the requests between two episodes."""
+
+    accepted: int
+    per_minute: float
+    plain: bool
+    """Whether so much was refused that it means a limit."""
+
+
 class Learner:
     """What one provider, key and model takes, as far as is known now."""
 
@@ -265,7 +276,9 @@ class Learner:
         self._adaptive = adaptive
         self._changed = changed
         self._resumed = resumed
-        self._answers = self._rejected = 0
+        self._answers = 0
+        self._refused: deque[int] = deque(maxlen=MOST_REFUSED)
+        """The places of the last that were refused."""
         self._review_at = float("-inf")
         self._episode_at = float("-inf")
         self._crowded = False
@@ -273,7 +286,7 @@ class Learner:
         """Whether there was a time without a need for more, since the last episode."""
         self._since: Ticket | None = None
         """Where the last episode began; what was let go since then is counted."""
-        self._rejected_then = 0
+        self._has_learned = False
         self._pause_s = 0.0
         self._recent = Recent()
         self._proven = Proven()
@@ -308,7 +321,7 @@ class Learner:
             pause_s: how long the cool-down is.
             asked: whether the provider has asked for it, so that there is a limit for sure.
         """
-        self._rejected += 1
+        self._refused.append(ticket[3])
         self._recent.add(now, 1)
         if self._doubt is not None:
             self._weigh(self._doubt, ticket, now, 1)
@@ -345,15 +358,14 @@ class Learner:
 
     def _learn(self, ticket: Ticket, now: float, pause_s: float) -> None:
         slots, rate, in_flight = self.slots, self.rate, ticket[1]
-        counted, seen = self._accepted_since(ticket)
-        plain = self._is_plain(ticket, counted)
+        counted, seen, plain = self._seen_since(ticket)
         if not plain:
             seen = max(seen, self._proven.per_minute(now))
         if self._idle and rate.met and rate.per_minute is not None:
             seen = max(seen, 0.9 * rate.per_minute)
         crowded_again, self._crowded = self._crowded, slots.crowded(in_flight)
         slots.objected(now, plain=plain)
-        unsure = counted < TOO_FEW or not self._rejected_then
+        unsure = counted < TOO_FEW or not self._has_learned
         if self._crowded and unsure and slots.growing:
             slots.trim(in_flight)  # and grow again: at the beginning it may mean anything
         elif self._crowded:
@@ -367,14 +379,9 @@ class Learner:
         else:
             unsure = counted < (TOO_FEW if plain else MANY)
             rate.shrink(seen, now, self._answers, pause_s, unsure=unsure)
-        self._since, self._rejected_then, self._pause_s = ticket, self._rejected, pause_s
+        self._since, self._has_learned, self._pause_s = ticket, True, pause_s
         self._idle = self.slots_bound = self.rate_bound = False
         self._review_at = now + pause_s + REVIEW_S
-
-    def _is_plain(self, ticket: Ticket, counted: int) -> bool:
-        """Whether so much was refused since the last episode that it means a limit."""
-        sent = ticket[3] - self._since[3] if self._since is not None else 0
-        return self._rejected - self._rejected_then >= PLAIN and counted < EVEN * sent
 
     def _in_vain(self, *, plain: bool) -> bool:
         """Whether going slower has not helped: time and again an objection comes although
@@ -391,17 +398,19 @@ class Learner:
         self._recent.tolerate()
         return True
 
-    def _accepted_since(self, ticket: Ticket) -> tuple[int, float]:
-        """How many were let go and accepted since the last episode, and that a minute."""
+    def _seen_since(self, ticket: Ticket) -> "Seen":
+        """What became of those that were let go since the last episode, up to this one."""
         at, _, _, number = ticket
         since_at, _, _, since_number = self._since or ticket
-        rejected = self._rejected - self._rejected_then
-        counted = max(0, number - since_number - rejected)
-        shortest_s = 0.5 if counted < MANY else 0.02
+        sent = number - since_number
+        refused = sum(since_number < one <= number for one in self._refused)
+        accepted = max(0, sent - refused)
+        plain = refused >= PLAIN and accepted < EVEN * sent
         took_s = at - since_at
-        if counted >= EVEN * (number - since_number) and took_s < BRIEF * self._pause_s:
+        if accepted >= EVEN * sent and took_s < BRIEF * self._pause_s:
             took_s -= self._pause_s
-        return counted, 60 * counted / max(took_s, shortest_s)
+        took_s = max(took_s, 0.5 if accepted < MANY else 0.02)
+        return Seen(accepted, 60 * accepted / took_s, plain)
 
     def _review(self, ticket: Ticket, now: float) -> None:
         """Once in a while: try for more where the limits were really used."""
