@@ -10,13 +10,16 @@ Between two episodes of the second kind the provider has accepted exactly what i
 allowed, whatever it had saved up before, so that count over that time is its rate.
 
 An objection may also come from no limit of ours, but from the provider's own trouble. A limit
-that is passed refuses what follows, too; so one that stands alone among many is no episode.
+that is passed refuses what follows, too; so one that stands alone among many is no episode. One
+that comes again and again, however slowly it goes, has no rate for its cause either. And no
+limit is lower than what the last minute proves.
 """
 
 from collections import deque
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from llmbatch_cli.engine.probe import SURPRISING_STEP, Probe
 from llmbatch_cli.engine.sporadic import DENSE, FEW, Doubt, Proven, Recent, Ticket
 
 MARGIN: Final = 0.985
@@ -26,29 +29,24 @@ RISE: Final = 1.01
 """How far a rate that kept clean may come nearer to the limit, up to NARROW_MARGIN of it."""
 PAUSE_S: Final = 0.5
 """The cool-down after an objection that does not say how long to wait."""
-PROBE_EVERY_S: Final = 5.0
-PROBE_EVERY: Final = 25
-"""Seconds and answers, both at least, between two steps up."""
-FIRST_STEP: Final = 0.04
-LONGEST_STEP: Final = 0.5
-SURPRISING_STEP: Final = 0.16
-MOST_SURE: Final = 4
-PAUSES_APART: Final = 60.0
-"""How many times the last cool-down passes at least before anything is risked again."""
 EXCEPTIONS: Final = 5
 """Fewer accepted requests than this, with as many in flight, do not speak against a limit."""
 MANY: Final = 50
 """So many accepted requests tell a rate in however short a time."""
-PLAIN: Final = 3
-MOST_REFUSED: Final = 1000
 TOO_FEW: Final = 5
 """So few accepted requests tell no rate."""
 EVEN: Final = 0.9
 """The part of all requests that was accepted at least, where no limit is the cause."""
+PLAIN: Final = 3
+"""The fewest refused requests that can mean a limit by their number alone."""
+MOST_REFUSED: Final = 1000
+"""How many of the last refused requests are remembered."""
 IN_VAIN: Final = 3
 """So many objections to a rate that was slowed down mean no rate."""
 KEPT_S: Final = 30.0
+"""How long it is remembered at least how many at once were accepted, while no limit is plain."""
 BRIEF: Final = 2.0
+"""A time of so many cool-downs is brief; what was accepted in it came after the cool-down."""
 SLOWEST: Final = 0.5
 """Requests a minute, below which no learning goes."""
 FIRST_GUESS: Final = 60.0
@@ -56,49 +54,6 @@ FIRST_GUESS: Final = 60.0
 REVIEW_S: Final = 1.0
 FORGOTTEN_AFTER_S: Final = 30.0
 """How long the slots hold us under a learned rate until it is forgotten."""
-
-
-class Probe:
-    """When to try for more, and how much more: seldom and little at first, then in leaps.
-
-    The surer the last two limits were alike, the longer the wait and the smaller the step.
-    """
-
-    def __init__(self) -> None:
-        self._sure = -1
-        self._step, self._last_step = FIRST_STEP, 0.0
-        self._not_before_s = 0.0
-        self._not_before = 0
-
-    @property
-    def stepped(self) -> bool:
-        """Whether there was a step up since the last objection."""
-        return self._last_step > 0
-
-    def forget(self) -> None:
-        """What was tried has come to nothing, and to no harm."""
-        self._last_step = 0.0
-
-    def objected(self, now: float, answers: int, pause_s: float) -> None:
-        """Wait again from the beginning: at an objection, which a probe should have met."""
-        surprise = not 0 < self._last_step <= SURPRISING_STEP
-        self._sure = 0 if surprise else min(self._sure + 1, MOST_SURE)
-        self._step, self._last_step = FIRST_STEP / 2**self._sure, 0.0
-        wait_s = PROBE_EVERY_S * 2**self._sure
-        if self._sure:
-            wait_s = max(wait_s, PAUSES_APART * pause_s)
-        self._not_before_s = now + pause_s + wait_s
-        self._not_before = answers + PROBE_EVERY * 2**self._sure
-
-    def step(self, now: float, answers: int) -> float:
-        """How much more to try from now on, as a part of what is used; 0 for nothing."""
-        if now < self._not_before_s or answers < self._not_before:
-            return 0.0
-        self._last_step = step = self._step
-        self._step = min(2 * step, LONGEST_STEP)
-        self._not_before_s = now + PROBE_EVERY_S
-        self._not_before = answers + PROBE_EVERY
-        return step
 
 
 class Slots:
@@ -323,10 +278,8 @@ class Learner:
         """
         self._refused.append(ticket[3])
         self._recent.add(now, 1)
-        if self._doubt is not None:
-            self._weigh(self._doubt, ticket, now, 1)
-        if self._doubt is not None and self._doubt.covers(ticket[3]):
-            return False
+        if self._doubt is not None and self._doubt.covers(ticket[3]) and not asked:
+            return self._weigh(self._doubt, ticket, now, 1)
         if ticket[0] <= self._episode_at:
             if self._crowded:
                 self.slots.trim(ticket[1])
@@ -345,16 +298,19 @@ class Learner:
             self._changed()
         return True
 
-    def _weigh(self, doubt: Doubt, ticket: Ticket, now: float, refused: int) -> None:
-        """Take note of how another request has ended, and decide where that says enough."""
+    def _weigh(self, doubt: Doubt, ticket: Ticket, now: float, refused: int) -> bool:
+        """Take note of how another request has ended; returns whether that makes it a limit."""
         doubt.add(ticket[3], refused)
         if doubt.many_refused:
             self._doubt = None
+            self._episode_at = now
             self._learn(doubt.ticket, now, doubt.pause_s)
             self._changed()
-        elif doubt.over:
+            return True
+        if doubt.over:
             self._doubt = None
             self._resumed()
+        return False
 
     def _learn(self, ticket: Ticket, now: float, pause_s: float) -> None:
         slots, rate, in_flight = self.slots, self.rate, ticket[1]
@@ -398,7 +354,7 @@ class Learner:
         self._recent.tolerate()
         return True
 
-    def _seen_since(self, ticket: Ticket) -> "Seen":
+    def _seen_since(self, ticket: Ticket) -> Seen:
         """What became of those that were let go since the last episode, up to this one."""
         at, _, _, number = ticket
         since_at, _, _, since_number = self._since or ticket
