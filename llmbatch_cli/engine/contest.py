@@ -8,7 +8,7 @@ from llmbatch_cli.engine.finish import outcomes_of
 from llmbatch_cli.engine.hedging import Hedge
 from llmbatch_cli.engine.race import Runner, Start, race
 from llmbatch_cli.engine.schema import can_check, misfit, schema_of
-from llmbatch_cli.engine.stack import Lane, request_for, stopped, unsent
+from llmbatch_cli.engine.stack import Lane, holds_for_all, request_for, stopped, unsent
 from llmbatch_cli.errors import ProviderError, RunStopped, TimedOut, Unreachable, UsageError
 from llmbatch_cli.events import Event, Notice, Observer, Retried
 from llmbatch_cli.privacy import without_prompt
@@ -107,6 +107,7 @@ class Contest:
         self._unreached: dict[str, int] = {}
         """Tries in which a model's host was not reached, for those that never were."""
         self._reached: set[str] = set()
+        self._answered: set[str] = set()
         self._told_unchecked = False
 
     async def __call__(self, prompt: Prompt) -> tuple[Outcome, ...]:
@@ -183,6 +184,7 @@ class Contest:
         for lane, runner in zip(lanes, runners, strict=True):
             if runner.completion is not None:
                 self._reached.add(lane.name)
+                self._answered.add(lane.name)
             elif runner.error is not None:
                 self._learn_failure(lane, runner.error)
 
@@ -193,7 +195,7 @@ class Contest:
         elif not isinstance(error, TimedOut):  # which may have gone into connecting
             self._reached.add(name)
         dead = name not in self._reached and self._unreached.get(name, 0) >= DEAD_AFTER
-        if error.fatal or dead:
+        if dead or holds_for_all(error, answered=name in self._answered):
             self._drop(lane, error)
 
     def heed(self, event: Event) -> None:

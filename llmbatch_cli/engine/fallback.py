@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from llmbatch_cli.engine.stack import (
     Lane,
     LaneFor,
+    holds_for_all,
     outcome_of,
     request_for,
     stopped,
@@ -36,6 +37,7 @@ class InTurn:
         self._observe = observe
         self._system = system
         self._gone: set[str] = set()
+        self._answered: set[str] = set()
 
     async def __call__(self, prompt: Prompt) -> tuple[Outcome, ...]:
         try:
@@ -63,13 +65,16 @@ class InTurn:
 
     async def _ask(self, prompt: Prompt, lane: Lane, *, last: bool) -> Completion | ProviderError:
         try:
-            return await lane.call(request_for(prompt, lane, self._system))
+            completion = await lane.call(request_for(prompt, lane, self._system))
         except ProviderError as error:
-            if error.fatal and last:
+            fatal = holds_for_all(error, answered=lane.name in self._answered)
+            if fatal and last:
                 raise stopped(lane, error) from error
-            if error.fatal:
+            if fatal:
                 self._give_up(lane, error)
             return error
+        self._answered.add(lane.name)
+        return completion
 
     def _give_up(self, lane: Lane, error: ProviderError) -> None:
         if lane.name in self._gone:

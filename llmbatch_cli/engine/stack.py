@@ -141,8 +141,7 @@ def solo(lane_for: LaneFor, clock: Callable[[], float], system: Message | None =
     """Each row to one model: its own, or the run's.
 
     A failure that holds for every row stops the run. Where it comes from a row's own model,
-    it does so only before the first answer; later that model is not asked again. A 403 from a
-    model that has answered speaks of this prompt, and not of the key.
+    it does so only before the first answer; later that model is not asked again.
     """
     gone: dict[str, ProviderError] = {}
     answered: set[str] = set()
@@ -160,7 +159,7 @@ def solo(lane_for: LaneFor, clock: Callable[[], float], system: Message | None =
             result = await lane.call(request_for(prompt, lane, system))
             answered.add(lane.name)
         except ProviderError as error:
-            fatal = error.fatal and not (_forbidden(error) and lane.name in answered)
+            fatal = holds_for_all(error, answered=lane.name in answered)
             if fatal and (prompt.model is None or not answered):
                 raise stopped(lane, error) from error
             if fatal:
@@ -171,8 +170,14 @@ def solo(lane_for: LaneFor, clock: Callable[[], float], system: Message | None =
     return work
 
 
-def _forbidden(error: ProviderError) -> bool:
-    return isinstance(error, Unauthorized) and error.status == 403
+def holds_for_all(error: ProviderError, *, answered: bool) -> bool:
+    """Whether the model fails every row like this one.
+
+    A 403 from a model that has answered speaks of this prompt, and not of the key.
+    """
+    return error.fatal and not (
+        answered and isinstance(error, Unauthorized) and error.status == 403
+    )
 
 
 def outcome_of(

@@ -16,6 +16,7 @@ import re
 import stat
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -26,6 +27,8 @@ from llmbatch_cli.types import Message
 
 MAX_FILE_BYTES: Final = 20 * 2**20
 """Of one file, as it lies on the disk; base64 makes a third more of it."""
+MAX_ROW_BYTES: Final = 64 * 2**20
+"""Of all files of one row together; no provider takes so much in one request."""
 MAX_PATH_CHARS: Final = 4096
 
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # one letter is a drive of Windows
@@ -62,30 +65,39 @@ def inline(messages: Sequence[Message], root: Path | None) -> Sequence[Message]:
     """The messages with every file that they name in the place of its name.
 
     Returns the same object where there is nothing to read, and never changes it. Reads up to
-    MAX_FILE_BYTES a file and blocks meanwhile. None for `root` reads nothing. Raises InputError
-    for a file that may not or cannot be read, or is of no known type.
+    MAX_FILE_BYTES a file and MAX_ROW_BYTES in all, and blocks meanwhile. None for `root` reads
+    nothing. Raises InputError for a file that may not or cannot be read, or is of no known type.
     """
     if not names_files(messages):
         return messages
-    return [_message(message, root) for message in messages]
+    folder = _Folder(root)
+    return [_message(message, folder) for message in messages]
 
 
-def _message(message: Message, root: Path | None) -> Message:
+@dataclass
+class _Folder:
+    """Where one row may read, and how much more."""
+
+    root: Path | None
+    left: int = MAX_ROW_BYTES
+
+
+def _message(message: Message, folder: _Folder) -> Message:
     content = message.get("content")
     if not isinstance(content, list) or not _has_file(content):
         return message
-    return {**message, "content": [_filled(part, root) for part in content]}
+    return {**message, "content": [_filled(part, folder) for part in content]}
 
 
 def _has_file(content: object) -> bool:
     return isinstance(content, list) and any(_named(part) is not None for part in content)
 
 
-def _filled(part: Part, root: Path | None) -> Part:
+def _filled(part: Part, folder: _Folder) -> Part:
     name = _named(part)
     if name is None:
         return part
-    return FILLERS[part["type"]](part, name, root)
+    return FILLERS[part["type"]](part, name, folder)
 
 
 # ---- which file a part names
@@ -135,8 +147,8 @@ def _path_of_file_url(url: str) -> str:
 # ---- what takes the name's place
 
 
-def _image(part: Part, name: str, root: Path | None) -> Part:
-    kind, data = _read(name, root)
+def _image(part: Part, name: str, folder: _Folder) -> Part:
+    kind, data = _read(name, folder)
     if not kind.startswith("image/"):
         raise InputError(f"{_shown(name)} is no image, but {kind}; name it in a part 'file'")
     held = part["image_url"]
@@ -144,8 +156,8 @@ def _image(part: Part, name: str, root: Path | None) -> Part:
     return {**part, "image_url": {**held, "url": _data_url(kind, data)}}
 
 
-def _audio(part: Part, name: str, root: Path | None) -> Part:
-    kind, data = _read(name, root)
+def _audio(part: Part, name: str, folder: _Folder) -> Part:
+    kind, data = _read(name, folder)
     if kind not in _AUDIO_FORMATS:
         raise InputError(f"{_shown(name)} is no wav or mp3, but {kind}")
     held = _without_path(part["input_audio"])
@@ -153,13 +165,13 @@ def _audio(part: Part, name: str, root: Path | None) -> Part:
     return {**part, "input_audio": {**held, **said}}
 
 
-def _file(part: Part, name: str, root: Path | None) -> Part:
-    kind, data = _read(name, root)
+def _file(part: Part, name: str, folder: _Folder) -> Part:
+    kind, data = _read(name, folder)
     held = {"filename": re.split(r"[/\\]", name)[-1], **_without_path(part["file"])}
     return {**part, "file": {**held, "file_data": _data_url(kind, data)}}
 
 
-FILLERS: Final[Mapping[str, Callable[[Part, str, Path | None], Part]]] = {
+FILLERS: Final[Mapping[str, Callable[[Part, str, _Folder], Part]]] = {
     "image_url": _image,
     "input_audio": _audio,
     "file": _file,
@@ -178,8 +190,9 @@ def _data_url(kind: str, data: bytes) -> str:
 # ---- reading
 
 
-def _read(name: str, root: Path | None) -> tuple[str, bytes]:
+def _read(name: str, folder: _Folder) -> tuple[str, bytes]:
     """The file's media type and bytes. Raises InputError."""
+    root = folder.root
     if root is None:
         raise InputError(
             f"{_shown(name)} is a file, and no row may read files; "
@@ -191,6 +204,10 @@ def _read(name: str, root: Path | None) -> tuple[str, bytes]:
         raise InputError(f"cannot read {_shown(name)}: {error.strerror or error}") from error
     except ValueError as error:  # a zero byte, or a lone surrogate
         raise InputError(f"{_shown(name)} is no file's name") from error
+    folder.left -= len(data)
+    if folder.left < 0:
+        most = MAX_ROW_BYTES // 2**20
+        raise InputError(f"the files of the row are longer than {most} MiB together")
     kind = type_of(data)
     if kind is None:
         raise InputError(

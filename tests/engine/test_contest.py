@@ -238,6 +238,17 @@ def test_a_bad_key_is_told_once_and_drops_its_model() -> None:
     assert [len(one[0].race) for one in after.rows if isinstance(one, tuple)] == [2, 1, 1, 1, 1]
 
 
+def test_a_403_after_an_answer_leaves_the_racer_in() -> None:
+    """It speaks of one prompt; a 401 speaks of the key at any time."""
+    forbidden = (0.0, Unauthorized("this prompt", status=403))
+    picky = Model("picky", [(0.0, answer("yes")), forbidden, (0.0, answer("yes")), forbidden])
+    held = hold(picky, steady("alive", 1), prompts=rows(4))
+    assert [one[0].model for one in held.rows if isinstance(one, tuple)] == [
+        "picky", "alive", "picky", "alive",
+    ]  # fmt: skip
+    assert held.notices == []
+
+
 def test_a_host_that_never_answers_leaves_after_a_few_races() -> None:
     """Unreachable so many times and never anything else: told once, asked no more."""
     dead, alive = steady("dead", 0, Unreachable("refused")), steady("alive", 1)

@@ -70,3 +70,14 @@ async def test_a_bad_key_is_told_once_and_its_model_left_out() -> None:
     with pytest.raises(RunStopped):
         await work(good_is_not := Model("x", Overloaded("busy")), locked)(PROMPT)
     assert good_is_not.asked == 1
+
+
+async def test_a_403_after_an_answer_leaves_the_model_in() -> None:
+    """It speaks of one prompt: that row goes to the fallback, and the next is asked here again."""
+    model, spare = Model("m", "yes"), Model("spare", "other")
+    asking = work(model, spare)
+    for result in ("yes", Unauthorized("this prompt", status=403), "yes"):
+        model.result = result
+        (outcome,) = await asking(PROMPT)
+        assert (outcome.fallback_from is None) == (result == "yes")
+    assert (model.asked, spare.asked) == (3, 1)

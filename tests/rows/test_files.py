@@ -145,6 +145,15 @@ def test_a_bare_image_url_may_be_a_path(folder: Path) -> None:
     assert held(got) == {"url": data_url("image/png", PNG)}
 
 
+def test_the_files_of_a_row_have_a_cap_together(folder: Path) -> None:
+    """Three of the largest are read, a fourth is told; each row begins anew."""
+    part = image("full.png")[0]["content"][0]
+    for _ in range(2):
+        inline([{"role": "user", "content": [part] * 3}], folder)
+    with pytest.raises(InputError, match="longer than 64 MiB together"):
+        inline([{"role": "user", "content": [part]}] * 4, folder)
+
+
 def test_a_file_of_just_the_cap_is_read(folder: Path) -> None:
     """The cap itself is still allowed."""
     assert len(held(inline(image("full.png"), folder))["url"]) > MAX_FILE_BYTES
