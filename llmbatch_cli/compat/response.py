@@ -5,10 +5,11 @@ and `choice.logprobs` an AttributeError. Where litellm guesses we do not: a fini
 numbers of tokens that the provider has not told are None.
 """
 
+import copy
 import time
 import uuid
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Final, Self, TypeAlias
 
 import orjson
 
@@ -17,6 +18,15 @@ from llmbatch_cli.types import Completion
 from llmbatch_cli.types import Usage as Tokens
 
 _Json = dict[str, Any]
+
+Selection: TypeAlias = Collection[str | int] | Mapping[str | int, Any] | None
+ALL: Final = "__all__"
+
+PYDANTICS: Final = frozenset(
+    ("mode", "by_alias", "exclude_unset", "exclude_defaults", "exclude_computed_fields",
+     "round_trip", "warnings", "context", "serialize_as_any", "fallback")
+)  # fmt: skip
+"""Arguments of pydantic's model_dump that make no difference to a record of plain values."""
 
 
 class Record:
@@ -51,18 +61,41 @@ class Record:
         """The field, or the default where there is none."""
         return self._fields().get(name, default)
 
-    def model_dump(self, *, exclude_none: bool = False) -> _Json:
-        """The fields as plain dicts and lists."""
+    def model_dump(
+        self,
+        *,
+        include: Selection = None,
+        exclude: Selection = None,
+        exclude_none: bool = False,
+        **pydantics: Any,
+    ) -> _Json:
+        """The fields as plain dicts and lists.
+
+        Args:
+            include: the names of the only fields wanted, or a dict whose values select in turn
+                within a field, as in pydantic: True is all of it, and the items of a list go by
+                their places or "__all__".
+            exclude: the same for fields that are left out; it wins.
+            exclude_none: leave out what is None.
+            pydantics: `mode` and the others of pydantic's, which change nothing here.
+        """
+        _check_pydantics(pydantics)
         return {
-            name: _plain(value, exclude_none)
+            name: _plain(value, _within(include, name), _within(exclude, name), exclude_none)
             for name, value in self
-            if not (exclude_none and value is None)
+            if _chosen(name, include, exclude) and not (exclude_none and value is None)
         }
 
-    def model_dump_json(self, *, indent: int | None = None, exclude_none: bool = False) -> str:
-        """The fields as a JSON text; `indent` is 2 or None."""
+    def model_dump_json(self, *, indent: int | None = None, **selection: Any) -> str:
+        """The fields as a JSON text; `indent` is 2 or None, the rest as in model_dump."""
         option = orjson.OPT_INDENT_2 if indent else None
-        return orjson.dumps(self.model_dump(exclude_none=exclude_none), option=option).decode()
+        return orjson.dumps(self.model_dump(**selection), option=option).decode()
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Another record with the same fields, except for those in `update`."""
+        twin = copy.deepcopy(self) if deep else copy.copy(self)
+        twin.__dict__.update(update or {})
+        return twin
 
     def json(self) -> _Json:
         """The same as model_dump: a dict, for all its name, as in litellm."""
@@ -289,9 +322,32 @@ def _record(value: Any) -> Any:
     return value
 
 
-def _plain(value: Any, exclude_none: bool) -> Any:
+def _plain(value: Any, include: Selection, exclude: Selection, exclude_none: bool) -> Any:
     if isinstance(value, Record):
-        return value.model_dump(exclude_none=exclude_none)
+        return value.model_dump(include=include, exclude=exclude, exclude_none=exclude_none)
     if isinstance(value, list):
-        return [_plain(item, exclude_none) for item in value]
+        return [
+            _plain(item, _within(include, place), _within(exclude, place), exclude_none)
+            for place, item in enumerate(value)
+            if _chosen(place, include, exclude)
+        ]
     return value
+
+
+def _chosen(key: str | int, include: Selection, exclude: Selection) -> bool:
+    if include is not None and key not in include and ALL not in include:
+        return False
+    if isinstance(exclude, Mapping):
+        return exclude.get(key, exclude.get(ALL)) not in (True, ...)
+    return exclude is None or (key not in exclude and ALL not in exclude)
+
+
+def _within(selection: Selection, key: str | int) -> Selection:
+    """What is selected inside the field or item; None where nothing is said of that."""
+    inner = selection.get(key, selection.get(ALL)) if isinstance(selection, Mapping) else None
+    return None if inner is True or inner is ... else inner
+
+
+def _check_pydantics(given: Mapping[str, Any]) -> None:
+    if unknown := given.keys() - PYDANTICS:
+        raise TypeError(f"model_dump() got an unexpected argument {min(unknown)!r}")

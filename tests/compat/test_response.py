@@ -11,7 +11,7 @@ from support.chat import completion as reply
 from llmbatch_cli.compat.response import ModelResponse, response_of
 from llmbatch_cli.providers.base import Settings
 from llmbatch_cli.providers.openai import OpenAI
-from llmbatch_cli.types import Request, WireReply
+from llmbatch_cli.types import Completion, Request, WireReply
 
 CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 
@@ -144,3 +144,52 @@ def test_every_choice_is_there() -> None:
     assert [each.message.content for each in one.choices] == ["HELLO", "TWO"]
     assert [each.finish_reason for each in one.choices] == ["stop", "length"]
     assert all(each.get("logprobs").content[0].logprob == -0.1 for each in one.choices)
+
+
+def paris() -> ModelResponse:
+    return response_of(Completion("Paris", "stop"), provider="openai", model="m", seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("selection", "expected"),
+    [
+        ({"include": {"model", "object"}}, {"model": "m", "object": "chat.completion"}),
+        (
+            {"include": {"choices": {"__all__": {"message": {"content"}}}}},
+            {"choices": [{"message": {"content": "Paris"}}]},
+        ),
+        ({"include": {"choices": {0: {"index"}}}}, {"choices": [{"index": 0}]}),
+        ({"include": {"model", "id"}, "exclude": {"id"}}, {"model": "m"}),
+        (
+            {"include": {"choices"}, "exclude": {"choices": {0: {"message": True}}}},
+            {"choices": [{"finish_reason": "stop", "index": 0}]},
+        ),
+        (
+            {"include": {"choices": True}, "exclude": {"choices": {"__all__": True}}},
+            {"choices": []},
+        ),
+        ({"include": {"model"}, "mode": "json", "by_alias": True}, {"model": "m"}),
+    ],
+)
+def test_a_dump_can_be_a_part(selection: dict[str, Any], expected: dict[str, Any]) -> None:
+    """By pydantic's `include` and `exclude`, whose results for litellm's own class these are."""
+    one = paris()
+    assert one.model_dump(**selection) == expected
+    assert json.loads(one.model_dump_json(**selection)) == expected
+
+
+def test_a_dump_takes_no_unknown_argument() -> None:
+    """As with pydantic, a slip of the pen is an error."""
+    with pytest.raises(TypeError, match="inklude"):
+        paris().model_dump(inklude={"id"})
+
+
+def test_a_copy_is_another_record() -> None:
+    """`update` replaces fields; a deep copy shares nothing, and none is in the first one."""
+    one = paris()
+    other = one.model_copy(update={"model": "n"})
+    assert (one.model, other.model, other.choices is one.choices) == ("m", "n", True)
+    deep = one.model_copy(deep=True)
+    deep.choices[0].message.content = "Rome"
+    assert one.choices[0].message.content == "Paris"
+    assert deep._response_ms == one._response_ms
