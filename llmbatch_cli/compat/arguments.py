@@ -1,7 +1,7 @@
 """What litellm's arguments mean here: names, keys, addresses, time, and what goes to the model."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -83,6 +83,21 @@ BOOKKEEPING: Final = re.compile(
 )
 """litellm's arguments that say nothing to a model: its logs, prices and state, other services'
 secrets. They are left out of the request; every name that is not known goes into it."""
+
+
+COMPLETION_ORDER: Final = (
+    "timeout", "temperature", "top_p", "n", "stream", "stream_options", "stop",
+    "max_completion_tokens", "max_tokens", "modalities", "prediction", "audio",
+    "presence_penalty", "frequency_penalty", "logit_bias", "user", "reasoning_effort",
+)  # fmt: skip
+"""What may follow `model` and `messages` without its name in litellm 1.106.2's `completion`."""
+
+ACOMPLETION_ORDER: Final = (
+    "functions", "function_call", "timeout", "temperature", "top_p", "n", "stream",
+    "stream_options", "stop", "max_tokens", "max_completion_tokens", "modalities", "prediction",
+    "audio", "presence_penalty", "frequency_penalty", "logit_bias", "user",
+)  # fmt: skip
+"""The same for its `acompletion`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,3 +211,15 @@ def _access(params: Mapping[str, Any], environ: Mapping[str, str]) -> Access:
         params.get("api_key"),
         environ={**environ, **told},
     )
+
+
+def with_names(
+    order: Sequence[str], placed: Sequence[Any], params: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The params, together with those that were given by their places. Raises TypeError."""
+    if len(placed) > len(order):
+        raise TypeError(f"after {order[-1]!r} arguments are named")
+    given = dict(zip(order, placed, strict=False))
+    if twice := given.keys() & params.keys():
+        raise TypeError(f"got multiple values for argument {min(twice)!r}")
+    return {**given, **params}

@@ -13,9 +13,10 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias, overload
 
+from llmbatch_cli.compat.arguments import ACOMPLETION_ORDER, COMPLETION_ORDER, with_names
 from llmbatch_cli.compat.asking import conversation, open_entry
 from llmbatch_cli.compat.exceptions import OpenAIError, UnsupportedParamsError
-from llmbatch_cli.compat.loops import Iteration, blocking, iterate, run
+from llmbatch_cli.compat.loops import Iteration, blocking, blocking_batch, iterate, run
 from llmbatch_cli.compat.racing import Race, Rival, Stream
 from llmbatch_cli.compat.response import ModelResponse, ModelResponseStream
 from llmbatch_cli.events import ignore
@@ -40,14 +41,17 @@ async def acompletion(
 async def acompletion(
     model: str, messages: Sequence[Any] = ..., *, stream: bool | None, **params: Any
 ) -> ModelResponse | Stream: ...
+@overload
+async def acompletion(model: str, messages: Sequence[Any], *placed: Any, **params: Any) -> Any: ...
 async def acompletion(
-    model: str, messages: Sequence[Any] = (), *, stream: bool | None = None, **params: Any
+    model: str, messages: Sequence[Any] = (), *placed: Any, **params: Any
 ) -> ModelResponse | Stream:
     """One model's answer.
 
     Args:
         model: in litellm's spelling or ours: `provider/model`, or the name of a known family.
         messages: dicts in OpenAI's shape; messages of earlier answers can stand among them.
+        placed: the first of `params` without their names, in litellm's order.
         params: sampling parameters by OpenAI's names, and how to ask: `api_key`, `api_base` or
             `base_url`, `timeout` in seconds (600), `num_retries` (None: up to five, and rate
             limits for as long as the timeout lets them; 0: none), `extra_headers`,
@@ -58,8 +62,9 @@ async def acompletion(
     With `stream` set the answer is an iterator of its chunks, which is there when the first
     text is. Raises OpenAIError: one of the classes of compat/exceptions.py.
     """
-    asked = Race([(model, params)], conversation(messages))
-    return await asked.stream() if stream else await asked.whole()
+    given = with_names(ACOMPLETION_ORDER, placed, params)
+    asked = Race([(model, given)], conversation(messages))
+    return await asked.stream() if given.pop("stream", None) else await asked.whole()
 
 
 @overload
@@ -74,12 +79,15 @@ def completion(
 def completion(
     model: str, messages: Sequence[Any] = ..., *, stream: bool | None, **params: Any
 ) -> ModelResponse | Chunks: ...
+@overload
+def completion(model: str, messages: Sequence[Any], *placed: Any, **params: Any) -> Any: ...
 def completion(
-    model: str, messages: Sequence[Any] = (), *, stream: bool | None = None, **params: Any
+    model: str, messages: Sequence[Any] = (), *placed: Any, **params: Any
 ) -> ModelResponse | Chunks:
-    """acompletion, blocking; a stream is a plain iterator."""
-    asked = Race([(model, params)], conversation(messages))
-    return iterate(asked.stream) if stream else run(asked.whole)
+    """acompletion, blocking; a stream is a plain iterator. `placed` has another order here."""
+    given = with_names(COMPLETION_ORDER, placed, params)
+    asked = Race([(model, given)], conversation(messages))
+    return iterate(asked.stream) if given.pop("stream", None) else run(asked.whole)
 
 
 async def abatch_completion(
@@ -102,17 +110,20 @@ async def abatch_completion(
     timeout: float | None = 600,
     max_workers: int | None = DEFAULT_WORKERS,
     **kwargs: Any,
-) -> list[Answer]:
+) -> list[Any]:
     """One model's answers to many conversations, in their order.
 
-    A conversation that fails has the exception in its place; nothing is raised for it.
+    Each is a ModelResponse; a conversation that fails has the exception in its place, and nothing
+    is raised for it.
 
     Args:
         messages: lists of messages, or texts that the user says. A flat list of messages is
             one conversation.
         timeout: seconds for each conversation; `request_timeout` wins over it.
         max_workers: requests in flight at most, from 1; None is 100.
-        kwargs: as acompletion's `params`. `stream` cannot be had here.
+        stream: whether each result is an iterator of its chunks, as acompletion's. All of
+            them are open at once, from their first text until they are read or closed.
+        kwargs: as acompletion's `params`.
     """
     given = {
         "functions": functions,
@@ -130,14 +141,14 @@ async def abatch_completion(
         "request_timeout": request_timeout,
         "timeout": timeout,
     }
-    _refuse_stream(stream)
     workers = DEFAULT_WORKERS if max_workers is None else max_workers
     if workers < 1:
         raise ValueError("max_workers must be greater than 0")
-    return await _batch(model, _conversations(messages), {**given, **kwargs}, workers)
+    answered = _streams if stream else _batch
+    return await answered(model, _conversations(messages), {**given, **kwargs}, workers)
 
 
-batch_completion = blocking(abatch_completion)
+batch_completion = blocking_batch(abatch_completion)
 
 
 async def abatch_completion_models(*args: Any, **kwargs: Any) -> Any:
@@ -222,6 +233,32 @@ async def _batch(model: str, messages: Sequence[Any], params: Params, workers: i
         for _ in range(room_for(min(workers, len(messages)), ignore)):
             group.create_task(work(rival))
     return [answers[place] for place in range(len(messages))]
+
+
+async def _streams(
+    model: str, messages: Sequence[Any], params: Params, workers: int
+) -> list[Stream | OpenAIError]:
+    begun: dict[int, Stream | OpenAIError] = {}
+    left = iter(enumerate(messages))
+
+    async def work() -> None:
+        for place, one in left:
+            try:
+                begun[place] = await Race([(model, params)], conversation(one)).stream()
+            except OpenAIError as error:
+                begun[place] = error
+
+    room_for(len(messages), ignore)
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(workers, len(messages))):
+                group.create_task(work())
+    except BaseException:
+        for stream in begun.values():
+            if isinstance(stream, Stream):
+                await stream.aclose()
+        raise
+    return [begun[place] for place in range(len(messages))]
 
 
 async def _answer(rival: Rival, messages: Any) -> Answer:

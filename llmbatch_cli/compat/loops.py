@@ -1,10 +1,11 @@
 """Async functions for callers without a loop, and for those inside one, as in notebooks."""
 
 import asyncio
+import inspect
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from functools import wraps
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Final, Generic, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -41,11 +42,28 @@ def blocking(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
     return blocked
 
 
+def blocking_batch(
+    function: Callable[P, Coroutine[Any, Any, list[Any]]],
+) -> Callable[P, list[Any]]:
+    """The same for a function whose `stream` makes it give async iterators: these block, too."""
+    signature = inspect.signature(function)
+
+    @wraps(function)
+    def blocked(*args: P.args, **kwargs: P.kwargs) -> list[Any]:
+        streamed = signature.bind(*args, **kwargs).arguments.get("stream")
+        return (iterate_all if streamed else run)(lambda: function(*args, **kwargs))
+
+    blocked.__name__ = blocked.__qualname__ = function.__name__.removeprefix("a")
+    return blocked
+
+
 class LoopThread:
     """A loop that runs in a thread of its own until it is stopped."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._users = 1
+        self._lock = threading.Lock()
         self._up = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="llmbatch-loop", daemon=True)
         self._thread.start()
@@ -56,6 +74,20 @@ class LoopThread:
         if self._loop is None:
             raise RuntimeError("the loop has been stopped")
         return asyncio.run_coroutine_threadsafe(main(), self._loop).result()
+
+    def share(self, users: int) -> None:
+        """So many leave it from now on, the last of whom stops it."""
+        self._users = users
+
+    def leave(self, items: AsyncIterator[Any]) -> None:
+        """One user less, whose items are closed."""
+        with self._lock:
+            self._users -= 1
+            last = self._users < 1
+            if not last and self._loop is not None:
+                self._loop.call_soon_threadsafe(_close, self._loop, items)
+        if last:
+            self.stop()
 
     def stop(self) -> None:
         """Cancel what still runs, and wait for its end. May be called again."""
@@ -81,6 +113,21 @@ def iterate(begin: Main[AsyncIterator[T]]) -> "Iteration[T]":
     except BaseException:
         thread.stop()
         raise
+
+
+def iterate_all(begin: Main[list[Any]]) -> list[Any]:
+    """The same for a coroutine that gives several of them, among other things, in their places."""
+    thread = LoopThread()
+    try:
+        found = thread.run(begin)
+    except BaseException:
+        thread.stop()
+        raise
+    iterators = sum(isinstance(one, AsyncIterator) for one in found)
+    thread.share(iterators)
+    if not iterators:
+        thread.stop()
+    return [Iteration(thread, one) if isinstance(one, AsyncIterator) else one for one in found]
 
 
 class Iteration(Generic[T]):
@@ -121,8 +168,9 @@ class Iteration(Generic[T]):
 
     def close(self) -> None:
         """Read no further, and close the connection."""
-        self._items = None
-        self._thread.stop()
+        items, self._items = self._items, None
+        if items is not None:
+            self._thread.leave(items)
 
     def __enter__(self) -> "Iteration[T]":
         return self
@@ -140,6 +188,16 @@ async def _next(items: AsyncIterator[T]) -> tuple[T, ...]:
         return (await anext(items),)
     except StopAsyncIteration:
         return ()
+
+
+def _close(loop: asyncio.AbstractEventLoop, items: Any) -> None:
+    closing = loop.create_task(items.aclose())
+    _CLOSING.add(closing)
+    closing.add_done_callback(_CLOSING.discard)
+
+
+_CLOSING: Final[set[asyncio.Task[None]]] = set()
+"""Kept from being collected before their end."""
 
 
 def _new_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -12,6 +12,8 @@ from llmbatch_cli import (
     completion,
 )
 from llmbatch_cli.compat.arguments import (
+    ACOMPLETION_ORDER,
+    COMPLETION_ORDER,
     SPELLINGS,
     environment,
     named,
@@ -19,6 +21,7 @@ from llmbatch_cli.compat.arguments import (
     spelled,
     timeout_s,
     understood,
+    with_names,
 )
 from llmbatch_cli.providers import PROVIDERS
 
@@ -157,3 +160,16 @@ def test_a_parameter_that_a_wire_cannot_say() -> None:
     assert (caught.value.llm_provider, caught.value.model) == ("anthropic", "claude-x")
     with pytest.raises(APIConnectionError):
         completion("anthropic/claude-x", HI, num_retries=0, drop_params=True, **told)
+
+
+def test_arguments_may_be_given_by_place() -> None:
+    """In litellm's orders, which differ; one that is given twice is an error, as anywhere."""
+    told = {"timeout": 5, "temperature": 0.5}
+    assert with_names(COMPLETION_ORDER, (5, 0.5), {}) == told
+    assert with_names(ACOMPLETION_ORDER, (None, None, 5), {"temperature": 0.5}) == {
+        "functions": None, "function_call": None, **told
+    }  # fmt: skip
+    with pytest.raises(TypeError, match="'timeout'"):
+        with_names(COMPLETION_ORDER, (5,), {"timeout": 6})
+    with pytest.raises(TypeError, match="are named"):
+        with_names(COMPLETION_ORDER, [None] * 50, {})

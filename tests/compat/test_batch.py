@@ -1,13 +1,16 @@
 """One model for many conversations, and several models for one, all answered."""
 
 import asyncio
+import gc
 import inspect
 import random
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from compat.loopback import Loopback, Model, running
+from compat.loopback import texts as texts_of
 from support.chat import answer, completion, error, last_text
 from support.scripted import Exchange
 
@@ -16,7 +19,6 @@ from llmbatch_cli import (
     AuthenticationError,
     BadRequestError,
     ModelResponse,
-    UnsupportedParamsError,
     abatch_completion,
     batch_completion,
     batch_completion_models_all_responses,
@@ -122,11 +124,55 @@ def test_nothing_in_nothing_out() -> None:
 
 
 def test_wrong_use_is_told() -> None:
-    """No worker is no number of workers; many answers have no stream."""
+    """No worker is no number of workers."""
     with pytest.raises(ValueError, match="max_workers"):
         batch_completion("openai/m", [said("a")], max_workers=0)
-    with pytest.raises(UnsupportedParamsError):
-        batch_completion("openai/m", [said("a")], stream=True)
+
+
+def streamed(loopback: Loopback, count: int, **more: Any) -> list[Any]:
+    told = how(loopback, stream=True, **more)
+    return batch_completion("openai/m", [said(str(place)) for place in range(count)], **told)
+
+
+def test_many_streams_are_read_in_any_order(loopback: Loopback) -> None:
+    """`stream=True` gives a stream for each conversation; each is whole, whoever is read first."""
+    streams = streamed(loopback, 4, max_workers=2)
+    for stream in reversed(streams):
+        told = [chunk.choices[0].delta.content or "" for chunk in stream]
+        assert "".join(told) == "HELLO"
+        assert list(stream) == []
+
+
+def test_a_stream_that_cannot_begin_has_its_exception_in_its_place(loopback: Loopback) -> None:
+    """As whole answers do; nothing is left running when there is no stream at all."""
+    loopback.models = {"m": Model(status=401)}
+    before = threading.active_count()
+    found = streamed(loopback, 3)
+    assert [type(one) for one in found] == [AuthenticationError] * 3
+    assert threading.active_count() == before
+
+
+def test_one_stream_of_many_can_be_left(loopback: Loopback) -> None:
+    """Its socket is closed at once, the others go on; the thread ends with the last of them."""
+    loopback.models = {"m": Model(chunks=("a", "b"), between_s=0.4)}
+    before = threading.active_count()
+    left, kept, lost = streamed(loopback, 3)
+    next(left)
+    left.close()
+    loopback.wait_closed("m")
+    assert [chunk.choices[0].delta.content for chunk in kept] == ["a", "b", None]
+    assert threading.active_count() == before + 1
+    del lost
+    gc.collect()
+    assert threading.active_count() == before
+
+
+async def test_many_async_streams(loopback: Loopback) -> None:
+    """abatch_completion gives async iterators."""
+    conversations = [said("a"), said("b")]
+    told = how(loopback, stream=True)
+    streams: list[Any] = await abatch_completion("openai/m", conversations, **told)
+    assert ["".join(await texts_of(aiter(stream))) for stream in streams] == ["HELLO", "HELLO"]
 
 
 def test_what_is_given_is_sent_and_nothing_else(echo: Loopback) -> None:
