@@ -75,10 +75,18 @@ def _objects(value: object) -> bool:
 
 
 def _headers(value: Any) -> bool:
-    return _object(value) and all(
-        _HEADER_NAME.fullmatch(name) and isinstance(text, str) and _HEADER_VALUE.fullmatch(text)
-        for name, text in value.items()
-    )
+    return _object(value) and not any(_spoils(name, text) for name, text in value.items())
+
+
+def _spoils(name: str, text: object) -> str | None:
+    """What is wrong with a header, without its text, which may be a secret."""
+    if not _HEADER_NAME.fullmatch(name):
+        return f"one with {quoted(name)}, which is no header's name"
+    if not isinstance(text, str):
+        return f"one whose {quoted(name)} is no text"
+    if not _HEADER_VALUE.fullmatch(text):
+        return f"one whose {quoted(name)} holds a line break or another character no header takes"
+    return None
 
 
 def _body(value: Any) -> bool:
@@ -133,7 +141,7 @@ def check(name: str, value: object) -> Any:
     """
     test, words = PARAMETERS[name]
     if not test(value):
-        raise InputError(f"{name} must be {words}, not {shown(value)}")
+        raise InputError(f"{name} must be {words}, not {_wrong_in(value, test)}")
     if name == "extra_headers":
         return _lowered(value)
     wants_whole = test in (_whole, _from_0, _from_1, _tokens)
@@ -163,6 +171,12 @@ def check_all(params: Mapping[str, object]) -> dict[str, Any]:
     if unknown:
         checked["extra_body"] = {**unknown, **checked.get("extra_body", {})}
     return checked
+
+
+def _wrong_in(value: Any, test: Test) -> str:
+    if test is _headers and _object(value):
+        return next(wrong for name, text in value.items() if (wrong := _spoils(name, text)))
+    return shown(value)
 
 
 def _lowered(headers: Any) -> dict[str, str]:

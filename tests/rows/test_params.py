@@ -1,6 +1,7 @@
 """Sampling parameters: which values are taken, and how a wrong one is told."""
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -82,6 +83,22 @@ def test_a_reason_reads_as_a_sentence() -> None:
     with pytest.raises(InputError) as caught:
         check("temperature", "hot")
     assert caught.value.message == 'temperature must be a number from 0, not "hot"'
+
+
+@pytest.mark.parametrize(
+    ("headers", "words"),
+    [
+        ({"x": "y", "a b": "c"}, 'one with "a b", which is no header\'s name'),
+        ({"x-n": 1}, 'one whose "x-n" is no text'),
+        ({"x-key": "secret\n"}, 'one whose "x-key" holds a line break or another character'),
+    ],
+)
+def test_a_wrong_header_is_named_and_its_text_is_not(headers: dict[str, Any], words: str) -> None:
+    """Headers hold keys, and a key read from a file often ends in a line break."""
+    with pytest.raises(InputError) as caught:
+        check("extra_headers", headers)
+    assert words in caught.value.message
+    assert "secret" not in caught.value.message
 
 
 def test_whole_numbers_written_as_floats_are_whole() -> None:
