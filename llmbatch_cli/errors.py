@@ -89,6 +89,8 @@ class ProviderError(LlmbatchError):
     """Whether the provider asks for fewer requests."""
     maybe_billed: ClassVar[bool] = False
     """Whether the provider may have done the work and charged for it."""
+    sent: ClassVar[bool] = True
+    """Whether there was a try at all, or the request was refused on this side."""
 
     def __init__(
         self,
@@ -111,6 +113,11 @@ class ProviderError(LlmbatchError):
         """Seconds from the row's first request, tries and waits between them included."""
         self.partial: str | None = None
         """What had come of a streamed answer."""
+
+    @property
+    def tries(self) -> int:
+        """Requests that were made for it."""
+        return max(int(self.sent), len(self.attempts))
 
 
 class RateLimited(ProviderError):
@@ -175,6 +182,12 @@ class Rejected(ProviderError):
     """This request can never succeed: 400, 404, 413, 422."""
 
     kind = "rejected"
+
+
+class Unsent(Rejected):
+    """This request was refused before it was sent: a wire cannot say it, or a limit is too low."""
+
+    sent = False
 
 
 class ContextLength(Rejected):

@@ -34,6 +34,7 @@ from llmbatch_cli.errors import (
     Unauthorized,
     UnknownModel,
     Unreachable,
+    Unsent,
 )
 from llmbatch_cli.providers.base import Unsayable
 
@@ -174,6 +175,7 @@ EXCEPTIONS: Final[Mapping[type[ProviderError], type[OpenAIError]]] = {
     OutOfQuota: RateLimitError,
     Unauthorized: AuthenticationError,
     Rejected: BadRequestError,
+    Unsent: BadRequestError,
     ContextLength: ContextWindowExceededError,
     UnknownModel: NotFoundError,
     Refused: ContentPolicyViolationError,

@@ -75,7 +75,7 @@ def attempts_of(runner: Runner) -> int:
     if runner.completion is not None:
         return len(runner.completion.attempts) + 1
     if runner.error is not None:
-        return max(1, len(runner.error.attempts))
+        return runner.error.tries
     return len(_failed_attempts(runner)) + _cut(runner)
 
 

@@ -14,7 +14,7 @@ from llmbatch_cli.engine.estimate import Estimate, used_tokens
 from llmbatch_cli.engine.room import Room
 from llmbatch_cli.engine.sporadic import Ticket
 from llmbatch_cli.engine.told import Told
-from llmbatch_cli.errors import ProviderError, RateLimited, Rejected, Unreachable
+from llmbatch_cli.errors import ProviderError, RateLimited, Unreachable, Unsent
 from llmbatch_cli.types import Call, Completion, RateInfo, Request
 
 START_IN_FLIGHT: Final = 16
@@ -137,10 +137,10 @@ class Limiter:
     async def admit(self, tokens: int) -> Ticket:
         """Wait until one may go, in turn. Give the ticket to `settle`, once, whatever happens.
 
-        Raises Rejected for more tokens than --tpm allows in a whole minute.
+        Raises Unsent for more tokens than --tpm allows in a whole minute.
         """
         if self._tpm is not None and tokens > self._tpm:
-            raise Rejected(
+            raise Unsent(
                 f"the request counts about {tokens:,} tokens, and the limit is {self._tpm:,} "
                 "a minute",
                 hint="raise --tpm, shorten the prompt, or lower --max-tokens",

@@ -72,7 +72,8 @@ def retried(
                 try:
                     completion = await call(request)
                 except ProviderError as error:
-                    failed += error.attempts or (attempt_of(error, clock() - started),)
+                    if error.sent:
+                        failed += error.attempts or (attempt_of(error, clock() - started),)
                     wait_s = wait_before_next(error, failed, patience, chance)
                     if wait_s is None:
                         error.attempts = tuple(failed)

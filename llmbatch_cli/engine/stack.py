@@ -8,9 +8,9 @@ from typing import Any, Final
 from llmbatch_cli.errors import (
     BadReply,
     ProviderError,
-    Rejected,
     RunStopped,
     Unauthorized,
+    Unsent,
     UsageError,
 )
 from llmbatch_cli.privacy import reply_without_keys, without_keys, without_prompt
@@ -125,13 +125,13 @@ def _unreadable(error: Exception, wire: WireRequest) -> str:
 
 
 def built(build: Callable[[Request], WireRequest], request: Request) -> WireRequest:
-    """The request for the wire. Raises Rejected, whatever the row holds: it fails alone."""
+    """The request for the wire. Raises Unsent, whatever the row holds: it fails alone."""
     try:
         return build(request)
     except UsageError as error:
-        raise Rejected(error.message, hint=error.hint) from error
+        raise Unsent(error.message, hint=error.hint) from error
     except UNFORESEEN as error:
-        raise Rejected(
+        raise Unsent(
             f"the row cannot be put into the provider's words: {error!r}",
             hint="look at its messages, tools and parameters",
         ) from error
@@ -186,10 +186,12 @@ def outcome_of(
     """The row's end."""
     failed = result.attempts
     completion = failure = None
+    took_s: float | None = latency_s if result.latency_s is None else result.latency_s
     if isinstance(result, Completion):
         completion = result
     else:
         failure = failure_of(result, prompt.messages)
+        took_s = took_s if result.tries else None
     return Outcome(
         prompt.index,
         prompt.id,
@@ -197,8 +199,8 @@ def outcome_of(
         lane.provider,
         completion,
         failure,
-        latency_s if result.latency_s is None else result.latency_s,
-        len(failed) + 1 if failure is None else max(1, len(failed)),
+        took_s,
+        len(failed) + 1 if isinstance(result, Completion) else result.tries,
         prompt.metadata,
         (),
         failed,

@@ -5,14 +5,16 @@ from typing import Any
 
 import pytest
 
+from llmbatch_cli.engine.retry import Patience, retried
 from llmbatch_cli.engine.stack import Lane, calling, solo
 from llmbatch_cli.errors import (
     BadReply,
     OutOfQuota,
     ProviderError,
-    Rejected,
     RunStopped,
     Unauthorized,
+    Unsent,
+    UsageError,
 )
 from llmbatch_cli.privacy import without_keys
 from llmbatch_cli.types import Completion, Outcome, Prompt, Request, WireReply, WireRequest
@@ -49,7 +51,7 @@ def test_a_row_that_no_wire_foresaw_fails_alone(error: Exception) -> None:
     def build(request: Request) -> WireRequest:
         raise error
 
-    assert type(asked(build)) is Rejected
+    assert type(asked(build)) is Unsent
 
 
 @pytest.mark.parametrize("error", UNFORESEEN, ids=repr)
@@ -79,6 +81,27 @@ def test_no_error_shows_the_key_that_was_sent(body: bytes) -> None:
 def test_what_is_too_short_for_a_key_is_left_in_place() -> None:
     """A key of few letters, as local servers take, does not mangle messages."""
     assert without_keys("no such model: o", {"authorization": "Bearer o"}) == "no such model: o"
+
+
+async def test_what_was_never_sent_is_no_try() -> None:
+    """A row that its wire cannot say has cost nothing: no try, no time, and nothing to pay."""
+
+    def build(request: Request) -> WireRequest:
+        raise UsageError("p takes no logit_bias")
+
+    async def send(wire: WireRequest) -> WireReply:
+        raise AssertionError("it was sent")
+
+    call = calling(build, lambda request, reply: ANSWER, send)
+    again = retried(call, Patience(), sleep=asyncio.sleep, clock=lambda: 0.0, chance=lambda: 0.5)
+
+    async def lane_for(model: str | None) -> Lane:
+        return Lane("p", "m", again)
+
+    (row,) = await solo(lane_for, lambda: 0.0)(Prompt(0, REQUEST.messages, 0))
+    assert row.failure is not None
+    assert row.failure.kind == "rejected"
+    assert (row.attempts, list(row.failed_attempts), row.latency_s) == (0, [], None)
 
 
 async def _rows(*results: Completion | ProviderError) -> list[Outcome]:
