@@ -17,7 +17,7 @@ from llmbatch_cli.rows.keys import bad_row_key, request_key
 from llmbatch_cli.types import BadRow, Message, Prompt, Request, Row
 
 BREATH: Final = 256
-"""So many rows are looked through until others in the loop have their turn."""
+"""So many rows are passed over until others in the loop have their turn."""
 
 LanesFor = Callable[[Prompt], Awaitable[Sequence[Lane]]]
 """The lanes that a row may be asked of, in their order. Raises UsageError."""
@@ -56,7 +56,7 @@ async def with_keys(
     rows: AsyncGenerator[Row, None], against: Against, observe: Observer
 ) -> AsyncGenerator[Row, None]:
     """Every row with its key; those that `finished` holds are claimed there, and left out."""
-    finished, seen = against.finished, 0
+    finished, skipped = against.finished, 0
     async with aclosing(rows):
         async for row in rows:
             row.key = bad_row_key(row) if isinstance(row, BadRow) else await _key(row, against)
@@ -66,9 +66,9 @@ async def with_keys(
                 yield left
             else:
                 observe(Skipped(row.index))
-            seen += 1
-            if seen % BREATH == 0:
-                await asyncio.sleep(0)
+                skipped += 1
+                if skipped % BREATH == 0:
+                    await asyncio.sleep(0)
 
 
 async def tell_done(
@@ -86,6 +86,8 @@ async def tell_done(
             to_send += 1
             if stop.draining:
                 break
+            if to_send % BREATH == 0:
+                await asyncio.sleep(0)
     done, others = finished.taken, finished.untaken
     finished.release()
     told = f"of the input's {done + to_send:,} rows {done:,} are done, and {to_send:,} to be sent"

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Literal
 
+from llmbatch_cli.engine.turn import Turn
 from llmbatch_cli.errors import LlmbatchError, RunStopped
 from llmbatch_cli.events import Dropped, Finished, Observer, Started
 from llmbatch_cli.types import BadRow, Failure, Outcome, Row, Work
@@ -108,8 +109,7 @@ class _Run:
         """Rows begun whose outcomes are not yet taken."""
         self._ready: deque[tuple[Outcome, ...]] = deque()
         self._workers: set[asyncio.Task[None]] = set()
-        self._turn = asyncio.Lock()
-        self._waiting_for_turn = 0
+        self._turn = Turn()
         self._puller: asyncio.Task[None] | None = None
         self._ended = False
         """Whether no further row is to be begun."""
@@ -145,7 +145,7 @@ class _Run:
 
     async def _worker(self) -> None:
         while (row := await self._next()) is not None:
-            if not self._waiting_for_turn and len(self._workers) < self._window():
+            if not self._turn.waiting and len(self._workers) < self._window():
                 self._hire()
             place = self._begun
             self._begun += 1
@@ -164,11 +164,7 @@ class _Run:
 
     async def _next(self) -> Row | None:
         """The next row, when it may begin; None when there is none."""
-        self._waiting_for_turn += 1
-        try:
-            await self._turn.acquire()
-        finally:
-            self._waiting_for_turn -= 1
+        await self._turn.take()
         self._puller = asyncio.current_task()
         try:
             while not self._ended and self._open >= self._most_open:
@@ -184,7 +180,7 @@ class _Run:
         finally:
             self._gauge.waiting = None
             self._puller = None
-            self._turn.release()
+            self._turn.give_back()
         return None
 
     def _left(self, worker: "asyncio.Task[None]") -> None:
