@@ -1,7 +1,7 @@
 """What the wires share in reading replies: JSON, counts, messages, limits. All input is hostile."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -209,24 +209,29 @@ def rate_info(headers: Mapping[str, str]) -> RateInfo | None:
     inference-docs.cerebras.ai/support/rate-limits (read 2026-11-23).
     """
     found = RateInfo(
-        *_budget(headers, "requests"), *_budget(headers, "tokens"), retry_after_s(headers)
+        *_budget(headers, _REQUESTS), *_budget(headers, _TOKENS), retry_after_s(headers)
     )
     return None if found == _NO_LIMITS else found
 
 
-_NO_LIMITS = RateInfo()
+_NO_LIMITS: Final = RateInfo()
+_BUDGETS: Final = [
+    [f"x-ratelimit-{what}-{counted}" for what in ("limit", "remaining", "reset")]
+    for counted in ("requests", "tokens", "requests-minute", "tokens-minute")
+]
+_REQUESTS: Final = (_BUDGETS[0], _BUDGETS[2])
+_TOKENS: Final = (_BUDGETS[1], _BUDGETS[3])
+
+_Budget = tuple[int | None, int | None, float | None]
 
 
-def _budget(
-    headers: Mapping[str, str], counted: str
-) -> tuple[int | None, int | None, float | None]:
+def _budget(headers: Mapping[str, str], names: Iterable[Sequence[str]]) -> _Budget:
     """A minute's limit, what is left of it, and the seconds until it is whole again."""
-    limit, remaining, reset = (
-        headers.get(f"x-ratelimit-{what}-{counted}")
-        or headers.get(f"x-ratelimit-{what}-{counted}-minute")
-        for what in ("limit", "remaining", "reset")
-    )
-    return _whole(limit), _whole(remaining), seconds(reset or "")
+    for limit, remaining, reset in names:
+        told = headers.get(limit), headers.get(remaining), headers.get(reset)
+        if any(told):
+            return _whole(told[0]), _whole(told[1]), seconds(told[2] or "")
+    return None, None, None
 
 
 def _whole(value: str | None) -> int | None:
