@@ -24,7 +24,7 @@ LlmbatchError
 
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 
 class ExitStatus(IntEnum):
@@ -113,6 +113,15 @@ class ProviderError(LlmbatchError):
         """Seconds from the row's first request, tries and waits between them included."""
         self.partial: str | None = None
         """What had come of a streamed answer."""
+
+    def without_frames(self) -> Self:
+        """Itself, without the calls that it came through.
+
+        Their variables hold the whole reply, and some hold this error: only the garbage collector
+        would free them.
+        """
+        self.__traceback__ = None
+        return self
 
     @property
     def tries(self) -> int:

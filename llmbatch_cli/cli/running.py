@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import shlex
 import sys
@@ -76,8 +77,14 @@ class Showing:
         return Voice(as_json=self.progress is ProgressMode.JSON, quiet=self.quiet)
 
 
+SELDOM: Final = (50_000, 20, 100)
+"""When the garbage collector looks through all that a run holds, which is nothing that it would
+find: rows, requests and replies are freed as they end. Its usual pace takes a tenth of all CPU."""
+
+
 def run_async(main: Coroutine[Any, Any, ExitStatus]) -> ExitStatus:
     """Run to the end, on uvloop where there is one."""
+    gc.set_threshold(*SELDOM)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(main)
 

@@ -102,6 +102,7 @@ class Endpoints:
                 if not _movable(error) or not self._any_for(left):
                     error.attempts = tuple(failed)
                     raise
+                error.without_frames()
             except CancelledInFlight as cancelled:
                 cancelled.attempts = failed
                 raise

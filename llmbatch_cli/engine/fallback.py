@@ -72,7 +72,7 @@ class InTurn:
                 raise stopped(lane, error) from error
             if fatal:
                 self._give_up(lane, error)
-            return error
+            return error.without_frames()
         self._answered.add(lane.name)
         return completion
 

@@ -79,6 +79,9 @@ async def race(
     return course.runners
 
 
+Running = asyncio.Task[Completion | ProviderError]
+
+
 class _Course:
     def __init__(
         self,
@@ -93,7 +96,7 @@ class _Course:
         self._complaint = complaint
         self._clock = clock
         self._begun = 0
-        self._tasks: dict[asyncio.Task[Completion], Runner] = {}
+        self._tasks: dict[Running, Runner] = {}
         self._leader: Runner | None = None
 
     async def run(self, hedge_s: Callable[[], float | None] | None) -> None:
@@ -134,12 +137,14 @@ class _Course:
         runner.status, runner.started_s = "running", self._clock()
         self._tasks[asyncio.ensure_future(self._run(runner, start))] = runner
 
-    async def _run(self, runner: Runner, start: Start) -> Completion:
+    async def _run(self, runner: Runner, start: Start) -> Completion | ProviderError:
         try:
             return await start(lambda: self._lead(runner))
+        except ProviderError as error:
+            return error.without_frames()
         except CancelledWithTries as cancelled:
-            runner.cancelled = cancelled
-            raise
+            runner.cancelled = cancelled.without_frames()
+        raise asyncio.CancelledError  # another: the task keeps it, and that one's calls the task
 
     def _lead(self, runner: Runner) -> None:
         if self._wins > 1 or self._leader is not None:
@@ -149,7 +154,7 @@ class _Course:
             if other is not runner:
                 task.cancel()
 
-    def _judge(self, done: set["asyncio.Task[Completion]"], *, decided: bool = False) -> None:
+    def _judge(self, done: set[Running], *, decided: bool = False) -> None:
         """Take the finished tasks in the order of preference."""
         for task, runner in list(self._tasks.items()):
             if task not in done:
@@ -158,10 +163,10 @@ class _Course:
             runner.ended_s = self._clock()
             if task.cancelled():
                 runner.status = "cancelled"
-            elif isinstance(error := task.exception(), ProviderError):
-                runner.status, runner.error = "failed", error
+            elif isinstance(result := task.result(), ProviderError):
+                runner.status, runner.error = "failed", result
             else:
-                self._answered(runner, task.result(), decided=decided)
+                self._answered(runner, result, decided=decided)
             if runner.status == "failed" and runner is self._leader:
                 self._leader = None
 

@@ -42,6 +42,10 @@ class CancelledWithTries(asyncio.CancelledError):
         self.in_flight = in_flight
         self.partial = partial
 
+    def without_frames(self) -> "CancelledWithTries":
+        """Another that says the same; see ProviderError.without_frames."""
+        return CancelledWithTries(self.attempts, self.in_flight, self.partial)
+
 
 def retried(
     call: Call,
@@ -78,7 +82,7 @@ def retried(
                     if wait_s is None:
                         error.attempts = tuple(failed)
                         raise
-                    on_retry(error, wait_s)
+                    on_retry(error.without_frames(), wait_s)
                 else:
                     if failed:
                         completion.attempts = (*failed, *completion.attempts)

@@ -73,8 +73,11 @@ class CancelledInFlight(asyncio.CancelledError):
 
     attempts: Sequence[Attempt] = ()
     """The tries before that one."""
-    partial: str | None = None
-    """What had come of a streamed answer."""
+
+    def __init__(self, partial: str | None = None) -> None:
+        """`partial`: what had come of a streamed answer."""
+        super().__init__()
+        self.partial = partial
 
 
 def calling(
@@ -164,7 +167,7 @@ def solo(lane_for: LaneFor, clock: Callable[[], float], system: Message | None =
                 raise stopped(lane, error) from error
             if fatal:
                 gone[lane.name] = error
-            result = error
+            result = error.without_frames()
         return (outcome_of(prompt, lane, result, clock() - started),)
 
     return work

@@ -71,9 +71,7 @@ def streaming(
             bad.asked = request.messages
             raise bad from error
         except asyncio.CancelledError as cancelled:
-            in_flight = CancelledInFlight()
-            in_flight.partial = "".join(come) or None
-            raise in_flight from cancelled
+            raise CancelledInFlight("".join(come) or None) from cancelled
 
     return call
 

@@ -36,7 +36,7 @@ def parse_row(
     """
     if type(value) is dict and len(value) == 2:  # {"id", "prompt"}: by far the most frequent
         text, row_id = value.get("prompt"), value.get("id")
-        if type(text) is str and type(row_id) is str and text and not text.isspace():
+        if type(text) is str and _is_id(row_id) and text and not text.isspace():
             return Prompt(index, [{"role": "user", "content": text}], row_id, file, line)
     try:
         return _prompt(value, index, file, line)

@@ -1,0 +1,125 @@
+"""What a row has held is free when it ends, and does not wait for the garbage collector.
+
+A reply may have 64 MiB. Errors lead to the calls that they came through, whose variables hold the
+reply, and sometimes the error itself.
+"""
+
+import gc
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+
+import pytest
+from support import chat
+from support.scripted import Exchange, abort, serve
+
+from llmbatch_cli.api import run_batch, run_race
+from llmbatch_cli.errors import ProviderError
+from llmbatch_cli.types import Outcome, WireReply, WireRequest
+
+ROWS = 8
+HELD = (ProviderError, WireReply, WireRequest)
+
+
+async def answered(exchange: Exchange) -> None:
+    await chat.echo(exchange)
+
+
+async def rejected(exchange: Exchange) -> None:
+    await chat.answer(exchange, chat.error("no such thing"), 400)
+
+
+async def overloaded(exchange: Exchange) -> None:
+    await exchange.reply(b"busy", 503, {"retry-after-ms": "1"})
+
+
+async def limited(exchange: Exchange) -> None:
+    if len(exchange.body) % 2:
+        await exchange.reply(b"{}", 429, {"retry-after-ms": "1"})
+    else:
+        await chat.echo(exchange)
+
+
+async def web_page(exchange: Exchange) -> None:
+    await exchange.reply(b"<html>", 200, {"content-type": "text/html"})
+
+
+async def reset(exchange: Exchange) -> None:
+    abort(exchange)
+
+
+async def cut_short(exchange: Exchange) -> None:
+    await exchange.raw(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{")
+    abort(exchange)
+
+
+async def silent(exchange: Exchange) -> None:
+    await exchange.until_closed()
+
+
+FAULTS = [answered, rejected, overloaded, limited, web_page, reset, cut_short, silent]
+
+
+@pytest.fixture
+def uncollected(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[object]]]:
+    """What of a run only the garbage collector finds, which is held back until asked."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-none-at-all")
+
+    def found() -> list[object]:
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        return [one for one in gc.garbage if isinstance(one, HELD)]
+
+    gc.collect()
+    gc.disable()
+    try:
+        yield found
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+
+
+async def outcomes_of(outcomes: AsyncGenerator[Outcome, None]) -> int:
+    return len([outcome async for outcome in outcomes])
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda one: one.__name__)
+async def test_a_row_leaves_nothing(
+    fault: Callable[[Exchange], Awaitable[None]],
+    uncollected: Callable[[], list[object]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with serve(fault) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
+        run = run_batch(
+            [f"row {'x' * number}" for number in range(ROWS)],
+            model="openai/m",
+            fallbacks=["openai/n"],
+            max_attempts=2,
+            timeout_s=1.0,
+        )
+        assert await outcomes_of(run) == ROWS
+    assert uncollected() == []
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda one: one.__name__)
+async def test_a_race_leaves_nothing(
+    fault: Callable[[Exchange], Awaitable[None]],
+    stream: bool,
+    uncollected: Callable[[], list[object]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def first_fails(exchange: Exchange) -> None:
+        await (fault if b'"bad"' in exchange.body else chat.echo)(exchange)
+
+    async with serve(first_fails) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
+        run = run_race(
+            [f"row {'x' * number}" for number in range(ROWS)],
+            models=["openai/bad", "openai/good"],
+            stream=stream,
+            max_attempts=2,
+            timeout_s=1.0,
+        )
+        assert await outcomes_of(run) == ROWS
+    assert uncollected() == []
