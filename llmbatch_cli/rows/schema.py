@@ -2,7 +2,7 @@
 
 from collections.abc import Container, Mapping, Sequence
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from llmbatch_cli.errors import InputError
 from llmbatch_cli.rows.params import PARAMETERS, check_all, escaped, quoted, shown
@@ -238,7 +238,7 @@ def _id(row: Mapping[str, Any], names: Sequence[str], index: int) -> RowId:
     return index
 
 
-def _is_id(value: Any) -> bool:
+def _is_id(value: Any) -> TypeGuard[RowId]:
     if type(value) is int:
         return -(2**63) <= value < 2**64  # what a row of output can say
     return isinstance(value, str)
