@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from llmbatch_cli.checking import refuse_bad_rows
 from llmbatch_cli.engine.breaker import Breaker, Tolerance
 from llmbatch_cli.engine.contest import Contest, OnText, Rules
 from llmbatch_cli.engine.fallback import InTurn
@@ -25,7 +26,7 @@ from llmbatch_cli.errors import UsageError
 from llmbatch_cli.events import Event, Observer, Opened, both, ignore
 from llmbatch_cli.lanes import Calling, Flow, from_environment, open_lanes
 from llmbatch_cli.providers import DEFAULT_MODEL, Access
-from llmbatch_cli.resuming import Against, tell_done, with_files, with_keys
+from llmbatch_cli.resuming import Against, LanesFor, tell_done, with_files, with_keys
 from llmbatch_cli.rows.finished import FinishedRows
 from llmbatch_cli.rows.source import from_values
 from llmbatch_cli.transport import Connection
@@ -69,6 +70,7 @@ async def run_batch(
     keyed: bool = False,
     finished: FinishedRows | None = None,
     preview: Prompts | None = None,
+    strict: Prompts | None = None,
     access: Access | None = None,
     connection: Connection | None = None,
     stop: Stop | None = None,
@@ -97,6 +99,8 @@ async def run_batch(
         finished: rows that an earlier run has finished; they are not sent again.
         preview: the same prompts once more. They are gone through before anything is sent, to
             tell how many of them `finished` holds.
+        strict: the same prompts once more. They are gone through before anything is sent, and
+            where one cannot be read or sent BadRows is raised.
         access: keys and addresses; None takes them from the environment.
         connection: how requests travel.
         stop: ends the run early from elsewhere.
@@ -128,16 +132,12 @@ async def run_batch(
         work: Work = solo(lane_for, time.monotonic, _system(system))
         if others:
             work = InTurn(lane_for, others, time.monotonic, observe, _system(system))
-        rows = with_files(_rows(prompts), files)
-        if keyed or finished is not None:
 
-            async def lanes_of(prompt: Prompt) -> list[Lane]:
-                return [await lane_for(prompt.model)]
+        async def lanes_of(prompt: Prompt) -> list[Lane]:
+            return [await lane_for(prompt.model)]
 
-            against = Against(lanes_of, _system(system), finished)
-            if preview is not None:
-                await tell_done(with_files(_rows(preview), files), against, stop, observe)
-            rows = with_keys(rows, against, observe)
+        before = _Before(lanes_of, _system(system), files, keyed, finished, stop, observe)
+        rows = await before.rows(prompts, preview, strict)
         outcomes = run(
             rows,
             work,
@@ -178,6 +178,7 @@ async def run_race(
     keyed: bool = False,
     finished: FinishedRows | None = None,
     preview: Prompts | None = None,
+    strict: Prompts | None = None,
     access: Access | None = None,
     connection: Connection | None = None,
     stop: Stop | None = None,
@@ -244,12 +245,8 @@ async def run_race(
         gauge = Gauge()
         observe(Opened(lambda: lanes.holding() or gauge.waiting))
         rows_at_once = _races_at_once(flow.most_in_flight, len(racers), hedged=hedge is not None)
-        rows = with_files(_rows(prompts), files)
-        if keyed or finished is not None:
-            against = Against(entrants, _system(system), finished)
-            if preview is not None:
-                await tell_done(with_files(_rows(preview), files), against, stop, observe)
-            rows = with_keys(rows, against, observe)
+        before = _Before(entrants, _system(system), files, keyed, finished, stop, observe)
+        rows = await before.rows(prompts, preview, strict)
         outcomes = run(
             rows,
             contest,
@@ -299,6 +296,34 @@ def _flow(concurrency: int | None, rpm: float | None, tpm: int | None, observe: 
         raise UsageError("rpm and tpm are numbers above 0")
     most = room_for(concurrency or MOST_IN_FLIGHT, observe)
     return Flow(most, most if concurrency else START_IN_FLIGHT, rpm, tpm)
+
+
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """What is done to rows before they are sent."""
+
+    lanes_for: LanesFor
+    system: Message | None
+    files: Path | None
+    keyed: bool
+    finished: FinishedRows | None
+    stop: Stop
+    observe: Observer
+
+    async def rows(
+        self, prompts: Prompts, preview: Prompts | None, strict: Prompts | None
+    ) -> AsyncGenerator[Row, None]:
+        if strict is not None:
+            checked = with_files(_rows(strict), self.files)
+            await refuse_bad_rows(checked, self.lanes_for, self.system, self.stop)
+        rows = with_files(_rows(prompts), self.files)
+        if not self.keyed and self.finished is None:
+            return rows
+        against = Against(self.lanes_for, self.system, self.finished)
+        if preview is not None:
+            ahead = with_files(_rows(preview), self.files)
+            await tell_done(ahead, against, self.stop, self.observe)
+        return with_keys(rows, against, self.observe)
 
 
 def _races_at_once(in_flight: int, racers: int, *, hedged: bool) -> int:

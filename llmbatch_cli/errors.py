@@ -3,6 +3,7 @@
 LlmbatchError
   UsageError            the command or call is wrong; nothing was sent
     MissingKey          the provider wants a key, and none is set
+    BadRows             rows are bad, and none was to be sent in that case
   InputError            one row cannot be read
   OutputError           the answers cannot be written
   ReaderGone            whoever read our output has stopped reading
@@ -55,6 +56,14 @@ class UsageError(LlmbatchError):
 
 class MissingKey(UsageError):
     """A provider wants a key, and none is set."""
+
+
+class BadRows(UsageError):
+    """Some rows cannot be read or sent; `reasons` says so of the first, with their places."""
+
+    def __init__(self, message: str, *, hint: str, reasons: Sequence[str]) -> None:
+        super().__init__(message, hint=hint)
+        self.reasons = reasons
 
 
 class InputError(LlmbatchError):
@@ -111,6 +120,8 @@ class ProviderError(LlmbatchError):
         """The messages that the provider had before it said this, as types.Message."""
         self.latency_s: float | None = None
         """Seconds from the row's first request, tries and waits between them included."""
+        self.request_s: float | None = None
+        """Seconds that the request itself took, without the wait until it might go."""
         self.partial: str | None = None
         """What had come of a streamed answer."""
 

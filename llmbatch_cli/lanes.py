@@ -3,16 +3,17 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from llmbatch_cli.engine.deadline import Deadlines
 from llmbatch_cli.engine.endpoints import Endpoints, spread, spread_streams
 from llmbatch_cli.engine.limits import Holding, Limiter, admitted
 from llmbatch_cli.engine.retry import Patience, retried
 from llmbatch_cli.engine.room import Room
-from llmbatch_cli.engine.stack import Lane, StreamCall, calling, merged
+from llmbatch_cli.engine.stack import Lane, StreamCall, built, calling, merged
 from llmbatch_cli.engine.streaming import around, streaming
 from llmbatch_cli.errors import InputError, MissingKey, UsageError
 from llmbatch_cli.events import LimitChanged, Notice, Observer, Retried, ignore
@@ -61,6 +62,7 @@ class Wire:
 
     call: Call
     stream: StreamCall | None
+    check: Callable[[Request], object]
 
 
 class Lanes:
@@ -183,6 +185,7 @@ class Lanes:
             params,
             target.key_hint,
             around(stream, patient) if stream is not None else None,
+            wires[0].check,
         )
 
     async def _wire(self, target: Target, params: Params, how: Calling) -> "Wire":
@@ -193,10 +196,10 @@ class Lanes:
         build(Request(target.model, [{"role": "user", "content": "?"}], params))
         own_send = await self._stack.enter_async_context(provider.serving(self._observe))
         if own_send is not None:
-            return Wire(calling(build, provider.parse, own_send), None)
+            return Wire(calling(build, provider.parse, own_send), None, partial(built, build))
         network = await self._opened_network()
         told = streaming(build, provider.parse, provider.stream, network.stream)
-        return Wire(calling(build, provider.parse, network.send), told)
+        return Wire(calling(build, provider.parse, network.send), told, partial(built, build))
 
     async def _opened_network(self) -> Network:
         """The network, from its first use on: importing it takes longer than all the rest."""

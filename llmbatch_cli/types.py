@@ -115,6 +115,7 @@ class Attempt:
     kind: str
     status: int | None
     latency_s: float
+    """Of the request itself: waiting until it might go is not counted."""
     maybe_billed: bool
     """Whether the provider may have done the work all the same."""
 

@@ -16,6 +16,7 @@ LAYERS = [
     {"events", "privacy"},
     {"rows", "engine", "providers", "transport", "ui"},
     {"lanes", "resuming"},
+    {"checking"},
     {"api"},
     {"cli", "compat", "cluster"},
     {"__main__"},

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from llmbatch_cli.api import Rows
-from llmbatch_cli.cli.reading import Reading, counting, read_twice, refuse_bad_rows
+from llmbatch_cli.cli.reading import Reading, counting, read_twice
 from llmbatch_cli.cli.running import Showing, Writing, conduct
 from llmbatch_cli.cli.say import Voice
 from llmbatch_cli.cli.signals import Interrupts, interrupts
@@ -63,7 +63,7 @@ async def _answered(
             stack.enter_context(locked(writing.output))
         if strict:
             reading = await stack.enter_async_context(read_twice(reading))
-            await refuse_bad_rows(reading, showing.voice)
+        checked = reading.rows_again() if strict else None
         finished = await _finished(writing, showing.voice)
         ahead = reading.rows_again() if finished is not None else None
 
@@ -76,6 +76,7 @@ async def _answered(
                 keyed=writing.output is not None and writing.format == "jsonl",
                 finished=finished,
                 preview=Rows(ahead) if ahead is not None else None,
+                strict=Rows(checked) if checked is not None else None,
             )
 
         status = await conduct(begin, writing, showing, asked, ids)

@@ -226,7 +226,9 @@ Fsync = Annotated[
     ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what the output holds.")]
-Strict = Annotated[bool, typer.Option("--strict", help="Send nothing if any row is unreadable.")]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Send nothing if any row cannot be read or sent.")
+]
 ReadAs = Annotated[
     InputFormat,
     typer.Option(

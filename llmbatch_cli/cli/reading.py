@@ -7,12 +7,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from llmbatch_cli.cli.say import Voice
-from llmbatch_cli.errors import InputError, UsageError
 from llmbatch_cli.events import Counted, Observer, ignore
 from llmbatch_cli.rows.duplicates import DuplicateIds
 from llmbatch_cli.rows.inputs import can_be_read_twice, count_rows, spooled
-from llmbatch_cli.rows.source import from_values, problems, read
+from llmbatch_cli.rows.source import from_values, read
 from llmbatch_cli.types import Row
 
 
@@ -81,22 +79,3 @@ async def read_twice(reading: Reading) -> AsyncIterator[Reading]:
     """The same rows, but so that they can be read twice: what is no plain file is copied."""
     async with spooled(reading.inputs) as inputs:
         yield replace(reading, inputs=inputs)
-
-
-async def refuse_bad_rows(reading: Reading, voice: Voice) -> None:
-    """Read everything; raise UsageError that names the bad rows, if there are any."""
-    found = await problems(
-        reading.inputs,
-        input_format=reading.input_format,
-        for_text=reading.for_text,
-        max_line_bytes=reading.max_line_bytes,
-        limit=reading.limit,
-    )
-    if not found.bad_rows:
-        return
-    for row in found.first:
-        voice.error(InputError(f"{row.place}: {row.reason}"))
-    raise UsageError(
-        f"{found.bad_rows:,} of {found.rows:,} rows cannot be read, so nothing was sent",
-        hint="mend them, or leave out --strict to answer the others",
-    )

@@ -18,7 +18,9 @@ from llmbatch_cli.cli.say import Voice
 from llmbatch_cli.cli.signals import Interrupts
 from llmbatch_cli.engine.run import Stop
 from llmbatch_cli.errors import (
+    BadRows,
     ExitStatus,
+    InputError,
     LlmbatchError,
     OutputError,
     ReaderGone,
@@ -177,6 +179,9 @@ def _tell_end(end: _End, writing: Writing, voice: Voice, asked: Interrupts) -> N
         name = writing.output or "standard output"
         told = f"up to {format_rows(lost)} that finished could not be written to {name}"
         voice.error(OutputError(told))
+    if isinstance(end.error, BadRows):
+        for reason in end.error.reasons:
+            voice.error(InputError(reason))
     if end.error is not None and not isinstance(end.error, ReaderGone):
         voice.error(end.error)
     if asked.count or isinstance(end.error, RunStopped | OutputError):

@@ -13,6 +13,7 @@ from llmbatch_cli.engine.buckets import Gate, LastMinute, Pace
 from llmbatch_cli.engine.estimate import Estimate, used_tokens
 from llmbatch_cli.engine.room import Room
 from llmbatch_cli.engine.sporadic import Ticket
+from llmbatch_cli.engine.stack import CancelledInFlight
 from llmbatch_cli.engine.told import Told
 from llmbatch_cli.errors import ProviderError, RateLimited, Unreachable, Unsent
 from llmbatch_cli.types import Call, Completion, RateInfo, Request
@@ -73,7 +74,7 @@ class Limiter:
             changed: is told when what is allowed changes.
         """
         self._timers: Timers = timers or asyncio.get_running_loop()
-        self._now = self._timers.time
+        self.now = self._timers.time
         self._chance = chance
         self._changed = changed
         self._rpm, self._tpm, self._adaptive = rpm, tpm, adaptive
@@ -127,7 +128,7 @@ class Limiter:
         """Let one go at once, or None: the short way for what need not wait."""
         if self._waiters:
             return None
-        now = self._now()
+        now = self.now()
         in_flight = self.in_flight
         held = self._gates or now < self._cool_until or in_flight >= self._slots.limit
         if held or self._room is not None:
@@ -166,7 +167,7 @@ class Limiter:
         """A request has ended: with an answer, an error, or None where it was cancelled."""
         self.in_flight -= 1
         if isinstance(result, Completion):
-            self._learner.accepted(ticket, self._now())
+            self._learner.accepted(ticket, self.now())
             if self.counts_tokens or result.limits is not None:
                 self._count(ticket, result)
         elif isinstance(result, RateLimited):
@@ -186,7 +187,7 @@ class Limiter:
             self._correct(ticket, used_tokens(completion))
 
     def _objected(self, ticket: Ticket, error: RateLimited) -> None:
-        now = self._now()
+        now = self.now()
         asked_s = error.retry_after_s
         pause_s = PAUSE_S if asked_s is None else asked_s
         asked = asked_s is not None
@@ -272,7 +273,7 @@ class Limiter:
 
     def _pump(self) -> None:
         """Let go, in turn, all that may go now; wake again when the next may."""
-        now = self._now()
+        now = self.now()
         while self._waiters:
             waiter, tokens = self._waiters[0]
             if not waiter.done():
@@ -321,8 +322,9 @@ def admitted(call: Call, limiter: Limiter, let_go: Callable[[], None] = lambda: 
         try:
             result = await call(request)
             return result
-        except ProviderError as error:
-            result = error
+        except (ProviderError, CancelledInFlight) as error:
+            error.request_s = limiter.now() - ticket[0]
+            result = error if isinstance(error, ProviderError) else None
             raise
         finally:
             settle(ticket, result)

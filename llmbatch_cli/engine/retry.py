@@ -100,6 +100,8 @@ def _with_tries(
     """The cancellation of a row whose last try began so long ago."""
     if not isinstance(cancelled, CancelledInFlight):
         return CancelledWithTries(failed, None, None)
+    if cancelled.request_s is not None:
+        latency_s = cancelled.request_s
     in_flight = Attempt(TimedOut.kind, None, latency_s, maybe_billed=True)
     return CancelledWithTries((*failed, *cancelled.attempts), in_flight, cancelled.partial)
 
@@ -137,5 +139,6 @@ def _count(failed: list[Attempt], kind: str) -> int:
 
 
 def attempt_of(error: ProviderError, latency_s: float) -> Attempt:
-    """The failed attempt as a row of output tells it."""
-    return Attempt(error.kind, error.status, latency_s, error.maybe_billed)
+    """The failed attempt as a row of output tells it; `latency_s` where its own is not known."""
+    took_s = latency_s if error.request_s is None else error.request_s
+    return Attempt(error.kind, error.status, took_s, error.maybe_billed)

@@ -44,6 +44,8 @@ class Lane:
     """Which variable to look at when the key is refused."""
     stream: "StreamCall | None" = None
     """The same, told piece by piece; None for a wire that cannot."""
+    check: Callable[[Request], object] = lambda request: None
+    """Raises Unsent for what the wire has no words for, as `call` would."""
 
     @property
     def name(self) -> str:
@@ -73,6 +75,8 @@ class CancelledInFlight(asyncio.CancelledError):
 
     attempts: Sequence[Attempt] = ()
     """The tries before that one."""
+    request_s: float | None = None
+    """Seconds since it was sent, where that is known."""
 
     def __init__(self, partial: str | None = None) -> None:
         """`partial`: what had come of a streamed answer."""

@@ -250,10 +250,10 @@ def family_of(name: str) -> str | None:
 def _unknown(path: str) -> UsageError:
     known = [*WELL_KNOWN, *(f"{name}/..." for name in PROVIDERS), DEFAULT_MODEL]
     near = get_close_matches(path, known, n=3, cutoff=0.5)
-    hint = f"did you mean {', '.join(near)}?" if near else "write it as provider/model"
+    hint = f"did you mean {' or '.join(near)}" if near else "write it as provider/model"
     return UsageError(
         f"unknown model {path!r}",
-        hint=f"{hint} Providers: {', '.join(PROVIDERS)}; or name a server with --base-url",
+        hint=f"{hint}; llmbatch providers lists what there is, and --base-url names a server",
     )
 
 

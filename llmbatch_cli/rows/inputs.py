@@ -176,9 +176,9 @@ def _one_value(lines: Iterable[bytes]) -> bool:
 async def spooled(inputs: Sequence[str], stdin: BinaryIO | None = None) -> AsyncIterator[list[str]]:
     """Copy standard input and every pipe to temporary files, so that they can be read twice.
 
-    Yields the inputs with the copies in their places, for `read` and `problems`. Nothing
-    blocks the event loop, and waiting for the end of an input can be cancelled. Raises
-    UsageError when one cannot be read or copied.
+    Yields the inputs with the copies in their places, for `read`. Nothing blocks the event
+    loop, and waiting for the end of an input can be cancelled. Raises UsageError when one cannot
+    be read or copied.
     """
     if all(map(can_be_read_twice, inputs)):
         yield list(inputs)

@@ -9,7 +9,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import BinaryIO, Final
 
 import orjson
@@ -46,30 +46,16 @@ from llmbatch_cli.types import BadRow, Prompt, Row
 
 __all__ = [
     "InputFormat",
-    "Problems",
     "TextFormat",
     "check_inputs",
     "count_rows",
     "from_values",
-    "problems",
     "read",
     "spooled",
 ]
 
 MAX_LINE_BYTES: Final = 64 * 2**20
-_BAD_ROWS_KEPT: Final = 20
 _NUL: Final = f"a NUL byte in plain text: if it is UTF-16, {TO_UTF_8}"
-
-
-@dataclass(frozen=True, slots=True)
-class Problems:
-    """What a whole input is like."""
-
-    rows: int
-    """All of them, good and bad."""
-    bad_rows: int
-    first: Sequence[BadRow]
-    """The first 20 bad ones."""
 
 
 async def read(
@@ -364,34 +350,3 @@ def _row_of(value: object, index: int) -> Row:
 
 
 # Reading all of it first
-
-
-async def problems(
-    inputs: Sequence[str],
-    *,
-    input_format: InputFormat = "auto",
-    for_text: TextFormat = "lines",
-    max_line_bytes: int = MAX_LINE_BYTES,
-    limit: int | None = None,
-) -> Problems:
-    """Read all rows, and say which are bad. The arguments are those of `read`.
-
-    Standard input must have been spooled, or it is used up.
-    """
-    rows = read(
-        inputs,
-        input_format=input_format,
-        for_text=for_text,
-        max_line_bytes=max_line_bytes,
-        limit=limit,
-    )
-    count = bad_count = 0
-    first: list[BadRow] = []
-    async with aclosing(rows):
-        async for row in rows:
-            count += 1
-            if isinstance(row, BadRow):
-                bad_count += 1
-                if len(first) < _BAD_ROWS_KEPT:
-                    first.append(row)
-    return Problems(count, bad_count, first)

@@ -5,6 +5,7 @@ import gzip
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.chat import answer, completion, echo, error, last_text
@@ -146,6 +147,44 @@ async def test_strict_sends_nothing_if_any_row_is_bad(tmp_path: Path) -> None:
         good = await batch(server, "--strict", stdin=jsonl([{"prompt": "a"}]))
     assert not out.exists()
     assert (good.status, good.rows[0]["text"]) == (0, "A")
+
+
+UNSENDABLE: dict[str, dict[str, Any]] = {
+    "unknown model": {"prompt": "a", "model": "nobody/nothing"},
+    "no key": {"prompt": "a", "model": "anthropic/claude-sonnet-4-5"},
+    "no option": {"prompt": "a", "model": "fake/echo?latncy=1"},
+    "no words": {"prompt": "a", "model": "ollama/m", "logit_bias": {"1": 2}},
+    "no file": {"messages": [{"role": "user", "content": [
+        {"type": "image_url", "image_url": {"url": "nowhere.png"}}]}]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("why", UNSENDABLE)
+@pytest.mark.parametrize("command", ["batch", "race"])
+async def test_strict_sends_nothing_if_a_row_cannot_be_sent(
+    tmp_path: Path, command: str, why: str
+) -> None:
+    """What would be an invalid_row in the middle of the run is found before it begins, and an
+    output that is there already stays as it is."""
+    bad = dict(UNSENDABLE[why])
+    models = ["-m", "openai/some-model"]
+    if command == "race":
+        models *= 2
+        bad |= {"models": [bad.pop("model")]} if "model" in bad else {}
+    (tmp_path / "in.jsonl").write_bytes(jsonl(["fine", bad]))
+    out = tmp_path / "out.jsonl"
+    out.write_text("kept\n")
+    async with serve(echo) as server:
+        done = await run(
+            command, str(tmp_path / "in.jsonl"), *models, "--strict", "-o", str(out),
+            "--overwrite", "--files", str(tmp_path),
+            env={"OPENAI_BASE_URL": f"{server.url}/v1"},
+        )  # fmt: skip
+        assert server.exchanges == []
+    assert (done.status, out.read_text()) == (2, "kept\n")
+    assert f"{tmp_path / 'in.jsonl'}:2: " in done.err
+    assert "1 of 2 rows cannot be read or sent, so nothing was sent" in done.err
+    assert "Traceback" not in done.err
 
 
 @pytest.mark.parametrize("bad", [b"", b"broken\n"])

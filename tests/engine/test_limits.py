@@ -13,6 +13,8 @@ from support.virtual_time import run_virtually
 from llmbatch_cli.engine.buckets import Pace
 from llmbatch_cli.engine.estimate import Estimate
 from llmbatch_cli.engine.limits import Limiter, admitted
+from llmbatch_cli.engine.retry import CancelledWithTries, Patience, retried
+from llmbatch_cli.engine.stack import calling
 from llmbatch_cli.errors import (
     OutOfQuota,
     Overloaded,
@@ -21,7 +23,7 @@ from llmbatch_cli.errors import (
     Rejected,
     Unreachable,
 )
-from llmbatch_cli.types import Completion, RateInfo, Request, Usage
+from llmbatch_cli.types import Completion, RateInfo, Request, Usage, WireReply, WireRequest
 
 REQUEST = Request("m", [{"role": "user", "content": "?"}], {})
 REPLIES: list[Callable[[int], Completion | ProviderError]] = [
@@ -353,3 +355,58 @@ def test_tokens_are_estimated_from_text_and_answers() -> None:
     assert estimate(request) == 4 + 100 + 20
     parts = [{"type": "text", "text": "ä" * 200}, {"type": "image_url", "image_url": {}}]
     assert estimate(Request("m", [{"role": "user", "content": parts}], {})) == 4 + 100 + 800 + 20
+
+
+@virtually
+async def test_a_tries_time_is_the_requests_own() -> None:
+    """What a row tells of its tries is how long the provider took, not how long it was made to
+    wait for its turn, which the row's own latency tells."""
+    limiter = Limiter(most_in_flight=1, rpm=60)
+
+    async def slow_then_busy(request: Request) -> Completion:
+        await asyncio.sleep(3)
+        raise Overloaded("busy", status=503)
+
+    call = retried(
+        admitted(slow_then_busy, limiter),
+        Patience(max_attempts=2, base_s=0),
+        sleep=asyncio.sleep,
+        clock=asyncio.get_running_loop().time,
+    )
+    for failed in await asyncio.gather(call(REQUEST), call(REQUEST), return_exceptions=True):
+        assert isinstance(failed, Overloaded)
+        assert [attempt.latency_s for attempt in failed.attempts] == pytest.approx([3, 3])
+
+
+@virtually
+async def test_so_is_the_time_of_a_request_that_is_cancelled() -> None:
+    """It may be billed, and is told with the time since it was sent."""
+    limiter = Limiter(most_in_flight=1)
+
+    async def never(request: WireRequest) -> WireReply:
+        await asyncio.sleep(1000)
+        raise AssertionError
+
+    call = retried(
+        admitted(
+            calling(
+                lambda request: WireRequest("POST", "http://localhost", {}, b""),
+                lambda request, reply: Completion(""),
+                never,
+            ),
+            limiter,
+        ),
+        Patience(),
+        sleep=asyncio.sleep,
+        clock=asyncio.get_running_loop().time,
+    )
+    ticket = await limiter.admit(1)
+    task = asyncio.ensure_future(call(REQUEST))
+    await asyncio.sleep(50)
+    limiter.settle(ticket, Completion("done"))
+    await asyncio.sleep(7)
+    task.cancel()
+    with pytest.raises(CancelledWithTries) as caught:
+        await task
+    assert caught.value.in_flight is not None
+    assert caught.value.in_flight.latency_s == pytest.approx(7)

@@ -568,17 +568,15 @@ def test_one_prompt_in_the_place_of_many_is_refused(values: Any) -> None:
         source.from_values(values)
 
 
-# Strict
+# Twice
 
 
-async def test_problems_are_counted_and_the_first_are_kept() -> None:
-    """All rows are read; the first 20 bad ones are told."""
+async def test_a_spooled_pipe_can_be_read_twice_and_leaves_no_copy() -> None:
     data = b'"a"\n' + b"broken\n" * 30
     async with source.spooled(["-"], io.BytesIO(data)) as (copy,):
-        found = await source.problems([copy])
-        again = await read(copy)
-    assert (found.rows, found.bad_rows, len(found.first)) == (31, 30, 20)
-    assert found.first[0].place == "<stdin>:2"
+        first, again = await read(copy), await read(copy)
+    assert first == again
+    assert first[1].place == "<stdin>:2"
     assert texts(again) == ["a"] + [None] * 30
     assert not Path(copy).exists()
 
@@ -601,7 +599,7 @@ async def test_a_pipe_is_spooled_by_its_own_name(tmp_path: Path) -> None:
     async with source.spooled([str(fifo), str(plain)]) as (copy, same):
         assert same == str(plain)
         assert texts(await read(copy)) == texts(await read(copy)) == ["a", None]
-        assert (await source.problems([copy])).first[0].place == f"{fifo}:2"
+        assert (await read(copy))[1].place == f"{fifo}:2"
     await writing
 
 
