@@ -126,12 +126,15 @@ class ProviderError(LlmbatchError):
         """What had come of a streamed answer."""
 
     def without_frames(self) -> Self:
-        """Itself, without the calls that it came through.
+        """Itself, without the calls that it and its causes came through.
 
         Their variables hold the whole reply, and some hold this error: only the garbage collector
         would free them.
         """
-        self.__traceback__ = None
+        error: BaseException | None = self
+        while error is not None:
+            error.__traceback__ = None
+            error = error.__cause__ or error.__context__
         return self
 
     @property

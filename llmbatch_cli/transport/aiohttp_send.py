@@ -109,7 +109,7 @@ async def open_network(connection: Connection) -> AsyncIterator[Network]:
                 body = await _body(response, connection.max_reply_bytes)
                 return WireReply(response.status, response.headers, body)
         except FOREIGN as error:
-            raise translated(error, request) from error.with_traceback(None)
+            raise translated(error, request) from error
 
     @asynccontextmanager
     async def stream(request: WireRequest) -> AsyncIterator[WireStream]:
@@ -118,7 +118,7 @@ async def open_network(connection: Connection) -> AsyncIterator[Network]:
                 chunks = _capped(response, connection.max_reply_bytes)
                 yield WireStream(response.status, response.headers, chunks)
         except FOREIGN as error:
-            raise translated(error, request) from error.with_traceback(None)
+            raise translated(error, request) from error
 
     async with session:
         yield Network(send, stream)
@@ -144,8 +144,7 @@ def _address(url: str) -> tuple[URL, str | None]:
 
 
 def translated(error: BaseException, request: WireRequest) -> ProviderError:
-    """aiohttp's error as ours, by the table. To be raised without the other's traceback, whose
-    calls hold the reply, and which only the garbage collector would free.
+    """aiohttp's error as ours, by the table.
 
     A body that cannot be decompressed comes as the same error as one that breaks off.
     """

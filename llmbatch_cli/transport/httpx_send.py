@@ -96,8 +96,7 @@ def mapped(request: WireRequest) -> Iterator[None]:
         yield
     except tuple(theirs for theirs, _ in ERRORS) as error:
         ours = next(ours for theirs, ours in ERRORS if isinstance(error, theirs))
-        told = f"{host_of(request.url)}: {error or type(error).__name__}"
-        raise ours(told) from error.with_traceback(None)
+        raise ours(f"{host_of(request.url)}: {error or type(error).__name__}") from error
 
 
 async def _capped(response: httpx.Response, max_bytes: int) -> AsyncIterator[bytes]:

@@ -59,14 +59,14 @@ FAULTS = [answered, rejected, overloaded, limited, web_page, reset, cut_short, s
 
 
 @pytest.fixture
-def uncollected(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[object]]]:
+def uncollected(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[str]]]:
     """What of a run only the garbage collector finds, which is held back until asked."""
     monkeypatch.setenv("OPENAI_API_KEY", "sk-none-at-all")
 
-    def found() -> list[object]:
+    def found() -> list[str]:
         gc.set_debug(gc.DEBUG_SAVEALL)
         gc.collect()
-        return [one for one in gc.garbage if isinstance(one, HELD)]
+        return [repr(one) for one in gc.garbage if isinstance(one, HELD)]
 
     gc.collect()
     gc.disable()
@@ -85,7 +85,7 @@ async def outcomes_of(outcomes: AsyncGenerator[Outcome, None]) -> int:
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda one: one.__name__)
 async def test_a_row_leaves_nothing(
     fault: Callable[[Exchange], Awaitable[None]],
-    uncollected: Callable[[], list[object]],
+    uncollected: Callable[[], list[str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with serve(fault) as server:
@@ -106,7 +106,7 @@ async def test_a_row_leaves_nothing(
 async def test_a_race_leaves_nothing(
     fault: Callable[[Exchange], Awaitable[None]],
     stream: bool,
-    uncollected: Callable[[], list[object]],
+    uncollected: Callable[[], list[str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def first_fails(exchange: Exchange) -> None:
