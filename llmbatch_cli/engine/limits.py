@@ -174,10 +174,10 @@ class Limiter:
             self._objected(ticket, result)
         elif isinstance(result, Unreachable):
             self._correct(ticket, 0)
-        if self._waiters:
-            self._pump()
         if self._room is not None:
             self._room.leave()
+        elif self._waiters:
+            self._pump()
 
     def _count(self, ticket: Ticket, completion: Completion) -> None:
         if completion.limits is not None and self._adaptive:

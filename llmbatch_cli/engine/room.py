@@ -1,7 +1,13 @@
 """How many requests may be in flight at once, over several models together."""
 
+import asyncio
 from collections import deque
 from collections.abc import Callable
+from typing import Final
+
+TURNS: Final = 3
+"""What it takes from a request's answer to the end of its race: its task ends, whoever waits for
+any of them is told, and goes on."""
 
 
 class Room:
@@ -14,6 +20,7 @@ class Room:
     def __init__(self, most: int) -> None:
         self._free = most
         self._wakes: deque[Callable[[], None]] = deque()
+        self._waking = False
 
     @property
     def full(self) -> bool:
@@ -29,8 +36,24 @@ class Room:
         self._free -= 1
 
     def leave(self) -> None:
-        """Give it back; whoever waits takes it."""
+        """Give it back; whoever waits takes it, a few turns of the loop later.
+
+        Until then the race whose request has ended cancels those of it that wait.
+        """
         self._free += 1
+        if not self._waking:
+            self._waking = True
+            self._later(TURNS)
+
+    def _later(self, turns: int) -> None:
+        loop = asyncio.get_running_loop()
+        if turns:
+            loop.call_soon(self._later, turns - 1)
+        else:
+            self._waking = False
+            self._wake()
+
+    def _wake(self) -> None:
         for _ in range(len(self._wakes)):
             if self.full:
                 return
