@@ -37,7 +37,20 @@ def main() -> None:
         print(f"llmbatch: error: cannot write: {error.strerror or error}", file=sys.stderr)  # noqa: T201
         sys.stdout = None  # else the interpreter tries again at its end
         status = 3
+    leave_what_nobody_reads()
     sys.exit(status)
+
+
+def leave_what_nobody_reads() -> None:
+    """Give up what standard error still holds where it is broken.
+
+    Else the interpreter tries once more at its end, fails, and changes the exit status to 120.
+    """
+    try:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+    except (OSError, ValueError):
+        sys.stderr = None
 
 
 def run() -> int:

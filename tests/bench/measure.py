@@ -14,7 +14,7 @@ from typing import IO
 
 RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024
 STDERR_SHOWN_BYTES = 2_000
-FOREIGN_PREFIXES = ("LLMBATCH_MODEL", "OPENAI_", "LITELLM_", "FLEXLLM_")
+FOREIGN_PREFIXES = ("LLMBATCH_MODEL", "OPENAI_", "LITELLM_", "FLEXLLM_", "PYTHON")
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 

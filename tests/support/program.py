@@ -27,12 +27,15 @@ class Done:
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """This process's environment without anybody's keys or addresses, plus `extra`."""
+    """This process's environment without anybody's keys or addresses, plus `extra`.
+
+    Nor with any of Python's own variables: PYTHONUNBUFFERED hides what a full buffer does.
+    """
     kept = {
         name: value
         for name, value in os.environ.items()
         if not name.upper().endswith(("_API_KEY", "_BASE_URL", "_PROXY"))
-        and not name.startswith(("LLMBATCH_", "PYTEST_"))
+        and not name.startswith(("LLMBATCH_", "PYTEST_", "PYTHON"))
     }
     if "LLMBATCH_CACHE_DIR" in os.environ:
         kept["LLMBATCH_CACHE_DIR"] = os.environ["LLMBATCH_CACHE_DIR"]
