@@ -136,7 +136,7 @@ async def run_batch(
         async def lanes_of(prompt: Prompt) -> list[Lane]:
             return [await lane_for(prompt.model)]
 
-        before = _Before(lanes_of, _system(system), files, keyed, finished, stop, observe)
+        before = _Before(lanes_of, others, _system(system), files, keyed, finished, stop, observe)
         rows = await before.rows(prompts, preview, strict)
         outcomes = run(
             rows,
@@ -245,7 +245,7 @@ async def run_race(
         gauge = Gauge()
         observe(Opened(lambda: lanes.holding() or gauge.waiting))
         rows_at_once = _races_at_once(flow.most_in_flight, len(racers), hedged=hedge is not None)
-        before = _Before(entrants, _system(system), files, keyed, finished, stop, observe)
+        before = _Before(entrants, (), _system(system), files, keyed, finished, stop, observe)
         rows = await before.rows(prompts, preview, strict)
         outcomes = run(
             rows,
@@ -303,6 +303,7 @@ class _Before:
     """What is done to rows before they are sent."""
 
     lanes_for: LanesFor
+    fallbacks: Sequence[Lane]
     system: Message | None
     files: Path | None
     keyed: bool
@@ -315,7 +316,7 @@ class _Before:
     ) -> AsyncGenerator[Row, None]:
         if strict is not None:
             checked = with_files(_rows(strict), self.files)
-            await refuse_bad_rows(checked, self.lanes_for, self.system, self.stop)
+            await refuse_bad_rows(checked, self.lanes_for, self.fallbacks, self.system, self.stop)
         rows = with_files(_rows(prompts), self.files)
         if not self.keyed and self.finished is None:
             return rows

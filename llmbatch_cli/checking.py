@@ -1,12 +1,12 @@
 """Whether every row can be read and sent, found out before any is."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Final
 
 from llmbatch_cli.engine.run import Stop
-from llmbatch_cli.engine.stack import request_for
+from llmbatch_cli.engine.stack import Lane, request_for
 from llmbatch_cli.errors import BadRows, ProviderError, UsageError
 from llmbatch_cli.resuming import BREATH, LanesFor
 from llmbatch_cli.types import BadRow, Message, Row
@@ -16,19 +16,23 @@ TOLD: Final = 20
 
 
 async def refuse_bad_rows(
-    rows: AsyncGenerator[Row, None], lanes_for: LanesFor, system: Message | None, stop: Stop
+    rows: AsyncGenerator[Row, None],
+    lanes_for: LanesFor,
+    fallbacks: Sequence[Lane],
+    system: Message | None,
+    stop: Stop,
 ) -> None:
     """Go through all rows, and send nothing. Raises BadRows if any is bad.
 
     That is a row that cannot be read, whose model is unknown or lacks its key, or that asks for
-    what none of its models has words for.
+    what neither its models nor the fallbacks have words for.
     """
     count = bad = 0
     reasons: list[str] = []
     async with aclosing(rows):
         async for row in rows:
             count += 1
-            reason = await _fault(row, lanes_for, system)
+            reason = await _fault(row, lanes_for, fallbacks, system)
             if reason is not None:
                 bad += 1
                 if len(reasons) < TOLD:
@@ -45,12 +49,14 @@ async def refuse_bad_rows(
         )
 
 
-async def _fault(row: Row, lanes_for: LanesFor, system: Message | None) -> str | None:
+async def _fault(
+    row: Row, lanes_for: LanesFor, fallbacks: Sequence[Lane], system: Message | None
+) -> str | None:
     if isinstance(row, BadRow):
         return row.reason
     found: str | None = None
     try:
-        for lane in await lanes_for(row):
+        for lane in (*await lanes_for(row), *fallbacks):
             try:
                 lane.check(request_for(row, lane, system))
             except ProviderError as error:

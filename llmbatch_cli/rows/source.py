@@ -347,6 +347,3 @@ def _row_of(value: object, index: int) -> Row:
     if isinstance(value, Prompt):
         return replace(value, index=index)
     return parse_row(value, index=index)
-
-
-# Reading all of it first

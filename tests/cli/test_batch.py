@@ -187,6 +187,14 @@ async def test_strict_sends_nothing_if_a_row_cannot_be_sent(
     assert "Traceback" not in done.err
 
 
+async def test_strict_lets_a_row_pass_that_a_fallback_can_answer() -> None:
+    """What the model has no words for goes to the fallback, so it is no bad row."""
+    row = UNSENDABLE["no words"]
+    done = await run("batch", "-m", "fake/echo", "--strict", "--fallback", "fake/lorem",
+                     stdin=jsonl([row]))  # fmt: skip
+    assert (done.status, done.rows[0]["fallback_from"]) == (0, "ollama/m")
+
+
 @pytest.mark.parametrize("bad", [b"", b"broken\n"])
 async def test_strict_reads_any_pipe_and_then_answers_it(tmp_path: Path, bad: bytes) -> None:
     """A named pipe, as by <(...) or /dev/stdin, is copied first, as standard input is."""
