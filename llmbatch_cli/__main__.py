@@ -37,11 +37,11 @@ def main() -> None:
         print(f"llmbatch: error: cannot write: {error.strerror or error}", file=sys.stderr)  # noqa: T201
         sys.stdout = None  # else the interpreter tries again at its end
         status = 3
-    leave_what_nobody_reads()
+    discard_broken_stderr()
     sys.exit(status)
 
 
-def leave_what_nobody_reads() -> None:
+def discard_broken_stderr() -> None:
     """Give up what standard error still holds where it is broken.
 
     Else the interpreter tries once more at its end, fails, and changes the exit status to 120.

@@ -14,24 +14,24 @@ from pathlib import Path
 from typing import Any, Final
 
 from llmbatch_cli.checking import refuse_bad_rows
-from llmbatch_cli.engine.breaker import Breaker, Tolerance
+from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.core.events import Event, Observer, Opened, both, ignore
+from llmbatch_cli.core.types import Message, Outcome, Params, Prompt, Row, Work
+from llmbatch_cli.engine.calls import Model, solo
 from llmbatch_cli.engine.contest import Contest, OnText, Rules
+from llmbatch_cli.engine.failure_limit import Breaker, FailureLimit
 from llmbatch_cli.engine.fallback import InTurn
 from llmbatch_cli.engine.hedging import Hedge
-from llmbatch_cli.engine.limits import START_IN_FLIGHT
-from llmbatch_cli.engine.retry import Patience
+from llmbatch_cli.engine.limits.limiter import START_IN_FLIGHT
+from llmbatch_cli.engine.retry import RetryPolicy
 from llmbatch_cli.engine.run import Gauge, Stop, run
-from llmbatch_cli.engine.stack import Lane, solo
-from llmbatch_cli.errors import UsageError
-from llmbatch_cli.events import Event, Observer, Opened, both, ignore
-from llmbatch_cli.lanes import Calling, Flow, from_environment, open_lanes
-from llmbatch_cli.providers import DEFAULT_MODEL, Access
-from llmbatch_cli.resuming import Against, LanesFor, tell_done, with_files, with_keys
+from llmbatch_cli.models import CallOptions, RateLimits, from_environment, open_models
+from llmbatch_cli.providers.registry import DEFAULT_MODEL, Access
+from llmbatch_cli.resuming import Against, ModelsFor, tell_done, with_files, with_keys
 from llmbatch_cli.rows.finished import FinishedRows
-from llmbatch_cli.rows.source import from_values
+from llmbatch_cli.rows.input.source import from_values
 from llmbatch_cli.transport import Connection
 from llmbatch_cli.transport.descriptors import room_for
-from llmbatch_cli.types import Message, Outcome, Params, Prompt, Row, Work
 
 MOST_IN_FLIGHT: Final = 512
 """The ceiling of a run whose user has named none."""
@@ -61,7 +61,7 @@ async def run_batch(
     rpm: float | None = None,
     tpm: int | None = None,
     max_attempts: int = 6,
-    tolerance: Tolerance | None = None,
+    tolerance: FailureLimit | None = None,
     fallbacks: Sequence[str] = (),
     drop_params: bool = False,
     files: Path | None = None,
@@ -110,33 +110,33 @@ async def run_batch(
     succeed (a bad key, no quota). A row's own failure is an outcome, not an error.
     """
     flow = _flow(concurrency, rpm, tpm, observe)
-    how = Calling(
+    how = CallOptions(
         access or from_environment(),
         params or {},
         timeout_s,
-        Patience(max_attempts),
+        RetryPolicy(max_attempts),
         flow,
         drop_params,
     )
     stop = stop or Stop()
-    breaker = Breaker(tolerance or Tolerance(), stop)
-    async with open_lanes(how, connection, observe) as lanes:
-        lane = await lanes.lane_for(model)
+    breaker = Breaker(tolerance or FailureLimit(), stop)
+    async with open_models(how, connection, observe) as lanes:
+        lane = await lanes.model_for(model)
 
-        async def lane_for(own: str | None) -> Lane:
-            return lane if own is None else await lanes.lane_for(own, of_row=True)
+        async def model_for(own: str | None) -> Model:
+            return lane if own is None else await lanes.model_for(own, of_row=True)
 
         gauge = Gauge()
         observe(Opened(lambda: lanes.holding() or gauge.waiting))
-        others = [await lanes.lane_for(name) for name in fallbacks]
-        work: Work = solo(lane_for, time.monotonic, _system(system))
+        others = [await lanes.model_for(name) for name in fallbacks]
+        work: Work = solo(model_for, time.monotonic, _system(system))
         if others:
-            work = InTurn(lane_for, others, time.monotonic, observe, _system(system))
+            work = InTurn(model_for, others, time.monotonic, observe, _system(system))
 
-        async def lanes_of(prompt: Prompt) -> list[Lane]:
-            return [await lane_for(prompt.model)]
+        async def models_of(prompt: Prompt) -> list[Model]:
+            return [await model_for(prompt.model)]
 
-        before = _Before(lanes_of, others, _system(system), files, keyed, finished, stop, observe)
+        before = _Before(models_of, others, _system(system), files, keyed, finished, stop, observe)
         rows = await before.rows(prompts, preview, strict)
         outcomes = run(
             rows,
@@ -170,7 +170,7 @@ async def run_race(
     rpm: float | None = None,
     tpm: int | None = None,
     max_attempts: int = 6,
-    tolerance: Tolerance | None = None,
+    tolerance: FailureLimit | None = None,
     drop_params: bool = False,
     files: Path | None = None,
     timeout_s: float = 600.0,
@@ -206,16 +206,16 @@ async def run_race(
     if not models:
         raise UsageError("a race needs models", hint="name two or more")
     flow = replace(_flow(concurrency or RACE_IN_FLIGHT, rpm, tpm, observe), together=True)
-    how = Calling(
+    how = CallOptions(
         access or from_environment(),
         params or {},
         timeout_s,
-        Patience(max_attempts),
+        RetryPolicy(max_attempts),
         flow,
         drop_params,
     )
     stop = stop or Stop()
-    breaker = Breaker(tolerance or Tolerance(), stop)
+    breaker = Breaker(tolerance or FailureLimit(), stop)
     contests: list[Contest] = []
 
     def heed(event: Event) -> None:
@@ -223,10 +223,10 @@ async def run_race(
         for contest in contests:
             contest.heed(event)
 
-    async with open_lanes(how, connection, heed) as lanes:
+    async with open_models(how, connection, heed) as lanes:
         racers = await lanes.with_keys(models)
 
-        async def entrants(prompt: Prompt) -> Sequence[Lane]:
+        async def entrants(prompt: Prompt) -> Sequence[Model]:
             if not prompt.models:
                 return racers
             return await lanes.with_keys(prompt.models, of_row=True)
@@ -289,21 +289,23 @@ def _system(text: str | None) -> Message | None:
     return {"role": "system", "content": text} if text is not None else None
 
 
-def _flow(concurrency: int | None, rpm: float | None, tpm: int | None, observe: Observer) -> Flow:
+def _flow(
+    concurrency: int | None, rpm: float | None, tpm: int | None, observe: Observer
+) -> RateLimits:
     if concurrency is not None and concurrency < 1:
         raise UsageError("concurrency is at least 1")
     if (rpm is not None and not 0 < rpm < math.inf) or (tpm is not None and tpm <= 0):
         raise UsageError("rpm and tpm are numbers above 0")
     most = room_for(concurrency or MOST_IN_FLIGHT, observe)
-    return Flow(most, most if concurrency else START_IN_FLIGHT, rpm, tpm)
+    return RateLimits(most, most if concurrency else START_IN_FLIGHT, rpm, tpm)
 
 
 @dataclass(frozen=True, slots=True)
 class _Before:
     """What is done to rows before they are sent."""
 
-    lanes_for: LanesFor
-    fallbacks: Sequence[Lane]
+    models_for: ModelsFor
+    fallbacks: Sequence[Model]
     system: Message | None
     files: Path | None
     keyed: bool
@@ -316,11 +318,11 @@ class _Before:
     ) -> AsyncGenerator[Row, None]:
         if strict is not None:
             checked = with_files(_rows(strict), self.files)
-            await refuse_bad_rows(checked, self.lanes_for, self.fallbacks, self.system, self.stop)
+            await refuse_bad_rows(checked, self.models_for, self.fallbacks, self.system, self.stop)
         rows = with_files(_rows(prompts), self.files)
         if not self.keyed and self.finished is None:
             return rows
-        against = Against(self.lanes_for, self.system, self.finished)
+        against = Against(self.models_for, self.system, self.finished)
         if preview is not None:
             ahead = with_files(_rows(preview), self.files)
             await tell_done(ahead, against, self.stop, self.observe)
@@ -332,7 +334,7 @@ def _races_at_once(in_flight: int, racers: int, *, hedged: bool) -> int:
     return max(1, in_flight - max(1, in_flight // 4) if hedged else in_flight // racers)
 
 
-def _most_open(flow: Flow, *, ordered: bool) -> int:
+def _most_open(flow: RateLimits, *, ordered: bool) -> int:
     return flow.most_in_flight * (LOOK_AHEAD if ordered else 4)
 
 

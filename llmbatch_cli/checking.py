@@ -5,11 +5,11 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Final
 
+from llmbatch_cli.core.errors import BadRows, ProviderError, UsageError
+from llmbatch_cli.core.types import BadRow, Message, Row
+from llmbatch_cli.engine.calls import Model, request_for
 from llmbatch_cli.engine.run import Stop
-from llmbatch_cli.engine.stack import Lane, request_for
-from llmbatch_cli.errors import BadRows, ProviderError, UsageError
-from llmbatch_cli.resuming import BREATH, LanesFor
-from llmbatch_cli.types import BadRow, Message, Row
+from llmbatch_cli.resuming import YIELD_EVERY, ModelsFor
 
 TOLD: Final = 20
 """So many bad rows are told; the others are counted."""
@@ -17,8 +17,8 @@ TOLD: Final = 20
 
 async def refuse_bad_rows(
     rows: AsyncGenerator[Row, None],
-    lanes_for: LanesFor,
-    fallbacks: Sequence[Lane],
+    models_for: ModelsFor,
+    fallbacks: Sequence[Model],
     system: Message | None,
     stop: Stop,
 ) -> None:
@@ -32,14 +32,14 @@ async def refuse_bad_rows(
     async with aclosing(rows):
         async for row in rows:
             count += 1
-            reason = await _fault(row, lanes_for, fallbacks, system)
+            reason = await _fault(row, models_for, fallbacks, system)
             if reason is not None:
                 bad += 1
                 if len(reasons) < TOLD:
                     reasons.append(f"{row.place}: {reason}")
             if stop.draining:
                 return
-            if count % BREATH == 0:
+            if count % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
     if bad:
         raise BadRows(
@@ -50,13 +50,13 @@ async def refuse_bad_rows(
 
 
 async def _fault(
-    row: Row, lanes_for: LanesFor, fallbacks: Sequence[Lane], system: Message | None
+    row: Row, models_for: ModelsFor, fallbacks: Sequence[Model], system: Message | None
 ) -> str | None:
     if isinstance(row, BadRow):
         return row.reason
     found: str | None = None
     try:
-        for lane in (*await lanes_for(row), *fallbacks):
+        for lane in (*await models_for(row), *fallbacks):
             try:
                 lane.check(request_for(row, lane, system))
             except ProviderError as error:

@@ -7,19 +7,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from llmbatch_cli.core.errors import InputError, UsageError
+from llmbatch_cli.core.events import Notice, Observer, Skipped, ignore
+from llmbatch_cli.core.types import BadRow, Message, Prompt, Request, Row
+from llmbatch_cli.engine.calls import Model, request_for
 from llmbatch_cli.engine.run import Stop
-from llmbatch_cli.engine.stack import Lane, request_for
-from llmbatch_cli.errors import InputError, UsageError
-from llmbatch_cli.events import Notice, Observer, Skipped, ignore
-from llmbatch_cli.rows.files import inline, names_files
 from llmbatch_cli.rows.finished import FinishedRows
+from llmbatch_cli.rows.input.attachments import inline, names_files
 from llmbatch_cli.rows.keys import bad_row_key, request_key
-from llmbatch_cli.types import BadRow, Message, Prompt, Request, Row
 
-BREATH: Final = 256
+YIELD_EVERY: Final = 256
 """So many rows are passed over until others in the loop have their turn."""
 
-LanesFor = Callable[[Prompt], Awaitable[Sequence[Lane]]]
+ModelsFor = Callable[[Prompt], Awaitable[Sequence[Model]]]
 """The lanes that a row may be asked of, in their order. Raises UsageError."""
 
 
@@ -47,7 +47,7 @@ async def _filled(row: Prompt, root: Path | None) -> Row:
 class Against:
     """What a row's key is made with, and which keys are done."""
 
-    lanes_for: LanesFor
+    models_for: ModelsFor
     system: Message | None
     finished: FinishedRows | None
 
@@ -67,7 +67,7 @@ async def with_keys(
             else:
                 observe(Skipped(row.index))
                 skipped += 1
-                if skipped % BREATH == 0:
+                if skipped % YIELD_EVERY == 0:
                     await asyncio.sleep(0)
 
 
@@ -86,7 +86,7 @@ async def tell_done(
             to_send += 1
             if stop.draining:
                 break
-            if to_send % BREATH == 0:
+            if to_send % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
     done, others = finished.taken, finished.untaken
     finished.release()
@@ -103,7 +103,7 @@ def without_a_row(count: int) -> str:
 
 async def _key(prompt: Prompt, against: Against) -> str:
     try:
-        lanes = await against.lanes_for(prompt)
+        lanes = await against.models_for(prompt)
     except UsageError:  # its outcome will say so
         model = prompt.model or ",".join(prompt.models)
         return request_key("unknown", Request(model, prompt.messages, prompt.params), prompt)

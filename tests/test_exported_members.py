@@ -10,7 +10,7 @@ import pytest
 
 import llmbatch_cli
 from llmbatch_cli.compat import exceptions
-from llmbatch_cli.errors import LlmbatchError
+from llmbatch_cli.core.errors import LlmbatchError
 
 EXPORTED = """
 APIConnectionError APIError AuthenticationError BadGatewayError BadRequestError

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmbatch_cli.privacy import HIDDEN, prompt_of, without_prompt
-from llmbatch_cli.types import Message
+from llmbatch_cli.core.privacy import HIDDEN, prompt_of, without_prompt
+from llmbatch_cli.core.types import Message
 
 PROMPT = 'My "account" number is 4711-0815,\nplease translate: ¿Qué tal, Ærøskøbing?'
 ASKED: list[Message] = [

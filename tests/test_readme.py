@@ -14,9 +14,9 @@ from support.chat import echo
 from support.program import environment, jsonl
 from support.scripted import serve
 
-from llmbatch_cli.rows.output import render
-from llmbatch_cli.rows.schema import parse_row
-from llmbatch_cli.types import BadRow, Completion, Outcome, Usage
+from llmbatch_cli.core.types import BadRow, Completion, Outcome, Usage
+from llmbatch_cli.rows.input.parse import parse_row
+from llmbatch_cli.rows.output.render import render
 
 TOP = Path(__file__).parent.parent
 BLOCKS = re.findall(

@@ -16,7 +16,7 @@ from support.scripted import Exchange, serve
 TOP = Path(__file__).parent.parent
 TABLES = {
     "hosts.py": "ROWS: Final = (\n",
-    "__init__.py": "OWN_WIRES: Final[Mapping[str, Entry]] = {\n",
+    "registry.py": "OWN_WIRES: Final[Mapping[str, Entry]] = {\n",
 }
 """Where a table begins, in the files that hold one."""
 

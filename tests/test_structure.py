@@ -12,13 +12,12 @@ import llmbatch_cli
 PACKAGE = Path(llmbatch_cli.__file__).parent
 
 LAYERS = [
-    {"types", "errors"},
-    {"events", "privacy"},
+    {"core"},
     {"rows", "engine", "providers", "transport", "ui"},
-    {"lanes", "resuming"},
+    {"models", "resuming"},
     {"checking"},
     {"api"},
-    {"cli", "compat", "cluster"},
+    {"cli", "compat"},
     {"__main__"},
 ]
 """From the bottom up; an import goes to a lower layer, or stays inside its own folder."""

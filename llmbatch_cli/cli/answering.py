@@ -13,16 +13,16 @@ from llmbatch_cli.cli.reading import Reading, counting, read_twice
 from llmbatch_cli.cli.running import Showing, Writing, conduct
 from llmbatch_cli.cli.say import Voice
 from llmbatch_cli.cli.signals import Interrupts, interrupts
+from llmbatch_cli.core.errors import ExitStatus, UsageError
+from llmbatch_cli.core.events import Observer
+from llmbatch_cli.core.types import Outcome
 from llmbatch_cli.engine.run import Stop
-from llmbatch_cli.errors import ExitStatus, UsageError
-from llmbatch_cli.events import Observer
 from llmbatch_cli.resuming import without_a_row
-from llmbatch_cli.rows.duplicates import DuplicateIds
 from llmbatch_cli.rows.finished import FinishedRows
+from llmbatch_cli.rows.input.duplicates import DuplicateIds
 from llmbatch_cli.rows.lock import locked
-from llmbatch_cli.rows.reorder import put_in_order
+from llmbatch_cli.rows.output.reorder import put_in_order
 from llmbatch_cli.rows.resume import prepare, resuming
-from llmbatch_cli.types import Outcome
 
 T = TypeVar("T")
 

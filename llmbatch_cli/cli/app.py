@@ -9,7 +9,7 @@ import typer
 
 from llmbatch_cli import __version__
 from llmbatch_cli.cli.say import say_error
-from llmbatch_cli.errors import ExitStatus, LlmbatchError, UsageError
+from llmbatch_cli.core.errors import ExitStatus, LlmbatchError, UsageError
 
 COMMANDS: Final = {
     "batch": "batch",

@@ -16,10 +16,10 @@ from llmbatch_cli.cli.options import (
 )
 from llmbatch_cli.cli.reading import Reading
 from llmbatch_cli.cli.running import Showing, Writing, run_async
-from llmbatch_cli.cli.sampling import access_by, parse_tolerance, run_params
-from llmbatch_cli.errors import ExitStatus
-from llmbatch_cli.providers import DEFAULT_MODEL
-from llmbatch_cli.rows.inputs import check_inputs
+from llmbatch_cli.cli.sampling import access_by, parse_failure_limit, run_params
+from llmbatch_cli.core.errors import ExitStatus
+from llmbatch_cli.providers.registry import DEFAULT_MODEL
+from llmbatch_cli.rows.input.inputs import check_inputs
 from llmbatch_cli.transport import MEBIBYTE, Connection
 
 EXAMPLES = """\b
@@ -112,7 +112,7 @@ def batch(
         rpm=rpm,
         tpm=tpm,
         max_attempts=max_attempts,
-        tolerance=parse_tolerance(max_errors),
+        tolerance=parse_failure_limit(max_errors),
         fallbacks=fallback or (),
         drop_params=drop_params,
         files=files,

@@ -4,9 +4,9 @@ import os
 import re
 from typing import Final
 
-from llmbatch_cli.engine.stack import Lane
-from llmbatch_cli.rows.output import clean_for_terminal
-from llmbatch_cli.types import Prompt
+from llmbatch_cli.core.types import Prompt
+from llmbatch_cli.engine.calls import Model
+from llmbatch_cli.rows.output.render import clean_for_terminal
 
 _CONTROLS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
@@ -21,10 +21,10 @@ class Live:
 
     def __init__(self, fd: int = 1) -> None:
         self._fd = fd
-        self._leaders: dict[int, Lane] = {}
+        self._leaders: dict[int, Model] = {}
         """Whose text is on the terminal already, by row."""
 
-    def __call__(self, prompt: Prompt, lane: Lane, text: str) -> None:
+    def __call__(self, prompt: Prompt, lane: Model, text: str) -> None:
         if self._leaders.get(prompt.index, lane) is not lane:  # the leader has broken off
             self._write("\n\n")
         self._leaders[prompt.index] = lane

@@ -13,9 +13,9 @@ from llmbatch_cli.cli.options import ProgressMode
 from llmbatch_cli.cli.running import Showing, display, run_async
 from llmbatch_cli.cli.say import say
 from llmbatch_cli.cli.signals import NUMBERS
-from llmbatch_cli.errors import ExitStatus, UsageError
-from llmbatch_cli.events import Event, Observer
-from llmbatch_cli.providers import weights
+from llmbatch_cli.core.errors import ExitStatus, UsageError
+from llmbatch_cli.core.events import Event, Observer
+from llmbatch_cli.providers.local import weights
 from llmbatch_cli.ui.totals import Totals
 
 EXAMPLES = """\b

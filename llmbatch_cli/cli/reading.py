@@ -7,11 +7,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from llmbatch_cli.events import Counted, Observer, ignore
-from llmbatch_cli.rows.duplicates import DuplicateIds
-from llmbatch_cli.rows.inputs import can_be_read_twice, count_rows, spooled
-from llmbatch_cli.rows.source import from_values, read
-from llmbatch_cli.types import Row
+from llmbatch_cli.core.events import Counted, Observer, ignore
+from llmbatch_cli.core.types import Row
+from llmbatch_cli.rows.input.duplicates import DuplicateIds
+from llmbatch_cli.rows.input.inputs import can_be_read_twice, count_rows, spooled
+from llmbatch_cli.rows.input.source import from_values, read
 
 
 @dataclass(frozen=True, slots=True)

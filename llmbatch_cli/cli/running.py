@@ -16,8 +16,7 @@ from llmbatch_cli.cli.live import Live
 from llmbatch_cli.cli.options import ProgressMode
 from llmbatch_cli.cli.say import Voice
 from llmbatch_cli.cli.signals import Interrupts
-from llmbatch_cli.engine.run import Stop
-from llmbatch_cli.errors import (
+from llmbatch_cli.core.errors import (
     BadRows,
     ExitStatus,
     InputError,
@@ -27,12 +26,13 @@ from llmbatch_cli.errors import (
     RunStopped,
     UsageError,
 )
-from llmbatch_cli.events import Observer, both
-from llmbatch_cli.rows.duplicates import DuplicateIds
-from llmbatch_cli.rows.output import Format, clean_for_terminal, render
+from llmbatch_cli.core.events import Observer, both
+from llmbatch_cli.core.types import Outcome
+from llmbatch_cli.engine.run import Stop
+from llmbatch_cli.rows.input.duplicates import DuplicateIds
+from llmbatch_cli.rows.output.render import Format, clean_for_terminal, render
+from llmbatch_cli.rows.output.sink import Sink, open_sink
 from llmbatch_cli.rows.resume import RetryFailed
-from llmbatch_cli.rows.sink import Sink, open_sink
-from llmbatch_cli.types import Outcome
 from llmbatch_cli.ui.progress import open_progress
 from llmbatch_cli.ui.report import format_rows, summary
 from llmbatch_cli.ui.standings import Standings, as_lines
@@ -79,14 +79,14 @@ class Showing:
         return Voice(as_json=self.progress is ProgressMode.JSON, quiet=self.quiet)
 
 
-SELDOM: Final = (50_000, 20, 100)
+GC_THRESHOLDS: Final = (50_000, 20, 100)
 """When the garbage collector looks through all that a run holds, which is nothing that it would
 find: rows, requests and replies are freed as they end. Its usual pace takes a tenth of all CPU."""
 
 
 def run_async(main: Coroutine[Any, Any, ExitStatus]) -> ExitStatus:
     """Run to the end, on uvloop where there is one."""
-    gc.set_threshold(*SELDOM)
+    gc.set_threshold(*GC_THRESHOLDS)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(main)
 

@@ -3,9 +3,9 @@
 import os
 from collections.abc import Mapping, Sequence
 
-from llmbatch_cli.engine.breaker import Tolerance
-from llmbatch_cli.errors import UsageError
-from llmbatch_cli.providers import Access, json_or_text
+from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.engine.failure_limit import FailureLimit
+from llmbatch_cli.providers.registry import Access, json_or_text
 
 
 def run_params(named: Mapping[str, object], others: Sequence[str] | None) -> dict[str, object]:
@@ -33,20 +33,20 @@ def access_by(base_urls: Sequence[str] | None, *, api: str | None, insecure: boo
     )
 
 
-def parse_tolerance(max_errors: str | None) -> Tolerance:
-    """`20` or `5%` as a Tolerance. Raises UsageError."""
+def parse_failure_limit(max_errors: str | None) -> FailureLimit:
+    """`20` or `5%` as a FailureLimit. Raises UsageError."""
     if max_errors is None:
-        return Tolerance()
+        return FailureLimit()
     try:
         if max_errors.endswith("%"):
             share = float(max_errors[:-1]) / 100
             if not 0 <= share < 1:
                 raise ValueError
-            return Tolerance(share=share)
+            return FailureLimit(share=share)
         rows = int(max_errors)
         if rows < 1:
             raise ValueError
-        return Tolerance(rows=rows)
+        return FailureLimit(rows=rows)
     except ValueError as error:
         raise UsageError(
             f"--max-errors {max_errors!r} is no number of rows and no share",

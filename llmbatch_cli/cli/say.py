@@ -5,7 +5,7 @@ import json
 import sys
 from dataclasses import dataclass
 
-from llmbatch_cli.errors import LlmbatchError
+from llmbatch_cli.core.errors import LlmbatchError
 
 
 def say(message: str) -> None:

@@ -5,11 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from llmbatch_cli.engine.retry import Patience
-from llmbatch_cli.errors import UsageError
-from llmbatch_cli.lanes import Calling
-from llmbatch_cli.providers import PROVIDERS, Access, family_of
-from llmbatch_cli.providers.base import Unsayable
+from llmbatch_cli.core.errors import UnsupportedParameter, UsageError
+from llmbatch_cli.engine.retry import RetryPolicy
+from llmbatch_cli.models import CallOptions
+from llmbatch_cli.providers.registry import PROVIDERS, Access, family_of
 
 TIMEOUT_S: Final = 600.0
 
@@ -106,7 +105,7 @@ class Asked:
 
     spec: str
     """In our spelling: `provider/model`, or the bare name."""
-    calling: Calling
+    calling: CallOptions
     include_usage: bool
     """Whether a stream ends with a chunk that holds the usage."""
 
@@ -138,10 +137,10 @@ def understood(name: str, params: Mapping[str, Any], environ: Mapping[str, str])
     given = {key: value for key, value in params.items() if value is not None}
     for key in given:
         if key in REFUSED:
-            raise Unsayable(key, "llmbatch", hint="leave it out")
+            raise UnsupportedParameter(key, "llmbatch", hint="leave it out")
     return Asked(
         spelled(name),
-        Calling(
+        CallOptions(
             _access(given, environ),
             sampling(given),
             timeout_s(given),
@@ -193,15 +192,15 @@ def environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {**named_so, **renamed, **environ}
 
 
-def _patience(params: Mapping[str, Any]) -> Patience:
+def _patience(params: Mapping[str, Any]) -> RetryPolicy:
     """Ours, or exactly as many retries as are asked for, whatever fails."""
     for name in ("num_retries", "max_retries"):
         if name in params:
             value = params[name]
             if not isinstance(value, int) or value < 0:
                 raise UsageError(f"{name} is a whole number from 0, not {value!r}")
-            return Patience(max_attempts=value + 1, counts_waits=True)
-    return Patience()
+            return RetryPolicy(max_attempts=value + 1, counts_waits=True)
+    return RetryPolicy()
 
 
 def _access(params: Mapping[str, Any], environ: Mapping[str, str]) -> Access:

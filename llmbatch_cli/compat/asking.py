@@ -17,16 +17,21 @@ from llmbatch_cli.compat.exceptions import (
     as_litellm,
     with_hint,
 )
-from llmbatch_cli.compat.mocking import Mocked, mock_lane
+from llmbatch_cli.compat.mocking import Mocked, mock_model
 from llmbatch_cli.compat.response import ModelResponse, response_of
-from llmbatch_cli.engine.stack import Lane
-from llmbatch_cli.errors import InputError, MissingKey, ProviderError, UsageError
-from llmbatch_cli.events import Event, Notice
-from llmbatch_cli.lanes import Calling, Lanes, open_lanes
-from llmbatch_cli.providers import Access
-from llmbatch_cli.providers.base import Unsayable
-from llmbatch_cli.rows.schema import check_messages
-from llmbatch_cli.types import Completion, Message, Request
+from llmbatch_cli.core.errors import (
+    InputError,
+    MissingKey,
+    ProviderError,
+    UnsupportedParameter,
+    UsageError,
+)
+from llmbatch_cli.core.events import Event, Notice
+from llmbatch_cli.core.types import Completion, Message, Request
+from llmbatch_cli.engine.calls import Model
+from llmbatch_cli.models import CallOptions, ModelPool, open_models
+from llmbatch_cli.providers.registry import Access
+from llmbatch_cli.rows.input.parse import check_messages
 
 SAID: Final = ("role", "content", "name", "tool_calls", "tool_call_id", "function_call", "refusal")
 """What a model's own message may tell in the next call; the rest is for its reader."""
@@ -38,7 +43,7 @@ log: Final = logging.getLogger("llmbatch_cli")
 class Entrant:
     """One model, ready to be asked."""
 
-    lane: Lane
+    lane: Model
     asked: Asked
 
     def request(self, messages: Sequence[Message]) -> Request:
@@ -89,7 +94,7 @@ class Entrant:
 class Entry:
     """Where models are made ready. They share a network, and nothing else."""
 
-    def __init__(self, lanes: Lanes, environ: Mapping[str, str]) -> None:
+    def __init__(self, lanes: ModelPool, environ: Mapping[str, str]) -> None:
         self._lanes = lanes
         self._environ = environ
 
@@ -114,7 +119,7 @@ class Entry:
 @asynccontextmanager
 async def open_entry() -> AsyncIterator[Entry]:
     """An Entry for one call of the API: its network is closed at the end."""
-    async with open_lanes(Calling(Access(), {}), observe=_log) as lanes:
+    async with open_models(CallOptions(Access(), {}), observe=_log) as lanes:
         yield Entry(lanes, environment(os.environ))
 
 
@@ -142,15 +147,15 @@ def _message(message: Any) -> Any:
     return {k: v for k, v in message.items() if v is not None or k == "content"}
 
 
-def _mocked(name: str, params: Mapping[str, Any], asked: Asked) -> Lane | None:
+def _mocked(name: str, params: Mapping[str, Any], asked: Asked) -> Model | None:
     provider, _, model = name.rpartition("/")
-    return mock_lane(provider or "openai", model, params, asked.calling.timeout_s)
+    return mock_model(provider or "openai", model, params, asked.calling.timeout_s)
 
 
 def _refusal(name: str, error: UsageError) -> OpenAIError:
     """The exception for what is not even sent."""
     kind: type[OpenAIError] = BadRequestError
-    if isinstance(error, Unsayable):
+    if isinstance(error, UnsupportedParameter):
         kind = UnsupportedParamsError
     elif isinstance(error, MissingKey):
         kind = AuthenticationError

@@ -19,7 +19,7 @@ its openai.OpenAIError is our OpenAIError. Among themselves they are related as 
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final
 
-from llmbatch_cli.errors import (
+from llmbatch_cli.core.errors import (
     BadReply,
     ContextLength,
     Interrupted,
@@ -35,8 +35,8 @@ from llmbatch_cli.errors import (
     UnknownModel,
     Unreachable,
     Unsent,
+    UnsupportedParameter,
 )
-from llmbatch_cli.providers.base import Unsayable
 
 
 class OpenAIError(LlmbatchError):
@@ -218,7 +218,7 @@ def with_hint(message: str, hint: str | None) -> str:
 
 
 def _class_of(error: ProviderError) -> type[OpenAIError]:
-    if isinstance(error.__cause__, Unsayable):
+    if isinstance(error.__cause__, UnsupportedParameter):
         return UnsupportedParamsError
     known = next(kind for kind in type(error).__mro__ if kind in EXCEPTIONS)
     return BY_STATUS.get((known, error.status or 0), EXCEPTIONS[known])

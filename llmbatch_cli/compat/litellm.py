@@ -19,7 +19,7 @@ from llmbatch_cli.compat.exceptions import OpenAIError, UnsupportedParamsError
 from llmbatch_cli.compat.loops import Iteration, blocking, blocking_batch, iterate, run
 from llmbatch_cli.compat.racing import Race, Rival, Stream
 from llmbatch_cli.compat.response import ModelResponse, ModelResponseStream
-from llmbatch_cli.events import ignore
+from llmbatch_cli.core.events import ignore
 from llmbatch_cli.transport.descriptors import room_for
 
 DEFAULT_WORKERS: Final = 100

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from llmbatch_cli.compat.exceptions import OpenAIError
-from llmbatch_cli.engine.stack import Lane
-from llmbatch_cli.errors import ContextLength, Overloaded, ProviderError, RateLimited, TimedOut
-from llmbatch_cli.types import Completion, Request, Usage
+from llmbatch_cli.core.errors import ContextLength, Overloaded, ProviderError, RateLimited, TimedOut
+from llmbatch_cli.core.types import Completion, Request, Usage
+from llmbatch_cli.engine.calls import Model
 
 USAGE: Final = Usage(prompt_tokens=10, completion_tokens=20, total_tokens=30)
 """litellm's, for every text."""
@@ -35,9 +35,9 @@ class Mocked(ProviderError):
         self.exception = exception
 
 
-def mock_lane(
+def mock_model(
     provider: str, model: str, params: Mapping[str, Any], timeout_s: float
-) -> Lane | None:
+) -> Model | None:
     """A model that does what the mock's arguments say; None where there are none.
 
     `mock_timeout` is a Timeout after `timeout_s`, whatever else is said. `mock_response` is told
@@ -64,7 +64,7 @@ def mock_lane(
         text = TEXT if response is None else str(response)
         return Completion(text, "stop", usage=USAGE, tool_calls=_calls(calls or ()))
 
-    return Lane(provider, model, call)
+    return Model(provider, model, call)
 
 
 def _copied(exception: OpenAIError) -> OpenAIError:

@@ -17,8 +17,8 @@ from llmbatch_cli.compat.response import (
     new_id,
     usage_of,
 )
+from llmbatch_cli.core.types import Completion, Message
 from llmbatch_cli.engine.race import Runner, Start, race
-from llmbatch_cli.types import Completion, Message
 
 Rival: TypeAlias = Entrant | OpenAIError
 """A model, or why it cannot be asked."""

@@ -4,15 +4,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from llmbatch_cli.engine.finish import outcomes_of
-from llmbatch_cli.engine.hedging import Hedge
-from llmbatch_cli.engine.race import Runner, Start, race
-from llmbatch_cli.engine.schema import can_check, misfit, schema_of
-from llmbatch_cli.engine.stack import Lane, holds_for_all, request_for, stopped, unsent
-from llmbatch_cli.errors import ProviderError, RunStopped, TimedOut, Unreachable, UsageError
-from llmbatch_cli.events import Event, Notice, Observer, Retried
-from llmbatch_cli.privacy import without_prompt
-from llmbatch_cli.types import (
+from llmbatch_cli.core.errors import ProviderError, RunStopped, TimedOut, Unreachable, UsageError
+from llmbatch_cli.core.events import Event, Notice, Observer, Retried
+from llmbatch_cli.core.privacy import without_prompt
+from llmbatch_cli.core.types import (
     Completion,
     Failure,
     Message,
@@ -21,14 +16,19 @@ from llmbatch_cli.types import (
     Prompt,
     Request,
 )
+from llmbatch_cli.engine.calls import Model, holds_for_all, request_for, stopped, unsent
+from llmbatch_cli.engine.hedging import Hedge
+from llmbatch_cli.engine.race import Runner, Start, race
+from llmbatch_cli.engine.race_outcomes import outcomes_of
+from llmbatch_cli.engine.validate import can_check, misfit, schema_of
 
 DEAD_AFTER: Final = 3
 """A model whose host was not reached in so many tries, and never was, leaves the run."""
 
-EntrantsFor = Callable[[Prompt], Awaitable[Sequence[Lane]]]
+EntrantsFor = Callable[[Prompt], Awaitable[Sequence[Model]]]
 """The lanes that race for a row, in the order of preference. Raises UsageError."""
 
-OnText = Callable[[Prompt, Lane, str], None]
+OnText = Callable[[Prompt, Model, str], None]
 """Is told the leader's text as it arrives."""
 
 
@@ -73,7 +73,7 @@ class Contest:
     def __init__(
         self,
         entrants_for: EntrantsFor,
-        racers: Sequence[Lane],
+        racers: Sequence[Model],
         rules: Rules,
         *,
         hedge: Hedge | None,
@@ -152,7 +152,7 @@ class Contest:
     def _start(
         self,
         prompt: Prompt,
-        lane: Lane,
+        lane: Model,
         place: int,
         request: Request,
         first_texts: dict[int, float],
@@ -177,7 +177,7 @@ class Contest:
 
         return start
 
-    def _learn(self, lanes: Sequence[Lane], runners: Sequence[Runner]) -> None:
+    def _learn(self, lanes: Sequence[Model], runners: Sequence[Runner]) -> None:
         first = runners[0]
         if self._hedge is not None and first.latency_s is not None and first.status != "failed":
             self._hedge.add(first.latency_s)
@@ -188,7 +188,7 @@ class Contest:
             elif runner.error is not None:
                 self._learn_failure(lane, runner.error)
 
-    def _learn_failure(self, lane: Lane, error: ProviderError) -> None:
+    def _learn_failure(self, lane: Model, error: ProviderError) -> None:
         name = lane.name
         if isinstance(error, Unreachable):
             self._unreached[name] = self._unreached.get(name, 0) + 1
@@ -206,7 +206,7 @@ class Contest:
             if name not in self._reached and self._unreached[name] >= DEAD_AFTER:
                 self._leave(name, Unreachable(event.message), None)
 
-    def _drop(self, lane: Lane, error: ProviderError) -> None:
+    def _drop(self, lane: Model, error: ProviderError) -> None:
         self._leave(lane.name, error, error.hint or (lane.key_hint if error.fatal else None))
 
     def _leave(self, name: str, error: ProviderError, hint: str | None) -> None:
@@ -225,7 +225,7 @@ class Contest:
         reason = stopped(lane, self._out[lane.name])
         raise RunStopped(f"no model is left to race; {reason.message}", hint=reason.hint)
 
-    def _unraced(self, prompt: Prompt, lanes: Sequence[Lane]) -> Outcome:
+    def _unraced(self, prompt: Prompt, lanes: Sequence[Model]) -> Outcome:
         """The outcome of a row whose own models have all left the run."""
         errors = [self._out[lane.name] for lane in lanes]
         told = "; ".join(

@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable
 from typing import Any, cast
 
+from llmbatch_cli.core.errors import ProviderError, TimedOut
+from llmbatch_cli.core.types import Call, Completion, Request
 from llmbatch_cli.engine.retry import CancelledWithTries
-from llmbatch_cli.errors import ProviderError, TimedOut
-from llmbatch_cli.types import Call, Completion, Request
 
 Task = asyncio.Task[Any]
 

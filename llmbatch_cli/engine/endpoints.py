@@ -10,9 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from llmbatch_cli.engine.retry import attempt_of
-from llmbatch_cli.engine.stack import CancelledInFlight, StreamCall
-from llmbatch_cli.errors import (
+from llmbatch_cli.core.errors import (
     BadReply,
     Interrupted,
     OutOfQuota,
@@ -24,7 +22,9 @@ from llmbatch_cli.errors import (
     UnknownModel,
     Unreachable,
 )
-from llmbatch_cli.types import Attempt, Call, Completion, Request
+from llmbatch_cli.core.types import Attempt, Call, Completion, Request
+from llmbatch_cli.engine.calls import CancelledInFlight, StreamCall
+from llmbatch_cli.engine.retry import attempt_of
 
 DOWN: Final = (
     Unreachable,

@@ -2,18 +2,18 @@
 
 from collections.abc import Callable, Sequence
 
-from llmbatch_cli.engine.stack import (
-    Lane,
-    LaneFor,
+from llmbatch_cli.core.errors import ProviderError, UsageError
+from llmbatch_cli.core.events import Notice, Observer
+from llmbatch_cli.core.types import Attempt, Completion, Message, Outcome, Prompt
+from llmbatch_cli.engine.calls import (
+    Model,
+    ModelFor,
     holds_for_all,
     outcome_of,
     request_for,
     stopped,
     unsent,
 )
-from llmbatch_cli.errors import ProviderError, UsageError
-from llmbatch_cli.events import Notice, Observer
-from llmbatch_cli.types import Attempt, Completion, Message, Outcome, Prompt
 
 
 class InTurn:
@@ -25,13 +25,13 @@ class InTurn:
 
     def __init__(
         self,
-        lane_for: LaneFor,
-        fallbacks: Sequence[Lane],
+        model_for: ModelFor,
+        fallbacks: Sequence[Model],
         clock: Callable[[], float],
         observe: Observer,
         system: Message | None = None,
     ) -> None:
-        self._lane_for = lane_for
+        self._lane_for = model_for
         self._fallbacks = fallbacks
         self._clock = clock
         self._observe = observe
@@ -63,7 +63,7 @@ class InTurn:
         outcome.fallback_from = first.name if lane is not first else None
         return (outcome,)
 
-    async def _ask(self, prompt: Prompt, lane: Lane, *, last: bool) -> Completion | ProviderError:
+    async def _ask(self, prompt: Prompt, lane: Model, *, last: bool) -> Completion | ProviderError:
         try:
             completion = await lane.call(request_for(prompt, lane, self._system))
         except ProviderError as error:
@@ -76,7 +76,7 @@ class InTurn:
         self._answered.add(lane.name)
         return completion
 
-    def _give_up(self, lane: Lane, error: ProviderError) -> None:
+    def _give_up(self, lane: Model, error: ProviderError) -> None:
         if lane.name in self._gone:
             return
         self._gone.add(lane.name)

@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from llmbatch_cli.core.errors import ProviderError
+from llmbatch_cli.core.types import Completion
 from llmbatch_cli.engine.retry import CancelledWithTries
-from llmbatch_cli.errors import ProviderError
-from llmbatch_cli.types import Completion
 
 Status = Literal["waiting", "running", "won", "lost", "cancelled", "failed"]
 

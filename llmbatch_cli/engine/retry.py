@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from llmbatch_cli.engine.stack import CancelledInFlight
-from llmbatch_cli.errors import BadReply, ProviderError, TimedOut
-from llmbatch_cli.types import Attempt, Call, Completion, Request
+from llmbatch_cli.core.errors import BadReply, ProviderError, TimedOut
+from llmbatch_cli.core.types import Attempt, Call, Completion, Request
+from llmbatch_cli.engine.calls import CancelledInFlight
 
 BASE_S: Final = 0.5
 CAP_S: Final = 60.0
@@ -17,7 +17,7 @@ Sleep = Callable[[float], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """How much trouble a row may have."""
 
     max_attempts: int = 6
@@ -49,7 +49,7 @@ class CancelledWithTries(asyncio.CancelledError):
 
 def retried(
     call: Call,
-    patience: Patience,
+    patience: RetryPolicy,
     *,
     sleep: Sleep,
     clock: Callable[[], float],
@@ -109,7 +109,7 @@ def _with_tries(
 def wait_before_next(
     error: ProviderError,
     failed: list[Attempt],
-    patience: Patience,
+    patience: RetryPolicy,
     chance: Callable[[], float],
 ) -> float | None:
     """Seconds to wait until the next try; None where there is none.

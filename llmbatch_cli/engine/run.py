@@ -6,10 +6,10 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Literal
 
-from llmbatch_cli.engine.turn import Turn
-from llmbatch_cli.errors import LlmbatchError, RunStopped
-from llmbatch_cli.events import Dropped, Finished, Observer, Started
-from llmbatch_cli.types import BadRow, Failure, Outcome, Row, Work
+from llmbatch_cli.core.errors import LlmbatchError, RunStopped
+from llmbatch_cli.core.events import Dropped, Finished, Observer, Started
+from llmbatch_cli.core.types import BadRow, Failure, Outcome, Row, Work
+from llmbatch_cli.engine.unfair_lock import UnfairLock
 
 
 class Stop:
@@ -109,7 +109,7 @@ class _Run:
         """Rows begun whose outcomes are not yet taken."""
         self._ready: deque[tuple[Outcome, ...]] = deque()
         self._workers: set[asyncio.Task[None]] = set()
-        self._turn = Turn()
+        self._turn = UnfairLock()
         self._puller: asyncio.Task[None] | None = None
         self._ended = False
         """Whether no further row is to be begun."""

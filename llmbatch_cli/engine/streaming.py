@@ -5,10 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
-from llmbatch_cli.engine.stack import UNFORESEEN, CancelledInFlight, StreamCall, built, read
-from llmbatch_cli.errors import BadReply, ProviderError
-from llmbatch_cli.privacy import without_keys
-from llmbatch_cli.types import (
+from llmbatch_cli.core.errors import BadReply, ProviderError
+from llmbatch_cli.core.privacy import without_keys
+from llmbatch_cli.core.types import (
     Call,
     Completion,
     OpenStream,
@@ -17,6 +16,7 @@ from llmbatch_cli.types import (
     WireRequest,
     WireStream,
 )
+from llmbatch_cli.engine.calls import UNFORESEEN, CancelledInFlight, StreamCall, built, read
 
 
 class Reader(Protocol):

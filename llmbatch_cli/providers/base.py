@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from llmbatch_cli.errors import UsageError
-from llmbatch_cli.events import Observer
-from llmbatch_cli.types import Completion, Request, Send, WireReply, WireRequest
+from llmbatch_cli.core.errors import UnsupportedParameter, UsageError
+from llmbatch_cli.core.events import Observer
+from llmbatch_cli.core.types import Completion, Request, Send, WireReply, WireRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,30 +31,17 @@ CARRIED: Final = frozenset(("extra_body", "extra_headers"))
 """Parameters of this program's own, which are no words of any wire."""
 
 
-class Unsayable(UsageError):
-    """This wire has no words for a parameter; the request may do without it.
-
-    `parameter` is its name in Request.params.
-    """
-
-    def __init__(self, parameter: str, provider: str, *, hint: str | None = None) -> None:
-        super().__init__(
-            f"{provider} takes no {parameter}", hint=hint or "leave it out, or use --drop-params"
-        )
-        self.parameter = parameter
-
-
-def says_nothing(
+def is_neutral(
     name: str, value: object, neutral: Mapping[str, Any], provider: str, hint: str | None = None
 ) -> bool:
     """Whether this parameter is one of `neutral`, and holds the value that asks for nothing.
 
-    `neutral` names what a wire has no words for. Raises Unsayable for any other value.
+    `neutral` names what a wire has no words for. Raises UnsupportedParameter for any other value.
     """
     if name not in neutral:
         return False
     if value != neutral[name]:
-        raise Unsayable(name, provider, hint=hint)
+        raise UnsupportedParameter(name, provider, hint=hint)
     return True
 
 
@@ -88,7 +75,7 @@ class Provider(ABC):
 
     @abstractmethod
     def build(self, request: Request) -> WireRequest:
-        """The bytes to send. Raises Unsayable or UsageError for what this wire cannot say."""
+        """The bytes to send. Raises UnsupportedParameter, or UsageError for its messages."""
 
     @abstractmethod
     def parse(self, request: Request, reply: WireReply) -> Completion:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from llmbatch_cli.errors import (
+from llmbatch_cli.core.errors import (
     ContextLength,
     OutOfQuota,
     Overloaded,

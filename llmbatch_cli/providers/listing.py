@@ -15,10 +15,10 @@ from urllib.parse import urlencode
 
 import orjson
 
-from llmbatch_cli.errors import BadReply, ProviderError, Rejected, UsageError
+from llmbatch_cli.core.errors import BadReply, ProviderError, Rejected, UsageError
+from llmbatch_cli.core.types import Request, WireReply, WireRequest
 from llmbatch_cli.providers.base import Provider
-from llmbatch_cli.providers.replies import excerpt, mapping, text_or_none
-from llmbatch_cli.types import Request, WireReply, WireRequest
+from llmbatch_cli.providers.wire.replies import excerpt, mapping, text_or_none
 
 MOST_PAGES: Final = 100
 """A server whose pages have no end is not followed further."""

@@ -9,12 +9,12 @@ from typing import Any, Final
 
 import orjson
 
-from llmbatch_cli.errors import UsageError
-from llmbatch_cli.rows.inputs import InputFormat, format_of_name
+from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.core.types import Row, RowId
+from llmbatch_cli.rows.input.inputs import InputFormat, format_of_name
+from llmbatch_cli.rows.input.lines import Lines, Unreadable, file_chunks, plain
+from llmbatch_cli.rows.input.source import MAX_LINE_BYTES, read
 from llmbatch_cli.rows.keys import REQUEST_DIGITS, check_key, row_digits
-from llmbatch_cli.rows.lines import Lines, Unreadable, file_chunks, plain
-from llmbatch_cli.rows.source import MAX_LINE_BYTES, read
-from llmbatch_cli.types import Row, RowId
 
 EXAMPLES: Final = 3
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from llmbatch_cli.core.types import Row, RowId
 from llmbatch_cli.rows.keys import check_key
-from llmbatch_cli.types import Row, RowId
 
 _REQUEST: Final = 10
 _ROW: Final = 14

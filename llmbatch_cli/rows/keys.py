@@ -17,7 +17,7 @@ from typing import Final
 
 import orjson
 
-from llmbatch_cli.types import BadRow, Prompt, Request, Row
+from llmbatch_cli.core.types import BadRow, Prompt, Request, Row
 
 REQUEST_DIGITS: Final = 20
 KEY_DIGITS: Final = 32

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from llmbatch_cli.errors import UsageError
+from llmbatch_cli.core.errors import UsageError
 
 _NO_LOCKS: Final = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 _NO_ROOM: Final = {errno.EACCES, errno.EPERM, errno.EROFS}

@@ -10,10 +10,10 @@ from typing import Any, Final, Literal
 
 import orjson
 
-from llmbatch_cli.errors import UsageError
+from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.rows.finished import FinishedRows
 from llmbatch_cli.rows.keys import check_key
-from llmbatch_cli.rows.outfile import OutputLines, is_packed, new_name, replacing
+from llmbatch_cli.rows.output.outfile import OutputLines, is_packed, new_name, replacing
 
 RetryFailed = Literal["all", "retryable", "none"]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Final, Literal
 
-from llmbatch_cli.errors import UsageError
-from llmbatch_cli.types import OpenStream, Send
+from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.core.types import OpenStream, Send
 
 MEBIBYTE: Final = 2**20
 

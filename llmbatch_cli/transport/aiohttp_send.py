@@ -14,10 +14,10 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_exceptions import ContentEncodingError
 from yarl import URL
 
-from llmbatch_cli.errors import BadReply, Interrupted, ProviderError, Unreachable
+from llmbatch_cli.core.errors import BadReply, Interrupted, ProviderError, Unreachable
+from llmbatch_cli.core.types import WireReply, WireRequest, WireStream
 from llmbatch_cli.transport import Connection, Network
 from llmbatch_cli.transport.proxies import host_of, proxy_for
-from llmbatch_cli.types import WireReply, WireRequest, WireStream
 
 ERRORS: Final[tuple[tuple[type[BaseException], type[ProviderError]], ...]] = (
     (aiohttp.InvalidURL, Unreachable),

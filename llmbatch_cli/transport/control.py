@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from llmbatch_cli.errors import Interrupted
+from llmbatch_cli.core.errors import Interrupted
+from llmbatch_cli.core.types import Send, WireReply, WireRequest
 from llmbatch_cli.transport import Connection, open_network
-from llmbatch_cli.types import Send, WireReply, WireRequest
 
 TIMEOUT_S = 30.0
 

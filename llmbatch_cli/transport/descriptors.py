@@ -3,7 +3,7 @@
 import sys
 from typing import Final
 
-from llmbatch_cli.events import Notice, Observer
+from llmbatch_cli.core.events import Notice, Observer
 
 SPARE: Final = 64
 """Descriptors for everything that is no request: files, pipes, the loop, name look-up."""

@@ -16,10 +16,10 @@ from typing import Final
 
 import httpx
 
-from llmbatch_cli.errors import BadReply, Interrupted, ProviderError, Unreachable
+from llmbatch_cli.core.errors import BadReply, Interrupted, ProviderError, Unreachable
+from llmbatch_cli.core.types import WireReply, WireRequest, WireStream
 from llmbatch_cli.transport import Connection, Network
 from llmbatch_cli.transport.proxies import host_of, proxy_for
-from llmbatch_cli.types import WireReply, WireRequest, WireStream
 
 ERRORS: Final[tuple[tuple[type[Exception], type[ProviderError]], ...]] = (
     (httpx.ConnectError, Unreachable),

@@ -6,7 +6,7 @@ That is HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY.
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from llmbatch_cli.errors import Unreachable
+from llmbatch_cli.core.errors import Unreachable
 
 
 def proxy_for(url: str) -> str | None:

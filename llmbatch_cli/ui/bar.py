@@ -13,7 +13,7 @@ from math import ceil
 from os import terminal_size
 from typing import TYPE_CHECKING, Final, TextIO, cast
 
-from llmbatch_cli.events import Pulled
+from llmbatch_cli.core.events import Pulled
 from llmbatch_cli.ui.plain import PREFIX
 from llmbatch_cli.ui.report import (
     format_about,

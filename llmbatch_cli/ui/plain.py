@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
-from llmbatch_cli.events import Pulled
+from llmbatch_cli.core.events import Pulled
 from llmbatch_cli.ui.report import (
     format_about,
     format_bytes,

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from typing import Final, Literal, TextIO
 
-from llmbatch_cli.events import Event, Finished, Notice, Observer, Pulled
-from llmbatch_cli.privacy import prompt_of, without_prompt
-from llmbatch_cli.types import Failure, RowId
+from llmbatch_cli.core.events import Event, Finished, Notice, Observer, Pulled
+from llmbatch_cli.core.privacy import prompt_of, without_prompt
+from llmbatch_cli.core.types import Failure, RowId
 from llmbatch_cli.ui.plain import Display, Failures, Json, Plain, Silent
 from llmbatch_cli.ui.text import Stderr, clean, fit, terminal_size
 from llmbatch_cli.ui.totals import Totals

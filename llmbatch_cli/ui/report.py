@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from llmbatch_cli.events import Holder
+from llmbatch_cli.core.events import Holder
 from llmbatch_cli.ui.totals import Totals, mean_rows_per_s
 
 

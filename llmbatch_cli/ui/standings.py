@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from llmbatch_cli.events import Event, Finished
-from llmbatch_cli.types import Racer
+from llmbatch_cli.core.events import Event, Finished
+from llmbatch_cli.core.types import Racer
 from llmbatch_cli.ui.report import format_count, format_duration
 from llmbatch_cli.ui.text import clean
 

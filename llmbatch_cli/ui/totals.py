@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from llmbatch_cli.events import (
+from llmbatch_cli.core.events import (
     Counted,
     Dropped,
     Event,
@@ -17,7 +17,7 @@ from llmbatch_cli.events import (
     Skipped,
     Started,
 )
-from llmbatch_cli.types import Outcome, Usage
+from llmbatch_cli.core.types import Outcome, Usage
 
 WINDOW_S: Final = 10.0
 """How far back the present speed looks."""

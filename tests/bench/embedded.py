@@ -66,7 +66,7 @@ def embedded(bench: Bench) -> Section:
 
 def _weights_are_there() -> bool:
     """Here and not at the top, so that no other scenario pays memory for the import."""
-    from llmbatch_cli.providers.weights import SMOLLM2, models_folder
+    from llmbatch_cli.providers.local.weights import SMOLLM2, models_folder
 
     return (models_folder() / SMOLLM2.file).exists()
 

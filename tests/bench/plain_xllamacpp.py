@@ -12,9 +12,9 @@ from pathlib import Path
 
 import aiohttp
 
-from llmbatch_cli.events import ignore
-from llmbatch_cli.providers.local import Local
-from llmbatch_cli.types import Request, WireRequest
+from llmbatch_cli.core.events import ignore
+from llmbatch_cli.core.types import Request, WireRequest
+from llmbatch_cli.providers.local.provider import Local
 
 
 async def answer(rows: Path, answers: Path, in_flight: int) -> None:

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import orjson
 
+from llmbatch_cli.core.types import Message, Prompt, Request
 from llmbatch_cli.rows.finished import FinishedRows
 from llmbatch_cli.rows.keys import request_key
-from llmbatch_cli.rows.reorder import put_in_order
+from llmbatch_cli.rows.output.reorder import put_in_order
 from llmbatch_cli.rows.resume import prepare, read_back
-from llmbatch_cli.types import Message, Prompt, Request
 
 ROWS = 1_000_000
 ANSWER = "The capital of that country has been where it is for a very long time. " * 3

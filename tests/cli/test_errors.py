@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from support.program import PROGRAM, Done, environment, jsonl
 
+from llmbatch_cli.core.types import Prompt, Request, Row
+from llmbatch_cli.rows.input.source import read
 from llmbatch_cli.rows.keys import bad_row_key, request_key
-from llmbatch_cli.rows.source import read
-from llmbatch_cli.types import Prompt, Request, Row
 
 ERRORS = (*PROGRAM, "errors")
 

@@ -12,10 +12,10 @@ from support.chat import answer, error
 from support.program import run
 from support.scripted import Exchange, serve
 
-from llmbatch_cli.errors import ProviderError
-from llmbatch_cli.providers import PROVIDERS, Access, resolve
+from llmbatch_cli.core.errors import ProviderError
+from llmbatch_cli.core.types import WireReply
 from llmbatch_cli.providers.listing import LISTINGS, UNLISTED, listing_of, read, request
-from llmbatch_cli.types import WireReply
+from llmbatch_cli.providers.registry import PROVIDERS, Access, resolve
 
 KEY = "sk-for-the-list-only"
 LISTS: Mapping[str, tuple[str, str, dict[str | None, Any], list[str]]] = {

@@ -10,7 +10,7 @@ import pytest
 from support.program import run, start
 
 from llmbatch_cli.cli.providers_command import known, without_password
-from llmbatch_cli.providers import PROVIDERS
+from llmbatch_cli.providers.registry import PROVIDERS
 
 SECRET = "sk-never-to-be-shown"
 ENV = {

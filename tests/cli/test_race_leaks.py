@@ -16,8 +16,8 @@ from urllib.request import urlopen
 import pytest
 
 from llmbatch_cli.api import run_race
-from llmbatch_cli.providers import Access
-from llmbatch_cli.types import Outcome
+from llmbatch_cli.core.types import Outcome
+from llmbatch_cli.providers.registry import Access
 
 SERVER = Path(__file__).parents[1] / "support" / "race_server.py"
 DESCRIPTORS = Path("/proc/self/fd")

@@ -23,7 +23,7 @@ from llmbatch_cli.compat.arguments import (
     understood,
     with_names,
 )
-from llmbatch_cli.providers import PROVIDERS
+from llmbatch_cli.providers.registry import PROVIDERS
 
 HI = [{"role": "user", "content": "hi"}]
 

@@ -4,11 +4,11 @@ import pickle
 
 import pytest
 
-from llmbatch_cli import errors
 from llmbatch_cli.compat import exceptions
 from llmbatch_cli.compat.exceptions import EXCEPTIONS, OpenAIError, as_litellm
+from llmbatch_cli.core import errors
+from llmbatch_cli.core.errors import ProviderError
 from llmbatch_cli.engine.contest import NotGood
-from llmbatch_cli.errors import ProviderError
 
 OURS = [
     kind

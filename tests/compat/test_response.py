@@ -9,9 +9,9 @@ import pytest
 from support.chat import completion as reply
 
 from llmbatch_cli.compat.response import ModelResponse, response_of
+from llmbatch_cli.core.types import Completion, Request, WireReply
 from llmbatch_cli.providers.base import Settings
-from llmbatch_cli.providers.openai import OpenAI
-from llmbatch_cli.types import Completion, Request, WireReply
+from llmbatch_cli.providers.openai.provider import OpenAI
 
 CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 

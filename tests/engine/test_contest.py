@@ -10,11 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.virtual_time import run_virtually
 
-from llmbatch_cli.engine.contest import DEAD_AFTER, Contest, Rules
-from llmbatch_cli.engine.hedging import Hedge
-from llmbatch_cli.engine.retry import CancelledWithTries
-from llmbatch_cli.engine.stack import Lane
-from llmbatch_cli.errors import (
+from llmbatch_cli.core.errors import (
     Interrupted,
     Overloaded,
     ProviderError,
@@ -25,8 +21,12 @@ from llmbatch_cli.errors import (
     Unreachable,
     UsageError,
 )
-from llmbatch_cli.events import Event, Notice
-from llmbatch_cli.types import Attempt, Completion, Outcome, Prompt, Request, Usage
+from llmbatch_cli.core.events import Event, Notice
+from llmbatch_cli.core.types import Attempt, Completion, Outcome, Prompt, Request, Usage
+from llmbatch_cli.engine.calls import Model
+from llmbatch_cli.engine.contest import DEAD_AFTER, Contest, Rules
+from llmbatch_cli.engine.hedging import Hedge
+from llmbatch_cli.engine.retry import CancelledWithTries
 
 Result = Completion | ProviderError
 Step = tuple[float, Result]
@@ -38,7 +38,7 @@ def answer(text: str | None = "fine", **changes: Any) -> Completion:
 
 
 @dataclass
-class Model:
+class Scripted:
     """A model in memory that plays its steps in turn, the last one for ever."""
 
     name: str
@@ -51,9 +51,9 @@ class Model:
     ended: int = 0
 
     @property
-    def lane(self) -> Lane:
+    def lane(self) -> Model:
         stream = self.stream if self.pieces else None
-        return Lane("test", self.name, self.call, self.params, self.key_hint, stream)
+        return Model("test", self.name, self.call, self.params, self.key_hint, stream)
 
     async def call(self, request: Request) -> Completion:
         seconds, result = self.steps[min(len(self.asked), len(self.steps) - 1)]
@@ -98,11 +98,11 @@ class Held:
 
 
 def hold(
-    *models: Model,
+    *models: Scripted,
     rules: Rules | None = None,
     prompts: Sequence[Prompt] | None = None,
     hedge: Hedge | None = None,
-    others: Sequence[Model] = (),
+    others: Sequence[Scripted] = (),
     at_once: bool = False,
 ) -> Held:
     """Race the models for every prompt on virtual time, one after the other or all at once."""
@@ -113,7 +113,7 @@ def hold(
         assert isinstance(event, Notice)
         held.notices.append(event.message)
 
-    async def entrants(prompt: Prompt) -> Sequence[Lane]:
+    async def entrants(prompt: Prompt) -> Sequence[Model]:
         if not prompt.models:
             return [model.lane for model in models]
         named = {model.name: model.lane for model in others}
@@ -157,8 +157,8 @@ def rows(count: int) -> list[Prompt]:
     return [row(index) for index in range(count)]
 
 
-def steady(name: str, seconds: float, result: Result | None = None) -> Model:
-    return Model(name, [(seconds, answer(name) if result is None else result)])
+def steady(name: str, seconds: float, result: Result | None = None) -> Scripted:
+    return Scripted(name, [(seconds, answer(name) if result is None else result)])
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,9 @@ def test_the_row_tells_how_everybody_fared() -> None:
 
 def test_a_bad_key_is_told_once_and_drops_its_model() -> None:
     """Fifty rows at once with one refused key: one notice with its hint, every row answered."""
-    locked = Model("locked", [(0.01, Unauthorized("no such key", status=401))], key_hint="see KEY")
+    locked = Scripted(
+        "locked", [(0.01, Unauthorized("no such key", status=401))], key_hint="see KEY"
+    )
     opened = steady("open", 1)
     held = hold(locked, opened, prompts=rows(50), at_once=True)
     assert [one[0].model for one in held.rows if isinstance(one, tuple)] == ["open"] * 50
@@ -241,7 +243,7 @@ def test_a_bad_key_is_told_once_and_drops_its_model() -> None:
 def test_a_403_after_an_answer_leaves_the_racer_in() -> None:
     """It speaks of one prompt; a 401 speaks of the key at any time."""
     forbidden = (0.0, Unauthorized("this prompt", status=403))
-    picky = Model("picky", [(0.0, answer("yes")), forbidden, (0.0, answer("yes")), forbidden])
+    picky = Scripted("picky", [(0.0, answer("yes")), forbidden, (0.0, answer("yes")), forbidden])
     held = hold(picky, steady("alive", 1), prompts=rows(4))
     assert [one[0].model for one in held.rows if isinstance(one, tuple)] == [
         "picky", "alive", "picky", "alive",
@@ -266,7 +268,7 @@ def test_a_host_that_never_answers_leaves_after_a_few_races() -> None:
 def test_a_host_that_has_answered_once_stays(sign: Result) -> None:
     """Any reply, good or not, shows that somebody is there: what follows is a bad time."""
     down = (0.0, Unreachable("refused"))
-    flaky = Model("flaky", [down, (0.0, sign), down])
+    flaky = Scripted("flaky", [down, (0.0, sign), down])
     held = hold(flaky, steady("alive", 1), prompts=rows(30))
     assert len(flaky.asked) == 30
     assert held.notices == []
@@ -274,7 +276,7 @@ def test_a_host_that_has_answered_once_stays(sign: Result) -> None:
 
 def test_a_row_that_ran_out_of_time_says_nothing_of_the_host() -> None:
     """Its time may have gone into connecting: it neither saves a model nor drops it."""
-    dead = Model("dead", [(0.0, TimedOut("over")), (0.0, Unreachable("refused"))])
+    dead = Scripted("dead", [(0.0, TimedOut("over")), (0.0, Unreachable("refused"))])
     hold(dead, steady("alive", 1), prompts=rows(30))
     assert len(dead.asked) == 1 + DEAD_AFTER
 
@@ -282,7 +284,7 @@ def test_a_row_that_ran_out_of_time_says_nothing_of_the_host() -> None:
 def test_with_nobody_left_the_run_stops() -> None:
     """All refused at once, or all dropped before: RunStopped, with a cause and its hint."""
     refused = Unauthorized("no such key", status=401)
-    locked = [Model(name, [(1, refused)], key_hint="see KEY") for name in "ab"]
+    locked = [Scripted(name, [(1, refused)], key_hint="see KEY") for name in "ab"]
     held = hold(*locked, prompts=rows(2))
     for stopped in held.rows:
         assert isinstance(stopped, RunStopped)
@@ -303,7 +305,7 @@ def test_dead_hosts_fail_their_rows_before_they_stop_the_run() -> None:
 def test_a_refused_key_beside_an_ordinary_failure_fails_the_row_only() -> None:
     """The other model may answer the next row, so the run goes on."""
     locked = steady("locked", 0, Unauthorized("no such key", status=401))
-    other = Model("other", [(1, Rejected("too long", status=400)), (1, answer("next"))])
+    other = Scripted("other", [(1, Rejected("too long", status=400)), (1, answer("next"))])
     held = hold(locked, other, prompts=rows(2))
     first, second = held.rows
     assert isinstance(first, tuple)
@@ -383,7 +385,7 @@ def test_a_lost_race_may_be_run_again_if_any_model_may(
 
 def test_the_same_model_twice_is_asked_and_told_twice() -> None:
     """Two requests, two racers, one winner."""
-    twice = Model("m", [(5, answer("slow")), (1, answer("fast"))])
+    twice = Scripted("m", [(5, answer("slow")), (1, answer("fast"))])
     held = hold(twice, twice)
     assert held.statuses == ["cancelled", "won"]
     assert (len(twice.asked), twice.ended) == (2, 2)
@@ -391,8 +393,8 @@ def test_the_same_model_twice_is_asked_and_told_twice() -> None:
 
 def test_parameters_stay_with_their_model() -> None:
     """A racer is asked with its own and the row's parameters, never with another's."""
-    one = Model("one", [(1, answer())], {"temperature": 0.1, "seed": 5})
-    two = Model("two", [(1, answer())], {"extra_body": {"own": True}})
+    one = Scripted("one", [(1, answer())], {"temperature": 0.1, "seed": 5})
+    two = Scripted("two", [(1, answer())], {"extra_body": {"own": True}})
     hold(one, two, prompts=[row(0, seed=7), row(1)], rules=Rules(wins=None))
     assert [request.params for request in one.asked] == [
         {"temperature": 0.1, "seed": 7}, {"temperature": 0.1, "seed": 5},
@@ -405,8 +407,8 @@ def test_parameters_stay_with_their_model() -> None:
 
 def test_the_first_text_wins_a_streamed_race() -> None:
     """Who speaks first is alone from then on; the row tells when that was, and who was shown."""
-    early = Model("early", [(1, answer("one two"))], pieces=[(2, "one "), (3, "two")])
-    late = Model("late", [(0, answer("x"))], pieces=[(2.5, "x")])
+    early = Scripted("early", [(1, answer("one two"))], pieces=[(2, "one "), (3, "two")])
+    late = Scripted("late", [(0, answer("x"))], pieces=[(2.5, "x")])
     held = hold(late, early, rules=Rules(stream=True))
     (outcome,) = held.outcomes
     assert (outcome.model, outcome.ttft_s, outcome.latency_s) == ("early", 2, 6)
@@ -416,15 +418,15 @@ def test_the_first_text_wins_a_streamed_race() -> None:
 
 def test_each_racer_of_one_name_has_its_own_first_text() -> None:
     """With every answer wanted, the second request of a model has its own time to it."""
-    one = Model("m", [(0, answer("x"))], pieces=[(1, "x")])
-    two = Model("m", [(0, answer("x"))], pieces=[(4, "x")])
+    one = Scripted("m", [(0, answer("x"))], pieces=[(1, "x")])
+    two = Scripted("m", [(0, answer("x"))], pieces=[(4, "x")])
     held = hold(one, two, rules=Rules(wins=None, stream=True))
     assert [outcome.ttft_s for outcome in held.outcomes] == [1, 4]
 
 
 def test_a_model_that_cannot_stream_wins_by_its_whole_answer() -> None:
     """It races on equal terms with those that stream, and is not shown while it comes."""
-    streams = Model("streams", [(0, answer("x"))], pieces=[(9, "x")])
+    streams = Scripted("streams", [(0, answer("x"))], pieces=[(9, "x")])
     held = hold(streams, steady("whole", 1), rules=Rules(stream=True))
     assert (held.outcomes[0].model, held.outcomes[0].ttft_s, held.texts) == ("whole", None, [])
 
@@ -433,7 +435,7 @@ def test_a_leader_that_breaks_off_leaves_its_part() -> None:
     """Its rivals are gone by then, so the row is interrupted and keeps what had come."""
     broke = Interrupted("reset")
     broke.partial = "the first"
-    leader = Model("leader", [(1, broke)], pieces=[(1, "the first")])
+    leader = Scripted("leader", [(1, broke)], pieces=[(1, "the first")])
     (outcome,) = hold(leader, steady("rival", 9), rules=Rules(stream=True)).outcomes
     assert outcome.failure is not None
     assert (outcome.failure.kind, outcome.partial) == ("interrupted", "the first")
@@ -463,7 +465,7 @@ def test_every_row_ends_once_whatever_happens(
     script: list[list[Step]], wins: int | None, at_once: bool, hedged: bool
 ) -> None:
     """For any script each row has its outcomes or stops the run, and no request is left."""
-    models = [Model(f"m{place}", steps) for place, steps in enumerate(script)]
+    models = [Scripted(f"m{place}", steps) for place, steps in enumerate(script)]
     held = hold(
         *models,
         rules=Rules(wins=wins),

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
+from llmbatch_cli.core.errors import TimedOut
+from llmbatch_cli.core.types import Completion, Request
 from llmbatch_cli.engine.deadline import Deadlines
-from llmbatch_cli.errors import TimedOut
-from llmbatch_cli.types import Completion, Request
 
 REQUEST = Request("m", [{"role": "user", "content": "?"}], {})
 

@@ -10,10 +10,7 @@ from hypothesis import strategies as st
 from support.chat import echo
 from support.scripted import Exchange, serve
 
-from llmbatch_cli.engine.endpoints import Endpoints, spread, spread_streams
-from llmbatch_cli.engine.retry import CancelledWithTries, Patience, retried
-from llmbatch_cli.engine.stack import CancelledInFlight, calling
-from llmbatch_cli.errors import (
+from llmbatch_cli.core.errors import (
     BadReply,
     ContextLength,
     Interrupted,
@@ -28,10 +25,13 @@ from llmbatch_cli.errors import (
     UnknownModel,
     Unreachable,
 )
+from llmbatch_cli.core.types import Call, Completion, Request
+from llmbatch_cli.engine.calls import CancelledInFlight, calling
+from llmbatch_cli.engine.endpoints import Endpoints, spread, spread_streams
+from llmbatch_cli.engine.retry import CancelledWithTries, RetryPolicy, retried
 from llmbatch_cli.providers.base import Settings
-from llmbatch_cli.providers.openai import OpenAI
+from llmbatch_cli.providers.openai.provider import OpenAI
 from llmbatch_cli.transport import Connection, open_network
-from llmbatch_cli.types import Call, Completion, Request
 
 REQUEST = Request("m", [{"role": "user", "content": "hi"}], {})
 Fault = Callable[[], ProviderError]
@@ -306,7 +306,7 @@ async def test_the_moved_try_is_told_through_retried() -> None:
     async def no_sleep(wait_s: float) -> None:
         raise AssertionError("nothing to wait for")
 
-    outer = retried(call, Patience(3), sleep=no_sleep, clock=clock)
+    outer = retried(call, RetryPolicy(3), sleep=no_sleep, clock=clock)
     assert [one.kind for one in (await outer(REQUEST)).attempts] == ["unreachable"]
 
 
@@ -325,7 +325,7 @@ async def test_a_cancelled_request_tells_the_tries_before_it() -> None:
             raise CancelledInFlight from cancelled
         raise AssertionError("nothing ends it")
 
-    outer = retried(spread([down, hanging]), Patience(3), sleep=asyncio.sleep, clock=Clock())
+    outer = retried(spread([down, hanging]), RetryPolicy(3), sleep=asyncio.sleep, clock=Clock())
     row = asyncio.ensure_future(outer(REQUEST))
     await hangs.wait()
     row.cancel()

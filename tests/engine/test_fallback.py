@@ -2,20 +2,20 @@
 
 import pytest
 
+from llmbatch_cli.core.errors import Overloaded, ProviderError, Rejected, RunStopped, Unauthorized
+from llmbatch_cli.core.events import Event, Notice
+from llmbatch_cli.core.types import Attempt, Completion, Prompt, Request
+from llmbatch_cli.engine.calls import Model
 from llmbatch_cli.engine.fallback import InTurn
-from llmbatch_cli.engine.stack import Lane
-from llmbatch_cli.errors import Overloaded, ProviderError, Rejected, RunStopped, Unauthorized
-from llmbatch_cli.events import Event, Notice
-from llmbatch_cli.types import Attempt, Completion, Prompt, Request
 
 PROMPT = Prompt(0, [{"role": "user", "content": "?"}], "q")
 
 
-class Model:
+class Scripted:
     def __init__(self, name: str, result: str | ProviderError) -> None:
         self.asked = 0
         self.result = result
-        self.lane = Lane("p", name, self.call)
+        self.lane = Model("p", name, self.call)
 
     async def call(self, request: Request) -> Completion:
         self.asked += 1
@@ -25,17 +25,17 @@ class Model:
         return Completion(self.result)
 
 
-def work(first: Model, *others: Model, events: list[Event] | None = None) -> InTurn:
-    async def lane_for(model: str | None) -> Lane:
+def work(first: Scripted, *others: Scripted, events: list[Event] | None = None) -> InTurn:
+    async def model_for(model: str | None) -> Model:
         return first.lane
 
     told = events if events is not None else []
-    return InTurn(lane_for, [one.lane for one in others], lambda: 0.0, told.append)
+    return InTurn(model_for, [one.lane for one in others], lambda: 0.0, told.append)
 
 
 async def test_what_fails_here_is_answered_there() -> None:
     """The fallback's answer is the row's, and says where it came from and what it took."""
-    bad, good = Model("bad", Overloaded("busy")), Model("good", "yes")
+    bad, good = Scripted("bad", Overloaded("busy")), Scripted("good", "yes")
     (outcome,) = await work(bad, good)(PROMPT)
     assert outcome.completion is not None
     assert (outcome.completion.text, outcome.model) == ("yes", "good")
@@ -45,21 +45,21 @@ async def test_what_fails_here_is_answered_there() -> None:
 
 async def test_an_answer_needs_no_fallback() -> None:
     """Nobody else is asked where the first model answers."""
-    good, spare = Model("good", "yes"), Model("spare", "no")
+    good, spare = Scripted("good", "yes"), Scripted("spare", "no")
     (outcome,) = await work(good, spare)(PROMPT)
     assert (outcome.fallback_from, spare.asked) == (None, 0)
 
 
 async def test_the_last_failure_is_the_rows() -> None:
     """Where all fail the last model's error is told, and every attempt."""
-    (outcome,) = await work(Model("a", Overloaded("x")), Model("b", Rejected("y")))(PROMPT)
+    (outcome,) = await work(Scripted("a", Overloaded("x")), Scripted("b", Rejected("y")))(PROMPT)
     assert outcome.failure is not None
     assert (outcome.failure.kind, outcome.attempts) == ("rejected", 2)
 
 
 async def test_a_bad_key_is_told_once_and_its_model_left_out() -> None:
     """With a fallback left the run goes on without the model; without one it stops."""
-    locked, good = Model("locked", Unauthorized("no")), Model("good", "yes")
+    locked, good = Scripted("locked", Unauthorized("no")), Scripted("good", "yes")
     events: list[Event] = []
     asking = work(locked, good, events=events)
     for _ in range(3):
@@ -68,13 +68,13 @@ async def test_a_bad_key_is_told_once_and_its_model_left_out() -> None:
     assert (locked.asked, good.asked) == (1, 3)
     assert [type(event) for event in events] == [Notice]
     with pytest.raises(RunStopped):
-        await work(good_is_not := Model("x", Overloaded("busy")), locked)(PROMPT)
+        await work(good_is_not := Scripted("x", Overloaded("busy")), locked)(PROMPT)
     assert good_is_not.asked == 1
 
 
 async def test_a_403_after_an_answer_leaves_the_model_in() -> None:
     """It speaks of one prompt: that row goes to the fallback, and the next is asked here again."""
-    model, spare = Model("m", "yes"), Model("spare", "other")
+    model, spare = Scripted("m", "yes"), Scripted("spare", "other")
     asking = work(model, spare)
     for result in ("yes", Unauthorized("this prompt", status=403), "yes"):
         model.result = result

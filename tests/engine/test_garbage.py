@@ -12,8 +12,8 @@ from support import chat
 from support.scripted import Exchange, abort, serve
 
 from llmbatch_cli.api import run_batch, run_race
-from llmbatch_cli.errors import ProviderError
-from llmbatch_cli.types import Outcome, WireReply, WireRequest
+from llmbatch_cli.core.errors import ProviderError
+from llmbatch_cli.core.types import Outcome, WireReply, WireRequest
 
 ROWS = 8
 HELD = (ProviderError, WireReply, WireRequest)

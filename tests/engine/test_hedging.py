@@ -12,13 +12,13 @@ from support.scripted import Exchange, serve
 from support.virtual_time import run_virtually
 
 from llmbatch_cli.api import run_race
+from llmbatch_cli.core.errors import Overloaded
+from llmbatch_cli.core.events import ignore
+from llmbatch_cli.core.types import Completion, Prompt, Request
+from llmbatch_cli.engine.calls import Model
 from llmbatch_cli.engine.contest import Contest, Rules
 from llmbatch_cli.engine.hedging import ENOUGH, REMEMBERED, Hedge
-from llmbatch_cli.engine.stack import Lane
-from llmbatch_cli.errors import Overloaded
-from llmbatch_cli.events import ignore
-from llmbatch_cli.providers import Access
-from llmbatch_cli.types import Completion, Prompt, Request
+from llmbatch_cli.providers.registry import Access
 
 SLOW_SHARE = 0.05
 SLOWER = 20
@@ -53,10 +53,10 @@ def simulated(
     account: Account, hedge: Hedge | None, *, rows: int = ROWS, at_once: int = 50
 ) -> list[float]:
     """Every row's time, with so many rows at once."""
-    lane = Lane("test", "model", account.call)
+    lane = Model("test", "model", account.call)
     lanes = [lane, lane] if hedge else [lane]
 
-    async def entrants(prompt: Prompt) -> list[Lane]:
+    async def entrants(prompt: Prompt) -> list[Model]:
         return lanes
 
     async def main() -> list[float]:

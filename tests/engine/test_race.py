@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmbatch_cli.core.errors import Overloaded, ProviderError, Refused
+from llmbatch_cli.core.types import Completion
 from llmbatch_cli.engine.race import Runner, Start, race
-from llmbatch_cli.errors import Overloaded, ProviderError, Refused
-from llmbatch_cli.types import Completion
 
 
 def no_complaint(place: int, completion: Completion) -> ProviderError | None:

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbatch_cli.engine.retry import Patience, retried
-from llmbatch_cli.errors import (
+from llmbatch_cli.core.errors import (
     BadReply,
     Interrupted,
     OutOfQuota,
@@ -17,7 +16,8 @@ from llmbatch_cli.errors import (
     Unauthorized,
     Unreachable,
 )
-from llmbatch_cli.types import Completion, Request
+from llmbatch_cli.core.types import Completion, Request
+from llmbatch_cli.engine.retry import RetryPolicy, retried
 
 REQUEST = Request("m", [{"role": "user", "content": "?"}], {})
 
@@ -25,13 +25,15 @@ REQUEST = Request("m", [{"role": "user", "content": "?"}], {})
 class Trial:
     """A call that fails as told, then answers; a clock that only sleeping moves."""
 
-    def __init__(self, *errors: ProviderError, patience: Patience | None = None, dice: float = 1):
+    def __init__(
+        self, *errors: ProviderError, patience: RetryPolicy | None = None, dice: float = 1
+    ):
         self.errors = list(errors)
         self.tries = 0
         self.waits: list[float] = []
         self.now_s = 0.0
         self.call = retried(
-            self._call, patience or Patience(), sleep=self._sleep, clock=lambda: self.now_s,
+            self._call, patience or RetryPolicy(), sleep=self._sleep, clock=lambda: self.now_s,
             chance=lambda: dice,
         )  # fmt: skip
 
@@ -70,7 +72,7 @@ async def test_what_cannot_succeed_is_not_tried_again(kind: type[ProviderError])
 @given(st.integers(1, 12), st.floats(0, 1))
 async def test_tries_end_at_max_attempts(most: int, dice: float) -> None:
     """A trouble that stays is given up after max_attempts tries, with every cause."""
-    trial = Trial(*[Overloaded("busy")] * 99, patience=Patience(max_attempts=most), dice=dice)
+    trial = Trial(*[Overloaded("busy")] * 99, patience=RetryPolicy(max_attempts=most), dice=dice)
     with pytest.raises(Overloaded) as caught:
         await trial.call(REQUEST)
     assert (trial.tries, len(caught.value.attempts)) == (most, most)
@@ -89,7 +91,7 @@ async def test_a_bad_reply_is_tried_again_once() -> None:
 async def test_being_told_to_wait_uses_up_no_tries() -> None:
     """Rate limits have no end of tries, and leave the tries of other failures alone."""
     limited = [RateLimited("slow", status=429)] * 50
-    trial = Trial(*limited, *[Overloaded("busy")] * 5, patience=Patience(max_attempts=6))
+    trial = Trial(*limited, *[Overloaded("busy")] * 5, patience=RetryPolicy(max_attempts=6))
     assert (await trial.call(REQUEST)).text == "done"
     assert trial.tries == 56
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmbatch_cli.core.errors import RunStopped
+from llmbatch_cli.core.events import Dropped, Event, Finished, Started, ignore
+from llmbatch_cli.core.types import BadRow, Completion, Outcome, Prompt, Row
 from llmbatch_cli.engine.run import Stop, run
-from llmbatch_cli.errors import RunStopped
-from llmbatch_cli.events import Dropped, Event, Finished, Started, ignore
-from llmbatch_cli.types import BadRow, Completion, Outcome, Prompt, Row
 
 MOST_OPEN = 16
 

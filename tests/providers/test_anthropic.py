@@ -7,11 +7,11 @@ from typing import Any
 import orjson
 import pytest
 
-from llmbatch_cli.errors import BadReply, UnknownModel, UsageError
-from llmbatch_cli.providers.anthropic import Anthropic, rate_info
-from llmbatch_cli.providers.base import Settings, Unsayable
-from llmbatch_cli.providers.claude import claude, is_retired
-from llmbatch_cli.types import RateInfo, Request, WireReply
+from llmbatch_cli.core.errors import BadReply, UnknownModel, UnsupportedParameter, UsageError
+from llmbatch_cli.core.types import RateInfo, Request, WireReply
+from llmbatch_cli.providers.anthropic.models import claude, is_retired
+from llmbatch_cli.providers.anthropic.provider import Anthropic, rate_info
+from llmbatch_cli.providers.base import Settings
 
 KEY = "sk-ant-api03-secret"
 OLD, MIDDLE, NEW = "claude-sonnet-4-5", "claude-opus-4-6", "claude-opus-5-5"
@@ -368,7 +368,7 @@ def test_one_way_of_sampling(given: dict[str, Any], kept: dict[str, Any]) -> Non
 )
 def test_unsayable(model: str, params: dict[str, Any], name: str) -> None:
     """What Claude has no words for is refused by its name, before anything is sent."""
-    with pytest.raises(Unsayable) as caught:
+    with pytest.raises(UnsupportedParameter) as caught:
         body(model=model, **params)
     assert caught.value.parameter == name
     assert caught.value.hint

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmbatch_cli.errors import InputError, UsageError
-from llmbatch_cli.providers import Access, Target, resolve
-from llmbatch_cli.rows.params import PARAMETERS, check_all
-from llmbatch_cli.rows.schema import ROLES, check_messages
-from llmbatch_cli.types import Request, WireRequest
+from llmbatch_cli.core.errors import InputError, UsageError
+from llmbatch_cli.core.types import Request, WireRequest
+from llmbatch_cli.providers.registry import Access, Target, resolve
+from llmbatch_cli.rows.input.params import PARAMETERS, check_all
+from llmbatch_cli.rows.input.parse import ROLES, check_messages
 
 MODELS = (
     *("openai/gpt-4o", "openai/gpt-5-pro", "azure/deployed", "mistral/mistral-large"),

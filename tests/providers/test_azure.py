@@ -5,10 +5,10 @@ from collections.abc import Mapping
 import orjson
 import pytest
 
-from llmbatch_cli.errors import Rejected
-from llmbatch_cli.providers.azure import Azure
+from llmbatch_cli.core.errors import Rejected
+from llmbatch_cli.core.types import Request, WireReply
 from llmbatch_cli.providers.base import Settings
-from llmbatch_cli.types import Request, WireReply
+from llmbatch_cli.providers.openai.azure import Azure
 
 HI = [{"role": "user", "content": "Hi"}]
 RESOURCE = "https://example.openai.azure.com"

@@ -8,12 +8,12 @@ import orjson
 import pytest
 from support.event_frames import event_frame
 
-from llmbatch_cli.errors import BadReply, UsageError
-from llmbatch_cli.events import ignore
-from llmbatch_cli.providers.aws import Frames
-from llmbatch_cli.providers.base import Settings, Unsayable
-from llmbatch_cli.providers.bedrock import Bedrock
-from llmbatch_cli.types import Request
+from llmbatch_cli.core.errors import BadReply, UnsupportedParameter, UsageError
+from llmbatch_cli.core.events import ignore
+from llmbatch_cli.core.types import Request
+from llmbatch_cli.providers.base import Settings
+from llmbatch_cli.providers.bedrock.aws import Frames
+from llmbatch_cli.providers.bedrock.provider import Bedrock
 
 TEMPLATE = "https://bedrock-runtime.{region}.amazonaws.com"
 REGION = {"AWS_REGION": "eu-central-1"}
@@ -274,7 +274,7 @@ def test_thinking() -> None:
 )
 def test_unsayable(model: str, params: dict[str, Any]) -> None:
     """What Converse has no words for is refused by its name, before anything is sent."""
-    with pytest.raises(Unsayable) as caught:
+    with pytest.raises(UnsupportedParameter) as caught:
         body(model=model, **params)
     assert caught.value.parameter == next(iter(params))
 

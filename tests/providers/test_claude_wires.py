@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.event_frames import event_frame
 
-from llmbatch_cli import errors
-from llmbatch_cli.errors import ProviderError
-from llmbatch_cli.providers.anthropic import Anthropic
+from llmbatch_cli.core import errors
+from llmbatch_cli.core.errors import ProviderError
+from llmbatch_cli.core.types import Completion, Request, WireReply
+from llmbatch_cli.providers.anthropic.provider import Anthropic
 from llmbatch_cli.providers.base import Provider, Settings
-from llmbatch_cli.providers.bedrock import Bedrock
-from llmbatch_cli.providers.vertex import Vertex
-from llmbatch_cli.types import Completion, Request, WireReply
+from llmbatch_cli.providers.bedrock.provider import Bedrock
+from llmbatch_cli.providers.vertex.provider import Vertex
 
 REPLIES = Path(__file__).parent / "replies"
 WIRES: Mapping[str, Provider] = {

@@ -5,10 +5,10 @@ from typing import Any
 import orjson
 import pytest
 
-from llmbatch_cli.errors import UsageError
-from llmbatch_cli.providers.base import Settings, Unsayable
-from llmbatch_cli.providers.cohere import Cohere
-from llmbatch_cli.types import Request, WireReply
+from llmbatch_cli.core.errors import UnsupportedParameter, UsageError
+from llmbatch_cli.core.types import Request, WireReply
+from llmbatch_cli.providers.base import Settings
+from llmbatch_cli.providers.cohere.provider import Cohere
 
 MODEL = "command-nightly"
 HI: list[dict[str, Any]] = [{"role": "user", "content": "Hi"}]
@@ -141,7 +141,7 @@ def test_what_is_said_by_saying_nothing(params: Any) -> None:
 )
 def test_unsayable(name: str, value: Any) -> None:
     """A parameter that Cohere has no words for is named, before anything is sent."""
-    with pytest.raises(Unsayable) as caught:
+    with pytest.raises(UnsupportedParameter) as caught:
         body(**{name: value})
     assert caught.value.parameter == name
     assert "cohere" in caught.value.message

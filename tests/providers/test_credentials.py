@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from llmbatch_cli.errors import UsageError
-from llmbatch_cli.events import ignore
-from llmbatch_cli.lanes import Calling, open_lanes
-from llmbatch_cli.providers import Access, resolve
+from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.core.events import ignore
+from llmbatch_cli.models import CallOptions, open_models
+from llmbatch_cli.providers.registry import Access, resolve
 
 ENVIRON = {
     "AWS_REGION": "us-east-1",
@@ -49,8 +49,8 @@ def test_a_row_sends_no_credentials_to_the_base_url(model: str) -> None:
 
     async def opened() -> None:
         access = Access("https://example.com", environ={**ENVIRON, **KEYS})
-        async with open_lanes(Calling(access, {})) as lanes:
-            await lanes.lane_for(model, of_row=True)
+        async with open_models(CallOptions(access, {})) as lanes:
+            await lanes.model_for(model, of_row=True)
 
     with pytest.raises(UsageError, match="a row has asked for it"):
         asyncio.run(opened())

@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from llmbatch_cli.errors import ProviderError
-from llmbatch_cli.providers import Access, resolve
-from llmbatch_cli.providers.openai import tool_calls
-from llmbatch_cli.providers.replies import rate_info, until_s, without_key
-from llmbatch_cli.types import RateInfo, Request, WireReply
+from llmbatch_cli.core.errors import ProviderError
+from llmbatch_cli.core.types import RateInfo, Request, WireReply
+from llmbatch_cli.providers.openai.provider import tool_calls
+from llmbatch_cli.providers.registry import Access, resolve
+from llmbatch_cli.providers.wire.replies import rate_info, until_s, without_key
 
 OPENAI = {
     "x-ratelimit-limit-requests": "500",

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from llmbatch_cli.errors import (
+from llmbatch_cli.core.errors import (
     BadReply,
     Interrupted,
     OutOfQuota,
@@ -20,9 +20,9 @@ from llmbatch_cli.errors import (
     Unreachable,
     UsageError,
 )
-from llmbatch_cli.events import ignore
-from llmbatch_cli.providers.fake import FAILURES, Fake, FakeOptions, parse_options
-from llmbatch_cli.types import Completion, Message, Request
+from llmbatch_cli.core.events import ignore
+from llmbatch_cli.core.types import Completion, Message, Request
+from llmbatch_cli.providers.fake.provider import FAILURES, Fake, FakeOptions, parse_options
 
 RAISED: dict[str, type[ProviderError]] = {
     "rate_limited": RateLimited,
@@ -214,7 +214,7 @@ async def test_another_seed_strikes_others() -> None:
 
 async def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of failures that nobody tries again only the newest are remembered."""
-    monkeypatch.setattr("llmbatch_cli.providers.fake.MOST_REMEMBERED", 10)
+    monkeypatch.setattr("llmbatch_cli.providers.fake.provider.MOST_REMEMBERED", 10)
     fake = Fake(FakeOptions(overloaded=1))
     for index in range(50):
         assert await fate(fake, asked(str(index))) == "overloaded"

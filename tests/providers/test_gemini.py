@@ -5,10 +5,10 @@ from typing import Any
 import orjson
 import pytest
 
-from llmbatch_cli.errors import ProviderError, UsageError
-from llmbatch_cli.providers.base import Settings, Unsayable
-from llmbatch_cli.providers.gemini import Gemini
-from llmbatch_cli.types import Request, WireReply
+from llmbatch_cli.core.errors import ProviderError, UnsupportedParameter, UsageError
+from llmbatch_cli.core.types import Request, WireReply
+from llmbatch_cli.providers.base import Settings
+from llmbatch_cli.providers.gemini.provider import Gemini
 
 BASE = "https://generativelanguage.googleapis.com/v1beta"
 OLD, OLD_PRO, NEW, NEW_PRO = (
@@ -265,7 +265,7 @@ def test_tools_and_their_choice() -> None:
 )
 def test_unsayable(name: str, value: Any, model: str) -> None:
     """A parameter that Gemini has no words for is named, before anything is sent."""
-    with pytest.raises(Unsayable) as caught:
+    with pytest.raises(UnsupportedParameter) as caught:
         body(model=model, **{name: value})
     assert caught.value.parameter == name
     assert "gemini" in caught.value.message

@@ -7,11 +7,11 @@ from urllib.parse import urlsplit
 import orjson
 import pytest
 
-from llmbatch_cli.errors import UsageError
-from llmbatch_cli.providers.base import Settings, Unsayable
-from llmbatch_cli.providers.compatible import Compatible
+from llmbatch_cli.core.errors import UnsupportedParameter, UsageError
+from llmbatch_cli.core.types import Request
+from llmbatch_cli.providers.base import Settings
 from llmbatch_cli.providers.hosts import HOSTS, ROWS, Host
-from llmbatch_cli.types import Request
+from llmbatch_cli.providers.openai.compatible import Compatible
 
 HI = [{"role": "user", "content": "Hi"}]
 ASKED = (
@@ -65,7 +65,7 @@ def test_every_host_takes_a_plain_request(host: Host) -> None:
 )
 def test_refusals_are_told(host: Host, name: str) -> None:
     """What a host refuses is told by its name; the value that says nothing is left out."""
-    with pytest.raises(Unsayable, match=name):
+    with pytest.raises(UnsupportedParameter, match=name):
         body(host.name, **{name: {"1": 2} if name == "logit_bias" else 2})
     assert name not in body(host.name, **{name: host.refused[name]})
 
@@ -97,7 +97,7 @@ def test_formats() -> None:
     DeepSeek answers json_schema with "This response_format type is unavailable now": Vane issue
     969, and api-docs.deepseek.com/guides/json_mode (read 2026-11-23).
     """
-    with pytest.raises(Unsayable, match="deepseek/m takes no response_format"):
+    with pytest.raises(UnsupportedParameter, match="deepseek/m takes no response_format"):
         body("deepseek", response_format={"type": "json_schema", "json_schema": {}})
     for name, kind in (("deepseek", "json_object"), ("moonshot", "json_schema")):
         assert body(name, response_format={"type": kind})["response_format"] == {"type": kind}

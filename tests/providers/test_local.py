@@ -13,12 +13,12 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from llmbatch_cli.errors import ContextLength, UsageError
-from llmbatch_cli.events import Event, Observer, Pulled, ignore
-from llmbatch_cli.providers import local as local_provider
-from llmbatch_cli.providers.local import SLOT_TOKENS, SLOTS, Local
-from llmbatch_cli.providers.weights import ensure
-from llmbatch_cli.types import Completion, Message, Request, Send, WireReply, WireRequest
+from llmbatch_cli.core.errors import ContextLength, UsageError
+from llmbatch_cli.core.events import Event, Observer, Pulled, ignore
+from llmbatch_cli.core.types import Completion, Message, Request, Send, WireReply, WireRequest
+from llmbatch_cli.providers.local import provider as local_provider
+from llmbatch_cli.providers.local.provider import SLOT_TOKENS, SLOTS, Local
+from llmbatch_cli.providers.local.weights import ensure
 
 
 @asynccontextmanager
@@ -258,8 +258,8 @@ async def test_any_model_file_can_be_served(tmp_path: Path) -> None:
 WHOLE = """
 import asyncio, sys, threading
 sys.path[:0] = {path!r}
-from llmbatch_cli.events import ignore
-from llmbatch_cli.providers.local import Local
+from llmbatch_cli.core.events import ignore
+from llmbatch_cli.providers.local.provider import Local
 from tests.providers.test_local import asking
 
 async def main(how):

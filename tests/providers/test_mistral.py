@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbatch_cli.errors import UsageError
-from llmbatch_cli.providers.base import Settings, Unsayable
-from llmbatch_cli.providers.mistral import Mistral, call_id
-from llmbatch_cli.types import Request
+from llmbatch_cli.core.errors import UnsupportedParameter, UsageError
+from llmbatch_cli.core.types import Request
+from llmbatch_cli.providers.base import Settings
+from llmbatch_cli.providers.mistral.provider import Mistral, call_id
 
 HI: list[dict[str, Any]] = [{"role": "user", "content": "Hi"}]
 
@@ -47,7 +47,7 @@ def test_a_stream_is_asked_for_without_options() -> None:
 @pytest.mark.parametrize(("name", "value"), [("logit_bias", {"1": 1}), ("user", "u")])
 def test_what_it_has_no_words_for(name: str, value: Any) -> None:
     """What Mistral forbids is told by its name; one choice is always sayable."""
-    with pytest.raises(Unsayable, match=name):
+    with pytest.raises(UnsupportedParameter, match=name):
         body(HI, **{name: value})
     assert body(HI, n=1)["n"] == 1
 

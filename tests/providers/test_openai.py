@@ -5,11 +5,11 @@ from typing import Any
 import orjson
 import pytest
 
-from llmbatch_cli.errors import ProviderError, Rejected, UsageError
-from llmbatch_cli.providers.base import Settings, Unsayable
-from llmbatch_cli.providers.openai import OpenAI
-from llmbatch_cli.providers.openai_models import CURRENT, needs_responses, refused
-from llmbatch_cli.types import Request, WireReply
+from llmbatch_cli.core.errors import ProviderError, Rejected, UnsupportedParameter, UsageError
+from llmbatch_cli.core.types import Request, WireReply
+from llmbatch_cli.providers.base import Settings
+from llmbatch_cli.providers.openai.models import CURRENT, needs_responses, refused
+from llmbatch_cli.providers.openai.provider import OpenAI
 
 HI = [{"role": "user", "content": "Hi"}]
 OFFICIAL = "https://api.openai.com/v1"
@@ -141,10 +141,10 @@ def test_what_reasoning_models_refuse(model: str, effort: str | None, names: set
 
 @pytest.mark.parametrize("name", sorted(refused("gpt-5", None)))
 def test_refusals_are_told(name: str) -> None:
-    """A refused parameter is an Unsayable at OpenAI's address, and passes at another's."""
+    """A refused parameter is unsupported at OpenAI's address, and passes at another's."""
     value: Any = {"logit_bias": {"1": 1}, "stop": ["a"], "logprobs": True}.get(name, 0.5)
     request = Request("gpt-5", HI, {name: value})
-    with pytest.raises(Unsayable, match=name) as raised:
+    with pytest.raises(UnsupportedParameter, match=name) as raised:
         provider().build(request)
     assert raised.value.parameter == name
     assert body(request, "http://localhost:8000/v1")[name] == value

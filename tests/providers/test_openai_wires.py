@@ -5,8 +5,8 @@ from typing import Any
 import orjson
 import pytest
 
-from llmbatch_cli.providers import Access, resolve
-from llmbatch_cli.types import Request, WireReply
+from llmbatch_cli.core.types import Request, WireReply
+from llmbatch_cli.providers.registry import Access, resolve
 
 HI: list[dict[str, Any]] = [{"role": "user", "content": "Hi"}]
 TOOLS = {"tools": [{"type": "function", "function": {"name": "f"}}]}

@@ -24,11 +24,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmbatch_cli import errors
-from llmbatch_cli.errors import ProviderError
+from llmbatch_cli.core import errors
+from llmbatch_cli.core.errors import ProviderError
+from llmbatch_cli.core.types import Completion, Request, WireReply
 from llmbatch_cli.providers.base import Provider, Settings
 from llmbatch_cli.providers.hosts import HOSTS
-from llmbatch_cli.types import Completion, Request, WireReply
 
 REPLIES = Path(__file__).parent / "replies"
 KEY = "sk-the-key-of-this-test"
@@ -58,7 +58,7 @@ Case = Mapping[str, Any]
 def provider(wire: str) -> Provider:
     factory, base_url = WIRES[wire]
     module, _, name = factory.partition(":")
-    made = getattr(import_module(f"llmbatch_cli.providers.{module}"), name)
+    made = getattr(import_module(f"llmbatch_cli.providers.registry.{module}"), name)
     found: Provider = made(Settings(wire, base_url, KEY))
     return found
 

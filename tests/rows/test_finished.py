@@ -5,8 +5,8 @@ from hashlib import blake2b
 
 import pytest
 
+from llmbatch_cli.core.types import Prompt
 from llmbatch_cli.rows.finished import FinishedRows
-from llmbatch_cli.types import Prompt
 
 SAME = "ab" * 16
 

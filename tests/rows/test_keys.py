@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmbatch_cli.core.types import BadRow, Message, Prompt, Request
 from llmbatch_cli.rows.keys import (
     KEY_DIGITS,
     REQUEST_DIGITS,
@@ -15,7 +16,6 @@ from llmbatch_cli.rows.keys import (
     request_key,
     row_digits,
 )
-from llmbatch_cli.types import BadRow, Message, Prompt, Request
 
 MESSAGES: list[Message] = [{"role": "user", "content": "hi"}]
 PROMPT = Prompt(3, MESSAGES, "q3", metadata={"label": 1})

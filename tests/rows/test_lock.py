@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from llmbatch_cli.errors import UsageError
+from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.rows.lock import locked
 
 HOLDER = """

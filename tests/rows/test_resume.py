@@ -22,12 +22,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from llmbatch_cli.errors import UsageError
+from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.core.types import Prompt, Request
 from llmbatch_cli.rows.finished import FinishedRows
 from llmbatch_cli.rows.keys import request_key
-from llmbatch_cli.rows.reorder import put_in_order
+from llmbatch_cli.rows.output.reorder import put_in_order
 from llmbatch_cli.rows.resume import RetryFailed, prepare, read_back, resuming
-from llmbatch_cli.types import Prompt, Request
 
 Fate = Literal["answered", "retryable", "final"]
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import orjson
 import pytest
 
-from llmbatch_cli.errors import UsageError
+from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.core.types import Prompt, Request
 from llmbatch_cli.rows.keys import request_key
-from llmbatch_cli.rows.reorder import put_in_order
+from llmbatch_cli.rows.output.reorder import put_in_order
 from llmbatch_cli.rows.resume import RetryFailed, prepare
-from llmbatch_cli.types import Prompt, Request
 
 ROWS = [Prompt(index, [{"role": "user", "content": f"row {index}"}], index) for index in range(3)]
 KEYS = [request_key("race", Request("a,b", row.messages, {}), row) for row in ROWS]

@@ -6,8 +6,8 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from llmbatch_cli.errors import RateLimited
-from llmbatch_cli.types import Completion, RateInfo, Request, Usage
+from llmbatch_cli.core.errors import RateLimited
+from llmbatch_cli.core.types import Completion, RateInfo, Request, Usage
 
 MEDIAN_S = 1.0
 SIGMA = 0.4

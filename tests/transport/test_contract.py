@@ -12,9 +12,9 @@ import aiohttp
 import pytest
 from support.scripted import Exchange, Handler, Server, abort, serve
 
-from llmbatch_cli.errors import BadReply, Interrupted, ProviderError, Unreachable
+from llmbatch_cli.core.errors import BadReply, Interrupted, ProviderError, Unreachable
+from llmbatch_cli.core.types import Send, WireReply, WireRequest
 from llmbatch_cli.transport import Connection, HttpClient, Network, open_network
-from llmbatch_cli.types import Send, WireReply, WireRequest
 
 CLIENTS: tuple[HttpClient, ...] = get_args(HttpClient)
 CAP = 100_000

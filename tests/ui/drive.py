@@ -11,8 +11,8 @@ import os
 import sys
 from typing import Any
 
-from llmbatch_cli.events import Counted, Finished, Notice, Observer, Pulled, Started
-from llmbatch_cli.types import Completion, Failure, Outcome, Usage
+from llmbatch_cli.core.events import Counted, Finished, Notice, Observer, Pulled, Started
+from llmbatch_cli.core.types import Completion, Failure, Outcome, Usage
 from llmbatch_cli.ui.progress import open_progress
 from llmbatch_cli.ui.report import summary
 from llmbatch_cli.ui.totals import Totals

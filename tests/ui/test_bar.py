@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 from ui.screen import Screen
 
-from llmbatch_cli.events import Counted, Finished, Pulled, Started
-from llmbatch_cli.types import Completion, Failure, Outcome, Usage
+from llmbatch_cli.core.events import Counted, Finished, Pulled, Started
+from llmbatch_cli.core.types import Completion, Failure, Outcome, Usage
 from llmbatch_cli.ui.bar import Bar, Painter
 from llmbatch_cli.ui.text import Stderr
 from llmbatch_cli.ui.totals import Speed, Totals

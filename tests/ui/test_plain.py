@@ -4,8 +4,8 @@ import io
 import json
 from functools import partial
 
-from llmbatch_cli.events import Counted, Finished, Pulled, Started
-from llmbatch_cli.types import Completion, Failure, Outcome, Usage
+from llmbatch_cli.core.events import Counted, Finished, Pulled, Started
+from llmbatch_cli.core.types import Completion, Failure, Outcome, Usage
 from llmbatch_cli.ui.plain import Failures, Json, Plain, Silent
 from llmbatch_cli.ui.text import Stderr
 from llmbatch_cli.ui.totals import Totals

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from llmbatch_cli.events import Counted, Event, Finished, Notice, Observer, Pulled, Started
-from llmbatch_cli.types import Failure, Outcome
+from llmbatch_cli.core.events import Counted, Event, Finished, Notice, Observer, Pulled, Started
+from llmbatch_cli.core.types import Failure, Outcome
 from llmbatch_cli.ui import progress
 from llmbatch_cli.ui.progress import open_progress
 from llmbatch_cli.ui.totals import Totals

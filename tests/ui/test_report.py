@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbatch_cli.events import Counted, Dropped, Finished, Started
-from llmbatch_cli.types import Attempt, Completion, Failure, Outcome, Usage
+from llmbatch_cli.core.events import Counted, Dropped, Finished, Started
+from llmbatch_cli.core.types import Attempt, Completion, Failure, Outcome, Usage
 from llmbatch_cli.ui.report import (
     format_about,
     format_bytes,

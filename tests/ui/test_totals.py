@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbatch_cli.events import Counted, Dropped, Event, Finished, Notice, Pulled, Started
-from llmbatch_cli.types import Completion, Failure, Outcome, Usage
+from llmbatch_cli.core.events import Counted, Dropped, Event, Finished, Notice, Pulled, Started
+from llmbatch_cli.core.types import Completion, Failure, Outcome, Usage
 from llmbatch_cli.ui.totals import Pace, Totals, mean_rows_per_s
 
 

@@ -10,10 +10,10 @@ import pytest
 from support.later import Later
 from support.scripted import Exchange, Server, serve
 
-from llmbatch_cli.providers.anthropic import Anthropic
+from llmbatch_cli.core.types import Completion, Request, WireReply
+from llmbatch_cli.providers.anthropic.models import MAX_TOKENS_AT_ONCE
+from llmbatch_cli.providers.anthropic.provider import Anthropic
 from llmbatch_cli.providers.base import Settings
-from llmbatch_cli.providers.claude import MAX_TOKENS_AT_ONCE
-from llmbatch_cli.types import Completion, Request, WireReply
 
 if TYPE_CHECKING:
     import anthropic

@@ -16,10 +16,10 @@ from botocore.credentials import Credentials
 from support.event_frames import event_frame
 from support.scripted import Exchange, Server, serve
 
-from llmbatch_cli.events import ignore
+from llmbatch_cli.core.events import ignore
+from llmbatch_cli.core.types import Completion, Request, WireReply
 from llmbatch_cli.providers.base import Settings
-from llmbatch_cli.providers.bedrock import Bedrock
-from llmbatch_cli.types import Completion, Request, WireReply
+from llmbatch_cli.providers.bedrock.provider import Bedrock
 
 MODEL = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
 REPLIES = Path(__file__).parent.parent / "replies" / "bedrock"

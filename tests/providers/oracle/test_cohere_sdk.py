@@ -11,9 +11,9 @@ import orjson
 import pytest
 from support.scripted import Exchange, Server, serve
 
+from llmbatch_cli.core.types import Request, WireReply
 from llmbatch_cli.providers.base import Settings
-from llmbatch_cli.providers.cohere import Cohere
-from llmbatch_cli.types import Request, WireReply
+from llmbatch_cli.providers.cohere.provider import Cohere
 
 KEY = "a-key"
 MODEL, THINKER = "command-a-03-2025", "command-a-reasoning-08-2025"

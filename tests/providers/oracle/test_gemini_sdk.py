@@ -14,11 +14,11 @@ from google import genai
 from google.genai import types
 from support.scripted import Exchange, Server, serve
 
+from llmbatch_cli.core.types import Completion, Request, WireReply
 from llmbatch_cli.providers.base import Settings
-from llmbatch_cli.providers.gemini import Gemini
-from llmbatch_cli.providers.gemini_body import CONFIG_FIELDS
-from llmbatch_cli.providers.gemini_reply import FINISH_REASONS
-from llmbatch_cli.types import Completion, Request, WireReply
+from llmbatch_cli.providers.gemini.body import CONFIG_FIELDS
+from llmbatch_cli.providers.gemini.provider import Gemini
+from llmbatch_cli.providers.gemini.reply import FINISH_REASONS
 
 pytestmark = pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession")
 KEY = "a-key"

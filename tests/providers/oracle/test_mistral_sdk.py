@@ -10,9 +10,9 @@ import pytest
 from mistralai.client import Mistral as Sdk
 from support.scripted import Exchange, Server, serve
 
+from llmbatch_cli.core.types import Request, WireReply
 from llmbatch_cli.providers.base import Settings
-from llmbatch_cli.providers.mistral import Mistral
-from llmbatch_cli.types import Request, WireReply
+from llmbatch_cli.providers.mistral.provider import Mistral
 
 KEY = "key"
 REPLIES = Path(__file__).parent.parent / "replies" / "mistral"

@@ -11,9 +11,9 @@ import pytest
 from ollama._client import _parse_host
 from support.scripted import Exchange, Server, serve
 
+from llmbatch_cli.core.types import Request, WireReply
 from llmbatch_cli.providers.base import Settings
-from llmbatch_cli.providers.ollama import OPTIONS, Ollama, address
-from llmbatch_cli.types import Request, WireReply
+from llmbatch_cli.providers.ollama.provider import OPTIONS, Ollama, address
 
 MODEL = "llama3.2"
 REPLIES = Path(__file__).parent.parent / "replies" / "ollama"

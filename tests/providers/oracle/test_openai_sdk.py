@@ -10,11 +10,11 @@ import pytest
 from support.later import Later
 from support.scripted import Exchange, Server, serve
 
-from llmbatch_cli.providers.azure import Azure
+from llmbatch_cli.core.types import Completion, Request, WireReply
 from llmbatch_cli.providers.base import Provider, Settings
-from llmbatch_cli.providers.openai import OpenAI
-from llmbatch_cli.providers.responses import Responses
-from llmbatch_cli.types import Completion, Request, WireReply
+from llmbatch_cli.providers.openai.azure import Azure
+from llmbatch_cli.providers.openai.provider import OpenAI
+from llmbatch_cli.providers.responses.provider import Responses
 
 if TYPE_CHECKING:
     import openai

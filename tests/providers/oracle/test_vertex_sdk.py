@@ -11,11 +11,11 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from support.later import Later
 from support.scripted import Exchange, serve
 
-from llmbatch_cli.errors import UsageError
-from llmbatch_cli.events import ignore
+from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.core.events import ignore
+from llmbatch_cli.core.types import Request
 from llmbatch_cli.providers.base import Settings
-from llmbatch_cli.providers.vertex import BASE_URL, Vertex
-from llmbatch_cli.types import Request
+from llmbatch_cli.providers.vertex.provider import BASE_URL, Vertex
 
 if TYPE_CHECKING:
     import anthropic

@@ -1,0 +1,1 @@
+"""Values, errors, events and options; imports nothing of ours."""

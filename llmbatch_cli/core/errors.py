@@ -1,0 +1,245 @@
+"""Everything that can go wrong, as one tree; imports nothing of ours.
+
+LlmbatchError
+  UsageError            the command or call is wrong; nothing was sent
+    MissingKey          the provider wants a key, and none is set
+    UnsupportedParameter  a wire has no such parameter
+    BadRows             rows are bad, and none was to be sent in that case
+  InputError            one row cannot be read
+  OutputError           the answers cannot be written
+  ReaderGone            whoever read our output has stopped reading
+  RunStopped            the run ended early, for a reason that holds for every row
+  ProviderError         one request has no answer
+    RateLimited         429: too fast, or too many at once
+    Overloaded          408, 5xx, 529: the provider's own trouble
+    Unreachable         never sent: DNS, connection refused, TLS
+    Interrupted         sent, no whole reply: maybe billed
+      TimedOut          the row's time was over
+    BadReply            a reply that cannot be understood
+    OutOfQuota          402, or 429 that no waiting mends
+    Unauthorized        401, 403: the key is missing, wrong or not allowed
+    Rejected            400, 404, 413, 422: this request can never succeed
+      ContextLength     the prompt is longer than the model reads
+      UnknownModel      the provider has no such model
+    Refused             the provider's content filter
+"""
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Any, ClassVar, Self
+
+
+class ExitStatus(IntEnum):
+    """The program's exit status."""
+
+    OK = 0
+    SOME_FAILED = 1
+    USAGE = 2
+    STOPPED = 3
+    INTERRUPTED = 130
+
+
+class LlmbatchError(Exception):
+    """The base of all errors that users meet.
+
+    `message` says what happened and where; `hint`, where there is one, what to do.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(LlmbatchError):
+    """The command or call cannot be carried out as given, as with an unknown model name."""
+
+
+class MissingKey(UsageError):
+    """A provider wants a key, and none is set."""
+
+
+class UnsupportedParameter(UsageError):
+    """This wire has no words for a parameter; the request may do without it.
+
+    `parameter` is its name in Request.params.
+    """
+
+    def __init__(self, parameter: str, provider: str, *, hint: str | None = None) -> None:
+        super().__init__(
+            f"{provider} takes no {parameter}", hint=hint or "leave it out, or use --drop-params"
+        )
+        self.parameter = parameter
+
+
+class BadRows(UsageError):
+    """Some rows cannot be read or sent; `reasons` says so of the first, with their places."""
+
+    def __init__(self, message: str, *, hint: str, reasons: Sequence[str]) -> None:
+        super().__init__(message, hint=hint)
+        self.reasons = reasons
+
+
+class InputError(LlmbatchError):
+    """One row cannot be read, as with broken JSON."""
+
+
+class OutputError(LlmbatchError):
+    """The answers cannot be written, as on a full disk."""
+
+
+class ReaderGone(LlmbatchError):
+    """Standard output was closed by its reader, as `| head` does."""
+
+
+class RunStopped(LlmbatchError):
+    """The run ended before its input, as with a bad key or no quota."""
+
+
+class ProviderError(LlmbatchError):
+    """One request to one model has no answer.
+
+    The class says what to do about it; the instance says what came back. A provider
+    chooses the class, the engine acts on it.
+    """
+
+    kind: ClassVar[str] = "provider_error"
+    retry: ClassVar[bool] = False
+    """Whether the same request may succeed later."""
+    fatal: ClassVar[bool] = False
+    """Whether every other row of this provider and key will fail the same way."""
+    slow: ClassVar[bool] = False
+    """Whether the provider asks for fewer requests."""
+    maybe_billed: ClassVar[bool] = False
+    """Whether the provider may have done the work and charged for it."""
+    sent: ClassVar[bool] = True
+    """Whether there was a try at all, or the request was refused on this side."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        retry_after_s: float | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.retry_after_s = retry_after_s
+        self.attempts: Sequence[Any] = ()
+        """The tries that failed, this one last, as types.Attempt; empty before any retry."""
+        self.limits: Any = None
+        """What the reply said about the account's limits, as types.RateInfo."""
+        self.asked: Sequence[Any] = ()
+        """The messages that the provider had before it said this, as types.Message."""
+        self.latency_s: float | None = None
+        """Seconds from the row's first request, tries and waits between them included."""
+        self.request_s: float | None = None
+        """Seconds that the request itself took, without the wait until it might go."""
+        self.partial: str | None = None
+        """What had come of a streamed answer."""
+
+    def without_frames(self) -> Self:
+        """Itself, without the calls that it and its causes came through.
+
+        Their variables hold the whole reply, and some hold this error: only the garbage collector
+        would free them.
+        """
+        error: BaseException | None = self
+        while error is not None:
+            error.__traceback__ = None
+            error = error.__cause__ or error.__context__
+        return self
+
+    @property
+    def tries(self) -> int:
+        """Requests that were made for it."""
+        return max(int(self.sent), len(self.attempts))
+
+
+class RateLimited(ProviderError):
+    """Too many requests or tokens in too short a time: 429."""
+
+    kind = "rate_limited"
+    retry = True
+    slow = True
+
+
+class Overloaded(ProviderError):
+    """The provider cannot serve anybody just now: 408, 500, 502, 503, 529."""
+
+    kind = "overloaded"
+    retry = True
+
+
+class Unreachable(ProviderError):
+    """The request was never sent: the name is unknown, the connection refused, TLS failed."""
+
+    kind = "unreachable"
+    retry = True
+
+
+class Interrupted(ProviderError):
+    """The request was sent and no whole reply came back: a reset, a reply cut short."""
+
+    kind = "interrupted"
+    retry = True
+    maybe_billed = True
+
+
+class TimedOut(Interrupted):
+    """The row's whole time was over before a reply was there."""
+
+    kind = "timed_out"
+
+
+class BadReply(ProviderError):
+    """A reply that is no answer: truncated JSON, a web page, a body over the size cap."""
+
+    kind = "bad_reply"
+    retry = True
+    maybe_billed = True
+
+
+class OutOfQuota(ProviderError):
+    """The account has no money or no quota left: 402, 429 `insufficient_quota`."""
+
+    kind = "out_of_quota"
+    fatal = True
+
+
+class Unauthorized(ProviderError):
+    """The key is missing, wrong or not allowed to do this: 401, 403."""
+
+    kind = "unauthorized"
+    fatal = True
+
+
+class Rejected(ProviderError):
+    """This request can never succeed: 400, 404, 413, 422."""
+
+    kind = "rejected"
+
+
+class Unsent(Rejected):
+    """This request was refused before it was sent: a wire cannot say it, or a limit is too low."""
+
+    sent = False
+
+
+class ContextLength(Rejected):
+    """The prompt, or the prompt and its answer, is longer than the model reads."""
+
+    kind = "context_length"
+
+
+class UnknownModel(Rejected):
+    """The provider has no such model, or not for this key."""
+
+    kind = "unknown_model"
+
+
+class Refused(ProviderError):
+    """The provider's content filter stopped the prompt or the answer."""
+
+    kind = "refused"

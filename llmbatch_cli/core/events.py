@@ -1,0 +1,119 @@
+"""What happened, as frozen facts for listeners: progress, log and report only listen."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from llmbatch_cli.core.types import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The number of rows in the input is known."""
+
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A row is not sent, since an earlier run has finished it."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A row's work began."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A row has its outcome."""
+
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A row's work ended without an outcome: it was cancelled, or the run stopped."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something the user should read once."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """So much of a download is done; `total_bytes` is None where it is not known."""
+
+    name: str
+    done_bytes: int
+    total_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LimitChanged:
+    """What one model is asked at most has changed; None is no known limit."""
+
+    model: str
+    in_flight: int
+    rpm: float | None
+    """Requests a minute."""
+    tpm: float | None
+    """Tokens a minute."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """A request failed and is tried again after a wait."""
+
+    model: str
+    kind: str
+    wait_s: float
+    message: str
+
+
+Holder = Literal["slots", "rpm", "tpm", "cool-down", "input", "output"]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A run has begun; `held_by` tells at any time what its next row waits for, if it waits."""
+
+    held_by: Callable[[], Holder | None]
+
+
+Event = (
+    Opened
+    | Counted
+    | Skipped
+    | Started
+    | Finished
+    | Dropped
+    | Notice
+    | Pulled
+    | LimitChanged
+    | Retried
+)
+Observer = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """The observer that does not look."""
+
+
+def both(first: Observer, second: Observer) -> Observer:
+    """Tell one, then the other."""
+
+    def tell(event: Event) -> None:
+        first(event)
+        second(event)
+
+    return tell

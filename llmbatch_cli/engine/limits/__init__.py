@@ -1,0 +1,1 @@
+"""How much may be sent now: what the user, the provider and experience allow."""

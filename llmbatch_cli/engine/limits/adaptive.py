@@ -1,0 +1,387 @@
+"""Learning from objections how much a provider takes: how many at once, and how many a minute.
+
+An objection is a 429. Requests that were on their way when one came learn nothing new from their
+own: together they are one episode. What kind of limit was met shows in how many were in flight:
+
+- too many at once: objections begin at one count, and below it nothing is refused;
+- too fast: they come at counts at which others were accepted.
+
+Between two episodes of the second kind the provider has accepted exactly what its limit
+allowed, whatever it had saved up before, so that count over that time is its rate.
+
+An objection may also come from no limit of ours, but from the provider's own trouble. A limit
+that is passed refuses what follows, too; so one that stands alone among many is no episode. One
+that comes again and again, however slowly it goes, has no rate for its cause either. And no
+limit is lower than what the last minute proves.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from llmbatch_cli.engine.limits.isolated_429 import DENSE, FEW, Doubt, Proven, Recent, Ticket
+from llmbatch_cli.engine.limits.probe import SURPRISING_STEP, Probe
+
+MARGIN: Final = 0.985
+"""The part of a learned rate that is used until it is probed."""
+NARROW_MARGIN: Final = 0.995
+RISE: Final = 1.01
+"""How far a rate that kept clean may come nearer to the limit, up to NARROW_MARGIN of it."""
+PAUSE_S: Final = 0.5
+"""The cool-down after an objection that does not say how long to wait."""
+EXCEPTIONS: Final = 5
+"""Fewer accepted requests than this, with as many in flight, do not speak against a limit."""
+MANY: Final = 50
+"""So many accepted requests tell a rate in however short a time."""
+TOO_FEW: Final = 5
+"""So few accepted requests tell no rate."""
+EVEN: Final = 0.9
+"""The part of all requests that was accepted at least, where no limit is the cause."""
+PLAIN: Final = 3
+"""The fewest refused requests that can mean a limit by their number alone."""
+MOST_REFUSED: Final = 1000
+"""How many of the last refused requests are remembered."""
+IN_VAIN: Final = 3
+"""So many objections to a rate that was slowed down mean no rate."""
+KEPT_S: Final = 30.0
+"""How long it is remembered at least how many at once were accepted, while no limit is plain."""
+BRIEF: Final = 2.0
+"""A time of so many cool-downs is brief; what was accepted in it came after the cool-down."""
+SLOWEST: Final = 0.5
+"""Requests a minute, below which no learning goes."""
+FIRST_GUESS: Final = 60.0
+"""Requests a minute to go on with where nearly the first request was objected to."""
+REVIEW_S: Final = 1.0
+FORGOTTEN_AFTER_S: Final = 30.0
+"""How long the slots hold us under a learned rate until it is forgotten."""
+
+
+class Slots:
+    """How many at once. Doubles every round trip until their number is objected to."""
+
+    def __init__(self, start: int, most: int) -> None:
+        self.limit = min(start, most)
+        self.accepted = [0] * most
+        """How many requests were accepted with so many others in flight, since the last episode."""
+        self._accepted_before = self.accepted
+        self._kept_until = float("-inf")
+        self._most = most
+        self._probe = Probe()
+        self.growing = self.limit < most
+        """Whether every answer adds a slot."""
+        self.met = False
+        """Whether a number was objected to."""
+
+    def add(self) -> None:
+        """One more, up to the most."""
+        self.limit += 1
+        self.growing = self.limit < self._most
+
+    def crowded(self, in_flight: int) -> bool:
+        """Whether an objection to one more than `in_flight` may be one to their number."""
+        counts = (self.accepted, self._accepted_before)
+        return in_flight > 0 and max(sum(one[in_flight:]) for one in counts) < EXCEPTIONS
+
+    def objected(self, now: float, *, plain: bool) -> None:
+        """An episode begins; `plain` where so much was refused that it means a limit."""
+        if plain or now >= self._kept_until:
+            self._accepted_before, self.accepted = self.accepted, [0] * self._most
+            self._kept_until = now + KEPT_S
+
+    def shrink(self, in_flight: int, now: float, answers: int, pause_s: float) -> None:
+        """One more than `in_flight` were too many at once."""
+        self.growing, self.met = False, True
+        self.trim(in_flight)
+        self._probe.objected(now, answers, pause_s)
+
+    def trim(self, in_flight: int) -> None:
+        """One more than `in_flight` were too many, in the same episode."""
+        self.limit = max(1, min(self.limit, in_flight))
+
+    def grow(self, now: float, answers: int) -> None:
+        """Try for more where it is time to."""
+        if self.limit < self._most and (step := self._probe.step(now, answers)):
+            self.growing = step > SURPRISING_STEP  # so much more, and no objection
+            self.limit = min(self._most, self.limit + max(1, int(self.limit * step)))
+
+
+class Rate:
+    """How many a minute; None while no rate is known to matter."""
+
+    def __init__(self) -> None:
+        self.per_minute: float | None = None
+        self.met = False
+        """Whether the rate was objected to, and is no mere guess for a soft start."""
+        self._probe = Probe()
+        self._after_objection = self._before_step = 0.0
+        self._saves: bool | None = None
+        """Whether the provider saves up much of what is left unused; None until tried."""
+        self._trying = False
+        self._unused = 0
+
+    @property
+    def stepped(self) -> bool:
+        """Whether more was tried since the last objection."""
+        return self._probe.stepped
+
+    def restart(self, seen: float) -> None:
+        """Go on at about the rate that was seen, and double while nothing objects."""
+        self.met = False
+        self.per_minute = max(seen, FIRST_GUESS)
+        self._probe.forget()
+
+    def shrink(
+        self, seen: float, now: float, answers: int, pause_s: float, *, unsure: bool
+    ) -> None:
+        """Too fast: `seen` a minute were accepted; `unsure` where that says little."""
+        used, self.per_minute = self.per_minute, seen * MARGIN
+        if used is not None and self._probe.stepped:
+            self._learn_from_step(seen)
+        elif used is not None:
+            self._learn_too_soon(used, unsure=unsure)
+        self.per_minute = self._after_objection = max(self.per_minute, SLOWEST)
+        self._probe.objected(now, answers, pause_s)
+        self.met = True
+
+    def _learn_from_step(self, seen: float) -> None:
+        """A step up was too much: go back to what was seen, or to before the step.
+
+        What was seen is too low where the provider saves up little of what we leave unused,
+        and before the step was too high where it saves up much. Which of them is tried out.
+        """
+        if self._trying:
+            self._trying, self._saves = False, False
+        before = self._before_step * MARGIN
+        known = self.per_minute or 0.0
+        if not self._saves and before > known:
+            self.per_minute = before
+            self._trying = self._saves is None
+        else:
+            # It was clean from the last objection until the first step, so it does not sink.
+            up = min(seen * NARROW_MARGIN, self._after_objection * RISE)
+            self.per_minute = max(known, up)
+
+    def _learn_too_soon(self, used: float, *, unsure: bool) -> None:
+        """Objected to before anything was risked: it was too fast from the beginning."""
+        self._saves = True if self._trying else None
+        self._trying = False
+        known = used if self.per_minute is None else self.per_minute
+        slower = min(known, used * 0.97)
+        self.per_minute = max(slower, 0.7 * used) if unsure else slower
+
+    def forget(self) -> None:
+        """What was learned holds no more."""
+        self.per_minute, self.met = None, False
+
+    def grow(self, now: float, answers: int, *, bound: bool, slots_bound: bool) -> None:
+        """Try for more where it is time to; forget a rate that something else keeps us under."""
+        if self.per_minute is None:
+            return
+        if not self.met:
+            self.per_minute = self.per_minute * 2 if bound else None
+        elif bound:
+            self._unused = 0
+            step = self._probe.step(now, answers)
+            if step > SURPRISING_STEP:  # so much more, and no objection: it was no limit
+                self.restart(self.per_minute)
+            elif step:
+                self._before_step = self.per_minute
+                self.per_minute *= 1 + step
+        elif slots_bound:
+            self._unused += 1
+            if self._unused > FORGOTTEN_AFTER_S / REVIEW_S:
+                self.per_minute = None
+
+
+class Seen(NamedTuple):
+    """What became of the requests between two episodes."""
+
+    accepted: int
+    per_minute: float
+    plain: bool
+    """Whether so much was refused that it means a limit."""
+
+
+class Learner:
+    """What one provider, key and model takes, as far as is known now."""
+
+    def __init__(
+        self,
+        start: int,
+        most: int,
+        *,
+        adaptive: bool,
+        changed: Callable[[], None],
+        resumed: Callable[[], None],
+    ) -> None:
+        """
+        Args:
+            start: how many at once in the beginning.
+            most: how many at once, whatever is learned.
+            adaptive: whether anything is learned.
+            changed: is told when a limit has changed.
+            resumed: is told when a cool-down has turned out to be for nothing.
+        """
+        self.slots = Slots(start, most)
+        self.rate = Rate()
+        self.slots_bound = False
+        """Whether a request had to wait for a slot since the last review; set from outside."""
+        self.rate_bound = False
+        """The same for the learned rate."""
+        self._adaptive = adaptive
+        self._changed = changed
+        self._resumed = resumed
+        self._answers = 0
+        self._refused: deque[int] = deque(maxlen=MOST_REFUSED)
+        """The places of the last that were refused."""
+        self._review_at = float("-inf")
+        self._episode_at = float("-inf")
+        self._crowded = False
+        self._idle = False
+        """Whether there was a time without a need for more, since the last episode."""
+        self._since: Ticket | None = None
+        """Where the last episode began; what was let go since then is counted."""
+        self._has_learned = False
+        self._pause_s = 0.0
+        self._recent = Recent()
+        self._proven = Proven()
+        self._doubt: Doubt | None = None
+        self._slowed = 0
+        """Episodes in a row that a slower rate should have kept from coming."""
+
+    def accepted(self, ticket: Ticket, now: float) -> None:
+        """The provider took the request."""
+        self._answers += 1
+        self._recent.add(now, 0)
+        self._proven.add(now)
+        if self._doubt is not None:
+            self._weigh(self._doubt, ticket, now, 0)
+        slots = self.slots
+        if ticket[0] > self._episode_at:  # else it was let go among some that were refused
+            slots.accepted[ticket[1]] += 1
+        if slots.growing and self.slots_bound and self._adaptive:
+            slots.add()
+        if now >= self._review_at:
+            self._review(ticket, now)
+
+    def objected(
+        self, ticket: Ticket, last: int, now: float, pause_s: float, *, asked: bool
+    ) -> bool:
+        """The provider answered 429; returns whether that begins a cool-down.
+
+        Args:
+            ticket: the request's.
+            last: the place of the last request that was let go.
+            now: by the loop's clock, seconds.
+            pause_s: how long the cool-down is.
+            asked: whether the provider has asked for it, so that there is a limit for sure.
+        """
+        self._refused.append(ticket[3])
+        self._recent.add(now, 1)
+        if self._doubt is not None and self._doubt.covers(ticket[3]) and not asked:
+            return self._weigh(self._doubt, ticket, now, 1)
+        if ticket[0] <= self._episode_at:
+            if self._crowded:
+                self.slots.trim(ticket[1])
+            return False
+        if self._adaptive and not asked and self._recent.sporadic():
+            return False
+        self._episode_at = now
+        if not self._adaptive:
+            return True
+        unclear = last - ticket[3] >= DENSE or not (self.rate.met or self.slots.met)
+        if not asked and unclear and self._recent.sporadic(FEW):
+            self._doubt = Doubt(ticket, max(last, ticket[3] + DENSE), pause_s)
+        else:
+            self._doubt = None
+            self._learn(ticket, now, pause_s)
+            self._changed()
+        return True
+
+    def _weigh(self, doubt: Doubt, ticket: Ticket, now: float, refused: int) -> bool:
+        """Take note of how another request has ended; returns whether that makes it a limit."""
+        doubt.add(ticket[3], refused)
+        if doubt.many_refused:
+            self._doubt = None
+            self._episode_at = now
+            self._learn(doubt.ticket, now, doubt.pause_s)
+            self._changed()
+            return True
+        if doubt.over:
+            self._doubt = None
+            self._resumed()
+        return False
+
+    def _learn(self, ticket: Ticket, now: float, pause_s: float) -> None:
+        slots, rate, in_flight = self.slots, self.rate, ticket[1]
+        counted, seen, plain = self._seen_since(ticket)
+        if not plain:
+            seen = max(seen, self._proven.per_minute(now))
+        if self._idle and rate.met and rate.per_minute is not None:
+            seen = max(seen, 0.9 * rate.per_minute)
+        crowded_again, self._crowded = self._crowded, slots.crowded(in_flight)
+        slots.objected(now, plain=plain)
+        unsure = counted < TOO_FEW or not self._has_learned
+        if self._crowded and unsure and slots.growing:
+            slots.trim(in_flight)  # and grow again: at the beginning it may mean anything
+        elif self._crowded:
+            slots.shrink(in_flight, now, self._answers, pause_s)
+        if self._in_vain(plain=plain):
+            rate.forget()
+        elif self._crowded and (crowded_again or not rate.met):
+            rate.restart(seen)
+        elif rate.per_minute is None and unsure:
+            rate.restart(FIRST_GUESS if counted < TOO_FEW else seen)
+        else:
+            unsure = counted < (TOO_FEW if plain else MANY)
+            rate.shrink(seen, now, self._answers, pause_s, unsure=unsure)
+        self._since, self._has_learned, self._pause_s = ticket, True, pause_s
+        self._idle = self.slots_bound = self.rate_bound = False
+        self._review_at = now + pause_s + REVIEW_S
+
+    def _in_vain(self, *, plain: bool) -> bool:
+        """Whether going slower has not helped: time and again an objection comes although
+        nothing was risked, and nearly all of what was sent was accepted."""
+        if plain:
+            self._recent.tolerate_less()
+        if self._crowded or not self.rate.met or plain:
+            self._slowed = 0
+        elif not self.rate.stepped:
+            self._slowed += 1
+        if self._slowed < IN_VAIN:
+            return False
+        self._slowed = 0
+        self._recent.tolerate()
+        return True
+
+    def _seen_since(self, ticket: Ticket) -> Seen:
+        """What became of those that were let go since the last episode, up to this one."""
+        at, _, _, number = ticket
+        since_at, _, _, since_number = self._since or ticket
+        sent = number - since_number
+        refused = sum(since_number < one <= number for one in self._refused)
+        accepted = max(0, sent - refused)
+        plain = refused >= PLAIN and accepted < EVEN * sent
+        took_s = at - since_at
+        if accepted >= EVEN * sent and took_s < BRIEF * self._pause_s:
+            took_s -= self._pause_s
+        took_s = max(took_s, 0.5 if accepted < MANY else 0.02)
+        return Seen(accepted, 60 * accepted / took_s, plain)
+
+    def _review(self, ticket: Ticket, now: float) -> None:
+        """Once in a while: try for more where the limits were really used."""
+        self._review_at = now + REVIEW_S
+        if self._since is None:
+            self._since = ticket
+        before = self.slots.limit, self.rate.per_minute
+        if self._adaptive:
+            stepped = self.rate.stepped
+            if self.slots_bound and not self.slots.growing:
+                self.slots.grow(now, self._answers)
+            self.rate.grow(now, self._answers, bound=self.rate_bound, slots_bound=self.slots_bound)
+            if self.rate.stepped and not stepped:
+                self._slowed = max(0, self._slowed - 1)
+        self._idle |= not (self.slots_bound or self.rate_bound)
+        self.slots_bound = self.rate_bound = False
+        if before != (self.slots.limit, self.rate.per_minute):
+            self._changed()

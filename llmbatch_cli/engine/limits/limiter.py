@@ -1,0 +1,332 @@
+"""Admission: who may send now, by what is allowed at once, a minute, and since the last 429."""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol
+
+from llmbatch_cli.core.errors import ProviderError, RateLimited, Unreachable, Unsent
+from llmbatch_cli.core.types import Call, Completion, RateInfo, Request
+from llmbatch_cli.engine.calls import CancelledInFlight
+from llmbatch_cli.engine.limits.adaptive import PAUSE_S, Learner
+from llmbatch_cli.engine.limits.buckets import Gate, LastMinute, Pace
+from llmbatch_cli.engine.limits.estimate import Estimate, used_tokens
+from llmbatch_cli.engine.limits.isolated_429 import Ticket
+from llmbatch_cli.engine.limits.rate_headers import RateHeaders
+from llmbatch_cli.engine.limits.shared_capacity import SharedCapacity
+
+START_IN_FLIGHT: Final = 16
+"""Where a run begins whose user has not said how many at once."""
+
+Holding = Literal["slots", "rpm", "tpm", "cool-down"]
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """What is allowed now; None is no limit that is known."""
+
+    in_flight: int
+    rpm: float | None
+    tpm: float | None
+
+
+class Timers(Protocol):
+    """The part of an event loop that admission needs."""
+
+    def time(self) -> float: ...
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> asyncio.TimerHandle: ...
+
+
+class Limiter:
+    """Admission to one model of one provider with one key; all who call it share one.
+
+    To be made inside the running loop, and used in its thread only.
+    """
+
+    def __init__(
+        self,
+        *,
+        most_in_flight: int,
+        start_in_flight: int = START_IN_FLIGHT,
+        rpm: float | None = None,
+        tpm: int | None = None,
+        adaptive: bool = True,
+        room: SharedCapacity | None = None,
+        timers: Timers | None = None,
+        chance: Callable[[], float] = random.random,
+        changed: Callable[[Allowed], None] = lambda allowed: None,
+    ) -> None:
+        """
+        Args:
+            most_in_flight: requests at once, from 1, whatever is learned.
+            start_in_flight: at once in the beginning; doubles a round trip while none objects.
+            rpm: requests let go in any minute at most, its end not counted.
+            tpm: tokens let go in the last minute at most: real where known, else estimated.
+            adaptive: follow what replies say and learn from objections; without it a 429
+                only makes all wait.
+            room: how many at once with all others that share it; None is as many as it may be.
+            timers: the clock; None is the running loop.
+            chance: uniform in [0, 1).
+            changed: is told when what is allowed changes.
+        """
+        self._timers: Timers = timers or asyncio.get_running_loop()
+        self.now = self._timers.time
+        self._chance = chance
+        self._changed = changed
+        self._rpm, self._tpm, self._adaptive = rpm, tpm, adaptive
+        self._room = room
+        if room is not None:
+            room.join(self._pump)
+        self._learner = Learner(
+            start_in_flight,
+            most_in_flight,
+            adaptive=adaptive,
+            changed=self._follow,
+            resumed=self._resume,
+        )
+        self._slots = self._learner.slots
+        self._told = RateHeaders()
+        self._learned = Pace(1.0, "rpm")
+        self._flags = _flag_gates(rpm, tpm)
+        self._gates: list[Gate] = self._flags
+        self.counts_tokens = tpm is not None
+        """Whether an estimate is needed at all."""
+        self.estimate = Estimate()
+        self.in_flight = 0
+        self._number = -1
+        self._cool_until = self._asked_until = float("-inf")
+        self._waiters: deque[tuple[asyncio.Future[Ticket], int]] = deque()
+        self._held_by: Holding = "slots"
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+
+    @property
+    def allowed(self) -> Allowed:
+        """What is allowed now, by the user, the provider and what was learned."""
+        paces = [gate for gate in self._gates if isinstance(gate, Pace)]
+        return Allowed(
+            self._slots.limit,
+            min((one.per_minute for one in paces if one.counts == "rpm"), default=None),
+            min((one.per_minute for one in paces if one.counts == "tpm"), default=None),
+        )
+
+    @property
+    def slots(self) -> int:
+        """Requests that are allowed at once now."""
+        return self._slots.limit
+
+    @property
+    def holding(self) -> Holding | None:
+        """What the next request waits for; None while none waits."""
+        return self._held_by if self._waiters else None
+
+    def try_admit(self, tokens: int) -> Ticket | None:
+        """Let one go at once, or None: the short way for what need not wait."""
+        if self._waiters:
+            return None
+        now = self.now()
+        in_flight = self.in_flight
+        held = self._gates or now < self._cool_until or in_flight >= self._slots.limit
+        if held or self._room is not None:
+            return self._admit_now(tokens, now) if self._ready_at(tokens, now) <= now else None
+        return self._admit_now(tokens, now)
+
+    async def admit(self, tokens: int) -> Ticket:
+        """Wait until one may go, in turn. Give the ticket to `settle`, once, whatever happens.
+
+        Raises Unsent for more tokens than --tpm allows in a whole minute.
+        """
+        if self._tpm is not None and tokens > self._tpm:
+            raise Unsent(
+                f"the request counts about {tokens:,} tokens, and the limit is {self._tpm:,} "
+                "a minute",
+                hint="raise --tpm, shorten the prompt, or lower --max-tokens",
+            )
+        ticket = self.try_admit(tokens)
+        if ticket is not None:
+            return ticket
+        waiter: asyncio.Future[Ticket] = asyncio.get_running_loop().create_future()
+        self._waiters.append((waiter, tokens))
+        self._pump()
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                self._give_back(waiter.result())
+            else:
+                with suppress(ValueError):  # a pump in between has dropped it already
+                    self._waiters.remove((waiter, tokens))
+            self._pump()
+            raise
+
+    def settle(self, ticket: Ticket, result: Completion | ProviderError | None) -> None:
+        """A request has ended: with an answer, an error, or None where it was cancelled."""
+        self.in_flight -= 1
+        if isinstance(result, Completion):
+            self._learner.accepted(ticket, self.now())
+            if self.counts_tokens or result.limits is not None:
+                self._count(ticket, result)
+        elif isinstance(result, RateLimited):
+            self._objected(ticket, result)
+        elif isinstance(result, Unreachable):
+            self._correct(ticket, 0)
+        if self._room is not None:
+            self._room.leave()
+        elif self._waiters:
+            self._pump()
+
+    def _count(self, ticket: Ticket, completion: Completion) -> None:
+        if completion.limits is not None and self._adaptive:
+            self._read(completion.limits)
+        if self.counts_tokens:
+            self.estimate.learn(completion)
+            self._correct(ticket, used_tokens(completion))
+
+    def _objected(self, ticket: Ticket, error: RateLimited) -> None:
+        now = self.now()
+        asked_s = error.retry_after_s
+        pause_s = PAUSE_S if asked_s is None else asked_s
+        asked = asked_s is not None
+        if self._learner.objected(ticket, self._number, now, pause_s, asked=asked) or asked:
+            # Not all that share a key wake in the same moment; here, the pace spreads them too.
+            until = now + pause_s * (1 + 0.1 * self._chance())
+            self._cool_until = max(self._cool_until, until)
+            if asked:
+                self._asked_until = max(self._asked_until, until)
+        limits: RateInfo | None = error.limits
+        if limits is not None and self._adaptive:
+            self._read(limits)
+        self._correct(ticket, 0)
+
+    def _resume(self) -> None:
+        """What the cool-down was for is no limit; what a server asks for is obeyed all the same."""
+        self._cool_until = self._asked_until
+        self._pump()
+
+    def _read(self, limits: RateInfo) -> None:
+        if self._told.read(limits):
+            self._learner.rate.forget()
+            self.counts_tokens = self.counts_tokens or self._told.tokens.pace is not None
+            self._follow()
+
+    def _follow(self) -> None:
+        """What is allowed has changed."""
+        gates = [*self._flags, *self._told.paces]
+        rate = self._learner.rate.per_minute
+        if rate is not None:
+            self._learned.change(rate)
+            gates.append(self._learned)
+        self._gates = gates
+        self._changed(self.allowed)
+
+    def _correct(self, ticket: Ticket, tokens: int | None) -> None:
+        """Count the request's tokens for as many as they were; None leaves the estimate."""
+        at, _, estimated, _ = ticket
+        if tokens is not None and tokens != estimated:
+            for gate in self._gates:
+                gate.correct(at, tokens - estimated)
+
+    def _ready_at(self, tokens: int, now: float) -> float:
+        """When the next may go, as far as is known; notes what it waits for."""
+        if self.in_flight >= self._slots.limit:
+            self._learner.slots_bound = True
+            self._held_by = "slots"
+            return float("inf")
+        if self._room is not None and self._room.full:
+            self._held_by = "slots"
+            return float("inf")
+        ready = self._cool_until
+        self._held_by = "cool-down"
+        holder: Gate | None = None
+        for gate in self._gates:
+            gate_ready = gate.ready_at(now, tokens)
+            if gate_ready > ready:
+                ready, holder, self._held_by = gate_ready, gate, gate.counts
+        if holder is self._learned and ready > now:
+            self._learner.rate_bound = True
+        return ready
+
+    def _admit_now(self, tokens: int, now: float) -> Ticket:
+        for gate in self._gates:
+            gate.take(now, tokens)
+        if self._room is not None:
+            self._room.take()
+        self._number += 1
+        in_flight = self.in_flight
+        self.in_flight = in_flight + 1
+        if in_flight + 1 >= self._slots.limit:  # a run begins no more rows than there are slots
+            self._learner.slots_bound = True
+        return now, in_flight, tokens, self._number
+
+    def _give_back(self, ticket: Ticket) -> None:
+        """It was let go, and is not sent after all."""
+        at, _, tokens, _ = ticket
+        self.in_flight -= 1
+        for gate in self._gates:
+            gate.give_back(at, tokens)
+        if self._room is not None:
+            self._room.leave()
+
+    def _pump(self) -> None:
+        """Let go, in turn, all that may go now; wake again when the next may."""
+        now = self.now()
+        while self._waiters:
+            waiter, tokens = self._waiters[0]
+            if not waiter.done():
+                ready = self._ready_at(tokens, now)
+                if ready > now:
+                    self._wake_at(ready)
+                    return
+                waiter.set_result(self._admit_now(tokens, now))
+            self._waiters.popleft()
+
+    def _wake_at(self, when: float) -> None:
+        if self._timer is not None:
+            if self._timer_at <= when:
+                return
+            self._timer.cancel()
+            self._timer = None
+        if when < float("inf"):
+            self._timer, self._timer_at = self._timers.call_at(when, self._woken), when
+
+    def _woken(self) -> None:
+        self._timer = None
+        self._pump()
+
+
+def _flag_gates(rpm: float | None, tpm: int | None) -> list[Gate]:
+    gates: list[Gate] = []
+    if rpm is not None:
+        gates.append(Pace(rpm, "rpm"))
+    if tpm is not None:
+        gates += [Pace(tpm, "tpm"), LastMinute(tpm)]
+    return gates
+
+
+def admitted(call: Call, limiter: Limiter, let_go: Callable[[], None] = lambda: None) -> Call:
+    """The call, begun when its limiter lets it; inside `retried`, so that each try pays anew.
+
+    `let_go` is called in that moment.
+    """
+    settle, try_admit, estimate = limiter.settle, limiter.try_admit, limiter.estimate
+
+    async def paced(request: Request) -> Completion:
+        tokens = estimate(request) if limiter.counts_tokens else 0
+        ticket = try_admit(tokens) or await limiter.admit(tokens)
+        let_go()
+        result: Completion | ProviderError | None = None
+        try:
+            result = await call(request)
+            return result
+        except (ProviderError, CancelledInFlight) as error:
+            error.request_s = limiter.now() - ticket[0]
+            result = error if isinstance(error, ProviderError) else None
+            raise
+        finally:
+            settle(ticket, result)
+
+    return paced

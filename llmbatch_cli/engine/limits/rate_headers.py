@@ -1,0 +1,63 @@
+"""The limits that a provider tells in its replies, as paces to keep."""
+
+from typing import Final
+
+from llmbatch_cli.core.types import RateInfo
+from llmbatch_cli.engine.limits.buckets import Counted, Pace
+
+MARGIN: Final = 0.98
+"""The part of a told limit that is used: others may share the account, and clocks differ."""
+
+
+class RateHeaders:
+    """What the last reply said, kept as one pace of requests and one of tokens."""
+
+    def __init__(self) -> None:
+        self.requests = _ToldPace("rpm")
+        self.tokens = _ToldPace("tpm")
+
+    def read(self, info: RateInfo) -> bool:
+        """Take in what a reply says; returns whether a limit is new or another than before."""
+        requests = self.requests.read(
+            info.limit_requests, info.remaining_requests, info.reset_requests_s
+        )
+        tokens = self.tokens.read(info.limit_tokens, info.remaining_tokens, info.reset_tokens_s)
+        return requests or tokens
+
+    @property
+    def paces(self) -> list[Pace]:
+        """Those that are known."""
+        return [one.pace for one in (self.requests, self.tokens) if one.pace is not None]
+
+
+class _ToldPace:
+    """One limit. No reply says for how long it holds, so that is guessed.
+
+    A minute is the rule, and wrong the harmless way for an hour or a day: too fast, which the
+    replies will say. Only a limit by the second must be known for one.
+    """
+
+    def __init__(self, counts: Counted) -> None:
+        self.pace: Pace | None = None
+        self._counts: Counted = counts
+        self._longest_reset_s = 0.0
+        self._least = self._most = 0.5
+        """The parts of the limit that were left, so far."""
+
+    def read(self, limit: int | None, remaining: int | None, reset_s: float | None) -> bool:
+        if not limit:
+            return False
+        if reset_s is not None and remaining is not None:
+            self._longest_reset_s = max(self._longest_reset_s, reset_s)
+            left = remaining / limit
+            self._least, self._most = min(self._least, left), max(self._most, left)
+        much_used = self._least < 0.5 < self._most
+        by_the_second = much_used and 0 < self._longest_reset_s <= 1
+        per_minute = MARGIN * limit * (60 if by_the_second else 1)
+        if self.pace is None:
+            self.pace = Pace(per_minute, self._counts)
+        elif per_minute == self.pace.per_minute:
+            return False
+        else:
+            self.pace.change(per_minute)
+        return True

@@ -1,0 +1,62 @@
+"""How many requests may be in flight at once, over several models together."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+TURNS: Final = 3
+"""What it takes from a request's answer to the end of its race: its task ends, whoever waits for
+any of them is told, and goes on."""
+
+
+class SharedCapacity:
+    """SharedCapacity for so many requests at once, which several limiters share.
+
+    A limiter takes a place only for a request that it would let go, so that one that is held
+    by its own limits keeps no place from the others.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._free = most
+        self._wakes: deque[Callable[[], None]] = deque()
+        self._waking = False
+
+    @property
+    def full(self) -> bool:
+        """Whether nobody may take a place now."""
+        return self._free <= 0
+
+    def join(self, wake: Callable[[], None]) -> None:
+        """Have this called when a place is free, in turn with the others."""
+        self._wakes.append(wake)
+
+    def take(self) -> None:
+        """Take a place."""
+        self._free -= 1
+
+    def leave(self) -> None:
+        """Give it back; whoever waits takes it, a few turns of the loop later.
+
+        Until then the race whose request has ended cancels those of it that wait.
+        """
+        self._free += 1
+        if not self._waking:
+            self._waking = True
+            self._later(TURNS)
+
+    def _later(self, turns: int) -> None:
+        loop = asyncio.get_running_loop()
+        if turns:
+            loop.call_soon(self._later, turns - 1)
+        else:
+            self._waking = False
+            self._wake()
+
+    def _wake(self) -> None:
+        for _ in range(len(self._wakes)):
+            if self.full:
+                return
+            wake = self._wakes.popleft()
+            self._wakes.append(wake)
+            wake()

@@ -1,0 +1,1 @@
+"""A provider that makes answers up, for rehearsals and tests."""

@@ -1,0 +1,116 @@
+"""OpenAI's models on Azure: deployments in place of models, and Azure's content filter.
+
+Sources (read 2026-11-22): learn.microsoft.com/azure/foundry/openai/reference (deployments and
+api-version), /api-version-lifecycle (the newer /openai/v1, which needs no api-version),
+/concepts/content-filter; AzureOpenAI of OpenAI's Python SDK 3.54.0. Read 2026-11-23:
+/azure/ai-services/openai/api-version-deprecation ("changes between 2024-09-01-preview and
+2024-08-01-preview": max_completion_tokens, stream_options), openai-python issue 1724.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
+
+from llmbatch_cli.core.errors import ProviderError, Refused, UnknownModel
+from llmbatch_cli.core.types import Completion, Request, WireReply, WireRequest
+from llmbatch_cli.providers.base import Settings
+from llmbatch_cli.providers.openai.errors import ERROR_CODES, Said, meaning
+from llmbatch_cli.providers.openai.models import NOTHING
+from llmbatch_cli.providers.openai.provider import OpenAI, writable
+from llmbatch_cli.providers.wire.replies import mapping, text_or_none
+
+VERSION_VARIABLES: Final = ("AZURE_OPENAI_API_VERSION", "OPENAI_API_VERSION")
+"""Where the api-version of the older form stands; without it the /openai/v1 form is spoken."""
+CODES: Final[Mapping[str, type[ProviderError]]] = {
+    **ERROR_CODES,
+    "DeploymentNotFound": UnknownModel,
+    "ResponsibleAIPolicyViolation": Refused,
+}
+
+_TAIL: Final = re.compile(
+    r"/openai(?:/v1(?:/chat/completions|/responses)?|/responses|/deployments/[^/]+(?:/[a-z/]+)?)?$"
+)
+"""What an endpoint may have behind the resource, the target URI of a deployment included."""
+_NEWER_FIELDS: Final = "2024-09-01"
+"""The first api-version that knows max_completion_tokens and stream_options."""
+
+
+class Azure(OpenAI):
+    """One Azure resource. A request's model is the name of a deployment.
+
+    The base URL is the resource's endpoint (`https://NAME.openai.azure.com`), with or without
+    `/openai/v1` behind it, or a deployment's whole target URI, whose api-version holds where no
+    variable names one.
+    """
+
+    own_hosts: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, settings: Settings) -> None:
+        versions = (settings.environ.get(name) for name in VERSION_VARIABLES)
+        self._version = next(filter(None, versions), None)
+        super().__init__(settings)
+        if self._is_old:
+            self._stream_fields = {"stream": True}
+        if settings.api_key is not None:
+            del self._headers["authorization"]
+            self._headers["api-key"] = settings.api_key
+
+    def aim(self, base_url: str) -> None:
+        parts = urlsplit(base_url)
+        super().aim(parts._replace(query="", fragment="").geturl())
+        version = self._version or parse_qs(parts.query).get("api-version", [None])[0]
+        in_path = re.search(r"/openai/v1(?:/|$)", self.base_url)
+        self._api_version = None if in_path else version
+        self._resource = _TAIL.sub("", self.base_url)
+        self._url = f"{self._resource}/openai/v1/chat/completions"
+
+    @property
+    def _is_old(self) -> bool:
+        return self._api_version is not None and self._api_version < _NEWER_FIELDS
+
+    def build(self, request: Request) -> WireRequest:
+        wire = super().build(request)
+        if self._api_version is not None:
+            wire.url = self._deployment_url(request.model)
+        return wire
+
+    def _deployment_url(self, deployment: str) -> str:
+        query = urlencode({"api-version": self._api_version})
+        path = f"openai/deployments/{quote(deployment, safe='')}/chat/completions"
+        return f"{self._resource}/{path}?{query}"
+
+    def refused(self, request: Request) -> Mapping[str, Any]:
+        """Nothing: a deployment's name does not tell its model, so Azure itself refuses."""
+        return NOTHING
+
+    def renames(self) -> Mapping[str, str]:
+        return NOTHING if self._is_old else {"max_tokens": "max_completion_tokens"}
+
+    def read(self, body: dict[str, Any], reply: WireReply) -> Completion:
+        completion = super().read(body, reply)
+        found = {
+            "content_filter_results": body["choices"][0].get("content_filter_results"),
+            "prompt_filter_results": body.get("prompt_filter_results"),
+        }
+        kept = {name: value for name, value in found.items() if value}
+        completion.extras = {**completion.extras, **writable(kept)}
+        return completion
+
+    def meaning(self, said: Said) -> type[ProviderError]:
+        inside = text_or_none(mapping(said.fields.get("innererror")).get("code"))
+        return CODES.get(inside or "") or meaning(said, CODES)
+
+    def hint(self, meant: type[ProviderError], said: Said, model: str) -> str | None:
+        if meant is UnknownModel:
+            return f"the model is a deployment's name on {self._resource}; a new one takes minutes"
+        if meant is Refused:
+            return _flagged(mapping(said.fields.get("innererror")))
+        return super().hint(meant, said, model)
+
+
+def _flagged(inside: Mapping[str, Any]) -> str | None:
+    """Which of Azure's categories the prompt met; None where it does not say."""
+    results = mapping(inside.get("content_filter_result"))
+    names = [name for name, found in results.items() if mapping(found).get("filtered") is True]
+    return f"Azure's filter met: {', '.join(sorted(names)[:10])}" if names else None

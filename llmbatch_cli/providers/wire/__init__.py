@@ -1,0 +1,1 @@
+"""What the wires share: messages in, replies and streams out."""

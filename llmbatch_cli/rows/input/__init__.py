@@ -1,0 +1,1 @@
+"""Rows of input: from files, standard input and Python values."""

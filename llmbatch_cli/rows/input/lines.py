@@ -1,0 +1,237 @@
+"""Bytes from files and standard input, as they arrive, and the lines in them."""
+
+import asyncio
+import os
+import select
+import threading
+import zlib
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import suppress
+from itertools import chain
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from llmbatch_cli.core.errors import InputError
+
+CHUNK_BYTES: Final = 2**20
+"""The most that is read, or unpacked, in one step."""
+GZIP: Final = b"\x1f\x8b"
+"""What every gzip file begins with."""
+BOM: Final = b"\xef\xbb\xbf"
+WIDE: Final = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")
+"""What text in UTF-16 or UTF-32 begins with, if it has a byte order mark."""
+_UTF_32_LE: Final = b"\xff\xfe\0\0"
+TO_UTF_8: Final = "convert it to UTF-8, as by iconv -f utf-16 -t utf-8"
+_PACKED_BYTES: Final = 2**16  # zlib copies what it has not used at every step
+_WAITING: Final = 2
+
+Line = bytes | None
+"""One line without its newline; None for one that is too long."""
+
+
+class Unreadable(InputError):
+    """An input that cannot be read on: damaged gzip, a failing disk."""
+
+
+def file_chunks(path: str) -> Iterator[bytes]:
+    """The file's bytes. Opens it at the first step; raises Unreadable."""
+    try:
+        with Path(path).open("rb", buffering=0) as file:
+            yield from _descriptor_chunks(file.fileno())
+    except OSError as error:
+        raise Unreadable(f"cannot be read on: {error.strerror or error}") from error
+
+
+def stream_chunks(stream: BinaryIO) -> Iterator[bytes]:
+    """The bytes of an open stream, of which nothing may have been read yet.
+
+    Reads the descriptor past the stream's buffer: a thread that is blocked in the buffer
+    holds a lock that ends the interpreter with an error.
+    """
+    try:
+        descriptor = stream.fileno()
+    except OSError:  # a stream in memory
+        yield from iter(lambda: stream.read(CHUNK_BYTES), b"")
+        return
+    try:
+        yield from _descriptor_chunks(descriptor)
+    except OSError as error:
+        raise Unreadable(f"cannot be read on: {error.strerror or error}") from error
+
+
+def _descriptor_chunks(descriptor: int) -> Iterator[bytes]:
+    while chunk := _read(descriptor):
+        yield chunk
+
+
+def _read(descriptor: int) -> bytes:
+    """What is there now; waits only while there is nothing. Empty at the end."""
+    while True:
+        try:
+            return os.read(descriptor, CHUNK_BYTES)
+        except BlockingIOError:  # whoever shares the pipe has made it non-blocking
+            select.select([descriptor], [], [])
+
+
+def plain(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The chunks unpacked where they are gzip, and without a byte order mark.
+
+    Raises Unreadable for UTF-16 and UTF-32; else after all that could be unpacked.
+    """
+    head = _until_told(chunks, GZIP)
+    chunks = chain((head,), chunks)
+    if head.startswith(GZIP):
+        chunks = _unpacked(chunks)
+    head = _until_told(chunks, BOM, _UTF_32_LE, *WIDE)
+    if head.startswith(WIDE):
+        _refuse_wide(head)
+    yield head.removeprefix(BOM)
+    yield from chunks
+
+
+def _refuse_wide(head: bytes) -> None:
+    name = "UTF-32" if head.startswith((_UTF_32_LE, WIDE[2])) else "UTF-16"
+    raise Unreadable(f"it is {name}; {TO_UTF_8.replace('utf-16', name.lower())}")
+
+
+def _until_told(chunks: Iterator[bytes], *marks: bytes) -> bytes:
+    """As many bytes as it takes to tell which of the marks they begin with."""
+    head = b""
+    while any(len(head) < len(mark) and mark.startswith(head) for mark in marks):
+        chunk = next(chunks, b"")
+        if not chunk:
+            break
+        head += chunk
+    return head
+
+
+def _unpacked(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """One gzip member after the other, at most CHUNK_BYTES a step."""
+    member: zlib._Decompress | None = None
+    for rest in _cut(chunks):
+        while rest:
+            if member is None:
+                member = zlib.decompressobj(wbits=31)
+            elif member.eof:
+                rest = rest.lstrip(b"\0")  # padding is allowed between members
+                if not rest:
+                    break
+                member = zlib.decompressobj(wbits=31)
+            yield from _steps(member, rest)
+            rest = member.unused_data
+    if member is not None and not member.eof:
+        raise Unreadable("the gzip data ends too early: the file is incomplete")
+
+
+def _steps(member: "zlib._Decompress", packed: bytes) -> Iterator[bytes]:
+    try:
+        while True:
+            piece = member.decompress(packed, CHUNK_BYTES)
+            if piece:
+                yield piece
+            packed = member.unconsumed_tail
+            if member.eof or (not packed and len(piece) < CHUNK_BYTES):
+                return
+    except zlib.error as error:
+        raise Unreadable("the gzip data is damaged") from error
+
+
+def _cut(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    for chunk in chunks:
+        for start in range(0, len(chunk), _PACKED_BYTES):
+            yield chunk[start : start + _PACKED_BYTES]
+
+
+class Lines:
+    """Cuts bytes into lines, however they arrive; holds one unfinished line at most."""
+
+    def __init__(self, max_line_bytes: int) -> None:
+        self._max_bytes = max_line_bytes
+        self._pieces: list[bytes] = []
+        self._held_bytes = 0
+        """The unfinished line's size; its pieces are dropped when it is too long."""
+
+    def feed(self, chunk: bytes) -> list[Line]:
+        """The lines that these bytes complete."""
+        first, *lines = chunk.split(b"\n")
+        self._hold(first)
+        if not lines:
+            return []
+        done: list[Line] = [self._take()]
+        self._hold(lines.pop())
+        if len(chunk) <= self._max_bytes:
+            done += lines
+        else:
+            done += [line if len(line) <= self._max_bytes else None for line in lines]
+        return done
+
+    def finish(self) -> list[Line]:
+        """The last line, where it has no newline."""
+        return [self._take()] if self._held_bytes else []
+
+    def _hold(self, piece: bytes) -> None:
+        self._held_bytes += len(piece)
+        if self._held_bytes > self._max_bytes:
+            self._pieces.clear()
+        elif piece:
+            self._pieces.append(piece)
+
+    def _take(self) -> Line:
+        line = b"".join(self._pieces) if self._held_bytes <= self._max_bytes else None
+        self._pieces.clear()
+        self._held_bytes = 0
+        return line
+
+
+async def pumped(chunks: Iterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """The chunks, made in a thread of their own and at most two ahead.
+
+    The thread is a daemon: neither closing this generator nor the end of the program waits
+    for a read that blocks. Raises what the chunks raise, if it is an InputError.
+    """
+    pump = _Pump(chunks)
+    try:
+        while chunk := await pump.take():
+            yield chunk
+    finally:
+        pump.close()
+
+
+class _Pump:
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._loop = asyncio.get_running_loop()
+        self._queue: asyncio.Queue[bytes | Exception] = asyncio.Queue()
+        self._room = threading.Semaphore(_WAITING - 1)
+        self._closed = False
+        threading.Thread(target=self._work, name="read input", daemon=True).start()
+
+    async def take(self) -> bytes:
+        """The next chunk; empty at the end."""
+        item = await self._queue.get()
+        self._room.release()
+        if isinstance(item, Exception):
+            raise item
+        return item
+
+    def close(self) -> None:
+        self._closed = True
+        self._room.release()
+
+    def _work(self) -> None:
+        end: bytes | Exception = RuntimeError("reading the input broke off")
+        try:
+            for chunk in filter(None, self._chunks):
+                self._give(chunk)
+                self._room.acquire()
+                if self._closed:
+                    break
+            end = b""
+        except InputError as error:
+            end = error
+        finally:
+            self._give(end)
+
+    def _give(self, item: bytes | Exception) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody is waiting
+            self._loop.call_soon_threadsafe(self._queue.put_nowait, item)

@@ -1,0 +1,287 @@
+"""One JSON value to one row: a Prompt, or a BadRow that says what is wrong. No I/O."""
+
+from collections.abc import Container, Mapping, Sequence
+from itertools import islice
+from typing import Any, Final, TypeGuard
+
+from llmbatch_cli.core.errors import InputError
+from llmbatch_cli.core.types import BadRow, Message, Prompt, Row, RowId
+from llmbatch_cli.rows.input.params import PARAMETERS, check_all, escaped, quoted, shown
+
+ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
+"""Who can speak in a message; `function` is the old name of `tool`."""
+BATCH_URL: Final = "/v1/chat/completions"
+"""The one endpoint of OpenAI's batch lines that is spoken here."""
+ONE_A_LINE: Final = "one JSON value a line is wanted: jq -c '.[]' FILE makes it so"
+
+_IDS: Final = ("id", "custom_id")
+_BATCH_IDS: Final = ("custom_id", "id")
+_PARAMETERS: Final = frozenset(PARAMETERS)
+_OWN: Final = _PARAMETERS | {*_IDS, "prompt", "system", "messages", "model", "models"}
+_BATCH_OWN: Final = frozenset((*_BATCH_IDS, "method", "url", "body"))
+# `stream` says how an answer travels, which is not for the row to say.
+_BODY_OWN: Final = frozenset(("model", "messages", "stream", "stream_options"))
+_SHORT_ROLES: Final = ", ".join(ROLES[:-1])
+_KEYS_SHOWN_CHARS: Final = 80
+
+_Json = dict[str, Any]
+
+
+def parse_row(
+    value: object, *, index: int, file: str | None = None, line: int | None = None
+) -> Row:
+    """The row in any of the shapes that the README lists. Never raises.
+
+    `value` is what JSON can say; what came from Python may be more, and is carried as it is.
+    """
+    if type(value) is dict and len(value) == 2:  # {"id", "prompt"}: by far the most frequent
+        text, row_id = value.get("prompt"), value.get("id")
+        if type(text) is str and _is_id(row_id) and text and not text.isspace():
+            return Prompt(index, [{"role": "user", "content": text}], row_id, file, line)
+    try:
+        return _prompt(value, index, file, line)
+    except InputError as error:
+        return _bad(value, error.message, index, file, line)
+
+
+def _prompt(value: object, index: int, file: str | None, line: int | None) -> Prompt:
+    if type(value) is dict:
+        return _of_object(value, index, file, line)
+    if isinstance(value, str):
+        return Prompt(index, _of_text(value), index, file, line)
+    if isinstance(value, list | tuple):
+        return Prompt(index, _of_list(value), index, file, line)
+    if isinstance(value, Mapping):
+        return _of_object(value, index, file, line)
+    raise InputError(f"a row is a text, an object or a list of messages, not {shown(value)}")
+
+
+def _of_text(text: str) -> list[Message]:
+    if not text or text.isspace():
+        raise InputError("the prompt is empty")
+    return [{"role": "user", "content": text}]
+
+
+def _of_list(items: Sequence[object]) -> Sequence[Message]:
+    """A bare list of messages; often it is a whole file of prompts instead."""
+    if items and not (isinstance(items[0], Mapping) and "role" in items[0]):
+        raise InputError(
+            f'a list is the messages of one prompt, and its first item has no "role" ({ONE_A_LINE})'
+        )
+    return check_messages(items, "")
+
+
+def _of_object(row: Mapping[str, Any], index: int, file: str | None, line: int | None) -> Prompt:
+    if _is_batch_line(row):
+        return _of_batch_line(row, index, file, line)
+    return Prompt(
+        index,
+        _messages(row),
+        _id(row, _IDS, index),
+        file,
+        line,
+        _model(row.get("model")),
+        _models(row.get("models")),
+        _params(row),
+        _metadata(row, _OWN, _IDS),
+    )
+
+
+def _messages(row: Mapping[str, Any]) -> Sequence[Message]:
+    prompt, messages, system = row.get("prompt"), row.get("messages"), row.get("system")
+    if prompt is not None and messages is not None:
+        raise InputError('both "prompt" and "messages": it is ambiguous which to send')
+    if system is not None and not isinstance(system, str):
+        raise InputError(f'"system" must be a string, not {shown(system)}')
+    if messages is not None:
+        return _with_system(system, check_messages(messages, '"messages"'))
+    if prompt is None:
+        raise InputError(_nothing_to_send(row))
+    if not isinstance(prompt, str):
+        raise InputError(f'"prompt" must be a string, not {shown(prompt)}')
+    return _with_system(system, _of_text(prompt))
+
+
+def _with_system(system: str | None, messages: Sequence[Message]) -> Sequence[Message]:
+    if not system or system.isspace():
+        return messages
+    if messages[0]["role"] in ("system", "developer"):
+        raise InputError('both "system" and a system message: it is ambiguous which to send')
+    return [{"role": "system", "content": system}, *messages]
+
+
+def _nothing_to_send(row: Mapping[str, Any]) -> str:
+    for name in ("prompt", "messages"):
+        if name in row:
+            return f'"{name}" is null'
+    if not row:
+        return 'no "prompt" or "messages"; the row is empty'
+    names = ", ".join(str(name)[:_KEYS_SHOWN_CHARS] for name in islice(row, 20))
+    names = escaped(names, _KEYS_SHOWN_CHARS)
+    return f'no "prompt" or "messages"; the row has: {names} (name the field to send "prompt")'
+
+
+# Messages
+
+
+def check_messages(messages: object, where: str) -> Sequence[Message]:
+    """The messages as they are. Raises InputError for what no chat endpoint takes."""
+    if not isinstance(messages, list | tuple):
+        raise InputError(f"{where or 'a row'} must be a list of messages, not {shown(messages)}")
+    if not messages:
+        raise InputError(f"{where or 'the list of messages'} is empty")
+    said = False
+    for place, message in enumerate(messages):
+        try:
+            said |= _says_something(message)
+        except InputError as error:
+            raise InputError(f"{where}[{place}]: {error.message}") from error
+    if not said:
+        raise InputError("the prompt is empty: no message has any content")
+    return messages
+
+
+def _says_something(message: object) -> bool:
+    """Whether a message has content. Raises InputError where it is no message."""
+    if not isinstance(message, dict):
+        raise InputError(f"a message is an object, not {shown(message)}")
+    role = message.get("role")
+    if not isinstance(role, str):
+        raise InputError(
+            'no "role"' if role is None else f'"role" must be a string, not {shown(role)}'
+        )
+    if role not in ROLES:
+        raise InputError(f"unknown role {quoted(role)} (known: {_SHORT_ROLES})")
+    content = message.get("content")
+    if isinstance(content, str):
+        return bool(content and not content.isspace()) or _acts(message)
+    if isinstance(content, list):
+        said = [_part_says_something(part) for part in content]
+        return any(said) or _acts(message)
+    if content is not None:
+        raise InputError(f'"content" must be a string or a list of parts, not {shown(content)}')
+    if not (role == "assistant" and _acts(message)):
+        raise InputError('no "content"')
+    return True
+
+
+def _acts(message: _Json) -> bool:
+    """Whether an assistant's message is more than its content."""
+    return any(message.get(name) for name in ("tool_calls", "function_call", "refusal"))
+
+
+def _part_says_something(part: object) -> bool:
+    if not isinstance(part, dict):
+        raise InputError(f'a part of "content" is an object, not {shown(part)}')
+    if not isinstance(part.get("type"), str):
+        raise InputError('a part of "content" has no "type"')
+    text = part.get("text")
+    return part["type"] != "text" or not isinstance(text, str) or bool(text and not text.isspace())
+
+
+# OpenAI batch lines
+
+
+def _is_batch_line(row: Mapping[str, Any]) -> bool:
+    if "body" not in row and "url" not in row:
+        return False
+    if row.get("prompt") is not None or row.get("messages") is not None:
+        return False
+    return isinstance(row.get("body"), dict) or ("url" in row and "custom_id" in row)
+
+
+def _of_batch_line(
+    row: Mapping[str, Any], index: int, file: str | None, line: int | None
+) -> Prompt:
+    url, method, body = row.get("url", BATCH_URL), row.get("method", "POST"), row.get("body")
+    if url != BATCH_URL:
+        raise InputError(f'"url" must be "{BATCH_URL}", the one supported, not {shown(url)}')
+    if method != "POST":
+        raise InputError(f'"method" must be "POST", not {shown(method)}')
+    if not isinstance(body, dict):
+        raise InputError(f'"body" must be an object, not {shown(body)}')
+    if body.get("messages") is None:
+        raise InputError('"body" has no "messages"')
+    return Prompt(
+        index,
+        check_messages(body["messages"], '"body"."messages"'),
+        _id(row, _BATCH_IDS, index),
+        file,
+        line,
+        _model(body.get("model")),
+        (),
+        check_all({name: item for name, item in body.items() if name not in _BODY_OWN}),
+        _metadata(row, _BATCH_OWN, _BATCH_IDS),
+    )
+
+
+# The other fields
+
+
+def names_itself(value: object) -> bool:
+    """Whether a row of this value has an id of its own, though it may be its place's number."""
+    return isinstance(value, dict) and (_is_id(value.get("id")) or _is_id(value.get("custom_id")))
+
+
+def _id(row: Mapping[str, Any], names: Sequence[str], index: int) -> RowId:
+    """The first of these names that the row has, else its place."""
+    for name in names:
+        value = row.get(name)
+        if value is None:
+            continue
+        if not _is_id(value):
+            if isinstance(value, float) and value.is_integer() and abs(value) >= 2**63:
+                raise InputError(f'"{name}" has more than 64 bits: write it as a string')
+            raise InputError(f'"{name}" must be a string or a whole number, not {shown(value)}')
+        found: RowId = value
+        return found
+    return index
+
+
+def _is_id(value: Any) -> TypeGuard[RowId]:
+    if type(value) is int:
+        return -(2**63) <= value < 2**64  # what a row of output can say
+    return isinstance(value, str)
+
+
+def _params(row: Mapping[str, Any]) -> _Json:
+    if _PARAMETERS.isdisjoint(row):
+        return {}
+    return check_all({name: item for name, item in row.items() if name in PARAMETERS})
+
+
+def _model(value: object) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value.strip():
+        raise InputError(f'"model" must be a model\'s name, not {shown(value)}')
+    return value
+
+
+def _models(value: object) -> Sequence[str]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not value:
+        raise InputError(f'"models" must be a list of model names, not {shown(value)}')
+    for name in value:
+        if not isinstance(name, str) or not name.strip():
+            raise InputError(f'"models" must be a list of model names, and has {shown(name)}')
+    return tuple(value)
+
+
+def _metadata(row: Mapping[str, Any], own: Container[str], id_names: Sequence[str]) -> _Json:
+    """What means nothing to us; a second name of the row is such a thing, too."""
+    kept = {name: item for name, item in row.items() if name not in own}
+    first, second = id_names
+    if second in row and row.get(first) is not None:
+        kept[second] = row[second]
+    return kept
+
+
+def _bad(value: object, reason: str, index: int, file: str | None, line: int | None) -> BadRow:
+    """With as much of the row as could be read."""
+    if not isinstance(value, Mapping):
+        return BadRow(index, reason, index, file, line)
+    own, id_names = (_BATCH_OWN, _BATCH_IDS) if _is_batch_line(value) else (_OWN, _IDS)
+    row_id = next((value[name] for name in id_names if _is_id(value.get(name))), index)
+    return BadRow(index, reason, row_id, file, line, _metadata(value, own, id_names))

@@ -1,0 +1,1 @@
+"""Rows of output: rendered, written, put in order."""

@@ -1,0 +1,137 @@
+"""The file that an output is: its lines, and how another content takes its place."""
+
+import os
+import stat
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from llmbatch_cli.core.errors import UsageError
+
+_CHUNK_BYTES: Final = 2**20
+_PACKED_BYTES: Final = 2**16  # zlib copies what it has not used at every step
+_GZIP: Final = 31  # zlib's word for gzip's header and trailer
+_BINARY: Final = getattr(os, "O_BINARY", 0)
+
+
+class OutputLines:
+    """The lines of an output, with their newlines; the last may have none.
+
+    It is gzip if its name says so, as whoever writes it goes by the name. Iterating raises
+    UsageError for damaged gzip data, and OSError for a file that cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.cut_short = False
+        """Whether gzip data ended too early; known after the last line."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        with self._path.open("rb", buffering=_CHUNK_BYTES) as file:
+            if is_packed(self._path):
+                yield from _lines(self._unpacked(file))
+            else:
+                yield from file
+
+    def _unpacked(self, file: BinaryIO) -> Iterator[bytes]:
+        member = zlib.decompressobj(_GZIP)
+        begun = False
+        while packed := file.read(_PACKED_BYTES):
+            while packed:
+                if member.eof:
+                    member, begun = zlib.decompressobj(_GZIP), False
+                    packed = packed.lstrip(b"\0")  # padding is allowed between members
+                    continue
+                begun = True
+                yield from self._steps(member, packed)
+                packed = member.unused_data
+        self.cut_short = begun and not member.eof
+
+    def _steps(self, member: "zlib._Decompress", packed: bytes) -> Iterator[bytes]:
+        piece = b""
+        while packed or len(piece) == _CHUNK_BYTES:
+            try:
+                piece = member.decompress(packed, _CHUNK_BYTES)
+            except zlib.error as error:
+                raise UsageError(
+                    f"{self._path}: the gzip data is damaged ({error})",
+                    hint=f"gzip -dc {self._path} > ... saves what stands before the damage",
+                ) from error
+            yield piece
+            packed = member.unconsumed_tail
+
+
+def is_packed(path: Path) -> bool:
+    """Whether an output of this name is gzip."""
+    return path.suffix == ".gz"
+
+
+def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    pieces: list[bytes] = []
+    for chunk in chunks:
+        first, *lines = chunk.split(b"\n")
+        pieces.append(first)
+        if lines:
+            yield b"".join(pieces) + b"\n"
+            pieces = [lines.pop()]
+            for line in lines:
+                yield line + b"\n"
+    if rest := b"".join(pieces):
+        yield rest
+
+
+@contextmanager
+def replacing(real: Path) -> Iterator[Callable[[bytes], object]]:
+    """Yield what writes the new content of a file, packed if its name says so.
+
+    The old file stays until the end of the body; after an error it stays for good. The new
+    one has its mode and, where that is allowed, its owner, and is on the disk before it
+    takes the old one's place. `real` is no symbolic link. Raises OSError.
+    """
+    new = new_name(real)
+    new.unlink(missing_ok=True)
+    try:
+        with _create(new) as file:
+            _give_rights(new, real.stat())
+            if is_packed(real):
+                packer = zlib.compressobj(wbits=_GZIP)
+                yield lambda data: file.write(packer.compress(data))
+                file.write(packer.flush())
+            else:
+                yield file.write
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(real)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+    _sync_folder(real.parent)
+
+
+def new_name(real: Path) -> Path:
+    """Where the new content grows: always there, so that a kill leaves one file at most."""
+    return real.with_name(f".{real.name}.new")
+
+
+def _create(new: Path) -> BinaryIO:
+    """Open a new file that nobody else can read yet."""
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o600)
+    return os.fdopen(fd, "wb", buffering=_CHUNK_BYTES)
+
+
+def _give_rights(new: Path, old: os.stat_result) -> None:
+    if hasattr(os, "chown"):  # not on Windows
+        with suppress(OSError):
+            os.chown(new, old.st_uid, old.st_gid)
+    new.chmod(stat.S_IMODE(old.st_mode))
+
+
+def _sync_folder(folder: Path) -> None:
+    with suppress(OSError):  # not every system can
+        fd = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)

@@ -1,0 +1,352 @@
+"""One outcome to the bytes of one line, in each of the output formats. No I/O."""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import orjson
+
+from llmbatch_cli.core.types import Attempt, Completion, Failure, Outcome, Racer, Usage
+
+Format = Literal["jsonl", "text", "openai", "chat"]
+
+_Json = dict[str, Any]
+
+
+def render(
+    outcome: Outcome,
+    format: Format,  # noqa: A002 - it is `--format`
+    *,
+    one_line: bool = False,
+    created: int = 0,
+) -> bytes:
+    r"""The outcome as one row of output, which ends with a newline.
+
+    - jsonl: as the README shows it. The twelve constant fields stand first, then those that
+      only some rows have.
+    - text: the answer alone, an empty line for a failed row. With `one_line` a backslash, a
+      newline and a carriage return become `\\`, `\n` and `\r`; without, the row may be
+      several lines.
+    - openai: an output line of OpenAI's batch API, see `_openai_line`.
+    - chat: the bare chat.completion object, or `{"error": {...}}`.
+
+    `created` is the time for the chat.completion, in seconds since the epoch; 0 is unknown.
+    Values that JSON cannot say never make it raise; they are written as `_plain` does it.
+    """
+    if format == "jsonl":
+        return _dump(_row(outcome))
+    if format == "text":
+        return _answer(outcome, one_line)
+    if format == "openai":
+        return _dump(_openai_line(outcome, created))
+    return _dump(_chat(outcome, created))
+
+
+# The jsonl format
+
+
+def _row(outcome: Outcome) -> _Json:
+    completion, failure, latency_s = outcome.completion, outcome.failure, outcome.latency_s
+    row: _Json = {
+        "index": outcome.index,
+        "id": outcome.id,
+        "model": outcome.model,
+        "provider": outcome.provider,
+        "text": None,
+        "finish_reason": None,
+        "usage": None,
+        "cost": None,
+        # to 1 ms, at a third of the time that round() takes
+        "latency": None if latency_s is None else int(latency_s * 1000 + 0.5) / 1000,
+        "attempts": outcome.attempts,
+        "metadata": outcome.metadata,
+        "error": None if failure is None else _error(failure),
+    }
+    if completion is not None:
+        _add_completion(row, completion)
+    if outcome.race:
+        row["race"] = [_racer(racer) for racer in outcome.race]
+    if outcome.failed_attempts:
+        row["failed_attempts"] = [_attempt(attempt) for attempt in outcome.failed_attempts]
+    if outcome.fallback_from is not None:
+        row["fallback_from"] = outcome.fallback_from
+    if outcome.ttft_s is not None:
+        row["ttft"] = round(outcome.ttft_s, 3)
+    if outcome.partial is not None:
+        row["partial"] = outcome.partial
+    if outcome.key is not None:
+        row["key"] = outcome.key
+    if outcome.part != (1, 1):
+        row["part"] = outcome.part
+    return row
+
+
+def _add_completion(row: _Json, completion: Completion) -> None:
+    row["text"] = completion.text
+    row["finish_reason"] = completion.finish_reason
+    row["cost"] = completion.cost_usd
+    if completion.model is not None:
+        row["model"] = completion.model
+    if completion.usage is not None:
+        row["usage"] = _usage(completion.usage)
+    native = completion.native_finish_reason
+    if native is not None and native != completion.finish_reason:
+        row["native_finish_reason"] = native
+    if completion.reasoning is not None:
+        row["reasoning"] = completion.reasoning
+    if completion.tool_calls:
+        row["tool_calls"] = completion.tool_calls
+    if completion.choices:
+        row["choices"] = completion.choices
+    if completion.extras:
+        _add_new(row, completion.extras)
+
+
+def _add_new(row: _Json, extras: Mapping[str, Any]) -> None:
+    """Add what is there and has a name of its own: no extra replaces a field of ours."""
+    for name, value in extras.items():
+        if value is not None:
+            row.setdefault(name, value)
+
+
+def _usage(usage: Usage) -> _Json:
+    tokens: _Json = {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total_tokens,
+    }
+    if usage.cached_tokens is not None:
+        tokens["cached_tokens"] = usage.cached_tokens
+    if usage.cache_write_tokens is not None:
+        tokens["cache_write_tokens"] = usage.cache_write_tokens
+    if usage.reasoning_tokens is not None:
+        tokens["reasoning_tokens"] = usage.reasoning_tokens
+    return tokens
+
+
+def _error(failure: Failure) -> _Json:
+    return {
+        "type": failure.kind,
+        "message": failure.message,
+        "status": failure.status,
+        "retryable": failure.retryable,
+    }
+
+
+def _racer(racer: Racer) -> _Json:
+    return {
+        "model": racer.model,
+        "provider": racer.provider,
+        "status": racer.status,
+        "latency": round(racer.latency_s, 3),
+        "attempts": racer.attempts,
+        "error": None if racer.failure is None else _error(racer.failure),
+    }
+
+
+def _attempt(attempt: Attempt) -> _Json:
+    return {
+        "type": attempt.kind,
+        "status": attempt.status,
+        "latency": round(attempt.latency_s, 3),
+        "maybe_billed": attempt.maybe_billed,
+    }
+
+
+# The text format
+
+_ONE_LINE = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r"})
+
+
+def _answer(outcome: Outcome, one_line: bool) -> bytes:
+    completion = outcome.completion
+    text = "" if completion is None or completion.text is None else completion.text
+    if one_line:
+        text = text.translate(_ONE_LINE)
+    return _well_formed(text).encode() + b"\n"
+
+
+# The chat format
+
+
+def _chat(outcome: Outcome, created: int) -> _Json:
+    """A chat.completion, with every field that OpenAI's reference marks as required.
+
+    https://platform.openai.com/docs/api-reference/chat/object
+    """
+    completion = outcome.completion
+    if completion is None:
+        return {"error": _openai_error(outcome.failure)}
+    chat: _Json = {
+        "id": completion.response_id or f"chatcmpl-{_stable_id(outcome)}",
+        "object": "chat.completion",
+        "created": created,
+        "model": completion.model or outcome.model,
+        "choices": completion.choices or [_choice(completion)],
+        "usage": None if completion.usage is None else _openai_usage(completion.usage),
+    }
+    if (citations := completion.extras.get("citations")) is not None:
+        chat["citations"] = citations
+    return chat
+
+
+def _choice(completion: Completion) -> _Json:
+    extras = completion.extras
+    message: _Json = {
+        "role": "assistant",
+        "content": completion.text,
+        "refusal": extras.get("refusal"),
+    }
+    if completion.reasoning is not None:
+        message["reasoning_content"] = completion.reasoning
+    if completion.tool_calls:
+        message["tool_calls"] = completion.tool_calls
+    for name in ("annotations", "audio", "thinking_blocks"):
+        if (value := extras.get(name)) is not None:
+            message[name] = value
+    return {
+        "index": 0,
+        "message": message,
+        "logprobs": extras.get("logprobs"),
+        "finish_reason": completion.finish_reason,
+    }
+
+
+def _openai_usage(usage: Usage) -> _Json:
+    tokens: _Json = {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total_tokens,
+    }
+    if usage.cached_tokens is not None:
+        tokens["prompt_tokens_details"] = {"cached_tokens": usage.cached_tokens}
+    if usage.reasoning_tokens is not None:
+        tokens["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
+    return tokens
+
+
+def _openai_error(failure: Failure | None) -> _Json:
+    kind, message = _kind_and_message(failure)
+    return {"message": message, "type": kind, "param": None, "code": kind}
+
+
+def _kind_and_message(failure: Failure | None) -> tuple[str, str]:
+    if failure is None:
+        return "no_answer", "neither an answer nor an error"
+    return failure.kind, failure.message
+
+
+# The openai format
+
+
+def _openai_line(outcome: Outcome, created: int) -> _Json:
+    """An output line of OpenAI's batch API.
+
+    OpenAI writes failed rows to a file of their own, ours stand between the others; so a
+    failed row always has `error`. It has a `response` too where the provider answered with
+    an error status; a failure behind a status 200 has none, or it would read as a success.
+    https://platform.openai.com/docs/api-reference/batch/request-output
+    """
+    error = None
+    if outcome.completion is None:
+        kind, message = _kind_and_message(outcome.failure)
+        error = {"code": kind, "message": message}
+    return {
+        "id": f"batch_req_{_stable_id(outcome)}",
+        "custom_id": str(outcome.id),
+        "response": _openai_response(outcome, created),
+        "error": error,
+    }
+
+
+def _openai_response(outcome: Outcome, created: int) -> _Json | None:
+    request_id = ""  # a text in OpenAI's schema, never null
+    if outcome.completion is not None:
+        status: int | None = 200
+        request_id = outcome.completion.request_id or ""
+    else:
+        status = None if outcome.failure is None else outcome.failure.status
+        if status is None or 200 <= status < 300:
+            return None
+    return {"status_code": status, "request_id": request_id, "body": _chat(outcome, created)}
+
+
+def _stable_id(outcome: Outcome) -> str:
+    """24 hex digits that stay the same from run to run."""
+    name = f"{outcome.index}:{outcome.id!r}".encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(name, digest_size=12).hexdigest()
+
+
+# JSON, whatever the values
+
+
+def _dump(row: _Json) -> bytes:
+    try:
+        return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # orjson's own error is one
+        return orjson.dumps(_plain(row), option=orjson.OPT_APPEND_NEWLINE)
+
+
+_DEEPEST = 200
+_INT64 = range(-(2**63), 2**64)
+
+
+def _plain(value: Any, depth: int = 0) -> Any:
+    """A copy that orjson takes: the slow way, for the rare row that it refuses.
+
+    Lone surrogates become U+FFFD; an integer over 64 bits stays what it is; what JSON has
+    no word for becomes its `str`, and what is nested over 200 levels deep becomes null.
+    """
+    if depth > _DEEPEST:
+        return None
+    if isinstance(value, str):
+        return _well_formed(value)
+    if value is None or isinstance(value, bool | float):
+        return value
+    if isinstance(value, int):
+        return int(value) if value in _INT64 else orjson.Fragment(_digits(value))
+    if isinstance(value, Mapping):
+        return {_well_formed(str(k)): _plain(v, depth + 1) for k, v in value.items()}
+    if isinstance(value, Sequence | set | frozenset) and not isinstance(value, bytes | bytearray):
+        return [_plain(item, depth + 1) for item in value]
+    return _well_formed(str(value))
+
+
+def _digits(value: int) -> str:
+    """The integer's digits; beyond Python's limit of 4,300, a JSON text with its hex form."""
+    try:
+        return str(value)
+    except ValueError:
+        return f'"{value:#x}"'
+
+
+def _well_formed(text: str) -> str:
+    """The text with surrogate pairs joined and lone surrogates replaced, fit for UTF-8."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+# Terminals
+
+_STEERING = re.compile(
+    # a control string whole: OSC, DCS, SOS, PM, APC, as in window titles and hyperlinks
+    r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x80-\x9f]*+(?:\x07|\x1b\\|\x9c)"
+    r"|(?:\x1b\[|\x9b)[0-?]*+[ -/]*+[@-~]"  # CSI: colours, cursor, clearing
+    r"|\x1b[ -/]*+[0-Z\\^-~]"  # two or three characters, without the openings of the above
+    r"|\r(?=\n)"
+    r"|[\u202a-\u202e\u2066-\u2069]"  # bidi embeddings, overrides and isolates
+)
+_VISIBLE = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"}
+_VISIBLE |= {0x7F: 0x2421} | dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
+
+
+def clean_for_terminal(text: str) -> str:
+    """The text without power over a terminal, for people to read.
+
+    Whole escape sequences and bidirectional controls are taken out; any other control
+    character but newline and tab is shown as its picture (U+2400 and on), C1 as U+FFFD.
+    Takes time linear in the text.
+    """
+    return _STEERING.sub("", text).translate(_VISIBLE)

@@ -1,0 +1,220 @@
+"""Where rows are written: a file, a pipe or a terminal, checked and opened. All of it blocks."""
+
+import gzip
+import os
+import select
+import stat
+import sys
+import zlib
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from llmbatch_cli.core.errors import UsageError
+
+_GATHER_S = 0.005
+_GATHER_GZIP_S = 0.05
+_IN_THE_WAY = "--overwrite replaces what it holds, --resume goes on with it; or name another file"
+
+
+class Target:
+    """An open file, pipe or terminal. Its methods block; they belong to one thread."""
+
+    rows = 0
+    """Rows written whole."""
+
+    def __init__(
+        self,
+        fd: int,
+        *,
+        compress: bool = False,
+        fsync: bool,
+        replaces: bool = False,
+        created: Path | None = None,
+    ) -> None:
+        """`replaces`: the first row takes the place of all that the file holds. `created`: the
+        file's name, where it was not there before."""
+        mode = os.fstat(fd).st_mode
+        self._fd = fd
+        self._created = created
+        self._regular = stat.S_ISREG(mode)
+        self._fsync = fsync and self._regular
+        self._replaces = replaces and self._regular
+        self._gzip = zlib.compressobj(wbits=31) if compress else None
+        self.gather_s = _GATHER_GZIP_S if compress else _GATHER_S
+        self.watched = hasattr(select, "poll") and (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode))
+
+    def put(self, lines: list[bytes]) -> None:
+        """Write all rows. On an OSError a regular file ends with the last whole row."""
+        self._replace()
+        data = b"".join(lines)
+        if self._gzip is not None:
+            # flushed, so that what is in the file can be unpacked after a kill
+            data = self._gzip.compress(data) + self._gzip.flush(zlib.Z_SYNC_FLUSH)
+            self._write(data, [])
+        else:
+            self._write(data, lines)
+        self.rows += len(lines)
+
+    def finish(self) -> None:
+        """Write what closes the format, and wait for the disk where that is asked."""
+        self._replace()
+        if self._gzip is not None:
+            self._write(self._gzip.flush(), [])
+        if self._fsync:
+            os.fsync(self._fd)
+
+    def withdraw(self) -> None:
+        """Take away the empty file that was made here."""
+        if self._created is not None:
+            with suppress(OSError):
+                status = os.fstat(self._fd)
+                if status.st_size == 0 and os.path.samestat(status, self._created.stat()):
+                    self._created.unlink()
+
+    def close(self) -> None:
+        """Close the file. The last errors of a network disk come here."""
+        os.close(self._fd)
+
+    def reader_gone(self) -> bool:
+        """Whether nobody can ever read what is written to this pipe."""
+        poll = select.poll()
+        poll.register(self._fd, 0)  # errors are told unasked
+        return bool(poll.poll(0))
+
+    def _replace(self) -> None:
+        if self._replaces:
+            os.ftruncate(self._fd, 0)
+            self._replaces = False
+
+    def _write(self, data: bytes, lines: list[bytes]) -> None:
+        """Write all of `data`; where that fails, count the `lines` that are whole in it."""
+        view = memoryview(data)
+        written = 0
+        try:
+            while written < len(view):
+                written += _write_some(self._fd, view[written:])
+        except OSError:
+            rows, whole = _whole(lines, written)
+            self.rows += rows
+            with suppress(OSError):
+                self._cut(written - whole)
+            raise
+
+    def _cut(self, torn: int) -> None:
+        """Take the last `torn` bytes off the file, unless somebody else has added to it."""
+        if not self._regular or torn == 0:
+            return
+        end = os.lseek(self._fd, 0, os.SEEK_CUR)
+        if end == os.fstat(self._fd).st_size:
+            os.ftruncate(self._fd, end - torn)
+            os.lseek(self._fd, end - torn, os.SEEK_SET)
+
+
+def _write_some(fd: int, data: memoryview) -> int:
+    while True:
+        try:
+            return os.write(fd, data)
+        except BlockingIOError:  # whoever started us made it non-blocking
+            poll = select.poll()
+            poll.register(fd, select.POLLOUT)
+            poll.poll()
+
+
+def _whole(lines: list[bytes], written: int) -> tuple[int, int]:
+    """How many of the lines, and of their bytes, are whole in the first `written` bytes."""
+    whole = 0
+    for rows, line in enumerate(lines):
+        if whole + len(line) > written:
+            return rows, whole
+        whole += len(line)
+    return len(lines), whole
+
+
+# Opening
+
+
+def open_target(
+    target: Path | None, stdout_fd: int, *, overwrite: bool, append: bool, fsync: bool
+) -> Target:
+    """Open the output. Blocks where a fifo has no reader yet."""
+    if target is None:
+        # a descriptor of its own, which stays valid for as long as the thread may be stuck in it
+        return Target(os.dup(stdout_fd), fsync=fsync)
+    compress = target.suffix == ".gz"
+    if append and compress:
+        _check_gzip(target)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+    try:
+        fd, created = os.open(target, flags | os.O_EXCL, 0o666), target
+    except FileExistsError:  # no O_TRUNC: whether there will be a row is not known yet
+        fd, created = os.open(target, flags, 0o666), None
+    return Target(
+        fd, compress=compress, fsync=fsync, replaces=overwrite and not append, created=created
+    )
+
+
+def check_stdout(fd: int, inputs: Sequence[str]) -> None:
+    status = None
+    with suppress(OSError):
+        status = os.fstat(fd)
+    # without __stdout__ it was closed at the start, and its number may be another file's by now
+    if status is None or (fd == 1 and sys.__stdout__ is None):
+        raise UsageError("standard output is closed", hint="name a file with --output")
+    _check_no_input(status, "standard output", inputs)
+
+
+def check_file(target: Path, inputs: Sequence[str], *, filled: bool) -> None:
+    """Refuse what should not be written to. `filled`: the file may hold something."""
+    try:
+        status = target.stat()
+    except FileNotFoundError:
+        if target.parent.is_dir():
+            return
+        raise UsageError(f"cannot write {target}: no directory {target.parent}") from None
+    except OSError as error:
+        raise cannot_open(str(target), error) from error
+    if stat.S_ISDIR(status.st_mode):
+        raise UsageError(f"cannot write {target}: it is a directory")
+    _check_no_input(status, str(target), inputs)
+    if stat.S_ISREG(status.st_mode) and status.st_size and not filled:
+        raise UsageError(f"{target} is not empty", hint=_IN_THE_WAY)
+
+
+def _check_no_input(output: os.stat_result, name: str, inputs: Sequence[str]) -> None:
+    if not stat.S_ISREG(output.st_mode):
+        return
+    for source in inputs:
+        with suppress(OSError):  # an input that is not there is told by who reads it
+            status = os.fstat(0) if source == "-" else os.stat(source)  # noqa: PTH116
+            if os.path.samestat(output, status):
+                raise UsageError(f"{name} is also an input", hint="name another file")
+
+
+def _check_gzip(target: Path) -> None:
+    """Refuse to add to a file that ends amid a member: what is added could not be read."""
+    try:
+        with gzip.open(target) as file:
+            while file.read(2**20):
+                pass
+    except FileNotFoundError:
+        return
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise UsageError(
+            f"cannot add to {target}: it is not a whole gzip file",
+            hint=f"unpack what is there (gzip -dc {target} > ...), or write to another file",
+        ) from error
+
+
+def cannot_open(name: str, error: OSError | UsageError) -> UsageError:
+    if isinstance(error, UsageError):
+        return error
+    refused = UsageError(f"cannot write {name}: {reason(error)}")
+    refused.__cause__ = error
+    return refused
+
+
+def reason(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__

@@ -1,0 +1,50 @@
+"""Capacity that several models share: never more at once, nothing sent once a race is won."""
+
+import json
+from collections import Counter
+
+import pytest
+from support import chat
+from support.scripted import Exchange, serve
+
+from llmbatch_cli.api import run_race
+from llmbatch_cli.engine.hedging import Hedge
+from llmbatch_cli.providers.registry import Access
+
+ROWS = 40
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("hedge", [None, Hedge(fixed_s=0.0)], ids=["at once", "hedged"])
+@pytest.mark.parametrize("in_flight", [1, 2])
+async def test_a_racer_that_waits_for_room_is_not_sent_once_its_race_is_won(
+    in_flight: int, hedge: Hedge | None, stream: bool
+) -> None:
+    """The winner's place is free in the moment of its answer, and the next request, which may be
+    billed, is another row's: with room for one at a time there are as many requests as rows."""
+    asked: Counter[str] = Counter()
+    at_once = most = 0
+
+    async def count(exchange: Exchange) -> None:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        asked[json.loads(exchange.body)["model"]] += 1
+        await chat.echo(exchange)
+        at_once -= 1
+
+    async with serve(count) as server:
+        race = run_race(
+            [f"row {number}" for number in range(ROWS)],
+            models=["openai/a", "openai/b", "openai/c"],
+            concurrency=in_flight,
+            hedge=hedge,
+            stream=stream,
+            access=Access(environ={}, base_url=f"{server.url}/v1"),
+        )
+        answers = [outcome.completion async for outcome in race]
+    assert len(answers) == ROWS
+    assert None not in answers
+    assert most <= in_flight
+    if in_flight == 1:
+        assert asked == {"a": ROWS}
