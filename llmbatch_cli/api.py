@@ -1,7 +1,7 @@
 """The Python API, and the one place where the parts are put together.
 
 async for outcome in run_batch(["What is the capital of France?"], model="openai/gpt-4o-mini"):
-    print(outcome.completion or outcome.failure)
+    print(outcome.completion or outcome.error)
 """
 
 import asyncio

@@ -14,7 +14,8 @@ from support.chat import echo
 from support.program import environment, jsonl
 from support.scripted import serve
 
-from llmbatch_cli.core.types import BadRow, Completion, Outcome, Usage
+from llmbatch_cli.core.ledger import Usage
+from llmbatch_cli.core.types import BadRow, Completion, Outcome
 from llmbatch_cli.rows.input.parse import parse_row
 from llmbatch_cli.rows.output.render import render
 

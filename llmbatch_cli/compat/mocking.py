@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from llmbatch_cli.compat.exceptions import OpenAIError
 from llmbatch_cli.core.errors import ContextLength, Overloaded, ProviderError, RateLimited, TimedOut
-from llmbatch_cli.core.types import Completion, Request, Usage
+from llmbatch_cli.core.ledger import Usage
+from llmbatch_cli.core.types import Completion, Request
 from llmbatch_cli.engine.calls import Model
 
 USAGE: Final = Usage(prompt_tokens=10, completion_tokens=20, total_tokens=30)

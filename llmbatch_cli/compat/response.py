@@ -13,8 +13,8 @@ from typing import Any, Final, Self, TypeAlias
 
 import orjson
 
+from llmbatch_cli.core.ledger import Usage as Tokens
 from llmbatch_cli.core.types import Completion
-from llmbatch_cli.core.types import Usage as Tokens
 from llmbatch_cli.providers.openai.provider import FINISH_REASONS, content_text, tool_calls
 
 _Json = dict[str, Any]

@@ -9,6 +9,7 @@ LlmbatchError
   OutputError           the answers cannot be written
   ReaderGone            whoever read our output has stopped reading
   RunStopped            the run ended early, for a reason that holds for every row
+  RowFailed             a row has no answer, for callers from Python who want an exception
   ProviderError         one request has no answer
     RateLimited         429: too fast, or too many at once
     Overloaded          408, 5xx, 529: the provider's own trouble
@@ -94,6 +95,16 @@ class ReaderGone(LlmbatchError):
 
 class RunStopped(LlmbatchError):
     """The run ended before its input, as with a bad key or no quota."""
+
+
+class RowFailed(LlmbatchError):
+    """One row has no answer, as `Outcome.raise_for_error` says it."""
+
+    def __init__(self, message: str, *, kind: str, status: int | None, retryable: bool) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.status = status
+        self.retryable = retryable
 
 
 class ProviderError(LlmbatchError):

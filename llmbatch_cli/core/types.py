@@ -1,4 +1,4 @@
-"""The values that travel through the program; imports nothing of ours.
+"""The values that travel through the program.
 
 A row of input becomes a `Prompt`, a prompt one or more `Request`s, a request one
 `Completion` or one `ProviderError`, and the row ends as exactly one `Outcome`.
@@ -11,6 +11,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from llmbatch_cli.core.errors import RowFailed
+from llmbatch_cli.core.ledger import Attempt, Ledger, Usage
 
 Message = dict[str, Any]
 """One chat message in OpenAI's shape: `role`, `content` (a string or a list of parts), ..."""
@@ -91,33 +94,8 @@ class Request:
     """Row over model over run, merged; OpenAI's names; never holds None."""
     stream: bool = False
     """Whether the answer is wanted piece by piece."""
-
-
-@dataclass(slots=True)
-class Usage:
-    """Tokens of one completion, as the provider counts them; None where it does not say."""
-
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    total_tokens: int | None = None
-    cached_tokens: int | None = None
-    """The part of `prompt_tokens` that was read from the provider's cache."""
-    cache_write_tokens: int | None = None
-    """The part of `prompt_tokens` that was written to the provider's cache."""
-    reasoning_tokens: int | None = None
-    """The part of `completion_tokens` that went into hidden reasoning."""
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One try that gave no answer."""
-
-    kind: str
-    status: int | None
-    latency_s: float
-    """Of the request itself: waiting until it might go is not counted."""
-    maybe_billed: bool
-    """Whether the provider may have done the work all the same."""
+    ledger: Ledger = field(default_factory=Ledger, repr=False, compare=False)
+    """What has been tried; the calls add to it."""
 
 
 @dataclass(slots=True)
@@ -189,7 +167,7 @@ class Racer:
     """From its first request to its end; to its cancellation from its own start."""
     attempts: int = 1
     """Requests that were sent for it; 0 for one that was cancelled before its first."""
-    failure: Failure | None = None
+    error: Failure | None = None
     usage: Usage | None = None
     failed_attempts: Sequence[Attempt] = ()
     """Its tries that gave no answer."""
@@ -207,7 +185,7 @@ class Outcome:
     """The model that was asked, without its provider; None for a row that could not be read."""
     provider: str | None
     completion: Completion | None = None
-    failure: Failure | None = None
+    error: Failure | None = None
     latency_s: float | None = None
     """From the first attempt's start to the last one's end, without the wait for limits before
     it; None where nothing was sent."""
@@ -227,6 +205,20 @@ class Outcome:
     """The row's own."""
     part: tuple[int, int] = (1, 1)
     """Which of the row's outcomes this is, from 1, and how many there are, as with --all."""
+
+    @property
+    def text(self) -> str | None:
+        """The answer's text; None for a failed row, and for an answer of tool calls only."""
+        return self.completion.text if self.completion is not None else None
+
+    def raise_for_error(self) -> "Outcome":
+        """Itself. Raises RowFailed where the row has no answer."""
+        if self.error is None:
+            return self
+        error = self.error
+        raise RowFailed(
+            error.message, kind=error.kind, status=error.status, retryable=error.retryable
+        )
 
 
 @dataclass(slots=True)

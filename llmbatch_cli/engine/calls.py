@@ -13,9 +13,9 @@ from llmbatch_cli.core.errors import (
     Unsent,
     UsageError,
 )
+from llmbatch_cli.core.ledger import Attempt
 from llmbatch_cli.core.privacy import reply_without_keys, without_keys, without_prompt
 from llmbatch_cli.core.types import (
-    Attempt,
     Call,
     Completion,
     Failure,
@@ -267,7 +267,7 @@ def unsent(prompt: Prompt, error: UsageError) -> Outcome:
         id=prompt.id,
         model=prompt.model,
         provider=None,
-        failure=Failure("invalid_row", message),
+        error=Failure("invalid_row", message),
         metadata=prompt.metadata,
         key=prompt.key,
     )

@@ -22,7 +22,8 @@ from llmbatch_cli.core.errors import (
     UnknownModel,
     Unreachable,
 )
-from llmbatch_cli.core.types import Attempt, Call, Completion, Request
+from llmbatch_cli.core.ledger import Attempt
+from llmbatch_cli.core.types import Call, Completion, Request
 from llmbatch_cli.engine.calls import CancelledInFlight, StreamCall
 from llmbatch_cli.engine.retry import attempt_of
 

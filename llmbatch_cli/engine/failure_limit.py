@@ -47,7 +47,7 @@ class Breaker:
         if type(event) is not Finished or self.error is not None:
             return
         self._rows += 1
-        failure = event.outcome.failure
+        failure = event.outcome.error
         if failure is None:
             self._in_a_row = 0
             return

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 
 from llmbatch_cli.core.errors import ProviderError, UsageError
 from llmbatch_cli.core.events import Notice, Observer
-from llmbatch_cli.core.types import Attempt, Completion, Message, Outcome, Prompt
+from llmbatch_cli.core.ledger import Attempt
+from llmbatch_cli.core.types import Completion, Message, Outcome, Prompt
 from llmbatch_cli.engine.calls import (
     Model,
     ModelFor,
@@ -57,7 +58,7 @@ class InTurn:
                 break
         outcome = outcome_of(prompt, lane, result, self._clock() - started)
         outcome.failed_attempts = failed
-        outcome.attempts = len(failed) + (outcome.failure is None)
+        outcome.attempts = len(failed) + (outcome.error is None)
         if lane is not first:
             outcome.latency_s = took_s
         outcome.fallback_from = first.name if lane is not first else None

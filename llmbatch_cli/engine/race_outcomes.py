@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from llmbatch_cli.core.types import Attempt, Failure, Outcome, Prompt, Racer
+from llmbatch_cli.core.ledger import Attempt
+from llmbatch_cli.core.types import Failure, Outcome, Prompt, Racer
 from llmbatch_cli.engine.calls import Model, failure_of
 from llmbatch_cli.engine.race import Runner
 
@@ -127,11 +128,11 @@ def _lost(
 
     Its kind is the one that all have in common, or that of the model whose text had begun.
     """
-    failures = [racer.failure for racer in racers if racer.failure is not None]
+    failures = [racer.error for racer in racers if racer.error is not None]
     told = "; ".join(
-        f"{racer.provider}/{racer.model}: {racer.failure.kind}: {racer.failure.message}"
+        f"{racer.provider}/{racer.model}: {racer.error.kind}: {racer.error.message}"
         for racer in racers
-        if racer.failure is not None
+        if racer.error is not None
     )
     leaders = [_failure(prompt, runner) for runner in runners if runner.led]
     deciding = [one for one in leaders if one is not None] or failures

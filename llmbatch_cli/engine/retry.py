@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from llmbatch_cli.core.errors import BadReply, ProviderError, TimedOut
-from llmbatch_cli.core.types import Attempt, Call, Completion, Request
+from llmbatch_cli.core.ledger import Attempt
+from llmbatch_cli.core.types import Call, Completion, Request
 from llmbatch_cli.engine.calls import CancelledInFlight
 
 BASE_S: Final = 0.5

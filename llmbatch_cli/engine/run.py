@@ -243,7 +243,7 @@ def unreadable(row: BadRow) -> Outcome:
         id=row.id,
         model=None,
         provider=None,
-        failure=Failure("invalid_row", f"{row.place}: {row.reason}"),
+        error=Failure("invalid_row", f"{row.place}: {row.reason}"),
         metadata=row.metadata,
         key=row.key,
     )

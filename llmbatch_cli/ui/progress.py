@@ -132,8 +132,8 @@ class _Showing:
         self._totals(event)
         if isinstance(event, Finished):
             outcome = event.outcome
-            if self._verbose and outcome.failure is not None:
-                self._failures.add(partial(self._failed, outcome.id, outcome.failure))
+            if self._verbose and outcome.error is not None:
+                self._failures.add(partial(self._failed, outcome.id, outcome.error))
         elif isinstance(event, Notice | Pulled):
             self._here(event)
 

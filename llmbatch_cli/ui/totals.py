@@ -17,7 +17,8 @@ from llmbatch_cli.core.events import (
     Skipped,
     Started,
 )
-from llmbatch_cli.core.types import Outcome, Usage
+from llmbatch_cli.core.ledger import Usage
+from llmbatch_cli.core.types import Outcome
 
 WINDOW_S: Final = 10.0
 """How far back the present speed looks."""
@@ -141,7 +142,7 @@ class Totals:
             if completion.finish_reason == "length":
                 self.truncated += 1
         else:
-            kind = outcome.failure.kind if outcome.failure is not None else "unknown"
+            kind = outcome.error.kind if outcome.error is not None else "unknown"
             self.failed[kind] = self.failed.get(kind, 0) + 1
 
     def _spend(self, usage: Usage | None) -> None:

@@ -117,7 +117,7 @@ async def test_a_thousand_races_leave_nothing_behind(stream: bool) -> None:
     assert seen["open"] == 1  # the one that asks
     assert sorted(outcome.index for outcome in outcomes) == list(range(count))
     for outcome in outcomes:
-        assert outcome.completion is not None, outcome.failure
+        assert outcome.completion is not None, outcome.error
         assert [racer.status for racer in outcome.race] == ["won", "cancelled", "cancelled"]
     assert sum(map(len, seen["closed"].values())) == 2 * count + 3
 
@@ -205,6 +205,6 @@ async def test_when_all_fail_the_race_ends_with_the_last() -> None:
         took_s = time.monotonic() - started
         await until(lambda: book(url)["open"] <= 1)
         assert book(url)["open"] == 1
-    assert all(outcome.failure is not None for outcome in outcomes)
+    assert all(outcome.error is not None for outcome in outcomes)
     assert {racer.status for outcome in outcomes for racer in outcome.race} == {"failed"}
     assert 0.2 <= took_s < 0.2 + LOOSE_S

@@ -99,8 +99,8 @@ async def test_what_was_never_sent_is_no_try() -> None:
         return Model("p", "m", again)
 
     (row,) = await solo(model_for, lambda: 0.0)(Prompt(0, REQUEST.messages, 0))
-    assert row.failure is not None
-    assert row.failure.kind == "rejected"
+    assert row.error is not None
+    assert row.error.kind == "rejected"
     assert (row.attempts, list(row.failed_attempts), row.latency_s) == (0, [], None)
 
 
@@ -129,7 +129,7 @@ ANSWER = Completion(text="yes")
 def test_a_403_after_an_answer_costs_its_row_alone() -> None:
     """A key that has had an answer is not bad for all rows because one prompt is forbidden."""
     rows = asyncio.run(_rows(ANSWER, Unauthorized("this prompt", status=403), ANSWER))
-    assert [row.failure is None for row in rows] == [True, False, True]
+    assert [row.error is None for row in rows] == [True, False, True]
 
 
 @pytest.mark.parametrize(

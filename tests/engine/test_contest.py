@@ -22,7 +22,8 @@ from llmbatch_cli.core.errors import (
     UsageError,
 )
 from llmbatch_cli.core.events import Event, Notice
-from llmbatch_cli.core.types import Attempt, Completion, Outcome, Prompt, Request, Usage
+from llmbatch_cli.core.ledger import Attempt, Usage
+from llmbatch_cli.core.types import Completion, Outcome, Prompt, Request
 from llmbatch_cli.engine.calls import Model
 from llmbatch_cli.engine.contest import DEAD_AFTER, Contest, Rules
 from llmbatch_cli.engine.hedging import Hedge
@@ -178,9 +179,9 @@ def test_an_answer_that_is_no_good_cannot_win(bad: Completion, words: str) -> No
     assert (outcome.model, outcome.latency_s) == ("good", 5)
     first = outcome.race[0]
     assert (first.status, first.latency_s) == ("failed", 1)
-    assert first.failure is not None
-    assert first.failure.kind == "not_good"
-    assert words in first.failure.message
+    assert first.error is not None
+    assert first.error.kind == "not_good"
+    assert words in first.error.message
 
 
 @pytest.mark.parametrize(
@@ -298,7 +299,7 @@ def test_with_nobody_left_the_run_stops() -> None:
 def test_dead_hosts_fail_their_rows_before_they_stop_the_run() -> None:
     """A row whose models were not reached is a failed row; the run stops once none is left."""
     held = hold(steady("a", 0, Unreachable("refused")), prompts=rows(5))
-    kinds = [one if isinstance(one, RunStopped) else one[0].failure for one in held.rows]
+    kinds = [one if isinstance(one, RunStopped) else one[0].error for one in held.rows]
     assert [isinstance(one, RunStopped) for one in kinds] == [False] * DEAD_AFTER + [True] * 2
 
 
@@ -310,7 +311,7 @@ def test_a_refused_key_beside_an_ordinary_failure_fails_the_row_only() -> None:
     first, second = held.rows
     assert isinstance(first, tuple)
     assert isinstance(second, tuple)
-    assert first[0].failure is not None
+    assert first[0].error is not None
     assert second[0].completion is not None
 
 
@@ -321,9 +322,9 @@ def test_a_rows_own_models_race_for_it_alone() -> None:
     held = hold(steady("ours", 1), prompts=prompts, others=[mine])
     first, second, third = [one for one in held.rows if isinstance(one, tuple)]
     assert [first[0].model, second[0].model] == ["ours", "mine"]
-    assert third[0].failure is not None
-    assert (third[0].failure.kind, third[0].attempts) == ("invalid_row", 0)
-    assert "nobody" in third[0].failure.message
+    assert third[0].error is not None
+    assert (third[0].error.kind, third[0].attempts) == ("invalid_row", 0)
+    assert "nobody" in third[0].error.message
     assert len(mine.asked) == 1
 
 
@@ -360,10 +361,10 @@ def test_when_all_fail_every_cause_is_told() -> None:
     (outcome,) = hold(*failing).outcomes
     assert (outcome.model, outcome.completion) == (None, None)
     assert (outcome.latency_s, outcome.attempts) == (3, 3)
-    assert outcome.failure is not None
-    assert (outcome.failure.kind, outcome.failure.status) == ("all_failed", None)
+    assert outcome.error is not None
+    assert (outcome.error.kind, outcome.error.status) == ("all_failed", None)
     for words in ("test/a: overloaded: busy", "test/b: rejected: too long", "test/c: not_good"):
-        assert words in outcome.failure.message
+        assert words in outcome.error.message
 
 
 @pytest.mark.parametrize(
@@ -379,8 +380,8 @@ def test_a_lost_race_may_be_run_again_if_any_model_may(
 ) -> None:
     """One cause common to all keeps its name; one that may pass makes the row retryable."""
     (outcome,) = hold(*(steady(f"m{n}", 1, error) for n, error in enumerate(errors))).outcomes
-    assert outcome.failure is not None
-    assert (outcome.failure.kind, outcome.failure.retryable) == (kind, retryable)
+    assert outcome.error is not None
+    assert (outcome.error.kind, outcome.error.retryable) == (kind, retryable)
 
 
 def test_the_same_model_twice_is_asked_and_told_twice() -> None:
@@ -437,8 +438,8 @@ def test_a_leader_that_breaks_off_leaves_its_part() -> None:
     broke.partial = "the first"
     leader = Scripted("leader", [(1, broke)], pieces=[(1, "the first")])
     (outcome,) = hold(leader, steady("rival", 9), rules=Rules(stream=True)).outcomes
-    assert outcome.failure is not None
-    assert (outcome.failure.kind, outcome.partial) == ("interrupted", "the first")
+    assert outcome.error is not None
+    assert (outcome.error.kind, outcome.partial) == ("interrupted", "the first")
     assert [racer.status for racer in outcome.race] == ["failed", "cancelled"]
 
 
@@ -489,4 +490,4 @@ def test_every_row_ends_once_whatever_happens(
         if not won:
             assert all(racer.status == "failed" for racer in racers)
         for outcome in ended:
-            assert (outcome.completion is None) != (outcome.failure is None)
+            assert (outcome.completion is None) != (outcome.error is None)

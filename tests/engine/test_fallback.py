@@ -4,7 +4,8 @@ import pytest
 
 from llmbatch_cli.core.errors import Overloaded, ProviderError, Rejected, RunStopped, Unauthorized
 from llmbatch_cli.core.events import Event, Notice
-from llmbatch_cli.core.types import Attempt, Completion, Prompt, Request
+from llmbatch_cli.core.ledger import Attempt
+from llmbatch_cli.core.types import Completion, Prompt, Request
 from llmbatch_cli.engine.calls import Model
 from llmbatch_cli.engine.fallback import InTurn
 
@@ -53,8 +54,8 @@ async def test_an_answer_needs_no_fallback() -> None:
 async def test_the_last_failure_is_the_rows() -> None:
     """Where all fail the last model's error is told, and every attempt."""
     (outcome,) = await work(Scripted("a", Overloaded("x")), Scripted("b", Rejected("y")))(PROMPT)
-    assert outcome.failure is not None
-    assert (outcome.failure.kind, outcome.attempts) == ("rejected", 2)
+    assert outcome.error is not None
+    assert (outcome.error.kind, outcome.attempts) == ("rejected", 2)
 
 
 async def test_a_bad_key_is_told_once_and_its_model_left_out() -> None:

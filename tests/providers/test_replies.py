@@ -33,17 +33,17 @@ from llmbatch_cli.providers.hosts import HOSTS
 REPLIES = Path(__file__).parent / "replies"
 KEY = "sk-the-key-of-this-test"
 OWN: Mapping[str, tuple[str, str]] = {
-    "openai": ("openai:OpenAI", "https://api.openai.com/v1"),
-    "responses": ("responses:Responses", "https://api.openai.com/v1"),
-    "mistral": ("mistral:Mistral", "https://api.mistral.ai/v1"),
-    "azure": ("azure:Azure", "https://example.openai.azure.com"),
-    "gemini": ("gemini:Gemini", "https://generativelanguage.googleapis.com/v1beta"),
-    "cohere": ("cohere:Cohere", "https://api.cohere.com/v2"),
-    "ollama": ("ollama:Ollama", "http://localhost:11434"),
+    "openai": ("openai.provider:OpenAI", "https://api.openai.com/v1"),
+    "responses": ("responses.provider:Responses", "https://api.openai.com/v1"),
+    "mistral": ("mistral.provider:Mistral", "https://api.mistral.ai/v1"),
+    "azure": ("openai.azure:Azure", "https://example.openai.azure.com"),
+    "gemini": ("gemini.provider:Gemini", "https://generativelanguage.googleapis.com/v1beta"),
+    "cohere": ("cohere.provider:Cohere", "https://api.cohere.com/v2"),
+    "ollama": ("ollama.provider:Ollama", "http://localhost:11434"),
 }
 """The folders of wires with a file of their own: the class, and the address it is made with."""
 ROWS = {
-    host.name: ("compatible:Compatible", host.base_url or "https://example.com/v1")
+    host.name: ("openai.compatible:Compatible", host.base_url or "https://example.com/v1")
     for host in HOSTS.values()
     if (REPLIES / host.name).is_dir()
 }
@@ -58,7 +58,7 @@ Case = Mapping[str, Any]
 def provider(wire: str) -> Provider:
     factory, base_url = WIRES[wire]
     module, _, name = factory.partition(":")
-    made = getattr(import_module(f"llmbatch_cli.providers.registry.{module}"), name)
+    made = getattr(import_module(f"llmbatch_cli.providers.{module}"), name)
     found: Provider = made(Settings(wire, base_url, KEY))
     return found
 

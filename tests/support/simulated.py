@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from llmbatch_cli.core.errors import RateLimited
-from llmbatch_cli.core.types import Completion, RateInfo, Request, Usage
+from llmbatch_cli.core.ledger import Usage
+from llmbatch_cli.core.types import Completion, RateInfo, Request
 
 MEDIAN_S = 1.0
 SIGMA = 0.4

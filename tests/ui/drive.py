@@ -12,7 +12,8 @@ import sys
 from typing import Any
 
 from llmbatch_cli.core.events import Counted, Finished, Notice, Observer, Pulled, Started
-from llmbatch_cli.core.types import Completion, Failure, Outcome, Usage
+from llmbatch_cli.core.ledger import Usage
+from llmbatch_cli.core.types import Completion, Failure, Outcome
 from llmbatch_cli.ui.progress import open_progress
 from llmbatch_cli.ui.report import summary
 from llmbatch_cli.ui.totals import Totals
@@ -24,7 +25,7 @@ def outcome(index: int, *, failed: bool = False) -> Outcome:
     """The end of one row."""
     if failed:
         failure = Failure("rate_limited", f"{HOSTILE}too fast " * 20, 429)
-        return Outcome(index, f"q{index}", "m", "fake", failure=failure)
+        return Outcome(index, f"q{index}", "m", "fake", error=failure)
     done = Completion("text", "stop", usage=Usage(24, 31, 55))
     return Outcome(index, f"q{index}", "m", "fake", completion=done)
 

@@ -11,7 +11,8 @@ from rich.console import Console
 from ui.screen import Screen
 
 from llmbatch_cli.core.events import Counted, Finished, Pulled, Started
-from llmbatch_cli.core.types import Completion, Failure, Outcome, Usage
+from llmbatch_cli.core.ledger import Usage
+from llmbatch_cli.core.types import Completion, Failure, Outcome
 from llmbatch_cli.ui.bar import Bar, Painter
 from llmbatch_cli.ui.text import Stderr
 from llmbatch_cli.ui.totals import Speed, Totals
@@ -40,7 +41,7 @@ class Terminal:
         for index in range(done):
             outcome = Outcome(index, index, "m", "fake")
             if index < failed:
-                outcome.failure = Failure("rejected", "no")
+                outcome.error = Failure("rejected", "no")
             else:
                 outcome.completion = Completion("x", usage=Usage(10, 35))
             self.totals(Finished(outcome))

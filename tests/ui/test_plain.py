@@ -5,7 +5,8 @@ import json
 from functools import partial
 
 from llmbatch_cli.core.events import Counted, Finished, Pulled, Started
-from llmbatch_cli.core.types import Completion, Failure, Outcome, Usage
+from llmbatch_cli.core.ledger import Usage
+from llmbatch_cli.core.types import Completion, Failure, Outcome
 from llmbatch_cli.ui.plain import Failures, Json, Plain, Silent
 from llmbatch_cli.ui.text import Stderr
 from llmbatch_cli.ui.totals import Totals
@@ -25,7 +26,7 @@ class Run:
         for index in range(first, last):
             outcome = Outcome(index, index, "m", "fake")
             if index - first < failed:
-                outcome.failure = Failure("rejected", "no")
+                outcome.error = Failure("rejected", "no")
             else:
                 outcome.completion = Completion("x", usage=Usage(10, 35))
             self.totals(Finished(outcome))

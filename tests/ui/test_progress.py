@@ -18,9 +18,7 @@ from llmbatch_cli.ui.progress import open_progress
 from llmbatch_cli.ui.totals import Totals
 
 XTERM = {"TERM": "xterm-256color", "COLUMNS": "60"}
-FAILED = Finished(
-    Outcome(0, "q\x1b[1m1", "m", "fake", failure=Failure("rejected", "no\nway " * 99))
-)
+FAILED = Finished(Outcome(0, "q\x1b[1m1", "m", "fake", error=Failure("rejected", "no\nway " * 99)))
 EVENTS: list[Event] = [Counted(2), Started(0), Notice("take\x1b[5m\nnote"), FAILED, Started(1)]
 
 

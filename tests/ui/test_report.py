@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmbatch_cli.core.events import Counted, Dropped, Finished, Started
-from llmbatch_cli.core.types import Attempt, Completion, Failure, Outcome, Usage
+from llmbatch_cli.core.ledger import Attempt, Usage
+from llmbatch_cli.core.types import Completion, Failure, Outcome
 from llmbatch_cli.ui.report import (
     format_about,
     format_bytes,
@@ -105,7 +106,7 @@ class Run:
             self.totals(Started(self.index))
             outcome = Outcome(self.index, self.index, "m", "fake")
             if kind:
-                outcome.failure = Failure(kind, "no")
+                outcome.error = Failure(kind, "no")
                 outcome.failed_attempts = (
                     Attempt("overloaded", 503, 0.1, maybe_billed=False),
                     Attempt(kind, None, 0.1, maybe_billed=kind == "timed_out"),

@@ -1,7 +1,8 @@
 """How the models of a run have fared, as a table."""
 
 from llmbatch_cli.core.events import Finished
-from llmbatch_cli.core.types import Outcome, Racer, Usage
+from llmbatch_cli.core.ledger import Usage
+from llmbatch_cli.core.types import Outcome, Racer
 from llmbatch_cli.ui.standings import Standings, as_lines
 
 

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmbatch_cli.core.events import Counted, Dropped, Event, Finished, Notice, Pulled, Started
-from llmbatch_cli.core.types import Completion, Failure, Outcome, Usage
+from llmbatch_cli.core.ledger import Usage
+from llmbatch_cli.core.types import Completion, Failure, Outcome
 from llmbatch_cli.ui.totals import Pace, Totals, mean_rows_per_s
 
 
@@ -23,7 +24,7 @@ def answered(index: int, usage: Usage | None = None, finish: str = "stop") -> Fi
 
 
 def failed(index: int, kind: str = "rejected") -> Finished:
-    return Finished(Outcome(index, index, "m", "fake", failure=Failure(kind, "no")))
+    return Finished(Outcome(index, index, "m", "fake", error=Failure(kind, "no")))
 
 
 COUNTS = st.none() | st.integers(0, 100)

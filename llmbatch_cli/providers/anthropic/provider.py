@@ -23,12 +23,12 @@ from llmbatch_cli.core.errors import (
     Unauthorized,
     UnknownModel,
 )
+from llmbatch_cli.core.ledger import Usage
 from llmbatch_cli.core.types import (
     Completion,
     FinishReason,
     RateInfo,
     Request,
-    Usage,
     WireReply,
     WireRequest,
 )

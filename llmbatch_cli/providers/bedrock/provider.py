@@ -26,13 +26,13 @@ from llmbatch_cli.core.errors import (
     UsageError,
 )
 from llmbatch_cli.core.events import Observer
+from llmbatch_cli.core.ledger import Usage
 from llmbatch_cli.core.types import (
     Completion,
     FinishReason,
     RateInfo,
     Request,
     Send,
-    Usage,
     WireReply,
     WireRequest,
 )

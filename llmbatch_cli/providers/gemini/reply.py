@@ -16,7 +16,8 @@ from llmbatch_cli.core.errors import (
     Rejected,
     Unauthorized,
 )
-from llmbatch_cli.core.types import Completion, FinishReason, Usage, WireReply
+from llmbatch_cli.core.ledger import Usage
+from llmbatch_cli.core.types import Completion, FinishReason, WireReply
 from llmbatch_cli.providers.base import Stream
 from llmbatch_cli.providers.gemini.errors import error
 from llmbatch_cli.providers.openai.provider import writable

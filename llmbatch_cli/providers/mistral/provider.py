@@ -17,15 +17,8 @@ from llmbatch_cli.core.errors import (
     UnknownModel,
     UsageError,
 )
-from llmbatch_cli.core.types import (
-    Completion,
-    Message,
-    RateInfo,
-    Request,
-    Usage,
-    WireReply,
-    WireRequest,
-)
+from llmbatch_cli.core.ledger import Usage
+from llmbatch_cli.core.types import Completion, Message, RateInfo, Request, WireReply, WireRequest
 from llmbatch_cli.providers.openai.errors import ERROR_CODES, Said, meaning
 from llmbatch_cli.providers.openai.provider import OpenAI, writable
 from llmbatch_cli.providers.wire.messages import (

@@ -18,7 +18,8 @@ from llmbatch_cli.core.errors import (
     Rejected,
     UnknownModel,
 )
-from llmbatch_cli.core.types import Completion, FinishReason, Usage, WireReply
+from llmbatch_cli.core.ledger import Usage
+from llmbatch_cli.core.types import Completion, FinishReason, WireReply
 from llmbatch_cli.providers.base import Stream
 from llmbatch_cli.providers.openai.provider import writable
 from llmbatch_cli.providers.wire.framing import Lines

@@ -18,12 +18,12 @@ from llmbatch_cli.core.errors import (
     UnknownModel,
     UsageError,
 )
+from llmbatch_cli.core.ledger import Usage
 from llmbatch_cli.core.types import (
     Completion,
     FinishReason,
     RateInfo,
     Request,
-    Usage,
     WireReply,
     WireRequest,
 )

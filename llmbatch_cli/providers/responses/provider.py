@@ -11,7 +11,8 @@ from typing import Any, Final
 import orjson
 
 from llmbatch_cli.core.errors import BadReply, Interrupted, ProviderError, Refused, Rejected
-from llmbatch_cli.core.types import Completion, FinishReason, Request, Usage, WireReply, WireRequest
+from llmbatch_cli.core.ledger import Usage
+from llmbatch_cli.core.types import Completion, FinishReason, Request, WireReply, WireRequest
 from llmbatch_cli.providers.base import Provider, Settings, Stream
 from llmbatch_cli.providers.openai.errors import ERROR_CODES, Said, meaning
 from llmbatch_cli.providers.openai.models import needs_responses

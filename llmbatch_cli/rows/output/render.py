@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 import orjson
 
-from llmbatch_cli.core.types import Attempt, Completion, Failure, Outcome, Racer, Usage
+from llmbatch_cli.core.ledger import Attempt, Usage
+from llmbatch_cli.core.types import Completion, Failure, Outcome, Racer
 
 Format = Literal["jsonl", "text", "openai", "chat"]
 
@@ -47,7 +48,7 @@ def render(
 
 
 def _row(outcome: Outcome) -> _Json:
-    completion, failure, latency_s = outcome.completion, outcome.failure, outcome.latency_s
+    completion, failure, latency_s = outcome.completion, outcome.error, outcome.latency_s
     row: _Json = {
         "index": outcome.index,
         "id": outcome.id,
@@ -141,7 +142,7 @@ def _racer(racer: Racer) -> _Json:
         "status": racer.status,
         "latency": round(racer.latency_s, 3),
         "attempts": racer.attempts,
-        "error": None if racer.failure is None else _error(racer.failure),
+        "error": None if racer.error is None else _error(racer.error),
     }
 
 
@@ -177,7 +178,7 @@ def _chat(outcome: Outcome, created: int) -> _Json:
     """
     completion = outcome.completion
     if completion is None:
-        return {"error": _openai_error(outcome.failure)}
+        return {"error": _openai_error(outcome.error)}
     chat: _Json = {
         "id": completion.response_id or f"chatcmpl-{_stable_id(outcome)}",
         "object": "chat.completion",
@@ -250,7 +251,7 @@ def _openai_line(outcome: Outcome, created: int) -> _Json:
     """
     error = None
     if outcome.completion is None:
-        kind, message = _kind_and_message(outcome.failure)
+        kind, message = _kind_and_message(outcome.error)
         error = {"code": kind, "message": message}
     return {
         "id": f"batch_req_{_stable_id(outcome)}",
@@ -266,7 +267,7 @@ def _openai_response(outcome: Outcome, created: int) -> _Json | None:
         status: int | None = 200
         request_id = outcome.completion.request_id or ""
     else:
-        status = None if outcome.failure is None else outcome.failure.status
+        status = None if outcome.error is None else outcome.error.status
         if status is None or 200 <= status < 300:
             return None
     return {"status_code": status, "request_id": request_id, "body": _chat(outcome, created)}

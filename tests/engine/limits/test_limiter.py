@@ -18,7 +18,8 @@ from llmbatch_cli.core.errors import (
     Rejected,
     Unreachable,
 )
-from llmbatch_cli.core.types import Completion, RateInfo, Request, Usage, WireReply, WireRequest
+from llmbatch_cli.core.ledger import Usage
+from llmbatch_cli.core.types import Completion, RateInfo, Request, WireReply, WireRequest
 from llmbatch_cli.engine.calls import calling
 from llmbatch_cli.engine.limits.buckets import Pace
 from llmbatch_cli.engine.limits.estimate import Estimate

@@ -259,7 +259,7 @@ def test_any_value_is_one_row(value: object) -> None:
     if isinstance(row, BadRow):
         assert row.reason.isprintable()
         assert len(row.reason) < 200
-        failed = Outcome(3, row.id, None, None, failure=Failure("invalid_row", row.reason))
+        failed = Outcome(3, row.id, None, None, error=Failure("invalid_row", row.reason))
         assert render(failed, "jsonl").endswith(b"\n")
     else:
         assert all(isinstance(message["role"], str) for message in row.messages)

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbatch_cli.core.types import Completion, Failure, Outcome, Racer, Usage
+from llmbatch_cli.core.ledger import Usage
+from llmbatch_cli.core.types import Completion, Failure, Outcome, Racer
 from llmbatch_cli.rows.output.render import Format, clean_for_terminal, render
 
 ANSWERED = Outcome(
@@ -36,7 +37,7 @@ ANSWERED = Outcome(
     metadata={"topic": "cities"},
 )
 FAILED = replace(
-    ANSWERED, completion=None, failure=Failure("rate_limited", "slow down", 429, True), attempts=3
+    ANSWERED, completion=None, error=Failure("rate_limited", "slow down", 429, True), attempts=3
 )
 TOOL_CALL = {
     "id": "call_1",
@@ -86,7 +87,7 @@ def test_a_failed_row_has_the_same_fields_and_its_error() -> None:
 
 def test_an_unreadable_row_has_neither_model_nor_latency() -> None:
     """What was never sent has null for all that only sending tells."""
-    bad = Outcome(4, 4, None, None, failure=Failure("invalid_row", "p.jsonl:5: bad JSON"))
+    bad = Outcome(4, 4, None, None, error=Failure("invalid_row", "p.jsonl:5: bad JSON"))
     values = row(bad)
     assert [values[name] for name in ("model", "provider", "latency", "attempts")] == [
         None, None, None, 0,
@@ -272,7 +273,7 @@ def test_an_openai_line_of_a_refused_request_has_its_status() -> None:
 @pytest.mark.parametrize("status", [None, 200])
 def test_an_openai_line_without_an_error_status_has_no_response(status: int | None) -> None:
     """No failure can be taken for a success by its status 200."""
-    failed = replace(FAILED, failure=Failure("bad_reply", "cut short", status))
+    failed = replace(FAILED, error=Failure("bad_reply", "cut short", status))
     line = row(failed, "openai")
     assert line["response"] is None
     assert line["error"]["code"] == "bad_reply"
@@ -342,7 +343,7 @@ def outcomes(
         model=draw(st.none() | TEXTS),
         provider=draw(st.none() | TEXTS),
         completion=completion,
-        failure=draw(FAILURES) if completion is None else None,
+        error=draw(FAILURES) if completion is None else None,
         latency_s=draw(st.none() | SECONDS),
         attempts=draw(st.integers(0, 99)),
         metadata=draw(metadata),
@@ -370,7 +371,7 @@ def test_index_id_and_metadata_come_back(outcome: Outcome) -> None:
     assert values["index"] == outcome.index
     assert values["id"] == outcome.id
     assert values["metadata"] == outcome.metadata
-    assert (values["error"] is None) == (outcome.failure is None)
+    assert (values["error"] is None) == (outcome.error is None)
 
 
 @given(outcomes(), st.booleans())

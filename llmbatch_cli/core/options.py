@@ -1,0 +1,311 @@
+"""Every option of a run, declared once: the command line and the Python API both read these.
+
+An option is one field. Its metadata, an `Option`, is what the command line says of it; its name
+there is the field's, with dashes and without the unit.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Final, Literal
+
+import orjson
+
+from llmbatch_cli.core.errors import UsageError
+
+MEBIBYTE: Final = 2**20
+
+InputFormat = Literal["auto", "jsonl", "text", "whole"]
+OutputFormat = Literal["jsonl", "text", "openai", "chat"]
+RetryFailed = Literal["all", "retryable", "none"]
+ProgressMode = Literal["auto", "bar", "plain", "json", "none"]
+HttpClient = Literal["aiohttp", "httpx"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """What the command line says of a field."""
+
+    help: str
+    letter: str | None = None
+    """`-o` beside `--output`."""
+    name: str | None = None
+    """Where it is not the field's."""
+    metavar: str | None = None
+    min: float | None = None
+    """The least value, itself allowed."""
+    env: str | None = None
+    """The environment variable that stands in for it."""
+    shown: str | None = None
+    """What help shows as the default, where that is not the field's own."""
+    everyday: bool = False
+    """Whether `-h` shows it; `--help` shows all."""
+    count: bool = False
+    """Whether it is repeated to say more: -vv."""
+    complete: Literal["models", "files"] | None = None
+    """What a shell proposes for it."""
+
+
+def option(default: Any, help: str, **more: Any) -> Any:  # noqa: A002 - as in Option
+    """A field with its Option. A tuple as default is an option that may be repeated."""
+    return field(default=default, metadata={"option": Option(help=help, **more)})
+
+
+def option_of(metadata: Mapping[Any, Any]) -> Option:
+    """The Option in a field's metadata."""
+    found: Option = metadata["option"]
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelOptions:
+    """Which model answers."""
+
+    section: ClassVar[str] = "Model"
+
+    model: str | None = option(
+        None,
+        "PROVIDER/MODEL, or a bare name such as gpt-4o-mini. Append ?name=value to set "
+        "parameters for this model.",
+        letter="m",
+        env="LLMBATCH_MODEL",
+        shown="local/smollm2, a small model in this process, free",
+        everyday=True,
+        complete="models",
+    )
+    fallback: Sequence[str] = option(
+        (), "Model to try after a row fails. Repeatable.", metavar="MODEL", complete="models"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RaceOptions:
+    """Which models race, and how one wins."""
+
+    section: ClassVar[str] = "Race"
+
+    models: Sequence[str] = option(
+        (),
+        "A model to race, as PROVIDER/MODEL or a bare name. Repeat it, or separate names with "
+        "commas; the first wins ties.",
+        name="model",
+        letter="m",
+        metavar="MODEL",
+        everyday=True,
+        complete="models",
+    )
+    first: bool = option(False, "The first good answer wins.  [default]")
+    all: bool = option(False, "Write every model's answer, one row each.", everyday=True)
+    wins: int | None = option(None, "Write the first N good answers.", min=1, metavar="N")
+    prefer: Sequence[str] = option(
+        (),
+        "Model that wins ties and starts first with --hedge. Repeatable.",
+        metavar="MODEL",
+        complete="models",
+    )
+    hedge: str | float | None = option(
+        None,
+        "Start the next model only after SECONDS without an answer, or after this run's own NNth "
+        "percentile (p95).",
+        metavar="SECONDS|pNN",
+        everyday=True,
+    )
+    accept_truncated: bool = option(False, "An answer cut off by length may win.")
+    stream: bool = option(False, "The first model to produce text wins; its text is shown live.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """What is asked beside the messages."""
+
+    section: ClassVar[str] = "Sampling"
+
+    system: str | None = option(
+        None, "System message for rows that have none.", letter="s", everyday=True
+    )
+    temperature: float | None = option(None, "Sampling temperature, from 0.", everyday=True)
+    max_tokens: int | None = option(
+        None, "Maximum length of an answer, in tokens.", min=1, everyday=True
+    )
+    top_p: float | None = option(None, "Nucleus sampling, 0 to 1.")
+    stop: Sequence[str] = option((), "Text that ends the answer. Repeatable.")
+    seed: int | None = option(None, "Random seed, where the provider supports one.")
+    n: int | None = option(None, "Answers per prompt.", min=1)
+    reasoning_effort: str | None = option(
+        None, "Reasoning effort: minimal, low, medium, high ...", metavar="EFFORT"
+    )
+    param: Sequence[str] = option(
+        (),
+        "Any other request parameter, as in top_k=40. Repeatable.",
+        letter="p",
+        metavar="NAME=JSON",
+    )
+    drop_params: bool = option(False, "Drop unsupported parameters; warns once.")
+
+    def params(self) -> dict[str, object]:
+        """The parameters that were given, unchecked. Raises UsageError for a bad `param`."""
+        named = {
+            "temperature": self.temperature,
+            "max_tokens": self.max_tokens,
+            "top_p": self.top_p,
+            "stop": list(self.stop) or None,
+            "seed": self.seed,
+            "n": self.n,
+            "reasoning_effort": self.reasoning_effort,
+        }
+        return {**named, **dict(map(_named_param, self.param))}
+
+
+def _named_param(pair: str) -> tuple[str, object]:
+    name, equals, text = pair.partition("=")
+    if not (name and equals):
+        raise UsageError(f"--param {pair!r} is not NAME=JSON", hint="as in --param top_k=40")
+    value = json_or_text(text)
+    if value == text and text[:1] in ("{", "["):
+        raise UsageError(f"--param {name}: {text!r} is not valid JSON")
+    return name, value
+
+
+def json_or_text(text: str) -> Any:
+    """The value as JSON where it is JSON, else the text itself."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputOptions:
+    """How prompts are read."""
+
+    section: ClassVar[str] = "Input"
+
+    limit: int | None = option(
+        None, "Read only the first N rows.", min=0, metavar="N", everyday=True
+    )
+    input_format: InputFormat = option(
+        "auto", "jsonl, text (a prompt per line) or whole (the whole input is one prompt)."
+    )
+    strict: bool = option(False, "Send nothing if any row is invalid.")
+    files: Path | None = option(
+        None, "Allow rows to name image, audio and other files below DIR.", metavar="DIR"
+    )
+    max_line_bytes: int = option(
+        64 * MEBIBYTE,
+        "Longer lines are invalid rows.",
+        min=1,
+        metavar="BYTES",
+        shown="67108864, 64 MiB",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputOptions:
+    """Where answers go and how they look."""
+
+    section: ClassVar[str] = "Output"
+
+    output: Path | None = option(
+        None,
+        "Write to this file instead of standard output; .gz compresses.",
+        letter="o",
+        everyday=True,
+        complete="files",
+    )
+    format: OutputFormat | None = option(
+        None,
+        "jsonl (all fields), text (the answer alone), openai (a batch API line) or chat "
+        "(the chat.completion object).",
+        letter="f",
+        shown="jsonl",
+        everyday=True,
+    )
+    resume: bool = option(
+        False,
+        "Continue an output file: send only rows that are new, changed or failed.",
+        everyday=True,
+    )
+    overwrite: bool = option(False, "Replace an existing output file.", everyday=True)
+    ordered: bool = option(False, "Write rows in input order.", everyday=True)
+    one_line: bool = option(False, "With --format text: escape newlines, one line per row.")
+    retry_failed: RetryFailed = option("retryable", "Failed rows that --resume sends again.")
+    fsync: bool = option(False, "fsync each write; survives power loss.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much is sent at once, and a minute."""
+
+    section: ClassVar[str] = "Limits and retries"
+
+    concurrency: int | None = option(
+        None,
+        "Maximum requests in flight.",
+        letter="c",
+        min=1,
+        shown="batch: found while running, up to 512; race: 64",
+        everyday=True,
+    )
+    rpm: float | None = option(
+        None, "Maximum requests per minute, per model.", min=0.01, everyday=True
+    )
+    tpm: int | None = option(None, "Maximum tokens per minute, per model.", min=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retries:
+    """How much trouble is borne before a row, or the run, is given up."""
+
+    section: ClassVar[str] = "Limits and retries"
+
+    max_attempts: int = option(6, "Maximum attempts per row; rate-limit waits don't count.", min=1)
+    timeout_s: float = option(
+        600.0, "Time limit per row, in seconds.", name="timeout", min=0.001, metavar="SECONDS"
+    )
+    max_errors: str | int | None = option(
+        None, "Stop after N failed rows, or above a share of them (5%).", metavar="N|N%"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """How requests travel."""
+
+    section: ClassVar[str] = "Network"
+
+    base_url: Sequence[str] = option(
+        (),
+        "Send to this server instead of the provider's, as in http://localhost:8000/v1. "
+        "Several share the rows.",
+        metavar="URL",
+        everyday=True,
+    )
+    api: str | None = option(
+        None,
+        "OpenAI's API to use.",
+        metavar="chat|responses",
+        shown="what the model needs",
+    )
+    insecure: bool = option(False, "Send keys over plain http to other machines too.")
+    connect_timeout_s: float = option(
+        10.0,
+        "Time limit for connecting, in seconds.",
+        name="connect-timeout",
+        min=0.001,
+        metavar="SECONDS",
+    )
+    http: HttpClient = option("aiohttp", "HTTP client.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DisplayOptions:
+    """What is said on standard error."""
+
+    section: ClassVar[str] = "Display"
+
+    progress: ProgressMode = option("auto", "Progress display on standard error.")
+    quiet: bool = option(False, "Print nothing but errors.", letter="q", everyday=True)
+    verbose: int = option(
+        0, "Log failed rows; -vv logs their whole messages.", letter="v", count=True
+    )
+    log_prompts: bool = option(False, "With -v, log the prompts of failed rows.")
