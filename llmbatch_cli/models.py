@@ -1,21 +1,25 @@
-"""From a model's name to a lane that calls it: provider, key, network and time put together."""
+"""From a model's name to a Model that calls it: provider, key, network, limits and time."""
 
 import asyncio
+import math
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Final
 
-from llmbatch_cli.core.errors import InputError, MissingKey, UsageError
+from llmbatch_cli.core.errors import InputError, MissingKey, ProviderError, UsageError
 from llmbatch_cli.core.events import LimitChanged, Notice, Observer, Retried, ignore
-from llmbatch_cli.core.types import Call, Params, Request
+from llmbatch_cli.core.options import Limits, Retries
+from llmbatch_cli.core.options import Network as NetworkOptions
+from llmbatch_cli.core.types import Call, Params, Request, WireRequest
 from llmbatch_cli.engine.calls import Model, StreamCall, built, calling, merged
 from llmbatch_cli.engine.deadline import Deadlines
 from llmbatch_cli.engine.dropping import dropping
 from llmbatch_cli.engine.endpoints import Endpoints, spread, spread_streams
-from llmbatch_cli.engine.limits.limiter import Holding, Limiter, admitted
+from llmbatch_cli.engine.limits.limiter import START_IN_FLIGHT, Holding, Limiter, admitted
 from llmbatch_cli.engine.limits.shared_capacity import SharedCapacity
 from llmbatch_cli.engine.retry import RetryPolicy, retried
 from llmbatch_cli.engine.streaming import around, streaming
@@ -23,21 +27,11 @@ from llmbatch_cli.providers.base import Provider
 from llmbatch_cli.providers.registry import Access, Target, resolve
 from llmbatch_cli.rows.input.params import check_all
 from llmbatch_cli.transport import Connection, Network, open_network
+from llmbatch_cli.transport.descriptors import room_for
 
-
-@dataclass(frozen=True, slots=True)
-class CallOptions:
-    """How the models of one run are called."""
-
-    access: Access
-    params: Params
-    """The run's own; a model's own win over them."""
-    timeout_s: float = 600.0
-    """A row's whole time, from its first request on."""
-    patience: RetryPolicy = field(default_factory=RetryPolicy)
-    flow: "RateLimits | None" = None
-    drop_params: bool = False
-    """Whether a parameter that a wire cannot say is left out, instead of refused."""
+MOST_IN_FLIGHT: Final = 512
+"""The ceiling where the user sets none."""
+RACE_IN_FLIGHT: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +49,68 @@ class RateLimits:
     together: bool = False
     """Whether all models share `most_in_flight`."""
 
+    @classmethod
+    def of(cls, limits: Limits, *, together: bool) -> "RateLimits":
+        """The limits that the user sets. Raises UsageError."""
+        concurrency, rpm, tpm = limits.concurrency, limits.rpm, limits.tpm
+        if concurrency is not None and concurrency < 1:
+            raise UsageError("concurrency must be at least 1")
+        if (rpm is not None and not 0 < rpm < math.inf) or (tpm is not None and tpm <= 0):
+            raise UsageError("rpm and tpm must be numbers above 0")
+        if together:
+            concurrency = concurrency or RACE_IN_FLIGHT
+        most = concurrency or MOST_IN_FLIGHT
+        return cls(most, concurrency or START_IN_FLIGHT, rpm, tpm, together)
+
+
+@dataclass(frozen=True, slots=True)
+class CallOptions:
+    """How the models of one pool are called."""
+
+    access: Access
+    params: Params = field(default_factory=dict)
+    """For every model; a model's own win over them."""
+    timeout_s: float = 600.0
+    """A row's whole time, from its first request on."""
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
+    limits: RateLimits | None = None
+    """None sets none: each request goes out at once."""
+    drop_params: bool = False
+    """Whether a parameter that a model does not support is dropped, instead of refused."""
+    connection: Connection = field(default_factory=Connection)
+
+    @classmethod
+    def of(
+        cls,
+        limits: Limits,
+        retries: Retries,
+        network: NetworkOptions,
+        *,
+        drop_params: bool = False,
+        together: bool = False,
+        environ: Mapping[str, str] | None = None,
+    ) -> "CallOptions":
+        """The user's options; `together` is for a race. Raises UsageError.
+
+        `environ` holds keys and addresses; None is the process's environment.
+        """
+        urls = network.base_url
+        access = Access(
+            base_url=urls[0] if urls else None,
+            more_base_urls=urls[1:],
+            api=network.api,
+            insecure=network.insecure,
+            environ=os.environ if environ is None else environ,
+        )
+        return cls(
+            access,
+            timeout_s=retries.timeout_s,
+            policy=RetryPolicy(retries.max_attempts),
+            limits=RateLimits.of(limits, together=together),
+            drop_params=drop_params,
+            connection=Connection(http=network.http, connect_timeout_s=network.connect_timeout_s),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Wire:
@@ -65,173 +121,201 @@ class Wire:
     check: Callable[[Request], object]
 
 
-class ModelPool:
-    """The lanes of one run, each opened at its first use and closed with the run."""
+class Shared:
+    """What all models of a pool share: the network, the limits, and what waits."""
 
     def __init__(
         self,
         stack: AsyncExitStack,
         opening: AbstractAsyncContextManager[Network],
-        calling_: CallOptions,
-        observe: Observer,
+        limits: RateLimits | None,
     ) -> None:
-        self._stack = stack
-        self._network_opening = opening
+        self.stack = stack
+        self.limiters: dict[tuple[str, str, str], Limiter] = {}
+        self.sleeping = 0
+        """Requests that wait to be tried again."""
+        together = limits is not None and limits.together
+        self.capacity = SharedCapacity(limits.most_in_flight) if limits and together else None
+        self._opening = opening
         self._network: Network | None = None
-        self._calling = calling_
+        self._connecting = asyncio.Lock()
+
+    async def network(self) -> Network:
+        """The network, from its first use on: importing it takes longer than all the rest."""
+        async with self._connecting:
+            if self._network is None:
+                self._network = await self.stack.enter_async_context(self._opening)
+        return self._network
+
+    async def sleep(self, wait_s: float) -> None:
+        """Wait to try again."""
+        self.sleeping += 1
+        try:
+            await asyncio.sleep(wait_s)
+        finally:
+            self.sleeping -= 1
+
+
+class ModelPool:
+    """Models by name, each opened at its first use and closed with the pool."""
+
+    def __init__(self, shared: Shared, options: CallOptions, observe: Observer) -> None:
+        self._shared = shared
+        self._options = options
         self._observe = observe
-        self._lanes: dict[str, Model] = {}
-        flow = calling_.flow
-        self._room = (
-            SharedCapacity(flow.most_in_flight) if flow is not None and flow.together else None
-        )
-        self._limiters: dict[tuple[str, str, str], Limiter] = {}
+        self._models: dict[str, Model] = {}
         self._named = {"openai"}
         """Providers whose keys may go to `base_url`."""
         self._keyless: set[str] = set()
-        """Models whose missing key was told."""
+        """Models whose missing key was reported."""
         self._dropped: set[str] = set()
-        """What was told of parameters that are left out."""
-        self._sleeping = 0
+        """What was reported of dropped parameters."""
         self._opening = asyncio.Lock()
-        self._connecting = asyncio.Lock()
 
-    async def model_for(self, model: str, *, of_row: bool = False) -> Model:
-        """The lane of this model. Raises UsageError for what cannot be asked.
+    def using(self, params: Params, observe: Observer) -> "ModelPool":
+        """The same models with other parameters: network and limits are shared."""
+        return ModelPool(self._shared, replace(self._options, params=params), observe)
 
-        A model that a row names may come from a stranger: where `base_url` moves the run, only
-        the keys of providers that the run itself names go there, and OpenAI's.
+    @property
+    def most_in_flight(self) -> int:
+        """Requests at once, at most."""
+        limits = self._options.limits
+        return limits.most_in_flight if limits is not None else MOST_IN_FLIGHT
+
+    async def model_for(self, name: str, *, of_row: bool = False) -> Model:
+        """The model of this name. Raises UsageError for one that cannot be called.
+
+        A name in a row may come from a stranger: where `base_url` moves the run, only the keys
+        of providers that the run itself names go there, and OpenAI's.
         """
-        lane = self._lanes.get(model)
-        if lane is None:
+        model = self._models.get(name)
+        if model is None:
             async with self._opening:
-                lane = self._lanes.get(model)
-                if lane is None:
-                    how = self._for_row(model) if of_row else self._calling
-                    lane = self._lanes[model] = await asyncio.shield(self.open(model, how))
+                model = self._models.get(name)
+                if model is None:
+                    options = self._for_row(name) if of_row else self._options
+                    model = await asyncio.shield(self.open(name, options))
+                    self._models[name] = model
                     if not of_row:
-                        self._named.add(lane.provider)
-        return lane
+                        self._named.add(model.provider)
+        return model
 
-    def _for_row(self, model: str) -> CallOptions:
-        access = self._calling.access
-        if access.base_url is None or resolve(model, access).provider.name in self._named:
-            return self._calling
+    def _for_row(self, name: str) -> CallOptions:
+        access = self._options.access
+        if access.base_url is None or resolve(name, access).provider.name in self._named:
+            return self._options
         keyless = replace(access, api_key=None, environ={}, may_find=False)
-        return replace(self._calling, access=keyless)
+        return replace(self._options, access=keyless)
 
-    async def with_keys(self, models: Sequence[str], *, of_row: bool = False) -> list[Model]:
-        """The lanes of these models; one that lacks its key is left out, and told once.
+    async def with_keys(self, names: Sequence[str], *, of_row: bool = False) -> list[Model]:
+        """These models; one that lacks its key is left out, with one notice.
 
-        Raises MissingKey where all do, and UsageError for what cannot be asked.
+        Raises MissingKey where all do, and UsageError for one that cannot be called.
         """
         found: list[Model] = []
         missing: dict[str, MissingKey] = {}
-        for model in models:
+        for name in names:
             try:
-                found.append(await self.model_for(model, of_row=of_row))
+                found.append(await self.model_for(name, of_row=of_row))
             except MissingKey as error:
-                missing[model] = error
+                missing[name] = error
         if not found:
             raise next(iter(missing.values()))
-        for model in missing.keys() - self._keyless:
-            self._keyless.add(model)
-            self._observe(Notice(f"{model} is left out: {missing[model].message}"))
+        for name in missing.keys() - self._keyless:
+            self._keyless.add(name)
+            self._observe(Notice(f"{name} is left out: {missing[name].message}"))
         return found
 
     def window(self) -> int:
         """Rows that may be at work now: those in flight, and those that wait to try again."""
-        at_once = sum([limiter.slots for limiter in self._limiters.values()])
-        return max(1, at_once) + self._sleeping
+        at_once = sum([limiter.slots for limiter in self._shared.limiters.values()])
+        return max(1, at_once) + self._shared.sleeping
 
     def holding(self) -> Holding | None:
         """What the next request waits for; None while none waits."""
-        held = (limiter.holding for limiter in self._limiters.values())
+        held = (limiter.holding for limiter in self._shared.limiters.values())
         return next((one for one in held if one is not None), None)
 
-    async def open(self, model: str, how: CallOptions) -> Model:
-        """A lane of its own, called in another way than the run's. Raises UsageError."""
-        targets = [resolve(model, access, self._observe) for access in at_each_address(how.access)]
+    async def open(self, name: str, options: CallOptions) -> Model:
+        """A model of its own, called by these options. Raises UsageError."""
+        accesses = at_each_address(options.access)
+        targets = [resolve(name, access, self._observe) for access in accesses]
         target, provider = targets[0], targets[0].provider
-        params = merged(checked(how.params), checked(target.params))
-        wires = [await self._wire(one, params, how) for one in targets]
-        endpoints = Endpoints(len(wires))
-        call = wires[0].call
-        stream = wires[0].stream
-        if len(wires) > 1:
-            call = spread([wire.call for wire in wires], endpoints)
-            streams = [wire.stream for wire in wires if wire.stream is not None]
-            stream = spread_streams(streams, endpoints) if streams else None
-        name = f"{provider.name}/{target.model}"
-        deadlines = Deadlines(how.timeout_s, deferred=how.flow is not None)
-        limiter = self._limiter(provider, target.model, how.flow) if how.flow else None
+        params = merged(checked(options.params), checked(target.params))
+        wires = [await self._wire(one, params, options) for one in targets]
+        wire = wires[0] if len(wires) == 1 else _spread(wires)
+        limits = options.limits
+        deadlines = Deadlines(options.timeout_s, deferred=limits is not None)
+        limiter = self._limiter(provider, target.model, limits) if limits else None
+        model_name = f"{provider.name}/{target.model}"
 
-        def patient(call: Call) -> Call:
+        def on_retry(error: ProviderError, wait_s: float) -> None:
+            self._observe(Retried(model_name, error.kind, wait_s, error.message))
+
+        def wrapped(call: Call) -> Call:
             if limiter is not None:
                 call = admitted(call, limiter, deadlines.begin)
             again = retried(
                 call,
-                how.patience,
-                sleep=self._sleep,
+                options.policy,
+                sleep=self._shared.sleep,
                 clock=time.monotonic,
-                on_retry=lambda error, wait_s: self._observe(
-                    Retried(name, error.kind, wait_s, error.message)
-                ),
+                on_retry=on_retry,
             )
             return deadlines.within(again)
 
         return Model(
             provider.name,
             target.model,
-            patient(call),
+            wrapped(wire.call),
             params,
             target.key_hint,
-            around(stream, patient) if stream is not None else None,
-            wires[0].check,
+            around(wire.stream, wrapped) if wire.stream is not None else None,
+            wire.check,
         )
 
-    async def _wire(self, target: Target, params: Params, how: CallOptions) -> "Wire":
-        """The innermost calls to one address. Raises UsageError for what it cannot say."""
+    async def _wire(self, target: Target, params: Params, options: CallOptions) -> Wire:
+        """The innermost calls to one address. Raises UsageError for unsupported parameters."""
         provider = target.provider
-        drops, said = how.drop_params, self._dropped
-        build = dropping(provider.build, self._observe, said) if drops else provider.build
+        build: Callable[[Request], WireRequest] = provider.build
+        if options.drop_params:
+            build = dropping(build, self._observe, self._dropped)
         build(Request(target.model, [{"role": "user", "content": "?"}], params))
-        own_send = await self._stack.enter_async_context(provider.serving(self._observe))
+        own_send = await self._shared.stack.enter_async_context(provider.serving(self._observe))
+        check = partial(built, build)
         if own_send is not None:
-            return Wire(calling(build, provider.parse, own_send), None, partial(built, build))
-        network = await self._opened_network()
-        told = streaming(build, provider.parse, provider.stream, network.stream)
-        return Wire(calling(build, provider.parse, network.send), told, partial(built, build))
+            return Wire(calling(build, provider.parse, own_send), None, check)
+        network = await self._shared.network()
+        stream = streaming(build, provider.parse, provider.stream, network.stream)
+        return Wire(calling(build, provider.parse, network.send), stream, check)
 
-    async def _opened_network(self) -> Network:
-        """The network, from its first use on: importing it takes longer than all the rest."""
-        async with self._connecting:
-            if self._network is None:
-                self._network = await self._stack.enter_async_context(self._network_opening)
-        return self._network
-
-    def _limiter(self, provider: Provider, model: str, flow: RateLimits) -> Limiter:
+    def _limiter(self, provider: Provider, model: str, limits: RateLimits) -> Limiter:
         """The limiter of this provider, address and model; one for all who call them."""
         key = (provider.name, provider.base_url, model)
-        if key not in self._limiters:
-            self._limiters[key] = Limiter(
-                most_in_flight=flow.most_in_flight,
-                start_in_flight=min(flow.start_in_flight, flow.most_in_flight),
-                rpm=flow.rpm,
-                tpm=flow.tpm,
-                room=self._room,
+        limiters = self._shared.limiters
+        if key not in limiters:
+            limiters[key] = Limiter(
+                most_in_flight=limits.most_in_flight,
+                start_in_flight=min(limits.start_in_flight, limits.most_in_flight),
+                rpm=limits.rpm,
+                tpm=limits.tpm,
+                room=self._shared.capacity,
                 changed=lambda now: self._observe(
                     LimitChanged(f"{provider.name}/{model}", now.in_flight, now.rpm, now.tpm)
                 ),
             )
-        return self._limiters[key]
+        return limiters[key]
 
-    async def _sleep(self, wait_s: float) -> None:
-        self._sleeping += 1
-        try:
-            await asyncio.sleep(wait_s)
-        finally:
-            self._sleeping -= 1
+
+def _spread(wires: Sequence[Wire]) -> Wire:
+    """Several addresses of one model as one."""
+    endpoints = Endpoints(len(wires))
+    streams = [wire.stream for wire in wires if wire.stream is not None]
+    return Wire(
+        spread([wire.call for wire in wires], endpoints),
+        spread_streams(streams, endpoints) if streams else None,
+        wires[0].check,
+    )
 
 
 def at_each_address(access: Access) -> list[Access]:
@@ -241,19 +325,19 @@ def at_each_address(access: Access) -> list[Access]:
 
 
 @asynccontextmanager
-async def open_models(
-    how: CallOptions, connection: Connection | None = None, observe: Observer = ignore
-) -> AsyncIterator[ModelPool]:
-    """ModelPool over one network, for the time of an `async with`."""
-    if not how.timeout_s > 0:
-        raise UsageError("the time limit is more than 0")
+async def open_models(options: CallOptions, observe: Observer = ignore) -> AsyncIterator[ModelPool]:
+    """A pool over one network, for the time of an `async with`. Raises UsageError."""
+    if not options.timeout_s > 0:
+        raise UsageError("the time limit must be above 0")
+    limits = options.limits
+    if limits is not None:
+        fits = room_for(limits.most_in_flight, observe)
+        start = min(limits.start_in_flight, fits)
+        limits = replace(limits, most_in_flight=fits, start_in_flight=start)
+        options = replace(options, limits=limits)
     async with AsyncExitStack() as stack:
-        yield ModelPool(stack, open_network(connection or Connection()), how, observe)
-
-
-def from_environment(environ: Mapping[str, str] | None = None) -> Access:
-    """Access with the keys and addresses of the environment."""
-    return Access(environ=os.environ if environ is None else environ)
+        shared = Shared(stack, open_network(options.connection), limits)
+        yield ModelPool(shared, options, observe)
 
 
 def checked(params: Params) -> Params:

@@ -13,10 +13,10 @@ PACKAGE = Path(llmbatch_cli.__file__).parent
 
 LAYERS = [
     {"core"},
-    {"rows", "engine", "providers", "transport", "ui"},
-    {"models", "resuming"},
-    {"checking"},
-    {"api"},
+    {"rows", "engine", "providers", "transport", "ui", "loops"},
+    {"models", "drivers"},
+    {"plans"},
+    {"job", "client"},
     {"cli", "compat"},
     {"__main__"},
 ]

@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from llmbatch_cli.cli import options
-from llmbatch_cli.cli.options import InputFormat
+from llmbatch_cli.cli.options import Only
 from llmbatch_cli.cli.running import run_async
 from llmbatch_cli.cli.say import say
 from llmbatch_cli.core.errors import ExitStatus, UsageError
+from llmbatch_cli.core.options import InputFormat, InputOptions
 from llmbatch_cli.rows.failures import Failures, Kind, as_json, by_count, failures_in, input_rows
 from llmbatch_cli.rows.input.inputs import check_inputs, spooled
 from llmbatch_cli.rows.output.outfile import OutputLines
@@ -32,10 +32,10 @@ File = Annotated[
 ]
 Inputs = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[INPUT]...", help="With --rows: the files that the run has read."),
+    typer.Argument(metavar="[INPUT]...", help="With --rows: the input files of the run."),
 ]
 PrintRows = Annotated[
-    bool, typer.Option("--rows", help="Print the rows of INPUT that have failed, as they are.")
+    bool, typer.Option("--rows", help="Print the rows of INPUT that failed, unchanged.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
@@ -45,7 +45,8 @@ def errors(
     inputs: Inputs = None,
     rows: PrintRows = False,
     json: AsJson = False,
-    input_format: options.ReadAs = InputFormat.AUTO,
+    *,
+    reading: Annotated[InputOptions, Only("input_format")],
 ) -> int:
     """List the rows that have failed, by kind, with examples.
 
@@ -56,7 +57,7 @@ def errors(
     found = failures_in(_output_lines(file), "<stdin>" if file == "-" else file)
     try:
         if rows:
-            return run_async(_print_rows(found, inputs or [], input_format))
+            return run_async(_print_rows(found, inputs or [], reading.input_format))
         _print_failures(found, file, json=json)
         sys.stdout.flush()
     except BrokenPipeError:  # `| head`
@@ -68,7 +69,7 @@ def _check(file: str, inputs: Sequence[str], *, rows: bool, json: bool) -> None:
     if rows and not inputs:
         raise UsageError("--rows needs the input", hint="llmbatch errors FILE --rows INPUT...")
     if inputs and not rows:
-        raise UsageError("one FILE at a time", hint="--rows before the files that the run has read")
+        raise UsageError("one FILE at a time", hint="--rows goes before the input files")
     if rows and json:
         raise UsageError("--rows and --json exclude each other")
     check_inputs([file, *inputs])
@@ -143,7 +144,7 @@ async def _print_rows(
         )
     printed = 0
     async with spooled(inputs) as names:
-        async for line in input_rows(names, found.wanted, input_format=input_format.value):
+        async for line in input_rows(names, found.wanted, input_format=input_format):
             sys.stdout.buffer.write(line)
             printed += 1
     sys.stdout.buffer.flush()

@@ -10,11 +10,13 @@ from typing import Annotated
 import orjson
 import typer
 
-from llmbatch_cli.cli import options
+from llmbatch_cli.cli.complete import providers
+from llmbatch_cli.cli.options import Only
 from llmbatch_cli.cli.running import run_async
 from llmbatch_cli.cli.say import say
 from llmbatch_cli.core.errors import BadReply, ExitStatus, ProviderError, UsageError
 from llmbatch_cli.core.events import Event, Notice
+from llmbatch_cli.core.options import Network
 from llmbatch_cli.core.types import Send
 from llmbatch_cli.providers.listing import MOST_PAGES, Model, listing_of, read, request
 from llmbatch_cli.providers.registry import PROVIDERS, Access, Target, resolve
@@ -28,32 +30,35 @@ Examples:
 """
 
 Name = Annotated[
-    str, typer.Argument(metavar="PROVIDER", help="One of those that llmbatch providers lists.")
+    str,
+    typer.Argument(
+        metavar="PROVIDER",
+        help="One of those that llmbatch providers lists.",
+        autocompletion=providers,
+    ),
 ]
 AsJson = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object a line, with all that is told.")
-]
-BaseUrl = Annotated[
-    str | None, typer.Option("--base-url", help="Ask this server instead of the provider's own.")
+    bool, typer.Option("--json", help="Print one JSON object per line, with all details.")
 ]
 Seconds = Annotated[
-    float, typer.Option("--timeout", min=0.001, help="The most that one reply may take, seconds.")
+    float, typer.Option("--timeout", min=0.001, help="Time limit per reply, in seconds.")
 ]
 
 
 def models(
     provider: Name,
     json: AsJson = False,
-    base_url: BaseUrl = None,
-    insecure: options.Insecure = False,
     timeout: Seconds = 30.0,
+    *,
+    network: Annotated[Network, Only("base_url", "insecure")],
 ) -> int:
-    """List the models that a provider has now, one a line.
+    """List the models that a provider has now, one per line.
 
-    What stands there goes behind `PROVIDER/` in -m. Costs nothing; most want a key.
+    Use them as PROVIDER/MODEL in -m. Costs nothing; most providers require a key.
     """
     _check(provider)
-    access = Access(base_url=base_url, insecure=insecure, environ=os.environ)
+    base_url = next(iter(network.base_url), None)
+    access = Access(base_url=base_url, insecure=network.insecure, environ=os.environ)
     target = resolve(f"{provider}/-", access, _tell)
     try:
         return run_async(_print(target, timeout, json=json))
@@ -63,11 +68,11 @@ def models(
 
 
 def _check(provider: str) -> None:
-    """Raise UsageError for what is no provider, or has no list."""
+    """Raise UsageError for an unknown provider, or one without a list."""
     if provider not in PROVIDERS:
         near = get_close_matches(provider, PROVIDERS, n=3, cutoff=0.5)
         known = f"did you mean {', '.join(near)}?" if near else "llmbatch providers lists them"
-        raise UsageError(f"there is no provider {provider[:80]!r}", hint=known)
+        raise UsageError(f"unknown provider {provider[:80]!r}", hint=known)
     listing_of(provider)
 
 
@@ -111,7 +116,7 @@ async def listed(target: Target, send: Send) -> AsyncGenerator[Model, None]:
         if page.after == after:
             break
         after = page.after
-    raise BadReply("its list of models has no end")
+    raise BadReply("the list of models does not end")
 
 
 def _line(provider: str, model: Model, *, json: bool) -> bytes:
@@ -122,4 +127,4 @@ def _line(provider: str, model: Model, *, json: bool) -> bytes:
             orjson.dumps({"provider": provider, "id": model.id, "details": model.details}) + b"\n"
         )
     except TypeError as error:  # nested too deep
-        raise BadReply(f"what it tells of {model.id[:80]!r} cannot be written as JSON") from error
+        raise BadReply(f"the details of {model.id[:80]!r} cannot be written as JSON") from error

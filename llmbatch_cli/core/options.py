@@ -42,6 +42,8 @@ class Option:
     """Whether `-h` shows it; `--help` shows all."""
     count: bool = False
     """Whether it is repeated to say more: -vv."""
+    positional: bool = False
+    """Whether it is an argument, without a name."""
     complete: Literal["models", "files"] | None = None
     """What a shell proposes for it."""
 
@@ -68,6 +70,7 @@ class ModelOptions:
         "PROVIDER/MODEL, or a bare name such as gpt-4o-mini. Append ?name=value to set "
         "parameters for this model.",
         letter="m",
+        metavar="MODEL",
         env="LLMBATCH_MODEL",
         shown="local/smollm2, a small model in this process, free",
         everyday=True,
@@ -180,6 +183,12 @@ class InputOptions:
 
     section: ClassVar[str] = "Input"
 
+    inputs: Sequence[str] = option(
+        (),
+        "Files of prompts, read one after the other; - or nothing is standard input.",
+        metavar="[INPUT]...",
+        positional=True,
+    )
     limit: int | None = option(
         None, "Read only the first N rows.", min=0, metavar="N", everyday=True
     )
@@ -217,6 +226,7 @@ class OutputOptions:
         "jsonl (all fields), text (the answer alone), openai (a batch API line) or chat "
         "(the chat.completion object).",
         letter="f",
+        metavar="FORMAT",
         shown="jsonl",
         everyday=True,
     )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from llmbatch_cli.core.errors import RunStopped
+from llmbatch_cli.core.errors import RunStopped, UsageError
 from llmbatch_cli.core.events import Event, Finished
 from llmbatch_cli.core.privacy import without_prompt
 from llmbatch_cli.engine.run import Stop
@@ -27,6 +27,27 @@ class FailureLimit:
     """Of the rows so far, from 0 to 1; judged from FEWEST_ROWS rows on."""
     in_a_row: int = ALL_FAILED
     """Rows that fail one after the other by the provider's own fault."""
+
+    @classmethod
+    def parse(cls, value: str | int | None) -> "FailureLimit":
+        """`20`, `"20"` or `"5%"`; None is no limit. Raises UsageError."""
+        if value is None:
+            return cls()
+        text = str(value)
+        try:
+            if text.endswith("%"):
+                share = float(text[:-1]) / 100
+                if not 0 <= share < 1:
+                    raise ValueError
+                return cls(share=share)
+            if (rows := int(text)) < 1:
+                raise ValueError
+            return cls(rows=rows)
+        except ValueError as error:
+            raise UsageError(
+                f"--max-errors {text!r} is not a number of rows or a percentage",
+                hint="as in --max-errors 100 or --max-errors 5%",
+            ) from error
 
 
 class Breaker:

@@ -5,6 +5,8 @@ from bisect import bisect_left, insort
 from collections import deque
 from typing import Final
 
+from llmbatch_cli.core.errors import UsageError
+
 REMEMBERED: Final = 1_000
 """Latencies that a quantile is taken of: the last ones."""
 ENOUGH: Final = 20
@@ -36,6 +38,27 @@ class Hedge:
         self._quantile = quantile
         self._recent: deque[float] = deque()
         self._sorted: list[float] = []
+
+    @classmethod
+    def parse(cls, value: str | float | None) -> "Hedge | None":
+        """`0.8`, `"0.8"`, `"800ms"` or `"p95"`; None is None. Raises UsageError."""
+        if value is None:
+            return None
+        text = str(value)
+        try:
+            if text.startswith("p"):
+                quantile = float(text[1:]) / 100
+                if not 0 < quantile < 1:
+                    raise ValueError
+                return cls(quantile=quantile)
+            seconds = float(text[:-2]) / 1000 if text.endswith("ms") else float(text.rstrip("s"))
+            if not 0 < seconds < math.inf:
+                raise ValueError
+            return cls(fixed_s=seconds)
+        except ValueError as error:
+            raise UsageError(
+                f"--hedge {text!r} is not a time or a percentile", hint="as in --hedge 0.8 or p95"
+            ) from error
 
     def wait_s(self) -> float | None:
         """The time for the model that is about to start; None where it is unknown."""

@@ -14,10 +14,10 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
+from support.client import client, race
 
-from llmbatch_cli.api import run_race
 from llmbatch_cli.core.types import Outcome
-from llmbatch_cli.providers.registry import Access
+from llmbatch_cli.engine.contest import Rules
 
 SERVER = Path(__file__).parents[1] / "support" / "race_server.py"
 DESCRIPTORS = Path("/proc/self/fd")
@@ -69,14 +69,12 @@ async def races(
     stream: bool = False,
     pause_s: float = 0,
 ) -> list[Outcome]:
-    outcomes = run_race(
+    return await race(
+        client(url, in_flight=in_flight),
         prompts(count, pause_s),
-        models=[f"openai/{model}" for model in models],
-        concurrency=in_flight,
-        stream=stream,
-        access=Access(environ={}, base_url=f"{url}/v1"),
+        [f"openai/{model}" for model in models],
+        rules=Rules(stream=stream),
     )
-    return [outcome async for outcome in outcomes]
 
 
 def open_descriptors() -> int:

@@ -5,15 +5,18 @@ reply, and sometimes the error itself.
 """
 
 import gc
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+import os
+from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 from support import chat
+from support.client import batch, client, race
 from support.scripted import Exchange, abort, serve
 
-from llmbatch_cli.api import run_batch, run_race
 from llmbatch_cli.core.errors import ProviderError
-from llmbatch_cli.core.types import Outcome, WireReply, WireRequest
+from llmbatch_cli.core.options import Retries
+from llmbatch_cli.core.types import WireReply, WireRequest
+from llmbatch_cli.engine.contest import Rules
 
 ROWS = 8
 HELD = (ProviderError, WireReply, WireRequest)
@@ -78,8 +81,7 @@ def uncollected(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[s
         gc.enable()
 
 
-async def outcomes_of(outcomes: AsyncGenerator[Outcome, None]) -> int:
-    return len([outcome async for outcome in outcomes])
+RETRIES = Retries(max_attempts=2, timeout_s=1.0)
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda one: one.__name__)
@@ -90,14 +92,9 @@ async def test_a_row_leaves_nothing(
 ) -> None:
     async with serve(fault) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
-        run = run_batch(
-            [f"row {'x' * number}" for number in range(ROWS)],
-            model="openai/m",
-            fallbacks=["openai/n"],
-            max_attempts=2,
-            timeout_s=1.0,
-        )
-        assert await outcomes_of(run) == ROWS
+        prompts = [f"row {'x' * number}" for number in range(ROWS)]
+        one = client(environ=os.environ, retries=RETRIES)
+        assert len(await batch(one, prompts, "openai/m", fallback=["openai/n"])) == ROWS
     assert uncollected() == []
 
 
@@ -114,12 +111,8 @@ async def test_a_race_leaves_nothing(
 
     async with serve(first_fails) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
-        run = run_race(
-            [f"row {'x' * number}" for number in range(ROWS)],
-            models=["openai/bad", "openai/good"],
-            stream=stream,
-            max_attempts=2,
-            timeout_s=1.0,
-        )
-        assert await outcomes_of(run) == ROWS
+        prompts = [f"row {'x' * number}" for number in range(ROWS)]
+        one = client(environ=os.environ, retries=RETRIES)
+        models = ["openai/bad", "openai/good"]
+        assert len(await race(one, prompts, models, rules=Rules(stream=stream))) == ROWS
     assert uncollected() == []

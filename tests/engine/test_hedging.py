@@ -8,17 +8,16 @@ from collections.abc import Sequence
 import pytest
 from support.chat import answer as send_answer
 from support.chat import completion
+from support.client import client, race
 from support.scripted import Exchange, serve
 from support.virtual_time import run_virtually
 
-from llmbatch_cli.api import run_race
 from llmbatch_cli.core.errors import Overloaded
 from llmbatch_cli.core.events import ignore
 from llmbatch_cli.core.types import Completion, Prompt, Request
 from llmbatch_cli.engine.calls import Model
 from llmbatch_cli.engine.contest import Contest, Rules
 from llmbatch_cli.engine.hedging import ENOUGH, REMEMBERED, Hedge
-from llmbatch_cli.providers.registry import Access
 
 SLOW_SHARE = 0.05
 SLOWER = 20
@@ -182,19 +181,14 @@ async def test_the_tail_is_cut_over_real_sockets_too() -> None:
             work.cancel()
             exchange.writer.close()
 
-    async def times(models: list[str], hedge: Hedge | None) -> list[float]:
-        race = run_race(
-            (f"row {index}" for index in range(1_000)),
-            models=models,
-            hedge=hedge,
-            concurrency=32,
-            access=Access(environ={}, base_url=f"{server.url}/v1"),
-        )
-        return [outcome.latency_s or 0.0 async for outcome in race]
+    async def times(models: list[str], hedge: str | None) -> list[float]:
+        prompts = (f"row {index}" for index in range(1_000))
+        outcomes = await race(client(server.url, in_flight=32), prompts, models, hedge=hedge)
+        return [outcome.latency_s or 0.0 for outcome in outcomes]
 
     async with serve(twentieth_is_slow) as server:
         before = percentile(await times(["openai/m"], None), 0.99)
         asked = 0
-        after = percentile(await times(["openai/m", "openai/m"], Hedge(quantile=0.95)), 0.99)
+        after = percentile(await times(["openai/m", "openai/m"], "p95"), 0.99)
     assert before / after >= 4
     assert asked <= 1_100

@@ -11,18 +11,20 @@ with `--files`, and only if it is what it should be by its first bytes.
 Source: platform.openai.com/docs/api-reference/chat/create (read 2026-11-22).
 """
 
+import asyncio
 import os
 import re
 import stat
 from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from llmbatch_cli.core.errors import InputError
-from llmbatch_cli.core.types import Message
+from llmbatch_cli.core.types import BadRow, Message, Prompt, Row
 from llmbatch_cli.rows.input.params import escaped
 
 MAX_FILE_BYTES: Final = 20 * 2**20
@@ -262,3 +264,23 @@ def _too_large(name: str) -> str:
 
 def _shown(name: str) -> str:
     return f"'{escaped(name, 200)}'"
+
+
+async def with_attachments(
+    rows: AsyncGenerator[Row, None], root: Path | None
+) -> AsyncGenerator[Row, None]:
+    """Every row with the files that its messages name; where one may not be read, a BadRow."""
+    async with aclosing(rows):
+        async for row in rows:
+            if isinstance(row, Prompt) and names_files(row.messages):
+                yield await _attached(row, root)
+            else:
+                yield row
+
+
+async def _attached(row: Prompt, root: Path | None) -> Row:
+    try:
+        messages = await asyncio.to_thread(inline, row.messages, root)
+    except InputError as error:
+        return BadRow(row.index, error.message, row.id, row.file, row.line, row.metadata)
+    return replace(row, messages=messages)

@@ -1,21 +1,24 @@
 """Rows from files, standard input and Python values, read as they are needed."""
 
+import asyncio
+import threading
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
+    AsyncIterator,
     Iterable,
     Iterator,
     Mapping,
     Sequence,
 )
-from contextlib import aclosing
-from dataclasses import replace
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, replace
 from typing import BinaryIO, Final
 
 import orjson
 
 from llmbatch_cli.core.errors import UsageError
-from llmbatch_cli.core.events import Notice, Observer, ignore
+from llmbatch_cli.core.events import Counted, Notice, Observer, ignore
 from llmbatch_cli.core.types import BadRow, Prompt, Row
 from llmbatch_cli.rows.input.big_ints import with_big_ints
 from llmbatch_cli.rows.input.duplicates import DuplicateIds
@@ -24,6 +27,7 @@ from llmbatch_cli.rows.input.inputs import (
     Format,
     InputFormat,
     TextFormat,
+    can_be_read_twice,
     check_inputs,
     count_rows,
     format_of_name,
@@ -309,6 +313,80 @@ def _not_utf8(data: bytes, error: UnicodeDecodeError) -> str:
     column = len(data[: error.start].decode()) + 1
     hint = " (it looks like UTF-16)" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
     return f"not UTF-8: byte 0x{data[error.start]:02x} at column {column}{hint}"
+
+
+# What a run reads
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Where prompts come from and how they are read; opened as often as needed."""
+
+    names: Sequence[str]
+    """Files, read one after the other; `-` is standard input."""
+    input_format: InputFormat = "auto"
+    max_line_bytes: int = MAX_LINE_BYTES
+    limit: int | None = None
+    for_text: TextFormat = "lines"
+    """What plain text of no known name is: a prompt per line, or one prompt."""
+    prompt: str | None = None
+    """One prompt in place of all inputs."""
+
+    def check(self) -> None:
+        """Raise UsageError for an input that cannot be opened."""
+        check_inputs(self.names)
+
+    def rows(self, observe: Observer) -> AsyncGenerator[Row, None]:
+        """The rows, from the start."""
+        if self.prompt is not None:
+            return from_values([self.prompt])
+        return read(
+            self.names,
+            input_format=self.input_format,
+            for_text=self.for_text,
+            max_line_bytes=self.max_line_bytes,
+            limit=self.limit,
+            observe=observe,
+        )
+
+    @property
+    def can_be_read_again(self) -> bool:
+        """Whether reading the rows does not use them up."""
+        return all(map(can_be_read_twice, self.names))
+
+    @asynccontextmanager
+    async def spooled(self) -> AsyncIterator["Inputs"]:
+        """The same rows so that they can be read again: what is not a plain file is copied."""
+        async with spooled(self.names) as names:
+            yield replace(self, names=names)
+
+    def count(self, enough: threading.Event) -> int | None:
+        """How many rows there are; None where that cannot be known ahead. Blocks."""
+        total = 0 if self.prompt is None else 1
+        for name in self.names:
+            rows = count_rows(name, enough, input_format=self.input_format, for_text=self.for_text)
+            if rows is None or enough.is_set():
+                return None
+            total += rows
+        return total if self.limit is None else min(total, self.limit)
+
+    @contextmanager
+    def counting(self, observe: Observer) -> Iterator[None]:
+        """Count the rows in a thread, and report it once; stops when the body ends."""
+        loop = asyncio.get_running_loop()
+        enough = threading.Event()
+
+        def count() -> None:
+            rows = self.count(enough)
+            if rows is not None:
+                with suppress(RuntimeError):  # the loop is closed: nobody is waiting
+                    loop.call_soon_threadsafe(observe, Counted(rows))
+
+        threading.Thread(target=count, name="count rows", daemon=True).start()
+        try:
+            yield
+        finally:
+            enough.set()
 
 
 # Values from Python

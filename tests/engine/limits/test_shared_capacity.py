@@ -5,11 +5,11 @@ from collections import Counter
 
 import pytest
 from support import chat
+from support.client import client, race
 from support.scripted import Exchange, serve
 
-from llmbatch_cli.api import run_race
+from llmbatch_cli.engine.contest import Rules
 from llmbatch_cli.engine.hedging import Hedge
-from llmbatch_cli.providers.registry import Access
 
 ROWS = 40
 
@@ -34,15 +34,14 @@ async def test_a_racer_that_waits_for_room_is_not_sent_once_its_race_is_won(
         at_once -= 1
 
     async with serve(count) as server:
-        race = run_race(
+        outcomes = await race(
+            client(server.url, in_flight=in_flight),
             [f"row {number}" for number in range(ROWS)],
-            models=["openai/a", "openai/b", "openai/c"],
-            concurrency=in_flight,
+            ["openai/a", "openai/b", "openai/c"],
             hedge=hedge,
-            stream=stream,
-            access=Access(environ={}, base_url=f"{server.url}/v1"),
+            rules=Rules(stream=stream),
         )
-        answers = [outcome.completion async for outcome in race]
+    answers = [outcome.completion for outcome in outcomes]
     assert len(answers) == ROWS
     assert None not in answers
     assert most <= in_flight

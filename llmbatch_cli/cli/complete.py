@@ -1,0 +1,29 @@
+"""What a shell proposes for an option's value: see `llmbatch --install-completion`."""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+
+def models(incomplete: str) -> list[str]:
+    """Known models and every provider's name before its `/`; also of a list, as in `-m one,tw`."""
+    from llmbatch_cli.providers.anthropic.models import CURRENT as CLAUDES
+    from llmbatch_cli.providers.openai.models import CURRENT as GPTS
+    from llmbatch_cli.providers.registry import DEFAULT_MODEL, PROVIDERS, WELL_KNOWN
+
+    known = (*WELL_KNOWN, *GPTS, *CLAUDES, DEFAULT_MODEL, "fake/echo", "fake/lorem")
+    prefix, comma, begun = incomplete.rpartition(",")
+    names = [*dict.fromkeys(known), *(f"{name}/" for name in PROVIDERS)]
+    return [f"{prefix}{comma}{name}" for name in names if name.startswith(begun)]
+
+
+def providers(incomplete: str) -> list[str]:
+    """Every provider's name."""
+    from llmbatch_cli.providers.registry import PROVIDERS
+
+    return [name for name in PROVIDERS if name.startswith(incomplete)]
+
+
+PROPOSALS: Final[Mapping[str, Callable[[str], list[str]]]] = {
+    "models": models,
+    "providers": providers,
+}

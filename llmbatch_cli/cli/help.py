@@ -1,0 +1,77 @@
+"""Help in sections: `--help` shows every option of a command, `-h` those of every day."""
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+import typer
+from typer.core import TyperCommand
+
+SECTIONS: Final = (
+    "Model", "Race", "Sampling", "Input", "Output", "Limits and retries", "Network", "Display",
+)  # fmt: skip
+"""In this order; what belongs to none of them comes last."""
+OTHERS: Final = "Other options"
+EVERYDAY: Final = "*"
+"""Ends the panel of an option that the short help shows, too."""
+_RANGE: Final = re.compile(r"(?:; |  \[(?=x))x>=[\d.]+\]?")
+_FIRST_SENTENCE: Final = re.compile(r"(.*?)(?:[.;](?:\s.*)?|  \[.*)?$", re.DOTALL)
+
+Record = tuple[str, str]
+
+
+class Command(TyperCommand):
+    """A command whose options are shown by section, without rich."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Every option."""
+        found: dict[str, list[Record]] = {}
+        for section, record, _ in _records(self, ctx):
+            found.setdefault(section, []).append(record)
+        for section in ("Arguments", *SECTIONS, OTHERS):
+            if section in found:
+                with formatter.section(section):
+                    formatter.write_dl(found[section])
+
+
+def print_short_help(ctx: typer.Context, wanted: bool) -> None:
+    """Print the everyday options, a line each, and end, as `-h` asks for."""
+    if not wanted or ctx.resilient_parsing:
+        return
+    command = ctx.command
+    formatter = ctx.make_formatter()
+    command.format_usage(ctx, formatter)
+    formatter.write_paragraph()
+    with formatter.indentation():
+        formatter.write_text((command.help or "").partition("\n\n")[0])
+    formatter.write_paragraph()
+    records = [record for _, record, everyday in _records(command, ctx) if everyday]
+    with formatter.indentation():
+        formatter.write_dl([(flags, _short(text)) for flags, text in records])
+    formatter.write_paragraph()
+    formatter.write_text(f"All options and examples: {ctx.command_path} --help")
+    typer.echo(formatter.getvalue().rstrip("\n"))
+    raise typer.Exit
+
+
+def _records(command: Any, ctx: Any) -> Iterator[tuple[str, Record, bool]]:
+    """Each parameter's section, its flags and help, and whether it is an everyday one."""
+    for parameter in command.get_params(ctx):
+        record = parameter.get_help_record(ctx)
+        if record is None:
+            continue
+        flags, text = record
+        panel = parameter.rich_help_panel or OTHERS
+        is_argument = parameter.param_type_name == "argument"
+        section = "Arguments" if is_argument else panel.removesuffix(EVERYDAY)
+        yield section, (flags, _without_range(text)), is_argument or panel.endswith(EVERYDAY)
+
+
+def _without_range(text: str) -> str:
+    """The help without `[x>=1]`: a value out of range is refused with the range."""
+    return _RANGE.sub(lambda found: "]" if found[0].startswith(";") else "", text)
+
+
+def _short(text: str) -> str:
+    found = _FIRST_SENTENCE.match(text)
+    return found[1] if found else text

@@ -1,0 +1,271 @@
+"""The Python API: many prompts to one model, or to the fastest of several.
+
+for outcome in batch(["Name a colour.", "Name a fruit."], model="gpt-4o-mini"):
+    print(outcome.text or outcome.error)
+
+async with Client(limits=Limits(rpm=500)) as client:
+    answer = await client.ask("Why is the sky blue?", model="gpt-4o-mini")
+    async for outcome in client.race(prompts, models=["gpt-4o-mini", "gpt-4.1-mini"]):
+        ...
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from llmbatch_cli.core.errors import RunStopped, UsageError
+from llmbatch_cli.core.events import Observer, ignore
+from llmbatch_cli.core.options import Limits, Network, Retries
+from llmbatch_cli.core.types import Outcome
+from llmbatch_cli.drivers.live import RunOptions
+from llmbatch_cli.engine.contest import Rules
+from llmbatch_cli.engine.failure_limit import FailureLimit
+from llmbatch_cli.engine.hedging import Hedge
+from llmbatch_cli.engine.run import Stop
+from llmbatch_cli.loops import iterate
+from llmbatch_cli.models import CallOptions, ModelPool, open_models
+from llmbatch_cli.plans import Ask, Batch, Race
+from llmbatch_cli.providers.registry import DEFAULT_MODEL
+from llmbatch_cli.rows.input.attachments import with_attachments
+from llmbatch_cli.rows.input.source import from_values
+
+Prompts = Iterable[object] | AsyncIterable[object]
+"""Texts, lists of messages, or objects as in the README's list of input rows."""
+
+LIMITS: Final = Limits()
+RETRIES: Final = Retries()
+NETWORK: Final = Network()
+
+
+class Client:
+    """Answers prompts; its calls share connections, and what they learn of the rate limits.
+
+    To be used as `async with Client() as client`, in one event loop. The limits hold for all
+    of its `ask` and `batch` calls together, and for its races together.
+
+    Args:
+        limits: requests in flight and a minute; without them the client finds out what the
+            account allows.
+        retries: attempts and seconds for each row; failed rows after which a call is stopped.
+        network: base URLs, time limit for connecting.
+        drop_params: drop parameters that a model does not support, instead of refusing them.
+        files: the folder below which messages may name files; None reads none.
+        observe: receives events (core/events.py) in the loop's thread; it must not block.
+        environ: keys and base URLs; None is the process's environment.
+    """
+
+    def __init__(
+        self,
+        *,
+        limits: Limits = LIMITS,
+        retries: Retries = RETRIES,
+        network: Network = NETWORK,
+        drop_params: bool = False,
+        files: Path | None = None,
+        observe: Observer = ignore,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        self._limits = limits
+        self._retries = retries
+        self._network = network
+        self._drop_params = drop_params
+        self._files = files
+        self._observe = observe
+        self._environ = environ
+        self._failure_limit = FailureLimit.parse(retries.max_errors)
+        self._stack: AsyncExitStack | None = None
+        self._pools: dict[bool, ModelPool] = {}
+        self._opening = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        self._stack = await AsyncExitStack().__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections; calls that still run are dropped."""
+        stack, self._stack = self._stack, None
+        self._pools.clear()
+        if stack is not None:
+            await stack.aclose()
+
+    async def ask(
+        self,
+        prompt: object,
+        *,
+        model: str = DEFAULT_MODEL,
+        system: str | None = None,
+        **params: Any,
+    ) -> Outcome:
+        """One prompt's outcome: a text, a list of messages, or a row object.
+
+        Raises UsageError for what cannot be sent, and RunStopped where no prompt can succeed
+        (a bad key, no quota). Any other failure is in `outcome.error`.
+        """
+        outcomes = self.batch([prompt], model=model, system=system, **params)
+        async with aclosing(outcomes):
+            async for outcome in outcomes:
+                return outcome
+        raise RunStopped("the run was stopped before the prompt was sent")
+
+    def batch(
+        self,
+        prompts: Prompts,
+        *,
+        model: str = DEFAULT_MODEL,
+        fallback: Sequence[str] = (),
+        system: str | None = None,
+        ordered: bool = False,
+        stop: Stop | None = None,
+        **params: Any,
+    ) -> AsyncGenerator[Outcome, None]:
+        """Each prompt to one model; yields one outcome a prompt, as they come.
+
+        Closing the generator, as leaving `async with aclosing(...)` does, cancels what is in
+        flight.
+
+        Args:
+            prompts: pulled only as fast as they can be sent, so they may have no end.
+            model: `provider/model`, or a bare name of a known family.
+            fallback: models that a row goes to, in turn, after it fails.
+            system: for prompts without a system message.
+            ordered: yield in input order.
+            stop: ends the run early from elsewhere.
+            params: sampling parameters by OpenAI's names; a row's own win.
+
+        Raises UsageError before anything is sent, and RunStopped where no further row can
+        succeed (a bad key, no quota, too many failures).
+        """
+        ask = Batch(model=model, fallback=fallback, params=params, system=system)
+        return self._run(prompts, ask, ordered, stop)
+
+    def race(
+        self,
+        prompts: Prompts,
+        *,
+        models: Sequence[str],
+        hedge: str | float | None = None,
+        rules: Rules | None = None,
+        system: str | None = None,
+        ordered: bool = False,
+        stop: Stop | None = None,
+        **params: Any,
+    ) -> AsyncGenerator[Outcome, None]:
+        """Each prompt to several models; yields the first good answer to each.
+
+        Good is an answer that is not empty, not cut off by length and not refused. The other
+        requests are cancelled at once. A model whose key is refused, or whose host is never
+        reached, is dropped from the run with one notice.
+
+        Args:
+            prompts: as in batch.
+            models: in the order of preference. A row's own `models` win.
+            hedge: start the next model only after so many seconds without an answer, or, as
+                "p95", after that percentile of this run's times; None starts all at once.
+            rules: how many answers are wanted, and what is good.
+            system, ordered, stop, params: as in batch.
+
+        Raises as batch does; RunStopped where no model is left.
+        """
+        ask = Race(
+            models=list(models),
+            rules=rules or Rules(),
+            hedge=Hedge.parse(hedge),
+            params=params,
+            system=system,
+        )
+        return self._run(prompts, ask, ordered, stop)
+
+    async def _run(
+        self, prompts: Prompts, ask: Ask, ordered: bool, stop: Stop | None
+    ) -> AsyncGenerator[Outcome, None]:
+        rows = with_attachments(from_values(prompts), self._files)
+        pool = await self._pool(ask.shares_limits)
+        options = RunOptions(ordered, self._failure_limit, self._observe)
+        plan = await ask.plan(pool, options)
+        async with aclosing(plan.driver(rows, stop or Stop())) as outcomes:
+            async for outcome in outcomes:
+                yield outcome
+
+    async def _pool(self, together: bool) -> ModelPool:
+        async with self._opening:
+            if self._stack is None:
+                raise UsageError("the client is not open", hint="async with Client() as client")
+            if together not in self._pools:
+                options = CallOptions.of(
+                    self._limits,
+                    self._retries,
+                    self._network,
+                    drop_params=self._drop_params,
+                    together=together,
+                    environ=self._environ,
+                )
+                opened = open_models(options, self._observe)
+                self._pools[together] = await self._stack.enter_async_context(opened)
+        return self._pools[together]
+
+
+def batch(
+    prompts: Prompts,
+    *,
+    model: str = DEFAULT_MODEL,
+    fallback: Sequence[str] = (),
+    system: str | None = None,
+    ordered: bool = False,
+    limits: Limits = LIMITS,
+    retries: Retries = RETRIES,
+    network: Network = NETWORK,
+    **params: Any,
+) -> Iterator[Outcome]:
+    """`Client.batch` for a plain `for` loop, also inside a running event loop, as in a notebook.
+
+    Yields outcomes as they come, in bounded memory. Leaving the loop early cancels what is in
+    flight. The arguments are those of Client and Client.batch.
+    """
+
+    async def outcomes() -> AsyncGenerator[Outcome, None]:
+        async with Client(limits=limits, retries=retries, network=network) as client:
+            found = client.batch(
+                prompts, model=model, fallback=fallback, system=system, ordered=ordered, **params
+            )
+            async with aclosing(found):
+                async for outcome in found:
+                    yield outcome
+
+    return iterate(outcomes)
+
+
+def race(
+    prompts: Prompts,
+    *,
+    models: Sequence[str],
+    hedge: str | float | None = None,
+    system: str | None = None,
+    ordered: bool = False,
+    limits: Limits = LIMITS,
+    retries: Retries = RETRIES,
+    network: Network = NETWORK,
+    **params: Any,
+) -> Iterator[Outcome]:
+    """`Client.race` for a plain `for` loop: see `batch`. The arguments are those of Client.race."""
+
+    async def outcomes() -> AsyncGenerator[Outcome, None]:
+        async with Client(limits=limits, retries=retries, network=network) as client:
+            found = client.race(
+                prompts, models=models, hedge=hedge, system=system, ordered=ordered, **params
+            )
+            async with aclosing(found):
+                async for outcome in found:
+                    yield outcome
+
+    return iterate(outcomes)

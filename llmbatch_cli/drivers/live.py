@@ -1,0 +1,61 @@
+"""The live driver: a request for each row, as many at once as the limits allow."""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from llmbatch_cli.core.events import Holder, Observer, Opened, both, ignore
+from llmbatch_cli.core.types import Outcome, Row, Work
+from llmbatch_cli.drivers import Driver
+from llmbatch_cli.engine.failure_limit import Breaker, FailureLimit
+from llmbatch_cli.engine.run import Gauge, Stop, run
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How a run goes, whatever is asked in it."""
+
+    ordered: bool = False
+    """Whether outcomes come in input order."""
+    failure_limit: FailureLimit = field(default_factory=FailureLimit)
+    observe: Observer = ignore
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """How many rows may be open."""
+
+    at_work: Callable[[], int]
+    """Rows that may be at work now."""
+    most_open: int
+    """Rows begun and not yet taken, those that wait for a slower one before them included."""
+    held_by: Callable[[], Holder | None]
+    """What the next request waits for."""
+
+
+def live(work: Work, window: Window, options: RunOptions) -> Driver:
+    """The driver that does this work for each row.
+
+    It raises RunStopped at the end where too many rows have failed.
+    """
+
+    async def drive(rows: AsyncGenerator[Row, None], stop: Stop) -> AsyncGenerator[Outcome, None]:
+        breaker, gauge = Breaker(options.failure_limit, stop), Gauge()
+        options.observe(Opened(lambda: window.held_by() or gauge.waiting))
+        outcomes = run(
+            rows,
+            work,
+            window=window.at_work,
+            most_open=window.most_open,
+            ordered=options.ordered,
+            stop=stop,
+            observe=both(options.observe, breaker),
+            gauge=gauge,
+        )
+        async with aclosing(outcomes):
+            async for outcome in outcomes:
+                yield outcome
+        if breaker.error is not None:
+            raise breaker.error
+
+    return drive

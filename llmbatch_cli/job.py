@@ -1,0 +1,297 @@
+"""A job: rows from their source through a driver to an output, from its lock to its last line."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, TypeVar
+
+from llmbatch_cli.core.errors import (
+    BadRows,
+    LlmbatchError,
+    OutputError,
+    ReaderGone,
+    RunStopped,
+    UsageError,
+)
+from llmbatch_cli.core.events import Notice, Observer, Skipped, ignore
+from llmbatch_cli.core.options import InputOptions, OutputOptions
+from llmbatch_cli.core.types import Outcome, Row
+from llmbatch_cli.drivers.live import RunOptions
+from llmbatch_cli.engine.failure_limit import FailureLimit
+from llmbatch_cli.engine.run import Stop
+from llmbatch_cli.models import CallOptions, open_models
+from llmbatch_cli.plans import Ask, Plan
+from llmbatch_cli.rows.finished import FinishedRows
+from llmbatch_cli.rows.input.attachments import with_attachments
+from llmbatch_cli.rows.input.source import Inputs
+from llmbatch_cli.rows.lock import locked
+from llmbatch_cli.rows.output.reorder import put_in_order
+from llmbatch_cli.rows.output.sink import Sink, open_sink
+from llmbatch_cli.rows.resume import prepare, resuming
+
+T = TypeVar("T")
+
+YIELD_EVERY: Final = 256
+"""After so many rows that cost no wait, others in the loop have their turn."""
+SHOWN_FAULTS: Final = 20
+"""So many invalid rows are described; the others are counted."""
+
+Render = Callable[[Outcome], bytes]
+"""An outcome as the bytes to write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is read, what is asked, how it is sent, and where the answers go."""
+
+    inputs: Inputs
+    ask: Ask
+    calls: CallOptions
+    output: OutputOptions
+    input: InputOptions = field(default_factory=InputOptions)
+    failure_limit: FailureLimit = field(default_factory=FailureLimit)
+
+    @property
+    def is_resumable(self) -> bool:
+        """Whether its rows carry the keys that --resume goes by."""
+        return self.output.output is not None and self.output.format == "jsonl"
+
+
+class JobRun:
+    """One run of a job."""
+
+    def __init__(self, job: Job, stop: Stop, observe: Observer, render: Render) -> None:
+        """
+        Args:
+            job: what to do.
+            stop: ends the run early.
+            observe: receives what happens, in the loop's thread; it must not block.
+            render: gives the bytes of each outcome.
+        """
+        self.error: LlmbatchError | None = None
+        """What ended the run early."""
+        self.sink: Sink | None = None
+        """None where the output was never opened."""
+        self._job = job
+        self._stop = stop
+        self._observe = observe
+        self._render = render
+        self._inputs = job.inputs
+        self._finished: FinishedRows | None = None
+        self._cancelled = False
+
+    @property
+    def rows_waiting(self) -> int:
+        """Finished rows that are not yet written."""
+        return self.sink.rows_waiting if self.sink is not None else 0
+
+    def rows_lost(self, finished: int) -> int:
+        """Of so many finished rows, those that were not written, at most."""
+        if not self._cancelled or self.sink is None:
+            return 0
+        return max(self.rows_waiting, finished - self.sink.rows_written)
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether --resume has an output to continue."""
+        output = self._job.output.output
+        written = self.sink is not None and self.sink.rows_written > 0
+        begun = self._job.output.resume or written
+        return self._job.is_resumable and output is not None and begun and output.is_file()
+
+    async def run(self) -> None:
+        """Run to the end; `error` says what ended it early. Raises CancelledError only."""
+        try:
+            async with AsyncExitStack() as stack:
+                await self._run(stack)
+        except asyncio.CancelledError:
+            self._cancelled = True
+            raise
+        except (RunStopped, OutputError, ReaderGone, UsageError) as error:
+            self.error = error
+
+    async def _run(self, stack: AsyncExitStack) -> None:
+        job = self._job
+        output = job.output.output
+        if output is not None:
+            stack.enter_context(locked(output))
+        if job.input.strict:
+            self._inputs = await stack.enter_async_context(job.inputs.spooled())
+        self._finished = await self._read_back()
+        pool = await stack.enter_async_context(open_models(job.calls, self._observe))
+        plan = await job.ask.plan(
+            pool, RunOptions(job.output.ordered, job.failure_limit, self._observe)
+        )
+        if job.input.strict:
+            await self._refuse_faults(plan)
+        looked_ahead = await self._look_ahead(plan)
+        stack.enter_context(self._inputs.counting(self._observe))
+        try:
+            await self._deliver(plan)
+        except BaseException:
+            await self._settle(ordered=False)
+            raise
+        await self._settle(ordered=job.output.ordered and not self._stop.draining)
+        if not looked_ahead:
+            self._say_unclaimed()
+
+    async def _read_back(self) -> FinishedRows | None:
+        """What an earlier run has left in the output; None where this run is the first."""
+        options = self._job.output
+        if not options.resume:
+            return None
+        if options.output is None:
+            raise UsageError("--resume continues a file", hint="name it with -o")
+        if not self._job.is_resumable:
+            raise UsageError("--resume needs --format jsonl, which has the rows' keys")
+        if options.overwrite:
+            raise UsageError("--resume and --overwrite exclude each other")
+        finished = await _to_its_end(
+            partial(prepare, options.output, options.retry_failed, fsync=options.fsync)
+        )
+        self._notice(resuming(options.output, finished))
+        return finished
+
+    # Rows
+
+    def _source(self, observe: Observer) -> AsyncGenerator[Row, None]:
+        return with_attachments(self._inputs.rows(observe), self._job.input.files)
+
+    async def _rows(self, plan: Plan, observe: Observer) -> AsyncGenerator[Row, None]:
+        """Every row that is to be sent, with its key where the output takes one."""
+        finished, skipped = self._finished, 0
+        async with aclosing(self._source(observe)) as rows:
+            async for row in rows:
+                row.key = await plan.key_of(row)
+                left = row if finished is None else finished.claim(row.key, row)
+                if left is not None:
+                    yield left
+                    continue
+                observe(Skipped(row.index))
+                skipped += 1
+                if skipped % YIELD_EVERY == 0:
+                    await asyncio.sleep(0)
+
+    async def _refuse_faults(self, plan: Plan) -> None:
+        """Go through all rows, and send nothing. Raises BadRows if any is invalid."""
+        count = invalid = 0
+        reasons: list[str] = []
+        async with aclosing(self._source(ignore)) as rows:
+            async for row in rows:
+                count += 1
+                fault = await plan.fault_in(row)
+                if fault is not None:
+                    invalid += 1
+                    if len(reasons) < SHOWN_FAULTS:
+                        reasons.append(f"{row.place}: {fault}")
+                if self._stop.draining:
+                    return
+                if count % YIELD_EVERY == 0:
+                    await asyncio.sleep(0)
+        if invalid:
+            raise BadRows(
+                f"{invalid:,} of {count:,} rows are invalid, so nothing was sent",
+                hint="correct them, or remove --strict to send the others",
+                reasons=reasons,
+            )
+
+    async def _look_ahead(self, plan: Plan) -> bool:
+        """Say how many rows are done and how many are left, where the input can be read twice.
+
+        Takes some 11 s a million rows, and the time to read the files that they name.
+        """
+        finished = self._finished
+        if finished is None or not self._inputs.can_be_read_again:
+            return False
+        if not finished.rows:
+            return True
+        left = 0
+        async with aclosing(self._rows(plan, ignore)) as rows:
+            async for _ in rows:
+                left += 1
+                if self._stop.draining:
+                    break
+                if left % YIELD_EVERY == 0:
+                    await asyncio.sleep(0)
+        done, unclaimed = finished.taken, finished.untaken
+        finished.release()
+        message = f"{done:,} of the input's {done + left:,} rows are done, {left:,} to send"
+        self._notice(message + (f"; {_unclaimed(unclaimed)}" if unclaimed else ""))
+        return True
+
+    def _say_unclaimed(self) -> None:
+        """What could not be said at the start, where input can be read only once."""
+        if self._finished is not None and self._finished.untaken:
+            kept = f"{self._job.output.output} keeps them"
+            self._notice(f"{_unclaimed(self._finished.untaken)}; {kept}")
+
+    # Output
+
+    async def _deliver(self, plan: Plan) -> None:
+        options = self._job.output
+        async with open_sink(
+            options.output,
+            overwrite=options.overwrite,
+            inputs=self._inputs.names,
+            append=options.resume,
+            fsync=options.fsync,
+        ) as sink:
+            self.sink = sink
+            keyed = self._job.is_resumable
+            rows = self._rows(plan, self._observe) if keyed else self._source(self._observe)
+            await deliver(plan.driver(rows, self._stop), sink, self._render, self._stop)
+
+    async def _settle(self, *, ordered: bool) -> None:
+        """Give rows of earlier runs their present ids and places, in input order if asked."""
+        output, finished = self._job.output.output, self._finished
+        if output is None or finished is None:
+            return
+        if ordered:
+            await _to_its_end(partial(put_in_order, output, finished))
+
+    def _notice(self, message: str) -> None:
+        self._observe(Notice(message))
+
+
+async def deliver(
+    outcomes: AsyncGenerator[Outcome, None], sink: Sink, render: Render, stop: Stop
+) -> None:
+    """Write every outcome as it comes; a sink that breaks ends the run at once.
+
+    Once a stopped run is cancelled, what it has finished is written without waiting for room.
+    """
+    watch = asyncio.ensure_future(sink.failed())
+    watch.add_done_callback(lambda done: None if done.cancelled() else stop.cancel())
+    try:
+        async with aclosing(outcomes):
+            try:
+                async for outcome in outcomes:
+                    sink.write(render(outcome))
+                    await sink.room()
+            except asyncio.CancelledError:
+                if stop.cancelling:
+                    async for outcome in outcomes:
+                        sink.write(render(outcome))
+                raise
+    finally:
+        if stop.draining:
+            sink.leave()
+        watch.cancel()
+
+
+async def _to_its_end(work: Callable[[], T]) -> T:
+    """Work in a thread on the output, whose lock is not given up before it ends."""
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
+
+
+def _unclaimed(count: int) -> str:
+    """Finished rows that no row of input has asked for."""
+    rows = "finished row is" if count == 1 else "finished rows are"
+    return f"{count:,} {rows} not in this input with this model and parameters"

@@ -1,0 +1,173 @@
+"""What is done with each row of a run: one model with fallbacks, or a race of several."""
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Final, Protocol
+
+from llmbatch_cli.core.errors import ProviderError, UsageError
+from llmbatch_cli.core.events import Event, both
+from llmbatch_cli.core.types import BadRow, Message, Params, Prompt, Request, Row, Work
+from llmbatch_cli.drivers import Driver
+from llmbatch_cli.drivers.live import RunOptions, Window, live
+from llmbatch_cli.engine.calls import Model, request_for, solo
+from llmbatch_cli.engine.contest import Contest, OnText, Rules
+from llmbatch_cli.engine.fallback import InTurn
+from llmbatch_cli.engine.hedging import Hedge
+from llmbatch_cli.models import ModelPool
+from llmbatch_cli.providers.registry import DEFAULT_MODEL
+from llmbatch_cli.rows.keys import bad_row_key, request_key
+
+LOOK_AHEAD: Final = 16
+"""In input order, how many times the rows in flight may wait for a slow one before them."""
+
+ModelsFor = Callable[[Prompt], Awaitable[Sequence[Model]]]
+"""The models that a row may be sent to, in their order. Raises UsageError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How rows are answered, told apart and checked."""
+
+    driver: Driver
+    models_for: ModelsFor
+    fallbacks: Sequence[Model] = ()
+    system: Message | None = None
+
+    async def key_of(self, row: Row) -> str:
+        """What tells the row's output from all others: see rows/keys.py."""
+        if isinstance(row, BadRow):
+            return bad_row_key(row)
+        try:
+            models = await self.models_for(row)
+        except UsageError:  # its outcome will say so
+            name = row.model or ",".join(row.models)
+            return request_key("unknown", Request(name, row.messages, row.params), row)
+        request = request_for(row, models[0], self.system)
+        if len(models) == 1:
+            return request_key(models[0].provider, request, row)
+        names = ",".join(model.name for model in models)
+        return request_key("race", Request(names, request.messages, request.params), row)
+
+    async def fault_in(self, row: Row) -> str | None:
+        """Why the row cannot be sent; None where one of its models can take it. Sends nothing."""
+        if isinstance(row, BadRow):
+            return row.reason
+        first: str | None = None
+        try:
+            for model in (*await self.models_for(row), *self.fallbacks):
+                try:
+                    model.check(request_for(row, model, self.system))
+                except ProviderError as error:
+                    first = first or error.message
+                else:
+                    return None
+        except UsageError as error:
+            return error.message
+        return first
+
+
+class Ask(Protocol):
+    """What is asked for each row: a Batch or a Race."""
+
+    shares_limits: ClassVar[bool]
+    """Whether the limit of requests in flight holds for all models together."""
+
+    async def plan(self, pool: ModelPool, options: RunOptions) -> Plan:
+        """The plan over these models. Raises UsageError for what cannot be sent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Each row to one model: its own, or this one; where that fails, to each fallback in turn."""
+
+    shares_limits: ClassVar[bool] = False
+
+    model: str = DEFAULT_MODEL
+    fallback: Sequence[str] = ()
+    params: Params = field(default_factory=dict)
+    """By OpenAI's names; a model's own and a row's own win over them."""
+    system: str | None = None
+    """For rows that have no system message."""
+
+    async def plan(self, pool: ModelPool, options: RunOptions) -> Plan:
+        """Opens the models; their own limits decide how many rows are at work."""
+        pool = pool.using(self.params, options.observe)
+        model = await pool.model_for(self.model)
+        others = [await pool.model_for(name) for name in self.fallback]
+        system = _system(self.system)
+
+        async def model_for(own: str | None) -> Model:
+            return model if own is None else await pool.model_for(own, of_row=True)
+
+        async def models_for(prompt: Prompt) -> Sequence[Model]:
+            return [await model_for(prompt.model)]
+
+        work: Work = solo(model_for, time.monotonic, system)
+        if others:
+            work = InTurn(model_for, others, time.monotonic, options.observe, system)
+        window = Window(pool.window, _most_open(pool, options), pool.holding)
+        return Plan(live(work, window, options), models_for, others, system)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Race:
+    """Each row to several models; the first good answers win, and the others are cancelled."""
+
+    shares_limits: ClassVar[bool] = True
+
+    models: Sequence[str]
+    """In the order of preference; one named twice is sent the row twice."""
+    rules: Rules = field(default_factory=Rules)
+    hedge: Hedge | None = None
+    """When to start the next model; None starts all at once."""
+    params: Params = field(default_factory=dict)
+    system: str | None = None
+    on_text: OnText = lambda prompt, model, text: None
+    """With `rules.stream`, receives the leader's text as it arrives."""
+
+    async def plan(self, pool: ModelPool, options: RunOptions) -> Plan:
+        """Opens the models that have their keys."""
+        if not self.models:
+            raise UsageError("a race needs models", hint="name two or more")
+        contests: list[Contest] = []
+
+        def heed(event: Event) -> None:
+            for contest in contests:
+                contest.heed(event)
+
+        pool = pool.using(self.params, both(options.observe, heed))
+        racers = await pool.with_keys(self.models)
+
+        async def models_for(prompt: Prompt) -> Sequence[Model]:
+            if not prompt.models:
+                return racers
+            return await pool.with_keys(prompt.models, of_row=True)
+
+        contest = Contest(
+            models_for,
+            racers,
+            self.rules,
+            hedge=self.hedge,
+            clock=time.monotonic,
+            observe=options.observe,
+            system=_system(self.system),
+            on_text=self.on_text,
+        )
+        contests.append(contest)
+        at_once = _races_at_once(pool.most_in_flight, len(racers), hedged=self.hedge is not None)
+        window = Window(lambda: at_once, _most_open(pool, options), pool.holding)
+        return Plan(live(contest, window, options), models_for, (), _system(self.system))
+
+
+def _system(text: str | None) -> Message | None:
+    return {"role": "system", "content": text} if text is not None else None
+
+
+def _races_at_once(in_flight: int, racers: int, *, hedged: bool) -> int:
+    """A hedged race is one request at first, and a quarter of all is kept for the others."""
+    return max(1, in_flight - max(1, in_flight // 4) if hedged else in_flight // racers)
+
+
+def _most_open(pool: ModelPool, options: RunOptions) -> int:
+    return pool.most_in_flight * (LOOK_AHEAD if options.ordered else 4)
