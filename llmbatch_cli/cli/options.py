@@ -2,11 +2,11 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import typer
 
@@ -114,25 +114,23 @@ def _parameters(group: _Group) -> Iterator[inspect.Parameter]:
                 one.name,
                 inspect.Parameter.KEYWORD_ONLY,
                 default=None if one.default == () else one.default,
-                annotation=Annotated[
-                    _type(one.type), _typers(one.name, _kind(one.type), described, group)
-                ],
+                annotation=Annotated[_type(one.type), _typers(one, described, group)],
             )
 
 
-def _typers(name: str, kind: Any, described: Option, group: _Group) -> Any:
+def _typers(one: Field[Any], described: Option, group: _Group) -> Any:
     """The Typer parameter of a field."""
     if described.positional:
         here = next((note for note in group.notes if isinstance(note, Arguments)), described)
         return typer.Argument(metavar=here.metavar, help=here.help)
-    flags = [f"--{(described.name or name).replace('_', '-')}"]
+    flags = [f"--{(described.name or one.name).replace('_', '-')}"]
     if described.letter:
         flags.append(f"-{described.letter}")
     shown = f"  [default: {described.shown}]" if described.shown else ""
     return typer.Option(
         *flags,
         help=described.help + shown,
-        metavar=described.metavar or METAVARS.get(kind),
+        metavar=described.metavar or METAVARS.get(_kind(one.type)),
         min=described.min,
         envvar=described.env,
         count=described.count,
