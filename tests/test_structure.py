@@ -14,7 +14,7 @@ PACKAGE = Path(llmbatch_cli.__file__).parent
 LAYERS = [
     {"core"},
     {"rows", "engine", "providers", "transport", "ui"},
-    {"models", "resuming"},
+    {"models", "resuming", "loops"},
     {"checking"},
     {"api"},
     {"cli", "compat"},

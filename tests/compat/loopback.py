@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from support.chat import answer, completion, error
 from support.scripted import Exchange, Server, serve
 
-from llmbatch_cli.compat.loops import LoopThread
+from llmbatch_cli.loops import iterate
 
 
 @dataclass
@@ -122,21 +122,15 @@ def data(fields: dict[str, Any]) -> bytes:
 @contextmanager
 def running(known: Loopback) -> Iterator[Loopback]:
     """The server, up for the time of a `with`."""
-    thread = LoopThread()
-    context = serve(known.handle)
 
-    async def begin() -> Server:
-        return await context.__aenter__()
+    async def up() -> AsyncGenerator[Server, None]:
+        async with serve(known.handle) as server:
+            yield server
+            await asyncio.Event().wait()
 
-    async def end() -> None:
-        await context.__aexit__(None, None, None)
-
-    known.server = thread.run(begin)
-    try:
+    with iterate(up) as servers:
+        known.server = next(servers)
         yield known
-    finally:
-        thread.run(end)
-        thread.stop()
 
 
 async def texts(chunks: AsyncIterator[Any]) -> list[str]:

@@ -12,16 +12,13 @@ from llmbatch_cli import (
     completion,
 )
 from llmbatch_cli.compat.arguments import (
-    ACOMPLETION_ORDER,
-    COMPLETION_ORDER,
     SPELLINGS,
     environment,
+    model_call,
     named,
     sampling,
     spelled,
     timeout_s,
-    understood,
-    with_names,
 )
 from llmbatch_cli.providers.registry import PROVIDERS
 
@@ -29,10 +26,11 @@ HI = [{"role": "user", "content": "hi"}]
 
 
 @pytest.mark.parametrize(("theirs", "ours"), SPELLINGS.items())
-def test_a_spelling_counts_when_its_provider_is_there(theirs: str, ours: str) -> None:
-    """litellm's name becomes ours where ours is registered, and stays itself where it is not."""
-    expected = ours if ours in PROVIDERS and theirs not in PROVIDERS else theirs
-    assert spelled(f"{theirs}/some/model") == f"{expected}/some/model"
+def test_a_spelling_leads_to_a_registered_provider(theirs: str, ours: str) -> None:
+    """litellm's name becomes ours, which is not one of litellm's other names."""
+    assert ours in PROVIDERS
+    assert theirs not in PROVIDERS
+    assert spelled(f"{theirs}/some/model") == f"{ours}/some/model"
 
 
 def test_spellings_that_are_known() -> None:
@@ -80,14 +78,13 @@ def test_litellms_variables_count() -> None:
 def test_credentials_take_their_variables_place() -> None:
     """For this call alone, and never in the request."""
     params = {"aws_access_key_id": "id", "aws_secret_access_key": "secret", "temperature": 0}
-    asked = understood("bedrock/m", params, {"AWS_REGION": "r"})
-    environ = asked.calling.access.environ
-    assert environ == {
+    options = model_call("bedrock/m", params, {"AWS_REGION": "r"}).options
+    assert options.access.environ == {
         "AWS_REGION": "r",
         "AWS_ACCESS_KEY_ID": "id",
         "AWS_SECRET_ACCESS_KEY": "secret",
     }
-    assert asked.calling.params == {"temperature": 0}
+    assert options.params == {"temperature": 0}
 
 
 @pytest.mark.parametrize(
@@ -162,14 +159,8 @@ def test_a_parameter_that_a_wire_cannot_say() -> None:
         completion("anthropic/claude-x", HI, num_retries=0, drop_params=True, **told)
 
 
-def test_arguments_may_be_given_by_place() -> None:
-    """In litellm's orders, which differ; one that is given twice is an error, as anywhere."""
-    told = {"timeout": 5, "temperature": 0.5}
-    assert with_names(COMPLETION_ORDER, (5, 0.5), {}) == told
-    assert with_names(ACOMPLETION_ORDER, (None, None, 5), {"temperature": 0.5}) == {
-        "functions": None, "function_call": None, **told
-    }  # fmt: skip
-    with pytest.raises(TypeError, match="'timeout'"):
-        with_names(COMPLETION_ORDER, (5,), {"timeout": 6})
-    with pytest.raises(TypeError, match="are named"):
-        with_names(COMPLETION_ORDER, [None] * 50, {})
+def test_after_the_messages_arguments_are_named() -> None:
+    """A value whose meaning would depend on its place is refused."""
+    call: Any = completion
+    with pytest.raises(TypeError, match="positional"):
+        call("gpt-4o", HI, 30, mock_response="x")

@@ -1,0 +1,190 @@
+"""Async code for callers that cannot await: without a loop, or inside one, as in notebooks."""
+
+import asyncio
+import threading
+import weakref
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from contextlib import aclosing, suppress
+from queue import SimpleQueue
+from typing import Any, Final, Generic, Self, TypeVar
+
+T = TypeVar("T")
+
+AHEAD: Final = 128
+"""Items that may wait for the caller; the generator is resumed when half of them are taken."""
+
+
+def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """The coroutine's result. It runs on a loop of its own, which is closed at the end.
+
+    Inside a running loop, which is blocked meanwhile, it runs in another thread. Ctrl-C cancels it
+    in either; inside asyncio.run, which uses the first one for itself, the second Ctrl-C does.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(main())
+
+    async def only() -> AsyncGenerator[T, None]:
+        yield await main()
+
+    with iterate(only) as items:
+        return next(items)
+
+
+def iterate(make: Callable[[], AsyncGenerator[T, None]]) -> "Iteration[T]":
+    """The async generator's items, for callers that cannot await.
+
+    `make` is called at the first `next()`. From then on the generator runs in a thread of its
+    own, at most AHEAD items ahead of the caller.
+    """
+    return Iteration(make)
+
+
+class Iteration(Generic[T]):
+    """A blocking iterator over an async generator.
+
+    Leaving a `for` loop early closes the generator, as do `close()`, the end of a `with` block,
+    an exception, garbage collection and the interpreter's exit. Closing cancels what the
+    generator awaits and waits for its end; after it there are no more items.
+    """
+
+    def __init__(self, make: Callable[[], AsyncGenerator[T, None]]) -> None:
+        self._feed = _Feed(make)
+        self._first: tuple[T, ...] = ()
+        # the thread holds the feed, never this object, so that it can be collected
+        self._close = weakref.finalize(self, self._feed.close)
+
+    def begin(self) -> Self:
+        """Wait for the first item, which is kept for `next()`. Raises what comes instead of it."""
+        with suppress(StopIteration):
+            self._first = (next(self),)
+        return self
+
+    def start(self) -> None:
+        """Start the generator without waiting for it."""
+        if self._close.alive:
+            self._feed.start()
+
+    def __next__(self) -> T:
+        if self._first:
+            (item,), self._first = self._first, ()
+            return item
+        if not self._close.alive:
+            raise StopIteration
+        try:
+            return self._feed.next()
+        except BaseException:
+            self.close()
+            raise
+
+    def __iter__(self) -> Iterator[T]:
+        try:
+            while True:
+                try:
+                    item = next(self)
+                except StopIteration:
+                    return
+                yield item
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Close the generator."""
+        self._first = ()
+        self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _End:
+    """What ends the queue: the generator's end, or its error."""
+
+    def __init__(self, error: BaseException | None = None) -> None:
+        self.error = error
+
+
+class _Feed(Generic[T]):
+    """The generator in a thread of its own; its items come through a bounded queue."""
+
+    _loop: asyncio.AbstractEventLoop
+    _room: asyncio.Event
+
+    def __init__(self, make: Callable[[], AsyncGenerator[T, None]]) -> None:
+        self._make = make
+        self._queue: SimpleQueue[T | _End] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._full = False
+        self._closed = False
+
+    def start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._serve, name="llmbatch-loop", daemon=True)
+            self._thread.start()
+
+    def next(self) -> T:
+        """The next item. Raises StopIteration, or what the generator raises."""
+        self.start()
+        item = self._queue.get()
+        if isinstance(item, _End):
+            raise item.error or StopIteration
+        if self._full and self._queue.qsize() <= AHEAD // 2:
+            self._full = False
+            self._call(self._room.set)
+        return item
+
+    def close(self) -> None:
+        """Cancel the generator and wait for its end."""
+        self._closed = True
+        if self._thread is None:
+            return
+        if self._task is not None:
+            self._call(self._task.cancel)
+        if threading.current_thread() is not self._thread:  # which may collect garbage too
+            self._thread.join()
+
+    def _call(self, function: Callable[[], object]) -> None:
+        with suppress(RuntimeError):  # the loop is closed: the generator has ended
+            self._loop.call_soon_threadsafe(function)
+
+    def _serve(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+                self._loop = runner.get_loop()
+                runner.run(self._fill())
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+            self._queue.put(_End(error))
+        else:
+            self._queue.put(_End())
+
+    async def _fill(self) -> None:
+        self._room, self._task = asyncio.Event(), asyncio.current_task()
+        if self._closed:  # before there was a task to cancel
+            return
+        async with aclosing(self._make()) as items:
+            async for item in items:
+                self._queue.put(item)
+                while self._queue.qsize() >= AHEAD:
+                    await self._until_taken()
+
+    async def _until_taken(self) -> None:
+        self._room.clear()
+        self._full = True
+        if self._queue.qsize() > AHEAD // 2:  # else the caller may not have seen that it is full
+            await self._room.wait()
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """What makes uvloop's loops, where it is installed."""
+    try:
+        from uvloop import new_event_loop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = new_event_loop
+    return factory
