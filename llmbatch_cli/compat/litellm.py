@@ -29,8 +29,8 @@ from llmbatch_cli.transport.descriptors import room_for
 
 DEFAULT_WORKERS: Final = 100
 
-NOT_SENT: Final = frozenset(("model", "models", "deployments", "model_list", "messages", "kwargs"))
-"""Arguments of batch_completion_models that are not acompletion's `params`."""
+NOT_SENT: Final = ("model", "models", "deployments", "model_list", "messages", "return_exceptions")
+"""Arguments of the functions with several models that are not acompletion's `params`."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -164,13 +164,12 @@ async def abatch_completion(
 batch_completion = _blocking_batch(abatch_completion)
 
 
-async def abatch_completion_models(*args: Any, **kwargs: Any) -> Any:
+async def abatch_completion_models(**kwargs: Any) -> Any:
     """The first success of several models, at once; the others' connections are closed.
 
     The result is a ModelResponse, or a Stream, or None.
 
     Args:
-        args: none; litellm's signature has them.
         kwargs: `messages`; `models`, a name or a list of names, or else `deployments`, a list
             of dicts that hold a `model` and that model's own parameters, which win over the
             rest of `kwargs`; the rest as acompletion's `params`. A `model` or `model_list`
@@ -183,44 +182,42 @@ async def abatch_completion_models(*args: Any, **kwargs: Any) -> Any:
     When all have failed: with `models`, raises the exception of the first one listed, with the
     others' in `causes` and in its notes; with `deployments`, the result is None.
     """
-    race = _race(args, kwargs)
+    race = _race(kwargs)
     with suppress(*_suppressed(kwargs)):
         if race is not None:
             return await (race.stream() if kwargs.get("stream") else race.whole())
     return None
 
 
-def batch_completion_models(*args: Any, **kwargs: Any) -> Any:
+def batch_completion_models(**kwargs: Any) -> Any:
     """abatch_completion_models, blocking; a stream is a plain iterator."""
-    race = _race(args, kwargs)
+    race = _race(kwargs)
     with suppress(*_suppressed(kwargs)):
         if race is not None:
             return iterate(race.chunks).begin() if kwargs.get("stream") else run(race.whole)
     return None
 
 
-async def abatch_completion_models_all_responses(*args: Any, **kwargs: Any) -> list[Any]:
+async def abatch_completion_models_all_responses(**kwargs: Any) -> list[Any]:
     """The answers of several models, in the models' order.
 
     Args:
-        args: none; litellm's signature has them.
         kwargs: `messages`; `models`, a name or a list of names; `return_exceptions`, whether
             a model that fails has its exception in its place, instead of being left out; the
             rest as acompletion's `params`, without `stream`. A `model` beside them is ignored.
     """
-    _refuse_positional(args)
     if kwargs.get("stream"):
         raise UnsupportedParamsError("stream is unsupported here; batch_completion_models has it")
     if "models" not in kwargs:
         raise TypeError("'models' param not in kwargs")
-    names = _names(kwargs.pop("models"))
-    keep = kwargs.pop("return_exceptions", False)
+    names, params = _names(kwargs["models"]), _shared(kwargs)
     messages = conversation(kwargs.get("messages", ()))
-    params = _shared(kwargs)
     async with open_pool() as pool:
         models = [await or_error(open_model(pool, name, params)) for name in names]
         answers = await asyncio.gather(*(answer_or_error(model, messages) for model in models))
-    return [answer for answer in answers if keep or isinstance(answer, ModelResponse)]
+    if kwargs.get("return_exceptions"):
+        return answers
+    return [answer for answer in answers if isinstance(answer, ModelResponse)]
 
 
 batch_completion_models_all_responses = _blocking(abatch_completion_models_all_responses)
@@ -299,9 +296,8 @@ def _begun(stream: Chunks) -> Chunks | OpenAIError:
         return error
 
 
-def _race(args: tuple[Any, ...], kwargs: Params) -> Race | None:
+def _race(kwargs: Params) -> Race | None:
     """The race of batch_completion_models; None where no models are named."""
-    _refuse_positional(args)
     shared = _shared(kwargs)
     if kwargs.get("models") is not None:
         models = [(name, shared) for name in _names(kwargs["models"])]
@@ -321,8 +317,7 @@ def _suppressed(kwargs: Params) -> tuple[type[OpenAIError], ...]:
 
 def _shared(kwargs: Params) -> Params:
     """The parameters of all models."""
-    both = {**kwargs, **(kwargs.get("kwargs") or {})}
-    return {name: value for name, value in both.items() if name not in NOT_SENT}
+    return {name: value for name, value in kwargs.items() if name not in NOT_SENT}
 
 
 def _deployment(own: Mapping[str, Any], shared: Params) -> tuple[str, Params]:
@@ -338,8 +333,3 @@ def _names(models: object) -> list[str]:
     if isinstance(models, list | tuple) and all(isinstance(name, str) for name in models):
         return list(models)
     raise TypeError("'models' must be a string or list of strings")
-
-
-def _refuse_positional(args: tuple[Any, ...]) -> None:
-    if args:
-        raise TypeError("arguments are named: models=[...], messages=[...]")
