@@ -43,7 +43,7 @@ class Loopback:
     def api_base(self) -> str:
         return f"{self.server.url}/v1"
 
-    def asked(self) -> list[str]:
+    def called(self) -> list[str]:
         """The models of the requests, as they came."""
         return [json.loads(exchange.body)["model"] for exchange in self.server.exchanges]
 
@@ -51,7 +51,7 @@ class Loopback:
         return [json.loads(exchange.body) for exchange in self.server.exchanges]
 
     def keys(self) -> dict[str, str | None]:
-        """The Authorization header that each model was asked with."""
+        """The Authorization header that each model was called with."""
         return {
             json.loads(exchange.body)["model"]: exchange.header("authorization")
             for exchange in self.server.exchanges
@@ -74,7 +74,7 @@ class Loopback:
             if await self._gone(exchange, body["model"], model.after_s):
                 return
             if model.status != 200:
-                await answer(exchange, error(f"{body['model']} says no"), model.status)
+                await answer(exchange, error(f"{body['model']} failed"), model.status)
             elif body.get("stream"):
                 await self._stream(exchange, body["model"], model)
             else:

@@ -95,8 +95,8 @@ def test_credentials_take_their_variables_place() -> None:
         *("dd_api_key", "gcs_path_service_account", "input_cost_per_token", "_private", "rpm"),
     ],
 )
-def test_what_is_no_models_business_is_not_sent(name: str) -> None:
-    """Secrets, prices, logging and how to ask stay here."""
+def test_what_is_not_for_the_model_is_dropped(name: str) -> None:
+    """Secrets, prices, logging, and how to call."""
     assert sampling({name: "x"}) == {}
 
 
@@ -107,8 +107,8 @@ def test_what_is_no_models_business_is_not_sent(name: str) -> None:
         *("reasoning_effort", "thinking", "safety_identifier", "min_p", "guided_json", "user"),
     ],
 )
-def test_what_a_model_may_know_is_sent(name: str) -> None:
-    """Also under names that are nobody's but the server's."""
+def test_other_names_are_sent(name: str) -> None:
+    """Also names that are unknown here."""
     assert sampling({name: "x"}) == {name: "x"}
 
 
@@ -129,34 +129,34 @@ def test_the_time_is_in_seconds(params: dict[str, Any], seconds: float) -> None:
 @pytest.mark.parametrize(
     "params", [{"timeout": "soon"}, {"timeout": 0}, {"num_retries": -1}, {"num_retries": "x"}]
 )
-def test_a_number_that_is_none_is_refused(params: dict[str, Any]) -> None:
+def test_an_invalid_number_is_refused(params: dict[str, Any]) -> None:
     """Before anything is sent."""
     with pytest.raises(BadRequestError):
         completion("gpt-4o", HI, api_key="sk-x", **params)
 
 
 @pytest.mark.parametrize("name", ["fallbacks", "model_list", "guardrails"])
-def test_what_nothing_stands_in_for_is_refused(name: str) -> None:
-    """Rather than answered as if it had not been said; None says nothing."""
-    told: dict[str, Any] = {name: ["x"]}
+def test_what_changes_the_answer_is_refused(name: str) -> None:
+    """Rather than answered as if it had not been said; None failedthing."""
+    options: dict[str, Any] = {name: ["x"]}
     with pytest.raises(UnsupportedParamsError, match=name):
-        completion("gpt-4o", HI, api_key="sk-x", **told)
-    told[name] = None
-    completion("gpt-4o", HI, mock_response="x", **told)
+        completion("gpt-4o", HI, api_key="sk-x", **options)
+    options[name] = None
+    completion("gpt-4o", HI, mock_response="x", **options)
 
 
-def test_a_parameter_that_a_wire_cannot_say() -> None:
+def test_a_parameter_that_is_unsupported() -> None:
     """Is refused before anything is sent, or with drop_params left out."""
-    told: dict[str, Any] = {
+    options: dict[str, Any] = {
         "api_base": "http://127.0.0.1:1",
         "api_key": "k",
         "logit_bias": {"1": 1},
     }
     with pytest.raises(UnsupportedParamsError, match="logit_bias") as caught:
-        completion("anthropic/claude-x", HI, num_retries=0, **told)
+        completion("anthropic/claude-x", HI, num_retries=0, **options)
     assert (caught.value.llm_provider, caught.value.model) == ("anthropic", "claude-x")
     with pytest.raises(APIConnectionError):
-        completion("anthropic/claude-x", HI, num_retries=0, drop_params=True, **told)
+        completion("anthropic/claude-x", HI, num_retries=0, drop_params=True, **options)
 
 
 def test_after_the_messages_arguments_are_named() -> None:

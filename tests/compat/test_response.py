@@ -128,7 +128,7 @@ def test_what_stands_beside_the_answer() -> None:
     assert not [name for name in one.model_dump() if name.startswith("_")]
 
 
-def test_what_a_provider_says_in_its_own_words_is_kept() -> None:
+def test_what_a_provider_reports_natively_is_kept() -> None:
     """The finish reason is OpenAI's; the provider's own stands beside it, as in litellm."""
     one = response({"choices": [choice("eos")]}).choices[0]
     assert one.finish_reason == "stop"
