@@ -217,12 +217,13 @@ def test_all_responses_come_in_the_models_order(loopback: Loopback) -> None:
     asked = {"models": ["openai/a", "openai/bad", "openai/c"], "messages": user("hi")}
     answered = batch_completion_models_all_responses(**asked, **how(loopback, model="x"))
     assert [response.model for response in answered] == ["a", "c"]
-    kept = batch_completion_models_all_responses(**asked, **how(loopback, return_exceptions=True))
+    options = how(loopback, return_exceptions=True)
+    kept = batch_completion_models_all_responses(**asked, **options)
     assert [type(one) for one in kept] == [ModelResponse, BadRequestError, ModelResponse]
 
 
 def test_all_responses_needs_models() -> None:
-    """None named, or not names: an exception, with litellm's message. None of none: an empty list."""
+    """Without `models`, or with no names, an exception; an empty list gives an empty list."""
     with pytest.raises(Exception, match="'models' param not in kwargs"):
         batch_completion_models_all_responses(messages=user("hi"))
     with pytest.raises(TypeError, match="'models' must be a string or list of strings"):
