@@ -1,51 +1,84 @@
 """Bulk prompting for language models: many prompts, one model; or one prompt, several models.
 
-The functions here take litellm's place: see compat/litellm.py. They are imported at their first
-use, so that importing the package costs next to nothing; their types stand in __init__.pyi.
+What is exported is imported at its first use, so that importing the package costs next to nothing.
 """
+
+TYPE_CHECKING = False  # type checkers take it for typing's, which takes long to import
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "APIConnectionError",
-    "APIError",
-    "AuthenticationError",
-    "BadGatewayError",
-    "BadRequestError",
-    "BudgetExceededError",
-    "ContentPolicyViolationError",
-    "ContextWindowExceededError",
-    "InternalServerError",
-    "ModelResponse",
-    "NotFoundError",
-    "OpenAIError",
-    "PaymentRequiredError",
-    "PermissionDeniedError",
-    "RateLimitError",
-    "ServiceUnavailableError",
-    "Timeout",
-    "UnprocessableEntityError",
-    "UnsupportedParamsError",
-    "abatch_completion",
-    "abatch_completion_models",
-    "abatch_completion_models_all_responses",
-    "acompletion",
-    "batch_completion",
-    "batch_completion_models",
-    "batch_completion_models_all_responses",
-    "completion",
-]
+if TYPE_CHECKING:  # isort: off
+    from llmbatch_cli.compat.exceptions import (
+        APIConnectionError as APIConnectionError, APIError as APIError,
+        AuthenticationError as AuthenticationError, BadGatewayError as BadGatewayError,
+        BadRequestError as BadRequestError, BudgetExceededError as BudgetExceededError,
+        ContentPolicyViolationError as ContentPolicyViolationError,
+        ContextWindowExceededError as ContextWindowExceededError,
+        InternalServerError as InternalServerError, NotFoundError as NotFoundError,
+        OpenAIError as OpenAIError, PaymentRequiredError as PaymentRequiredError,
+        PermissionDeniedError as PermissionDeniedError, RateLimitError as RateLimitError,
+        ServiceUnavailableError as ServiceUnavailableError, Timeout as Timeout,
+        UnprocessableEntityError as UnprocessableEntityError,
+        UnsupportedParamsError as UnsupportedParamsError,
+    )  # fmt: skip
+    from llmbatch_cli.compat.litellm import (
+        abatch_completion as abatch_completion,
+        abatch_completion_models as abatch_completion_models,
+        abatch_completion_models_all_responses as abatch_completion_models_all_responses,
+        acompletion as acompletion, batch_completion as batch_completion,
+        batch_completion_models as batch_completion_models,
+        batch_completion_models_all_responses as batch_completion_models_all_responses,
+        completion as completion,
+    )  # fmt: skip
+    from llmbatch_cli.client import Client as Client, batch as batch, race as race
+    from llmbatch_cli.compat.response import ModelResponse as ModelResponse
+    from llmbatch_cli.core.errors import (
+        LlmbatchError as LlmbatchError, RowFailed as RowFailed, RunStopped as RunStopped,
+        UsageError as UsageError,
+    )  # fmt: skip
+    from llmbatch_cli.core.options import (
+        Limits as Limits, Network as Network, Retries as Retries,
+    )  # fmt: skip
+    from llmbatch_cli.core.types import Outcome as Outcome
+    from llmbatch_cli.engine.contest import Rules as Rules
+
+_NAMES = {
+    "client": "Client batch race",
+    "core.errors": "LlmbatchError RowFailed RunStopped UsageError",
+    "core.options": "Limits Network Retries",
+    "core.types": "Outcome",
+    "engine.contest": "Rules",
+    "compat.exceptions": """
+        APIConnectionError APIError AuthenticationError BadGatewayError BadRequestError
+        BudgetExceededError ContentPolicyViolationError ContextWindowExceededError
+        InternalServerError NotFoundError OpenAIError PaymentRequiredError PermissionDeniedError
+        RateLimitError ServiceUnavailableError Timeout UnprocessableEntityError
+        UnsupportedParamsError
+    """,
+    "compat.litellm": """
+        abatch_completion abatch_completion_models abatch_completion_models_all_responses
+        acompletion batch_completion batch_completion_models batch_completion_models_all_responses
+        completion
+    """,
+    "compat.response": "ModelResponse",
+}
+"""What is exported, by module; the imports above say the same to type checkers."""
+
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
+
+__all__ = sorted(_MODULES)
 
 
-def __getattr__(name: str) -> object:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
+if not TYPE_CHECKING:  # or any name would pass a type checker
 
-    home = "litellm" if name.islower() else "response" if name == "ModelResponse" else "exceptions"
-    found: object = getattr(import_module(f"llmbatch_cli.compat.{home}"), name)
-    globals()[name] = found
-    return found
+    def __getattr__(name: str) -> object:
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        found: object = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+        globals()[name] = found
+        return found
 
 
 def __dir__() -> list[str]:

@@ -14,11 +14,13 @@ from llmbatch_cli.core.errors import LlmbatchError
 
 EXPORTED = """
 APIConnectionError APIError AuthenticationError BadGatewayError BadRequestError
-BudgetExceededError ContentPolicyViolationError ContextWindowExceededError InternalServerError
-ModelResponse NotFoundError OpenAIError PaymentRequiredError PermissionDeniedError
-RateLimitError ServiceUnavailableError Timeout UnprocessableEntityError UnsupportedParamsError
+BudgetExceededError Client ContentPolicyViolationError ContextWindowExceededError
+InternalServerError Limits LlmbatchError ModelResponse Network NotFoundError OpenAIError Outcome
+PaymentRequiredError PermissionDeniedError RateLimitError Retries RowFailed Rules RunStopped
+ServiceUnavailableError Timeout UnprocessableEntityError UnsupportedParamsError UsageError
 abatch_completion abatch_completion_models abatch_completion_models_all_responses acompletion
-batch_completion batch_completion_models batch_completion_models_all_responses completion
+batch batch_completion batch_completion_models batch_completion_models_all_responses completion
+race
 """
 
 
@@ -56,13 +58,16 @@ def test_another_name_is_an_attribute_error(name: str) -> None:
 
 
 def test_the_types_are_those_of_the_exported_names() -> None:
-    """__init__.pyi names the same things, each from the module that it comes from."""
-    stub = ast.parse((Path(llmbatch_cli.__file__).parent / "__init__.pyi").read_text())
+    """Type checkers see the same names, each from the module that it comes from."""
+    tree = ast.parse(Path(llmbatch_cli.__file__).read_text())
+    (for_types,) = (node for node in tree.body if isinstance(node, ast.If) and not node.orelse
+                    and ast.unparse(node.test) == "TYPE_CHECKING")  # fmt: skip
     homes = {
-        alias.name: node.module
-        for node in stub.body
+        alias.asname: node.module
+        for node in for_types.body
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
+        if alias.asname == alias.name  # which makes it public to type checkers
     }
     assert homes == {name: getattr(llmbatch_cli, name).__module__ for name in llmbatch_cli.__all__}
 

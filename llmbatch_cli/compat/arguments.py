@@ -1,14 +1,17 @@
-"""What litellm's arguments mean here: names, keys, addresses, time, and what goes to the model."""
+"""litellm's arguments, translated: names, keys, addresses, time limits, sampling parameters."""
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from llmbatch_cli.core.errors import UnsupportedParameter, UsageError
+from llmbatch_cli.compat.exceptions import BadRequestError
+from llmbatch_cli.core.errors import InputError, UnsupportedParameter, UsageError
+from llmbatch_cli.core.types import Message
 from llmbatch_cli.engine.retry import RetryPolicy
 from llmbatch_cli.models import CallOptions
-from llmbatch_cli.providers.registry import PROVIDERS, Access, family_of
+from llmbatch_cli.providers.registry import Access, family_of
+from llmbatch_cli.rows.input.parse import check_messages
 
 TIMEOUT_S: Final = 600.0
 
@@ -30,7 +33,7 @@ SPELLINGS: Final[Mapping[str, str]] = {
     "vercel_ai_gateway": "vercel",
     "vertex_ai": "vertex",
 }
-"""litellm's names of providers that have another name here; used where ours is registered."""
+"""litellm's names of providers that are named differently here."""
 
 ENVIRONMENT: Final[Mapping[str, str]] = {
     "AZURE_API_BASE": "AZURE_OPENAI_ENDPOINT",
@@ -47,7 +50,7 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
     "VERTEXAI_LOCATION": "GOOGLE_CLOUD_LOCATION",
     "VERTEXAI_PROJECT": "GOOGLE_CLOUD_PROJECT",
 }
-"""litellm's environment variables that have another name here; ours wins where both are set."""
+"""litellm's environment variables that are named differently here; ours win."""
 
 VARIABLES: Final[Mapping[str, str]] = {
     "api_version": "AZURE_OPENAI_API_VERSION",
@@ -59,18 +62,18 @@ VARIABLES: Final[Mapping[str, str]] = {
     "vertex_location": "GOOGLE_CLOUD_LOCATION",
     "vertex_project": "GOOGLE_CLOUD_PROJECT",
 }
-"""Arguments that take an environment variable's place, for one call."""
+"""Arguments that override an environment variable for one call."""
 
 REFUSED: Final = frozenset(
     ("context_window_fallback_dict", "fallbacks", "guardrails", "model_list", "prompt_id")
 )
-"""litellm's arguments that change what is answered, and that nothing here can stand in for."""
+"""litellm's arguments that change the answer and are unsupported here."""
 
 CONTROLS: Final = re.compile(
     r"api_(key|base)|base_url|(request_)?timeout|(num|max)_retries|headers|extra_headers"
     r"|custom_llm_provider|deployment_id|drop_params|stream|stream_options|max_workers"
 )
-"""Arguments that say how to ask."""
+"""Arguments that control the call and are not sent."""
 
 BOOKKEEPING: Final = re.compile(
     r"acompletion|additional_drop_params|allowed_openai_params|base_model|cache|caching|client"
@@ -80,38 +83,28 @@ BOOKKEEPING: Final = re.compile(
     r"|(_|aws_|azure_|gcs_|input_cost_|litellm_|mock_|output_cost_|s3_|vertex_).*"
     r"|.*_(api_key|credentials|password|secret|secret_key|token_file)|.*_cost_per_.*"
 )
-"""litellm's arguments that say nothing to a model: its logs, prices and state, other services'
-secrets. They are left out of the request; every name that is not known goes into it."""
+"""litellm's arguments for its own logging, prices, caches and other services' secrets. They are
+dropped; every unknown name is sent."""
 
-
-COMPLETION_ORDER: Final = (
-    "timeout", "temperature", "top_p", "n", "stream", "stream_options", "stop",
-    "max_completion_tokens", "max_tokens", "modalities", "prediction", "audio",
-    "presence_penalty", "frequency_penalty", "logit_bias", "user", "reasoning_effort",
+MESSAGE_FIELDS: Final = (
+    "role", "content", "name", "tool_calls", "tool_call_id", "function_call", "refusal",
 )  # fmt: skip
-"""What may follow `model` and `messages` without its name in litellm 1.106.2's `completion`."""
-
-ACOMPLETION_ORDER: Final = (
-    "functions", "function_call", "timeout", "temperature", "top_p", "n", "stream",
-    "stream_options", "stop", "max_tokens", "max_completion_tokens", "modalities", "prediction",
-    "audio", "presence_penalty", "frequency_penalty", "logit_bias", "user",
-)  # fmt: skip
-"""The same for its `acompletion`."""
+"""What is sent of a message that is an object; an answer's message has more."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """One model, by litellm's arguments."""
+class ModelCall:
+    """One model and how to call it."""
 
-    spec: str
-    """In our spelling: `provider/model`, or the bare name."""
-    calling: CallOptions
+    name: str
+    """As registered here: `provider/model`, or a bare name."""
+    options: CallOptions
     include_usage: bool
     """Whether a stream ends with a chunk that holds the usage."""
 
 
 def named(model: str, params: Mapping[str, Any]) -> str:
-    """The model's whole name in litellm's spelling, with the provider where one is told."""
+    """The model's full name as litellm spells it."""
     if params.get("deployment_id"):
         return f"azure/{params['deployment_id']}"
     provider = params.get("custom_llm_provider")
@@ -121,30 +114,29 @@ def named(model: str, params: Mapping[str, Any]) -> str:
 
 
 def spelled(name: str) -> str:
-    """The whole name in our spelling."""
-    head, slash, rest = name.partition("/")
-    if slash and head not in PROVIDERS and SPELLINGS.get(head) in PROVIDERS:
-        return f"{SPELLINGS[head]}/{rest}"
-    if not slash and (family := family_of(name)) is not None:
-        return f"{family}/{name}"
-    if head == "bedrock":
-        return f"bedrock/{rest.removeprefix('converse/')}"
-    return name
+    """The full name as it is registered here."""
+    provider, slash, model = name.partition("/")
+    if not slash:
+        family = family_of(name)
+        return f"{family}/{name}" if family is not None else name
+    if provider == "bedrock":
+        model = model.removeprefix("converse/")
+    return f"{SPELLINGS.get(provider, provider)}/{model}"
 
 
-def understood(name: str, params: Mapping[str, Any], environ: Mapping[str, str]) -> Asked:
-    """What the arguments ask for; None counts as not given. Raises UsageError."""
+def model_call(name: str, params: Mapping[str, Any], environ: Mapping[str, str]) -> ModelCall:
+    """The arguments translated; None counts as not given. Raises UsageError."""
     given = {key: value for key, value in params.items() if value is not None}
     for key in given:
         if key in REFUSED:
             raise UnsupportedParameter(key, "llmbatch", hint="leave it out")
-    return Asked(
+    return ModelCall(
         spelled(name),
         CallOptions(
             _access(given, environ),
             sampling(given),
             timeout_s(given),
-            _patience(given),
+            _retries(given),
             drop_params=bool(given.get("drop_params")),
         ),
         bool((given.get("stream_options") or {}).get("include_usage")),
@@ -152,7 +144,7 @@ def understood(name: str, params: Mapping[str, Any], environ: Mapping[str, str])
 
 
 def sampling(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that go into the request, by our names."""
+    """The arguments that are sent to the model."""
     sent = {
         name: value
         for name, value in params.items()
@@ -165,7 +157,7 @@ def sampling(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def timeout_s(params: Mapping[str, Any]) -> float:
-    """The row's whole time: `request_timeout`, else `timeout`, else ten minutes."""
+    """The call's time limit: `request_timeout`, else `timeout`, else ten minutes."""
     for name in ("request_timeout", "timeout"):
         value = params.get(name)
         if value is None:
@@ -173,52 +165,67 @@ def timeout_s(params: Mapping[str, Any]) -> float:
         try:
             seconds = float(getattr(value, "read", value))  # httpx.Timeout has several
         except (TypeError, ValueError) as error:
-            raise UsageError(f"{name} is a number of seconds, not {value!r}") from error
+            raise UsageError(f"{name} must be a number of seconds, not {value!r}") from error
         if not seconds > 0:
-            raise UsageError(f"{name} is more than 0 seconds, not {value!r}")
+            raise UsageError(f"{name} must be more than 0 seconds, not {value!r}")
         return seconds
     return TIMEOUT_S
 
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment with litellm's variables under our names too: those of ENVIRONMENT, and
-    `X_API_BASE` as `X_BASE_URL`."""
-    named_so = {
+    """The environment, with litellm's variables under our names too.
+
+    They are those of ENVIRONMENT, and `X_API_BASE` is `X_BASE_URL`.
+    """
+    moved = {
         f"{name.removesuffix('_API_BASE')}_BASE_URL": value
         for name, value in environ.items()
         if name.endswith("_API_BASE")
     }
     renamed = {ours: environ[theirs] for theirs, ours in ENVIRONMENT.items() if theirs in environ}
-    return {**named_so, **renamed, **environ}
+    return {**moved, **renamed, **environ}
 
 
-def _patience(params: Mapping[str, Any]) -> RetryPolicy:
-    """Ours, or exactly as many retries as are asked for, whatever fails."""
+def _retries(params: Mapping[str, Any]) -> RetryPolicy:
+    """The default, or exactly `num_retries`, rate limits included."""
     for name in ("num_retries", "max_retries"):
         if name in params:
             value = params[name]
             if not isinstance(value, int) or value < 0:
-                raise UsageError(f"{name} is a whole number from 0, not {value!r}")
+                raise UsageError(f"{name} must be a whole number from 0, not {value!r}")
             return RetryPolicy(max_attempts=value + 1, counts_waits=True)
     return RetryPolicy()
 
 
 def _access(params: Mapping[str, Any], environ: Mapping[str, str]) -> Access:
-    told = {VARIABLES[name]: str(params[name]) for name in VARIABLES if name in params}
+    given = {VARIABLES[name]: str(params[name]) for name in VARIABLES if name in params}
     return Access(
         params.get("api_base") or params.get("base_url"),
         params.get("api_key"),
-        environ={**environ, **told},
+        environ={**environ, **given},
     )
 
 
-def with_names(
-    order: Sequence[str], placed: Sequence[Any], params: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The params, together with those that were given by their places. Raises TypeError."""
-    if len(placed) > len(order):
-        raise TypeError(f"after {order[-1]!r} arguments are named")
-    given = dict(zip(order, placed, strict=False))
-    if twice := given.keys() & params.keys():
-        raise TypeError(f"got multiple values for argument {min(twice)!r}")
-    return {**given, **params}
+def conversation(messages: object) -> Sequence[Message]:
+    """The messages of one conversation; a text is the user's.
+
+    A message is a dict, or has `model_dump`, as the message of an earlier answer. Raises
+    BadRequestError.
+    """
+    if isinstance(messages, str):
+        messages = {"role": "user", "content": messages}
+    listed = messages if isinstance(messages, list | tuple) else [messages]
+    try:
+        return check_messages([_message(one) for one in listed], "messages")
+    except InputError as error:
+        raise BadRequestError(error.message) from error
+
+
+def _message(message: Any) -> Any:
+    """The message as a plain dict, without the fields that a dump of an answer leaves empty."""
+    if hasattr(message, "model_dump"):
+        dump = message.model_dump()
+        message = {name: dump[name] for name in MESSAGE_FIELDS if name in dump}
+    if not isinstance(message, Mapping):
+        return message
+    return {k: v for k, v in message.items() if v is not None or k == "content"}

@@ -1,30 +1,40 @@
 """Functions that can stand in for litellm's of the same names: one import line changes.
 
-They take litellm's arguments and give its ModelResponse and exceptions. Where its code and its
-documentation differ, they do what is documented: the first success of several models is given
+They take litellm's arguments and return its ModelResponse and exceptions. Where its code and its
+documentation differ, they do what is documented: the first success of several models is returned
 at once and the others' connections are closed, a deployment's key goes to that deployment only,
-and a model that is listed twice is asked twice.
+and a model that is listed twice is called twice.
 
 Nothing is kept between calls. The functions without an `a` in front block, and work inside a
 running event loop too, as in notebooks.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, TypeAlias, overload
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, Final, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
-from llmbatch_cli.compat.arguments import ACOMPLETION_ORDER, COMPLETION_ORDER, with_names
-from llmbatch_cli.compat.asking import conversation, open_entry
+from llmbatch_cli.compat.arguments import conversation
 from llmbatch_cli.compat.exceptions import OpenAIError, UnsupportedParamsError
-from llmbatch_cli.compat.loops import Iteration, blocking, blocking_batch, iterate, run
-from llmbatch_cli.compat.racing import Race, Rival, Stream
+from llmbatch_cli.compat.models import open_model, open_pool
+from llmbatch_cli.compat.racing import Race, answer_or_error, or_error
 from llmbatch_cli.compat.response import ModelResponse, ModelResponseStream
+from llmbatch_cli.compat.streaming import Stream
 from llmbatch_cli.core.events import ignore
+from llmbatch_cli.loops import Iteration, iterate, run
 from llmbatch_cli.transport.descriptors import room_for
 
 DEFAULT_WORKERS: Final = 100
 
-Answer: TypeAlias = ModelResponse | OpenAIError
+NOT_SENT: Final = ("model", "models", "deployments", "model_list", "messages", "return_exceptions")
+"""Arguments of the functions with several models that are not acompletion's `params`."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
 Params: TypeAlias = Mapping[str, Any]
 Chunks: TypeAlias = Iteration[ModelResponseStream]
 
@@ -41,30 +51,26 @@ async def acompletion(
 async def acompletion(
     model: str, messages: Sequence[Any] = ..., *, stream: bool | None, **params: Any
 ) -> ModelResponse | Stream: ...
-@overload
-async def acompletion(model: str, messages: Sequence[Any], *placed: Any, **params: Any) -> Any: ...
 async def acompletion(
-    model: str, messages: Sequence[Any] = (), *placed: Any, **params: Any
+    model: str, messages: Sequence[Any] = (), *, stream: bool | None = None, **params: Any
 ) -> ModelResponse | Stream:
     """One model's answer.
 
     Args:
-        model: in litellm's spelling or ours: `provider/model`, or the name of a known family.
-        messages: dicts in OpenAI's shape; messages of earlier answers can stand among them.
-        placed: the first of `params` without their names, in litellm's order.
-        params: sampling parameters by OpenAI's names, and how to ask: `api_key`, `api_base` or
+        model: as in litellm or here: `provider/model`, or the name of a known family.
+        messages: dicts in OpenAI's shape; messages of earlier answers can be among them.
+        stream: whether the result is an iterator of chunks, returned with the first text.
+        params: sampling parameters by OpenAI's names, and how to call: `api_key`, `api_base` or
             `base_url`, `timeout` in seconds (600), `num_retries` (None: up to five, and rate
             limits for as long as the timeout lets them; 0: none), `extra_headers`,
-            `drop_params`, `mock_response`, `stream_options`. A name that is unknown
-            here goes into the request; litellm's own bookkeeping (`metadata`, prices, ...) does
-            not, and `fallbacks` and the like are refused.
+            `drop_params`, `mock_response`, `stream_options`. An unknown name is sent; litellm's
+            own bookkeeping (`metadata`, prices, ...) is dropped, and `fallbacks` and the like
+            are refused.
 
-    With `stream` set the answer is an iterator of its chunks, which is there when the first
-    text is. Raises OpenAIError: one of the classes of compat/exceptions.py.
+    Raises OpenAIError: one of the classes of compat/exceptions.py.
     """
-    given = with_names(ACOMPLETION_ORDER, placed, params)
-    asked = Race([(model, given)], conversation(messages))
-    return await asked.stream() if given.pop("stream", None) else await asked.whole()
+    race = Race([(model, params)], messages)
+    return await (race.stream() if stream else race.whole())
 
 
 @overload
@@ -79,15 +85,41 @@ def completion(
 def completion(
     model: str, messages: Sequence[Any] = ..., *, stream: bool | None, **params: Any
 ) -> ModelResponse | Chunks: ...
-@overload
-def completion(model: str, messages: Sequence[Any], *placed: Any, **params: Any) -> Any: ...
 def completion(
-    model: str, messages: Sequence[Any] = (), *placed: Any, **params: Any
+    model: str, messages: Sequence[Any] = (), *, stream: bool | None = None, **params: Any
 ) -> ModelResponse | Chunks:
-    """acompletion, blocking; a stream is a plain iterator. `placed` has another order here."""
-    given = with_names(COMPLETION_ORDER, placed, params)
-    asked = Race([(model, given)], conversation(messages))
-    return iterate(asked.stream) if given.pop("stream", None) else run(asked.whole)
+    """acompletion, blocking; a stream is a plain iterator."""
+    race = Race([(model, params)], messages)
+    return iterate(race.chunks).begin() if stream else run(race.whole)
+
+
+def _blocking(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
+    """The function for callers that cannot await: the same name without the `a` in front."""
+
+    @wraps(function)
+    def blocking(*args: P.args, **kwargs: P.kwargs) -> T:
+        return run(lambda: function(*args, **kwargs))
+
+    blocking.__name__ = blocking.__qualname__ = function.__name__.removeprefix("a")
+    return blocking
+
+
+def _blocking_batch(
+    function: Callable[P, Coroutine[Any, Any, list[Any]]],
+) -> Callable[P, list[Any]]:
+    """The same, with plain iterators for `stream`."""
+    signature = inspect.signature(function)
+    plain = _blocking(function)
+
+    @wraps(plain)
+    def blocking(*args: P.args, **kwargs: P.kwargs) -> list[Any]:
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        if bound.arguments["stream"]:
+            return _batch(bound.arguments).blocking_streams()
+        return plain(*args, **kwargs)
+
+    return blocking
 
 
 async def abatch_completion(
@@ -113,173 +145,159 @@ async def abatch_completion(
 ) -> list[Any]:
     """One model's answers to many conversations, in their order.
 
-    Each is a ModelResponse; a conversation that fails has the exception in its place, and nothing
+    Each is a ModelResponse; a conversation that fails has its exception in its place, and nothing
     is raised for it.
 
     Args:
-        messages: lists of messages, or texts that the user says. A flat list of messages is
-            one conversation.
+        messages: lists of messages, or texts of the user. A flat list of messages is one
+            conversation.
         timeout: seconds for each conversation; `request_timeout` wins over it.
-        max_workers: requests in flight at most, from 1; None is 100.
+        max_workers: maximum requests in flight, from 1; None is 100.
         stream: whether each result is an iterator of its chunks, as acompletion's. All of
             them are open at once, from their first text until they are read or closed.
         kwargs: as acompletion's `params`.
     """
-    given = {
-        "functions": functions,
-        "function_call": function_call,
-        "temperature": temperature,
-        "top_p": top_p,
-        "n": n,
-        "stop": stop,
-        "max_tokens": max_tokens,
-        "presence_penalty": presence_penalty,
-        "frequency_penalty": frequency_penalty,
-        "logit_bias": logit_bias,
-        "user": user,
-        "deployment_id": deployment_id,
-        "request_timeout": request_timeout,
-        "timeout": timeout,
-    }
-    workers = DEFAULT_WORKERS if max_workers is None else max_workers
-    if workers < 1:
-        raise ValueError("max_workers must be greater than 0")
-    answered = _streams if stream else _batch
-    return await answered(model, _conversations(messages), {**given, **kwargs}, workers)
+    batch = _batch(locals())
+    return await (batch.streams() if stream else batch.answers())
 
 
-batch_completion = blocking_batch(abatch_completion)
+batch_completion = _blocking_batch(abatch_completion)
 
 
-async def abatch_completion_models(*args: Any, **kwargs: Any) -> Any:
+async def abatch_completion_models(**kwargs: Any) -> Any:
     """The first success of several models, at once; the others' connections are closed.
 
     The result is a ModelResponse, or a Stream, or None.
 
     Args:
-        args: none; litellm's signature has them.
         kwargs: `messages`; `models`, a name or a list of names, or else `deployments`, a list
-            of dicts that hold a `model` and whatever else that one is to be asked with, which
-            wins over the rest of `kwargs`; the rest as acompletion's `params`. A `model` or
-            `model_list` beside them is ignored. With neither, the result is None.
+            of dicts that hold a `model` and that model's own parameters, which win over the
+            rest of `kwargs`; the rest as acompletion's `params`. A `model` or `model_list`
+            beside them is ignored. With neither, the result is None.
 
     An empty answer is a success, and so is one that was cut off by length, as in litellm; the
-    command `llmbatch race` asks for more. With `stream` set the model that is the first to
-    tell some text wins, and the result is the iterator of its chunks.
+    command `llmbatch race` is stricter. With `stream` the first model to produce text wins, and
+    the result is the iterator of its chunks.
 
     When all have failed: with `models`, raises the exception of the first one listed, with the
     others' in `causes` and in its notes; with `deployments`, the result is None.
     """
-    asked = _race(args, kwargs)
-    if asked is None:
-        return None
-    try:
-        return await asked.stream() if kwargs.get("stream") else await asked.whole()
-    except OpenAIError:
-        if _by_deployments(kwargs):
-            return None
-        raise
+    race = _race(kwargs)
+    with suppress(*_suppressed(kwargs)):
+        if race is not None:
+            return await (race.stream() if kwargs.get("stream") else race.whole())
+    return None
 
 
-def batch_completion_models(*args: Any, **kwargs: Any) -> Any:
+def batch_completion_models(**kwargs: Any) -> Any:
     """abatch_completion_models, blocking; a stream is a plain iterator."""
-    asked = _race(args, kwargs)
-    if asked is None:
-        return None
-    try:
-        return iterate(asked.stream) if kwargs.get("stream") else run(asked.whole)
-    except OpenAIError:
-        if _by_deployments(kwargs):
-            return None
-        raise
+    race = _race(kwargs)
+    with suppress(*_suppressed(kwargs)):
+        if race is not None:
+            return iterate(race.chunks).begin() if kwargs.get("stream") else run(race.whole)
+    return None
 
 
-async def abatch_completion_models_all_responses(*args: Any, **kwargs: Any) -> list[Any]:
+async def abatch_completion_models_all_responses(**kwargs: Any) -> list[Any]:
     """The answers of several models, in the models' order.
 
     Args:
-        args: none; litellm's signature has them.
         kwargs: `messages`; `models`, a name or a list of names; `return_exceptions`, whether
             a model that fails has its exception in its place, instead of being left out; the
             rest as acompletion's `params`, without `stream`. A `model` beside them is ignored.
     """
-    _refuse_positional(args)
-    _refuse_stream(kwargs.get("stream"))
+    if kwargs.get("stream"):
+        raise UnsupportedParamsError("stream is unsupported here; batch_completion_models has it")
     if "models" not in kwargs:
         raise TypeError("'models' param not in kwargs")
-    names = _names(kwargs.pop("models"))
-    keep = kwargs.pop("return_exceptions", False)
-    said = conversation(kwargs.pop("messages", ()))
-    asked = Race([(name, _shared(kwargs)) for name in names], said)
-    async with open_entry() as entry:
-        rivals = await asked.admit(entry)
-        answers = await asyncio.gather(*(_answer(rival, said) for rival in rivals))
-    return [answer for answer in answers if keep or isinstance(answer, ModelResponse)]
+    names, params = _names(kwargs["models"]), _shared(kwargs)
+    messages = conversation(kwargs.get("messages", ()))
+    async with open_pool() as pool:
+        models = [await or_error(open_model(pool, name, params)) for name in names]
+        answers = await asyncio.gather(*(answer_or_error(model, messages) for model in models))
+    if kwargs.get("return_exceptions"):
+        return answers
+    return [answer for answer in answers if isinstance(answer, ModelResponse)]
 
 
-batch_completion_models_all_responses = blocking(abatch_completion_models_all_responses)
+batch_completion_models_all_responses = _blocking(abatch_completion_models_all_responses)
 
 
-async def _batch(model: str, messages: Sequence[Any], params: Params, workers: int) -> list[Answer]:
-    answers: dict[int, Answer] = {}
-    left = iter(enumerate(messages))
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """What batch_completion is called with."""
 
-    async def work(rival: Rival) -> None:
-        for place, one in left:
-            answers[place] = await _answer(rival, one)
+    model: str
+    conversations: Sequence[Any]
+    params: Params
+    workers: int
 
-    async with open_entry() as entry, asyncio.TaskGroup() as group:
-        rival = await entry.admit_or_tell(model, params)
-        for _ in range(room_for(min(workers, len(messages)), ignore)):
-            group.create_task(work(rival))
-    return [answers[place] for place in range(len(messages))]
+    async def answers(self) -> list[ModelResponse | OpenAIError]:
+        async with open_pool() as pool:
+            model = await or_error(open_model(pool, self.model, self.params))
+            fit = room_for(min(self.workers, len(self.conversations)), ignore)
+            return await _each(self.conversations, fit, lambda one: answer_or_error(model, one))
+
+    async def streams(self) -> list[Stream | OpenAIError]:
+        room_for(len(self.conversations), ignore)
+        return await _each(
+            self.conversations, self.workers, lambda one: or_error(self._race(one).stream())
+        )
+
+    def blocking_streams(self) -> list[Chunks | OpenAIError]:
+        room_for(len(self.conversations), ignore)
+        results = []
+        with ExitStack() as stack:
+            races = [self._race(one) for one in self.conversations]
+            streams = [stack.enter_context(iterate(race.chunks)) for race in races]
+            for place, stream in enumerate(streams):
+                for soon in streams[place : place + self.workers]:
+                    soon.start()
+                results.append(_begun(stream))
+            stack.pop_all()  # none was interrupted: they stay open
+        return results
+
+    def _race(self, messages: object) -> Race:
+        return Race([(self.model, self.params)], messages)
 
 
-async def _streams(
-    model: str, messages: Sequence[Any], params: Params, workers: int
-) -> list[Stream | OpenAIError]:
-    begun: dict[int, Stream | OpenAIError] = {}
-    left = iter(enumerate(messages))
+def _batch(given: Params) -> _Batch:
+    """From abatch_completion's arguments by their names."""
+    params = {**given, **given["kwargs"]}
+    for name in ("model", "messages", "stream", "max_workers", "kwargs"):
+        del params[name]
+    messages, workers = given["messages"], given["max_workers"]
+    if workers is not None and workers < 1:
+        raise ValueError("max_workers must be greater than 0")
+    flat = messages and not any(isinstance(one, str | list | tuple) for one in messages)
+    conversations = [messages] if flat else messages
+    return _Batch(given["model"], conversations, params, workers or DEFAULT_WORKERS)
+
+
+async def _each(items: Sequence[Any], at_once: int, job: Callable[[Any], Awaitable[T]]) -> list[T]:
+    """The jobs' results, in the order of the items."""
+    results: dict[int, T] = {}
+    left = iter(enumerate(items))
 
     async def work() -> None:
-        for place, one in left:
-            try:
-                begun[place] = await Race([(model, params)], conversation(one)).stream()
-            except OpenAIError as error:
-                begun[place] = error
+        for place, item in left:
+            results[place] = await job(item)
 
-    room_for(len(messages), ignore)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(min(at_once, len(items))):
+            group.create_task(work())
+    return [results[place] for place in range(len(items))]
+
+
+def _begun(stream: Chunks) -> Chunks | OpenAIError:
     try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(workers, len(messages))):
-                group.create_task(work())
-    except BaseException:
-        for stream in begun.values():
-            if isinstance(stream, Stream):
-                await stream.aclose()
-        raise
-    return [begun[place] for place in range(len(messages))]
-
-
-async def _answer(rival: Rival, messages: Any) -> Answer:
-    """The answer, or why there is none."""
-    if isinstance(rival, OpenAIError):
-        return rival
-    try:
-        return await rival.answer(conversation(messages))
+        return stream.begin()
     except OpenAIError as error:
         return error
 
 
-def _conversations(messages: Sequence[Any]) -> Sequence[Any]:
-    """One for each result; a flat list of messages is one."""
-    flat = messages and not any(isinstance(one, str | list | tuple) for one in messages)
-    return [messages] if flat else messages
-
-
-def _race(args: tuple[Any, ...], kwargs: Params) -> Race | None:
-    """What batch_completion_models is to do; None is nothing."""
-    _refuse_positional(args)
+def _race(kwargs: Params) -> Race | None:
+    """The race of batch_completion_models; None where no models are named."""
     shared = _shared(kwargs)
     if kwargs.get("models") is not None:
         models = [(name, shared) for name in _names(kwargs["models"])]
@@ -288,25 +306,24 @@ def _race(args: tuple[Any, ...], kwargs: Params) -> Race | None:
     else:
         return None
     if not models:
-        raise ValueError("no models to ask: the list is empty")
-    return Race(models, conversation({**kwargs, **shared}.get("messages", ())))
+        raise ValueError("no models: the list is empty")
+    return Race(models, conversation(kwargs.get("messages", ())))
 
 
-def _by_deployments(kwargs: Params) -> bool:
-    return kwargs.get("models") is None
+def _suppressed(kwargs: Params) -> tuple[type[OpenAIError], ...]:
+    """What batch_completion_models raises for `models`, and answers with None otherwise."""
+    return () if kwargs.get("models") is not None else (OpenAIError,)
 
 
 def _shared(kwargs: Params) -> Params:
-    """The arguments that all models are asked with."""
-    both = {**kwargs, **(kwargs.get("kwargs") or {})}
-    own = ("model", "models", "deployments", "model_list", "messages", "kwargs")
-    return {name: value for name, value in both.items() if name not in own}
+    """The parameters of all models."""
+    return {name: value for name, value in kwargs.items() if name not in NOT_SENT}
 
 
 def _deployment(own: Mapping[str, Any], shared: Params) -> tuple[str, Params]:
-    """The deployment's model, and what it alone is asked with."""
+    """The deployment's model and parameters."""
     if not isinstance(own.get("model"), str):
-        raise ValueError(f"a deployment names its model; this one has only {sorted(own)}")
+        raise ValueError(f"a deployment needs a model; this one has only {sorted(own)}")
     return own["model"], {**shared, **{n: v for n, v in own.items() if n != "model"}}
 
 
@@ -316,15 +333,3 @@ def _names(models: object) -> list[str]:
     if isinstance(models, list | tuple) and all(isinstance(name, str) for name in models):
         return list(models)
     raise TypeError("'models' must be a string or list of strings")
-
-
-def _refuse_positional(args: tuple[Any, ...]) -> None:
-    if args:
-        raise TypeError("arguments are named: models=[...], messages=[...]")
-
-
-def _refuse_stream(stream: object) -> None:
-    if stream:
-        raise UnsupportedParamsError(
-            "answers that are given all together cannot be streamed; batch_completion_models can"
-        )

@@ -1,15 +1,14 @@
 """Answers in the shape of litellm's ModelResponse, read by attribute, by item and by `get`.
 
 A field that litellm leaves out of an answer is absent here too: `"logprobs" in choice` is False
-and `choice.logprobs` an AttributeError. Where litellm guesses we do not: a finish reason and
-numbers of tokens that the provider has not told are None.
+and `choice.logprobs` an AttributeError. Where litellm guesses, these are None: a finish reason
+and token counts that the provider did not report.
 """
 
-import copy
 import time
 import uuid
-from collections.abc import Collection, Iterator, Mapping
-from typing import Any, Final, Self, TypeAlias
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import orjson
 
@@ -19,18 +18,9 @@ from llmbatch_cli.providers.openai.provider import FINISH_REASONS, content_text,
 
 _Json = dict[str, Any]
 
-Selection: TypeAlias = Collection[str | int] | Mapping[str | int, Any] | None
-ALL: Final = "__all__"
-
-PYDANTICS: Final = frozenset(
-    ("mode", "by_alias", "exclude_unset", "exclude_defaults", "exclude_computed_fields",
-     "round_trip", "warnings", "context", "serialize_as_any", "fallback")
-)  # fmt: skip
-"""Arguments of pydantic's model_dump that make no difference to a record of plain values."""
-
 
 class Record:
-    """Fields by name. What begins with `_` is no field: it is in no dump and no comparison."""
+    """Fields by name. A name that begins with `_` is not a field: dumps and repr leave it out."""
 
     def __init__(self, **fields: Any) -> None:
         self.__dict__.update(fields)
@@ -51,54 +41,31 @@ class Record:
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and vars(other) == vars(self)
 
-    __hash__ = None  # type: ignore[assignment]  # what can be changed has no hash
+    __hash__ = None  # type: ignore[assignment]  # mutable
 
     def __repr__(self) -> str:
-        told = ", ".join(f"{name}={value!r}" for name, value in self)
-        return f"{type(self).__name__}({told})"
+        fields = ", ".join(f"{name}={value!r}" for name, value in self)
+        return f"{type(self).__name__}({fields})"
 
     def get(self, name: str, default: Any = None) -> Any:
         """The field, or the default where there is none."""
         return self._fields().get(name, default)
 
-    def model_dump(
-        self,
-        *,
-        include: Selection = None,
-        exclude: Selection = None,
-        exclude_none: bool = False,
-        **pydantics: Any,
-    ) -> _Json:
-        """The fields as plain dicts and lists.
-
-        Args:
-            include: the names of the only fields wanted, or a dict whose values select in turn
-                within a field, as in pydantic: True is all of it, and the items of a list go by
-                their places or "__all__".
-            exclude: the same for fields that are left out; it wins.
-            exclude_none: leave out what is None.
-            pydantics: `mode` and the others of pydantic's, which change nothing here.
-        """
-        _check_pydantics(pydantics)
+    def model_dump(self, *, exclude_none: bool = False, mode: str = "json") -> _Json:
+        """The fields as plain dicts and lists; `mode` changes nothing, all values are JSON's."""
         return {
-            name: _plain(value, _within(include, name), _within(exclude, name), exclude_none)
+            name: _plain(value, exclude_none)
             for name, value in self
-            if _chosen(name, include, exclude) and not (exclude_none and value is None)
+            if not (exclude_none and value is None)
         }
 
-    def model_dump_json(self, *, indent: int | None = None, **selection: Any) -> str:
-        """The fields as a JSON text; `indent` is 2 or None, the rest as in model_dump."""
+    def model_dump_json(self, *, exclude_none: bool = False, indent: int | None = None) -> str:
+        """The fields as a JSON text, indented by 2 or not at all."""
         option = orjson.OPT_INDENT_2 if indent else None
-        return orjson.dumps(self.model_dump(**selection), option=option).decode()
-
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Another record with the same fields, except for those in `update`."""
-        twin = copy.deepcopy(self) if deep else copy.copy(self)
-        twin.__dict__.update(update or {})
-        return twin
+        return orjson.dumps(self.model_dump(exclude_none=exclude_none), option=option).decode()
 
     def json(self) -> _Json:
-        """The same as model_dump: a dict, for all its name, as in litellm."""
+        """The same as model_dump(): a dict despite the name, as in litellm."""
         return self.model_dump()
 
     dict = to_dict = json
@@ -107,29 +74,14 @@ class Record:
         return {name: value for name, value in vars(self).items() if name[:1] != "_"}
 
 
-class Function(Record):
-    """What a tool call calls."""
-
-    arguments: str
-    """A JSON text."""
-    name: str
-
-
-class ToolCall(Record):
-    """One tool that the model wants called."""
-
-    function: Function
-    id: str
-    type: str
-
-
 class Message(Record):
-    """The model's message. It can stand among the messages of the next call."""
+    """The model's message. It can be one of the messages of the next call."""
 
     content: str | None
     role: str
-    tool_calls: list[ToolCall] | None
-    function_call: Function | None
+    tool_calls: list[Any] | None
+    """Records in OpenAI's shape: `call.function.name`, `call.function.arguments` (a JSON text)."""
+    function_call: Record | None
 
 
 class Choice(Record):
@@ -151,14 +103,17 @@ class Usage(Record):
     prompt_tokens_details: Record | None
 
 
-class ModelResponse(Record):
-    """One chat.completion."""
-
+class _ChatCompletion(Record):
     id: str
     created: int
     model: str
     object: str
     system_fingerprint: str | None
+
+
+class ModelResponse(_ChatCompletion):
+    """One chat.completion."""
+
     choices: list[Choice]
     usage: Usage
     _hidden_params: Mapping[str, Any]
@@ -170,8 +125,8 @@ class Delta(Record):
 
     content: str | None
     role: str | None
-    function_call: Function | None
-    tool_calls: list[ToolCall] | None
+    function_call: Record | None
+    tool_calls: list[Any] | None
 
 
 class StreamingChoice(Record):
@@ -183,19 +138,14 @@ class StreamingChoice(Record):
     delta: Delta
 
 
-class ModelResponseStream(Record):
+class ModelResponseStream(_ChatCompletion):
     """One chat.completion.chunk."""
 
-    id: str
-    created: int
-    model: str
-    object: str
-    system_fingerprint: str | None
     choices: list[StreamingChoice]
 
 
 def new_id() -> str:
-    """An id in the form of OpenAI's."""
+    """An id in OpenAI's form."""
     return f"chatcmpl-{uuid.uuid4()}"
 
 
@@ -209,7 +159,10 @@ def response_of(
 ) -> ModelResponse:
     """The completion as a ModelResponse.
 
-    `model` is what was asked, `seconds` the time it took, `api_base` the address if one was given.
+    Args:
+        model: the requested one.
+        seconds: how long the call took.
+        api_base: the address, where the caller gave one.
     """
     return ModelResponse(
         id=completion.response_id or new_id(),
@@ -217,7 +170,10 @@ def response_of(
         model=completion.model or model,
         object="chat.completion",
         system_fingerprint=None,
-        choices=_choices(completion),
+        choices=[
+            _choice(completion, 0),
+            *(_choice(_read(raw), index) for index, raw in enumerate(completion.choices[1:], 1)),
+        ],
         usage=usage_of(completion.usage or Tokens()),
         _response_ms=seconds * 1000,
         _hidden_params={
@@ -234,120 +190,75 @@ def response_of(
 
 def usage_of(tokens: Tokens) -> Usage:
     """The tokens in OpenAI's shape, with details where there are any."""
-    given = prompted = None
+    completion_details = prompt_details = None
     if tokens.reasoning_tokens is not None:
-        given = Record(
+        completion_details = Record(
             accepted_prediction_tokens=None,
             audio_tokens=None,
             reasoning_tokens=tokens.reasoning_tokens,
             rejected_prediction_tokens=None,
         )
     if tokens.cached_tokens is not None or tokens.cache_write_tokens is not None:
-        prompted = Record(audio_tokens=None, cached_tokens=tokens.cached_tokens)
+        prompt_details = Record(audio_tokens=None, cached_tokens=tokens.cached_tokens)
         if tokens.cache_write_tokens is not None:
-            prompted["cache_creation_tokens"] = tokens.cache_write_tokens
+            prompt_details["cache_creation_tokens"] = tokens.cache_write_tokens
     return Usage(
         completion_tokens=tokens.completion_tokens,
         prompt_tokens=tokens.prompt_tokens,
         total_tokens=tokens.total_tokens,
-        completion_tokens_details=given,
-        prompt_tokens_details=prompted,
+        completion_tokens_details=completion_details,
+        prompt_tokens_details=prompt_details,
     )
 
 
-def calls_of(calls: Any) -> list[ToolCall] | None:
-    """Tool calls in OpenAI's shape as records; None where there are none."""
-    return [_call(call) for call in calls] or None
+def record(value: Any) -> Any:
+    """A JSON value, with records in the place of objects."""
+    if isinstance(value, Mapping):
+        return Record(**{str(name): record(item) for name, item in value.items()})
+    if isinstance(value, list | tuple):
+        return [record(item) for item in value]
+    return value
 
 
-def _call(call: Mapping[str, Any]) -> ToolCall:
-    called = call.get("function") or {}
-    function = Function(arguments=called.get("arguments", ""), name=called.get("name"))
-    return ToolCall(function=function, id=call["id"], type=call["type"])
-
-
-def _choices(completion: Completion) -> list[Choice]:
-    first = _choice(completion)
-    others = [_raw_choice(raw, place) for place, raw in enumerate(completion.choices[1:], 1)]
-    return [first, *others]
-
-
-def _choice(completion: Completion) -> Choice:
+def _choice(completion: Completion, index: int) -> Choice:
     extras = completion.extras
     message = Message(
         content=completion.text,
         role="assistant",
-        tool_calls=calls_of(completion.tool_calls),
+        tool_calls=record(completion.tool_calls) or None,
         function_call=None,
     )
     if completion.reasoning is not None:
         message["reasoning_content"] = completion.reasoning
     for name in ("annotations", "audio", "citations", "thinking_blocks"):
         if extras.get(name) is not None:
-            message[name] = _record(extras[name])
+            message[name] = record(extras[name])
     if extras.get("refusal") is not None:
         message["provider_specific_fields"] = {"refusal": extras["refusal"]}
-    choice = Choice(finish_reason=completion.finish_reason, index=0, message=message)
+    choice = Choice(finish_reason=completion.finish_reason, index=index, message=message)
     if extras.get("logprobs") is not None:
-        choice["logprobs"] = _record(extras["logprobs"])
+        choice["logprobs"] = record(extras["logprobs"])
     native = completion.native_finish_reason
     if native is not None and native != completion.finish_reason:
         choice["provider_specific_fields"] = {"native_finish_reason": native}
     return choice
 
 
-def _raw_choice(raw: Mapping[str, Any], place: int) -> Choice:
-    """A choice after the first, of which only the provider's own form is kept."""
-    given = raw.get("message")
-    said: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
-    message = Message(
-        content=content_text(said.get("content")),
-        role="assistant",
-        tool_calls=calls_of(tool_calls(said)),
-        function_call=None,
+def _read(choice: Mapping[str, Any]) -> Completion:
+    """A choice after the first, which a Completion keeps in OpenAI's shape."""
+    sent = choice.get("message")
+    message: Mapping[str, Any] = sent if isinstance(sent, Mapping) else {}
+    native = choice.get("finish_reason")
+    return Completion(
+        content_text(message.get("content")),
+        FINISH_REASONS.get(str(native)),
+        native,
+        tool_calls=tool_calls(message),
+        extras={"logprobs": choice.get("logprobs")},
     )
-    reason = FINISH_REASONS.get(str(raw.get("finish_reason")))
-    choice = Choice(finish_reason=reason, index=raw.get("index", place), message=message)
-    if raw.get("logprobs") is not None:
-        choice["logprobs"] = _record(raw["logprobs"])
-    return choice
 
 
-def _record(value: Any) -> Any:
-    """What JSON can say, with records in the place of objects."""
-    if isinstance(value, Mapping):
-        return Record(**{str(name): _record(item) for name, item in value.items()})
-    if isinstance(value, list | tuple):
-        return [_record(item) for item in value]
-    return value
-
-
-def _plain(value: Any, include: Selection, exclude: Selection, exclude_none: bool) -> Any:
+def _plain(value: Any, exclude_none: bool) -> Any:
     if isinstance(value, Record):
-        return value.model_dump(include=include, exclude=exclude, exclude_none=exclude_none)
-    if isinstance(value, list):
-        return [
-            _plain(item, _within(include, place), _within(exclude, place), exclude_none)
-            for place, item in enumerate(value)
-            if _chosen(place, include, exclude)
-        ]
-    return value
-
-
-def _chosen(key: str | int, include: Selection, exclude: Selection) -> bool:
-    if include is not None and key not in include and ALL not in include:
-        return False
-    if isinstance(exclude, Mapping):
-        return exclude.get(key, exclude.get(ALL)) not in (True, ...)
-    return exclude is None or (key not in exclude and ALL not in exclude)
-
-
-def _within(selection: Selection, key: str | int) -> Selection:
-    """What is selected inside the field or item; None where nothing is said of that."""
-    inner = selection.get(key, selection.get(ALL)) if isinstance(selection, Mapping) else None
-    return None if inner is True or inner is ... else inner
-
-
-def _check_pydantics(given: Mapping[str, Any]) -> None:
-    if unknown := given.keys() - PYDANTICS:
-        raise TypeError(f"model_dump() got an unexpected argument {min(unknown)!r}")
+        return value.model_dump(exclude_none=exclude_none)
+    return [_plain(item, exclude_none) for item in value] if isinstance(value, list) else value

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from support.chat import answer, completion, error
 from support.scripted import Exchange, Server, serve
 
-from llmbatch_cli.compat.loops import LoopThread
+from llmbatch_cli.loops import iterate
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Loopback:
     def api_base(self) -> str:
         return f"{self.server.url}/v1"
 
-    def asked(self) -> list[str]:
+    def called(self) -> list[str]:
         """The models of the requests, as they came."""
         return [json.loads(exchange.body)["model"] for exchange in self.server.exchanges]
 
@@ -51,7 +51,7 @@ class Loopback:
         return [json.loads(exchange.body) for exchange in self.server.exchanges]
 
     def keys(self) -> dict[str, str | None]:
-        """The Authorization header that each model was asked with."""
+        """The Authorization header that each model was called with."""
         return {
             json.loads(exchange.body)["model"]: exchange.header("authorization")
             for exchange in self.server.exchanges
@@ -74,7 +74,7 @@ class Loopback:
             if await self._gone(exchange, body["model"], model.after_s):
                 return
             if model.status != 200:
-                await answer(exchange, error(f"{body['model']} says no"), model.status)
+                await answer(exchange, error(f"{body['model']} failed"), model.status)
             elif body.get("stream"):
                 await self._stream(exchange, body["model"], model)
             else:
@@ -122,21 +122,15 @@ def data(fields: dict[str, Any]) -> bytes:
 @contextmanager
 def running(known: Loopback) -> Iterator[Loopback]:
     """The server, up for the time of a `with`."""
-    thread = LoopThread()
-    context = serve(known.handle)
 
-    async def begin() -> Server:
-        return await context.__aenter__()
+    async def up() -> AsyncGenerator[Server, None]:
+        async with serve(known.handle) as server:
+            yield server
+            await asyncio.Event().wait()
 
-    async def end() -> None:
-        await context.__aexit__(None, None, None)
-
-    known.server = thread.run(begin)
-    try:
+    with iterate(up) as servers:
+        known.server = next(servers)
         yield known
-    finally:
-        thread.run(end)
-        thread.stop()
 
 
 async def texts(chunks: AsyncIterator[Any]) -> list[str]:

@@ -12,16 +12,13 @@ from llmbatch_cli import (
     completion,
 )
 from llmbatch_cli.compat.arguments import (
-    ACOMPLETION_ORDER,
-    COMPLETION_ORDER,
     SPELLINGS,
     environment,
+    model_call,
     named,
     sampling,
     spelled,
     timeout_s,
-    understood,
-    with_names,
 )
 from llmbatch_cli.providers.registry import PROVIDERS
 
@@ -29,10 +26,11 @@ HI = [{"role": "user", "content": "hi"}]
 
 
 @pytest.mark.parametrize(("theirs", "ours"), SPELLINGS.items())
-def test_a_spelling_counts_when_its_provider_is_there(theirs: str, ours: str) -> None:
-    """litellm's name becomes ours where ours is registered, and stays itself where it is not."""
-    expected = ours if ours in PROVIDERS and theirs not in PROVIDERS else theirs
-    assert spelled(f"{theirs}/some/model") == f"{expected}/some/model"
+def test_a_spelling_leads_to_a_registered_provider(theirs: str, ours: str) -> None:
+    """litellm's name becomes ours, which is not one of litellm's other names."""
+    assert ours in PROVIDERS
+    assert theirs not in PROVIDERS
+    assert spelled(f"{theirs}/some/model") == f"{ours}/some/model"
 
 
 def test_spellings_that_are_known() -> None:
@@ -80,14 +78,13 @@ def test_litellms_variables_count() -> None:
 def test_credentials_take_their_variables_place() -> None:
     """For this call alone, and never in the request."""
     params = {"aws_access_key_id": "id", "aws_secret_access_key": "secret", "temperature": 0}
-    asked = understood("bedrock/m", params, {"AWS_REGION": "r"})
-    environ = asked.calling.access.environ
-    assert environ == {
+    options = model_call("bedrock/m", params, {"AWS_REGION": "r"}).options
+    assert options.access.environ == {
         "AWS_REGION": "r",
         "AWS_ACCESS_KEY_ID": "id",
         "AWS_SECRET_ACCESS_KEY": "secret",
     }
-    assert asked.calling.params == {"temperature": 0}
+    assert options.params == {"temperature": 0}
 
 
 @pytest.mark.parametrize(
@@ -98,8 +95,8 @@ def test_credentials_take_their_variables_place() -> None:
         *("dd_api_key", "gcs_path_service_account", "input_cost_per_token", "_private", "rpm"),
     ],
 )
-def test_what_is_no_models_business_is_not_sent(name: str) -> None:
-    """Secrets, prices, logging and how to ask stay here."""
+def test_what_is_not_for_the_model_is_dropped(name: str) -> None:
+    """Secrets, prices, logging, and how to call."""
     assert sampling({name: "x"}) == {}
 
 
@@ -110,8 +107,8 @@ def test_what_is_no_models_business_is_not_sent(name: str) -> None:
         *("reasoning_effort", "thinking", "safety_identifier", "min_p", "guided_json", "user"),
     ],
 )
-def test_what_a_model_may_know_is_sent(name: str) -> None:
-    """Also under names that are nobody's but the server's."""
+def test_other_names_are_sent(name: str) -> None:
+    """Also names that are unknown here."""
     assert sampling({name: "x"}) == {name: "x"}
 
 
@@ -132,44 +129,38 @@ def test_the_time_is_in_seconds(params: dict[str, Any], seconds: float) -> None:
 @pytest.mark.parametrize(
     "params", [{"timeout": "soon"}, {"timeout": 0}, {"num_retries": -1}, {"num_retries": "x"}]
 )
-def test_a_number_that_is_none_is_refused(params: dict[str, Any]) -> None:
+def test_an_invalid_number_is_refused(params: dict[str, Any]) -> None:
     """Before anything is sent."""
     with pytest.raises(BadRequestError):
         completion("gpt-4o", HI, api_key="sk-x", **params)
 
 
 @pytest.mark.parametrize("name", ["fallbacks", "model_list", "guardrails"])
-def test_what_nothing_stands_in_for_is_refused(name: str) -> None:
-    """Rather than answered as if it had not been said; None says nothing."""
-    told: dict[str, Any] = {name: ["x"]}
+def test_what_changes_the_answer_is_refused(name: str) -> None:
+    """Rather than answered as if it had not been said; None failedthing."""
+    options: dict[str, Any] = {name: ["x"]}
     with pytest.raises(UnsupportedParamsError, match=name):
-        completion("gpt-4o", HI, api_key="sk-x", **told)
-    told[name] = None
-    completion("gpt-4o", HI, mock_response="x", **told)
+        completion("gpt-4o", HI, api_key="sk-x", **options)
+    options[name] = None
+    completion("gpt-4o", HI, mock_response="x", **options)
 
 
-def test_a_parameter_that_a_wire_cannot_say() -> None:
+def test_a_parameter_that_is_unsupported() -> None:
     """Is refused before anything is sent, or with drop_params left out."""
-    told: dict[str, Any] = {
+    options: dict[str, Any] = {
         "api_base": "http://127.0.0.1:1",
         "api_key": "k",
         "logit_bias": {"1": 1},
     }
     with pytest.raises(UnsupportedParamsError, match="logit_bias") as caught:
-        completion("anthropic/claude-x", HI, num_retries=0, **told)
+        completion("anthropic/claude-x", HI, num_retries=0, **options)
     assert (caught.value.llm_provider, caught.value.model) == ("anthropic", "claude-x")
     with pytest.raises(APIConnectionError):
-        completion("anthropic/claude-x", HI, num_retries=0, drop_params=True, **told)
+        completion("anthropic/claude-x", HI, num_retries=0, drop_params=True, **options)
 
 
-def test_arguments_may_be_given_by_place() -> None:
-    """In litellm's orders, which differ; one that is given twice is an error, as anywhere."""
-    told = {"timeout": 5, "temperature": 0.5}
-    assert with_names(COMPLETION_ORDER, (5, 0.5), {}) == told
-    assert with_names(ACOMPLETION_ORDER, (None, None, 5), {"temperature": 0.5}) == {
-        "functions": None, "function_call": None, **told
-    }  # fmt: skip
-    with pytest.raises(TypeError, match="'timeout'"):
-        with_names(COMPLETION_ORDER, (5,), {"timeout": 6})
-    with pytest.raises(TypeError, match="are named"):
-        with_names(COMPLETION_ORDER, [None] * 50, {})
+def test_after_the_messages_arguments_are_named() -> None:
+    """A value whose meaning would depend on its place is refused."""
+    call: Any = completion
+    with pytest.raises(TypeError, match="positional"):
+        call("gpt-4o", HI, 30, mock_response="x")

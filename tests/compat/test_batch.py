@@ -31,7 +31,7 @@ frequency_penalty logit_bias user deployment_id request_timeout timeout max_work
 """batch_completion's parameters in litellm 1.106.2 and 1.109.1."""
 
 
-def said(text: str) -> list[dict[str, str]]:
+def user(text: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": text}]
 
 
@@ -80,7 +80,7 @@ def test_results_stand_in_the_order_of_the_conversations(echo: Loopback, workers
     """Whatever the order of the answers; max_workers is the most in flight."""
     asked = [f"question {number}" for number in range(40)]
     results = batch_completion(
-        "openai/m", [said(text) for text in asked], max_workers=workers, **how(echo)
+        "openai/m", [user(text) for text in asked], max_workers=workers, **how(echo)
     )
     assert texts(results) == asked
     assert echo.most_in_flight <= (workers or 100)
@@ -90,7 +90,7 @@ def test_results_stand_in_the_order_of_the_conversations(echo: Loopback, workers
 def test_a_conversation_that_fails_has_its_exception_in_its_place(echo: Loopback) -> None:
     """Nothing is raised; the others are answered."""
     results = batch_completion(
-        "openai/m", [said("a"), said("bad"), [{"role": "user"}], said("b")], **how(echo)
+        "openai/m", [user("a"), user("bad"), [{"role": "user"}], user("b")], **how(echo)
     )
     assert texts([results[0], results[3]]) == ["a", "b"]
     assert isinstance(results[1], BadRequestError)
@@ -99,11 +99,11 @@ def test_a_conversation_that_fails_has_its_exception_in_its_place(echo: Loopback
     assert "content" in results[2].message
 
 
-def test_a_model_that_cannot_be_asked_fails_every_conversation() -> None:
-    """An unknown name and a missing key are told in every place."""
-    results = batch_completion("nobody-knows", [said("a"), said("b")])
+def test_a_model_that_cannot_be_called_fails_every_conversation() -> None:
+    """An unknown name and a missing key stand in every place."""
+    results = batch_completion("nobody-knows", [user("a"), user("b")])
     assert [type(result) for result in results] == [BadRequestError] * 2
-    (result,) = batch_completion("gpt-4o-mini", [said("a")])
+    (result,) = batch_completion("gpt-4o-mini", [user("a")])
     assert isinstance(result, AuthenticationError)
     assert (result.status_code, result.model) == (401, "gpt-4o-mini")
     assert "OPENAI_API_KEY" in result.message
@@ -114,7 +114,7 @@ def test_messages_may_be_a_flat_list_or_texts(echo: Loopback) -> None:
     flat = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "hi"}]
     assert texts(batch_completion("openai/m", flat, **how(echo))) == ["hi"]
     assert len(echo.bodies()[0]["messages"]) == 2
-    assert texts(batch_completion("openai/m", ["one", said("two")], **how(echo))) == ["one", "two"]
+    assert texts(batch_completion("openai/m", ["one", user("two")], **how(echo))) == ["one", "two"]
 
 
 def test_nothing_in_nothing_out() -> None:
@@ -124,22 +124,22 @@ def test_nothing_in_nothing_out() -> None:
 
 
 def test_wrong_use_is_told() -> None:
-    """No worker is no number of workers."""
+    """max_workers is at least 1."""
     with pytest.raises(ValueError, match="max_workers"):
-        batch_completion("openai/m", [said("a")], max_workers=0)
+        batch_completion("openai/m", [user("a")], max_workers=0)
 
 
 def streamed(loopback: Loopback, count: int, **more: Any) -> list[Any]:
-    told = how(loopback, stream=True, **more)
-    return batch_completion("openai/m", [said(str(place)) for place in range(count)], **told)
+    options = how(loopback, stream=True, **more)
+    return batch_completion("openai/m", [user(str(place)) for place in range(count)], **options)
 
 
 def test_many_streams_are_read_in_any_order(loopback: Loopback) -> None:
     """`stream=True` gives a stream for each conversation; each is whole, whoever is read first."""
     streams = streamed(loopback, 4, max_workers=2)
     for stream in reversed(streams):
-        told = [chunk.choices[0].delta.content or "" for chunk in stream]
-        assert "".join(told) == "HELLO"
+        contents = [chunk.choices[0].delta.content or "" for chunk in stream]
+        assert "".join(contents) == "HELLO"
         assert list(stream) == []
 
 
@@ -153,38 +153,38 @@ def test_a_stream_that_cannot_begin_has_its_exception_in_its_place(loopback: Loo
 
 
 def test_one_stream_of_many_can_be_left(loopback: Loopback) -> None:
-    """Its socket is closed at once, the others go on; the thread ends with the last of them."""
+    """Closed or forgotten, its socket is closed at once and its thread ends; the others go on."""
     loopback.models = {"m": Model(chunks=("a", "b"), between_s=0.4)}
     before = threading.active_count()
-    left, kept, lost = streamed(loopback, 3)
+    left, kept, forgotten = streamed(loopback, 3)
     next(left)
     left.close()
     loopback.wait_closed("m")
-    assert [chunk.choices[0].delta.content for chunk in kept] == ["a", "b", None]
-    assert threading.active_count() == before + 1
-    del lost
+    del forgotten
     gc.collect()
+    assert threading.active_count() == before + 1
+    assert [chunk.choices[0].delta.content for chunk in kept] == ["a", "b", None]
     assert threading.active_count() == before
 
 
 async def test_many_async_streams(loopback: Loopback) -> None:
     """abatch_completion gives async iterators."""
-    conversations = [said("a"), said("b")]
-    told = how(loopback, stream=True)
-    streams: list[Any] = await abatch_completion("openai/m", conversations, **told)
+    conversations = [user("a"), user("b")]
+    options = how(loopback, stream=True)
+    streams: list[Any] = await abatch_completion("openai/m", conversations, **options)
     assert ["".join(await texts_of(aiter(stream))) for stream in streams] == ["HELLO", "HELLO"]
 
 
 def test_what_is_given_is_sent_and_nothing_else(echo: Loopback) -> None:
     """Named parameters, unknown names; no None, no bookkeeping, no secret."""
     batch_completion(
-        "openai/m", [said("a")], temperature=0.5, stop=["x"], functions=[{"name": "f"}],
+        "openai/m", [user("a")], temperature=0.5, stop=["x"], functions=[{"name": "f"}],
         top_k=3, seed=7, metadata={"run": 1}, aws_secret_access_key="s", langfuse_secret_key="s",
         input_cost_per_token=1, caching=True, extra_headers={"x-team": "blue"}, **how(echo),
     )  # fmt: skip
     (body,) = echo.bodies()
     assert body == {
-        "model": "m", "messages": said("a"), "temperature": 0.5, "stop": ["x"],
+        "model": "m", "messages": user("a"), "temperature": 0.5, "stop": ["x"],
         "functions": [{"name": "f"}], "top_k": 3, "seed": 7,
     }  # fmt: skip
     assert echo.server.exchanges[0].header("x-team") == "blue"
@@ -193,18 +193,18 @@ def test_what_is_given_is_sent_and_nothing_else(echo: Loopback) -> None:
 async def test_it_works_inside_a_running_loop(echo: Loopback) -> None:
     """As in a notebook: the blocking form runs in a loop, and leaves that loop alone."""
     before = asyncio.all_tasks()
-    assert texts(batch_completion("openai/m", [said("a"), said("b")], **how(echo))) == ["a", "b"]
+    assert texts(batch_completion("openai/m", [user("a"), user("b")], **how(echo))) == ["a", "b"]
     assert asyncio.all_tasks() == before
-    assert texts(await abatch_completion("openai/m", [said("c")], **how(echo))) == ["c"]
+    assert texts(await abatch_completion("openai/m", [user("c")], **how(echo))) == ["c"]
 
 
 def test_an_earlier_answers_message_can_stand_in_the_next_call(echo: Loopback) -> None:
     """Appended as it is, or as its dump; what it leaves empty is not sent."""
-    first = llmbatch_cli.completion("openai/m", said("one"), **how(echo))
+    first = llmbatch_cli.completion("openai/m", user("one"), **how(echo))
     assert isinstance(first, ModelResponse)
     message = first.choices[0].message
     for kept in (message, message.model_dump()):
-        llmbatch_cli.completion("openai/m", [*said("one"), kept, *said("two")], **how(echo))
+        llmbatch_cli.completion("openai/m", [*user("one"), kept, *user("two")], **how(echo))
         assert echo.bodies()[-1]["messages"][1] == {"role": "assistant", "content": "one"}
 
 
@@ -214,21 +214,22 @@ def test_an_earlier_answers_message_can_stand_in_the_next_call(echo: Loopback) -
 def test_all_responses_come_in_the_models_order(loopback: Loopback) -> None:
     """A model that fails is left out, or has its exception in its place."""
     loopback.models = {"a": Model(0.2), "bad": Model(status=400), "c": Model()}
-    asked = {"models": ["openai/a", "openai/bad", "openai/c"], "messages": said("hi")}
+    asked = {"models": ["openai/a", "openai/bad", "openai/c"], "messages": user("hi")}
     answered = batch_completion_models_all_responses(**asked, **how(loopback, model="x"))
     assert [response.model for response in answered] == ["a", "c"]
-    told = batch_completion_models_all_responses(**asked, **how(loopback, return_exceptions=True))
-    assert [type(one) for one in told] == [ModelResponse, BadRequestError, ModelResponse]
+    options = how(loopback, return_exceptions=True)
+    kept = batch_completion_models_all_responses(**asked, **options)
+    assert [type(one) for one in kept] == [ModelResponse, BadRequestError, ModelResponse]
 
 
-def test_all_responses_wants_models() -> None:
-    """None named, or not names: an exception, with litellm's words. None of none: an empty list."""
+def test_all_responses_needs_models() -> None:
+    """Without `models`, or with no names, an exception; an empty list gives an empty list."""
     with pytest.raises(Exception, match="'models' param not in kwargs"):
-        batch_completion_models_all_responses(messages=said("hi"))
+        batch_completion_models_all_responses(messages=user("hi"))
     with pytest.raises(TypeError, match="'models' must be a string or list of strings"):
-        batch_completion_models_all_responses(models=3, messages=said("hi"))
-    assert batch_completion_models_all_responses(models=[], messages=said("hi")) == []
+        batch_completion_models_all_responses(models=3, messages=user("hi"))
+    assert batch_completion_models_all_responses(models=[], messages=user("hi")) == []
     one = batch_completion_models_all_responses(
-        models="openai/m", messages=said("hi"), mock_response="made up"
+        models="openai/m", messages=user("hi"), mock_response="made up"
     )
     assert texts(one) == ["made up"]

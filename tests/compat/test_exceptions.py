@@ -42,7 +42,7 @@ def test_every_error_of_ours_is_in_the_table(kind: type[ProviderError]) -> None:
 
 
 def test_an_error_from_elsewhere_goes_by_its_base() -> None:
-    """A subclass that the table cannot know is still told."""
+    """A subclass that the table cannot know is translated too."""
     assert type(as_litellm(NotGood("x"), "openai", "m")) is exceptions.APIError
 
 

@@ -35,7 +35,7 @@ async def test_a_mocked_timeout_comes_when_the_time_is_up(loopback: Loopback) ->
     with pytest.raises(Timeout):
         await acompletion("openai/m", HI, **asked)
     assert [type(one) for one in batch_completion("openai/m", [HI, HI], **asked)] == [Timeout] * 2
-    assert loopback.asked() == []
+    assert loopback.called() == []
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_mocked_tool_calls_are_in_the_answer(
         assert not isinstance(one, Exception)
         message = one.model_dump()["choices"][0]["message"]
         assert (message["content"], message["tool_calls"]) == (text, [CALL])
-    assert loopback.asked() == []
+    assert loopback.called() == []
 
 
 def test_a_mocked_exception_stays_as_it_is() -> None:

@@ -201,8 +201,8 @@ async def test_a_server_that_is_stopped_is_waited_for(tmp_path: Path) -> None:
 
 WALL_CLOCK: Final = {
     "cli/running.py": "stamps the chat format's `created`",
-    "compat/racing.py": "stamps `created`",
     "compat/response.py": "stamps `created`",
+    "compat/streaming.py": "stamps `created`",
     "providers/anthropic/provider.py": "reads a reset that is a date",
     "providers/wire/replies.py": "reads a Retry-After that is a date",
     "providers/vertex/provider.py": "renews a token by the date of its end",
