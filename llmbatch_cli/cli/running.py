@@ -27,13 +27,15 @@ from llmbatch_cli.core.errors import (
     UsageError,
 )
 from llmbatch_cli.core.events import Observer, both
+from llmbatch_cli.core.options import DisplayOptions
+from llmbatch_cli.core.text import clean_for_terminal
 from llmbatch_cli.core.types import Outcome
 from llmbatch_cli.engine.run import Stop
 from llmbatch_cli.rows.input.duplicates import DuplicateIds
-from llmbatch_cli.rows.output.render import Format, clean_for_terminal, render
+from llmbatch_cli.rows.output.render import Format, render
 from llmbatch_cli.rows.output.sink import Sink, open_sink
 from llmbatch_cli.rows.resume import RetryFailed
-from llmbatch_cli.ui.progress import open_progress
+from llmbatch_cli.ui.progress import Streams, open_progress
 from llmbatch_cli.ui.report import format_rows, summary
 from llmbatch_cli.ui.standings import Standings, as_lines
 from llmbatch_cli.ui.totals import Totals
@@ -141,7 +143,7 @@ async def conduct(
     if voice.as_json:
         return _status(totals, end.error, interrupted=asked.count > 0)
     if not isinstance(end.error, UsageError):
-        told = [summary(totals, repeated_ids=repeated.count, cancelled=stop.cancelling)]
+        told = [summary(totals, cancelled=stop.cancelling)]
         told += told_of(standings, _columns()) if showing.standings else []
         voice.notice("\n  ".join(told))
     _tell_end(end, writing, voice, asked)
@@ -221,17 +223,14 @@ def display(
     showing: Showing, totals: Totals, *, stdout_is_terminal: bool = False
 ) -> contextlib.AbstractAsyncContextManager[Observer]:
     """The progress display that was asked for, on standard error."""
-    return open_progress(
-        showing.progress.value,
-        stderr=sys.stderr,
-        environ=os.environ,
+    options = DisplayOptions(
+        progress=showing.progress.value,
+        quiet=showing.quiet,
         verbose=showing.verbose,
         log_prompts=showing.log_prompts,
-        quiet=showing.quiet,
-        label=showing.label,
-        totals=totals,
-        stdout_is_terminal=stdout_is_terminal,
     )
+    streams = Streams(sys.stderr, os.environ, stdout_is_terminal)
+    return open_progress(options, streams, totals, showing.label)
 
 
 def _line(writing: Writing, voice: Voice, *, to_terminal: bool) -> Callable[[Outcome], bytes]:

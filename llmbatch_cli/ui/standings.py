@@ -1,4 +1,4 @@
-"""How the models of a race have fared, in numbers and as a table."""
+"""The results of the models of a race, in numbers and as a table."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,30 +6,31 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from llmbatch_cli.core.events import Event, Finished
+from llmbatch_cli.core.text import clean
 from llmbatch_cli.core.types import Racer
 from llmbatch_cli.ui.report import format_count, format_duration
-from llmbatch_cli.ui.text import clean
 
 REMEMBERED: Final = 100_000
-"""Times a model that its median and p95 are taken of; later ones are not kept."""
+"""Times kept per model for its median and p95; later ones are ignored."""
 
 HEADINGS: Final = ("model", "wins", "races", "median", "p95", "failed", "cancelled", "tokens")
-SPARED: Final = ("cancelled", "races", "tokens")
-"""Columns that a narrow terminal does without, in this order."""
+OPTIONAL: Final = ("cancelled", "races", "tokens")
+"""Columns that a narrow terminal leaves out, in this order."""
+_NAME_CHARS: Final = 200
 SHORTEST_NAME: Final = 12
 GAP: Final = "  "
 
 
 @dataclass(slots=True)
 class Standing:
-    """One model's races. Times are of its answers, good or not, that came to their end."""
+    """One model's races. Times are of its complete answers, whether they won or not."""
 
     wins: int = 0
     races: int = 0
     failed: int = 0
     cancelled: int = 0
     cut: int = 0
-    """Those of `cancelled` whose request was on the way."""
+    """Those of `cancelled` with a request in flight."""
     tokens: int = 0
     latencies_s: list[float] = field(default_factory=list)
 
@@ -45,7 +46,7 @@ class Standing:
             self.tokens += (racer.usage.prompt_tokens or 0) + (racer.usage.completion_tokens or 0)
 
     def quantile_s(self, share: float) -> float | None:
-        """The time within which this share of the answers was there; None without any."""
+        """The time within which this share of the answers arrived; None without any."""
         if not self.latencies_s:
             return None
         ordered = sorted(self.latencies_s)
@@ -76,11 +77,11 @@ class Standings:
 
     @property
     def cut(self) -> int:
-        """Requests that were cancelled on their way, as another was faster: maybe billed."""
+        """Requests cancelled in flight, as another model was faster; they may be billed."""
         return sum(standing.cut for standing in self.models.values())
 
     def rows(self) -> list[tuple[str, ...]]:
-        """One row of texts a model, the most wins first, in the order of HEADINGS."""
+        """One row of texts per model, most wins first, with the columns of HEADINGS."""
         ranked = sorted(self.models.items(), key=lambda item: (-item[1].wins, item[0]))
         return [
             (
@@ -107,33 +108,35 @@ def as_lines(standings: Standings, columns: int | None = None) -> list[str]:
     Args:
         standings: of at least one model.
         columns: of the terminal; None for a pipe or a file, which has room for everything.
-            A narrow terminal goes without the columns SPARED and the ends of long names.
+            On a narrow terminal the columns OPTIONAL are left out and long names are cut.
     """
-    table = [HEADINGS, *([clean(row[0], 200), *row[1:]] for row in standings.rows())]
-    by_column = dict(zip(HEADINGS, zip(*table, strict=True), strict=True))
+    cells = zip(HEADINGS, *standings.rows(), strict=True)
+    table = {column[0]: list(column) for column in cells}
+    table["model"] = [clean(name, _NAME_CHARS) for name in table["model"]]
+    widths = {name: max(map(len, cells)) for name, cells in table.items()}
     if columns is not None:
-        _fit(by_column, columns)
-    texts = [_aligned(name, column) for name, column in by_column.items()]
+        _narrow(widths, columns)
+    texts = [_aligned(name, table[name], width) for name, width in widths.items()]
     lines = [GAP.join(cells).rstrip() for cells in zip(*texts, strict=True)]
     if columns is not None:
         lines.insert(1, "-" * max(map(len, lines)))
     return lines
 
 
-def _fit(by_column: dict[str, tuple[str, ...]], columns: int) -> None:
-    for name in SPARED:
-        if _width(by_column) > columns:
-            del by_column[name]
-    models = by_column["model"]
-    room = max(SHORTEST_NAME, columns - _width(by_column) + max(map(len, models)))
-    by_column["model"] = tuple(clean(model, room) for model in models)
+def _narrow(widths: dict[str, int], columns: int) -> None:
+    """Leave out columns, then narrow that of the models, until the table fits."""
+
+    def excess() -> int:
+        return sum(widths.values()) + len(GAP) * (len(widths) - 1) - columns
+
+    for name in OPTIONAL:
+        if excess() > 0:
+            del widths[name]
+    model = widths["model"]
+    widths["model"] = min(model, max(SHORTEST_NAME, model - excess()))
 
 
-def _width(by_column: dict[str, tuple[str, ...]]) -> int:
-    widths = [max(map(len, column)) for column in by_column.values()]
-    return sum(widths) + len(GAP) * (len(widths) - 1)
-
-
-def _aligned(name: str, column: Sequence[str]) -> list[str]:
-    width = max(map(len, column))
-    return [text.ljust(width) if name == "model" else text.rjust(width) for text in column]
+def _aligned(name: str, cells: Sequence[str], width: int) -> list[str]:
+    if name == "model":
+        return [clean(cell, width).ljust(width) for cell in cells]
+    return [cell.rjust(width) for cell in cells]

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from llmbatch_cli.core.events import Counted, Dropped, Event, Finished, Notice, Pulled, Started
 from llmbatch_cli.core.ledger import Usage
 from llmbatch_cli.core.types import Completion, Failure, Outcome
-from llmbatch_cli.ui.totals import Pace, Totals, mean_rows_per_s
+from llmbatch_cli.ui.totals import Pace, Totals
 
 
 class Clock:
@@ -86,11 +86,11 @@ def test_a_race_counts_as_one_row() -> None:
 
 
 def test_what_is_told_about_answers_is_kept_apart() -> None:
-    """Cut answers, hidden reasoning and unknown usage each have a number of their own."""
+    """Truncated answers and unknown usage each have a number of their own."""
     totals = Totals(Clock())
     for index, event in enumerate(
         [
-            answered(0, Usage(10, 20, 30, reasoning_tokens=15), "length"),
+            answered(0, Usage(10, 20, 30), "length"),
             answered(1, Usage(None, 5)),
             answered(2, None),
             answered(3, Usage(total_tokens=9)),
@@ -98,7 +98,7 @@ def test_what_is_told_about_answers_is_kept_apart() -> None:
     ):
         totals(Started(index))
         totals(event)
-    assert (totals.truncated, totals.reasoning_tokens, totals.unknown_usage) == (1, 15, 2)
+    assert (totals.truncated, totals.unknown_usage) == (1, 2)
     assert (totals.prompt_tokens, totals.completion_tokens) == (10, 25)
 
 
@@ -113,8 +113,8 @@ def test_time_runs_from_the_first_row() -> None:
     assert totals.elapsed_s == 0
     clock.now_s += 2
     totals(answered(0))
-    assert mean_rows_per_s(totals) == 0.5
-    assert pace.look().rows_per_s == 0.5
+    assert totals.rows_per_s == 0.5
+    assert pace.measure().rows_per_s == 0.5
 
 
 def finish(totals: Totals, rows: range) -> None:
@@ -133,11 +133,11 @@ def test_the_pace_forgets_what_is_long_ago() -> None:
     for second in range(20):
         finish(totals, range(second, second + 1))
         clock.now_s += 1
-        pace.look()
+        pace.measure()
     for second in range(10):
         finish(totals, range(20 + 5 * second, 25 + 5 * second))
         clock.now_s += 1
-        speed = pace.look()
+        speed = pace.measure()
     assert speed.rows_per_s == 5
     assert (speed.prompt_tokens_per_s, speed.completion_tokens_per_s) == (50, 500)
     assert speed.left_s == (200 - 70) / 5
@@ -149,11 +149,11 @@ def test_a_pause_has_no_speed_but_a_time_left() -> None:
     totals = Totals(clock)
     pace = Pace(totals)
     totals(Counted(20))
-    assert pace.look().left_s is None
+    assert pace.measure().left_s is None
     finish(totals, range(10))
     for _ in range(20):
         clock.now_s += 1
-        speed = pace.look()
+        speed = pace.measure()
     assert (speed.rows_per_s, speed.left_s) == (0, 20)
     finish(totals, range(10, 25))
-    assert pace.look().left_s == 0
+    assert pace.measure().left_s == 0

@@ -1,14 +1,12 @@
 """Whatever a model, file or server sends, a terminal only shows it."""
 
-import io
 import unicodedata
-from typing import cast
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from llmbatch_cli.ui.text import Stderr, clean, columns, fit, terminal_size
+from llmbatch_cli.core.text import clean, clean_for_terminal, columns, fit, without_controls
 
 HARMFUL = {chr(code) for code in (*range(0x20), *range(0x7F, 0xA0))} | set(
     "\u061c\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
@@ -37,7 +35,7 @@ def test_nothing_with_power_over_a_terminal_is_left(text: str, most: int) -> Non
         ("\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\", "link"),
         ("\x1bPq#0\x1b\\after", "after"),
         ("\x1bc\x1b(0\x1b=gone", "gone"),
-        ("a\x1b]never ended", "anever ended"),
+        ("a\x1b]never ended", "a]never ended"),
         ("one\r\ntwo\tthree\u2028four", "one two three four"),
         ("user\u202etxt.exe", "usertxt.exe"),
         ("bell\x07 back\x08 del\x7f nel\x85.", "bell back del nel ."),
@@ -71,37 +69,50 @@ def test_wide_and_combining_characters_count_as_shown() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("told", "width"), [("72", 72), ("", 80), ("0", 80), ("wide", 80)])
-def test_without_a_terminal_the_environment_sets_the_width(told: str, width: int) -> None:
-    """COLUMNS where it is a number, otherwise 80."""
-    assert terminal_size(io.StringIO(), {"COLUMNS": told}) == (width, 24)
-    assert terminal_size(None, {"COLUMNS": told}).columns == width
-
-
-class Broken(io.StringIO):
-    """A stream whose reader is gone."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__()
-        self.error = error
-        self.tries = 0
-
-    def write(self, text: str) -> int:
-        self.tries += 1
-        raise self.error
-
-
 @pytest.mark.parametrize(
-    ("error", "tries"),
-    [(BrokenPipeError(), 1), (OSError(5, "I/O error"), 1), (ValueError("closed"), 1),
-     (BlockingIOError(), 3)],
-)  # fmt: skip
-def test_a_closed_standard_error_is_no_error(error: Exception, tries: int) -> None:
-    """Writing never raises; only a pipe that is full for now is tried again."""
-    stream = Broken(error)
-    err = Stderr(stream)
-    for _ in range(3):
-        err.write("text")
-    assert stream.tries == tries
-    Stderr(None).write("nobody")
-    assert Stderr(cast("io.StringIO", None)).encoding == "utf-8"
+    ("text", "shown"),
+    [
+        ("plain\n\ttext é 漢 😀", "plain\n\ttext é 漢 😀"),
+        ("\x1b[31mred\x1b[0m", "red"),
+        ("\x9b2Jx", "x"),
+        ("\x1b]0;title\x07x", "x"),
+        ("\x1b]8;;http://h\x1b\\link\x1b]8;;\x1b\\", "link"),
+        ("\x1bP$q\x1b\\x\x1b_a\x9cy", "xy"),
+        ("\x1bc\x1b(0x", "x"),
+        ("\x1b]0;never closed", "␛]0;never closed"),
+        ("\x1b\x1b[2J", "␛"),
+        ("a\r\nb\rc\x00\x7f\x85", "a\nb␍c␀␡\ufffd"),
+        ("a\u202eb\u2066c", "abc"),
+    ],
+)
+def test_terminal_control_is_taken_out_or_shown(text: str, shown: str) -> None:
+    """Escape sequences vanish whole, other control characters become visible."""
+    assert clean_for_terminal(text) == shown
+
+
+STEERING = st.text(st.sampled_from("\x1b[]0;m\x07\\\x9b\x9c\x9d\r\n\u202eaP_(#"))
+
+
+@given(st.text(st.characters(exclude_categories=())) | STEERING)
+def test_no_text_steers_a_terminal(text: str) -> None:
+    """What is left has no control character but newline and tab, and no bidi control."""
+    shown = clean_for_terminal(text)
+    assert not {c for c in shown if unicodedata.category(c) == "Cc"} - {"\n", "\t"}
+    assert not set(shown) & set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+@given(st.text(st.characters(exclude_categories=("Cc", "Cf", "Cs")) | st.sampled_from("\n\t")))
+def test_harmless_text_is_shown_as_it_is(text: str) -> None:
+    """Cleaning changes nothing that was clean."""
+    assert clean_for_terminal(text) == text
+
+
+@pytest.mark.parametrize("opening", ["\x1b]", "\x9d", "\x1b[0", "\x1b[" + "0" * 99, "\x1b("])
+def test_cleaning_hostile_text_takes_linear_time(opening: str) -> None:
+    """A megabyte of unfinished escape sequences is cleaned within the test's time limit."""
+    assert "\x1b" not in clean_for_terminal(opening * (2**20 // len(opening)))
+
+
+def test_a_piece_of_text_loses_its_controls_only() -> None:
+    """Of a sequence that is cut between two pieces, only what introduces it is removed."""
+    assert without_controls("a\x1b") + without_controls("[31mb\n\tc\r\x9b\u202ed") == "a[31mb\n\tcd"
