@@ -1,7 +1,6 @@
-"""Text that is safe to show on a terminal, and as wide as it should be."""
+"""Text that is safe to show on a terminal."""
 
 import re
-import unicodedata
 from typing import Final
 
 _SEQUENCES: Final = re.compile(
@@ -50,26 +49,3 @@ def without_controls(text: str) -> str:
     For text that arrives in pieces: of an escape sequence only its first character is removed.
     """
     return _CONTROLS.sub("", text)
-
-
-def columns(text: str) -> int:
-    """How many columns a clean text takes on a terminal."""
-    return len(text) if text.isascii() else sum(map(_columns_of, text))
-
-
-def fit(text: str, most: int) -> str:
-    """A clean text, cut with an ellipsis where it is wider than `most` columns (from 1)."""
-    if columns(text) <= most:
-        return text
-    used = 0
-    for place, char in enumerate(text):
-        used += _columns_of(char)
-        if used > most - 1:
-            return text[:place] + "…"
-    return text
-
-
-def _columns_of(char: str) -> int:
-    if unicodedata.category(char) in ("Mn", "Me", "Cf"):
-        return 0
-    return 2 if unicodedata.east_asian_width(char) in "WF" else 1

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from llmbatch_cli.core.events import Pulled
 from llmbatch_cli.core.text import clean
-from llmbatch_cli.ui.plain import PREFIX, Display, progress_fields
+from llmbatch_cli.ui.plain import PREFIX, Display, progress_fields, pull_label, pull_size
+from llmbatch_cli.ui.report import format_about, format_bytes
 from llmbatch_cli.ui.stderr import Stderr
 from llmbatch_cli.ui.totals import Totals
 
@@ -91,16 +92,26 @@ class Bar(Display):
 
     def _lines(self, width: int) -> "list[RenderableType]":
         """The lines, each at most `width` columns wide."""
-        from llmbatch_cli.ui.drawing import pull_line, rows_line, speed_line
+        from llmbatch_cli.ui.drawing import bar_line, speed_line
 
         lines = []
-        if self._pull is not None and self._pull_shown:
-            began_s, began_bytes = self._pull_began
-            seconds = self._totals.clock() - began_s
-            done = self._pull.done_bytes - began_bytes
-            lines.append(pull_line(self._pull, done / seconds if seconds > 0 else 0.0, width))
+        totals, pull = self._totals, self._pull
+        if pull is not None and self._pull_shown:
+            share = (pull.done_bytes, pull.total_bytes)
+            lines.append(bar_line(pull_label(pull), share, *self._pull_fields(pull), width))
         if self._rows_shown:
-            fields = progress_fields(self._totals, self._pace.measure())
-            lines.append(rows_line(self._label, self._totals, fields, width))
-            lines.append(speed_line(self._totals, fields, width))
+            fields = progress_fields(totals)
+            counts = [f"{fields['count']} rows", fields["count"]]
+            share = (totals.rows, totals.total)
+            lines.append(bar_line(self._label, share, counts, fields["left"], width))
+            lines.append(speed_line(fields, width, failed=bool(totals.failed)))
         return lines
+
+    def _pull_fields(self, pull: Pulled) -> tuple[list[str], str]:
+        """How much of it is done, from the longest form, and the time left."""
+        began_s, began_bytes = self._pull_began
+        seconds = self._totals.clock() - began_s
+        per_s = (pull.done_bytes - began_bytes) / seconds if seconds > 0 else 0.0
+        left_s = ((pull.total_bytes or 0) - pull.done_bytes) / per_s if per_s else 0.0
+        counts = [f"{pull_size(pull)}, {format_bytes(per_s)}/s", pull_size(pull)]
+        return counts, f"{format_about(left_s)} left" if left_s > 0 else ""

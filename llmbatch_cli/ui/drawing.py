@@ -6,14 +6,8 @@ from math import ceil
 from os import terminal_size
 from typing import TextIO, cast
 
-from rich.console import (
-    Console,
-    ConsoleOptions,
-    ConsoleRenderable,
-    Group,
-    RenderableType,
-    RenderResult,
-)
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderableType, RenderResult
 from rich.control import Control
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -21,21 +15,14 @@ from rich.segment import ControlType, Segment, SegmentLines
 from rich.table import Table
 from rich.text import Text
 
-from llmbatch_cli.core.events import Pulled
-from llmbatch_cli.core.text import columns, fit
-from llmbatch_cli.ui.plain import pull_label, pull_size
-from llmbatch_cli.ui.report import format_about, format_bytes
 from llmbatch_cli.ui.stderr import Stderr
-from llmbatch_cli.ui.totals import Totals
 
+_LABEL_WIDTHS = (60, 24, 16)
 _MOST_BAR = 50
 """The widest bar, in columns."""
 _LEFT = len("59 min left")
 _ECHO = len("^C")
 """Room at the end of the last line, so that the echo of Ctrl-C does not begin a new one."""
-
-Lines = Callable[[int], Sequence[RenderableType]]
-"""The lines to draw, each at most so many columns wide."""
 
 
 class Drawing(Live):
@@ -50,10 +37,12 @@ class Drawing(Live):
         err: Stderr,
         environ: Mapping[str, str],
         size: Callable[[], terminal_size],
-        lines: Lines,
+        lines: Callable[[int], Sequence[RenderableType]],
     ) -> None:
+        """`lines` takes the width that they have, in columns."""
         self._size = size
-        self._fitted = _Fitted(lines)
+        self._lines = lines
+        self._widths: list[int] = []
         console = Console(
             file=cast("TextIO", err),
             force_terminal=True,
@@ -65,86 +54,73 @@ class Drawing(Live):
             soft_wrap=True,
             _environ=environ,
         )
+        self._proxied = err.stream is not None and err.stream is sys.stderr
         super().__init__(
-            self._fitted,
+            self,  # it is drawn anew below whatever is printed
             console=console,
             auto_refresh=False,
             transient=True,
             redirect_stdout=False,
-            redirect_stderr=err.stream is not None and err.stream is sys.stderr,
+            redirect_stderr=self._proxied,
         )
         self.start()
 
     def stop(self) -> None:
         """Erase the lines, show the cursor and restore sys.stderr."""
-        if self.is_started and self._redirect_stderr:
-            sys.stderr.flush()  # a line without an end
+        if self._proxied:
+            sys.stderr.flush()  # prints a line that has no end yet
         super().stop()
 
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
         """What is to be printed, and after it the lines."""
-        self.console.size = self._size()  # hooks run before the console reads it
-        width = self.console.width
-        folds = sum(ceil(drawn / width) - 1 for drawn in self._fitted.widths if drawn)
+        self.console.size = self._size()  # before the console reads it
+        folds = sum(ceil(width / self.console.width) - 1 for width in self._widths if width)
         unfold = ((ControlType.ERASE_IN_LINE, 2), (ControlType.CURSOR_UP, 1)) * folds
         return [Control(*unfold), *super().process_renderables(renderables)]
-
-
-class _Fitted:
-    """The lines, fewer than the terminal's own and narrower than it."""
-
-    def __init__(self, lines: Lines) -> None:
-        self._lines = lines
-        self.widths: list[int] = []
-        """The columns of each line that was drawn last."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width, height = console.size
         options = options.update(width=max(1, width - 1), no_wrap=True, overflow="crop")
-        group = Group(*self._lines(options.max_width))
-        lines = console.render_lines(group, options, pad=False)[: max(1, height - 1)]
-        self.widths = [Segment.get_line_length(line) for line in lines]
+        lines = [
+            console.render_lines(line, options, pad=False)[0]
+            for line in self._lines(options.max_width)
+        ][: max(1, height - 1)]
+        self._widths = [Segment.get_line_length(line) for line in lines]
         yield SegmentLines(lines, new_lines=True)
 
 
-def rows_line(label: str, totals: Totals, fields: Mapping[str, str], width: int) -> RenderableType:
-    """The model, the bar, the rows done, the time left; narrow, the first and last go."""
-    bar = (totals.rows, totals.total)
-    count = fields["count"]
-    return _bar_line(label, bar, [f"{count} rows", count], fields["left"], width)
-
-
-def pull_line(pull: Pulled, bytes_per_s: float, width: int) -> RenderableType:
-    """The name, the bar, the bytes done, the time left."""
-    done, total = pull.done_bytes, pull.total_bytes
-    size = pull_size(pull)
-    counts = [f"{size}, {format_bytes(bytes_per_s)}/s", size, format_bytes(done)]
-    left = f"{format_about((total - done) / bytes_per_s)} left" if total and bytes_per_s else ""
-    return _bar_line(pull_label(pull), (done, total), counts, left, width)
-
-
-def _bar_line(
+def bar_line(
     label: str, share: tuple[int, int | None], counts: Sequence[str], left: str, width: int
 ) -> RenderableType:
-    """The fullest of several layouts that leaves the bar its least width."""
+    """A label, a bar, a count and the time left; the fullest that leaves the bar its least width.
+
+    Args:
+        label: what goes on.
+        share: done, and the total where it is known.
+        counts: the same in words, from the longest.
+        left: the time left, or nothing.
+        width: of the whole line, in columns.
+    """
     end = left.rjust(_LEFT) if left else ""
-    names = (label, fit(label, 24), fit(label, 16), "")
-    layouts = [(name, counts[0], end, 10) for name in names]
-    layouts += [("", count, "", 4) for count in counts]
+    layouts = [(_cut(label, most), counts[0], end, 10) for most in _LABEL_WIDTHS]
+    layouts += [("", counts[0], end, 10), *(("", count, "", 4) for count in counts)]
     for name, count, end, least in layouts:
-        room = width - sum(columns(part) + 1 for part in (name, count, end) if part)
+        room = width - sum(cell_len(part) + 1 for part in (name, count, end) if part)
         if room >= least:
-            done, total = share
-            bar = ProgressBar(total=total, completed=done, width=min(_MOST_BAR, room))
+            bar = ProgressBar(total=share[1], completed=share[0], width=min(_MOST_BAR, room))
+            cells: list[RenderableType] = [Text(name, "cyan"), bar, Text(count), Text(end)]
             row = Table.grid(padding=(0, 1))
-            row.add_row(
-                *([Text(name, "cyan")] if name else []), bar, count, *([end] if end else [])
-            )
+            row.add_row(*(cell for cell in cells if cell))
             return row
-    return Text(fit(counts[-1], width))
+    return Text(_cut(counts[-1], width))
 
 
-_SPEEDS = ("rate", "tokens", "in_flight", "failed", "held", "elapsed")
+def _cut(text: str, width: int) -> str:
+    cut = Text(text)
+    cut.truncate(width, overflow="ellipsis")
+    return cut.plain
+
+
 _SHORTER = (
     ("tokens", "tokens_out"),
     ("tokens", ""),
@@ -158,16 +134,18 @@ _SHORTER = (
 """The fields that are replaced by others, or left out, where the terminal is narrow, in order."""
 
 
-def speed_line(totals: Totals, fields: Mapping[str, str], width: int) -> RenderableType:
+def speed_line(fields: Mapping[str, str], width: int, *, failed: bool) -> RenderableType:
     """Speeds, in flight, failed, what limits the run, the time passed; failures always stay."""
-    shown = {name: fields[name] for name in _SPEEDS}
+    width = max(1, width - _ECHO)
+    names = ("rate", "tokens", "in_flight", "failed", "held", "elapsed")
+    shown = {name: fields[name] for name in names}
     for name, shorter in _SHORTER:
-        if len(", ".join(filter(None, shown.values()))) <= width - _ECHO:
+        if len(", ".join(filter(None, shown.values()))) <= width:
             break
-        if name != "failed" or not totals.failed:
+        if name != "failed" or not failed:
             shown[name] = fields.get(shorter, "")
-    red = "red" if totals.failed else ""
-    parts = [Text(text, red if name == "failed" else "") for name, text in shown.items() if text]
+    red = {"failed": "red"} if failed else {}
+    parts = [Text(text, red.get(name, "")) for name, text in shown.items() if text]
     line = Text(", ").join(parts)
     line.truncate(width)
     return line

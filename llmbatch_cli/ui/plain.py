@@ -15,7 +15,7 @@ from llmbatch_cli.ui.report import (
     held,
 )
 from llmbatch_cli.ui.stderr import Stderr
-from llmbatch_cli.ui.totals import Pace, Speed, Totals
+from llmbatch_cli.ui.totals import Totals
 
 PREFIX: Final = "llmbatch: "
 LINE_CHARS: Final = 300
@@ -37,7 +37,6 @@ class Display:
     def __init__(self, err: Stderr, totals: Totals) -> None:
         self._err = err
         self._totals = totals
-        self._pace = Pace(totals)
 
     def tick(self) -> None:
         """Show the progress of the run."""
@@ -70,7 +69,7 @@ class Plain(Display):
 
     def tick(self) -> None:
         """One line, as in `1,200/5,000 rows, 6 failed, ..., 38 s, 2 min left`."""
-        fields = progress_fields(self._totals, self._pace.measure())
+        fields = progress_fields(self._totals)
         self.say(", ".join(fields[name] for name in self._FIELDS if fields[name]))
         self._ticked = True
 
@@ -100,8 +99,8 @@ class Json(Display):
     def tick(self) -> None:
         """One object; `rows_per_s` is over the last 10 s."""
         self._put_pulls()
-        speed = self._pace.measure()
-        self._put(progress_object(self._totals, speed.rows_per_s, speed.left_s))
+        speed = self._totals.speed()
+        self._put_progress(speed.rows_per_s, speed.left_s)
 
     def say(self, message: str) -> None:
         """The object `{"notice": message}`."""
@@ -116,7 +115,7 @@ class Json(Display):
         self._put_pulls()
         totals = self._totals
         left = totals.cut_short or totals.rows < (totals.total or 0)
-        self._put(progress_object(totals, totals.rows_per_s, None if left else 0.0, final=True))
+        self._put_progress(totals.rows_per_s, None if left else 0.0, final=True)
 
     def _put_pulls(self) -> None:
         for name, pull in self._pulls.items():
@@ -124,13 +123,36 @@ class Json(Display):
             self._put({"pull": name, **size})
         self._pulls.clear()
 
+    def _put_progress(self, rows_per_s: float, left_s: float | None, final: bool = False) -> None:
+        totals = self._totals
+        self._put(
+            {
+                "rows": totals.rows,
+                "total": totals.total,
+                "answered": totals.answered,
+                "failed": totals.failed_rows,
+                "errors": totals.failed,
+                "truncated": totals.truncated,
+                "dropped": totals.dropped,
+                "in_flight": totals.in_flight,
+                "held_by": totals.held_by(),
+                "retries": totals.retries,
+                "rows_per_s": round(rows_per_s, 3),
+                "prompt_tokens": totals.prompt_tokens,
+                "completion_tokens": totals.completion_tokens,
+                "elapsed_s": round(totals.elapsed_s, 3),
+                "eta_s": None if left_s is None else round(left_s, 1),
+                "final": final,
+            }
+        )
+
     def _put(self, value: Mapping[str, Any]) -> None:
         self._err.write(json.dumps(value) + "\n")
 
 
-def progress_fields(totals: Totals, speed: Speed) -> dict[str, str]:
+def progress_fields(totals: Totals) -> dict[str, str]:
     """The progress of a run for people, by field; empty where there is nothing to show."""
-    done = format_count(totals.rows)
+    speed, done = totals.speed(), format_count(totals.rows)
     if totals.total is not None:
         total = format_count(totals.total)
         done = f"{done:>{len(total)}}/{total}"
@@ -147,30 +169,6 @@ def progress_fields(totals: Totals, speed: Speed) -> dict[str, str]:
         "tokens_out": f"{out} tokens/s out",
         "elapsed": format_duration(totals.elapsed_s, whole=True),
         "left": f"{format_about(speed.left_s)} left" if speed.left_s else "",
-    }
-
-
-def progress_object(
-    totals: Totals, rows_per_s: float, left_s: float | None, *, final: bool = False
-) -> dict[str, Any]:
-    """The progress of a run for programs."""
-    return {
-        "rows": totals.rows,
-        "total": totals.total,
-        "answered": totals.answered,
-        "failed": totals.failed_rows,
-        "errors": totals.failed,
-        "truncated": totals.truncated,
-        "dropped": totals.dropped,
-        "in_flight": totals.in_flight,
-        "held_by": totals.held_by(),
-        "retries": totals.retries,
-        "rows_per_s": round(rows_per_s, 3),
-        "prompt_tokens": totals.prompt_tokens,
-        "completion_tokens": totals.completion_tokens,
-        "elapsed_s": round(totals.elapsed_s, 3),
-        "eta_s": None if left_s is None else round(left_s, 1),
-        "final": final,
     }
 
 

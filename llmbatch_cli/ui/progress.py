@@ -12,7 +12,7 @@ from typing import Final, TextIO
 from llmbatch_cli.core.events import Event, Finished, Notice, Observer, Pulled
 from llmbatch_cli.core.options import DisplayOptions
 from llmbatch_cli.core.privacy import prompt_of, without_prompt
-from llmbatch_cli.core.text import clean, fit
+from llmbatch_cli.core.text import clean
 from llmbatch_cli.core.types import Failure, RowId
 from llmbatch_cli.ui.plain import Display, Failures, Json, Plain
 from llmbatch_cli.ui.stderr import Stderr, terminal_size
@@ -139,8 +139,7 @@ class _Showing:
             message += f"; the prompt: {prompt_of(failure.asked, 8 * width)}"
         else:
             message = without_prompt(message, failure.asked)
-        # cleaned before it is cut
-        return fit(clean(f"row {row_id}: {failure.kind}: {message}", 2 * width), width)
+        return clean(f"row {row_id}: {failure.kind}: {message}", width)
 
     def _tick(self) -> None:
         self._timers[self._tick] = self._loop.call_later(self._display.every_s, self._tick)

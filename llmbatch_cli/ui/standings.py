@@ -13,7 +13,6 @@ from llmbatch_cli.ui.report import format_count, format_duration
 REMEMBERED: Final = 100_000
 """Times kept per model for its median and p95; later ones are ignored."""
 
-HEADINGS: Final = ("model", "wins", "races", "median", "p95", "failed", "cancelled", "tokens")
 OPTIONAL: Final = ("cancelled", "races", "tokens")
 """Columns that a narrow terminal leaves out, in this order."""
 _NAME_CHARS: Final = 200
@@ -25,32 +24,26 @@ GAP: Final = "  "
 class Standing:
     """One model's races. Times are of its complete answers, whether they won or not."""
 
-    wins: int = 0
-    races: int = 0
-    failed: int = 0
-    cancelled: int = 0
+    races: Counter[str] = field(default_factory=Counter)
+    """By the racer's status."""
     cut: int = 0
-    """Those of `cancelled` with a request in flight."""
+    """Those cancelled with a request in flight."""
     tokens: int = 0
     latencies_s: list[float] = field(default_factory=list)
 
     def add(self, racer: Racer) -> None:
-        self.races += 1
-        self.wins += racer.status == "won"
-        self.failed += racer.status == "failed"
-        self.cancelled += racer.status == "cancelled"
+        self.races[racer.status] += 1
         self.cut += racer.cut
         if racer.status in ("won", "lost") and len(self.latencies_s) < REMEMBERED:
             self.latencies_s.append(racer.latency_s)
         if racer.usage is not None:
             self.tokens += (racer.usage.prompt_tokens or 0) + (racer.usage.completion_tokens or 0)
 
-    def quantile_s(self, share: float) -> float | None:
-        """The time within which this share of the answers arrived; None without any."""
-        if not self.latencies_s:
-            return None
+    def quantile(self, share: float) -> str:
+        """The time within which this share of the answers arrived; - without any."""
         ordered = sorted(self.latencies_s)
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+        at = min(len(ordered) - 1, int(share * len(ordered)))
+        return format_duration(ordered[at]) if ordered else "-"
 
 
 class Standings:
@@ -64,7 +57,7 @@ class Standings:
         if not isinstance(event, Finished) or not event.outcome.race:
             return
         race = event.outcome.race
-        if race is self._last:  # a further winner of the same race
+        if race is self._last:  # another winner of the same race
             return
         self._last = race
         seen: Counter[str] = Counter()
@@ -80,26 +73,20 @@ class Standings:
         """Requests cancelled in flight, as another model was faster; they may be billed."""
         return sum(standing.cut for standing in self.models.values())
 
-    def rows(self) -> list[tuple[str, ...]]:
-        """One row of texts per model, most wins first, with the columns of HEADINGS."""
-        ranked = sorted(self.models.items(), key=lambda item: (-item[1].wins, item[0]))
-        return [
-            (
-                name,
-                format_count(one.wins),
-                format_count(one.races),
-                _time(one.quantile_s(0.5)),
-                _time(one.quantile_s(0.95)),
-                format_count(one.failed),
-                format_count(one.cancelled),
-                format_count(one.tokens),
-            )
-            for name, one in ranked
-        ]
-
-
-def _time(seconds: float | None) -> str:
-    return "-" if seconds is None else format_duration(seconds)
+    def table(self) -> dict[str, list[str]]:
+        """The texts of each column by its heading, the model with the most wins first."""
+        ranked = sorted(self.models.items(), key=lambda item: (-item[1].races["won"], item[0]))
+        models = [model for _, model in ranked]
+        return {
+            "model": [clean(name, _NAME_CHARS) for name, _ in ranked],
+            "wins": [format_count(model.races["won"]) for model in models],
+            "races": [format_count(model.races.total()) for model in models],
+            "median": [model.quantile(0.5) for model in models],
+            "p95": [model.quantile(0.95) for model in models],
+            "failed": [format_count(model.races["failed"]) for model in models],
+            "cancelled": [format_count(model.races["cancelled"]) for model in models],
+            "tokens": [format_count(model.tokens) for model in models],
+        }
 
 
 def as_lines(standings: Standings, columns: int | None = None) -> list[str]:
@@ -110,17 +97,15 @@ def as_lines(standings: Standings, columns: int | None = None) -> list[str]:
         columns: of the terminal; None for a pipe or a file, which has room for everything.
             On a narrow terminal the columns OPTIONAL are left out and long names are cut.
     """
-    cells = zip(HEADINGS, *standings.rows(), strict=True)
-    table = {column[0]: list(column) for column in cells}
-    table["model"] = [clean(name, _NAME_CHARS) for name in table["model"]]
+    table = {name: [name, *cells] for name, cells in standings.table().items()}
     widths = {name: max(map(len, cells)) for name, cells in table.items()}
     if columns is not None:
         _narrow(widths, columns)
-    texts = [_aligned(name, table[name], width) for name, width in widths.items()]
-    lines = [GAP.join(cells).rstrip() for cells in zip(*texts, strict=True)]
-    if columns is not None:
-        lines.insert(1, "-" * max(map(len, lines)))
-    return lines
+    lines = []
+    for model, *cells in zip(*(table[name] for name in widths), strict=True):
+        numbers = map(str.rjust, cells, list(widths.values())[1:])
+        lines.append(GAP.join([clean(model, widths["model"]).ljust(widths["model"]), *numbers]))
+    return lines if columns is None else [lines[0], "-" * len(lines[0]), *lines[1:]]
 
 
 def _narrow(widths: dict[str, int], columns: int) -> None:
@@ -134,9 +119,3 @@ def _narrow(widths: dict[str, int], columns: int) -> None:
             del widths[name]
     model = widths["model"]
     widths["model"] = min(model, max(SHORTEST_NAME, model - excess()))
-
-
-def _aligned(name: str, cells: Sequence[str], width: int) -> list[str]:
-    if name == "model":
-        return [clean(cell, width).ljust(width) for cell in cells]
-    return [cell.rjust(width) for cell in cells]

@@ -26,6 +26,16 @@ _ENOUGH_ROWS: Final = 5
 """With fewer rows in the window, the time left is estimated from the whole run."""
 
 
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """How fast a run is; `left_s` is None where that cannot be known."""
+
+    rows_per_s: float
+    prompt_tokens_per_s: float
+    completion_tokens_per_s: float
+    left_s: float | None
+
+
 class Totals:
     """An observer that counts, at about 0.5 microseconds an event.
 
@@ -63,6 +73,8 @@ class Totals:
         """What the next row is waiting for right now."""
         self._opened_s = clock()
         self._began_s: float | None = None
+        self._samples = deque([(self._opened_s, 0, 0, 0)])
+        """Times, and the rows and tokens in and out until then."""
         self._in_flight: set[int] = set()
         self._last: int | None = None
 
@@ -117,6 +129,31 @@ class Totals:
         """Over the whole run."""
         return self.rows / self.elapsed_s if self.elapsed_s > 0 else 0.0
 
+    def speed(self) -> Speed:
+        """The speed since the last call that is WINDOW_S old, or the first row."""
+        now, samples = self.clock(), self._samples
+        samples.append((now, self.rows, self.prompt_tokens, self.completion_tokens))
+        while samples[1][0] <= now - WINDOW_S:
+            samples.popleft()
+        then, rows, prompt, completion = samples[0]
+        seconds = min(now - then, self.elapsed_s)
+        per_s = 1 / seconds if seconds > 0 else 0.0
+        rows = self.rows - rows
+        return Speed(
+            rows * per_s,
+            (self.prompt_tokens - prompt) * per_s,
+            (self.completion_tokens - completion) * per_s,
+            self._left_s(rows * per_s if rows >= _ENOUGH_ROWS else self.rows_per_s),
+        )
+
+    def _left_s(self, rows_per_s: float) -> float | None:
+        if self.total is None:
+            return None
+        left = max(0, self.total - self.rows)
+        if left and not rows_per_s:
+            return None
+        return left / rows_per_s if left else 0.0
+
     def _finish(self, outcome: Outcome) -> None:
         index, completion = outcome.index, outcome.completion
         further = index == self._last and index not in self._in_flight
@@ -150,51 +187,3 @@ class Totals:
 def _billed_attempts(outcome: Outcome) -> int:
     parts = outcome.race or (outcome,)
     return sum(attempt.maybe_billed for part in parts for attempt in part.failed_attempts)
-
-
-@dataclass(frozen=True, slots=True)
-class Speed:
-    """How fast a run is; `left_s` is None where that cannot be known."""
-
-    rows_per_s: float
-    prompt_tokens_per_s: float
-    completion_tokens_per_s: float
-    left_s: float | None
-
-
-class Pace:
-    """The speed over the last WINDOW_S seconds, from samples of the totals."""
-
-    def __init__(self, totals: Totals) -> None:
-        self._totals = totals
-        self._samples: deque[tuple[float, int, int, int]] = deque()
-        self.measure()
-
-    def measure(self) -> Speed:
-        """Take a sample; the window begins at the last one that is WINDOW_S old, or the first.
-
-        It never begins before the first row.
-        """
-        totals, samples = self._totals, self._samples
-        now = totals.clock()
-        samples.append((now, totals.rows, totals.prompt_tokens, totals.completion_tokens))
-        while len(samples) > 1 and samples[1][0] <= now - WINDOW_S:
-            samples.popleft()
-        then, rows, prompt, completion = samples[0]
-        seconds = now - max(then, now - totals.elapsed_s)
-        per_s = 1 / seconds if seconds > 0 else 0.0
-        rows = totals.rows - rows
-        return Speed(
-            rows * per_s,
-            (totals.prompt_tokens - prompt) * per_s,
-            (totals.completion_tokens - completion) * per_s,
-            self._left_s(rows * per_s if rows >= _ENOUGH_ROWS else totals.rows_per_s),
-        )
-
-    def _left_s(self, rows_per_s: float) -> float | None:
-        if self._totals.total is None:
-            return None
-        left = max(0, self._totals.total - self._totals.rows)
-        if left and not rows_per_s:
-            return None
-        return left / rows_per_s if left else 0.0

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from llmbatch_cli.core.text import clean, clean_for_terminal, columns, fit, without_controls
+from llmbatch_cli.core.text import clean, clean_for_terminal, without_controls
 
 HARMFUL = {chr(code) for code in (*range(0x20), *range(0x7F, 0xA0))} | set(
     "\u061c\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
@@ -52,21 +52,6 @@ def test_a_long_hostile_text_takes_no_long_time() -> None:
     """Sequences that never end are not searched again and again."""
     for piece in ("\x1b]", "\x9d", "\x1b[", "\x1b[0", "\x1b ", "\x9b;"):
         assert len(clean(piece * 200_000, 20)) <= 20
-
-
-@given(st.text().map(lambda text: clean(text, 1_000)), st.integers(1, 40))
-def test_a_text_is_cut_to_columns(text: str, most: int) -> None:
-    """A text that fits stays, any other is cut to the columns with an ellipsis."""
-    fitted = fit(text, most)
-    assert columns(fitted) <= most
-    assert fitted == text if columns(text) <= most else fitted.endswith("…")
-
-
-def test_wide_and_combining_characters_count_as_shown() -> None:
-    """East Asian characters and emoji take two columns, combining marks none."""
-    assert [columns(text) for text in ("abc", "東京", "🎉", unicodedata.normalize("NFD", "é"))] == [
-        3, 4, 2, 1,
-    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import re
 
-from llmbatch_cli.core.text import columns
+from rich.cells import cell_len
 
 _TOKEN = re.compile(r"\x1b\[([?\d;]*)([A-Za-z])|\r|\n|[^\x1b\r\n]+|\x1b")
 
@@ -66,7 +66,7 @@ class Screen:
     def _put(self, text: str) -> None:
         assert "\x1b" not in text
         for char in text:
-            wide = columns(char)
+            wide = cell_len(char)
             if self.column + wide > self.width:
                 self.folds += 1
                 self._down()

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.cells import cell_len
 from ui.screen import Screen
 
 from llmbatch_cli.core.events import Counted, Finished, Pulled, Started
 from llmbatch_cli.core.ledger import Usage
-from llmbatch_cli.core.text import columns
 from llmbatch_cli.core.types import Completion, Failure, Outcome
 from llmbatch_cli.ui.bar import Bar
 from llmbatch_cli.ui.stderr import Stderr
@@ -106,7 +106,8 @@ def test_no_line_is_wider_than_the_terminal(
     totals.total = total
     terminal.bar.pulled(Pulled(label, done, total))
     terminal.bar.tick()
-    assert all(0 < columns(line) < width for line in terminal.screen)
+    assert all(0 < cell_len(line) < width for line in terminal.screen)
+    assert cell_len(terminal.screen[-1]) <= width - len(" ^C")
     assert len(terminal.screen) == (3 if done < (total or 0) else 2)
 
 

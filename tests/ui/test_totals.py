@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from llmbatch_cli.core.events import Counted, Dropped, Event, Finished, Notice, Pulled, Started
 from llmbatch_cli.core.ledger import Usage
 from llmbatch_cli.core.types import Completion, Failure, Outcome
-from llmbatch_cli.ui.totals import Pace, Totals
+from llmbatch_cli.ui.totals import Totals
 
 
 class Clock:
@@ -106,7 +106,6 @@ def test_time_runs_from_the_first_row() -> None:
     """A download before the first row is no part of the run's time and speed."""
     clock = Clock()
     totals = Totals(clock)
-    pace = Pace(totals)
     clock.now_s += 60
     assert totals.elapsed_s == 60
     totals(Started(0))
@@ -114,7 +113,7 @@ def test_time_runs_from_the_first_row() -> None:
     clock.now_s += 2
     totals(answered(0))
     assert totals.rows_per_s == 0.5
-    assert pace.measure().rows_per_s == 0.5
+    assert totals.speed().rows_per_s == 0.5
 
 
 def finish(totals: Totals, rows: range) -> None:
@@ -127,17 +126,16 @@ def test_the_pace_forgets_what_is_long_ago() -> None:
     """The speed is that of the last ten seconds, and so is the time left."""
     clock = Clock()
     totals = Totals(clock)
-    pace = Pace(totals)
     totals(Counted(200))
     totals(Started(999))
     for second in range(20):
         finish(totals, range(second, second + 1))
         clock.now_s += 1
-        pace.measure()
+        totals.speed()
     for second in range(10):
         finish(totals, range(20 + 5 * second, 25 + 5 * second))
         clock.now_s += 1
-        speed = pace.measure()
+        speed = totals.speed()
     assert speed.rows_per_s == 5
     assert (speed.prompt_tokens_per_s, speed.completion_tokens_per_s) == (50, 500)
     assert speed.left_s == (200 - 70) / 5
@@ -147,13 +145,12 @@ def test_a_pause_has_no_speed_but_a_time_left() -> None:
     """When nothing ends for a while, the guess goes by the whole run."""
     clock = Clock()
     totals = Totals(clock)
-    pace = Pace(totals)
     totals(Counted(20))
-    assert pace.measure().left_s is None
+    assert totals.speed().left_s is None
     finish(totals, range(10))
     for _ in range(20):
         clock.now_s += 1
-        speed = pace.measure()
+        speed = totals.speed()
     assert (speed.rows_per_s, speed.left_s) == (0, 20)
     finish(totals, range(10, 25))
-    assert pace.measure().left_s == 0
+    assert totals.speed().left_s == 0
