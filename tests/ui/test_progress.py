@@ -194,5 +194,6 @@ async def test_what_others_print_stands_above_the_display(monkeypatch: pytest.Mo
         assert sys.stderr.isatty()
         print("a whole line", file=sys.stderr)
         print("[half] a line", end="", file=sys.stderr, flush=True)
+        print("no end", end="", file=sys.stderr)
     assert sys.stderr is out
-    assert Screen(60).feed(out.getvalue()).lines == ["a whole line", "[half] a line"]
+    assert Screen(60).feed(out.getvalue()).lines == ["a whole line", "[half] a line", "no end"]
