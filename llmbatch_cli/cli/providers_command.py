@@ -12,8 +12,8 @@ import orjson
 import typer
 
 from llmbatch_cli.core.errors import ExitStatus
+from llmbatch_cli.core.text import clean_for_terminal
 from llmbatch_cli.providers.registry import PROVIDERS, Entry, first_set
-from llmbatch_cli.rows.output.render import clean_for_terminal
 
 EXAMPLES = """\b
 Examples:

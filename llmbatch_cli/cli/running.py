@@ -27,11 +27,12 @@ from llmbatch_cli.core.errors import (
 )
 from llmbatch_cli.core.events import Observer, both
 from llmbatch_cli.core.options import DisplayOptions, InputOptions, OutputFormat, OutputOptions
+from llmbatch_cli.core.text import clean_for_terminal
 from llmbatch_cli.core.types import Outcome
 from llmbatch_cli.job import Job, JobRun, Render
 from llmbatch_cli.rows.input.source import Inputs, TextFormat
-from llmbatch_cli.rows.output.render import clean_for_terminal, render
-from llmbatch_cli.ui.progress import open_progress
+from llmbatch_cli.rows.output.render import render
+from llmbatch_cli.ui.progress import Streams, open_progress
 from llmbatch_cli.ui.report import format_rows, summary
 from llmbatch_cli.ui.standings import Standings, as_lines
 from llmbatch_cli.ui.totals import Totals
@@ -111,17 +112,8 @@ def open_display(
     options: DisplayOptions, totals: Totals, label: str, to_terminal: bool = False
 ) -> AbstractAsyncContextManager[Observer]:
     """The progress display on standard error; `to_terminal`: answers go to a terminal."""
-    return open_progress(
-        options.progress,
-        stderr=sys.stderr,
-        environ=os.environ,
-        verbose=options.verbose,
-        log_prompts=options.log_prompts,
-        quiet=options.quiet,
-        label=label,
-        totals=totals,
-        stdout_is_terminal=to_terminal,
-    )
+    streams = Streams(sys.stderr, os.environ, stdout_is_terminal=to_terminal)
+    return open_progress(options, streams, totals, label)
 
 
 async def _to_its_end(run: JobRun, asked: Interrupts) -> None:

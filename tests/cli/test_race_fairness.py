@@ -228,7 +228,7 @@ async def test_a_stream_that_ends_early_keeps_its_part(first: Handler, kind: str
             done = await race(server, "--stream", "--timeout", "1", *more)
             row = next(row for row in done.rows if row.get("partial"))
             assert (row["error"]["type"], row["partial"]) == (kind, "half an ")
-            assert "1 failed try may have been billed" in done.err
+            assert "1 failed attempt may have been billed" in done.err
 
 
 async def test_a_model_that_was_held_back_takes_over_from_a_broken_leader() -> None:

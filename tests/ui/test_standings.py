@@ -43,7 +43,7 @@ def test_the_further_winners_of_a_race_are_not_counted_again() -> None:
     race = [FAST, FAILED]
     for _ in race:
         told(Finished(Outcome(0, 0, None, None, race=race)))
-    assert told.models["a/fast"].races == 1
+    assert told.models["a/fast"].races == {"won": 1}
 
 
 def test_a_narrow_terminal_has_a_narrower_table() -> None:

@@ -1,7 +1,6 @@
 """One outcome to the bytes of one line, in each of the output formats. No I/O."""
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -327,27 +326,3 @@ def _well_formed(text: str) -> str:
     if text.isascii():
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-
-# Terminals
-
-_STEERING = re.compile(
-    # a control string whole: OSC, DCS, SOS, PM, APC, as in window titles and hyperlinks
-    r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x80-\x9f]*+(?:\x07|\x1b\\|\x9c)"
-    r"|(?:\x1b\[|\x9b)[0-?]*+[ -/]*+[@-~]"  # CSI: colours, cursor, clearing
-    r"|\x1b[ -/]*+[0-Z\\^-~]"  # two or three characters, without the openings of the above
-    r"|\r(?=\n)"
-    r"|[\u202a-\u202e\u2066-\u2069]"  # bidi embeddings, overrides and isolates
-)
-_VISIBLE = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"}
-_VISIBLE |= {0x7F: 0x2421} | dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
-
-
-def clean_for_terminal(text: str) -> str:
-    """The text without power over a terminal, for people to read.
-
-    Whole escape sequences and bidirectional controls are taken out; any other control
-    character but newline and tab is shown as its picture (U+2400 and on), C1 as U+FFFD.
-    Takes time linear in the text.
-    """
-    return _STEERING.sub("", text).translate(_VISIBLE)
