@@ -74,6 +74,8 @@ class JobRun:
         """What ended the run early."""
         self.sink: Sink | None = None
         """None where the output was never opened."""
+        self.unclaimed: str | None = None
+        """What of the output is not in an input that could be read only once."""
         self._job = job
         self._stop = stop
         self._observe = observe
@@ -134,8 +136,9 @@ class JobRun:
             await self._settle(ordered=False)
             raise
         await self._settle(ordered=job.output.ordered and not self._stop.draining)
-        if not looked_ahead:
-            self._say_unclaimed()
+        if not looked_ahead and self._finished is not None and self._finished.untaken:
+            kept = f"{output} keeps them"
+            self.unclaimed = f"{_unclaimed(self._finished.untaken)}; {kept}"
 
     async def _read_back(self) -> FinishedRows | None:
         """What an earlier run has left in the output; None where this run is the first."""
@@ -220,12 +223,6 @@ class JobRun:
         message = f"{done:,} of the input's {done + left:,} rows are done, {left:,} to send"
         self._notice(message + (f"; {_unclaimed(unclaimed)}" if unclaimed else ""))
         return True
-
-    def _say_unclaimed(self) -> None:
-        """What could not be said at the start, where input can be read only once."""
-        if self._finished is not None and self._finished.untaken:
-            kept = f"{self._job.output.output} keeps them"
-            self._notice(f"{_unclaimed(self._finished.untaken)}; {kept}")
 
     # Output
 

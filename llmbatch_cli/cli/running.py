@@ -105,6 +105,8 @@ async def answer_rows(job: Job, shown: Shown) -> ExitStatus:
             if run.sink is not None and not isinstance(run.error, UsageError):
                 voice.notice("\n  ".join(_summary(totals, standings, shown, asked)))
             _say_end(run, job, voice, asked)
+            if run.unclaimed:
+                voice.notice(run.unclaimed)
         return _status(totals, run.error, interrupted=asked.count > 0)
 
 

@@ -183,7 +183,7 @@ async def test_strict_sends_nothing_if_a_row_cannot_be_sent(
         assert server.exchanges == []
     assert (done.status, out.read_text()) == (2, "kept\n")
     assert f"{tmp_path / 'in.jsonl'}:2: " in done.err
-    assert "1 of 2 rows cannot be read or sent, so nothing was sent" in done.err
+    assert "1 of 2 rows are invalid, so nothing was sent" in done.err
     assert "Traceback" not in done.err
 
 

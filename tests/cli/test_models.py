@@ -180,7 +180,7 @@ async def test_pages_without_end_are_an_error() -> None:
         done = await run("models", "gemini", "--base-url", server.url, env=env)
         assert len(server.exchanges) == 2
     assert done.status == 3
-    assert "no end" in done.err
+    assert "does not end" in done.err
 
 
 async def test_a_hostile_name_has_no_power() -> None:

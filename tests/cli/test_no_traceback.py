@@ -27,7 +27,7 @@ ROW = jsonl(["hi"])
         (("-m", "mistralai/Mistral-7B-Instruct-v0.3"), "unknown model"),
         (("-m", "commandeer"), "unknown model"),
         (("--param", "stream=true"), "stream is no parameter"),
-        (("--param", 'guided_json={"a":1'), "no whole JSON"),
+        (("--param", 'guided_json={"a":1'), "not valid JSON"),
         (("--param", 'extra_headers={"Host": "x"}'), "must not set host"),
     ],
 )

@@ -209,7 +209,7 @@ async def test_the_preferred_model_wins_a_tie_and_starts_first() -> None:
         done = await race(server, "-m", "a,b", "--prefer", "b", "--hedge", "5")
         wrong = await race(server, "-m", "a,b", "--prefer", "c")
     assert done.rows[0]["text"] == "B"
-    assert (wrong.status, "c: it is no racer" in wrong.err) == (2, True)
+    assert (wrong.status, "c: not one of the models" in wrong.err) == (2, True)
 
 
 @pytest.mark.parametrize(

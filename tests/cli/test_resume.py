@@ -41,7 +41,7 @@ async def test_only_what_is_new_or_changed_is_sent(tmp_path: Path) -> None:
         assert len(server.exchanges) == 3
     assert "resuming" in done.err
     assert "4 rows done" in done.err
-    assert "of the input's 6 rows 3 are done, and 3 to be sent; 1 done row has no" in done.err
+    assert "3 of the input's 6 rows are done, 3 to send; 1 finished row is not in this" in done.err
     assert done.status == again.status == 0
     assert "no rows to answer" in again.err
     assert len(rows_of(out)) == 4 + 3
@@ -55,7 +55,7 @@ async def test_a_changed_model_or_parameter_is_new_work(tmp_path: Path) -> None:
         await batch(server, source, out, "--temperature", "0")
         done = await batch(server, source, out, "--temperature", "1", "--resume")
         assert len(server.exchanges) == 4
-    told = "of the input's 2 rows 0 are done, and 2 to be sent; 2 done rows have no row in it"
+    told = "0 of the input's 2 rows are done, 2 to send; 2 finished rows are not in this input"
     assert told in done.err
     assert done.err.index(told) < done.err.index("2 rows: 2 answered")
     assert len(rows_of(out)) == 4
@@ -70,7 +70,7 @@ async def test_what_a_pipe_leaves_over_is_told_at_the_end(tmp_path: Path) -> Non
         done = await run(*here, "--resume", stdin=jsonl(["two", "three"]))
         assert len(server.exchanges) == 3
     assert done.err.endswith(
-        f"no row in this input with this model and parameters; {out} keeps them\n"
+        f"not in this input with this model and parameters; {out} keeps them\n"
     )
 
 
