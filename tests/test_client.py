@@ -92,7 +92,7 @@ async def test_the_limits_hold_for_all_calls_of_a_client() -> None:
     async with serve(count) as server:
         limits = Limits(concurrency=4)
         async with Client(limits=limits, network=at(server.url)) as client:
-    X
+            counts = await asyncio.gather(run(client), run(client))
     assert sum(counts) == 60
     assert most <= 4
 
