@@ -60,10 +60,8 @@ async def with_keys(
     async with aclosing(rows):
         async for row in rows:
             row.key = bad_row_key(row) if isinstance(row, BadRow) else await _key(row, against)
-            if finished is None:
+            if finished is None or not finished.claim(row):
                 yield row
-            elif (left := finished.claim(row.key, row)) is not None:
-                yield left
             else:
                 observe(Skipped(row.index))
                 skipped += 1

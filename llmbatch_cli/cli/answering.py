@@ -21,7 +21,7 @@ from llmbatch_cli.resuming import without_a_row
 from llmbatch_cli.rows.finished import FinishedRows
 from llmbatch_cli.rows.input.duplicates import DuplicateIds
 from llmbatch_cli.rows.lock import locked
-from llmbatch_cli.rows.output.reorder import put_in_order
+from llmbatch_cli.rows.output.settle import settle
 from llmbatch_cli.rows.resume import prepare, resuming
 
 T = TypeVar("T")
@@ -80,11 +80,12 @@ async def _answered(
             )
 
         status = await conduct(begin, writing, showing, asked, ids)
-        if finished is not None and status in (ExitStatus.OK, ExitStatus.SOME_FAILED):
-            if ahead is None:
+        if finished is not None and writing.output is not None and status != ExitStatus.USAGE:
+            whole = status in (ExitStatus.OK, ExitStatus.SOME_FAILED)
+            if whole and ahead is None:
                 tell_left_over(finished, writing, showing.voice)
-            if writing.ordered and writing.output is not None:
-                await _to_its_end(put_in_order, writing.output, finished)
+            ordered = whole and writing.ordered
+            await _to_its_end(partial(settle, writing.output, finished, ordered=ordered))
         return status
 
 

@@ -88,7 +88,7 @@ class _Group:
 class _Survey:
     """What stands in an output."""
 
-    finished: FinishedRows = field(default_factory=FinishedRows)
+    finished: FinishedRows
     dropped: "array[int]" = field(default_factory=lambda: array("Q"))
     """Numbers of the lines, from 0, that must not stay."""
     lines: int = 0
@@ -110,7 +110,7 @@ class _Survey:
 
 def _survey(real: Path, shown: Path, retry_failed: RetryFailed) -> _Survey:
     """Read the whole file."""
-    found = _Survey()
+    found = _Survey(FinishedRows(real.parent))
     try:
         status = real.stat()
     except FileNotFoundError:

@@ -36,12 +36,12 @@ def render(
     Values that JSON cannot say never make it raise; they are written as `_plain` does it.
     """
     if format == "jsonl":
-        return _dump(_row(outcome))
+        return dump(_row(outcome))
     if format == "text":
         return _answer(outcome, one_line)
     if format == "openai":
-        return _dump(_openai_line(outcome, created))
-    return _dump(_chat(outcome, created))
+        return dump(_openai_line(outcome, created))
+    return dump(_chat(outcome, created))
 
 
 # The jsonl format
@@ -282,7 +282,7 @@ def _stable_id(outcome: Outcome) -> str:
 # JSON, whatever the values
 
 
-def _dump(row: _Json) -> bytes:
+def dump(row: _Json) -> bytes:
     try:
         return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
     except TypeError:  # orjson's own error is one
