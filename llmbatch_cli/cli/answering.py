@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from llmbatch_cli.api import Rows
-from llmbatch_cli.cli.reading import Reading, counting, read_twice
+from llmbatch_cli.cli.reading import Reading
 from llmbatch_cli.cli.running import Showing, Writing, conduct
 from llmbatch_cli.cli.say import Voice
 from llmbatch_cli.cli.signals import Interrupts, interrupts
@@ -19,7 +19,6 @@ from llmbatch_cli.core.types import Outcome
 from llmbatch_cli.engine.run import Stop
 from llmbatch_cli.resuming import without_a_row
 from llmbatch_cli.rows.finished import FinishedRows
-from llmbatch_cli.rows.input.duplicates import DuplicateIds
 from llmbatch_cli.rows.lock import locked
 from llmbatch_cli.rows.output.settle import settle
 from llmbatch_cli.rows.resume import prepare, resuming
@@ -57,20 +56,22 @@ async def _answered(
     *,
     strict: bool,
 ) -> ExitStatus:
-    ids = DuplicateIds()
     async with contextlib.AsyncExitStack() as stack:
         if writing.output is not None:
-            stack.enter_context(locked(writing.output))
+            unlocked = stack.enter_context(locked(writing.output))
+            if unlocked is not None:
+                showing.voice.notice(unlocked)
         if strict:
-            reading = await stack.enter_async_context(read_twice(reading))
-        checked = reading.rows_again() if strict else None
+            reading = await stack.enter_async_context(reading.spooled())
+        checked = reading.rows() if strict else None
         finished = await _finished(writing, showing.voice)
-        ahead = reading.rows_again() if finished is not None else None
+        again = reading.again() if finished is not None else None
+        ahead = again.rows() if again is not None else None
 
         def begin(stop: Stop, observe: Observer) -> AsyncGenerator[Outcome, None]:
-            stack.enter_context(counting(reading, observe))
+            stack.enter_context(reading.counting(observe))
             return ask(
-                Rows(reading.rows(observe, ids)),
+                Rows(reading.rows(observe)),
                 stop=stop,
                 observe=observe,
                 keyed=writing.output is not None and writing.format == "jsonl",
@@ -79,7 +80,7 @@ async def _answered(
                 strict=Rows(checked) if checked is not None else None,
             )
 
-        status = await conduct(begin, writing, showing, asked, ids)
+        status = await conduct(begin, writing, showing, asked)
         if finished is not None and writing.output is not None and status != ExitStatus.USAGE:
             whole = status in (ExitStatus.OK, ExitStatus.SOME_FAILED)
             if whole and ahead is None:

@@ -27,12 +27,11 @@ from llmbatch_cli.core.errors import (
     UsageError,
 )
 from llmbatch_cli.core.events import Observer, both
+from llmbatch_cli.core.options import OutputFormat, RetryFailed
 from llmbatch_cli.core.types import Outcome
 from llmbatch_cli.engine.run import Stop
-from llmbatch_cli.rows.input.duplicates import DuplicateIds
-from llmbatch_cli.rows.output.render import Format, clean_for_terminal, render
+from llmbatch_cli.rows.output.render import clean_for_terminal, render
 from llmbatch_cli.rows.output.sink import Sink, open_sink
-from llmbatch_cli.rows.resume import RetryFailed
 from llmbatch_cli.ui.progress import open_progress
 from llmbatch_cli.ui.report import format_rows, summary
 from llmbatch_cli.ui.standings import Standings, as_lines
@@ -49,7 +48,7 @@ class Writing:
     """Where answers go and how they look."""
 
     output: Path | None
-    format: Format
+    format: OutputFormat
     one_line: bool
     overwrite: bool
     inputs: Sequence[str]
@@ -121,12 +120,9 @@ class _End:
 
 
 async def conduct(
-    begin: Begin, writing: Writing, showing: Showing, asked: Interrupts, repeated: DuplicateIds
+    begin: Begin, writing: Writing, showing: Showing, asked: Interrupts
 ) -> ExitStatus:
-    """Run rows from their beginning to their summary, and tell every error.
-
-    `repeated` is read at the end.
-    """
+    """Run rows from their beginning to their summary, and tell every error."""
     totals, stop, voice = asked.totals, asked.stop, showing.voice
     standings, end = Standings(), _End()
     to_terminal = writing.output is None and sys.stdout is not None and sys.stdout.isatty()
@@ -141,7 +137,7 @@ async def conduct(
     if voice.as_json:
         return _status(totals, end.error, interrupted=asked.count > 0)
     if not isinstance(end.error, UsageError):
-        told = [summary(totals, repeated_ids=repeated.count, cancelled=stop.cancelling)]
+        told = [summary(totals, cancelled=stop.cancelling)]
         told += told_of(standings, _columns()) if showing.standings else []
         voice.notice("\n  ".join(told))
     _tell_end(end, writing, voice, asked)

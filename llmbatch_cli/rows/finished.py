@@ -10,7 +10,7 @@ import orjson
 
 from llmbatch_cli.core.errors import OutputError
 from llmbatch_cli.core.types import Row
-from llmbatch_cli.rows.input.big_ints import with_big_ints
+from llmbatch_cli.rows.big_ints import with_big_ints
 from llmbatch_cli.rows.keys import check_key
 from llmbatch_cli.rows.output.render import dump
 

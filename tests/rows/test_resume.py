@@ -23,11 +23,12 @@ from hypothesis.stateful import (
 )
 
 from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.core.options import RetryFailed
 from llmbatch_cli.core.types import Prompt, Request
 from llmbatch_cli.rows.finished import FinishedRows
 from llmbatch_cli.rows.keys import request_key
 from llmbatch_cli.rows.output.settle import settle
-from llmbatch_cli.rows.resume import RetryFailed, prepare, read_back, resuming
+from llmbatch_cli.rows.resume import prepare, read_back, resuming
 
 Fate = Literal["answered", "retryable", "final"]
 

@@ -9,11 +9,12 @@ import orjson
 import pytest
 
 from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.core.options import RetryFailed
 from llmbatch_cli.core.types import Prompt, Request
 from llmbatch_cli.rows.keys import request_key
 from llmbatch_cli.rows.output.outfile import OutputLines
 from llmbatch_cli.rows.output.settle import settle
-from llmbatch_cli.rows.resume import RetryFailed, prepare
+from llmbatch_cli.rows.resume import prepare
 
 ROWS = [Prompt(index, [{"role": "user", "content": f"row {index}"}], index) for index in range(3)]
 KEYS = [request_key("race", Request("a,b", row.messages, {}), row) for row in ROWS]

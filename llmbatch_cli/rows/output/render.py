@@ -3,21 +3,20 @@
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 
 from llmbatch_cli.core.ledger import Attempt, Usage
+from llmbatch_cli.core.options import OutputFormat
 from llmbatch_cli.core.types import Completion, Failure, Outcome, Racer
-
-Format = Literal["jsonl", "text", "openai", "chat"]
 
 _Json = dict[str, Any]
 
 
 def render(
     outcome: Outcome,
-    format: Format,  # noqa: A002 - it is `--format`
+    format: OutputFormat,  # noqa: A002 - it is `--format`
     *,
     one_line: bool = False,
     created: int = 0,

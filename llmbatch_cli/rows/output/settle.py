@@ -11,8 +11,8 @@ from typing import BinaryIO, Final
 import orjson
 
 from llmbatch_cli.core.errors import OutputError, UsageError
+from llmbatch_cli.rows.big_ints import with_big_ints
 from llmbatch_cli.rows.finished import FinishedRows
-from llmbatch_cli.rows.input.big_ints import with_big_ints
 from llmbatch_cli.rows.output.outfile import OutputLines, is_packed, replacing
 from llmbatch_cli.rows.output.render import dump
 
