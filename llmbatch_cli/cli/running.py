@@ -30,7 +30,8 @@ from llmbatch_cli.core.options import DisplayOptions, InputOptions, OutputFormat
 from llmbatch_cli.core.text import clean_for_terminal
 from llmbatch_cli.core.types import Outcome
 from llmbatch_cli.job import Job, JobRun, Render
-from llmbatch_cli.rows.input.source import Inputs, TextFormat
+from llmbatch_cli.rows.input.inputs import TextFormat
+from llmbatch_cli.rows.input.source import Inputs
 from llmbatch_cli.rows.output.render import render
 from llmbatch_cli.ui.progress import Streams, open_progress
 from llmbatch_cli.ui.report import format_rows, summary
@@ -146,7 +147,7 @@ def _say_end(run: JobRun, job: Job, voice: Voice, asked: Interrupts) -> None:
     if error is not None and not isinstance(error, ReaderGone):
         voice.error(error)
     if (asked.count or isinstance(error, RunStopped | OutputError)) and run.can_go_on:
-        voice.notice(f"to go on: {go_on_command(sys.argv, job.inputs.names)}")
+        voice.notice(f"to go on: {go_on_command(sys.argv, job.inputs.inputs)}")
 
 
 def go_on_command(argv: Sequence[str], inputs: Sequence[str]) -> str:

@@ -47,6 +47,22 @@ async def test_only_what_is_new_or_changed_is_sent(tmp_path: Path) -> None:
     assert len(rows_of(out)) == 4 + 3
 
 
+async def test_a_renamed_row_is_written_under_its_new_id(tmp_path: Path) -> None:
+    """A row with another id or other fields is not paid again; its answer gets the new ones."""
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_bytes(jsonl([{"id": "a", "prompt": "one"}, {"id": "b", "prompt": "two"}]))
+    async with serve(echo) as server:
+        await batch(server, source, out)
+        source.write_bytes(
+            jsonl(["new", {"id": "B", "prompt": "two", "tag": 1}, {"id": "a", "prompt": "one"}])
+        )
+        done = await batch(server, source, out, "--resume", "--ordered")
+        assert len(server.exchanges) == 3
+    assert done.status == 0
+    found = [(row["index"], row["id"], row["metadata"], row["text"]) for row in rows_of(out)]
+    assert found == [(0, 0, {}, "NEW"), (1, "B", {"tag": 1}, "TWO"), (2, "a", {}, "ONE")]
+
+
 async def test_a_changed_model_or_parameter_is_new_work(tmp_path: Path) -> None:
     """Answers of another model or temperature do not count, are kept, and told in numbers."""
     source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"

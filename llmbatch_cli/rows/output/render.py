@@ -2,21 +2,20 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 
 from llmbatch_cli.core.ledger import Attempt, Usage
+from llmbatch_cli.core.options import OutputFormat
 from llmbatch_cli.core.types import Completion, Failure, Outcome, Racer
-
-Format = Literal["jsonl", "text", "openai", "chat"]
 
 _Json = dict[str, Any]
 
 
 def render(
     outcome: Outcome,
-    format: Format,  # noqa: A002 - it is `--format`
+    format: OutputFormat,  # noqa: A002 - it is `--format`
     *,
     one_line: bool = False,
     created: int = 0,
@@ -35,12 +34,12 @@ def render(
     Values that JSON cannot say never make it raise; they are written as `_plain` does it.
     """
     if format == "jsonl":
-        return _dump(_row(outcome))
+        return dump(_row(outcome))
     if format == "text":
         return _answer(outcome, one_line)
     if format == "openai":
-        return _dump(_openai_line(outcome, created))
-    return _dump(_chat(outcome, created))
+        return dump(_openai_line(outcome, created))
+    return dump(_chat(outcome, created))
 
 
 # The jsonl format
@@ -281,7 +280,7 @@ def _stable_id(outcome: Outcome) -> str:
 # JSON, whatever the values
 
 
-def _dump(row: _Json) -> bytes:
+def dump(row: _Json) -> bytes:
     try:
         return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
     except TypeError:  # orjson's own error is one

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmbatch_cli.core.ledger import Usage
+from llmbatch_cli.core.options import OutputFormat
 from llmbatch_cli.core.types import Completion, Failure, Outcome, Racer
-from llmbatch_cli.rows.output.render import Format, render
+from llmbatch_cli.rows.output.render import render
 
 ANSWERED = Outcome(
     index=0,
@@ -49,7 +50,7 @@ def answered(completion: Completion) -> Outcome:
     return replace(ANSWERED, completion=completion)
 
 
-def row(outcome: Outcome, format: Format = "jsonl", created: int = 0) -> dict[str, Any]:  # noqa: A002
+def row(outcome: Outcome, format: OutputFormat = "jsonl", created: int = 0) -> dict[str, Any]:  # noqa: A002
     """The one line that the outcome renders to, read back."""
     data = render(outcome, format, created=created)
     assert data.endswith(b"\n")
@@ -351,7 +352,7 @@ def outcomes(
 
 
 @given(outcomes(), st.sampled_from(["jsonl", "openai", "chat"]))
-def test_any_outcome_is_one_line_of_json(outcome: Outcome, format: Format) -> None:  # noqa: A002
+def test_any_outcome_is_one_line_of_json(outcome: Outcome, format: OutputFormat) -> None:  # noqa: A002
     """Whatever a model or a row holds, its output is one line that any reader can read."""
     line = render(outcome, format)
     assert isinstance(orjson.loads(line), dict)
