@@ -64,16 +64,10 @@ class Host:
     """Statuses that are a rate limit if the reply says how long to wait."""
     flags: Sequence[str] = ()
     """Fields of `error.metadata` that only a content filter gives."""
-    failures: str | None = None
-    """An object in a 200 that holds status_code and status_msg; 0 is success."""
-    cached: str | None = None
-    """The field of `usage` that counts tokens from the cache."""
     cost: Sequence[str] = ()
     """The path in `usage` to what the answer cost."""
     costs_per_usd: float = 1.0
     """How many of that are one US dollar."""
-    reasoning: str | None = None
-    """The field of a message that lists thoughts as objects with `text`."""
     extras: Sequence[str] = ()
     """Fields of the body that go to the answer's extras."""
 
@@ -138,7 +132,6 @@ ROWS: Final = (
         refused={"logit_bias": {}, "n": 1, "seed": None},
         # guides/json_mode; "This response_format type is unavailable now" (Vane issue 969).
         no_formats=("json_schema",),
-        cached="prompt_cache_hit_tokens",
     ),
     Host(
         name="xai",
@@ -256,7 +249,6 @@ ROWS: Final = (
             "content_filter": Refused,
         },
         words=(_BALANCE, ("exceeded model token limit", ContextLength)),
-        cached="cached_tokens",
     ),
     Host(
         name="zai",
@@ -299,14 +291,12 @@ ROWS: Final = (
         docs="https://platform.minimax.io/docs/api-reference/errorcode",
         key_variables=("MINIMAX_API_KEY",),
         keys_page="https://platform.minimax.io/user-center/basic-information/interface-key",
-        failures="base_resp",
         codes={
             **dict.fromkeys(("1000", "1001"), Overloaded),
             "1002": RateLimited,
             "1004": Unauthorized,
         },
         words=(_BALANCE, ("sensitive", Refused)),
-        reasoning="reasoning_details",
     ),
     Host(
         name="baseten",

@@ -1,0 +1,239 @@
+"""Errors of every wire: one reader of error bodies, one way from them to an error's class.
+
+Sources (read 2026-11-22): developers.openai.com/api/docs/guides/error-codes, help.openai.com
+article 6614457 (billing codes). What xAI says of a prompt under a 403, as if of the key:
+UKGovernmentBEIS/inspect_ai 2267 (read 2026-11-23).
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+
+from llmbatch_cli.core.errors import (
+    BadReply,
+    ContextLength,
+    OutOfQuota,
+    Overloaded,
+    ProviderError,
+    RateLimited,
+    Refused,
+    Rejected,
+    Unauthorized,
+    UnknownModel,
+)
+from llmbatch_cli.core.types import WireReply
+from llmbatch_cli.providers.wire.limits import rate_info, retry_after_s
+from llmbatch_cli.providers.wire.replies import (
+    beginning,
+    clean,
+    count,
+    json_object,
+    mapping,
+    without_key,
+)
+
+ErrorClass = type[ProviderError]
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorBody:
+    """An error as the server reports it."""
+
+    status: int
+    """The reply's; of an error inside a 200 the code that it names, else 500."""
+    message: str
+    code: str = ""
+    """Empty where there is none, as with `type`."""
+    type: str = ""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """`error` of the body, or the body where it has none."""
+    wrapped: bool = False
+    """Whether it came in a reply whose HTTP status was 200."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorRules:
+    """What one wire's errors mean, where that is more than their HTTP status says."""
+
+    words: Sequence[tuple[str, ErrorClass]] = ()
+    """Regular expressions for the message in lower case; the first that is found decides."""
+    words_of_overload: bool = False
+    """Whether `words` count even where code or status say Overloaded."""
+    common_words: bool = True
+    """Whether the words that most servers use count, where `words` have none."""
+    codes: Mapping[str, ErrorClass] = field(default_factory=dict)
+    """By `code`, or by `type`."""
+    statuses: Mapping[int, ErrorClass] = field(default_factory=dict)
+    """HTTP statuses that mean something else than usual."""
+    hints: Mapping[ErrorClass, str] = field(default_factory=dict)
+    """What the user can do about it."""
+
+
+def by_code(table: Mapping[ErrorClass, str]) -> dict[str, ErrorClass]:
+    """The class of each code, from each class's codes with spaces between them."""
+    return {code: kind for kind, codes in table.items() for code in codes.split()}
+
+
+_TOO_LARGE: Final = "request too large for"
+"""More tokens than a minute allows: no waiting mends it, though it comes as a rate limit."""
+_NO_MONEY: Final = (
+    r"insufficient (?:balance|credits?|funds|quota)|exceeded your current quota|spending limit"
+    r"|(?:out of|not enough|no|run out of) credits|credit balance|payment required"
+    r"|billing (?:details|hard limit)"
+)
+_WORDS: Final = (
+    (
+        r"(?:maximum|model's|max|the) context|context[ _](?:length|window|size)"
+        r"|(?:prompt|input|messages?) (?:is|are) too long|exceeds? .{0,40}max_?model_?len"
+        r"|too many (?:input )?tokens",
+        ContextLength,
+    ),
+    (
+        r"model\b.{0,160}\b(?:does ?n[o']t exist|not exist|not found|not available|not support"
+        r"|no access|not have access)|no such model|(?:unknown|invalid|unsupported) model\b"
+        r"|not a valid model|not have access to (?:the )?model|model[_ ]not[_ ]found"
+        r"|no endpoints found for",
+        UnknownModel,
+    ),
+    (
+        r"content (?:filter|management|policy)|data inspection|inappropriate content"
+        r"|safety system|usage polic|violates usage guidelines|safety_check_",
+        Refused,
+    ),
+)
+"""What an error of any wire means by its words, where neither code nor status say much."""
+
+
+def error_class(error: ErrorBody, rules: ErrorRules) -> ErrorClass:
+    """The class by code, type or status; or by the message, where that says more.
+
+    A status says little if it is 400 or its like, 403, or 200 around an error.
+    """
+    coded = rules.codes.get(error.code) or rules.codes.get(error.type)
+    found = coded or rules.statuses.get(error.status) or error_for_status(error.status)
+    vague = coded is None and (error.wrapped or found is Rejected or error.status == 403)
+    words = error.message.lower()
+    own = _match(rules.words, words)
+    if own is not None and (vague or found is not Overloaded or rules.words_of_overload):
+        return own
+    if not rules.common_words:
+        return found
+    if error.status in (413, 429) and _TOO_LARGE in words:
+        return Rejected
+    if found in (RateLimited, Unauthorized, Rejected) and re.search(_NO_MONEY, words):
+        return OutOfQuota
+    return (vague and _match(_WORDS, words)) or found
+
+
+def _match(table: Sequence[tuple[str, ErrorClass]], words: str) -> ErrorClass | None:
+    return next((kind for pattern, kind in table if re.search(pattern, words)), None)
+
+
+def error_for_status(status: int) -> ErrorClass:
+    """The class that an HTTP status alone gives."""
+    if status in (401, 403):
+        return Unauthorized
+    if status == 402:
+        return OutOfQuota
+    if status == 429:
+        return RateLimited
+    if status in (408, 409, 425) or status >= 500:
+        return Overloaded
+    if 400 <= status < 500:
+        return Rejected
+    return BadReply
+
+
+QUOTA_HINT: Final = "add credit or raise the limit at the provider, then go on with --resume"
+
+
+def error_of(
+    kind: ErrorClass, message: str, reply: WireReply, api_key: str | None, hint: str | None = None
+) -> ProviderError:
+    """The error of this class with the server's message, made fit to be shown."""
+    error = kind(
+        clean(without_key(message, api_key)),
+        status=reply.status,
+        retry_after_s=retry_after_s(reply.headers),
+        hint=hint or (QUOTA_HINT if kind is OutOfQuota else None),
+    )
+    error.limits = rate_info(reply.headers)
+    return error
+
+
+def read_error(reply: WireReply) -> ErrorBody:
+    """The error in a reply, whatever its shape."""
+    try:
+        body = json_object(_first(reply))
+    except BadReply as bad:
+        status = 500 if reply.status == 200 else reply.status
+        message = f"HTTP {reply.status}: {bad.message}"
+        return ErrorBody(status, message, wrapped=reply.status == 200)
+    return error_in(body, reply.status)
+
+
+def error_in(body: Mapping[str, Any], status: int) -> ErrorBody:
+    """The error in the body of a reply with this HTTP status."""
+    fields = _fields(body)
+    code = next((fields[name] for name in ("code", "status_code") if name in fields), None)
+    message = _message(fields) or f"HTTP {status}: {beginning(body)}"
+    upstream = mapping(fields.get("metadata")).get("raw")
+    if isinstance(upstream, str) and upstream:
+        message = f"{message}: {upstream}"
+    wrapped = status == 200
+    if wrapped:
+        named = count(code)
+        status = named if named is not None and 400 <= named < 600 else 500
+    kind = fields.get("type") or fields.get("__type")
+    return ErrorBody(status, message, _word(code), _word(kind), fields, wrapped)
+
+
+def _fields(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The error object; MiniMax calls it base_resp, and Ollama's `error` is its message."""
+    error = body.get("error")
+    if isinstance(error, str) and error:
+        return {**body, "message": error}
+    found = error or body.get("base_resp")
+    return found if isinstance(found, dict) else body
+
+
+def _first(reply: WireReply) -> WireReply:
+    """The reply without the list that Google's endpoints put around an error object."""
+    if reply.body.lstrip()[:1] != b"[":
+        return reply
+    try:
+        items = orjson.loads(reply.body)
+        inner = orjson.dumps(items[0] if items else None)
+    except (orjson.JSONDecodeError, TypeError):
+        return reply
+    return WireReply(reply.status, reply.headers, inner)
+
+
+def _message(fields: Mapping[str, Any]) -> str:
+    names = ("message", "Message", "detail", "msg", "title", "error_description", "status_msg")
+    return next(filter(None, (_text(fields.get(name)) for name in names)), "")
+
+
+def _text(value: object, depth: int = 4) -> str:
+    """A message that is a text, an object with one, or a list of such, as FastAPI's `detail`."""
+    if depth == 0:
+        return ""
+    if isinstance(value, list):
+        return "; ".join(filter(None, [_text(item, depth - 1) for item in value[:20]]))
+    if isinstance(value, dict):
+        words = _text(value.get("message") or value.get("msg") or value.get("detail"), depth - 1)
+        place = value.get("loc")
+        if words and isinstance(place, list):
+            steps = (str(step) for step in place[:10] if isinstance(step, str | int))
+            return f"{'.'.join(steps)}: {words}"
+        return words
+    return value if isinstance(value, str) else ""
+
+
+def _word(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    return str(value) if type(value) is int else ""
