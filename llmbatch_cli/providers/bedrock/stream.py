@@ -74,9 +74,10 @@ class ConverseStream(EventStream):
         headers = event.headers
         if headers.get(":message-type") != "event":
             name = headers.get(":exception-type") or headers.get(":error-code", "")
-            reply = WireReply(200, {**self.headers, "x-amzn-errortype": name}, event.payload)
-            raise self.provider.error(reply, self.model)
-        body = json_object(self.reply(event.payload))
+            known = {**self.reply.headers, "x-amzn-errortype": name}
+            raise self.provider.error(WireReply(200, known, event.payload), self.model)
+        self.reply.body = event.payload
+        body = json_object(self.reply)
         return self.add({**body, ":event-type": headers.get(":event-type")})
 
     def add(self, event: dict[str, Any]) -> str:

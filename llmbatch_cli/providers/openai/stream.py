@@ -11,7 +11,7 @@ from typing import Any, Final
 from llmbatch_cli.core.errors import BadReply
 from llmbatch_cli.core.types import Request
 from llmbatch_cli.providers.wire.provider import EventStream, JsonProvider
-from llmbatch_cli.providers.wire.replies import content_text, count, mapping, mappings
+from llmbatch_cli.providers.wire.replies import content_text, count, listed, mapping, mappings
 from llmbatch_cli.providers.wire.tools import ToolCallPieces
 
 MOST_CHOICES: Final = 1024
@@ -30,10 +30,10 @@ class ChatStream(EventStream):
         self._choices: dict[int, _Choice] = {}
 
     def add(self, event: dict[str, Any]) -> str:
-        choices = mappings(event.pop("choices", None))
-        self._body.update((name, value) for name, value in event.items() if value is not None)
+        choices = listed(event.pop("choices", None))
+        self._body.update([item for item in event.items() if item[1] is not None])
         text = ""
-        for choice in choices:
+        for choice in map(mapping, choices):
             place = count(choice.get("index")) or 0
             if place >= MOST_CHOICES:
                 raise BadReply("the stream has more choices than were requested", status=200)
@@ -73,14 +73,16 @@ class _Choice:
         for name, tokens in mapping(choice.get("logprobs")).items():
             if isinstance(tokens, list):
                 self._logprobs[name].extend(tokens)
-        delta = mapping(choice.get("delta"))
-        return "".join([self._field(name, value) for name, value in delta.items()])
+        text = ""
+        for name, value in mapping(choice.get("delta")).items():
+            text += self._field(name, value)
+        return text
 
     def _field(self, name: str, value: object) -> str:
         """Add a field of the delta; the part of it that is text: content, or audio's transcript."""
-        before = self._message.get(name)
         if name == "content":
             return self._content(value)
+        before = self._message.get(name)
         if name == "tool_calls":
             for call in mappings(value):
                 self._calls.add(call)
@@ -98,12 +100,13 @@ class _Choice:
         return ""
 
     def _content(self, value: object) -> str:
-        if isinstance(value, list):
-            self._parts.extend(value)
-        elif isinstance(value, str) and self._parts:
-            self._parts.append({"type": "text", "text": value})
-        elif isinstance(value, str):
-            self._pieces["content"].append(value)
+        if isinstance(value, str):
+            if self._parts:
+                self._parts.append({"type": "text", "text": value})
+            else:
+                self._pieces["content"].append(value)
+            return value
+        self._parts.extend(listed(value))
         return content_text(value) or ""
 
     def whole(self, place: int) -> dict[str, Any]:

@@ -40,6 +40,9 @@ _TOKENS: Final = _named(
     "anthropic-ratelimit-input-tokens-{}",
 )
 """Anthropic's `tokens` is the tightest limit in force, as it picks it itself."""
+_HEADERS: Final = frozenset(name for names in (*_REQUESTS, *_TOKENS) for name in names) | {
+    *("retry-after", "retry-after-ms")
+}
 _NO_LIMITS: Final = RateInfo()
 
 _Budget = tuple[int | None, int | None, float | None]
@@ -47,6 +50,8 @@ _Budget = tuple[int | None, int | None, float | None]
 
 def rate_info(headers: Mapping[str, str], now: datetime | None = None) -> RateInfo | None:
     """The limits in any wire's headers; None without any."""
+    if _HEADERS.isdisjoint(headers):
+        return None
     requests, tokens = _budget(headers, _REQUESTS, now), _budget(headers, _TOKENS, now)
     found = RateInfo(*requests, *tokens, retry_after_s(headers, now))
     return None if found == _NO_LIMITS else found

@@ -51,8 +51,8 @@ class JsonProvider(Provider):
             raise self.failed(error_in(body, reply.status), reply, model)
         completion = self.read(body)
         headers = reply.headers
-        ids = (headers.get(name) for name in self.request_id_headers)
-        completion.request_id = next(filter(None, ids), None)
+        for name in self.request_id_headers:
+            completion.request_id = completion.request_id or headers.get(name)
         completion.limits = rate_info(headers)
         return completion
 
@@ -91,7 +91,8 @@ class EventStream(Stream):
     ) -> None:
         self.provider = provider
         self.model = request.model
-        self.headers = headers
+        self.reply = WireReply(200, headers, b"")
+        """What is read of the stream just now, as a reply of its own."""
         self._events = self.framing()
         self.ended = False
         is_json = headers.get("content-type", "").startswith("application/json")
@@ -122,10 +123,10 @@ class EventStream(Stream):
         if data == b"[DONE]":
             self.ended = True
             return ""
-        reply = self.reply(data)
-        body = json_object(reply)
+        self.reply.body = data
+        body = json_object(self.reply)
         if self.provider.is_error(body):
-            raise self.provider.failed(error_in(body, 200), reply, self.model)
+            raise self.provider.failed(error_in(body, 200), self.reply, self.model)
         return self.add(body)
 
     def is_complete(self) -> bool:
@@ -137,11 +138,7 @@ class EventStream(Stream):
             return self._read_whole(self._whole_reply)
         if not self.is_complete():
             raise Interrupted("the stream ended before the answer did", status=200)
-        return self.provider.answer(self.whole(), self.reply(), self.model)
-
-    def reply(self, data: bytes = b"") -> WireReply:
-        """A part of the stream as a reply of its own."""
-        return WireReply(200, self.headers, data)
+        return self.provider.answer(self.whole(), self.reply, self.model)
 
     def _gather(self, whole: bytearray, data: bytes) -> str:
         """The text of a reply that is not a stream, once it is complete."""
@@ -154,5 +151,5 @@ class EventStream(Stream):
             return ""
 
     def _read_whole(self, data: bytearray) -> Completion:
-        reply = self.reply(bytes(data))
-        return self.provider.answer(json_object(reply), reply, self.model)
+        self.reply.body = bytes(data)
+        return self.provider.answer(json_object(self.reply), self.reply, self.model)
