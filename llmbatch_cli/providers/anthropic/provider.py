@@ -10,17 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Final
 
-from llmbatch_cli.core.errors import (
-    ContextLength,
-    OutOfQuota,
-    Overloaded,
-    ProviderError,
-    RateLimited,
-    Refused,
-    Rejected,
-    Unauthorized,
-    UnknownModel,
-)
+from llmbatch_cli.core import errors
 from llmbatch_cli.core.types import Completion, Request, WireReply, WireRequest
 from llmbatch_cli.providers.anthropic.body import body
 from llmbatch_cli.providers.anthropic.models import CURRENT, is_retired
@@ -46,19 +36,19 @@ from llmbatch_cli.providers.wire.tools import function_call
 
 ERROR_TYPES: Final = by_code(
     {
-        Rejected: "invalid_request_error request_too_large not_found_error",
-        Unauthorized: "authentication_error permission_error",
-        OutOfQuota: "billing_error",
-        RateLimited: "rate_limit_error",
-        Overloaded: "api_error timeout_error overloaded_error conflict_error",
-        ContextLength: "exceed_context_size_error",
+        errors.Rejected: "invalid_request_error request_too_large not_found_error",
+        errors.Unauthorized: "authentication_error permission_error",
+        errors.OutOfQuota: "billing_error",
+        errors.RateLimited: "rate_limit_error",
+        errors.Overloaded: "api_error timeout_error overloaded_error conflict_error",
+        errors.ContextLength: "exceed_context_size_error",
     }
 )
 """`error.type`; the last is llama.cpp's."""
 WORDS: Final = (
-    ("prompt is too long|exceed context limit|context (window|size)", ContextLength),
-    ("credit balance is too low|api usage limits|spend limit", OutOfQuota),
-    ("content filtering policy", Refused),
+    ("prompt is too long|exceed context limit|context (window|size)", errors.ContextLength),
+    ("credit balance is too low|api usage limits|spend limit", errors.OutOfQuota),
+    ("content filtering policy", errors.Refused),
 )
 _MODELS_HINT: Final = (
     f"current models are {', '.join(CURRENT)}; `llmbatch models anthropic` lists all"
@@ -69,7 +59,7 @@ class Anthropic(JsonProvider):
     """The Messages API at one address with one key."""
 
     rules: ClassVar[ErrorRules] = ErrorRules(
-        words=WORDS, codes=ERROR_TYPES, hints={UnknownModel: _MODELS_HINT}
+        words=WORDS, codes=ERROR_TYPES, hints={errors.UnknownModel: _MODELS_HINT}
     )
     request_id_headers: ClassVar[Sequence[str]] = ("request-id",)
     stream_reader = MessageStream
@@ -129,8 +119,8 @@ class Anthropic(JsonProvider):
             response_id=text_or_none(body.get("id")),
         )
 
-    def failed(self, error: ErrorBody, reply: WireReply, model: str) -> ProviderError:
-        if self.error_class(error) is UnknownModel and is_retired(model):
+    def failed(self, error: ErrorBody, reply: WireReply, model: str) -> errors.ProviderError:
+        if self.error_class(error) is errors.UnknownModel and is_retired(model):
             message = f"{model} was retired by {self.name} ({error.message})"
             error = replace(error, message=message)
         return super().failed(error, reply, model)
@@ -138,7 +128,7 @@ class Anthropic(JsonProvider):
     def error_class(self, error: ErrorBody) -> ErrorClass:
         kind = super().error_class(error)
         names_model = error.status == 404 and "model" in error.message.lower()
-        return UnknownModel if kind is Rejected and names_model else kind
+        return errors.UnknownModel if kind is errors.Rejected and names_model else kind
 
 
 def _extras(body: Mapping[str, Any], blocks: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:

@@ -4,14 +4,13 @@ Source: platform.claude.com/docs/en/build-with-claude/streaming (read 2026-11-22
 `accumulate_event` of the Python SDK 2.12.0.
 """
 
-from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any, Final
 
 from llmbatch_cli.core.errors import BadReply
 from llmbatch_cli.core.types import Request
-from llmbatch_cli.providers.wire.provider import EventStream, JsonProvider
-from llmbatch_cli.providers.wire.replies import mapping
+from llmbatch_cli.providers.wire.provider import EventStream, Pieces
+from llmbatch_cli.providers.wire.replies import mapping, text_or_none
 from llmbatch_cli.providers.wire.tools import tool_input
 
 _DELTAS: Final[Mapping[str, tuple[str, str]]] = {
@@ -27,27 +26,24 @@ class _Block:
 
     def __init__(self, start: Mapping[str, Any]) -> None:
         self.fields = dict(start)
-        self.pieces: defaultdict[str, list[str]] = defaultdict(list)
+        self.pieces = Pieces()
         for name in ("text", "thinking"):
-            if isinstance(start.get(name), str):
-                self.pieces[name].append(start[name])
+            self.pieces.add(name, start.get(name))
         self.citations: list[Any] = []
 
     def whole(self) -> dict[str, Any]:
         """The block as a reply that is not streamed has it."""
-        block = {**self.fields, **{name: "".join(p) for name, p in self.pieces.items()}}
-        if "input" in self.pieces:
-            block["input"] = tool_input(block["input"])
+        pieces: dict[str, Any] = self.pieces.whole()
+        if "input" in pieces:
+            pieces["input"] = tool_input(pieces["input"])
+        block = {**self.fields, **pieces}
         return {**block, "citations": self.citations} if self.citations else block
 
 
 class MessageStream(EventStream):
     """Reads one streamed message."""
 
-    def __init__(
-        self, provider: JsonProvider, request: Request, headers: Mapping[str, str]
-    ) -> None:
-        super().__init__(provider, request, headers)
+    def begin(self, request: Request) -> None:
         self._message: dict[str, Any] = {}
         self._blocks: dict[int, _Block] = {}
 
@@ -75,7 +71,8 @@ class MessageStream(EventStream):
     def _start(self, event: Mapping[str, Any]) -> str:
         block = _Block(mapping(event.get("content_block")))
         self._blocks[_index(event)] = block
-        return "".join(block.pieces.get("text", ())) if block.fields.get("type") == "text" else ""
+        first = block.fields.get("text") if block.fields.get("type") == "text" else ""
+        return text_or_none(first) or ""
 
     def _delta(self, event: Mapping[str, Any]) -> str:
         block = self._blocks.get(_index(event))
@@ -88,10 +85,7 @@ class MessageStream(EventStream):
         elif kind == "signature_delta":
             block.fields["signature"] = delta.get("signature")
         source, target = _DELTAS.get(str(kind), ("", ""))
-        piece = delta.get(source)
-        if not isinstance(piece, str):
-            return ""
-        block.pieces[target].append(piece)
+        piece = block.pieces.add(target, delta.get(source))
         return piece if target == block.fields.get("type") == "text" else ""
 
     def _end(self, event: Mapping[str, Any]) -> None:

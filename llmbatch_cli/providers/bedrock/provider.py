@@ -12,17 +12,8 @@ from dataclasses import replace
 from typing import Any, ClassVar, Final
 from urllib.parse import quote
 
-from llmbatch_cli.core.errors import (
-    ContextLength,
-    OutOfQuota,
-    Overloaded,
-    ProviderError,
-    RateLimited,
-    Rejected,
-    Unauthorized,
-    UnknownModel,
-    UsageError,
-)
+from llmbatch_cli.core import errors
+from llmbatch_cli.core.errors import ProviderError, UsageError
 from llmbatch_cli.core.events import Observer
 from llmbatch_cli.core.types import Completion, Request, Send, WireReply, WireRequest
 from llmbatch_cli.providers.base import Settings
@@ -50,21 +41,24 @@ CREDENTIALS_REFRESH_S: Final = 60.0
 
 ERROR_TYPES: Final = by_code(
     {
-        Rejected: "validationexception",
-        Unauthorized: "accessdeniedexception unrecognizedclientexception expiredtokenexception "
-        "invalidsignatureexception missingauthenticationtokenexception",
-        UnknownModel: "resourcenotfoundexception",
-        RateLimited: "throttlingexception",
-        OutOfQuota: "servicequotaexceededexception",
-        Overloaded: "modelnotreadyexception modeltimeoutexception modelerrorexception "
+        errors.Rejected: "validationexception",
+        errors.Unauthorized: "accessdeniedexception unrecognizedclientexception "
+        "expiredtokenexception invalidsignatureexception missingauthenticationtokenexception",
+        errors.UnknownModel: "resourcenotfoundexception",
+        errors.RateLimited: "throttlingexception",
+        errors.OutOfQuota: "servicequotaexceededexception",
+        errors.Overloaded: "modelnotreadyexception modeltimeoutexception modelerrorexception "
         "modelstreamerrorexception internalserverexception serviceunavailableexception",
     }
 )
 """The error's name, of the reply's header or of the stream's exception, in lower case."""
 WORDS: Final = (
-    ("is too long|too many input tokens|context (length|window)", ContextLength),
-    ("model identifier is invalid|on-demand throughput isn|access to the model", UnknownModel),
-    ("tokens per day", OutOfQuota),
+    ("is too long|too many input tokens|context (length|window)", errors.ContextLength),
+    (
+        "model identifier is invalid|on-demand throughput isn|access to the model",
+        errors.UnknownModel,
+    ),
+    ("tokens per day", errors.OutOfQuota),
 )
 _MODELS_HINT: Final = (
     "many models are asked for by an inference profile, as in us.anthropic.claude-..., and must "
@@ -78,8 +72,8 @@ class Bedrock(JsonProvider):
     rules: ClassVar[ErrorRules] = ErrorRules(
         words=WORDS,
         codes=ERROR_TYPES,
-        statuses={424: Overloaded},
-        hints={UnknownModel: _MODELS_HINT},
+        statuses={424: errors.Overloaded},
+        hints={errors.UnknownModel: _MODELS_HINT},
     )
     request_id_headers: ClassVar[Sequence[str]] = ("x-amzn-requestid",)
     stream_reader = ConverseStream

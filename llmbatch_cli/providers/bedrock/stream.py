@@ -4,14 +4,13 @@ Source: docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStre
 modelled in botocore 1.44.5 (read 2026-11-22).
 """
 
-from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
 from llmbatch_cli.core.errors import BadReply
 from llmbatch_cli.core.types import Request, WireReply
 from llmbatch_cli.providers.bedrock.aws import Frame, Frames
-from llmbatch_cli.providers.wire.provider import EventStream, JsonProvider
+from llmbatch_cli.providers.wire.provider import EventStream, Pieces
 from llmbatch_cli.providers.wire.replies import json_object, mapping
 from llmbatch_cli.providers.wire.tools import tool_input
 
@@ -21,7 +20,7 @@ class _Block:
 
     def __init__(self) -> None:
         self.tool_use: Mapping[str, Any] | None = None
-        self._pieces: defaultdict[str, list[str]] = defaultdict(list)
+        self._pieces = Pieces()
         self._thought: dict[str, Any] = {}
         self._citations: list[Any] = []
 
@@ -33,19 +32,13 @@ class _Block:
                 self._thought[name] = thought[name]
         if delta.get("citation"):
             self._citations.append(delta["citation"])
-        self._piece("thought", thought.get("text"))
-        self._piece("input", mapping(delta.get("toolUse")).get("input"))
-        return self._piece("text", delta.get("text"))
-
-    def _piece(self, name: str, value: object) -> str:
-        if not isinstance(value, str):
-            return ""
-        self._pieces[name].append(value)
-        return value
+        self._pieces.add("thought", thought.get("text"))
+        self._pieces.add("input", mapping(delta.get("toolUse")).get("input"))
+        return self._pieces.add("text", delta.get("text"))
 
     def whole(self) -> dict[str, Any]:
         """The block as a reply that is not streamed has it."""
-        texts = {name: "".join(pieces) for name, pieces in self._pieces.items()}
+        texts = self._pieces.whole()
         thought = {"text": texts.get("thought", ""), "signature": self._thought.get("signature")}
         block: dict[str, Any] = {
             "reasoningContent": {**self._thought, "reasoningText": thought},
@@ -60,15 +53,11 @@ class _Block:
 class ConverseStream(EventStream):
     """Reads one streamed answer."""
 
-    def __init__(
-        self, provider: JsonProvider, request: Request, headers: Mapping[str, str]
-    ) -> None:
-        super().__init__(provider, request, headers)
+    framing = Frames
+
+    def begin(self, request: Request) -> None:
         self._body: dict[str, Any] = {}
         self._blocks: dict[int, _Block] = {}
-
-    def framing(self) -> Frames:
-        return Frames()
 
     def take(self, event: Frame) -> str:
         headers = event.headers

@@ -9,18 +9,11 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any, Final
 
-from llmbatch_cli.core.errors import (
-    ContextLength,
-    OutOfQuota,
-    Overloaded,
-    Refused,
-    Rejected,
-    UnknownModel,
-)
+from llmbatch_cli.core import errors
 from llmbatch_cli.core.types import Completion, Request
 from llmbatch_cli.providers.wire import usage
 from llmbatch_cli.providers.wire.errors import ErrorRules
-from llmbatch_cli.providers.wire.provider import EventStream, JsonProvider
+from llmbatch_cli.providers.wire.provider import EventStream, Pieces
 from llmbatch_cli.providers.wire.replies import (
     clean,
     extras,
@@ -35,17 +28,18 @@ from llmbatch_cli.providers.wire.tools import ToolCallPieces, function_call
 
 RULES: Final = ErrorRules(
     # 498: a deny-listed token in the prompt or the answer; 499: cancelled, "try again".
-    statuses={498: Refused, 499: Overloaded, 501: Rejected},
+    statuses={498: errors.Refused, 499: errors.Overloaded, 501: errors.Rejected},
     words=(
-        (r"^too many tokens: (?!max tokens)", ContextLength),
-        (r"\bmodel\b.{0,200}(not found|was removed|not supported|deprecated)", UnknownModel),
-        (r"limited to [\d,]+ api calls / month", OutOfQuota),
-        (r"maximum billing reached|update your payment method", OutOfQuota),
+        (r"^too many tokens: (?!max tokens)", errors.ContextLength),
+        (r"\bmodel\b.{0,200}(not found|was removed|not supported|deprecated)", errors.UnknownModel),
+        (r"limited to [\d,]+ api calls / month", errors.OutOfQuota),
+        (r"maximum billing reached|update your payment method", errors.OutOfQuota),
     ),
     common_words=False,
     hints={
-        UnknownModel: "`llmbatch models cohere` lists what this key may use",
-        OutOfQuota: "a trial key has 1,000 calls a month; dashboard.cohere.com has production keys",
+        errors.UnknownModel: "`llmbatch models cohere` lists what this key may use",
+        errors.OutOfQuota: "a trial key has 1,000 calls a month; dashboard.cohere.com has "
+        "production keys",
     },
 )
 """Cohere's errors carry no code, so their message tells them apart."""
@@ -59,7 +53,7 @@ def completion(body: Mapping[str, Any]) -> Completion:
     native = text_or_none(body.get("finish_reason"))
     if native in ("ERROR", "TIMEOUT"):
         words = text_or_none(body.get("error")) or native
-        raise Overloaded(f"the server gave up on the answer: {clean(words)}", status=200)
+        raise errors.Overloaded(f"the server gave up on the answer: {clean(words)}", status=200)
     calls = []
     for place, call in enumerate(mappings(message.get("tool_calls"))):
         function = mapping(call.get("function"))
@@ -100,12 +94,9 @@ def _logprobs(items: list[dict[str, Any]]) -> dict[str, Any] | None:
 class CohereStream(EventStream):
     """Reads the events from message-start to message-end, which is the end mark."""
 
-    def __init__(
-        self, provider: JsonProvider, request: Request, headers: Mapping[str, str]
-    ) -> None:
-        super().__init__(provider, request, headers)
+    def begin(self, request: Request) -> None:
         self._id: object = None
-        self._pieces: defaultdict[str, list[str]] = defaultdict(list)
+        self._pieces = Pieces()
         self._lists: defaultdict[str, list[object]] = defaultdict(list)
         self._calls = ToolCallPieces()
         self._end: Mapping[str, Any] | None = None
@@ -123,22 +114,16 @@ class CohereStream(EventStream):
             self._lists["citations"].append(message["citations"])
         elif kind in ("content-start", "content-delta") and event.get("logprobs"):
             self._lists["logprobs"].append(event["logprobs"])
-        self._piece("tool_plan", message.get("tool_plan"))
         content = mapping(message.get("content"))
-        self._piece("thinking", content.get("thinking"))
-        return self._piece("text", content.get("text"))
-
-    def _piece(self, name: str, value: object) -> str:
-        if not isinstance(value, str):
-            return ""
-        self._pieces[name].append(value)
-        return value
+        self._pieces.add("tool_plan", message.get("tool_plan"))
+        self._pieces.add("thinking", content.get("thinking"))
+        return self._pieces.add("text", content.get("text"))
 
     def is_complete(self) -> bool:
         return self._end is not None
 
     def whole(self) -> dict[str, Any]:
-        texts = {name: "".join(pieces) for name, pieces in self._pieces.items()}
+        texts = self._pieces.whole()
         message = {
             "content": [texts],
             "tool_calls": self._calls.whole(),

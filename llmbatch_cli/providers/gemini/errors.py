@@ -11,15 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from llmbatch_cli.core.errors import (
-    ContextLength,
-    OutOfQuota,
-    Overloaded,
-    RateLimited,
-    Rejected,
-    Unauthorized,
-    UnknownModel,
-)
+from llmbatch_cli.core import errors
 from llmbatch_cli.providers.wire.errors import (
     ErrorBody,
     ErrorClass,
@@ -35,32 +27,36 @@ RULES: Final = ErrorRules(
     # Below these `error.status`, which counts in a stream, or under a 200.
     codes=by_code(
         {
-            Unauthorized: "API_KEY_INVALID API_KEY_EXPIRED API_KEY_SERVICE_BLOCKED "
+            errors.Unauthorized: "API_KEY_INVALID API_KEY_EXPIRED API_KEY_SERVICE_BLOCKED "
             "ACCESS_TOKEN_EXPIRED SERVICE_DISABLED "
             "UNAUTHENTICATED PERMISSION_DENIED",
-            OutOfQuota: "BILLING_DISABLED",
-            RateLimited: "RATE_LIMIT_EXCEEDED RESOURCE_EXHAUSTED",
-            Overloaded: "UNAVAILABLE INTERNAL UNKNOWN ABORTED CANCELLED DEADLINE_EXCEEDED",
-            Rejected: "NOT_FOUND INVALID_ARGUMENT OUT_OF_RANGE FAILED_PRECONDITION UNIMPLEMENTED",
+            errors.OutOfQuota: "BILLING_DISABLED",
+            errors.RateLimited: "RATE_LIMIT_EXCEEDED RESOURCE_EXHAUSTED",
+            errors.Overloaded: "UNAVAILABLE INTERNAL UNKNOWN ABORTED CANCELLED DEADLINE_EXCEEDED",
+            errors.Rejected: "NOT_FOUND INVALID_ARGUMENT OUT_OF_RANGE FAILED_PRECONDITION "
+            "UNIMPLEMENTED",
         }
     ),
     words=(
-        (r"api key (not valid|expired|not found)|reported as leaked", Unauthorized),
-        (r"permission to access the file\b", Rejected),
-        (r"user location is not supported|free tier is not available", Unauthorized),
+        (r"api key (not valid|expired|not found)|reported as leaked", errors.Unauthorized),
+        (r"permission to access the file\b", errors.Rejected),
+        (r"user location is not supported|free tier is not available", errors.Unauthorized),
         (
             r"token count.{0,60}exceeds the maximum|exceeds the maximum number of tokens",
-            ContextLength,
+            errors.ContextLength,
         ),
-        (r"unexpected model name format", UnknownModel),
-        (r"\bmodels?\b.{0,200}(not found|no longer available|not supported for)", UnknownModel),
-        (r"credits are depleted|spend(ing)? cap|billing (is|has been) disabled", OutOfQuota),
+        (r"unexpected model name format", errors.UnknownModel),
+        (
+            r"\bmodels?\b.{0,200}(not found|no longer available|not supported for)",
+            errors.UnknownModel,
+        ),
+        (r"credits are depleted|spend(ing)? cap|billing (is|has been) disabled", errors.OutOfQuota),
     ),
     # A 429 of Google's speaks of quota and billing even where a minute's wait is enough.
     common_words=False,
     hints={
-        UnknownModel: "`llmbatch models gemini` lists what this key may use",
-        OutOfQuota: "daily quotas are renewed at midnight Pacific time; "
+        errors.UnknownModel: "`llmbatch models gemini` lists what this key may use",
+        errors.OutOfQuota: "daily quotas are renewed at midnight Pacific time; "
         "ai.google.dev/gemini-api/docs/rate-limits lists the tiers",
     },
 )
@@ -75,7 +71,7 @@ def google_error_class(error: ErrorBody) -> ErrorClass:
     reason, status = text_or_none(info.get("reason")), text_or_none(error.fields.get("status"))
     named = status if error.wrapped else None
     kind = error_class(replace(error, code=reason or "", type=named or ""), RULES)
-    if kind is not RateLimited:
+    if kind is not errors.RateLimited:
         return kind
     violations = [
         violation
@@ -83,7 +79,7 @@ def google_error_class(error: ErrorBody) -> ErrorClass:
         for violation in mappings(detail.get("violations"))
     ]
     hopeless = any(_is_hopeless(quota) for quota in violations)
-    return OutOfQuota if hopeless or re.search(r"\blimit: 0\b", error.message) else kind
+    return errors.OutOfQuota if hopeless or re.search(r"\blimit: 0\b", error.message) else kind
 
 
 def _is_hopeless(quota: Mapping[str, Any]) -> bool:

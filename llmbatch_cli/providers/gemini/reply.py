@@ -11,7 +11,7 @@ from typing import Any, Final
 from llmbatch_cli.core.errors import BadReply, ProviderError, Refused, Rejected, Unauthorized
 from llmbatch_cli.core.types import Completion, Request
 from llmbatch_cli.providers.wire import usage
-from llmbatch_cli.providers.wire.provider import EventStream, JsonProvider
+from llmbatch_cli.providers.wire.provider import EventStream
 from llmbatch_cli.providers.wire.replies import (
     clean,
     count,
@@ -181,10 +181,7 @@ class GeminiStream(EventStream):
     There is no end mark but the `finishReason` of each candidate, or the block of the prompt.
     """
 
-    def __init__(
-        self, provider: JsonProvider, request: Request, headers: Mapping[str, str]
-    ) -> None:
-        super().__init__(provider, request, headers)
+    def begin(self, request: Request) -> None:
         self._body: dict[str, Any] = {}
         self._candidates: dict[int, dict[str, Any]] = {}
 

@@ -5,23 +5,15 @@ api/types.go (ChatResponse, DoneReason) and server/routes.go; errors of its clou
 recorded them in continuedev/continue issues 9233 and 11444.
 """
 
-from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any, Final
 
-from llmbatch_cli.core.errors import (
-    BadReply,
-    ContextLength,
-    Interrupted,
-    OutOfQuota,
-    Rejected,
-    UnknownModel,
-)
+from llmbatch_cli.core import errors
 from llmbatch_cli.core.types import Completion, Request
 from llmbatch_cli.providers.wire import usage
 from llmbatch_cli.providers.wire.errors import ErrorRules
 from llmbatch_cli.providers.wire.framing import Lines
-from llmbatch_cli.providers.wire.provider import EventStream, JsonProvider
+from llmbatch_cli.providers.wire.provider import EventStream, Pieces
 from llmbatch_cli.providers.wire.replies import (
     count,
     extras,
@@ -35,10 +27,10 @@ from llmbatch_cli.providers.wire.tools import function_call
 
 RULES: Final = ErrorRules(
     words=(
-        (r"\bmodel\b.{0,200}\bnot found", UnknownModel),
-        (r"(hourly|session|daily|weekly|monthly) usage limit", OutOfQuota),
-        (r"exceeds? the (available )?context (length|size)", ContextLength),
-        (r"requires more system memory|does not support|invalid model name", Rejected),
+        (r"\bmodel\b.{0,200}\bnot found", errors.UnknownModel),
+        (r"(hourly|session|daily|weekly|monthly) usage limit", errors.OutOfQuota),
+        (r"exceeds? the (available )?context (length|size)", errors.ContextLength),
+        (r"requires more system memory|does not support|invalid model name", errors.Rejected),
     ),
     # A model too large for the machine is a 500.
     words_of_overload=True,
@@ -53,7 +45,7 @@ def completion(body: Mapping[str, Any]) -> Completion:
     if not isinstance(message, dict):
         raise missing("message", body)
     if body.get("done") is False:
-        raise BadReply("the reply is only the beginning of an answer", status=200)
+        raise errors.BadReply("the reply is only the beginning of an answer", status=200)
     native = text_or_none(body.get("done_reason"))
     calls = []
     for place, call in enumerate(mappings(message.get("tool_calls"))):
@@ -61,7 +53,7 @@ def completion(body: Mapping[str, Any]) -> Completion:
         calls.append(function_call(call_id, function.get("name"), function.get("arguments"), place))
     text = text_or_none(message.get("content")) or ""
     if native in ("load", "unload") and not text and not calls:
-        raise BadReply(f"the server has only {native}ed the model", status=200)
+        raise errors.BadReply(f"the server has only {native}ed the model", status=200)
     finish = finish_reason(native)
     return Completion(
         text=text or (None if calls else ""),
@@ -86,43 +78,35 @@ def _extras(body: Mapping[str, Any]) -> dict[str, Any]:
 class OllamaStream(EventStream):
     """Reads one JSON object a line; the one that is `done` is the end mark, and has the counts."""
 
-    def __init__(
-        self, provider: JsonProvider, request: Request, headers: Mapping[str, str]
-    ) -> None:
-        self._lines = Lines()
-        super().__init__(provider, request, headers)
-        self._pieces: defaultdict[str, list[str]] = defaultdict(list)
+    framing = Lines
+
+    def begin(self, request: Request) -> None:
+        self._pieces = Pieces()
         self._calls: list[Any] = []
         self._logprobs: list[Any] = []
         self._end: dict[str, Any] = {}
 
-    def framing(self) -> Lines:
-        return self._lines
-
     def add(self, event: dict[str, Any]) -> str:
         message = mapping(event.get("message"))
-        for name in ("content", "thinking"):
-            if isinstance(message.get(name), str):
-                self._pieces[name].append(message[name])
+        self._pieces.add("thinking", message.get("thinking"))
         self._calls += mappings(message.get("tool_calls"))
         self._logprobs += mappings(event.get("logprobs"))
         if event.get("done") is True:
             self._end = event
-        return text_or_none(message.get("content")) or ""
+        return self._pieces.add("content", message.get("content"))
 
     def is_complete(self) -> bool:
         return bool(self._end)
 
     def whole(self) -> dict[str, Any]:
-        texts = {name: "".join(pieces) for name, pieces in self._pieces.items()}
-        message = {**texts, "tool_calls": self._calls}
+        message = {**self._pieces.whole(), "tool_calls": self._calls}
         return {**self._end, "message": message, "logprobs": self._logprobs}
 
     def finish(self) -> Completion:
         """A last line without its end may be whole; one that is not was cut off."""
         try:
             if not self._end:
-                self.take(self._lines.rest())
-        except BadReply as bad:
-            raise Interrupted("the stream was cut off within a line", status=200) from bad
+                self.take(self.events.rest())
+        except errors.BadReply as bad:
+            raise errors.Interrupted("the stream was cut off within a line", status=200) from bad
         return super().finish()

@@ -15,8 +15,14 @@ from llmbatch_cli.providers.base import Settings
 from llmbatch_cli.providers.hosts import HOSTS, Host
 from llmbatch_cli.providers.openai.errors import ERROR_CODES
 from llmbatch_cli.providers.openai.provider import OpenAI
-from llmbatch_cli.providers.wire.errors import ErrorBody, ErrorClass, ErrorRules, error_class
-from llmbatch_cli.providers.wire.limits import retry_after_s, until_s
+from llmbatch_cli.providers.wire.errors import (
+    ErrorBody,
+    ErrorClass,
+    ErrorRules,
+    error_class,
+    error_of,
+)
+from llmbatch_cli.providers.wire.limits import until_s
 from llmbatch_cli.providers.wire.replies import count, extras, joined, mapping, mappings
 
 
@@ -66,17 +72,6 @@ class Compatible(OpenAI):
     def renames(self) -> Mapping[str, str]:
         return self.host.renamed
 
-    def parse(self, request: Request, reply: WireReply) -> Completion:
-        try:
-            return super().parse(request, reply)
-        except (OutOfQuota, RateLimited) as error:
-            wait_s = retry_after_s(reply.headers)
-            if wait_s is None or error.status not in self.host.waits:
-                raise
-            limited = RateLimited(error.message, status=error.status, retry_after_s=wait_s)
-            limited.limits = error.limits
-            raise limited from error
-
     def is_error(self, body: Mapping[str, Any]) -> bool:
         """MiniMax reports its errors in `base_resp`, whose code is 0 for success."""
         code = mapping(body.get("base_resp")).get("status_code")
@@ -98,6 +93,9 @@ class Compatible(OpenAI):
     def failed(self, error: ErrorBody, reply: WireReply, model: str) -> ProviderError:
         """The error, with the wait that OpenRouter's body asks for, where no header does."""
         failed = super().failed(error, reply, model)
+        waits = isinstance(failed, OutOfQuota) and reply.status in self.host.waits
+        if waits and failed.retry_after_s is not None:
+            return error_of(RateLimited, error.message, reply, self._api_key)
         if failed.retry_after_s is None and failed.slow:
             headers = mapping(mapping(error.fields.get("metadata")).get("headers"))
             failed.retry_after_s = until_s(headers.get("X-RateLimit-Reset"))

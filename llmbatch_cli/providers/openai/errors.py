@@ -6,28 +6,21 @@ article 6614457 (billing codes). A host's own codes stand in its row of hosts.py
 
 from typing import Final
 
-from llmbatch_cli.core.errors import (
-    ContextLength,
-    OutOfQuota,
-    Overloaded,
-    RateLimited,
-    Refused,
-    Unauthorized,
-    UnknownModel,
-)
+from llmbatch_cli.core import errors
 from llmbatch_cli.providers.wire.errors import by_code
 
 ERROR_CODES: Final = by_code(
     {
-        OutOfQuota: "insufficient_quota credit_balance_exhausted billing_hard_limit_reached "
+        errors.OutOfQuota: "insufficient_quota credit_balance_exhausted billing_hard_limit_reached "
         "organization_spend_limit_exceeded organization_usage_limit_exceeded "
         "project_spend_limit_exceeded billing_not_active",
-        Unauthorized: "invalid_api_key unsupported_country_region_territory",
-        RateLimited: "rate_limit_exceeded rate_limit_error slow_down",
-        Overloaded: "server_is_overloaded server_error service_unavailable_error",
-        ContextLength: "context_length_exceeded string_above_max_length exceed_context_size_error",
-        UnknownModel: "model_not_found",
-        Refused: "content_filter content_policy_violation invalid_prompt",
+        errors.Unauthorized: "invalid_api_key unsupported_country_region_territory",
+        errors.RateLimited: "rate_limit_exceeded rate_limit_error slow_down",
+        errors.Overloaded: "server_is_overloaded server_error service_unavailable_error",
+        errors.ContextLength: "context_length_exceeded string_above_max_length "
+        "exceed_context_size_error",
+        errors.UnknownModel: "model_not_found",
+        errors.Refused: "content_filter content_policy_violation invalid_prompt",
     }
 )
 """`error.code` or `error.type` where it says more than the status."""

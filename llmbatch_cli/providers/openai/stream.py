@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from llmbatch_cli.core.errors import BadReply
 from llmbatch_cli.core.types import Request
-from llmbatch_cli.providers.wire.provider import EventStream, JsonProvider
+from llmbatch_cli.providers.wire.provider import EventStream, Pieces
 from llmbatch_cli.providers.wire.replies import content_text, count, listed, mapping, mappings
 from llmbatch_cli.providers.wire.tools import ToolCallPieces
 
@@ -21,10 +21,7 @@ MOST_CHOICES: Final = 1024
 class ChatStream(EventStream):
     """Reads one streamed chat completion, chunk by chunk."""
 
-    def __init__(
-        self, provider: JsonProvider, request: Request, headers: Mapping[str, str]
-    ) -> None:
-        super().__init__(provider, request, headers)
+    def begin(self, request: Request) -> None:
         self._requested = count(request.params.get("n")) or 1
         self._body: dict[str, Any] = {}
         self._choices: dict[int, _Choice] = {}
@@ -54,7 +51,7 @@ class _Choice:
     """One answer, as far as it has come."""
 
     def __init__(self) -> None:
-        self._pieces: defaultdict[str, list[str]] = defaultdict(list)
+        self._pieces = Pieces()
         self._parts: list[Any] = []
         self._calls = ToolCallPieces()
         self._message: dict[str, Any] = {}
@@ -89,7 +86,7 @@ class _Choice:
         elif name == "function_call" and value is not None:
             self._calls.add({"function": value})
         elif isinstance(value, str) and name not in ("role", "id"):
-            self._pieces[name].append(value)
+            self._pieces.add(name, value)
         elif isinstance(value, list) and isinstance(before, list):
             before.extend(value)
         elif isinstance(value, dict):
@@ -104,15 +101,14 @@ class _Choice:
             if self._parts:
                 self._parts.append({"type": "text", "text": value})
             else:
-                self._pieces["content"].append(value)
+                self._pieces.add("content", value)
             return value
         self._parts.extend(listed(value))
         return content_text(value) or ""
 
     def whole(self, place: int) -> dict[str, Any]:
         """The choice as a reply that is not streamed has it."""
-        message = {"role": "assistant", "content": None, **self._message}
-        message.update((name, "".join(pieces)) for name, pieces in self._pieces.items())
+        message = {"role": "assistant", "content": None, **self._message, **self._pieces.whole()}
         if self._parts:
             first = message["content"]
             before = [{"type": "text", "text": first}] if first else []

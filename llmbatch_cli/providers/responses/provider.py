@@ -18,7 +18,7 @@ from llmbatch_cli.providers.responses.body import body
 from llmbatch_cli.providers.wire import usage
 from llmbatch_cli.providers.wire.errors import ErrorRules, by_code
 from llmbatch_cli.providers.wire.messages import json_bytes
-from llmbatch_cli.providers.wire.provider import EventStream, JsonProvider
+from llmbatch_cli.providers.wire.provider import EventStream
 from llmbatch_cli.providers.wire.replies import (
     extras,
     finish_reason,
@@ -51,10 +51,7 @@ CODES: Final = {
 class ResponseStream(EventStream):
     """Reads one streamed response; the last event holds it whole."""
 
-    def __init__(
-        self, provider: JsonProvider, request: Request, headers: Mapping[str, str]
-    ) -> None:
-        super().__init__(provider, request, headers)
+    def begin(self, request: Request) -> None:
         self._items: list[Any] = []
         self._response: dict[str, Any] = {}
 

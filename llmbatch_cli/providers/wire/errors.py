@@ -12,18 +12,7 @@ from typing import Any, Final
 
 import orjson
 
-from llmbatch_cli.core.errors import (
-    BadReply,
-    ContextLength,
-    OutOfQuota,
-    Overloaded,
-    ProviderError,
-    RateLimited,
-    Refused,
-    Rejected,
-    Unauthorized,
-    UnknownModel,
-)
+from llmbatch_cli.core import errors
 from llmbatch_cli.core.types import WireReply
 from llmbatch_cli.providers.wire.limits import rate_info, retry_after_s
 from llmbatch_cli.providers.wire.replies import (
@@ -35,7 +24,7 @@ from llmbatch_cli.providers.wire.replies import (
     without_key,
 )
 
-ErrorClass = type[ProviderError]
+ErrorClass = type[errors.ProviderError]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,19 +78,19 @@ _WORDS: Final = (
         r"(?:maximum|model's|max|the) context|context[ _](?:length|window|size)"
         r"|(?:prompt|input|messages?) (?:is|are) too long|exceeds? .{0,40}max_?model_?len"
         r"|too many (?:input )?tokens",
-        ContextLength,
+        errors.ContextLength,
     ),
     (
         r"model\b.{0,160}\b(?:does ?n[o']t exist|not exist|not found|not available|not support"
         r"|no access|not have access)|no such model|(?:unknown|invalid|unsupported) model\b"
         r"|not a valid model|not have access to (?:the )?model|model[_ ]not[_ ]found"
         r"|no endpoints found for",
-        UnknownModel,
+        errors.UnknownModel,
     ),
     (
         r"content (?:filter|management|policy)|data inspection|inappropriate content"
         r"|safety system|usage polic|violates usage guidelines|safety_check_",
-        Refused,
+        errors.Refused,
     ),
 )
 """What an error of any wire means by its words, where neither code nor status say much."""
@@ -114,17 +103,18 @@ def error_class(error: ErrorBody, rules: ErrorRules) -> ErrorClass:
     """
     coded = rules.codes.get(error.code) or rules.codes.get(error.type)
     found = coded or rules.statuses.get(error.status) or error_for_status(error.status)
-    vague = coded is None and (error.wrapped or found is Rejected or error.status == 403)
+    vague = coded is None and (error.wrapped or found is errors.Rejected or error.status == 403)
     words = error.message.lower()
     own = _match(rules.words, words)
-    if own is not None and (vague or found is not Overloaded or rules.words_of_overload):
+    if own is not None and (vague or found is not errors.Overloaded or rules.words_of_overload):
         return own
     if not rules.common_words:
         return found
     if error.status in (413, 429) and _TOO_LARGE in words:
-        return Rejected
-    if found in (RateLimited, Unauthorized, Rejected) and re.search(_NO_MONEY, words):
-        return OutOfQuota
+        return errors.Rejected
+    unclear = found in (errors.RateLimited, errors.Unauthorized, errors.Rejected)
+    if unclear and re.search(_NO_MONEY, words):
+        return errors.OutOfQuota
     return (vague and _match(_WORDS, words)) or found
 
 
@@ -135,16 +125,16 @@ def _match(table: Sequence[tuple[str, ErrorClass]], words: str) -> ErrorClass | 
 def error_for_status(status: int) -> ErrorClass:
     """The class that an HTTP status alone gives."""
     if status in (401, 403):
-        return Unauthorized
+        return errors.Unauthorized
     if status == 402:
-        return OutOfQuota
+        return errors.OutOfQuota
     if status == 429:
-        return RateLimited
+        return errors.RateLimited
     if status in (408, 409, 425) or status >= 500:
-        return Overloaded
+        return errors.Overloaded
     if 400 <= status < 500:
-        return Rejected
-    return BadReply
+        return errors.Rejected
+    return errors.BadReply
 
 
 QUOTA_HINT: Final = "add credit or raise the limit at the provider, then go on with --resume"
@@ -152,13 +142,13 @@ QUOTA_HINT: Final = "add credit or raise the limit at the provider, then go on w
 
 def error_of(
     kind: ErrorClass, message: str, reply: WireReply, api_key: str | None, hint: str | None = None
-) -> ProviderError:
+) -> errors.ProviderError:
     """The error of this class with the server's message, made fit to be shown."""
     error = kind(
         clean(without_key(message, api_key)),
         status=reply.status,
         retry_after_s=retry_after_s(reply.headers),
-        hint=hint or (QUOTA_HINT if kind is OutOfQuota else None),
+        hint=hint or (QUOTA_HINT if kind is errors.OutOfQuota else None),
     )
     error.limits = rate_info(reply.headers)
     return error
@@ -168,7 +158,7 @@ def read_error(reply: WireReply) -> ErrorBody:
     """The error in a reply, whatever its shape."""
     try:
         body = json_object(_first(reply))
-    except BadReply as bad:
+    except errors.BadReply as bad:
         status = 500 if reply.status == 200 else reply.status
         message = f"HTTP {reply.status}: {bad.message}"
         return ErrorBody(status, message, wrapped=reply.status == 200)

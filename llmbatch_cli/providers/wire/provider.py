@@ -1,6 +1,7 @@
 """The skeleton of every wire that speaks JSON: parse, errors, and streams of events."""
 
 from abc import abstractmethod
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -79,12 +80,33 @@ class JsonProvider(Provider):
         return self.rules.hints.get(kind)
 
 
+class Pieces:
+    """Texts that come in pieces, by name."""
+
+    def __init__(self) -> None:
+        self._pieces: defaultdict[str, list[str]] = defaultdict(list)
+
+    def add(self, name: str, value: object) -> str:
+        """The value if it is a text, which is then added; else nothing."""
+        if not isinstance(value, str):
+            return ""
+        self._pieces[name].append(value)
+        return value
+
+    def whole(self) -> dict[str, str]:
+        """Each text as far as it has come."""
+        return {name: "".join(pieces) for name, pieces in self._pieces.items()}
+
+
 class EventStream(Stream):
     """Reads one streamed reply: bytes to events, events to the body of a whole reply, to an answer.
 
     A wire gives `add` and `whole`, and sets `ended` at its own end mark. A reply that came whole
     although a stream was asked for is read as one.
     """
+
+    framing: ClassVar[type[Any]] = ServerSentEvents
+    """What cuts the bytes into events."""
 
     def __init__(
         self, provider: JsonProvider, request: Request, headers: Mapping[str, str]
@@ -93,14 +115,14 @@ class EventStream(Stream):
         self.model = request.model
         self.reply = WireReply(200, headers, b"")
         """What is read of the stream just now, as a reply of its own."""
-        self._events = self.framing()
+        self.events = self.framing()
         self.ended = False
         is_json = headers.get("content-type", "").startswith("application/json")
         self._whole_reply = bytearray() if is_json else None
+        self.begin(request)
 
-    def framing(self) -> Any:
-        """What cuts the bytes into events."""
-        return ServerSentEvents()
+    def begin(self, request: Request) -> None:
+        """Set up what the events are gathered in."""
 
     @abstractmethod
     def add(self, event: dict[str, Any]) -> str:
@@ -113,7 +135,7 @@ class EventStream(Stream):
     def feed(self, data: bytes) -> str:
         if self._whole_reply is not None:
             return self._gather(self._whole_reply, data)
-        return "".join([self.take(event) for event in self._events.feed(data)])
+        return "".join([self.take(event) for event in self.events.feed(data)])
 
     def take(self, event: Any) -> str:
         """What one event, as it was framed, adds to the answer's text."""
