@@ -17,21 +17,11 @@ from llmbatch_cli.providers.anthropic.models import CURRENT, is_retired
 from llmbatch_cli.providers.anthropic.stream import MessageStream
 from llmbatch_cli.providers.base import Settings
 from llmbatch_cli.providers.wire import usage
+from llmbatch_cli.providers.wire.answers import extras, finish_reason, missing, raise_if_refused
 from llmbatch_cli.providers.wire.errors import ErrorBody, ErrorClass, ErrorRules, by_code
 from llmbatch_cli.providers.wire.messages import json_bytes, json_headers
 from llmbatch_cli.providers.wire.provider import JsonProvider
-from llmbatch_cli.providers.wire.replies import (
-    extras,
-    finish_reason,
-    joined,
-    listed,
-    mapping,
-    mappings,
-    missing,
-    of_type,
-    raise_if_refused,
-    text_or_none,
-)
+from llmbatch_cli.providers.wire.replies import joined, mapping, mappings, of_type, text_or_none
 from llmbatch_cli.providers.wire.tools import function_call
 
 ERROR_TYPES: Final = by_code(
@@ -140,7 +130,7 @@ def _extras(body: Mapping[str, Any], blocks: Sequence[Mapping[str, Any]]) -> Map
     known = ("text", "thinking", "redacted_thinking", "tool_use")
     counted = mapping(body.get("usage"))
     found = {
-        "citations": [one for block in blocks for one in listed(block.get("citations"))],
+        "citations": [one for block in blocks for one in mappings(block.get("citations"))],
         "stop_sequence": body.get("stop_sequence"),
         "stop_details": body.get("stop_details"),
         "thinking_blocks": [block for block in blocks if _is_signed(block)],

@@ -21,20 +21,11 @@ from llmbatch_cli.providers.bedrock.aws import frozen, load_credentials, signed
 from llmbatch_cli.providers.bedrock.body import body
 from llmbatch_cli.providers.bedrock.stream import ConverseStream
 from llmbatch_cli.providers.wire import usage
+from llmbatch_cli.providers.wire.answers import extras, finish_reason, missing, raise_if_refused
 from llmbatch_cli.providers.wire.errors import ErrorBody, ErrorRules, by_code
 from llmbatch_cli.providers.wire.messages import json_bytes, json_headers
 from llmbatch_cli.providers.wire.provider import JsonProvider
-from llmbatch_cli.providers.wire.replies import (
-    extras,
-    finish_reason,
-    joined,
-    listed,
-    mapping,
-    mappings,
-    missing,
-    raise_if_refused,
-    text_or_none,
-)
+from llmbatch_cli.providers.wire.replies import joined, listed, mapping, mappings, text_or_none
 from llmbatch_cli.providers.wire.tools import function_call
 
 CREDENTIALS_REFRESH_S: Final = 60.0
@@ -61,7 +52,7 @@ WORDS: Final = (
     ("tokens per day", errors.OutOfQuota),
 )
 _MODELS_HINT: Final = (
-    "many models are asked for by an inference profile, as in us.anthropic.claude-..., and must "
+    "many models are requested by an inference profile, as in us.anthropic.claude-..., and must "
     "be enabled for the account and region"
 )
 

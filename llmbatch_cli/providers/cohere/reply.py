@@ -12,18 +12,10 @@ from typing import Any, Final
 from llmbatch_cli.core import errors
 from llmbatch_cli.core.types import Completion, Request
 from llmbatch_cli.providers.wire import usage
+from llmbatch_cli.providers.wire.answers import extras, finish_reason, missing
 from llmbatch_cli.providers.wire.errors import ErrorRules
 from llmbatch_cli.providers.wire.provider import EventStream, Pieces
-from llmbatch_cli.providers.wire.replies import (
-    clean,
-    extras,
-    finish_reason,
-    joined,
-    mapping,
-    mappings,
-    missing,
-    text_or_none,
-)
+from llmbatch_cli.providers.wire.replies import clean, joined, mapping, mappings, text_or_none
 from llmbatch_cli.providers.wire.tools import ToolCallPieces, function_call
 
 RULES: Final = ErrorRules(
@@ -42,7 +34,7 @@ RULES: Final = ErrorRules(
         "production keys",
     },
 )
-"""Cohere's errors carry no code, so their message tells them apart."""
+"""Cohere's errors carry no code, so only the message classifies them."""
 
 
 def completion(body: Mapping[str, Any]) -> Completion:

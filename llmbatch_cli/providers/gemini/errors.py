@@ -1,4 +1,4 @@
-"""Google's errors (google.rpc.Status), told apart; the same on every address Gemini has.
+"""Google's errors (google.rpc.Status), classified; the same on every address of Gemini.
 
 Sources (read 2026-11-22): ai.google.dev/gemini-api/docs/troubleshooting, /docs/rate-limits;
 cloud.google.com/apis/design/errors (ErrorInfo, RetryInfo, QuotaFailure); bodies as users have
@@ -23,7 +23,7 @@ from llmbatch_cli.providers.wire.limits import seconds
 from llmbatch_cli.providers.wire.replies import mappings, text_or_none
 
 RULES: Final = ErrorRules(
-    # `reason` of google.rpc.ErrorInfo, where it says more than the status: a bad key is a 400.
+    # `reason` of google.rpc.ErrorInfo, where it is more specific: a bad key is a 400.
     # Below these `error.status`, which counts in a stream, or under a 200.
     codes=by_code(
         {
@@ -52,7 +52,7 @@ RULES: Final = ErrorRules(
         ),
         (r"credits are depleted|spend(ing)? cap|billing (is|has been) disabled", errors.OutOfQuota),
     ),
-    # A 429 of Google's speaks of quota and billing even where a minute's wait is enough.
+    # Google's 429s mention quota and billing even where waiting a minute is enough.
     common_words=False,
     hints={
         errors.UnknownModel: "`llmbatch models gemini` lists what this key may use",
@@ -65,7 +65,7 @@ RULES: Final = ErrorRules(
 def google_error_class(error: ErrorBody) -> ErrorClass:
     """The class of an error; OutOfQuota in place of RateLimited for a quota of a day, or of none.
 
-    Google asks to wait under a minute even then, which would only use up the attempts.
+    Google's retryDelay is under a minute even then, which would only use up the attempts.
     """
     info = next(_details(error, "ErrorInfo"), {})
     reason, status = text_or_none(info.get("reason")), text_or_none(error.fields.get("status"))

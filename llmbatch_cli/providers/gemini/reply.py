@@ -11,22 +11,20 @@ from typing import Any, Final
 from llmbatch_cli.core.errors import BadReply, ProviderError, Refused, Rejected, Unauthorized
 from llmbatch_cli.core.types import Completion, Request
 from llmbatch_cli.providers.wire import usage
+from llmbatch_cli.providers.wire.answers import extras, finish_reason, missing
 from llmbatch_cli.providers.wire.provider import EventStream
 from llmbatch_cli.providers.wire.replies import (
     clean,
     count,
-    extras,
-    finish_reason,
     joined,
     listed,
     mapping,
     mappings,
-    missing,
     text_or_none,
 )
 from llmbatch_cli.providers.wire.tools import function_call
 
-NOTHING_CAME: Final[Mapping[str, type[ProviderError]]] = {
+EMPTY_ANSWERS: Final[Mapping[str, type[ProviderError]]] = {
     "MISSING_THOUGHT_SIGNATURE": Rejected,
     "PUP_LIMITED_DISABLED": Unauthorized,
     **dict.fromkeys(
@@ -38,9 +36,9 @@ NOTHING_CAME: Final[Mapping[str, type[ProviderError]]] = {
         BadReply,
     ),
 }
-"""What a candidate without text and calls means, by its reason; a filter's is Refused.
+"""The error for a candidate without text and calls, by its reason; a filter's is Refused.
 
-BadReply is what another attempt may mend: the model has garbled its own call.
+BadReply is retried: the model has garbled its own call.
 """
 
 
@@ -54,7 +52,7 @@ def completion(body: Mapping[str, Any]) -> Completion:
     first = choices[0]
     message = first["message"]
     if not message["content"] and not message.get("tool_calls") and not message.get("images"):
-        _raise_if_nothing_came(candidates[0])
+        _raise_if_empty(candidates[0])
     return Completion(
         text=message["content"],
         finish_reason=first["finish_reason"],
@@ -76,11 +74,11 @@ def _raise_if_blocked(feedback: Mapping[str, Any]) -> None:
         raise Refused(f"the prompt was blocked: {clean(reason, 60)}{words}", status=200)
 
 
-def _raise_if_nothing_came(candidate: Mapping[str, Any]) -> None:
+def _raise_if_empty(candidate: Mapping[str, Any]) -> None:
     native, more = text_or_none(candidate.get("finishReason")), candidate.get("finishMessage")
     words = f": {clean(more)}" if isinstance(more, str) else ""
     filtered = finish_reason(native) == "content_filter"
-    kind = Refused if filtered else NOTHING_CAME.get(native or "")
+    kind = Refused if filtered else EMPTY_ANSWERS.get(native or "")
     if kind is not None:
         raise kind(f"the answer is empty: {native}{words}", status=200)
 
@@ -127,7 +125,7 @@ def _text(parts: list[dict[str, Any]], *, thought: bool = False) -> str:
 
 
 def _call(part: Mapping[str, Any], place: int) -> dict[str, Any]:
-    """A function call in OpenAI's shape; its signature where Google's own such page has it."""
+    """A function call in OpenAI's shape; its signature as Google's compatible API has it."""
     function = part["functionCall"]
     call = function_call(function.get("id"), function.get("name"), function.get("args"), place)
     if isinstance(part.get("thoughtSignature"), str):
@@ -178,7 +176,7 @@ def _extras(candidate: Mapping[str, Any], choice: Mapping[str, Any]) -> dict[str
 class GeminiStream(EventStream):
     """Reads `streamGenerateContent?alt=sse`: each event is a part of the whole reply.
 
-    There is no end mark but the `finishReason` of each candidate, or the block of the prompt.
+    The only end mark is the `finishReason` of each candidate, or the block of the prompt.
     """
 
     def begin(self, request: Request) -> None:

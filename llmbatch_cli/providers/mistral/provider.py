@@ -20,6 +20,7 @@ from llmbatch_cli.core.errors import (
 from llmbatch_cli.core.types import Completion, Message, Request, WireReply, WireRequest
 from llmbatch_cli.providers.openai.errors import ERROR_CODES
 from llmbatch_cli.providers.openai.provider import OpenAI
+from llmbatch_cli.providers.wire.answers import extras
 from llmbatch_cli.providers.wire.errors import ErrorBody, ErrorRules, by_code
 from llmbatch_cli.providers.wire.messages import (
     check_fields,
@@ -29,7 +30,7 @@ from llmbatch_cli.providers.wire.messages import (
     text_field,
     tool_calls_of,
 )
-from llmbatch_cli.providers.wire.replies import extras, joined, mappings
+from llmbatch_cli.providers.wire.replies import joined, mappings
 
 REFUSED: Final[Mapping[str, Any]] = {"logit_bias": {}, "user": ""}
 RENAMED: Final = {"seed": "random_seed"}

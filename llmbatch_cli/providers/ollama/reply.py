@@ -11,18 +11,11 @@ from typing import Any, Final
 from llmbatch_cli.core import errors
 from llmbatch_cli.core.types import Completion, Request
 from llmbatch_cli.providers.wire import usage
+from llmbatch_cli.providers.wire.answers import extras, finish_reason, missing
 from llmbatch_cli.providers.wire.errors import ErrorRules
 from llmbatch_cli.providers.wire.framing import Lines
 from llmbatch_cli.providers.wire.provider import EventStream, Pieces
-from llmbatch_cli.providers.wire.replies import (
-    count,
-    extras,
-    finish_reason,
-    mapping,
-    mappings,
-    missing,
-    text_or_none,
-)
+from llmbatch_cli.providers.wire.replies import count, mapping, mappings, text_or_none
 from llmbatch_cli.providers.wire.tools import function_call
 
 RULES: Final = ErrorRules(
@@ -36,7 +29,7 @@ RULES: Final = ErrorRules(
     words_of_overload=True,
     common_words=False,
 )
-"""Ollama's errors carry no code, so their message tells them apart."""
+"""Ollama's errors carry no code, so only the message classifies them."""
 
 
 def completion(body: Mapping[str, Any]) -> Completion:

@@ -18,8 +18,9 @@ from llmbatch_cli.providers.base import Settings
 from llmbatch_cli.providers.openai.errors import ERROR_CODES
 from llmbatch_cli.providers.openai.models import NOTHING
 from llmbatch_cli.providers.openai.provider import OpenAI
+from llmbatch_cli.providers.wire.answers import extras
 from llmbatch_cli.providers.wire.errors import ErrorBody, ErrorClass, ErrorRules
-from llmbatch_cli.providers.wire.replies import extras, mapping, mappings, text_or_none
+from llmbatch_cli.providers.wire.replies import mapping, mappings, text_or_none
 
 VERSION_VARIABLES: Final = ("AZURE_OPENAI_API_VERSION", "OPENAI_API_VERSION")
 """Where the api-version of the older form stands; without it the /openai/v1 form is spoken."""
@@ -111,7 +112,7 @@ class Azure(OpenAI):
 
 
 def _flagged(inside: Mapping[str, Any]) -> str | None:
-    """Which of Azure's categories the prompt matched; None where it does not say."""
+    """Which of Azure's categories the prompt matched; None where it names none."""
     results = mapping(inside.get("content_filter_result"))
     names = [name for name, found in results.items() if mapping(found).get("filtered") is True]
     return f"Azure's filter matched: {', '.join(sorted(names)[:10])}" if names else None

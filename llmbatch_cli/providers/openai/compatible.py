@@ -15,6 +15,7 @@ from llmbatch_cli.providers.base import Settings
 from llmbatch_cli.providers.hosts import HOSTS, Host
 from llmbatch_cli.providers.openai.errors import ERROR_CODES
 from llmbatch_cli.providers.openai.provider import OpenAI
+from llmbatch_cli.providers.wire.answers import extras
 from llmbatch_cli.providers.wire.errors import (
     ErrorBody,
     ErrorClass,
@@ -23,7 +24,7 @@ from llmbatch_cli.providers.wire.errors import (
     error_of,
 )
 from llmbatch_cli.providers.wire.limits import until_s
-from llmbatch_cli.providers.wire.replies import count, extras, joined, mapping, mappings
+from llmbatch_cli.providers.wire.replies import count, joined, mapping, mappings
 
 
 class Compatible(OpenAI):
@@ -91,7 +92,7 @@ class Compatible(OpenAI):
         return completion
 
     def failed(self, error: ErrorBody, reply: WireReply, model: str) -> ProviderError:
-        """The error, with the wait that OpenRouter's body asks for, where no header does."""
+        """The error, with the wait that OpenRouter puts into its body."""
         failed = super().failed(error, reply, model)
         waits = isinstance(failed, OutOfQuota) and reply.status in self.host.waits
         if waits and failed.retry_after_s is not None:

@@ -23,4 +23,4 @@ ERROR_CODES: Final = by_code(
         errors.Refused: "content_filter content_policy_violation invalid_prompt",
     }
 )
-"""`error.code` or `error.type` where it says more than the status."""
+"""`error.code` or `error.type` where it is more specific than the status."""

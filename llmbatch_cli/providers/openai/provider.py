@@ -16,20 +16,17 @@ from llmbatch_cli.providers.openai.errors import ERROR_CODES
 from llmbatch_cli.providers.openai.models import NOTHING, near, refused
 from llmbatch_cli.providers.openai.stream import ChatStream
 from llmbatch_cli.providers.wire import usage
+from llmbatch_cli.providers.wire.answers import (
+    extras,
+    finish_reason,
+    missing,
+    raise_if_refused,
+    writable,
+)
 from llmbatch_cli.providers.wire.errors import ErrorBody, ErrorClass, ErrorRules
 from llmbatch_cli.providers.wire.messages import json_headers
 from llmbatch_cli.providers.wire.provider import EventStream, JsonProvider
-from llmbatch_cli.providers.wire.replies import (
-    content_text,
-    extras,
-    finish_reason,
-    mapping,
-    mappings,
-    missing,
-    raise_if_refused,
-    text_or_none,
-    writable,
-)
+from llmbatch_cli.providers.wire.replies import content_text, mapping, mappings, text_or_none
 from llmbatch_cli.providers.wire.tools import tool_calls
 
 GAVE_UP: Final = ("insufficient_system_resource", "network_error", "error")
@@ -150,7 +147,7 @@ class OpenAI(JsonProvider):
         if kind is UnknownModel:
             names = near(model) if self.at_home else ""
             moved = "" if self.at_usual_address() else f" --base-url {self.base_url}"
-            return f"{names}`llmbatch models {self.name}{moved}` lists the models there are"
+            return f"{names}`llmbatch models {self.name}{moved}` lists the available models"
         words = error.message.lower()
         if kind is Rejected and any(found in words for found in NOT_FOR_CHAT):
             return "this model answers on the Responses API: --api responses"

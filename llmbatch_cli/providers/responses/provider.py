@@ -16,19 +16,16 @@ from llmbatch_cli.providers.openai.models import needs_responses
 from llmbatch_cli.providers.openai.provider import OpenAI
 from llmbatch_cli.providers.responses.body import body
 from llmbatch_cli.providers.wire import usage
+from llmbatch_cli.providers.wire.answers import extras, finish_reason, missing, raise_if_refused
 from llmbatch_cli.providers.wire.errors import ErrorRules, by_code
 from llmbatch_cli.providers.wire.messages import json_bytes
 from llmbatch_cli.providers.wire.provider import EventStream
 from llmbatch_cli.providers.wire.replies import (
-    extras,
-    finish_reason,
     joined,
     listed,
     mapping,
     mappings,
-    missing,
     of_type,
-    raise_if_refused,
     text_or_none,
 )
 from llmbatch_cli.providers.wire.tools import function_call

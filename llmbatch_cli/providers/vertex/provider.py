@@ -141,7 +141,7 @@ class Vertex(Provider):
         try:
             return inside.parse(request, reply)
         except UnknownModel as error:
-            error.hint = "Model Garden says which models the project has, and in which locations"
+            error.hint = "Model Garden lists the project's models and their locations"
             raise
         except OutOfQuota as error:
             error.hint = "the project's quotas and billing are in the Google Cloud console"

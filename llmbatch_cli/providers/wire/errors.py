@@ -1,8 +1,8 @@
 """Errors of every wire: one reader of error bodies, one way from them to an error's class.
 
 Sources (read 2026-11-22): developers.openai.com/api/docs/guides/error-codes, help.openai.com
-article 6614457 (billing codes). What xAI says of a prompt under a 403, as if of the key:
-UKGovernmentBEIS/inspect_ai 2267 (read 2026-11-23).
+article 6614457 (billing codes). xAI rejects a prompt with a 403, as if the key were
+wrong: UKGovernmentBEIS/inspect_ai 2267 (read 2026-11-23).
 """
 
 import re
@@ -14,15 +14,9 @@ import orjson
 
 from llmbatch_cli.core import errors
 from llmbatch_cli.core.types import WireReply
+from llmbatch_cli.providers.wire.answers import beginning
 from llmbatch_cli.providers.wire.limits import rate_info, retry_after_s
-from llmbatch_cli.providers.wire.replies import (
-    beginning,
-    clean,
-    count,
-    json_object,
-    mapping,
-    without_key,
-)
+from llmbatch_cli.providers.wire.replies import clean, count, json_object, mapping, without_key
 
 ErrorClass = type[errors.ProviderError]
 
@@ -45,12 +39,12 @@ class ErrorBody:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorRules:
-    """What one wire's errors mean, where that is more than their HTTP status says."""
+    """How to classify one wire's errors, beyond their HTTP status."""
 
     words: Sequence[tuple[str, ErrorClass]] = ()
     """Regular expressions for the message in lower case; the first that is found decides."""
     words_of_overload: bool = False
-    """Whether `words` count even where code or status say Overloaded."""
+    """Whether `words` also override a code or status that means Overloaded."""
     common_words: bool = True
     """Whether the words that most servers use count, where `words` have none."""
     codes: Mapping[str, ErrorClass] = field(default_factory=dict)
@@ -67,7 +61,7 @@ def by_code(table: Mapping[ErrorClass, str]) -> dict[str, ErrorClass]:
 
 
 _TOO_LARGE: Final = "request too large for"
-"""More tokens than a minute allows: no waiting mends it, though it comes as a rate limit."""
+"""More tokens than the limit per minute: waiting does not help, though the status is 429."""
 _NO_MONEY: Final = (
     r"insufficient (?:balance|credits?|funds|quota)|exceeded your current quota|spending limit"
     r"|(?:out of|not enough|no|run out of) credits|credit balance|payment required"
@@ -93,13 +87,13 @@ _WORDS: Final = (
         errors.Refused,
     ),
 )
-"""What an error of any wire means by its words, where neither code nor status say much."""
+"""Phrases of many servers, for errors whose code and status are vague."""
 
 
 def error_class(error: ErrorBody, rules: ErrorRules) -> ErrorClass:
-    """The class by code, type or status; or by the message, where that says more.
+    """The class by code, type or status; or by the message, where that is more specific.
 
-    A status says little if it is 400 or its like, 403, or 200 around an error.
+    A status is vague if it is 400 or its like, 403, or 200 around an error.
     """
     coded = rules.codes.get(error.code) or rules.codes.get(error.type)
     found = coded or rules.statuses.get(error.status) or error_for_status(error.status)
@@ -208,7 +202,7 @@ def _message(fields: Mapping[str, Any]) -> str:
 
 
 def _text(value: object, depth: int = 4) -> str:
-    """A message that is a text, an object with one, or a list of such, as FastAPI's `detail`."""
+    """A message that is a text, an object with one, or a list of these, as FastAPI's `detail`."""
     if depth == 0:
         return ""
     if isinstance(value, list):

@@ -1,8 +1,8 @@
-"""What a reply says about the account's limits, and how long it asks to wait. All input is hostile.
+"""Rate limits and requested waits in a reply's headers. All input is hostile.
 
 Sources: platform.openai.com/docs/guides/rate-limits, platform.claude.com/docs/en/api/rate-limits,
 docs.cohere.com/docs/rate-limits (read 2026-11-22), inference-docs.cerebras.ai/support/rate-limits
-(read 2026-11-23; its limits of a day are no pace).
+(read 2026-11-23; its daily limits are ignored).
 """
 
 import re
@@ -104,7 +104,7 @@ def _bounded(wait_s: float) -> float | None:
 
 
 def retry_after_s(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """How long the server asks to wait: `retry-after-ms`, or `retry-after` in seconds or as a date.
+    """The requested wait: `retry-after-ms`, or `retry-after` in seconds or as a date.
 
     RFC 9110, section 10.2.3; the -ms form is OpenAI's and Azure's. At most a day.
     """

@@ -1,4 +1,4 @@
-"""The skeleton of every wire that speaks JSON: parse, errors, and streams of events."""
+"""The skeleton of every wire that uses JSON: parse, errors, and streams of events."""
 
 from abc import abstractmethod
 from collections import defaultdict
@@ -62,21 +62,21 @@ class JsonProvider(Provider):
         return bool(body.get("error"))
 
     def error(self, reply: WireReply, model: str) -> ProviderError:
-        """The error that a reply other than an answer means."""
+        """The error in a reply without an answer."""
         return self.failed(read_error(reply), reply, model)
 
     def failed(self, error: ErrorBody, reply: WireReply, model: str) -> ProviderError:
-        """The error that this error body means."""
+        """The exception for this error body."""
         kind = self.error_class(error)
         hint = self.hint(kind, error, model)
         return error_of(kind, error.message, reply, self._api_key, hint)
 
     def error_class(self, error: ErrorBody) -> ErrorClass:
-        """The class of an error, by `rules` and what they cannot say."""
+        """The class of an error, by `rules` and what a wire adds to them."""
         return error_class(error, self.rules)
 
     def hint(self, kind: ErrorClass, error: ErrorBody, model: str) -> str | None:
-        """What the user can do about the error; None where the message says it all."""
+        """What the user can do about the error; None where the message is enough."""
         return self.rules.hints.get(kind)
 
 
@@ -102,7 +102,7 @@ class EventStream(Stream):
     """Reads one streamed reply: bytes to events, events to the body of a whole reply, to an answer.
 
     A wire gives `add` and `whole`, and sets `ended` at its own end mark. A reply that came whole
-    although a stream was asked for is read as one.
+    although a stream was requested is read as one.
     """
 
     framing: ClassVar[type[Any]] = ServerSentEvents

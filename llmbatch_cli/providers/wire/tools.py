@@ -6,7 +6,8 @@ from typing import Any
 import orjson
 
 from llmbatch_cli.core.errors import BadReply
-from llmbatch_cli.providers.wire.replies import count, mapping, text_or_none, writable
+from llmbatch_cli.providers.wire.answers import writable
+from llmbatch_cli.providers.wire.replies import count, mapping, text_or_none
 
 MOST_CALLS = 1024
 """A tool call with a higher index is none."""
