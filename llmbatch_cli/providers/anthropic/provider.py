@@ -48,9 +48,7 @@ _MODELS_HINT: Final = (
 class Anthropic(JsonProvider):
     """The Messages API at one address with one key."""
 
-    rules: ClassVar[ErrorRules] = ErrorRules(
-        words=WORDS, codes=ERROR_TYPES, hints={errors.UnknownModel: _MODELS_HINT}
-    )
+    rules = ErrorRules(words=WORDS, codes=ERROR_TYPES, hints={errors.UnknownModel: _MODELS_HINT})
     request_id_headers: ClassVar[Sequence[str]] = ("request-id",)
     stream_reader = MessageStream
 

@@ -58,11 +58,8 @@ class MessageStream(EventStream):
         elif kind == "message_delta":
             self._end(event)
         elif kind == "message_stop":
-            self.ended = True
+            self.ended = bool(self._message)
         return ""
-
-    def is_complete(self) -> bool:
-        return self.ended and bool(self._message)
 
     def whole(self) -> dict[str, Any]:
         blocks = [block.whole() for _, block in sorted(self._blocks.items())]

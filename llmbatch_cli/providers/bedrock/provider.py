@@ -60,7 +60,7 @@ _MODELS_HINT: Final = (
 class Bedrock(JsonProvider):
     """Converse in one region. `{region}` in the base URL stands for the region in the settings."""
 
-    rules: ClassVar[ErrorRules] = ErrorRules(
+    rules = ErrorRules(
         words=WORDS,
         codes=ERROR_TYPES,
         statuses={424: errors.Overloaded},

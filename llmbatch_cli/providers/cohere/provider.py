@@ -11,7 +11,6 @@ from llmbatch_cli.core.errors import UnsupportedParameter, UsageError
 from llmbatch_cli.core.types import Completion, Message, Request, WireRequest
 from llmbatch_cli.providers.base import CARRIED, Settings, is_neutral
 from llmbatch_cli.providers.cohere.reply import RULES, CohereStream, completion
-from llmbatch_cli.providers.wire.errors import ErrorRules
 from llmbatch_cli.providers.wire.messages import (
     calls,
     check_fields,
@@ -54,7 +53,7 @@ EFFORTS: Final[Mapping[str, str]] = {"none": "disabled", "high": "enabled"}
 class Cohere(JsonProvider):
     """api.cohere.com, or a private deployment of it."""
 
-    rules: ClassVar[ErrorRules] = RULES
+    rules = RULES
     request_id_headers: ClassVar[Sequence[str]] = ("x-debug-trace-id",)
     stream_reader = CohereStream
 

@@ -91,7 +91,7 @@ class CohereStream(EventStream):
         self._pieces = Pieces()
         self._lists: defaultdict[str, list[object]] = defaultdict(list)
         self._calls = ToolCallPieces()
-        self._end: Mapping[str, Any] | None = None
+        self._end: Mapping[str, Any] = {}
 
     def add(self, event: dict[str, Any]) -> str:
         kind, delta = event.get("type"), mapping(event.get("delta"))
@@ -100,6 +100,7 @@ class CohereStream(EventStream):
             self._id = event.get("id")
         elif kind == "message-end":
             self._end = delta
+            self.ended = True
         elif kind in ("tool-call-start", "tool-call-delta"):
             self._calls.add({**mapping(message.get("tool_calls")), "index": event.get("index")})
         elif kind == "citation-start" and message.get("citations"):
@@ -111,9 +112,6 @@ class CohereStream(EventStream):
         self._pieces.add("thinking", content.get("thinking"))
         return self._pieces.add("text", content.get("text"))
 
-    def is_complete(self) -> bool:
-        return self._end is not None
-
     def whole(self) -> dict[str, Any]:
         texts = self._pieces.whole()
         message = {
@@ -123,4 +121,4 @@ class CohereStream(EventStream):
             "citations": self._lists["citations"],
         }
         whole = {"id": self._id, "message": message, "logprobs": self._lists["logprobs"]}
-        return {**whole, **(self._end or {})}
+        return {**whole, **self._end}

@@ -4,7 +4,7 @@ Source: ai.google.dev/api, /gemini-api/docs/api-key (read 2026-11-22).
 """
 
 import re
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import quote
 
 from llmbatch_cli.core.errors import ProviderError
@@ -13,7 +13,7 @@ from llmbatch_cli.providers.base import Settings
 from llmbatch_cli.providers.gemini.body import body
 from llmbatch_cli.providers.gemini.errors import RULES, google_error_class, retry_delay_s
 from llmbatch_cli.providers.gemini.reply import GeminiStream, completion
-from llmbatch_cli.providers.wire.errors import ErrorBody, ErrorClass, ErrorRules
+from llmbatch_cli.providers.wire.errors import ErrorBody, ErrorClass
 from llmbatch_cli.providers.wire.messages import json_bytes, json_headers
 from llmbatch_cli.providers.wire.provider import JsonProvider
 
@@ -21,7 +21,7 @@ from llmbatch_cli.providers.wire.provider import JsonProvider
 class Gemini(JsonProvider):
     """Google's Developer API, or a server that speaks as it does."""
 
-    rules: ClassVar[ErrorRules] = RULES
+    rules = RULES
     stream_reader = GeminiStream
 
     def __init__(self, settings: Settings) -> None:

@@ -18,10 +18,9 @@ from llmbatch_cli.core.errors import (
     UsageError,
 )
 from llmbatch_cli.core.types import Completion, Message, Request, WireReply, WireRequest
-from llmbatch_cli.providers.openai.errors import ERROR_CODES
 from llmbatch_cli.providers.openai.provider import OpenAI
 from llmbatch_cli.providers.wire.answers import extras
-from llmbatch_cli.providers.wire.errors import ErrorBody, ErrorRules, by_code
+from llmbatch_cli.providers.wire.errors import COMMON_CODES, ErrorBody, ErrorRules, by_code
 from llmbatch_cli.providers.wire.messages import (
     check_fields,
     data_url,
@@ -44,7 +43,7 @@ FIELDS: Final[Mapping[str, frozenset[str]]] = {
 THOUGHTS: Final = ("reasoning_content", "reasoning")
 """Where the answers of this program and of other hosts keep thoughts; said as a thinking chunk."""
 CODES: Final = {
-    **ERROR_CODES,
+    **COMMON_CODES,
     **by_code({UnknownModel: "invalid_model 1500", RateLimited: "rate_limited"}),
 }
 
@@ -58,7 +57,7 @@ class Mistral(OpenAI):
 
     own_hosts: ClassVar[tuple[str, ...]] = ()
     stream_fields: ClassVar[Mapping[str, Any]] = {"stream": True}
-    rules: ClassVar[ErrorRules] = ErrorRules(codes=CODES)
+    rules = ErrorRules(codes=CODES)
     request_id_headers: ClassVar[Sequence[str]] = ("mistral-correlation-id", "x-request-id")
 
     def build(self, request: Request) -> WireRequest:

@@ -6,7 +6,7 @@ and `_parse_host` of _client.py.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from llmbatch_cli.core.errors import (
@@ -18,7 +18,7 @@ from llmbatch_cli.core.errors import (
 from llmbatch_cli.core.types import Completion, Message, Request, WireRequest
 from llmbatch_cli.providers.base import CARRIED, Settings, is_neutral
 from llmbatch_cli.providers.ollama.reply import RULES, OllamaStream, completion
-from llmbatch_cli.providers.wire.errors import ErrorBody, ErrorClass, ErrorRules
+from llmbatch_cli.providers.wire.errors import ErrorBody, ErrorClass
 from llmbatch_cli.providers.wire.messages import (
     calls,
     check_fields,
@@ -97,7 +97,7 @@ def address(host: str) -> str:
 class Ollama(JsonProvider):
     """An Ollama server, on this machine or another, or Ollama's cloud."""
 
-    rules: ClassVar[ErrorRules] = RULES
+    rules = RULES
     stream_reader = OllamaStream
 
     def __init__(self, settings: Settings) -> None:

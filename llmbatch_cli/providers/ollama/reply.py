@@ -86,10 +86,8 @@ class OllamaStream(EventStream):
         self._logprobs += mappings(event.get("logprobs"))
         if event.get("done") is True:
             self._end = event
+            self.ended = True
         return self._pieces.add("content", message.get("content"))
-
-    def is_complete(self) -> bool:
-        return bool(self._end)
 
     def whole(self) -> dict[str, Any]:
         message = {**self._pieces.whole(), "tool_calls": self._calls}
@@ -98,7 +96,7 @@ class OllamaStream(EventStream):
     def finish(self) -> Completion:
         """A last line without its end may be whole; one that is not was cut off."""
         try:
-            if not self._end:
+            if not self.ended:
                 self.take(self.events.rest())
         except errors.BadReply as bad:
             raise errors.Interrupted("the stream was cut off within a line", status=200) from bad

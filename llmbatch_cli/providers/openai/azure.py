@@ -15,17 +15,16 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 from llmbatch_cli.core.errors import Refused, UnknownModel
 from llmbatch_cli.core.types import Completion, Request, WireRequest
 from llmbatch_cli.providers.base import Settings
-from llmbatch_cli.providers.openai.errors import ERROR_CODES
 from llmbatch_cli.providers.openai.models import NOTHING
 from llmbatch_cli.providers.openai.provider import OpenAI
 from llmbatch_cli.providers.wire.answers import extras
-from llmbatch_cli.providers.wire.errors import ErrorBody, ErrorClass, ErrorRules
+from llmbatch_cli.providers.wire.errors import COMMON_CODES, ErrorBody, ErrorClass, ErrorRules
 from llmbatch_cli.providers.wire.replies import mapping, mappings, text_or_none
 
 VERSION_VARIABLES: Final = ("AZURE_OPENAI_API_VERSION", "OPENAI_API_VERSION")
 """Where the api-version of the older form stands; without it the /openai/v1 form is spoken."""
 CODES: Final[Mapping[str, ErrorClass]] = {
-    **ERROR_CODES,
+    **COMMON_CODES,
     "DeploymentNotFound": UnknownModel,
     "ResponsibleAIPolicyViolation": Refused,
 }
@@ -47,7 +46,7 @@ class Azure(OpenAI):
     """
 
     own_hosts: ClassVar[tuple[str, ...]] = ()
-    rules: ClassVar[ErrorRules] = ErrorRules(codes=CODES)
+    rules = ErrorRules(codes=CODES)
 
     def __init__(self, settings: Settings) -> None:
         versions = (settings.environ.get(name) for name in VERSION_VARIABLES)

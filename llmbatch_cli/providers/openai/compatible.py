@@ -13,14 +13,13 @@ from llmbatch_cli.core.errors import (
 from llmbatch_cli.core.types import Completion, Message, Request, WireReply, WireRequest
 from llmbatch_cli.providers.base import Settings
 from llmbatch_cli.providers.hosts import HOSTS, Host
-from llmbatch_cli.providers.openai.errors import ERROR_CODES
 from llmbatch_cli.providers.openai.provider import OpenAI
 from llmbatch_cli.providers.wire.answers import extras
 from llmbatch_cli.providers.wire.errors import (
+    COMMON_CODES,
     ErrorBody,
     ErrorClass,
     ErrorRules,
-    error_class,
     error_of,
 )
 from llmbatch_cli.providers.wire.limits import until_s
@@ -39,10 +38,10 @@ class Compatible(OpenAI):
 
     def __init__(self, settings: Settings, host: Host | None = None) -> None:
         self.host = host or HOSTS[settings.name]
-        self._rules = ErrorRules(
+        self.rules = ErrorRules(
             words=self.host.words,
             words_of_overload=True,
-            codes={**ERROR_CODES, **self.host.codes},
+            codes={**COMMON_CODES, **self.host.codes},
             statuses=self.host.statuses,
         )
         super().__init__(settings)
@@ -104,7 +103,7 @@ class Compatible(OpenAI):
 
     def error_class(self, error: ErrorBody) -> ErrorClass:
         flagged = any(mapping(error.fields.get("metadata")).get(flag) for flag in self.host.flags)
-        return Refused if flagged else error_class(error, self._rules)
+        return Refused if flagged else super().error_class(error)
 
 
 def _as_system(message: Message) -> Message:

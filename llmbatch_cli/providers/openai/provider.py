@@ -12,7 +12,6 @@ import orjson
 from llmbatch_cli.core.errors import Overloaded, Rejected, UnknownModel, UsageError
 from llmbatch_cli.core.types import Completion, Request, WireRequest
 from llmbatch_cli.providers.base import CARRIED, Settings, is_neutral
-from llmbatch_cli.providers.openai.errors import ERROR_CODES
 from llmbatch_cli.providers.openai.models import NOTHING, near, refused
 from llmbatch_cli.providers.openai.stream import ChatStream
 from llmbatch_cli.providers.wire import usage
@@ -23,7 +22,7 @@ from llmbatch_cli.providers.wire.answers import (
     raise_if_refused,
     writable,
 )
-from llmbatch_cli.providers.wire.errors import ErrorBody, ErrorClass, ErrorRules
+from llmbatch_cli.providers.wire.errors import ErrorBody, ErrorClass
 from llmbatch_cli.providers.wire.messages import json_headers
 from llmbatch_cli.providers.wire.provider import EventStream, JsonProvider
 from llmbatch_cli.providers.wire.replies import content_text, mapping, mappings, text_or_none
@@ -40,7 +39,6 @@ UNBOUNDED: Final = ("max_tokens", -1)
 class OpenAI(JsonProvider):
     """One server that speaks chat completions."""
 
-    rules: ClassVar[ErrorRules] = ErrorRules(codes=ERROR_CODES)
     stream_reader: ClassVar[type[EventStream]] = ChatStream
 
     own_hosts: ClassVar[tuple[str, ...]] = ("api.openai.com",)

@@ -40,7 +40,7 @@ class ChatStream(EventStream):
 
     def is_complete(self) -> bool:
         ended = sum(choice.ended for choice in self._choices.values())
-        return self.ended or ended >= max(self._requested, len(self._choices))
+        return self.done or ended >= max(self._requested, len(self._choices))
 
     def whole(self) -> dict[str, Any]:
         choices = [choice.whole(place) for place, choice in sorted(self._choices.items())]

@@ -6,18 +6,17 @@ and vLLM serve /v1/responses too.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from llmbatch_cli.core.errors import BadReply, Refused, Rejected
 from llmbatch_cli.core.types import Completion, Request, WireReply, WireRequest
 from llmbatch_cli.providers.base import Provider, Settings, Stream
-from llmbatch_cli.providers.openai.errors import ERROR_CODES
 from llmbatch_cli.providers.openai.models import needs_responses
 from llmbatch_cli.providers.openai.provider import OpenAI
 from llmbatch_cli.providers.responses.body import body
 from llmbatch_cli.providers.wire import usage
 from llmbatch_cli.providers.wire.answers import extras, finish_reason, missing, raise_if_refused
-from llmbatch_cli.providers.wire.errors import ErrorRules, by_code
+from llmbatch_cli.providers.wire.errors import COMMON_CODES, ErrorRules, by_code
 from llmbatch_cli.providers.wire.messages import json_bytes
 from llmbatch_cli.providers.wire.provider import EventStream
 from llmbatch_cli.providers.wire.replies import (
@@ -31,7 +30,7 @@ from llmbatch_cli.providers.wire.replies import (
 from llmbatch_cli.providers.wire.tools import function_call
 
 CODES: Final = {
-    **ERROR_CODES,
+    **COMMON_CODES,
     **by_code(
         {
             Refused: "bio_policy misalignment_policy_violation image_content_policy_violation",
@@ -50,7 +49,7 @@ class ResponseStream(EventStream):
 
     def begin(self, request: Request) -> None:
         self._items: list[Any] = []
-        self._response: dict[str, Any] = {}
+        self._response: Mapping[str, Any] = {}
 
     def add(self, event: dict[str, Any]) -> str:
         kind = event.get("type")
@@ -59,11 +58,9 @@ class ResponseStream(EventStream):
         if kind == "response.output_item.done":
             self._items.append(event.get("item"))
         elif kind in ("response.completed", "response.incomplete", "response.failed"):
-            self._response = dict(mapping(event.get("response")))
+            self._response = mapping(event.get("response"))
+            self.ended = bool(self._response)
         return ""
-
-    def is_complete(self) -> bool:
-        return bool(self._response)
 
     def whole(self) -> dict[str, Any]:
         return {**self._response, "output": self._response.get("output") or self._items}
@@ -72,7 +69,7 @@ class ResponseStream(EventStream):
 class Responses(OpenAI):
     """The Responses API at one address with one key."""
 
-    rules: ClassVar[ErrorRules] = ErrorRules(codes=CODES)
+    rules = ErrorRules(codes=CODES)
     stream_reader = ResponseStream
 
     def aim(self, base_url: str) -> None:

@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import orjson
-
 from llmbatch_cli.core import errors
 from llmbatch_cli.core.types import WireReply
 from llmbatch_cli.providers.wire.answers import beginning
@@ -19,6 +17,28 @@ from llmbatch_cli.providers.wire.limits import rate_info, retry_after_s
 from llmbatch_cli.providers.wire.replies import clean, count, json_object, mapping, without_key
 
 ErrorClass = type[errors.ProviderError]
+
+
+def by_code(table: Mapping[ErrorClass, str]) -> dict[str, ErrorClass]:
+    """The class of each code, from each class's codes with spaces between them."""
+    return {code: kind for kind, codes in table.items() for code in codes.split()}
+
+
+COMMON_CODES: Final = by_code(
+    {
+        errors.OutOfQuota: "insufficient_quota credit_balance_exhausted billing_hard_limit_reached "
+        "organization_spend_limit_exceeded organization_usage_limit_exceeded "
+        "project_spend_limit_exceeded billing_not_active",
+        errors.Unauthorized: "invalid_api_key unsupported_country_region_territory",
+        errors.RateLimited: "rate_limit_exceeded rate_limit_error slow_down",
+        errors.Overloaded: "server_is_overloaded server_error service_unavailable_error",
+        errors.ContextLength: "context_length_exceeded string_above_max_length "
+        "exceed_context_size_error",
+        errors.UnknownModel: "model_not_found",
+        errors.Refused: "content_filter content_policy_violation invalid_prompt",
+    }
+)
+"""Those of OpenAI, and of the many that follow it, by `error.code` or `error.type`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +67,12 @@ class ErrorRules:
     """Whether `words` also override a code or status that means Overloaded."""
     common_words: bool = True
     """Whether the words that most servers use count, where `words` have none."""
-    codes: Mapping[str, ErrorClass] = field(default_factory=dict)
+    codes: Mapping[str, ErrorClass] = field(default_factory=lambda: COMMON_CODES)
     """By `code`, or by `type`."""
     statuses: Mapping[int, ErrorClass] = field(default_factory=dict)
     """HTTP statuses that mean something else than usual."""
     hints: Mapping[ErrorClass, str] = field(default_factory=dict)
     """What the user can do about it."""
-
-
-def by_code(table: Mapping[ErrorClass, str]) -> dict[str, ErrorClass]:
-    """The class of each code, from each class's codes with spaces between them."""
-    return {code: kind for kind, codes in table.items() for code in codes.split()}
 
 
 _TOO_LARGE: Final = "request too large for"
@@ -151,7 +166,7 @@ def error_of(
 def read_error(reply: WireReply) -> ErrorBody:
     """The error in a reply, whatever its shape."""
     try:
-        body = json_object(_first(reply))
+        body = json_object(reply)
     except errors.BadReply as bad:
         status = 500 if reply.status == 200 else reply.status
         message = f"HTTP {reply.status}: {bad.message}"
@@ -182,18 +197,6 @@ def _fields(body: Mapping[str, Any]) -> Mapping[str, Any]:
         return {**body, "message": error}
     found = error or body.get("base_resp")
     return found if isinstance(found, dict) else body
-
-
-def _first(reply: WireReply) -> WireReply:
-    """The reply without the list that Google's endpoints put around an error object."""
-    if reply.body.lstrip()[:1] != b"[":
-        return reply
-    try:
-        items = orjson.loads(reply.body)
-        inner = orjson.dumps(items[0] if items else None)
-    except (orjson.JSONDecodeError, TypeError):
-        return reply
-    return WireReply(reply.status, reply.headers, inner)
 
 
 def _message(fields: Mapping[str, Any]) -> str:

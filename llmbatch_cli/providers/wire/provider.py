@@ -25,7 +25,7 @@ from llmbatch_cli.providers.wire.replies import json_object
 class JsonProvider(Provider):
     """A provider whose replies are JSON objects. A wire gives `read`, and tables for the rest."""
 
-    rules: ClassVar[ErrorRules] = ErrorRules()
+    rules: ErrorRules = ErrorRules()
     """What its errors mean."""
     request_id_headers: ClassVar[Sequence[str]] = ("x-request-id",)
     """The headers that may name the request for the provider's support; the first wins."""
@@ -116,6 +116,8 @@ class EventStream(Stream):
         self.reply = WireReply(200, headers, b"")
         """What is read of the stream just now, as a reply of its own."""
         self.events = self.framing()
+        self.done = False
+        """Whether `[DONE]` has come, which is not every wire's end."""
         self.ended = False
         is_json = headers.get("content-type", "").startswith("application/json")
         self._whole_reply = bytearray() if is_json else None
@@ -143,7 +145,7 @@ class EventStream(Stream):
         if not data:
             return ""
         if data == b"[DONE]":
-            self.ended = True
+            self.done = True
             return ""
         self.reply.body = data
         body = json_object(self.reply)
@@ -152,7 +154,7 @@ class EventStream(Stream):
         return self.add(body)
 
     def is_complete(self) -> bool:
-        """Whether the stream's own end has come; not every wire sends `[DONE]`."""
+        """Whether the stream's own end has come."""
         return self.ended
 
     def finish(self) -> Completion:

@@ -20,11 +20,16 @@ _SECRET = re.compile(
 
 
 def json_object(reply: WireReply) -> dict[str, Any]:
-    """The reply's body as a JSON object. Raises BadReply that shows how the body begins."""
+    """The reply's body as a JSON object. Raises BadReply that shows how the body begins.
+
+    Google's endpoints may put an error object into a list, so a list of one is read as its item.
+    """
     try:
         value = orjson.loads(reply.body)
     except orjson.JSONDecodeError as error:
         raise BadReply(_not_json(reply), status=reply.status) from error
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
     if not isinstance(value, dict):
         raise BadReply(
             f"the reply is JSON but not an object: {excerpt(reply.body)}", status=reply.status
