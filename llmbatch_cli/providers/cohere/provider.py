@@ -4,13 +4,13 @@ Sources (read 2026-11-22): docs.cohere.com/v2/reference/chat, /v2/docs/chat-api,
 /v2/docs/structured-outputs, /v2/docs/reasoning; cohere 7.3.1, v2/raw_client.py and types/.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Final
 
 from llmbatch_cli.core.errors import UnsupportedParameter, UsageError
-from llmbatch_cli.core.types import Completion, Message, Request, WireReply, WireRequest
-from llmbatch_cli.providers.base import CARRIED, Provider, Settings, Stream, is_neutral
-from llmbatch_cli.providers.cohere.reply import CohereStream, completion, error
+from llmbatch_cli.core.types import Completion, Message, Request, WireRequest
+from llmbatch_cli.providers.base import CARRIED, Settings, is_neutral
+from llmbatch_cli.providers.cohere.reply import RULES, CohereStream, completion
 from llmbatch_cli.providers.wire.messages import (
     calls,
     check_fields,
@@ -24,7 +24,7 @@ from llmbatch_cli.providers.wire.messages import (
     schema_of,
     text_field,
 )
-from llmbatch_cli.providers.wire.replies import json_object
+from llmbatch_cli.providers.wire.provider import JsonProvider
 
 Put = Callable[[dict[str, Any], Any, str], None]
 
@@ -50,8 +50,12 @@ EFFORTS: Final[Mapping[str, str]] = {"none": "disabled", "high": "enabled"}
 """Thinking is on, without a bound, or off; a bound is `thinking.token_budget` in extra_body."""
 
 
-class Cohere(Provider):
+class Cohere(JsonProvider):
     """api.cohere.com, or a private deployment of it."""
+
+    rules = RULES
+    request_id_headers: ClassVar[Sequence[str]] = ("x-debug-trace-id",)
+    stream_reader = CohereStream
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -68,13 +72,12 @@ class Cohere(Provider):
         headers = {**self._headers, **request.params.get("extra_headers", {})}
         return WireRequest("POST", self._url, headers, json_bytes(body(request, self.name)))
 
-    def parse(self, request: Request, reply: WireReply) -> Completion:
-        if reply.status != 200:
-            raise error(reply, self._api_key)
-        return completion(json_object(reply), reply, self._api_key)
+    def is_error(self, body: Mapping[str, Any]) -> bool:
+        """An error's `message` is a text."""
+        return isinstance(body.get("message"), str)
 
-    def stream(self, request: Request, headers: Mapping[str, str]) -> Stream:
-        return CohereStream(headers, self._api_key)
+    def read(self, body: dict[str, Any]) -> Completion:
+        return completion(body)
 
 
 def body(request: Request, provider: str) -> dict[str, Any]:

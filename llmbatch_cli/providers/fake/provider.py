@@ -24,8 +24,9 @@ from llmbatch_cli.core.errors import Interrupted, Unreachable, UsageError
 from llmbatch_cli.core.events import Observer
 from llmbatch_cli.core.types import Completion, Message, Request, Send, WireReply, WireRequest
 from llmbatch_cli.providers.base import Settings
-from llmbatch_cli.providers.openai.provider import OpenAI, content_text
+from llmbatch_cli.providers.openai.provider import OpenAI
 from llmbatch_cli.providers.registry import Target
+from llmbatch_cli.providers.wire.replies import content_text
 
 MODELS: Final = ("echo", "lorem")
 LOREM: Final = (

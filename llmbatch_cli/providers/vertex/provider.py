@@ -13,14 +13,14 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
 
-from llmbatch_cli.core.errors import BadReply, OutOfQuota, ProviderError, UnknownModel, UsageError
+from llmbatch_cli.core.errors import OutOfQuota, ProviderError, UnknownModel, UsageError
 from llmbatch_cli.core.events import Observer
 from llmbatch_cli.core.types import Completion, Request, Send, WireReply, WireRequest
 from llmbatch_cli.providers.anthropic.provider import Anthropic
 from llmbatch_cli.providers.base import Provider, Settings, Stream
-from llmbatch_cli.providers.gemini.errors import error as google_error
 from llmbatch_cli.providers.gemini.provider import Gemini
-from llmbatch_cli.providers.wire.replies import json_object
+from llmbatch_cli.providers.wire.errors import ErrorBody
+from llmbatch_cli.providers.wire.provider import JsonProvider
 
 BASE_URL: Final = "https://aiplatform.googleapis.com/v1"
 """The global address; a location other than `global` has a host of its own."""
@@ -47,6 +47,8 @@ class _Held:
 class _Claude(_Held, Anthropic):
     """The Messages API as Vertex serves it: the model stands in the address."""
 
+    google: JsonProvider
+
     def address(self, request: Request) -> str:
         method = "streamRawPredict" if request.stream else "rawPredict"
         model = quote(request.model, safe="@")
@@ -57,15 +59,11 @@ class _Claude(_Held, Anthropic):
         del said["model"]
         return said
 
-    def error(self, request: Request, reply: WireReply) -> ProviderError:
+    def failed(self, error: ErrorBody, reply: WireReply, model: str) -> ProviderError:
         """Anthropic's error, or Google's where Google has answered itself."""
-        try:
-            anthropics = json_object(reply).get("type") == "error"
-        except BadReply:
-            anthropics = False
-        if anthropics:
-            return super().error(request, reply)
-        return google_error(reply, self._api_key)
+        if "status" in error.fields:
+            return self.google.failed(error, reply, model)
+        return super().failed(error, reply, model)
 
 
 class _Gemini(_Held, Gemini):
@@ -86,7 +84,7 @@ class Vertex(Provider):
         self._location = environ.get("GOOGLE_CLOUD_LOCATION") or "global"
         keyless = replace(settings, api_key=None)
         self._claude = _Claude(keyless)
-        self._gemini = _Gemini(keyless)
+        self._gemini = self._claude.google = _Gemini(keyless)
         super().__init__(settings)
         self._hold(settings.api_key)
 
@@ -143,7 +141,7 @@ class Vertex(Provider):
         try:
             return inside.parse(request, reply)
         except UnknownModel as error:
-            error.hint = "Model Garden says which models the project has, and in which locations"
+            error.hint = "Model Garden lists the project's models and their locations"
             raise
         except OutOfQuota as error:
             error.hint = "the project's quotas and billing are in the Google Cloud console"
