@@ -302,7 +302,7 @@ async def test_a_server_that_tells_the_key_is_not_repeated(tmp_path: Path) -> No
     """An error that quotes the request's own key does not give it away."""
     script = {"rows": {"row-0": ["tells-all"]}, "default": ["ok"]}
     async with fault_server(script) as server:
-        ran = await batch(tmp_path, ids(3), server.url, "-vvv")
+        ran = await batch(tmp_path, ids(3), server.url, "-vvv", "--log-prompts")
     assert ran.by_id["row-0"]["error"]["type"] == "rejected"
     assert "authorization" in ran.err
     assert KEY not in ran.err + (tmp_path / "out.jsonl").read_text()
