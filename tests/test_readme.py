@@ -1,4 +1,4 @@
-"""Every block of the README does what it shows."""
+"""Every block of the README and of the recipes does what it shows."""
 
 import asyncio
 import json
@@ -7,11 +7,13 @@ import re
 import shutil
 import sys
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 from support.chat import echo
-from support.program import environment, jsonl
+from support.program import environment
 from support.scripted import serve
 
 from llmbatch_cli.core.ledger import Usage
@@ -20,90 +22,134 @@ from llmbatch_cli.rows.input.parse import parse_row
 from llmbatch_cli.rows.output.render import render
 
 TOP = Path(__file__).parent.parent
-BLOCKS = re.findall(
-    r"^```(\w+)\n(.*?)^```$", (TOP / "README.md").read_text(), re.MULTILINE | re.DOTALL
-)
-SHELL = [text for language, text in BLOCKS if language == "bash"]
-MADE_BY_MAKE = [text for text in SHELL if text.startswith("make ")]
-LOCAL = [text for text in SHELL if text.startswith("llmbatch batch") and "-m " not in text]
-INSTALLS = [text for text in SHELL if text.startswith("pip ")]
-HOSTED = [text for text in SHELL if text not in (*MADE_BY_MAKE, *LOCAL, *INSTALLS)]
+PAGES = (TOP / "README.md", *sorted((TOP / "samples" / "recipes").glob("*.md")))
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block of a page."""
+
+    page: str
+    language: str
+    text: str
+
+    @property
+    def name(self) -> str:
+        """Its page and first line, for the test's name."""
+        return f"{self.page}: {self.text.partition(chr(10))[0]}"
+
+
+BLOCKS = [
+    Block(page.name, language, text)
+    for page in PAGES
+    for language, text in re.findall(
+        r"^```(\w+)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL
+    )
+]
+SHELL = [block for block in BLOCKS if block.language == "bash"]
+MADE_BY_MAKE = [block for block in SHELL if block.text.startswith("make ")]
+INSTALLS = [block for block in SHELL if block.text.startswith("pip ")]
+LOCAL = [
+    block for block in SHELL
+    if block.text.startswith("llmbatch batch") and "-m " not in block.text
+]  # fmt: skip
+COMMANDS = [block for block in SHELL if block not in (*MADE_BY_MAKE, *LOCAL, *INSTALLS)]
+
+
+def each(blocks: list[Block]) -> pytest.MarkDecorator:
+    """The test, once for each of the blocks."""
+    return pytest.mark.parametrize("block", blocks, ids=[block.name for block in blocks])
 
 
 def test_every_block_is_of_a_kind_that_is_tested() -> None:
     """No block escapes: a new kind of block needs a test here."""
-    assert {language for language, _ in BLOCKS} <= {"bash", "jsonl", "json", "python"}
+    assert {block.language for block in BLOCKS} <= {"bash", "jsonl", "json", "python"}
     assert len(MADE_BY_MAKE) == 2
     assert INSTALLS
     assert LOCAL
-    assert len(HOSTED) >= 5
+    assert len([block for block in COMMANDS if block.page == "README.md"]) >= 10
 
 
-@pytest.mark.parametrize("block", MADE_BY_MAKE)
-async def test_make_blocks_name_real_targets(block: str) -> None:
+def test_the_readme_is_short_and_names_every_recipe() -> None:
+    """Under 300 lines; what is longer is a page in samples/recipes, with a link to it."""
+    readme = PAGES[0].read_text()
+    assert len(readme.splitlines()) < 300
+    links = re.findall(r"\]\((samples/recipes/[\w-]+\.md)\)", readme)
+    assert {TOP / link for link in links} == set(PAGES[1:])
+
+
+def test_the_picture_is_there() -> None:
+    """The README shows a picture of a run, with alt text; it loads nothing from elsewhere."""
+    ((alt, target),) = re.findall(r"!\[(.+?)\]\((\S+)\)", PAGES[0].read_text())
+    picture = (TOP / target).read_text()
+    assert len(alt) > 20
+    assert ET.fromstring(picture).tag.endswith("svg")
+    assert re.findall(r"https?://[^\s\"']+", picture) == ["http://www.w3.org/2000/svg"]
+
+
+@each(MADE_BY_MAKE)
+async def test_make_blocks_name_real_targets(block: Block) -> None:
     """The two first commands are targets of the Makefile; what they run is run by CI itself."""
-    status, _, err = await shell(f"{block.strip()} --dry-run", TOP)
+    status, _, err = await shell(f"{block.text.strip()} --dry-run", TOP)
     assert status == 0, err
 
 
-@pytest.mark.parametrize("block", INSTALLS)
-def test_what_is_installed_is_this_package(block: str) -> None:
-    """The distribution and its extras are named as in pyproject.toml."""
+@each(INSTALLS)
+def test_what_is_installed_is_this_clone(block: Block) -> None:
+    """The package is not published, so it is installed from the clone; its extras exist."""
     project = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
-    name, extras = re.findall(r"pip install '([\w-]+)(?:\[([\w,]+)\])?'", block)[0]
-    assert name == project["name"]
+    ((name, extras),) = re.findall(
+        r"^pip install '([^'\[]+)(?:\[([\w,]+)\])?'$", block.text.strip()
+    )
+    assert name == "."
     assert set(extras.split(",")) <= set(project["optional-dependencies"])
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with the files that the README's commands read."""
+    """A folder with the files that a fresh clone has for the commands."""
     shutil.copytree(TOP / "samples", tmp_path / "samples")
-    (tmp_path / "prompts.jsonl").write_bytes(jsonl([{"id": "a", "prompt": "hi"}, "there"]))
-    (tmp_path / "questions.txt").write_text("one\ntwo\n")
     return tmp_path
 
 
-@pytest.mark.parametrize("block", HOSTED)
-async def test_commands_with_a_model_answer_their_rows(block: str, folder: Path) -> None:
-    """Each recipe runs against a server in the provider's place, and fails no row."""
+@each(COMMANDS)
+async def test_commands_with_a_model_answer_their_rows(block: Block, folder: Path) -> None:
+    """Each recipe runs on a fresh clone, with a server in the provider's place; no row fails."""
     async with serve(echo) as server:
-        block = re.sub(r"http://localhost:\d+/v1", f"{server.url}/v1", block)
+        command = re.sub(r"http://localhost:\d+/v1", f"{server.url}/v1", block.text)
         keys = {"OPENAI_API_KEY": "sk-readme", "OPENAI_BASE_URL": f"{server.url}/v1"}
-        status, out, err = await shell(block, folder, **keys)
-        asked = len(server.exchanges)
+        status, out, err = await shell(command, folder, **keys)
+        requests = len(server.exchanges)
     assert status == 0, err
-    assert asked or "fake/" in block or " -m " not in block
-    written = [path for path in folder.glob("*out*") if path.stat().st_size]
-    assert out or written or list(folder.glob("*.jsonl"))
+    assert requests or "fake/" in command or " -m " not in command
+    assert out or [path for path in folder.iterdir() if path.is_file() and path.stat().st_size]
 
 
 @pytest.mark.local
-@pytest.mark.parametrize("block", LOCAL)
-async def test_commands_without_a_model_run_the_embedded_one(block: str, folder: Path) -> None:
+@each(LOCAL)
+async def test_commands_without_a_model_run_the_embedded_one(block: Block, folder: Path) -> None:
     """Without a key or a model, real answers come from the model in the process."""
-    status, _, err = await shell(block, folder)
+    status, _, err = await shell(block.text, folder)
     assert status == 0, err
     rows = [json.loads(line) for line in (folder / "first-answers.jsonl").read_text().splitlines()]
     assert len(rows) == len((folder / "samples" / "prompts.jsonl").read_text().splitlines())
     assert all(row["text"] and row["provider"] == "local" for row in rows)
 
 
-def test_the_input_rows_are_all_read() -> None:
-    """Each line of the README's input example is a prompt."""
-    lines = [line for language, text in BLOCKS if language == "jsonl" for line in text.split("\n")]
+@each([block for block in BLOCKS if block.language == "jsonl"])
+def test_the_input_rows_are_all_read(block: Block) -> None:
+    """Each line of an input example is a prompt."""
     rows = [
-        parse_row(json.loads(line), index=place, file="README.md", line=place + 1)
-        for place, line in enumerate(lines)
-        if line
+        parse_row(json.loads(line), index=place, file=block.page, line=place + 1)
+        for place, line in enumerate(block.text.splitlines())
     ]
-    assert len(rows) >= 5
+    assert len(rows) >= 3
     assert [row for row in rows if isinstance(row, BadRow)] == []
 
 
 def test_the_output_row_is_as_shown() -> None:
     """The README's row is what the program writes for such an answer, field by field."""
-    (shown,) = [json.loads(text) for language, text in BLOCKS if language == "json"]
+    (shown,) = [json.loads(block.text) for block in BLOCKS if block.language == "json"]
     completion = Completion(
         text="Paris.", finish_reason="stop", usage=Usage(24, 3, 27), model="gpt-4o-mini"
     )
@@ -111,17 +157,25 @@ def test_the_output_row_is_as_shown() -> None:
     assert list(json.loads(render(outcome, "jsonl")).items()) == list(shown.items())
 
 
-@pytest.mark.parametrize("block", [text for language, text in BLOCKS if language == "python"])
-async def test_python_blocks_run(block: str, folder: Path) -> None:
-    """Each Python example runs to its end and prints something."""
+def test_the_output_table_names_every_field() -> None:
+    """Each field of the row that is shown stands in the table below it."""
+    (shown,) = [json.loads(block.text) for block in BLOCKS if block.language == "json"]
+    table = PAGES[0].read_text().partition("| field | meaning |")[2].partition("\n\n")[0]
+    named = set(re.findall(r"`(\w+)`", table))
+    assert set(shown) <= named
+
+
+@each([block for block in BLOCKS if block.language == "python"])
+async def test_python_blocks_run(block: Block, folder: Path) -> None:
+    """Each Python example runs to its end, prints something, and warns of nothing."""
     async with serve(echo) as server:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", block, cwd=folder,
+            sys.executable, "-c", block.text, cwd=folder,
             env=environment({"OPENAI_API_KEY": "sk-x", "OPENAI_BASE_URL": f"{server.url}/v1"}),
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         out, err = await process.communicate()
-    assert (process.returncode, bool(out)) == (0, True), err.decode()
+    assert (process.returncode, bool(out), err) == (0, True, b"")
 
 
 async def shell(command: str, folder: Path, **env: str) -> tuple[int, str, str]:
