@@ -27,7 +27,7 @@ ModelsFor = Callable[[Prompt], Awaitable[Sequence[Model]]]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How rows are answered, told apart and checked."""
+    """How rows are answered, identified and checked."""
 
     driver: Driver
     models_for: ModelsFor
@@ -35,7 +35,7 @@ class Plan:
     system: Message | None = None
 
     async def key_of(self, row: Row) -> str:
-        """What tells the row's output from all others: see rows/keys.py."""
+        """The row's key, by which --resume finds its output: see rows/keys.py."""
         if isinstance(row, BadRow):
             return bad_row_key(row)
         try:

@@ -48,7 +48,7 @@ def errors(
     *,
     reading: Annotated[InputOptions, Only("input_format")],
 ) -> int:
-    """List the rows that have failed, by kind, with examples.
+    """List failed rows by kind, with examples.
 
     With --rows, print their rows of input again, to feed into another run. A row is found
     by what it says, not by its place, so INPUT may have changed since.

