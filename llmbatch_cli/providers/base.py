@@ -4,9 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
 
-from llmbatch_cli.core.errors import UnsupportedParameter, UsageError
+from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.events import Observer
 from llmbatch_cli.core.types import Completion, Request, Send, WireReply, WireRequest
 
@@ -25,24 +24,6 @@ class Settings:
     """For what only this provider needs: a region, a project, an API version."""
     withheld: str | None = None
     """Why no credentials that the provider finds by itself go there; None where they may."""
-
-
-CARRIED: Final = frozenset(("extra_body", "extra_headers"))
-"""Parameters of this program's own, which are no words of any wire."""
-
-
-def is_neutral(
-    name: str, value: object, neutral: Mapping[str, Any], provider: str, hint: str | None = None
-) -> bool:
-    """Whether this parameter is one of `neutral`, and holds the value that asks for nothing.
-
-    `neutral` names what a wire has no words for. Raises UnsupportedParameter for any other value.
-    """
-    if name not in neutral:
-        return False
-    if value != neutral[name]:
-        raise UnsupportedParameter(name, provider, hint=hint)
-    return True
 
 
 class Stream(ABC):

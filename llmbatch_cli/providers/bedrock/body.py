@@ -1,4 +1,4 @@
-"""A request in the form of Bedrock's Converse.
+"""The request body of Bedrock's Converse.
 
 Sources (read 2026-11-22): docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse
 .html as modelled in botocore 1.44.5, /userguide/structured-output.html, and
@@ -7,28 +7,35 @@ Sources (read 2026-11-22): docs.aws.amazon.com/bedrock/latest/APIReference/API_r
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
-from llmbatch_cli.core.errors import UnsupportedParameter, UsageError
+from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.types import Message, Request
-from llmbatch_cli.providers.anthropic.models import Claude, claude, says_sampling, thinking
-from llmbatch_cli.providers.anthropic.turns import Block, image_url, spoken, thinking_blocks
-from llmbatch_cli.providers.base import CARRIED, is_neutral
+from llmbatch_cli.providers.anthropic.models import claude, sampling, thinking
+from llmbatch_cli.providers.anthropic.turns import (
+    Block,
+    answer,
+    image_url,
+    split,
+    thinking_blocks,
+    without_cache,
+)
 from llmbatch_cli.providers.wire.messages import (
+    NO_PARAMETERS,
     calls,
     check_fields,
     data_url,
     functions,
     inner,
     json_bytes,
-    merged,
     part_text,
     parts,
     plain_base64,
     schema_of,
     text_field,
 )
+from llmbatch_cli.providers.wire.params import Convert, Draft, ParamTable, as_list, unless
+from llmbatch_cli.providers.wire.replies import mapping
 
 _IMAGES: Final = {"image/png": "png", "image/jpeg": "jpeg", "image/jpg": "jpeg"} | {
     f"image/{name}": name for name in ("gif", "webp")
@@ -49,144 +56,109 @@ _VIDEOS: Final = {f"video/{name}": name for name in ("mp4", "webm", "mpeg")} | {
     "video/quicktime": "mov",
     "video/x-matroska": "mkv",
 }
-_OWN: Final = "give a model's own parameters as additionalModelRequestFields"
 _NO_NAME: Final = re.compile(r"[^A-Za-z0-9\s\-()\[\]]+")
-
-
-@dataclass(slots=True)
-class _Draft:
-    """A body in the making, and whom it is for."""
-
-    provider: str
-    model: Claude | None
-    """None for models that are not Claude."""
-    params: Mapping[str, Any]
-    body: dict[str, Any] = field(default_factory=dict)
-
-    def infer(self, name: str, value: Any) -> None:
-        """Set one field of inferenceConfig."""
-        self.body.setdefault("inferenceConfig", {})[name] = value
-
-    def refuse(self, name: str, hint: str | None = None) -> None:
-        """Raise that this wire has no words for the parameter."""
-        raise UnsupportedParameter(name, self.provider, hint=hint)
+_OWN: Final = "give a model's own parameters as additionalModelRequestFields"
 
 
 def body(request: Request, provider: str) -> dict[str, Any]:
     """The request's body. Raises UnsupportedParameter, or UsageError for its messages."""
-    system, messages = spoken(request.messages, provider, _brief, _turn)
-    model = claude(request.model) if "claude" in request.model else None
-    draft = _Draft(provider, model, request.params, {"messages": messages})
+    system, messages = split(request.messages, provider, _system, _turn)
+    draft = Draft(request, provider, {"messages": messages})
     if system:
         draft.body["system"] = system
-    for name, value in request.params.items():
-        if name in _SAID:
-            _SAID[name](draft, value)
-        elif name not in CARRIED and not is_neutral(name, value, _NEUTRAL, provider, _OWN):
-            draft.body[name] = value
-    return merged(draft.body, request.params.get("extra_body", {}))
+    PARAMETERS.add(draft)
+    return draft.body
 
 
-def _max_tokens(draft: _Draft, value: Any) -> None:
-    if value != -1:
-        draft.infer("maxTokens", value)
+def _is_claude(draft: Draft) -> bool:
+    return "claude" in draft.request.model
 
 
-def _sampling(name: str, said: str) -> Callable[[_Draft, Any], None]:
-    def say(draft: _Draft, value: Any) -> None:
-        model = draft.model
-        if model is None or says_sampling(model, name, draft.params, draft.provider):
-            draft.infer(said, value)
-
-    return say
+def _sampling(name: str, path: str) -> Convert:
+    of_claude = sampling(name, path)
+    return lambda value, draft: of_claude(value, draft) if _is_claude(draft) else {path: value}
 
 
-def _stop(draft: _Draft, value: Any) -> None:
-    draft.infer("stopSequences", [value] if isinstance(value, str) else value)
+def _effort(value: Any, draft: Draft) -> Mapping[str, Any]:
+    if not _is_claude(draft):
+        raise draft.unsupported("reasoning_effort", _OWN)
+    limit = draft.params.get("max_tokens", -1)
+    limit = claude(draft.request.model).max_output_tokens if limit == -1 else limit
+    fields = thinking(value, limit, draft)
+    return {f"additionalModelRequestFields.{path}": field for path, field in fields.items()}
 
 
-def _effort(draft: _Draft, value: Any) -> None:
-    if draft.model is None:
-        draft.refuse("reasoning_effort", _OWN)
-        return
-    bound = draft.params.get("max_tokens", -1)
-    bound = draft.model.max_output_tokens if bound == -1 else bound
-    fields = thinking(draft.model, value, bound, draft.provider)
-    if fields:
-        draft.body["additionalModelRequestFields"] = fields
-
-
-def _response_format(draft: _Draft, value: Any) -> None:
+def _response_format(value: Any, draft: Draft) -> Mapping[str, Any]:
     kind = value.get("type")
-    if kind == "json_schema":
-        schema = json_bytes(schema_of(value, draft.provider)).decode()
-        named = value["json_schema"]
-        kept = {k: named[k] for k in ("name", "description") if named.get(k)}
-        structure = {"jsonSchema": {"schema": schema, **kept}}
-        text_format = {"type": "json_schema", "structure": structure}
-        draft.body["outputConfig"] = {"textFormat": text_format}
-    elif kind != "text":
-        draft.refuse("response_format", "Converse answers in JSON by a schema: use json_schema")
+    if kind == "text":
+        return {}
+    if kind != "json_schema":
+        hint = "Converse answers in JSON by a schema: use json_schema"
+        raise draft.unsupported("response_format", hint)
+    schema = json_bytes(schema_of(value, draft.provider)).decode()
+    named = value["json_schema"]
+    kept = {name: named[name] for name in ("name", "description") if named.get(name)}
+    structure = {"jsonSchema": {"schema": schema, **kept}}
+    return {"outputConfig.textFormat": {"type": "json_schema", "structure": structure}}
 
 
-def _tools(draft: _Draft, value: Any) -> None:
-    tools: list[Block] = []
+def _tools(value: Any, draft: Draft) -> Mapping[str, Any]:
     known = frozenset(("name", "description", "strict", "parameters"))
+    tools: list[Block] = []
     for function in functions(value, draft.provider):
         check_fields(function, known, "a tool's function", draft.provider)
-        spec: Block = {"name": function["name"]}
-        for name in ("description", "strict"):
-            if function.get(name):
-                spec[name] = function[name]
-        schema = function.get("parameters") or {"type": "object", "properties": {}}
-        tools.append({"toolSpec": {**spec, "inputSchema": {"json": schema}}})
-    draft.body["toolConfig"] = {"tools": tools, **draft.body.get("toolConfig", {})}
+        kept = {name: function[name] for name in ("description", "strict") if function.get(name)}
+        schema = {"json": function.get("parameters") or NO_PARAMETERS}
+        tools.append({"toolSpec": {"name": function["name"], **kept, "inputSchema": schema}})
+    return {"toolConfig.tools": tools}
 
 
-def _tool_choice(draft: _Draft, value: Any) -> None:
-    choice: Block = {}
+def _tool_choice(value: Any, draft: Draft) -> Mapping[str, Any]:
+    choice: Block
     if isinstance(value, Mapping) and value.get("type") == "function":
-        function = value.get("function")
-        name = function.get("name") if isinstance(function, Mapping) else None
-        choice = {"tool": {"name": name}}
+        choice = {"tool": {"name": mapping(value.get("function")).get("name")}}
     elif value in ("auto", "required"):
         choice = {"auto" if value == "auto" else "any": {}}
     else:
-        draft.refuse("tool_choice", "Converse knows auto, required and one function's name")
-    if draft.model is not None and "auto" not in choice and not draft.model.forces_tools:
-        draft.refuse("tool_choice", "this model cannot be forced to call a tool; use auto")
-    draft.body.setdefault("toolConfig", {})["toolChoice"] = choice
+        hint = "Converse supports auto, required and a function's name"
+        raise draft.unsupported("tool_choice", hint)
+    if "auto" not in choice and _is_claude(draft) and not claude(draft.request.model).forces_tools:
+        hint = "this model cannot be forced to call a tool; use auto"
+        raise draft.unsupported("tool_choice", hint)
+    return {"toolConfig.toolChoice": choice}
 
 
-_SAID: Final[Mapping[str, Callable[[_Draft, Any], None]]] = {
-    "max_tokens": _max_tokens,
-    "temperature": _sampling("temperature", "temperature"),
-    "top_p": _sampling("top_p", "topP"),
-    "stop": _stop,
-    "reasoning_effort": _effort,
-    "response_format": _response_format,
-    "tools": _tools,
-    "tool_choice": _tool_choice,
-}
+PARAMETERS: Final = ParamTable(
+    rules={
+        "max_tokens": unless(-1, "inferenceConfig.maxTokens"),
+        "temperature": _sampling("temperature", "inferenceConfig.temperature"),
+        "top_p": _sampling("top_p", "inferenceConfig.topP"),
+        "stop": as_list("inferenceConfig.stopSequences"),
+        "reasoning_effort": _effort,
+        "response_format": _response_format,
+        "tools": _tools,
+        "tool_choice": _tool_choice,
+    },
+    neutral={
+        "n": 1,
+        "seed": None,
+        "presence_penalty": 0,
+        "frequency_penalty": 0,
+        "logit_bias": {},
+        "logprobs": False,
+        "top_logprobs": 0,
+        "parallel_tool_calls": True,
+        "user": "",
+    },
+    merged=None,
+    hint=_OWN,
+)
 
-_NEUTRAL: Final[Mapping[str, Any]] = {
-    "n": 1,
-    "seed": None,
-    "presence_penalty": 0,
-    "frequency_penalty": 0,
-    "logit_bias": {},
-    "logprobs": False,
-    "top_logprobs": 0,
-    "parallel_tool_calls": True,
-    "user": "",
-}
-"""Parameters that Converse does not have, each with the value that asks for nothing."""
 
-
-def _brief(message: Message, provider: str) -> list[Block]:
+def _system(message: Message, provider: str) -> list[Block]:
     blocks: list[Block] = []
     for part in _parts(message, provider):
-        blocks += [{"text": part_text(_bare(part), provider)}, *_cache_point(part)]
+        blocks += [{"text": part_text(without_cache(part), provider)}, *_cache_point(part)]
     return blocks
 
 
@@ -199,32 +171,25 @@ def _parts(message: Message, provider: str) -> list[Mapping[str, Any]]:
 
 
 def _turn(message: Message, provider: str) -> list[Block]:
-    blocks = [b for part in _parts(message, provider) for b in _blocks(part, provider)]
+    blocks = [block for part in _parts(message, provider) for block in _blocks(part, provider)]
     if message["role"] == "tool":
         status = {"status": "error"} if message.get("is_error") else {}
-        called = text_field(message, "tool_call_id", "a tool's result", provider)
-        return [{"toolResult": {"toolUseId": called, "content": blocks, **status}}]
-    asked = [
+        call_id = text_field(message, "tool_call_id", "a tool's result", provider)
+        return [{"toolResult": {"toolUseId": call_id, "content": blocks, **status}}]
+    uses: list[Block] = [
         {"toolUse": {"toolUseId": call.get("id"), "name": name, "input": given}}
         for call, name, given in calls(message, provider)
     ]
-    thoughts = _thoughts(message, provider)
-    if thoughts or asked:
-        # Converse takes no empty text, which is what an assistant says that only calls.
-        blocks = [block for block in blocks if block.get("text") != ""]
-    return [*thoughts, *blocks, *asked]
+    thoughts = [_thought(block) for block in thinking_blocks(message, provider)]
+    return answer(thoughts, blocks, uses)
 
 
-def _thoughts(message: Message, provider: str) -> list[Block]:
-    """What an earlier answer has thought, in the words of Converse."""
-    blocks: list[Block] = []
-    for block in thinking_blocks(message, provider):
-        if block["type"] == "redacted_thinking":
-            blocks.append({"reasoningContent": {"redactedContent": block.get("data")}})
-        else:
-            said = {"text": block.get("thinking"), "signature": block.get("signature")}
-            blocks.append({"reasoningContent": {"reasoningText": said}})
-    return blocks
+def _thought(block: Block) -> Block:
+    """A thought of an earlier answer, in Converse's form."""
+    if block["type"] == "redacted_thinking":
+        return {"reasoningContent": {"redactedContent": block.get("data")}}
+    text = {"text": block.get("thinking"), "signature": block.get("signature")}
+    return {"reasoningContent": {"reasoningText": text}}
 
 
 def _blocks(part: Mapping[str, Any], provider: str) -> list[Block]:
@@ -233,13 +198,8 @@ def _blocks(part: Mapping[str, Any], provider: str) -> list[Block]:
         return [dict(part)]
     read = _READ.get(str(part["type"]))
     if read is None:
-        raise UsageError(f"{provider} takes no part {part['type']!r} in a message")
-    return [read(_bare(part), provider), *_cache_point(part)]
-
-
-def _bare(part: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The part without its cache_control, which becomes a block of its own."""
-    return {name: value for name, value in part.items() if name != "cache_control"}
+        raise UsageError(f"{provider} does not support a part {part['type']!r} in a message")
+    return [read(without_cache(part), provider), *_cache_point(part)]
 
 
 def _cache_point(part: Mapping[str, Any]) -> list[Block]:
@@ -285,7 +245,7 @@ def _media(url: str, name: object, provider: str) -> Block:
     found = data_url(url)
     if found is None:
         raise UsageError(
-            f"{provider} fetches no addresses: {url[:60]!r}", hint="give the file itself, as data:"
+            f"{provider} does not fetch URLs: {url[:60]!r}", hint="give the file itself, as data:"
         )
     media, data = found
     source = {"bytes": data}
@@ -294,7 +254,7 @@ def _media(url: str, name: object, provider: str) -> Block:
     if media in _VIDEOS:
         return {"video": {"format": _VIDEOS[media], "source": source}}
     if media not in _DOCUMENTS:
-        raise UsageError(f"{provider} takes no file of the type {media}")
+        raise UsageError(f"{provider} does not support files of the type {media}")
     title = " ".join(_NO_NAME.sub(" ", str(name or "document")).split())[:200]
     return {
         "document": {"format": _DOCUMENTS[media], "name": title or "document", "source": source}

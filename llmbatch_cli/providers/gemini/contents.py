@@ -16,36 +16,29 @@ from llmbatch_cli.core.types import Message, Request
 from llmbatch_cli.providers.wire.messages import (
     DEFAULT_TYPE,
     calls,
-    check_fields,
     data_url,
     guessed_type,
     inner,
+    message_fields,
     part_text,
     parts,
     plain_base64,
+    reasoning_of,
+    role_of,
     text_field,
+    text_of,
 )
+from llmbatch_cli.providers.wire.replies import mapping, text_or_none
 
 Part = dict[str, Any]
 
-FIELDS: Final[Mapping[str, frozenset[str]]] = {
-    "system": frozenset(("role", "content")),
-    "developer": frozenset(("role", "content")),
-    "user": frozenset(("role", "content")),
-    "tool": frozenset(("role", "content", "tool_call_id", "name")),
-    "assistant": frozenset(
-        (
-            *("role", "content", "tool_calls", "refusal", "reasoning", "reasoning_content"),
-            *("extra_content", "annotations"),
-        )
-    ),
-}
-"""The fields of a message that are said, by its role; any other is told, not dropped.
-
-`annotations` is what a provider noted about its own answer, and no part of the conversation.
-"""
+FIELDS: Final = message_fields(
+    tool=("name",),
+    assistant=("refusal", "reasoning", "reasoning_content", "extra_content", "annotations"),
+)
+"""`annotations` is what a provider noted about its own answer, and no part of the conversation."""
 NO_SIGNATURE: Final = "skip_thought_signature_validator"
-"""What stands in for the thought signature of a call that Gemini 3 has not made itself."""
+"""The thought signature of a call that Gemini 3 has not made itself."""
 AUDIO: Final[Mapping[str, str]] = {"mp3": "audio/mp3", "wav": "audio/wav", "pcm16": "audio/pcm"}
 
 
@@ -67,10 +60,7 @@ def conversation(request: Request, provider: str) -> tuple[list[dict[str, Any]],
     system: list[Part] = []
     names: dict[str, str] = {}
     for message in request.messages:
-        role = message.get("role")
-        if not isinstance(role, str) or role not in FIELDS:
-            raise UsageError(f"{provider} knows no message of the role {role!r}")
-        check_fields(message, FIELDS[role], f"a message of the role {role}", provider)
+        role = role_of(message, FIELDS, provider)
         if role in ("system", "developer"):
             system += [{"text": part_text(part, provider)} for part in parts(message, provider)]
         elif role == "assistant":
@@ -78,29 +68,27 @@ def conversation(request: Request, provider: str) -> tuple[list[dict[str, Any]],
         elif role == "tool":
             _add_result(contents, _tool_result(message, names, provider))
         else:
-            said = [_part(part, request.model, provider) for part in parts(message, provider)]
-            contents.append({"role": "user", "parts": said})
+            read = [_part(part, request.model, provider) for part in parts(message, provider)]
+            contents.append({"role": "user", "parts": read})
     if not contents:
-        raise UsageError(f"{provider} needs a message of the user beside the system's")
+        raise UsageError(f"{provider} needs a user message besides the system's")
     return contents, system
 
 
 def _answer(message: Message, model: str, names: dict[str, str], provider: str) -> dict[str, Any]:
     """An assistant's message; the names of its calls are kept for their results."""
-    said: list[Part] = []
-    reasoning = message.get("reasoning") or message.get("reasoning_content")
-    if isinstance(reasoning, str):
-        said.append({"text": reasoning, "thought": True})
-    said += [
-        {"text": text} for part in parts(message, provider) if (text := part_text(part, provider))
-    ]
+    texts = [part_text(part, provider) for part in parts(message, provider)]
+    answer: list[Part] = [{"text": text} for text in texts if text]
     if message.get("refusal"):
-        said.append({"text": str(message["refusal"])})
+        answer.append({"text": str(message["refusal"])})
+    thoughts = reasoning_of(message)
+    if isinstance(thoughts, str):
+        answer.insert(0, {"text": thoughts, "thought": True})
     signature = _signature(message)
-    if signature and said:
-        said[-1]["thoughtSignature"] = signature
-    said += _function_calls(message, model, names, provider)
-    return {"role": "model", "parts": said or [{"text": ""}]}
+    if signature and answer:
+        answer[-1]["thoughtSignature"] = signature
+    answer += _function_calls(message, model, names, provider)
+    return {"role": "model", "parts": answer or [{"text": ""}]}
 
 
 def _function_calls(
@@ -122,25 +110,21 @@ def _function_calls(
 
 
 def _signature(value: Mapping[str, Any]) -> str | None:
-    """`extra_content.google.thought_signature`, where Google's OpenAI-compatible page has it."""
-    extra = value.get("extra_content")
-    google = extra.get("google") if isinstance(extra, dict) else None
-    found = google.get("thought_signature") if isinstance(google, dict) else None
-    return found if isinstance(found, str) and found else None
+    """`extra_content.google.thought_signature`, as in Google's OpenAI-compatible API."""
+    google = mapping(mapping(value.get("extra_content")).get("google"))
+    return text_or_none(google.get("thought_signature")) or None
 
 
 def _tool_result(message: Message, names: Mapping[str, str], provider: str) -> Part:
-    call_id = message.get("tool_call_id")
-    name = names.get(call_id) if isinstance(call_id, str) else None
-    name = name or message.get("name")
+    call_id = text_or_none(message.get("tool_call_id"))
+    name = names.get(call_id or "") or message.get("name")
     if not isinstance(name, str):
         raise UsageError(
-            f"{provider} needs the name of the function behind the tool result {call_id!r}",
+            f"{provider} needs the name of the function of the tool result {call_id!r}",
             hint="keep the assistant's message with the call before it, or give it a name",
         )
-    text = "".join(part_text(part, provider) for part in parts(message, provider))
-    result: Part = {"name": name, "response": _response(text)}
-    if isinstance(call_id, str):
+    result: Part = {"name": name, "response": _response(text_of(message, provider))}
+    if call_id is not None:
         result["id"] = call_id
     return {"functionResponse": result}
 
@@ -181,7 +165,7 @@ def _image(image: Mapping[str, Any], model: str, provider: str) -> Part:
         part["mediaResolution"] = {"level": f"MEDIA_RESOLUTION_{detail.upper()}"}
     elif detail not in (None, "auto"):
         raise UsageError(
-            f"{provider} takes no detail {detail!r} of an image for {model}",
+            f"{provider} does not support a detail {detail!r} of an image for {model}",
             hint="extra_body mediaResolution holds for all images of a request",
         )
     return part
@@ -190,17 +174,21 @@ def _image(image: Mapping[str, Any], model: str, provider: str) -> Part:
 def _from_url(url: str, name: str = "") -> Part:
     if data := data_url(url):
         kind = guessed_type(name) if data[0] == DEFAULT_TYPE else None
-        return {"inlineData": {"mimeType": kind or data[0], "data": data[1]}}
+        return _inline(kind or data[0], data[1])
     file = {"fileUri": url}
     if kind := guessed_type(name or url):
         file["mimeType"] = kind
     return {"fileData": file}
 
 
+def _inline(media_type: str, data: str) -> Part:
+    return {"inlineData": {"mimeType": media_type, "data": data}}
+
+
 def _audio(audio: Mapping[str, Any], provider: str) -> Part:
     data = text_field(audio, "data", "an input_audio", provider)
     kind = str(audio.get("format") or "wav").lower()
-    return {"inlineData": {"mimeType": AUDIO.get(kind, f"audio/{kind}"), "data": data}}
+    return _inline(AUDIO.get(kind, f"audio/{kind}"), data)
 
 
 def _file(file: Mapping[str, Any], provider: str) -> Part:
@@ -210,5 +198,4 @@ def _file(file: Mapping[str, Any], provider: str) -> Part:
     data = text_field(file, "file_data", "a file", provider)
     if re.match(r"(?i)data:|https?:|gs:", data):
         return _from_url(data, name)
-    kind = guessed_type(name) or DEFAULT_TYPE
-    return {"inlineData": {"mimeType": kind, "data": plain_base64(data)}}
+    return _inline(guessed_type(name) or DEFAULT_TYPE, plain_base64(data))

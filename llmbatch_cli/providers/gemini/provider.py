@@ -1,4 +1,4 @@
-"""Gemini on Google's Developer API: the address and the key around Gemini's own words.
+"""Gemini on Google's Developer API: its address and its key.
 
 Source: ai.google.dev/api, /gemini-api/docs/api-key (read 2026-11-22).
 """
@@ -12,12 +12,12 @@ from llmbatch_cli.providers.base import Provider, Settings, Stream
 from llmbatch_cli.providers.gemini.body import body
 from llmbatch_cli.providers.gemini.errors import error
 from llmbatch_cli.providers.gemini.reply import GeminiStream, completion
-from llmbatch_cli.providers.wire.messages import json_bytes, json_headers
+from llmbatch_cli.providers.wire.messages import json_headers, post
 from llmbatch_cli.providers.wire.replies import json_object
 
 
 class Gemini(Provider):
-    """Google's Developer API, or a server that speaks as it does."""
+    """Google's Developer API, or a compatible server."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -32,12 +32,10 @@ class Gemini(Provider):
         self._root = self.base_url if versioned else f"{self.base_url}/v1beta"
 
     def build(self, request: Request) -> WireRequest:
-        headers = {**self._headers, **request.params.get("extra_headers", {})}
-        data = json_bytes(body(request, self.name))
-        return WireRequest("POST", self.url(request), headers, data)
+        return post(self.url(request), self._headers, request, body(request, self.name))
 
     def url(self, request: Request) -> str:
-        """Where the request goes; a model may be named with its collection, as tunedModels/x."""
+        """The request's URL; a model's name may include its collection, as in tunedModels/x."""
         collection, _, name = request.model.rpartition("/")
         if collection not in ("models", "tunedModels"):
             collection, name = "models", request.model

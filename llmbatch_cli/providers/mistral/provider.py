@@ -31,7 +31,7 @@ from llmbatch_cli.providers.wire.messages import (
 )
 from llmbatch_cli.providers.wire.replies import count, mapping, rate_info
 
-REFUSED: Final[Mapping[str, Any]] = {"logit_bias": {}, "user": ""}
+NEUTRAL: Final[Mapping[str, Any]] = {"logit_bias": {}, "user": ""}
 RENAMED: Final = {"seed": "random_seed"}
 FIELDS: Final[Mapping[str, frozenset[str]]] = {
     "system": frozenset(("role", "content")),
@@ -63,10 +63,10 @@ class Mistral(OpenAI):
         said = [_message(message, self.name) for message in request.messages]
         return super().build(Request(request.model, said, request.params, request.stream))
 
-    def refused(self, request: Request) -> Mapping[str, Any]:
-        return REFUSED
+    def neutral(self, request: Request) -> Mapping[str, Any]:
+        return NEUTRAL
 
-    def renames(self) -> Mapping[str, str]:
+    def renamed(self) -> Mapping[str, str]:
         return RENAMED
 
     def read(self, body: dict[str, Any], reply: WireReply) -> Completion:

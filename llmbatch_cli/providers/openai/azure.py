@@ -17,7 +17,7 @@ from llmbatch_cli.core.types import Completion, Request, WireReply, WireRequest
 from llmbatch_cli.providers.base import Settings
 from llmbatch_cli.providers.openai.errors import ERROR_CODES, Said, meaning
 from llmbatch_cli.providers.openai.models import NOTHING
-from llmbatch_cli.providers.openai.provider import OpenAI, writable
+from llmbatch_cli.providers.openai.provider import OpenAI, parameters, writable
 from llmbatch_cli.providers.wire.replies import mapping, text_or_none
 
 VERSION_VARIABLES: Final = ("AZURE_OPENAI_API_VERSION", "OPENAI_API_VERSION")
@@ -57,6 +57,7 @@ class Azure(OpenAI):
             self._headers["api-key"] = settings.api_key
 
     def aim(self, base_url: str) -> None:
+        self._api_version = None
         parts = urlsplit(base_url)
         super().aim(parts._replace(query="", fragment="").geturl())
         version = self._version or parse_qs(parts.query).get("api-version", [None])[0]
@@ -64,6 +65,7 @@ class Azure(OpenAI):
         self._api_version = None if in_path else version
         self._resource = _TAIL.sub("", self.base_url)
         self._url = f"{self._resource}/openai/v1/chat/completions"
+        self._parameters = parameters(self.renamed())
 
     @property
     def _is_old(self) -> bool:
@@ -80,11 +82,11 @@ class Azure(OpenAI):
         path = f"openai/deployments/{quote(deployment, safe='')}/chat/completions"
         return f"{self._resource}/{path}?{query}"
 
-    def refused(self, request: Request) -> Mapping[str, Any]:
-        """Nothing: a deployment's name does not tell its model, so Azure itself refuses."""
+    def neutral(self, request: Request) -> Mapping[str, Any]:
+        """Nothing: a deployment's name does not show its model, so Azure itself refuses."""
         return NOTHING
 
-    def renames(self) -> Mapping[str, str]:
+    def renamed(self) -> Mapping[str, str]:
         return NOTHING if self._is_old else {"max_tokens": "max_completion_tokens"}
 
     def read(self, body: dict[str, Any], reply: WireReply) -> Completion:

@@ -41,8 +41,8 @@ _SAMPLING: Final = {"temperature": 1, "top_p": 1, "logprobs": False, "top_logpro
 _STOP: Final[Mapping[str, Any]] = {"stop": []}
 
 
-def refused(model: str, effort: object) -> Mapping[str, Any]:
-    """The parameters that this model refuses, each with the one value that says nothing.
+def neutral(model: str, effort: object) -> Mapping[str, Any]:
+    """The parameters that this model does not support, each with the value that changes nothing.
 
     `effort` is the request's reasoning_effort, None where it has none.
     """

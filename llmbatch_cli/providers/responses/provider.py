@@ -19,7 +19,7 @@ from llmbatch_cli.providers.openai.models import needs_responses
 from llmbatch_cli.providers.openai.provider import OpenAI, writable
 from llmbatch_cli.providers.responses.body import body
 from llmbatch_cli.providers.wire.framing import ServerSentEvents
-from llmbatch_cli.providers.wire.messages import json_bytes
+from llmbatch_cli.providers.wire.messages import post
 from llmbatch_cli.providers.wire.replies import (
     clean,
     count,
@@ -68,9 +68,8 @@ class Responses(OpenAI):
         self._url = f"{self.base_url}/responses"
 
     def build(self, request: Request) -> WireRequest:
-        said = body(request, self.name, self.refused(request))
-        headers = {**self._headers, **request.params.get("extra_headers", {})}
-        return WireRequest("POST", self._url, headers, json_bytes(said))
+        built = body(request, self.name, self.neutral(request))
+        return post(self._url, self._headers, request, built)
 
     def stream(self, request: Request, headers: Mapping[str, str]) -> Stream:
         return ResponseStream(self, request, headers)

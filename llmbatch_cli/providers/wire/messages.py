@@ -1,7 +1,8 @@
-"""Reading what was asked in OpenAI's shape, for the wires that have a shape of their own.
+"""Reads messages, tools and formats in OpenAI's shape, for the APIs with a shape of their own.
 
 Source: platform.openai.com/docs/api-reference/chat/create (read 2026-11-22). Every error is a
-UsageError that names the provider: what a wire cannot say is told, never left out in silence.
+UsageError that names the provider: what an API does not support is refused, never dropped
+silently.
 """
 
 import base64
@@ -15,7 +16,7 @@ import orjson
 
 from llmbatch_cli import __version__
 from llmbatch_cli.core.errors import UsageError
-from llmbatch_cli.core.types import Message
+from llmbatch_cli.core.types import Message, Request, WireRequest
 
 DEFAULT_TYPE: Final = "application/octet-stream"
 INNER: Final[Mapping[str, frozenset[str]]] = {
@@ -23,16 +24,57 @@ INNER: Final[Mapping[str, frozenset[str]]] = {
     "input_audio": frozenset(("data", "format")),
     "file": frozenset(("file_data", "filename", "file_id")),
 }
-"""The fields of the object that a part of each kind holds."""
+"""The fields of the object inside a part of each kind."""
+NO_PARAMETERS: Final[Mapping[str, Any]] = {"type": "object", "properties": {}}
+"""The schema of a function without parameters, for an API that demands one."""
 
 
 def json_headers() -> dict[str, str]:
-    """What every request says of its body, of the reply it wants, and of us."""
+    """The headers of every request: the type of its body and of the reply, and our name."""
     return {
         "content-type": "application/json",
         "accept": "application/json",
         "user-agent": f"llmbatch/{__version__}",
     }
+
+
+def bearer_headers(api_key: str | None) -> dict[str, str]:
+    """The same with the key as a bearer token, where there is one."""
+    return json_headers() | ({"authorization": f"Bearer {api_key}"} if api_key else {})
+
+
+def post(url: str, headers: Mapping[str, str], request: Request, body: object) -> WireRequest:
+    """The POST of a JSON body, with the request's own `extra_headers`."""
+    if "extra_headers" in request.params:
+        headers = {**headers, **request.params["extra_headers"]}
+    return WireRequest("POST", url, headers, json_bytes(body))
+
+
+def message_fields(
+    every: Sequence[str] = (),
+    *,
+    user: Sequence[str] = (),
+    tool: Sequence[str] = (),
+    assistant: Sequence[str] = (),
+) -> Mapping[str, frozenset[str]]:
+    """The supported fields of a message by its role: those of any API, and these."""
+    common = frozenset(("role", "content", *every))
+    return {
+        "system": common,
+        "developer": common,
+        "user": common | {*user},
+        "tool": common | {"tool_call_id", *tool},
+        "assistant": common | {"tool_calls", *assistant},
+    }
+
+
+def role_of(message: Message, fields: Mapping[str, frozenset[str]], provider: str) -> str:
+    """The message's role. Raises UsageError for a role, or a field, that is not in `fields`."""
+    role = message.get("role")
+    if not isinstance(role, str) or role not in fields:
+        raise UsageError(f"{provider} does not support messages of the role {role!r}")
+    check_fields(message, fields[role], f"a message of the role {role}", provider)
+    return role
 
 
 def json_bytes(body: object) -> bytes:
@@ -44,10 +86,10 @@ def json_bytes(body: object) -> bytes:
 
 
 def check_fields(value: Mapping[str, Any], known: frozenset[str], what: str, provider: str) -> None:
-    """Raise UsageError for a field that holds something and that the wire has no place for."""
+    """Raise UsageError for a field that is not supported and not empty."""
     for name in value.keys() - known:
         if value[name] not in (None, "", [], {}, False):
-            raise UsageError(f"{provider} takes no {name!r} in {what}", hint="leave it out")
+            raise UsageError(f"{provider} does not support {name!r} in {what}", hint="remove it")
 
 
 def parts(message: Message, provider: str) -> Sequence[Mapping[str, Any]]:
@@ -59,11 +101,11 @@ def parts(message: Message, provider: str) -> Sequence[Mapping[str, Any]]:
         return ({"type": "text", "text": content},)
     if isinstance(content, list) and all(isinstance(part, dict) for part in content):
         return content
-    raise UsageError(f"a message's content for {provider} is neither a text nor a list of parts")
+    raise UsageError(f"a message's content for {provider} must be a text or a list of parts")
 
 
 def text_of(message: Message, provider: str) -> str:
-    """The content as one text. Raises UsageError for a part that is no text."""
+    """The content as one text. Raises UsageError for a part that is not text."""
     return "".join(part_text(part, provider) for part in parts(message, provider))
 
 
@@ -72,7 +114,7 @@ def part_text(part: Mapping[str, Any], provider: str) -> str:
     kind = part.get("type")
     text = part.get("refusal") if kind == "refusal" else part.get("text")
     if kind not in ("text", "refusal") or not isinstance(text, str):
-        raise UsageError(f"{provider} takes no part {kind!r} here")
+        raise UsageError(f"{provider} does not support a part {kind!r} here")
     check_fields(part, frozenset(("type", kind, "annotations")), f"a part {kind!r}", provider)
     return text
 
@@ -84,7 +126,7 @@ def inner(part: Mapping[str, Any], name: str, provider: str) -> Mapping[str, Any
     if isinstance(found, str):
         return {"url": found}
     if not isinstance(found, dict):
-        raise UsageError(f"a part {name!r} for {provider} holds no object {name!r}")
+        raise UsageError(f"a part {name!r} for {provider} has no object {name!r}")
     check_fields(found, INNER[name], name, provider)
     return found
 
@@ -106,7 +148,7 @@ def data_url(url: str) -> tuple[str, str] | None:
         return None
     head, comma, data = url[5:].partition(",")
     if not comma:
-        raise UsageError("a data: URL without a comma holds no data")
+        raise UsageError("a data: URL without a comma has no data")
     kind, *settings = head.split(";")
     if "base64" not in (setting.strip().lower() for setting in settings):
         data = base64.b64encode(unquote_to_bytes(data)).decode()
@@ -131,8 +173,13 @@ def guessed_type(name: str) -> str | None:
     return mimetypes.guess_type(path, strict=False)[0]
 
 
+def reasoning_of(message: Message) -> Any:
+    """The thoughts of an earlier answer, under either of the names in use; None for none."""
+    return message.get("reasoning") or message.get("reasoning_content")
+
+
 def tool_calls_of(message: Mapping[str, Any], provider: str) -> Sequence[Any]:
-    """What an assistant's message has under `tool_calls`. Raises UsageError for what is no list."""
+    """An assistant message's `tool_calls`. Raises UsageError where they are not a list."""
     found = message.get("tool_calls") or ()
     if not isinstance(found, list | tuple):
         raise UsageError(f"tool_calls for {provider} must be a list")
@@ -140,28 +187,28 @@ def tool_calls_of(message: Mapping[str, Any], provider: str) -> Sequence[Any]:
 
 
 def calls(message: Message, provider: str) -> Iterator[tuple[Mapping[str, Any], str, Any]]:
-    """Each tool call of an assistant's message: itself, its function's name, its arguments read.
+    """Each tool call of an assistant's message: itself, its function's name, its arguments.
 
-    Raises UsageError for what is no function call, or whose arguments are no JSON object.
+    Raises UsageError for a call of another kind, or whose arguments are not a JSON object.
     """
     for call in tool_calls_of(message, provider):
         function = call.get("function") if isinstance(call, dict) else None
         if not isinstance(function, dict):
-            raise UsageError(f"{provider} takes no tool call but of a function")
+            raise UsageError(f"{provider} supports only tool calls of functions")
         name = text_field(function, "name", "a tool call's function", provider)
         yield call, name, read_arguments(function.get("arguments"), name)
 
 
 def read_arguments(value: object, name: str) -> Mapping[str, Any]:
-    """A function's arguments as an object, from the JSON text that OpenAI writes."""
+    """A function's arguments as an object, from OpenAI's JSON text."""
     if isinstance(value, dict):
         return value
     try:
         read = orjson.loads(value) if isinstance(value, str) and value.strip() else {}
     except orjson.JSONDecodeError as error:
-        raise UsageError(f"the arguments of the call of {name!r} are no JSON") from error
+        raise UsageError(f"the arguments of the call of {name!r} are not JSON") from error
     if not isinstance(read, dict):
-        raise UsageError(f"the arguments of the call of {name!r} are no JSON object")
+        raise UsageError(f"the arguments of the call of {name!r} are not a JSON object")
     return read
 
 
@@ -171,7 +218,7 @@ def functions(tools: object, provider: str) -> Iterator[Mapping[str, Any]]:
         function = tool.get("function") if isinstance(tool, dict) else None
         if not isinstance(function, dict):
             kind = tool.get("type") if isinstance(tool, dict) else tool
-            raise UsageError(f"{provider} takes no tool {kind!r}, only functions")
+            raise UsageError(f"{provider} does not support a tool {kind!r}, only functions")
         check_fields(tool, frozenset(("type", "function")), "a tool", provider)
         text_field(function, "name", "a tool's function", provider)
         yield function
@@ -181,18 +228,8 @@ def schema_of(response_format: Mapping[str, Any], provider: str) -> Mapping[str,
     """The schema of a `json_schema` format, its description inside where it had one outside."""
     named = response_format.get("json_schema")
     if not isinstance(named, dict) or not isinstance(named.get("schema"), dict):
-        raise UsageError(f"response_format for {provider} holds no json_schema.schema")
+        raise UsageError(f"response_format for {provider} has no json_schema.schema")
     schema: dict[str, Any] = named["schema"]
     if named.get("description") and "description" not in schema:
         schema = {"description": named["description"], **schema}
     return schema
-
-
-def merged(into: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Both objects as one; objects inside are merged too, anything else of `more` wins."""
-    result = dict(into)
-    for name, value in more.items():
-        old = result.get(name)
-        both = isinstance(old, dict) and isinstance(value, dict)
-        result[name] = merged(old, value) if both and isinstance(old, dict) else value
-    return result
