@@ -12,7 +12,8 @@ import orjson
 import typer
 
 from llmbatch_cli.core.errors import ExitStatus
-from llmbatch_cli.providers.registry import PROVIDERS, Entry, first_set
+from llmbatch_cli.providers.access import first_set
+from llmbatch_cli.providers.registry import PROVIDERS, Entry
 from llmbatch_cli.rows.output.render import clean_for_terminal
 
 EXAMPLES = """\b
