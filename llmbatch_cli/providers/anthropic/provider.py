@@ -36,7 +36,7 @@ from llmbatch_cli.providers.anthropic.body import body
 from llmbatch_cli.providers.anthropic.models import CURRENT, is_retired
 from llmbatch_cli.providers.anthropic.stream import MessageStream
 from llmbatch_cli.providers.base import Provider, Settings, Stream
-from llmbatch_cli.providers.wire.messages import json_bytes, json_headers
+from llmbatch_cli.providers.wire.messages import json_headers, post
 from llmbatch_cli.providers.wire.replies import (
     LONGEST_WAIT_S,
     arguments_json,
@@ -106,11 +106,7 @@ class Anthropic(Provider):
         self._url = f"{self.base_url}{version}/messages"
 
     def build(self, request: Request) -> WireRequest:
-        said = self.body(request)
-        headers = self._headers
-        if "extra_headers" in request.params:
-            headers = {**headers, **request.params["extra_headers"]}
-        return WireRequest("POST", self.address(request), headers, json_bytes(said))
+        return post(self.address(request), self._headers, request, self.body(request))
 
     def address(self, request: Request) -> str:
         """Where this request goes."""

@@ -7,6 +7,7 @@ answers ("extra_forbidden") in charmbracelet/crush issue 1590 and eca issue 231.
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Any, ClassVar, Final
 
@@ -22,10 +23,11 @@ from llmbatch_cli.core.types import Completion, Message, RateInfo, Request, Wire
 from llmbatch_cli.providers.openai.errors import ERROR_CODES, Said, meaning
 from llmbatch_cli.providers.openai.provider import OpenAI, writable
 from llmbatch_cli.providers.wire.messages import (
-    check_fields,
     data_url,
     inner,
+    message_fields,
     plain_base64,
+    role_of,
     text_field,
     tool_calls_of,
 )
@@ -33,15 +35,9 @@ from llmbatch_cli.providers.wire.replies import count, mapping, rate_info
 
 NEUTRAL: Final[Mapping[str, Any]] = {"logit_bias": {}, "user": ""}
 RENAMED: Final = {"seed": "random_seed"}
-FIELDS: Final[Mapping[str, frozenset[str]]] = {
-    "system": frozenset(("role", "content")),
-    "user": frozenset(("role", "content")),
-    "assistant": frozenset(("role", "content", "tool_calls", "prefix")),
-    "tool": frozenset(("role", "content", "tool_call_id", "name")),
-}
-"""The fields that a message of each role may have; any other is answered with an error."""
 THOUGHTS: Final = ("reasoning_content", "reasoning")
-"""Where the answers of this program and of other hosts keep thoughts; said as a thinking chunk."""
+"""Where earlier answers, of this program and of other hosts, have their thoughts."""
+FIELDS: Final = message_fields(tool=("name",), assistant=("prefix", *THOUGHTS))
 CODES: Final[Mapping[str, type[ProviderError]]] = {
     **ERROR_CODES,
     "invalid_model": UnknownModel,
@@ -60,8 +56,8 @@ class Mistral(OpenAI):
     stream_fields: ClassVar[Mapping[str, Any]] = {"stream": True}
 
     def build(self, request: Request) -> WireRequest:
-        said = [_message(message, self.name) for message in request.messages]
-        return super().build(Request(request.model, said, request.params, request.stream))
+        messages = [_message(message, self.name) for message in request.messages]
+        return super().build(replace(request, messages=messages))
 
     def neutral(self, request: Request) -> Mapping[str, Any]:
         return NEUTRAL
@@ -98,26 +94,22 @@ class Mistral(OpenAI):
 
 
 def _message(message: Message, provider: str) -> Message:
-    """The message in Mistral's words. Raises UsageError for what it has none for."""
-    role = message.get("role")
-    role = "system" if role == "developer" else role
-    known = FIELDS.get(str(role))
-    if known is None:
-        raise UsageError(f"{provider} takes no message of the role {role!r}")
-    said = {**message, "role": role}
-    thoughts = next((said.pop(name) for name in THOUGHTS if said.get(name)), None)
-    check_fields(said, known | frozenset(THOUGHTS), f"a message of the role {role}", provider)
-    said = {name: value for name, value in said.items() if name in known}
-    content = said.get("content")
+    """The message in Mistral's form. Raises UsageError for what it does not support."""
+    role = role_of(message, FIELDS, provider)
+    kept = FIELDS[role] - {*THOUGHTS}
+    built = {name: value for name, value in message.items() if name in kept}
+    built["role"] = "system" if role == "developer" else role
+    content = built.get("content")
     if isinstance(content, list | tuple):
-        said["content"] = [_part(part, provider) for part in content]
-    if isinstance(thoughts, str) and role == "assistant":
-        said["content"] = _with_thoughts(thoughts, said.get("content"))
-    if said.get("tool_calls"):
-        said["tool_calls"] = [_tool_call(call) for call in tool_calls_of(said, provider)]
-    if isinstance(said.get("tool_call_id"), str):
-        said["tool_call_id"] = call_id(said["tool_call_id"])
-    return said
+        built["content"] = [_part(part, provider) for part in content]
+    thoughts = next((message[name] for name in THOUGHTS if message.get(name)), None)
+    if isinstance(thoughts, str):
+        built["content"] = _with_thoughts(thoughts, built.get("content"))
+    if built.get("tool_calls"):
+        built["tool_calls"] = [_tool_call(call) for call in tool_calls_of(built, provider)]
+    if isinstance(built.get("tool_call_id"), str):
+        built["tool_call_id"] = call_id(built["tool_call_id"])
+    return built
 
 
 def _with_thoughts(thoughts: str, content: object) -> list[Any]:
@@ -128,7 +120,7 @@ def _with_thoughts(thoughts: str, content: object) -> list[Any]:
 
 
 def _part(part: Any, provider: str) -> Any:
-    """A part of a message's content; those that Mistral knows by the same name stay as they are."""
+    """A part of a message's content; those that Mistral has by the same name stay as they are."""
     kind = part.get("type") if isinstance(part, dict) else None
     if kind == "refusal":
         return {"type": "text", "text": part.get("refusal")}
@@ -145,7 +137,7 @@ def _file(file: Mapping[str, Any], provider: str) -> Mapping[str, Any]:
         return {"type": "file", "file_id": file["file_id"]}
     data = file.get("file_data") or file.get("url")
     if not isinstance(data, str):
-        raise UsageError(f"a file for {provider} holds neither file_id nor file_data")
+        raise UsageError(f"a file for {provider} has neither file_id nor file_data")
     if "://" not in data[:10] and data_url(data) is None:
         data = f"data:application/pdf;base64,{plain_base64(data)}"
     named = {"document_name": file["filename"]} if file.get("filename") else {}
@@ -162,14 +154,10 @@ def call_id(name: str) -> str:
     """The id of a tool call as Mistral demands it, nine letters and digits; the same every time."""
     if _CALL_ID.fullmatch(name):
         return name
-    number = int.from_bytes(
-        blake2b(name.encode("utf-8", "replace"), digest_size=16).digest(), "big"
-    )
-    letters = []
-    for _ in range(9):
-        number, place = divmod(number, len(_LETTERS))
-        letters.append(_LETTERS[place])
-    return "".join(letters)
+    digest = blake2b(name.encode("utf-8", "replace"), digest_size=16).digest()
+    number = int.from_bytes(digest, "big")
+    size = len(_LETTERS)
+    return "".join(_LETTERS[number // size**place % size] for place in range(9))
 
 
 def _thoughts(content: Sequence[Any]) -> str | None:
