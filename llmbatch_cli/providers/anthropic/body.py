@@ -17,7 +17,7 @@ from llmbatch_cli.providers.anthropic.models import (
 )
 from llmbatch_cli.providers.anthropic.turns import Block, cached, conversation, short
 from llmbatch_cli.providers.wire.messages import NO_PARAMETERS, check_fields, schema_of
-from llmbatch_cli.providers.wire.params import Draft, ParamTable, as_list
+from llmbatch_cli.providers.wire.params import Draft, ParamTable, as_list, format_kind
 from llmbatch_cli.providers.wire.replies import mapping
 
 
@@ -43,13 +43,8 @@ def _effort(value: Any, draft: Draft) -> Mapping[str, Any]:
 
 
 def _response_format(value: Any, draft: Draft) -> Mapping[str, Any]:
-    kind = value.get("type")
-    if kind == "text":
+    if format_kind(value, draft, "json_schema") == "text":
         return {}
-    if kind != "json_schema":
-        raise draft.unsupported(
-            "response_format", "Claude answers in JSON by a schema: use json_schema"
-        )
     schema = schema_of(value, draft.provider)
     return {"output_config.format": {"type": "json_schema", "schema": schema}}
 

@@ -23,7 +23,6 @@ from llmbatch_cli.providers.anthropic.turns import (
 from llmbatch_cli.providers.wire.messages import (
     NO_PARAMETERS,
     calls,
-    check_fields,
     data_url,
     functions,
     inner,
@@ -34,7 +33,14 @@ from llmbatch_cli.providers.wire.messages import (
     schema_of,
     text_field,
 )
-from llmbatch_cli.providers.wire.params import Convert, Draft, ParamTable, as_list, unless
+from llmbatch_cli.providers.wire.params import (
+    Convert,
+    Draft,
+    ParamTable,
+    as_list,
+    format_kind,
+    unless,
+)
 from llmbatch_cli.providers.wire.replies import mapping
 
 _IMAGES: Final = {"image/png": "png", "image/jpeg": "jpeg", "image/jpg": "jpeg"} | {
@@ -89,12 +95,8 @@ def _effort(value: Any, draft: Draft) -> Mapping[str, Any]:
 
 
 def _response_format(value: Any, draft: Draft) -> Mapping[str, Any]:
-    kind = value.get("type")
-    if kind == "text":
+    if format_kind(value, draft, "json_schema") == "text":
         return {}
-    if kind != "json_schema":
-        hint = "Converse answers in JSON by a schema: use json_schema"
-        raise draft.unsupported("response_format", hint)
     schema = json_bytes(schema_of(value, draft.provider)).decode()
     named = value["json_schema"]
     kept = {name: named[name] for name in ("name", "description") if named.get(name)}
@@ -103,14 +105,13 @@ def _response_format(value: Any, draft: Draft) -> Mapping[str, Any]:
 
 
 def _tools(value: Any, draft: Draft) -> Mapping[str, Any]:
-    known = frozenset(("name", "description", "strict", "parameters"))
-    tools: list[Block] = []
-    for function in functions(value, draft.provider):
-        check_fields(function, known, "a tool's function", draft.provider)
-        kept = {name: function[name] for name in ("description", "strict") if function.get(name)}
-        schema = {"json": function.get("parameters") or NO_PARAMETERS}
-        tools.append({"toolSpec": {"name": function["name"], **kept, "inputSchema": schema}})
-    return {"toolConfig.tools": tools}
+    return {"toolConfig.tools": [_tool(one) for one in functions(value, draft.provider)]}
+
+
+def _tool(function: Mapping[str, Any]) -> Block:
+    kept = {name: function[name] for name in ("description", "strict") if function.get(name)}
+    schema = {"json": function.get("parameters") or NO_PARAMETERS}
+    return {"toolSpec": {"name": function["name"], **kept, "inputSchema": schema}}
 
 
 def _tool_choice(value: Any, draft: Draft) -> Mapping[str, Any]:
@@ -163,7 +164,7 @@ def _system(message: Message, provider: str) -> list[Block]:
 
 
 def _parts(message: Message, provider: str) -> list[Mapping[str, Any]]:
-    """The message's parts; the message's own cache_control stands at the last."""
+    """The message's parts; the message's own cache_control goes to the last."""
     found = list(parts(message, provider))
     if found and "cache_control" in message:
         found[-1] = {**found[-1], "cache_control": message["cache_control"]}

@@ -14,7 +14,6 @@ from llmbatch_cli.providers.wire.messages import (
     NO_PARAMETERS,
     bearer_headers,
     calls,
-    check_fields,
     functions,
     inner,
     json_bytes,
@@ -141,17 +140,13 @@ def _logprobs(value: Any, draft: Draft) -> Mapping[str, Any]:
 
 def _tools(value: Any, draft: Draft) -> Mapping[str, Any]:
     declared = list(functions(value, draft.provider))
-    tools = [
-        {"type": "function", "function": _function(function, draft.provider)}
-        for function in declared
-    ]
+    tools = [{"type": "function", "function": _function(one)} for one in declared]
     is_strict = any(function.get("strict") for function in declared)
     return {"tools": tools, **({"strict_tools": True} if is_strict else {})}
 
 
-def _function(function: Mapping[str, Any], provider: str) -> dict[str, Any]:
+def _function(function: Mapping[str, Any]) -> dict[str, Any]:
     known = ("name", "description", "parameters")
-    check_fields(function, frozenset((*known, "strict")), "a tool's function", provider)
     kept = {name: function[name] for name in known if function.get(name)}
     return {"parameters": NO_PARAMETERS, **kept}
 
@@ -166,17 +161,15 @@ def _tool_choice(value: Any, draft: Draft) -> Mapping[str, Any]:
 
 
 def _response_format(value: Any, draft: Draft) -> Mapping[str, Any]:
-    kind = format_kind(value)
+    kind = format_kind(value, draft, "json_object", "json_schema")
     if kind == "text":
         return {}
+    given: dict[str, Any] = {"type": "json_object"}
     if kind == "json_schema":
-        schema: Any = schema_of(value, draft.provider)
-    elif kind == "json_object" and isinstance(value, dict):
-        schema = value.get("json_schema") or value.get("schema")
-    else:
-        raise draft.unsupported("response_format", f"{kind!r} is not supported")
-    given = {"json_schema": schema} if schema or kind == "json_schema" else {}
-    return {"response_format": {"type": "json_object", **given}}
+        given["json_schema"] = schema_of(value, draft.provider)
+    elif schema := value.get("json_schema") or value.get("schema"):
+        given["json_schema"] = schema
+    return {"response_format": given}
 
 
 def _effort(value: Any, draft: Draft) -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from llmbatch_cli.core.types import Request
 from llmbatch_cli.providers.gemini.contents import conversation, thinks_by_level
-from llmbatch_cli.providers.wire.messages import check_fields, functions, schema_of
+from llmbatch_cli.providers.wire.messages import functions, schema_of
 from llmbatch_cli.providers.wire.params import Draft, ParamTable, as_list, format_kind, unless
 
 CONFIG_FIELDS: Final = frozenset(
@@ -58,27 +58,21 @@ def _logprobs(value: Any, draft: Draft) -> Mapping[str, Any]:
 
 
 def _tools(value: Any, draft: Draft) -> Mapping[str, Any]:
-    """Functions, and Gemini's own tools as they stand, such as {"googleSearch": {}}."""
+    """Functions, and Gemini's own tools as they are, such as {"googleSearch": {}}."""
     tools = value if isinstance(value, list | tuple) else [value]
     own = [tool for tool in tools if isinstance(tool, dict) and tool and "type" not in tool]
     declared = list(functions([tool for tool in tools if tool not in own], draft.provider))
     if declared:
-        declarations = [_declaration(function, draft.provider) for function in declared]
-        own = [{"functionDeclarations": declarations}, *own]
+        own = [{"functionDeclarations": [_declaration(one) for one in declared]}, *own]
     is_free = draft.params.get("tool_choice", "auto") == "auto"
     is_strict = is_free and any(function.get("strict") for function in declared)
     return {"tools": own, **(_choice("VALIDATED") if is_strict else {})}
 
 
-def _declaration(function: Mapping[str, Any], provider: str) -> dict[str, Any]:
-    known = frozenset(("name", "description", "parameters", "strict"))
-    check_fields(function, known, "a tool's function", provider)
-    declared = {"name": function["name"]}
-    if function.get("description"):
-        declared["description"] = function["description"]
-    if function.get("parameters"):
-        declared["parametersJsonSchema"] = function["parameters"]
-    return declared
+def _declaration(function: Mapping[str, Any]) -> dict[str, Any]:
+    names = (("description", "description"), ("parameters", "parametersJsonSchema"))
+    kept = {theirs: function[ours] for ours, theirs in names if function.get(ours)}
+    return {"name": function["name"], **kept}
 
 
 def _choice(mode: str, tools: Any = (), provider: str = "") -> Mapping[str, Any]:
@@ -106,11 +100,9 @@ _MODES: Final = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
 
 
 def _response_format(value: Any, draft: Draft) -> Mapping[str, Any]:
-    kind = format_kind(value)
+    kind = format_kind(value, draft, "json_object", "json_schema")
     if kind == "text":
         return {}
-    if kind not in ("json_object", "json_schema"):
-        raise draft.unsupported("response_format", f"{kind!r} is not supported")
     fields: dict[str, Any] = {"generationConfig.responseMimeType": "application/json"}
     if kind == "json_schema":
         fields["generationConfig.responseJsonSchema"] = schema_of(value, draft.provider)

@@ -185,32 +185,26 @@ def _logprobs(value: Any, draft: Draft) -> Mapping[str, Any]:
 
 
 def _tools(value: Any, draft: Draft) -> Mapping[str, Any]:
-    known = frozenset(("name", "description", "parameters"))
-    declared = list(functions(value, draft.provider))
-    for function in declared:
-        check_fields(function, known, "a tool's function", draft.provider)
+    declared = list(functions(value, draft.provider, strict=False))
     if draft.params.get("tool_choice") == "none":
         return {}
-    kept = [{name: one[name] for name in one if name in known} for one in declared]
+    names = ("name", "description", "parameters")
+    kept = [{name: one[name] for name in names if name in one} for one in declared]
     return {"tools": [{"type": "function", "function": function} for function in kept]}
 
 
 def _tool_choice(value: Any, draft: Draft) -> Mapping[str, Any]:
-    """There is no such field: auto is what the tools mean, and none is to leave them out."""
+    """There is no such field: tools mean auto, and none is to leave them out."""
     if value not in ("auto", "none"):
         raise draft.unsupported("tool_choice")
     return {}
 
 
 def _response_format(value: Any, draft: Draft) -> Mapping[str, Any]:
-    kind = format_kind(value)
+    kind = format_kind(value, draft, "json_object", "json_schema")
     if kind == "text":
         return {}
-    if kind == "json_schema":
-        return {"format": schema_of(value, draft.provider)}
-    if kind == "json_object":
-        return {"format": "json"}
-    raise draft.unsupported("response_format", f"{kind!r} is not supported")
+    return {"format": "json" if kind == "json_object" else schema_of(value, draft.provider)}
 
 
 def _effort(value: Any, draft: Draft) -> Mapping[str, Any]:

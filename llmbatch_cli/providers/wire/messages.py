@@ -78,7 +78,7 @@ def role_of(message: Message, fields: Mapping[str, frozenset[str]], provider: st
 
 
 def json_bytes(body: object) -> bytes:
-    """The body, or a part of it, as JSON. Raises UsageError for what JSON cannot hold."""
+    """The body, or a part of it, as JSON. Raises UsageError for what JSON cannot express."""
     try:
         return orjson.dumps(body)
     except TypeError as error:
@@ -120,7 +120,7 @@ def part_text(part: Mapping[str, Any], provider: str) -> str:
 
 
 def inner(part: Mapping[str, Any], name: str, provider: str) -> Mapping[str, Any]:
-    """The object that the part holds under its own type's name."""
+    """The object that the part has by the name of its type."""
     check_fields(part, frozenset(("type", name)), f"a part {name!r}", provider)
     found = part.get(name)
     if isinstance(found, str):
@@ -142,7 +142,7 @@ def text_field(value: Mapping[str, Any], name: str, what: str, provider: str) ->
 def data_url(url: str) -> tuple[str, str] | None:
     """The media type and the base64 text of a data: URL; None for any other URL.
 
-    Source: RFC 2397. Raises UsageError where it holds no data.
+    Source: RFC 2397. Raises UsageError where it has no data.
     """
     if url[:5].lower() != "data:":
         return None
@@ -212,14 +212,20 @@ def read_arguments(value: object, name: str) -> Mapping[str, Any]:
     return read
 
 
-def functions(tools: object, provider: str) -> Iterator[Mapping[str, Any]]:
-    """The function of each tool. Raises UsageError for a tool of another kind."""
+def functions(tools: object, provider: str, *, strict: bool = True) -> Iterator[Mapping[str, Any]]:
+    """The function of each tool.
+
+    Raises UsageError for a tool of another kind, and for fields besides name, description,
+    parameters and, where `strict` says so, strict.
+    """
+    known = frozenset(("name", "description", "parameters", *(["strict"] if strict else [])))
     for tool in tools if isinstance(tools, list | tuple) else (tools,):
         function = tool.get("function") if isinstance(tool, dict) else None
         if not isinstance(function, dict):
             kind = tool.get("type") if isinstance(tool, dict) else tool
             raise UsageError(f"{provider} does not support a tool {kind!r}, only functions")
         check_fields(tool, frozenset(("type", "function")), "a tool", provider)
+        check_fields(function, known, "a tool's function", provider)
         text_field(function, "name", "a tool's function", provider)
         yield function
 

@@ -110,10 +110,16 @@ def unless(neutral: object, path: str) -> Convert:
     return lambda value, draft: {} if value == neutral else {path: value}
 
 
-def format_kind(response_format: Any) -> Any:
-    """The type of a response_format, which may be given as a mere text."""
-    is_object = isinstance(response_format, dict)
-    return response_format.get("type") if is_object else response_format
+def format_kind(value: Any, draft: Draft, *supported: str) -> str:
+    """The type of a response_format: `text`, or one of those that the API supports.
+
+    Raises UnsupportedParameter for another.
+    """
+    kind = value.get("type") if isinstance(value, dict) else value
+    if kind != "text" and kind not in supported:
+        hint = f"use {' or '.join(supported)}, not {kind!r}"
+        raise draft.unsupported("response_format", hint)
+    return str(kind)
 
 
 def merged(into: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
