@@ -16,26 +16,26 @@ from llmbatch_cli.providers.anthropic.models import (
     thinking,
 )
 from llmbatch_cli.providers.anthropic.turns import Block, cached, conversation, short
-from llmbatch_cli.providers.wire.messages import NO_PARAMETERS, check_fields, schema_of
-from llmbatch_cli.providers.wire.params import Draft, ParamTable, as_list, format_kind
+from llmbatch_cli.providers.wire.draft import NO_PARAMETERS, Draft
+from llmbatch_cli.providers.wire.params import ParamTable, as_list, format_kind
 from llmbatch_cli.providers.wire.replies import mapping
 
 
 def body(request: Request, provider: str) -> dict[str, Any]:
     """The request's body. Raises UnsupportedParameter, or UsageError for its messages."""
-    system, messages = conversation(request.messages, provider)
+    draft = Draft(request, provider)
+    system, messages = conversation(draft)
     limit = request.params.get("max_tokens", -1)
     if limit == -1:
         most = claude(request.model).max_output_tokens
         limit = most if request.stream else min(most, MAX_TOKENS_AT_ONCE)
-    built: dict[str, Any] = {"model": request.model, "max_tokens": limit, "messages": messages}
+    draft.body = {"model": request.model, "max_tokens": limit, "messages": messages}
     if system:
-        built["system"] = short(system)
+        draft.body["system"] = short(system)
     if request.stream:
-        built["stream"] = True
-    if request.params:
-        PARAMETERS.add(Draft(request, provider, built))
-    return built
+        draft.body["stream"] = True
+    PARAMETERS.add(draft)
+    return draft.body
 
 
 def _effort(value: Any, draft: Draft) -> Mapping[str, Any]:
@@ -45,22 +45,22 @@ def _effort(value: Any, draft: Draft) -> Mapping[str, Any]:
 def _response_format(value: Any, draft: Draft) -> Mapping[str, Any]:
     if format_kind(value, draft, "json_schema") == "text":
         return {}
-    schema = schema_of(value, draft.provider)
+    schema = draft.schema_of(value)
     return {"output_config.format": {"type": "json_schema", "schema": schema}}
 
 
 def _tools(value: Any, draft: Draft) -> Mapping[str, Any]:
-    return {"tools": [_tool(tool, draft.provider) for tool in value]}
+    return {"tools": [_tool(tool, draft) for tool in value]}
 
 
-def _tool(tool: Mapping[str, Any], provider: str) -> Block:
+def _tool(tool: Mapping[str, Any], draft: Draft) -> Block:
     """One tool in Anthropic's form; one that is not OpenAI's function is Anthropic's own."""
     function = tool.get("function")
     if not isinstance(function, Mapping):
         return dict(tool)
     known = frozenset(("name", "description", "strict", "parameters", "cache_control"))
-    check_fields(function, known, "a tool's function", provider)
-    check_fields(tool, frozenset(("type", "function", "cache_control")), "a tool", provider)
+    draft.check_fields(function, known, "a tool's function")
+    draft.check_fields(tool, frozenset(("type", "function", "cache_control")), "a tool")
     kept = {name: function[name] for name in ("description", "strict") if name in function}
     block: Block = {
         "name": function.get("name"),

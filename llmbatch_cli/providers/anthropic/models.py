@@ -17,7 +17,8 @@ from functools import lru_cache
 from typing import Any, Final
 
 from llmbatch_cli.core.errors import UnsupportedParameter
-from llmbatch_cli.providers.wire.params import Convert, Draft
+from llmbatch_cli.providers.wire.draft import Draft
+from llmbatch_cli.providers.wire.params import Convert
 
 CURRENT: Final = ("claude-opus-5-5", "claude-sonnet-5-5", "claude-haiku-5-5")
 

@@ -7,26 +7,19 @@ docs.litellm.ai/docs/reasoning_content (`thinking_blocks`).
 """
 
 from base64 import b64decode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.types import Message
-from llmbatch_cli.providers.wire.messages import (
-    calls,
-    check_fields,
-    data_url,
-    inner,
-    message_fields,
-    role_of,
-    text_field,
-)
+from llmbatch_cli.providers.wire.draft import Draft, message_fields
+from llmbatch_cli.providers.wire.messages import data_url
 from llmbatch_cli.providers.wire.replies import mapping
 
 Block = dict[str, Any]
 
-Read = Callable[[Message, str], list[Block]]
-"""A message as blocks; the second argument names the provider."""
+Read = Callable[[Message, Draft], list[Block]]
+"""A message as blocks."""
 
 FIELDS: Final = message_fields(
     ("cache_control",),
@@ -42,37 +35,35 @@ _WITH_THOUGHTS: Final = {
 """For a message with thinking_blocks, whose text these repeat; Claude reads only signed ones."""
 
 
-def conversation(messages: Sequence[Message], provider: str) -> tuple[list[Block], list[Message]]:
+def conversation(draft: Draft) -> tuple[list[Block], list[Message]]:
     """The system prompt's blocks, and the turns; two neighbours never have the same role."""
-    system, turns = split(messages, provider, _content, _turn)
+    system, turns = split(draft, _content, _turn)
     if not turns:
         raise UsageError(
-            f"{provider} needs a user message", hint="a system prompt alone asks nothing"
+            f"{draft.provider} needs a user message", hint="a system prompt alone asks nothing"
         )
     for turn in turns:
         turn["content"] = short(turn["content"])
     return system, turns
 
 
-def split(
-    messages: Sequence[Message], provider: str, read_system: Read, read_turn: Read
-) -> tuple[list[Block], list[Message]]:
+def split(draft: Draft, read_system: Read, read_turn: Read) -> tuple[list[Block], list[Message]]:
     """The system prompt's blocks, and the turns; two neighbours never have the same role.
 
     Raises UsageError for an unsupported role or field.
     """
     system: list[Block] = []
     turns: list[Message] = []
-    for message in messages:
+    for message in draft.request.messages:
         fields = _WITH_THOUGHTS if message.get("thinking_blocks") else FIELDS
-        role = role_of(message, fields, provider)
+        role = draft.role_of(message, fields)
         if role in ("system", "developer"):
-            system += read_system(message, provider)
+            system += read_system(message, draft)
             continue
         role = "user" if role == "tool" else role
         if not turns or turns[-1]["role"] != role:
             turns.append({"role": role, "content": []})
-        turns[-1]["content"] += read_turn(message, provider)
+        turns[-1]["content"] += read_turn(message, draft)
     return system, turns
 
 
@@ -83,14 +74,14 @@ def short(blocks: list[Block]) -> str | list[Block]:
     return blocks
 
 
-def _turn(message: Message, provider: str) -> list[Block]:
+def _turn(message: Message, draft: Draft) -> list[Block]:
     if message["role"] == "tool":
-        return [_tool_result(message, provider)]
+        return [_tool_result(message, draft)]
     uses: list[Block] = [
         {"type": "tool_use", "id": call.get("id"), "name": name, "input": given}
-        for call, name, given in calls(message, provider)
+        for call, name, given in draft.calls(message)
     ]
-    return answer(thinking_blocks(message, provider), _content(message, provider), uses)
+    return answer(thinking_blocks(message, draft), _content(message, draft), uses)
 
 
 def answer(thoughts: list[Block], blocks: list[Block], uses: list[Block]) -> list[Block]:
@@ -101,22 +92,22 @@ def answer(thoughts: list[Block], blocks: list[Block], uses: list[Block]) -> lis
     return [*thoughts, *blocks, *uses]
 
 
-def thinking_blocks(message: Message, provider: str) -> list[Block]:
+def thinking_blocks(message: Message, draft: Draft) -> list[Block]:
     """The thoughts of an earlier answer, as they came; they go before its tool calls."""
     found = message.get("thinking_blocks") or []
     kinds = ("thinking", "redacted_thinking")
     if not isinstance(found, list) or any(
         mapping(block).get("type") not in kinds for block in found
     ):
-        raise UsageError(f"thinking_blocks for {provider} is not a list of thinking blocks")
+        raise UsageError(f"thinking_blocks for {draft.provider} is not a list of thinking blocks")
     return [dict(block) for block in found]
 
 
-def _content(message: Message, provider: str) -> list[Block]:
+def _content(message: Message, draft: Draft) -> list[Block]:
     """A message's content as blocks; its own cache_control goes to the last."""
     content = message.get("content")
     if isinstance(content, list):
-        blocks = [_part(part, provider) for part in content]
+        blocks = [_part(part, draft) for part in content]
     else:
         text = content if content is not None else message.get("refusal")
         blocks = [{"type": "text", "text": text or ""}]
@@ -125,11 +116,11 @@ def _content(message: Message, provider: str) -> list[Block]:
     return blocks
 
 
-def _tool_result(message: Message, provider: str) -> Block:
+def _tool_result(message: Message, draft: Draft) -> Block:
     result = {
         "type": "tool_result",
         "tool_use_id": message.get("tool_call_id"),
-        "content": short(_content({"content": message.get("content")}, provider)),
+        "content": short(_content({"content": message.get("content")}, draft)),
     }
     if "is_error" in message:
         result["is_error"] = message["is_error"]
@@ -143,17 +134,17 @@ def cached(block: Block, source: Mapping[str, Any]) -> Block:
     return block
 
 
-def _part(part: Any, provider: str) -> Block:
+def _part(part: Any, draft: Draft) -> Block:
     if not isinstance(part, Mapping):
-        raise UsageError(f"{provider} expects the parts of a message as objects")
+        raise UsageError(f"{draft.provider} expects the parts of a message as objects")
     kind = part.get("type")
     if kind in ("image_url", "file"):
-        held = inner(without_cache(part), kind, provider)
-        return cached((_image if kind == "image_url" else _file)(held, provider), part)
+        held = draft.inner(without_cache(part), kind)
+        return cached((_image if kind == "image_url" else _file)(held, draft), part)
     if kind == "refusal":
         return {"type": "text", "text": part.get("refusal") or ""}
     if kind in ("input_audio", "audio", "video_url"):
-        raise UsageError(f"{provider} does not support {kind} in a message")
+        raise UsageError(f"{draft.provider} does not support {kind} in a message")
     return dict(part)
 
 
@@ -162,30 +153,30 @@ def without_cache(part: Mapping[str, Any]) -> Mapping[str, Any]:
     return {name: value for name, value in part.items() if name != "cache_control"}
 
 
-def image_url(image: Mapping[str, Any], provider: str) -> str:
+def image_url(image: Mapping[str, Any], draft: Draft) -> str:
     """The address of an image. Raises UsageError for a `detail`, which Claude does not support."""
     if image.get("detail") != "auto":
-        check_fields(image, frozenset(("url",)), "an image_url", provider)
-    return text_field(image, "url", "an image", provider)
+        draft.check_fields(image, frozenset(("url",)), "an image_url")
+    return draft.text_field(image, "url", "an image")
 
 
-def _image(image: Mapping[str, Any], provider: str) -> Block:
-    url = image_url(image, provider)
+def _image(image: Mapping[str, Any], draft: Draft) -> Block:
+    url = image_url(image, draft)
     if url.startswith(("http://", "https://")):
         return {"type": "image", "source": {"type": "url", "url": url}}
-    return _data_block(url, provider)
+    return _data_block(url, draft)
 
 
-def _file(file: Mapping[str, Any], provider: str) -> Block:
+def _file(file: Mapping[str, Any], draft: Draft) -> Block:
     data, file_id = file.get("file_data"), file.get("file_id")
     if not isinstance(data, str):
         if not file_id:
-            raise UsageError(f"a file for {provider} has neither file_data nor file_id")
+            raise UsageError(f"a file for {draft.provider} has neither file_data nor file_id")
         block = _document(type="file", file_id=file_id)
     elif data.startswith(("http://", "https://")):
         block = _document(type="url", url=data)
     elif data.startswith("data:"):
-        block = _data_block(data, provider)
+        block = _data_block(data, draft)
     else:
         block = _document(type="base64", media_type="application/pdf", data=data)
     if block["type"] == "document" and file.get("filename"):
@@ -193,11 +184,11 @@ def _file(file: Mapping[str, Any], provider: str) -> Block:
     return block
 
 
-def _data_block(url: str, provider: str) -> Block:
+def _data_block(url: str, draft: Draft) -> Block:
     """A data: URL as an image or a document, by its media type."""
     found = data_url(url)
     if found is None:
-        raise UsageError(f"{provider} needs an http(s) or a data: URL, not {url[:40]!r}")
+        raise UsageError(f"{draft.provider} needs an http(s) or a data: URL, not {url[:40]!r}")
     media, data = found
     if media.startswith("image/"):
         media = "image/jpeg" if media == "image/jpg" else media
@@ -206,7 +197,7 @@ def _data_block(url: str, provider: str) -> Block:
         return _document(type="base64", media_type=media, data=data)
     if media.startswith("text/"):
         return _document(type="text", media_type="text/plain", data=_plain_text(data))
-    raise UsageError(f"{provider} supports images, PDFs and text, not {media}")
+    raise UsageError(f"{draft.provider} supports images, PDFs and text, not {media}")
 
 
 def _document(**source: Any) -> Block:

@@ -20,22 +20,10 @@ from llmbatch_cli.providers.anthropic.turns import (
     thinking_blocks,
     without_cache,
 )
-from llmbatch_cli.providers.wire.messages import (
-    NO_PARAMETERS,
-    calls,
-    data_url,
-    functions,
-    inner,
-    json_bytes,
-    part_text,
-    parts,
-    plain_base64,
-    schema_of,
-    text_field,
-)
+from llmbatch_cli.providers.wire.draft import NO_PARAMETERS, Draft
+from llmbatch_cli.providers.wire.messages import data_url, json_bytes, plain_base64
 from llmbatch_cli.providers.wire.params import (
     Convert,
-    Draft,
     ParamTable,
     as_list,
     format_kind,
@@ -68,8 +56,8 @@ _OWN: Final = "give a model's own parameters as additionalModelRequestFields"
 
 def body(request: Request, provider: str) -> dict[str, Any]:
     """The request's body. Raises UnsupportedParameter, or UsageError for its messages."""
-    system, messages = split(request.messages, provider, _system, _turn)
-    draft = Draft(request, provider, {"messages": messages})
+    draft = Draft(request, provider)
+    system, draft.body["messages"] = split(draft, _system, _turn)
     if system:
         draft.body["system"] = system
     PARAMETERS.add(draft)
@@ -97,7 +85,7 @@ def _effort(value: Any, draft: Draft) -> Mapping[str, Any]:
 def _response_format(value: Any, draft: Draft) -> Mapping[str, Any]:
     if format_kind(value, draft, "json_schema") == "text":
         return {}
-    schema = json_bytes(schema_of(value, draft.provider)).decode()
+    schema = json_bytes(draft.schema_of(value)).decode()
     named = value["json_schema"]
     kept = {name: named[name] for name in ("name", "description") if named.get(name)}
     structure = {"jsonSchema": {"schema": schema, **kept}}
@@ -105,7 +93,7 @@ def _response_format(value: Any, draft: Draft) -> Mapping[str, Any]:
 
 
 def _tools(value: Any, draft: Draft) -> Mapping[str, Any]:
-    return {"toolConfig.tools": [_tool(one) for one in functions(value, draft.provider)]}
+    return {"toolConfig.tools": [_tool(one) for one in draft.functions(value)]}
 
 
 def _tool(function: Mapping[str, Any]) -> Block:
@@ -156,32 +144,32 @@ PARAMETERS: Final = ParamTable(
 )
 
 
-def _system(message: Message, provider: str) -> list[Block]:
+def _system(message: Message, draft: Draft) -> list[Block]:
     blocks: list[Block] = []
-    for part in _parts(message, provider):
-        blocks += [{"text": part_text(without_cache(part), provider)}, *_cache_point(part)]
+    for part in _parts(message, draft):
+        blocks += [{"text": draft.part_text(without_cache(part))}, *_cache_point(part)]
     return blocks
 
 
-def _parts(message: Message, provider: str) -> list[Mapping[str, Any]]:
+def _parts(message: Message, draft: Draft) -> list[Mapping[str, Any]]:
     """The message's parts; the message's own cache_control goes to the last."""
-    found = list(parts(message, provider))
+    found = list(draft.parts(message))
     if found and "cache_control" in message:
         found[-1] = {**found[-1], "cache_control": message["cache_control"]}
     return found
 
 
-def _turn(message: Message, provider: str) -> list[Block]:
-    blocks = [block for part in _parts(message, provider) for block in _blocks(part, provider)]
+def _turn(message: Message, draft: Draft) -> list[Block]:
+    blocks = [block for part in _parts(message, draft) for block in _blocks(part, draft)]
     if message["role"] == "tool":
         status = {"status": "error"} if message.get("is_error") else {}
-        call_id = text_field(message, "tool_call_id", "a tool's result", provider)
+        call_id = draft.text_field(message, "tool_call_id", "a tool's result")
         return [{"toolResult": {"toolUseId": call_id, "content": blocks, **status}}]
     uses: list[Block] = [
         {"toolUse": {"toolUseId": call.get("id"), "name": name, "input": given}}
-        for call, name, given in calls(message, provider)
+        for call, name, given in draft.calls(message)
     ]
-    thoughts = [_thought(block) for block in thinking_blocks(message, provider)]
+    thoughts = [_thought(block) for block in thinking_blocks(message, draft)]
     return answer(thoughts, blocks, uses)
 
 
@@ -193,14 +181,14 @@ def _thought(block: Block) -> Block:
     return {"reasoningContent": {"reasoningText": text}}
 
 
-def _blocks(part: Mapping[str, Any], provider: str) -> list[Block]:
+def _blocks(part: Mapping[str, Any], draft: Draft) -> list[Block]:
     """One part, and the cache point behind it if there is one."""
     if "type" not in part:
         return [dict(part)]
     read = _READ.get(str(part["type"]))
     if read is None:
-        raise UsageError(f"{provider} does not support a part {part['type']!r} in a message")
-    return [read(without_cache(part), provider), *_cache_point(part)]
+        raise UsageError(f"{draft.provider} does not support a part {part['type']!r} in a message")
+    return [read(without_cache(part), draft), *_cache_point(part)]
 
 
 def _cache_point(part: Mapping[str, Any]) -> list[Block]:
@@ -211,28 +199,28 @@ def _cache_point(part: Mapping[str, Any]) -> list[Block]:
     return [{"cachePoint": {"type": "default", **ttl}}]
 
 
-def _text(part: Mapping[str, Any], provider: str) -> Block:
-    return {"text": part_text(part, provider)}
+def _text(part: Mapping[str, Any], draft: Draft) -> Block:
+    return {"text": draft.part_text(part)}
 
 
-def _image(part: Mapping[str, Any], provider: str) -> Block:
-    return _media(image_url(inner(part, "image_url", provider), provider), None, provider)
+def _image(part: Mapping[str, Any], draft: Draft) -> Block:
+    return _media(image_url(draft.inner(part, "image_url"), draft), None, draft)
 
 
-def _file(part: Mapping[str, Any], provider: str) -> Block:
-    file = inner(part, "file", provider)
-    url = text_field(file, "file_data", "a file", provider)
-    return _media(url, file.get("filename"), provider)
+def _file(part: Mapping[str, Any], draft: Draft) -> Block:
+    file = draft.inner(part, "file")
+    url = draft.text_field(file, "file_data", "a file")
+    return _media(url, file.get("filename"), draft)
 
 
-def _audio(part: Mapping[str, Any], provider: str) -> Block:
-    audio = inner(part, "input_audio", provider)
-    data = plain_base64(text_field(audio, "data", "an audio part", provider))
-    kind = text_field(audio, "format", "an audio part", provider)
+def _audio(part: Mapping[str, Any], draft: Draft) -> Block:
+    audio = draft.inner(part, "input_audio")
+    data = plain_base64(draft.text_field(audio, "data", "an audio part"))
+    kind = draft.text_field(audio, "format", "an audio part")
     return {"audio": {"format": kind, "source": {"bytes": data}}}
 
 
-_READ: Final[Mapping[str, Callable[[Mapping[str, Any], str], Block]]] = {
+_READ: Final[Mapping[str, Callable[[Mapping[str, Any], Draft], Block]]] = {
     "text": _text,
     "refusal": _text,
     "image_url": _image,
@@ -241,12 +229,13 @@ _READ: Final[Mapping[str, Callable[[Mapping[str, Any], str], Block]]] = {
 }
 
 
-def _media(url: str, name: object, provider: str) -> Block:
+def _media(url: str, name: object, draft: Draft) -> Block:
     """A data: URL as an image, a video or a document, by its media type."""
     found = data_url(url)
     if found is None:
         raise UsageError(
-            f"{provider} does not fetch URLs: {url[:60]!r}", hint="give the file itself, as data:"
+            f"{draft.provider} does not fetch URLs: {url[:60]!r}",
+            hint="give the file itself, as data:",
         )
     media, data = found
     source = {"bytes": data}
@@ -255,7 +244,7 @@ def _media(url: str, name: object, provider: str) -> Block:
     if media in _VIDEOS:
         return {"video": {"format": _VIDEOS[media], "source": source}}
     if media not in _DOCUMENTS:
-        raise UsageError(f"{provider} does not support files of the type {media}")
+        raise UsageError(f"{draft.provider} does not support files of the type {media}")
     title = " ".join(_NO_NAME.sub(" ", str(name or "document")).split())[:200]
     return {
         "document": {"format": _DOCUMENTS[media], "name": title or "document", "source": source}

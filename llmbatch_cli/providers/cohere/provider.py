@@ -10,23 +10,9 @@ from typing import Any, Final
 from llmbatch_cli.core.types import Completion, Message, Request, WireReply, WireRequest
 from llmbatch_cli.providers.base import Provider, Settings, Stream
 from llmbatch_cli.providers.cohere.reply import CohereStream, completion, error
-from llmbatch_cli.providers.wire.messages import (
-    NO_PARAMETERS,
-    bearer_headers,
-    calls,
-    functions,
-    inner,
-    json_bytes,
-    message_fields,
-    part_text,
-    parts,
-    post,
-    reasoning_of,
-    role_of,
-    schema_of,
-    text_field,
-)
-from llmbatch_cli.providers.wire.params import Draft, ParamTable, as_list, format_kind, unless
+from llmbatch_cli.providers.wire.draft import NO_PARAMETERS, Draft, message_fields, reasoning_of
+from llmbatch_cli.providers.wire.messages import bearer_headers, json_bytes, post
+from llmbatch_cli.providers.wire.params import ParamTable, as_list, format_kind, unless
 from llmbatch_cli.providers.wire.replies import json_object
 
 FIELDS: Final = message_fields(
@@ -68,37 +54,36 @@ class Cohere(Provider):
 
 def body(request: Request, provider: str) -> dict[str, Any]:
     """The body of POST /v2/chat. Raises UnsupportedParameter, or UsageError for its messages."""
-    built = {
-        "model": request.model,
-        "messages": [_message(message, provider) for message in request.messages],
-        "stream": request.stream,
-    }
-    PARAMETERS.add(Draft(request, provider, built))
-    return built
+    draft = Draft(request, provider)
+    draft.body["model"] = request.model
+    draft.body["messages"] = [_message(message, draft) for message in request.messages]
+    draft.body["stream"] = request.stream
+    PARAMETERS.add(draft)
+    return draft.body
 
 
 # ---- messages
 
 
-def _message(message: Message, provider: str) -> dict[str, Any]:
-    role = role_of(message, FIELDS, provider)
+def _message(message: Message, draft: Draft) -> dict[str, Any]:
+    role = draft.role_of(message, FIELDS)
     if role == "assistant":
-        return _answer(message, provider)
+        return _answer(message, draft)
     built: dict[str, Any] = {"role": "system" if role == "developer" else role}
     if role == "tool":
-        built["tool_call_id"] = text_field(message, "tool_call_id", "a tool result", provider)
-    return {**built, "content": _content(message, provider)}
+        built["tool_call_id"] = draft.text_field(message, "tool_call_id", "a tool result")
+    return {**built, "content": _content(message, draft)}
 
 
-def _answer(message: Message, provider: str) -> dict[str, Any]:
-    content = _content(message, provider) or message.get("refusal")
+def _answer(message: Message, draft: Draft) -> dict[str, Any]:
+    content = _content(message, draft) or message.get("refusal")
     thoughts = reasoning_of(message)
     if isinstance(thoughts, str):
         text = [{"type": "text", "text": content}] if isinstance(content, str) else content or []
         content = [{"type": "thinking", "thinking": thoughts}, *text]
     found = {
         "content": content,
-        "tool_calls": [_call(call, name, given) for call, name, given in calls(message, provider)],
+        "tool_calls": [_call(call, name, given) for call, name, given in draft.calls(message)],
         "tool_plan": message.get("tool_plan"),
         "citations": message.get("citations"),
     }
@@ -112,21 +97,21 @@ def _call(call: Mapping[str, Any], name: str, arguments: Any) -> dict[str, Any]:
     return {"id": call["id"], **made} if call.get("id") else made
 
 
-def _content(message: Message, provider: str) -> str | list[dict[str, Any]]:
+def _content(message: Message, draft: Draft) -> str | list[dict[str, Any]]:
     if isinstance(message.get("content"), str):
         return str(message["content"])
-    return [_part(part, provider) for part in parts(message, provider)]
+    return [_part(part, draft) for part in draft.parts(message)]
 
 
-def _part(part: Mapping[str, Any], provider: str) -> dict[str, Any]:
+def _part(part: Mapping[str, Any], draft: Draft) -> dict[str, Any]:
     kind = part.get("type")
     if kind == "image_url":
-        image = inner(part, "image_url", provider)
-        text_field(image, "url", "an image_url", provider)
+        image = draft.inner(part, "image_url")
+        draft.text_field(image, "url", "an image_url")
         return {"type": "image_url", "image_url": dict(image)}
     if isinstance(kind, str) and kind in OWN_PARTS:
         return dict(part)
-    return {"type": "text", "text": part_text(part, provider)}
+    return {"type": "text", "text": draft.part_text(part)}
 
 
 # ---- parameters
@@ -139,7 +124,7 @@ def _logprobs(value: Any, draft: Draft) -> Mapping[str, Any]:
 
 
 def _tools(value: Any, draft: Draft) -> Mapping[str, Any]:
-    declared = list(functions(value, draft.provider))
+    declared = list(draft.functions(value))
     tools = [{"type": "function", "function": _function(one)} for one in declared]
     is_strict = any(function.get("strict") for function in declared)
     return {"tools": tools, **({"strict_tools": True} if is_strict else {})}
@@ -166,7 +151,7 @@ def _response_format(value: Any, draft: Draft) -> Mapping[str, Any]:
         return {}
     given: dict[str, Any] = {"type": "json_object"}
     if kind == "json_schema":
-        given["json_schema"] = schema_of(value, draft.provider)
+        given["json_schema"] = draft.schema_of(value)
     elif schema := value.get("json_schema") or value.get("schema"):
         given["json_schema"] = schema
     return {"response_format": given}

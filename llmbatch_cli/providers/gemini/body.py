@@ -6,13 +6,13 @@ google-genai 3.4.0, models.py, `_GenerateContentConfig_to_mldev`.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from llmbatch_cli.core.types import Request
 from llmbatch_cli.providers.gemini.contents import conversation, thinks_by_level
-from llmbatch_cli.providers.wire.messages import functions, schema_of
-from llmbatch_cli.providers.wire.params import Draft, ParamTable, as_list, format_kind, unless
+from llmbatch_cli.providers.wire.draft import Draft
+from llmbatch_cli.providers.wire.params import ParamTable, as_list, format_kind, unless
 
 CONFIG_FIELDS: Final = frozenset(
     (
@@ -41,8 +41,8 @@ def body(request: Request, provider: str) -> dict[str, Any]:
 
     Raises UnsupportedParameter, or UsageError for an unsupported part or field.
     """
-    contents, system = conversation(request, provider)
-    draft = Draft(request, provider, {"contents": contents})
+    draft = Draft(request, provider)
+    draft.body["contents"], system = conversation(draft)
     if system:
         draft.body["systemInstruction"] = {"parts": system}
     PARAMETERS.add(draft)
@@ -61,7 +61,7 @@ def _tools(value: Any, draft: Draft) -> Mapping[str, Any]:
     """Functions, and Gemini's own tools as they are, such as {"googleSearch": {}}."""
     tools = value if isinstance(value, list | tuple) else [value]
     own = [tool for tool in tools if isinstance(tool, dict) and tool and "type" not in tool]
-    declared = list(functions([tool for tool in tools if tool not in own], draft.provider))
+    declared = list(draft.functions([tool for tool in tools if tool not in own]))
     if declared:
         own = [{"functionDeclarations": [_declaration(one) for one in declared]}, *own]
     is_free = draft.params.get("tool_choice", "auto") == "auto"
@@ -75,8 +75,7 @@ def _declaration(function: Mapping[str, Any]) -> dict[str, Any]:
     return {"name": function["name"], **kept}
 
 
-def _choice(mode: str, tools: Any = (), provider: str = "") -> Mapping[str, Any]:
-    names = [function["name"] for function in functions(tools, provider)]
+def _choice(mode: str, names: Sequence[str] = ()) -> Mapping[str, Any]:
     allowed = {"allowedFunctionNames": names} if names else {}
     return {"toolConfig.functionCallingConfig": {"mode": mode, **allowed}}
 
@@ -84,16 +83,17 @@ def _choice(mode: str, tools: Any = (), provider: str = "") -> Mapping[str, Any]
 def _tool_choice(value: Any, draft: Draft) -> Mapping[str, Any]:
     if isinstance(value, dict):
         allowed = value.get("allowed_tools")
-        if value.get("type") == "function":
-            return _choice("ANY", [value], draft.provider)
-        if isinstance(allowed, dict):
+        mode = "ANY"
+        if isinstance(allowed, dict) and value.get("type") != "function":
             mode = "ANY" if allowed.get("mode") == "required" else "VALIDATED"
-            return _choice(mode, allowed.get("tools"), draft.provider)
-    elif value == "auto" and "toolConfig" in draft.body:  # strict tools have set it
-        return {}
-    elif value in _MODES:
-        return _choice(_MODES[value])
-    raise draft.unsupported("tool_choice", f"{value!r} is not supported")
+            value = allowed.get("tools")
+        elif value.get("type") != "function":
+            raise draft.unsupported("tool_choice", f"{value!r} is not supported")
+        return _choice(mode, [function["name"] for function in draft.functions(value)])
+    if value not in _MODES:
+        raise draft.unsupported("tool_choice", f"{value!r} is not supported")
+    # Strict tools have set it already, and mean auto.
+    return {} if value == "auto" and "toolConfig" in draft.body else _choice(_MODES[value])
 
 
 _MODES: Final = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
@@ -105,7 +105,7 @@ def _response_format(value: Any, draft: Draft) -> Mapping[str, Any]:
         return {}
     fields: dict[str, Any] = {"generationConfig.responseMimeType": "application/json"}
     if kind == "json_schema":
-        fields["generationConfig.responseJsonSchema"] = schema_of(value, draft.provider)
+        fields["generationConfig.responseJsonSchema"] = draft.schema_of(value)
     return fields
 
 

@@ -12,22 +12,9 @@ from typing import Any, Final
 import orjson
 
 from llmbatch_cli.core.errors import UsageError
-from llmbatch_cli.core.types import Message, Request
-from llmbatch_cli.providers.wire.messages import (
-    DEFAULT_TYPE,
-    calls,
-    data_url,
-    guessed_type,
-    inner,
-    message_fields,
-    part_text,
-    parts,
-    plain_base64,
-    reasoning_of,
-    role_of,
-    text_field,
-    text_of,
-)
+from llmbatch_cli.core.types import Message
+from llmbatch_cli.providers.wire.draft import Draft, message_fields, reasoning_of
+from llmbatch_cli.providers.wire.messages import DEFAULT_TYPE, data_url, guessed_type, plain_base64
 from llmbatch_cli.providers.wire.replies import mapping, text_or_none
 
 Part = dict[str, Any]
@@ -54,30 +41,28 @@ def thinks_by_level(model: str) -> bool:
     return number >= 3 if number is not None else "gemini" in model
 
 
-def conversation(request: Request, provider: str) -> tuple[list[dict[str, Any]], list[Part]]:
+def conversation(draft: Draft) -> tuple[list[dict[str, Any]], list[Part]]:
     """`contents`, and the parts of `systemInstruction`, which takes the system messages."""
     contents: list[dict[str, Any]] = []
     system: list[Part] = []
-    names: dict[str, str] = {}
-    for message in request.messages:
-        role = role_of(message, FIELDS, provider)
+    for message in draft.request.messages:
+        role = draft.role_of(message, FIELDS)
         if role in ("system", "developer"):
-            system += [{"text": part_text(part, provider)} for part in parts(message, provider)]
+            system += [{"text": draft.part_text(part)} for part in draft.parts(message)]
         elif role == "assistant":
-            contents.append(_answer(message, request.model, names, provider))
+            contents.append(_answer(message, draft))
         elif role == "tool":
-            _add_result(contents, _tool_result(message, names, provider))
+            _add_result(contents, _tool_result(message, draft))
         else:
-            read = [_part(part, request.model, provider) for part in parts(message, provider)]
+            read = [_part(part, draft) for part in draft.parts(message)]
             contents.append({"role": "user", "parts": read})
     if not contents:
-        raise UsageError(f"{provider} needs a user message besides the system's")
+        raise UsageError(f"{draft.provider} needs a user message besides the system's")
     return contents, system
 
 
-def _answer(message: Message, model: str, names: dict[str, str], provider: str) -> dict[str, Any]:
-    """An assistant's message; the names of its calls are kept for their results."""
-    texts = [part_text(part, provider) for part in parts(message, provider)]
+def _answer(message: Message, draft: Draft) -> dict[str, Any]:
+    texts = [draft.part_text(part) for part in draft.parts(message)]
     answer: list[Part] = [{"text": text} for text in texts if text]
     if message.get("refusal"):
         answer.append({"text": str(message["refusal"])})
@@ -87,24 +72,21 @@ def _answer(message: Message, model: str, names: dict[str, str], provider: str) 
     signature = _signature(message)
     if signature and answer:
         answer[-1]["thoughtSignature"] = signature
-    answer += _function_calls(message, model, names, provider)
+    answer += _function_calls(message, draft)
     return {"role": "model", "parts": answer or [{"text": ""}]}
 
 
-def _function_calls(
-    message: Message, model: str, names: dict[str, str], provider: str
-) -> list[Part]:
+def _function_calls(message: Message, draft: Draft) -> list[Part]:
     made: list[Part] = []
-    for call, name, arguments in calls(message, provider):
+    for call, name, arguments in draft.calls(message):
         part: Part = {"functionCall": {"name": name, "args": arguments}}
         if isinstance(call.get("id"), str):
-            names[call["id"]] = name
             part["functionCall"]["id"] = call["id"]
         if signature := _signature(call):
             part["thoughtSignature"] = signature
         made.append(part)
     signed = any("thoughtSignature" in part for part in made)
-    if made and not signed and thinks_by_level(model):
+    if made and not signed and thinks_by_level(draft.request.model):
         made[0]["thoughtSignature"] = NO_SIGNATURE
     return made
 
@@ -115,15 +97,15 @@ def _signature(value: Mapping[str, Any]) -> str | None:
     return text_or_none(google.get("thought_signature")) or None
 
 
-def _tool_result(message: Message, names: Mapping[str, str], provider: str) -> Part:
+def _tool_result(message: Message, draft: Draft) -> Part:
     call_id = text_or_none(message.get("tool_call_id"))
-    name = names.get(call_id or "") or message.get("name")
+    name = draft.called(message)
     if not isinstance(name, str):
         raise UsageError(
-            f"{provider} needs the name of the function of the tool result {call_id!r}",
+            f"{draft.provider} needs the name of the function of the tool result {call_id!r}",
             hint="keep the assistant's message with the call before it, or give it a name",
         )
-    result: Part = {"name": name, "response": _response(text_of(message, provider))}
+    result: Part = {"name": name, "response": _response(draft.text_of(message))}
     if call_id is not None:
         result["id"] = call_id
     return {"functionResponse": result}
@@ -147,25 +129,26 @@ def _add_result(contents: list[dict[str, Any]], part: Part) -> None:
         contents.append({"role": "user", "parts": [part]})
 
 
-def _part(part: Mapping[str, Any], model: str, provider: str) -> Part:
+def _part(part: Mapping[str, Any], draft: Draft) -> Part:
     kind = part.get("type")
     if kind == "image_url":
-        return _image(inner(part, "image_url", provider), model, provider)
+        return _image(draft.inner(part, "image_url"), draft)
     if kind == "input_audio":
-        return _audio(inner(part, "input_audio", provider), provider)
+        return _audio(draft.inner(part, "input_audio"), draft)
     if kind == "file":
-        return _file(inner(part, "file", provider), provider)
-    return {"text": part_text(part, provider)}
+        return _file(draft.inner(part, "file"), draft)
+    return {"text": draft.part_text(part)}
 
 
-def _image(image: Mapping[str, Any], model: str, provider: str) -> Part:
-    part = _from_url(text_field(image, "url", "an image_url", provider))
+def _image(image: Mapping[str, Any], draft: Draft) -> Part:
+    model = draft.request.model
+    part = _from_url(draft.text_field(image, "url", "an image_url"))
     detail = image.get("detail")
     if detail in ("low", "high") and thinks_by_level(model):
         part["mediaResolution"] = {"level": f"MEDIA_RESOLUTION_{detail.upper()}"}
     elif detail not in (None, "auto"):
         raise UsageError(
-            f"{provider} does not support a detail {detail!r} of an image for {model}",
+            f"{draft.provider} does not support a detail {detail!r} of an image for {model}",
             hint="extra_body mediaResolution holds for all images of a request",
         )
     return part
@@ -185,17 +168,17 @@ def _inline(media_type: str, data: str) -> Part:
     return {"inlineData": {"mimeType": media_type, "data": data}}
 
 
-def _audio(audio: Mapping[str, Any], provider: str) -> Part:
-    data = text_field(audio, "data", "an input_audio", provider)
+def _audio(audio: Mapping[str, Any], draft: Draft) -> Part:
+    data = draft.text_field(audio, "data", "an input_audio")
     kind = str(audio.get("format") or "wav").lower()
     return _inline(AUDIO.get(kind, f"audio/{kind}"), data)
 
 
-def _file(file: Mapping[str, Any], provider: str) -> Part:
+def _file(file: Mapping[str, Any], draft: Draft) -> Part:
     name = str(file.get("filename") or "")
     if isinstance(file.get("file_id"), str):
         return _from_url(file["file_id"], name)
-    data = text_field(file, "file_data", "a file", provider)
+    data = draft.text_field(file, "file_data", "a file")
     if re.match(r"(?i)data:|https?:|gs:", data):
         return _from_url(data, name)
     return _inline(guessed_type(name) or DEFAULT_TYPE, plain_base64(data))

@@ -22,15 +22,8 @@ from llmbatch_cli.core.ledger import Usage
 from llmbatch_cli.core.types import Completion, Message, RateInfo, Request, WireReply, WireRequest
 from llmbatch_cli.providers.openai.errors import ERROR_CODES, Said, meaning
 from llmbatch_cli.providers.openai.provider import OpenAI, writable
-from llmbatch_cli.providers.wire.messages import (
-    data_url,
-    inner,
-    message_fields,
-    plain_base64,
-    role_of,
-    text_field,
-    tool_calls_of,
-)
+from llmbatch_cli.providers.wire.draft import Draft, message_fields
+from llmbatch_cli.providers.wire.messages import data_url, plain_base64
 from llmbatch_cli.providers.wire.replies import count, mapping, rate_info
 
 NEUTRAL: Final[Mapping[str, Any]] = {"logit_bias": {}, "user": ""}
@@ -56,7 +49,8 @@ class Mistral(OpenAI):
     stream_fields: ClassVar[Mapping[str, Any]] = {"stream": True}
 
     def build(self, request: Request) -> WireRequest:
-        messages = [_message(message, self.name) for message in request.messages]
+        draft = Draft(request, self.name)
+        messages = [_message(message, draft) for message in request.messages]
         return super().build(replace(request, messages=messages))
 
     def neutral(self, request: Request) -> Mapping[str, Any]:
@@ -93,20 +87,20 @@ class Mistral(OpenAI):
         return error
 
 
-def _message(message: Message, provider: str) -> Message:
+def _message(message: Message, draft: Draft) -> Message:
     """The message in Mistral's form. Raises UsageError for what it does not support."""
-    role = role_of(message, FIELDS, provider)
+    role = draft.role_of(message, FIELDS)
     kept = FIELDS[role] - {*THOUGHTS}
     built = {name: value for name, value in message.items() if name in kept}
     built["role"] = "system" if role == "developer" else role
     content = built.get("content")
     if isinstance(content, list | tuple):
-        built["content"] = [_part(part, provider) for part in content]
+        built["content"] = [_part(part, draft) for part in content]
     thoughts = next((message[name] for name in THOUGHTS if message.get(name)), None)
     if isinstance(thoughts, str):
         built["content"] = _with_thoughts(thoughts, built.get("content"))
     if built.get("tool_calls"):
-        built["tool_calls"] = [_tool_call(call) for call in tool_calls_of(built, provider)]
+        built["tool_calls"] = [_tool_call(call) for call in draft.tool_calls_of(built)]
     if isinstance(built.get("tool_call_id"), str):
         built["tool_call_id"] = call_id(built["tool_call_id"])
     return built
@@ -119,25 +113,25 @@ def _with_thoughts(thoughts: str, content: object) -> list[Any]:
     return [chunk, {"type": "text", "text": content}] if content else [chunk]
 
 
-def _part(part: Any, provider: str) -> Any:
+def _part(part: Any, draft: Draft) -> Any:
     """A part of a message's content; those that Mistral has by the same name stay as they are."""
     kind = part.get("type") if isinstance(part, dict) else None
     if kind == "refusal":
         return {"type": "text", "text": part.get("refusal")}
     if kind == "input_audio" and isinstance(part.get("input_audio"), dict):
-        audio = inner(part, "input_audio", provider)
-        return {"type": kind, "input_audio": text_field(audio, "data", "a recording", provider)}
+        audio = draft.inner(part, "input_audio")
+        return {"type": kind, "input_audio": draft.text_field(audio, "data", "a recording")}
     if kind == "file" and "file" in part:
-        return _file(inner(part, "file", provider), provider)
+        return _file(draft.inner(part, "file"), draft)
     return part
 
 
-def _file(file: Mapping[str, Any], provider: str) -> Mapping[str, Any]:
+def _file(file: Mapping[str, Any], draft: Draft) -> Mapping[str, Any]:
     if isinstance(file.get("file_id"), str):
         return {"type": "file", "file_id": file["file_id"]}
     data = file.get("file_data") or file.get("url")
     if not isinstance(data, str):
-        raise UsageError(f"a file for {provider} has neither file_id nor file_data")
+        raise UsageError(f"a file for {draft.provider} has neither file_id nor file_data")
     if "://" not in data[:10] and data_url(data) is None:
         data = f"data:application/pdf;base64,{plain_base64(data)}"
     named = {"document_name": file["filename"]} if file.get("filename") else {}

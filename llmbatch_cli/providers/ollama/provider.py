@@ -13,23 +13,9 @@ from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.types import Completion, Message, Request, WireReply, WireRequest
 from llmbatch_cli.providers.base import Provider, Settings, Stream
 from llmbatch_cli.providers.ollama.reply import OllamaStream, completion, error
-from llmbatch_cli.providers.wire.messages import (
-    bearer_headers,
-    calls,
-    check_fields,
-    data_url,
-    functions,
-    inner,
-    message_fields,
-    part_text,
-    parts,
-    post,
-    reasoning_of,
-    role_of,
-    schema_of,
-    text_field,
-)
-from llmbatch_cli.providers.wire.params import Draft, ParamTable, as_list, format_kind
+from llmbatch_cli.providers.wire.draft import Draft, message_fields, reasoning_of
+from llmbatch_cli.providers.wire.messages import bearer_headers, data_url, post
+from llmbatch_cli.providers.wire.params import ParamTable, as_list, format_kind
 from llmbatch_cli.providers.wire.replies import json_object
 
 PORT: Final = 11434
@@ -108,68 +94,62 @@ class Ollama(Provider):
 
 def body(request: Request, provider: str) -> dict[str, Any]:
     """The body of POST /api/chat. Raises UnsupportedParameter, or UsageError for its messages."""
-    names: dict[str, str] = {}
-    built = {
-        "model": request.model,
-        "messages": [_message(message, names, provider) for message in request.messages],
-        "stream": request.stream,
-    }
-    PARAMETERS.add(Draft(request, provider, built))
-    return built
+    draft = Draft(request, provider)
+    draft.body["model"] = request.model
+    draft.body["messages"] = [_message(message, draft) for message in request.messages]
+    draft.body["stream"] = request.stream
+    PARAMETERS.add(draft)
+    return draft.body
 
 
 # ---- messages
 
 
-def _message(message: Message, names: dict[str, str], provider: str) -> dict[str, Any]:
-    """The message; the names of an assistant's calls are kept for their results."""
-    role = role_of(message, FIELDS, provider)
-    texts, images = _content(message, provider)
+def _message(message: Message, draft: Draft) -> dict[str, Any]:
+    role = draft.role_of(message, FIELDS)
+    texts, images = _content(message, draft)
     built: dict[str, Any] = {"role": "system" if role == "developer" else role}
     built["content"] = "\n".join(texts) or str(message.get("refusal") or "")
     more: dict[str, Any] = {"images": images}
     if role == "tool":
-        call_id = message.get("tool_call_id")
-        known = names.get(call_id) if isinstance(call_id, str) else None
-        more["tool_name"] = message.get("tool_name") or message.get("name") or known
-        more["tool_call_id"] = call_id
+        name = message.get("tool_name") or message.get("name") or draft.called(message)
+        more |= {"tool_name": name, "tool_call_id": message.get("tool_call_id")}
     if role == "assistant":
         more["thinking"] = message.get("thinking") or reasoning_of(message)
-        more["tool_calls"] = _calls(message, names, provider)
+        more["tool_calls"] = _calls(message, draft)
     return {**built, **{name: value for name, value in more.items() if value}}
 
 
-def _content(message: Message, provider: str) -> tuple[list[str], list[str]]:
+def _content(message: Message, draft: Draft) -> tuple[list[str], list[str]]:
     """The texts and the images, in base64, of a message."""
     texts: list[str] = []
     given = message.get("images")
     images = list(given) if isinstance(given, list) else []
-    for part in parts(message, provider):
+    for part in draft.parts(message):
         if part.get("type") == "image_url":
-            images.append(_image(inner(part, "image_url", provider), provider))
+            images.append(_image(draft.inner(part, "image_url"), draft))
         else:
-            texts.append(part_text(part, provider))
+            texts.append(draft.part_text(part))
     return texts, images
 
 
-def _image(image: Mapping[str, Any], provider: str) -> str:
-    url = text_field(image, "url", "an image_url", provider)
+def _image(image: Mapping[str, Any], draft: Draft) -> str:
+    url = draft.text_field(image, "url", "an image_url")
     if image.get("detail") != "auto":
-        check_fields(image, frozenset(("url",)), "an image_url", provider)
+        draft.check_fields(image, frozenset(("url",)), "an image_url")
     if (data := data_url(url)) is None:
         raise UsageError(
-            f"{provider} does not fetch images, they must be in the request",
+            f"{draft.provider} does not fetch images, they must be in the request",
             hint="download the image and give its path, or a data: URL",
         )
     return data[1]
 
 
-def _calls(message: Message, names: dict[str, str], provider: str) -> list[dict[str, Any]]:
+def _calls(message: Message, draft: Draft) -> list[dict[str, Any]]:
     made = []
-    for call, name, arguments in calls(message, provider):
+    for call, name, arguments in draft.calls(message):
         one: dict[str, Any] = {"function": {"name": name, "arguments": arguments}}
         if isinstance(call.get("id"), str):
-            names[call["id"]] = name
             one = {"id": call["id"], **one}
         made.append(one)
     return made
@@ -185,7 +165,7 @@ def _logprobs(value: Any, draft: Draft) -> Mapping[str, Any]:
 
 
 def _tools(value: Any, draft: Draft) -> Mapping[str, Any]:
-    declared = list(functions(value, draft.provider, strict=False))
+    declared = list(draft.functions(value, strict=False))
     if draft.params.get("tool_choice") == "none":
         return {}
     names = ("name", "description", "parameters")
@@ -204,7 +184,7 @@ def _response_format(value: Any, draft: Draft) -> Mapping[str, Any]:
     kind = format_kind(value, draft, "json_object", "json_schema")
     if kind == "text":
         return {}
-    return {"format": "json" if kind == "json_object" else schema_of(value, draft.provider)}
+    return {"format": "json" if kind == "json_object" else draft.schema_of(value)}
 
 
 def _effort(value: Any, draft: Draft) -> Mapping[str, Any]:

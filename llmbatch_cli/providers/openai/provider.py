@@ -30,8 +30,9 @@ from llmbatch_cli.providers.base import Provider, Settings, Stream
 from llmbatch_cli.providers.openai.errors import NOT_FOR_CHAT, Said, meaning, read_error
 from llmbatch_cli.providers.openai.models import NOTHING, near, neutral
 from llmbatch_cli.providers.openai.stream import ChatStream
+from llmbatch_cli.providers.wire.draft import Draft
 from llmbatch_cli.providers.wire.messages import bearer_headers, post
-from llmbatch_cli.providers.wire.params import Draft, ParamTable, unless
+from llmbatch_cli.providers.wire.params import ParamTable, unless
 from llmbatch_cli.providers.wire.replies import (
     arguments_json,
     clean,

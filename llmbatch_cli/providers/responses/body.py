@@ -9,18 +9,9 @@ from typing import Any, Final
 
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.types import Message, Request
-from llmbatch_cli.providers.wire.messages import (
-    check_fields,
-    inner,
-    json_bytes,
-    message_fields,
-    part_text,
-    parts,
-    role_of,
-    text_of,
-    tool_calls_of,
-)
-from llmbatch_cli.providers.wire.params import Draft, ParamTable, unless
+from llmbatch_cli.providers.wire.draft import Draft, message_fields
+from llmbatch_cli.providers.wire.messages import json_bytes
+from llmbatch_cli.providers.wire.params import ParamTable, unless
 
 NEUTRAL: Final[Mapping[str, Any]] = {
     "n": 1,
@@ -41,62 +32,62 @@ def body(request: Request, provider: str, neutral: Mapping[str, Any]) -> dict[st
     Nothing is stored with OpenAI unless `store` says so. Raises UnsupportedParameter for one
     in `neutral` or NEUTRAL, and UsageError for a message or tool that is not supported.
     """
-    instructions, rest = _instructions(request.messages, provider)
-    built: dict[str, Any] = {
+    draft = Draft(request, f"{provider}/{request.model} on the Responses API")
+    instructions, rest = _instructions(request.messages, draft)
+    draft.body = {
         "model": request.model,
-        "input": [item for message in rest for item in _items(message, provider)],
+        "input": [item for message in rest for item in _items(message, draft)],
         "store": False,
     }
     if instructions:
-        built["instructions"] = instructions
+        draft.body["instructions"] = instructions
     if request.stream:
-        built["stream"] = True
-    draft = Draft(request, f"{provider}/{request.model} on the Responses API", built)
+        draft.body["stream"] = True
     PARAMETERS.add(draft, {**neutral, **NEUTRAL})
-    return built
+    return draft.body
 
 
-def _instructions(messages: Sequence[Message], provider: str) -> tuple[str, Sequence[Message]]:
+def _instructions(messages: Sequence[Message], draft: Draft) -> tuple[str, Sequence[Message]]:
     """The text of the system messages at the beginning, and the other messages."""
     texts: list[str] = []
     for place, message in enumerate(messages):
         content = message.get("content")
         if message.get("role") not in ("system", "developer") or not isinstance(content, str):
             return "\n\n".join(texts), messages[place:]
-        check_fields(message, FIELDS["system"], "a system message", provider)
+        draft.check_fields(message, FIELDS["system"], "a system message")
         texts.append(content)
     return "", messages
 
 
-def _items(message: Message, provider: str) -> Iterator[dict[str, Any]]:
-    role = role_of(message, FIELDS, provider)
+def _items(message: Message, draft: Draft) -> Iterator[dict[str, Any]]:
+    role = draft.role_of(message, FIELDS)
     if role == "tool":
         yield {
             "type": "function_call_output",
             "call_id": message.get("tool_call_id"),
-            "output": _content(message, provider),
+            "output": _content(message, draft),
         }
     elif role == "assistant":
-        yield from _answer(message, provider)
+        yield from _answer(message, draft)
     else:
-        yield {"role": role, "content": _content(message, provider)}
+        yield {"role": role, "content": _content(message, draft)}
 
 
-def _answer(message: Message, provider: str) -> Iterator[dict[str, Any]]:
+def _answer(message: Message, draft: Draft) -> Iterator[dict[str, Any]]:
     """An assistant's message: its text, then each of its tool calls as an item of its own."""
-    text = text_of(message, provider)
+    text = draft.text_of(message)
     if text or not message.get("tool_calls"):
         phase = {"phase": message["phase"]} if message.get("phase") else {}
         yield {"role": "assistant", "content": text, **phase}
-    for call in tool_calls_of(message, provider):
-        yield _call(call, provider)
+    for call in draft.tool_calls_of(message):
+        yield _call(call, draft)
 
 
-def _call(call: Any, provider: str) -> dict[str, Any]:
+def _call(call: Any, draft: Draft) -> dict[str, Any]:
     kind = call.get("type", "function") if isinstance(call, dict) else None
     inside = call.get(kind) if kind in ("function", "custom") else None
     if not isinstance(inside, dict):
-        raise UsageError(f"{provider} does not support a tool call of the kind {kind!r}")
+        raise UsageError(f"{draft.provider} does not support a tool call of the kind {kind!r}")
     if kind == "custom":
         return {
             "type": "custom_tool_call",
@@ -115,25 +106,25 @@ def _call(call: Any, provider: str) -> dict[str, Any]:
     }
 
 
-def _content(message: Message, provider: str) -> str | list[dict[str, Any]]:
+def _content(message: Message, draft: Draft) -> str | list[dict[str, Any]]:
     if isinstance(message.get("content"), str):
         return str(message["content"])
-    return [_part(part, provider) for part in parts(message, provider)]
+    return [_part(part, draft) for part in draft.parts(message)]
 
 
-def _part(part: Mapping[str, Any], provider: str) -> dict[str, Any]:
+def _part(part: Mapping[str, Any], draft: Draft) -> dict[str, Any]:
     kind = part.get("type")
     if kind == "image_url":
-        image = inner(part, "image_url", provider)
+        image = draft.inner(part, "image_url")
         url, detail = image.get("url"), image.get("detail")
         return {"type": "input_image", "image_url": url, "detail": detail or "auto"}
     if kind == "file":
-        file = inner(part, "file", provider)
+        file = draft.inner(part, "file")
         named = {"file_url" if name == "url" else name: value for name, value in file.items()}
         return {"type": "input_file", **named}
     if isinstance(kind, str) and kind.startswith("input_"):
         return dict(part)
-    return {"type": "input_text", "text": part_text(part, provider)}
+    return {"type": "input_text", "text": draft.part_text(part)}
 
 
 def _tools(value: Any, draft: Draft) -> Mapping[str, Any]:

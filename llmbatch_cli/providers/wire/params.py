@@ -4,38 +4,10 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from llmbatch_cli.core.errors import UnsupportedParameter
-from llmbatch_cli.core.types import Params, Request
+from llmbatch_cli.providers.wire.draft import Draft
 
 CARRIED: Final = frozenset(("extra_body", "extra_headers"))
 """Parameters of this program's own, which no API has."""
-
-
-@dataclass(slots=True)
-class Draft:
-    """A request's body in the making."""
-
-    request: Request
-    provider: str
-    """As error messages name it."""
-    body: dict[str, Any]
-
-    @property
-    def params(self) -> Params:
-        """The request's parameters."""
-        return self.request.params
-
-    def put(self, path: str, value: Any) -> None:
-        """Set a field by its path in the body, such as `generationConfig.topP`."""
-        place = self.body
-        while "." in path:
-            outer, _, path = path.partition(".")
-            place = place.setdefault(outer, {})
-        place[path] = value
-
-    def unsupported(self, parameter: str, hint: str | None = None) -> UnsupportedParameter:
-        """The error for a parameter, or a value of it, that this API does not support."""
-        return UnsupportedParameter(parameter, self.provider, hint=hint)
 
 
 Convert = Callable[[Any, Draft], Mapping[str, Any]]
