@@ -105,6 +105,17 @@ def _parallel(value: Any, draft: Draft) -> Mapping[str, Any]:
     return {"tool_choice": {"type": "auto", "disable_parallel_tool_use": True}}
 
 
+UNSUPPORTED: Final[Mapping[str, Any]] = {
+    "n": 1,
+    "seed": None,
+    "presence_penalty": 0,
+    "frequency_penalty": 0,
+    "logit_bias": {},
+    "logprobs": False,
+    "top_logprobs": 0,
+}
+"""Parameters that Claude does not have, each with the value that changes nothing."""
+
 PARAMETERS: Final = ParamTable(
     rules={
         "max_tokens": lambda value, draft: {},  # the body has it: it is required here
@@ -118,14 +129,6 @@ PARAMETERS: Final = ParamTable(
         "tool_choice": _tool_choice,
         "parallel_tool_calls": _parallel,
     },
-    neutral={
-        "n": 1,
-        "seed": None,
-        "presence_penalty": 0,
-        "frequency_penalty": 0,
-        "logit_bias": {},
-        "logprobs": False,
-        "top_logprobs": 0,
-    },
+    neutral=UNSUPPORTED,
     merged=frozenset(("metadata", "output_config")),
 )

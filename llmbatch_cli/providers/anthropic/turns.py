@@ -136,15 +136,16 @@ def cached(block: Block, source: Mapping[str, Any]) -> Block:
 
 def _part(part: Any, draft: Draft) -> Block:
     if not isinstance(part, Mapping):
-        raise UsageError(f"{draft.provider} expects the parts of a message as objects")
+        raise draft.refused("a part of a message that is not an object")
     kind = part.get("type")
-    if kind in ("image_url", "file"):
-        held = draft.inner(without_cache(part), kind)
-        return cached((_image if kind == "image_url" else _file)(held, draft), part)
+    if kind == "image_url":
+        return cached(_image(draft.image_url(without_cache(part)), draft), part)
+    if kind == "file":
+        return cached(_file(draft.inner(without_cache(part), "file"), draft), part)
     if kind == "refusal":
         return {"type": "text", "text": part.get("refusal") or ""}
     if kind in ("input_audio", "audio", "video_url"):
-        raise UsageError(f"{draft.provider} does not support {kind} in a message")
+        raise draft.refused(f"{kind} in a message")
     return dict(part)
 
 
@@ -153,15 +154,7 @@ def without_cache(part: Mapping[str, Any]) -> Mapping[str, Any]:
     return {name: value for name, value in part.items() if name != "cache_control"}
 
 
-def image_url(image: Mapping[str, Any], draft: Draft) -> str:
-    """The address of an image. Raises UsageError for a `detail`, which Claude does not support."""
-    if image.get("detail") != "auto":
-        draft.check_fields(image, frozenset(("url",)), "an image_url")
-    return draft.text_field(image, "url", "an image")
-
-
-def _image(image: Mapping[str, Any], draft: Draft) -> Block:
-    url = image_url(image, draft)
+def _image(url: str, draft: Draft) -> Block:
     if url.startswith(("http://", "https://")):
         return {"type": "image", "source": {"type": "url", "url": url}}
     return _data_block(url, draft)
@@ -188,7 +181,7 @@ def _data_block(url: str, draft: Draft) -> Block:
     """A data: URL as an image or a document, by its media type."""
     found = data_url(url)
     if found is None:
-        raise UsageError(f"{draft.provider} needs an http(s) or a data: URL, not {url[:40]!r}")
+        raise draft.refused(f"{url[:40]!r}, only http(s) and data: URLs")
     media, data = found
     if media.startswith("image/"):
         media = "image/jpeg" if media == "image/jpg" else media
@@ -197,7 +190,7 @@ def _data_block(url: str, draft: Draft) -> Block:
         return _document(type="base64", media_type=media, data=data)
     if media.startswith("text/"):
         return _document(type="text", media_type="text/plain", data=_plain_text(data))
-    raise UsageError(f"{draft.provider} supports images, PDFs and text, not {media}")
+    raise draft.refused(f"{media}, only images, PDFs and text")
 
 
 def _document(**source: Any) -> Block:

@@ -9,13 +9,12 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.types import Message, Request
+from llmbatch_cli.providers.anthropic.body import UNSUPPORTED
 from llmbatch_cli.providers.anthropic.models import claude, sampling, thinking
 from llmbatch_cli.providers.anthropic.turns import (
     Block,
     answer,
-    image_url,
     split,
     thinking_blocks,
     without_cache,
@@ -128,17 +127,7 @@ PARAMETERS: Final = ParamTable(
         "tools": _tools,
         "tool_choice": _tool_choice,
     },
-    neutral={
-        "n": 1,
-        "seed": None,
-        "presence_penalty": 0,
-        "frequency_penalty": 0,
-        "logit_bias": {},
-        "logprobs": False,
-        "top_logprobs": 0,
-        "parallel_tool_calls": True,
-        "user": "",
-    },
+    neutral={**UNSUPPORTED, "parallel_tool_calls": True, "user": ""},
     merged=None,
     hint=_OWN,
 )
@@ -187,7 +176,7 @@ def _blocks(part: Mapping[str, Any], draft: Draft) -> list[Block]:
         return [dict(part)]
     read = _READ.get(str(part["type"]))
     if read is None:
-        raise UsageError(f"{draft.provider} does not support a part {part['type']!r} in a message")
+        raise draft.refused(f"a part {part['type']!r} in a message")
     return [read(without_cache(part), draft), *_cache_point(part)]
 
 
@@ -204,7 +193,7 @@ def _text(part: Mapping[str, Any], draft: Draft) -> Block:
 
 
 def _image(part: Mapping[str, Any], draft: Draft) -> Block:
-    return _media(image_url(draft.inner(part, "image_url"), draft), None, draft)
+    return _media(draft.image_url(part), None, draft)
 
 
 def _file(part: Mapping[str, Any], draft: Draft) -> Block:
@@ -233,10 +222,7 @@ def _media(url: str, name: object, draft: Draft) -> Block:
     """A data: URL as an image, a video or a document, by its media type."""
     found = data_url(url)
     if found is None:
-        raise UsageError(
-            f"{draft.provider} does not fetch URLs: {url[:60]!r}",
-            hint="give the file itself, as data:",
-        )
+        raise draft.refused(f"URLs such as {url[:60]!r}", "give the file itself, as data:")
     media, data = found
     source = {"bytes": data}
     if media in _IMAGES:
@@ -244,7 +230,7 @@ def _media(url: str, name: object, draft: Draft) -> Block:
     if media in _VIDEOS:
         return {"video": {"format": _VIDEOS[media], "source": source}}
     if media not in _DOCUMENTS:
-        raise UsageError(f"{draft.provider} does not support files of the type {media}")
+        raise draft.refused(f"files of the type {media}")
     title = " ".join(_NO_NAME.sub(" ", str(name or "document")).split())[:200]
     return {
         "document": {"format": _DOCUMENTS[media], "name": title or "document", "source": source}

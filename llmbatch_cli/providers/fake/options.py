@@ -1,4 +1,4 @@
-"""The options of the fake provider, as they stand behind its model."""
+"""The options of the fake provider, as in `fake/MODEL?OPTIONS`."""
 
 import math
 from dataclasses import dataclass, fields
@@ -18,14 +18,21 @@ _INTEGERS: Final = {"seed": 0, "prompt_tokens": 0, "completion_tokens": 0, "rpm"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FakeOptions:
-    """How the fake provider behaves. Rates are shares of requests, 0 to 1, at most 1 in all."""
+    """How the fake provider behaves.
+
+    The failures are rates, shares of requests from 0 to 1, together at most 1. Replies have the
+    status of the error (429, 503, 429 `insufficient_quota`, 401, 400), or 200: with JSON that
+    ends in the middle (bad_reply), a refusal for an answer (refused), half of it and the finish
+    reason `length` (truncated). The rest have no reply: the connection is refused (unreachable)
+    or reset (interrupted), or nothing ever comes (hang).
+    """
 
     latency: float = 0.0
     """Mean seconds from request to reply, for failures too."""
     jitter: float = 0.0
     """Sigma of the lognormal latency; 0 is constant, 0.5 a lively provider."""
     seed: int = 0
-    """Another seed strikes other requests."""
+    """Another seed makes other requests fail."""
     prompt_tokens: int | None = None
     """Reported for every request; None counts words."""
     completion_tokens: int | None = None
@@ -33,29 +40,18 @@ class FakeOptions:
     rpm: int | None = None
     """Requests a minute, a bucket of so many refilled evenly; those above get 429."""
     retry_after: float | None = None
-    """Seconds that a rate_limited reply asks to wait; None does not say."""
+    """The `retry-after` of a rate_limited reply, in seconds; None for none."""
     rate_limited: float = 0.0
-    """429."""
     overloaded: float = 0.0
-    """503."""
     unreachable: float = 0.0
-    """The connection is refused."""
     interrupted: float = 0.0
-    """The connection is reset before a reply."""
     bad_reply: float = 0.0
-    """200 with JSON that ends in the middle."""
     out_of_quota: float = 0.0
-    """429 `insufficient_quota`."""
     unauthorized: float = 0.0
-    """401."""
     rejected: float = 0.0
-    """400."""
     refused: float = 0.0
-    """200 with a refusal in place of an answer."""
     truncated: float = 0.0
-    """200 with half of the answer and finish reason `length`."""
     hang: float = 0.0
-    """No reply, ever."""
 
 
 NAMES: Final = tuple(field.name for field in fields(FakeOptions))

@@ -50,7 +50,7 @@ def body(request: Request, provider: str) -> dict[str, Any]:
 
 
 def _logprobs(value: Any, draft: Draft) -> Mapping[str, Any]:
-    """A number, as in the older API, asks for log probabilities and for so many alternatives."""
+    """A number, as in the older API, gives log probabilities with so many alternatives."""
     if value is False:
         return {}
     alternatives = {} if value is True else {"generationConfig.logprobs": value}

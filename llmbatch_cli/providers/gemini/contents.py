@@ -112,7 +112,7 @@ def _tool_result(message: Message, draft: Draft) -> Part:
 
 
 def _response(text: str) -> dict[str, Any]:
-    """A tool's result as the object that Gemini wants; what is no object goes under `output`."""
+    """A tool's result as the object that Gemini needs; anything else becomes its `output`."""
     try:
         found = orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -121,7 +121,7 @@ def _response(text: str) -> dict[str, Any]:
 
 
 def _add_result(contents: list[dict[str, Any]], part: Part) -> None:
-    """Results of calls made side by side belong into one content."""
+    """Results of parallel calls belong in one content."""
     last = contents[-1] if contents else None
     if last and last["role"] == "user" and "functionResponse" in (last["parts"] or [{}])[-1]:
         last["parts"].append(part)
@@ -147,10 +147,8 @@ def _image(image: Mapping[str, Any], draft: Draft) -> Part:
     if detail in ("low", "high") and thinks_by_level(model):
         part["mediaResolution"] = {"level": f"MEDIA_RESOLUTION_{detail.upper()}"}
     elif detail not in (None, "auto"):
-        raise UsageError(
-            f"{draft.provider} does not support a detail {detail!r} of an image for {model}",
-            hint="extra_body mediaResolution holds for all images of a request",
-        )
+        hint = "extra_body mediaResolution applies to all images of a request"
+        raise draft.refused(f"a detail {detail!r} of an image for {model}", hint)
     return part
 
 

@@ -97,11 +97,11 @@ class Local(OpenAI):
         stop = threading.Event()
         loop = asyncio.get_running_loop()
 
-        def tell(event: Event) -> None:
+        def report(event: Event) -> None:
             loop.call_soon_threadsafe(observe, event)
 
         try:
-            path = await asyncio.to_thread(self._load, tell, stop)
+            path = await asyncio.to_thread(self._load, report, stop)
         finally:
             stop.set()
         holder = [await asyncio.to_thread(self._start, engine, path)]
@@ -168,9 +168,9 @@ def _existing(model: str) -> Load:
     path = Path(os.path.expanduser(model))  # noqa: PTH111 - which raises for an unknown user
     if path.suffix != ".gguf":
         raise UsageError(
-            f"there is no embedded model {model!r}",
+            f"no embedded model {model!r}",
             hint=f"it is local/{SMOLLM2.name}, or local/PATH.gguf for a model file",
         )
     if not os.path.isfile(path):  # noqa: PTH113 - which raises for a name that is too long
-        raise UsageError(f"there is no model file {model[:200]}")
+        raise UsageError(f"no model file {model[:200]}")
     return lambda observe, stop: path

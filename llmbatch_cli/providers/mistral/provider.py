@@ -43,7 +43,7 @@ _LETTERS: Final = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXY
 
 
 class Mistral(OpenAI):
-    """Mistral's API, or a server that speaks as it does."""
+    """Mistral's API, or a compatible server."""
 
     own_hosts: ClassVar[tuple[str, ...]] = ()
     stream_fields: ClassVar[Mapping[str, Any]] = {"stream": True}

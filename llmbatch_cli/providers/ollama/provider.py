@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.types import Completion, Message, Request, WireReply, WireRequest
 from llmbatch_cli.providers.base import Provider, Settings, Stream
 from llmbatch_cli.providers.ollama.reply import OllamaStream, completion, error
@@ -127,21 +126,16 @@ def _content(message: Message, draft: Draft) -> tuple[list[str], list[str]]:
     images = list(given) if isinstance(given, list) else []
     for part in draft.parts(message):
         if part.get("type") == "image_url":
-            images.append(_image(draft.inner(part, "image_url"), draft))
+            images.append(_image(draft.image_url(part), draft))
         else:
             texts.append(draft.part_text(part))
     return texts, images
 
 
-def _image(image: Mapping[str, Any], draft: Draft) -> str:
-    url = draft.text_field(image, "url", "an image_url")
-    if image.get("detail") != "auto":
-        draft.check_fields(image, frozenset(("url",)), "an image_url")
+def _image(url: str, draft: Draft) -> str:
     if (data := data_url(url)) is None:
-        raise UsageError(
-            f"{draft.provider} does not fetch images, they must be in the request",
-            hint="download the image and give its path, or a data: URL",
-        )
+        hint = "download the image and give its path, or a data: URL"
+        raise draft.refused("the URL of an image, only the image itself", hint)
     return data[1]
 
 
@@ -159,7 +153,7 @@ def _calls(message: Message, draft: Draft) -> list[dict[str, Any]]:
 
 
 def _logprobs(value: Any, draft: Draft) -> Mapping[str, Any]:
-    """A number, as in the older API, asks for log probabilities and for so many alternatives."""
+    """A number, as in the older API, gives log probabilities with so many alternatives."""
     alternatives = {} if isinstance(value, bool) else {"top_logprobs": value}
     return {"logprobs": value is not False, **alternatives}
 

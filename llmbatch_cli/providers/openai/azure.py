@@ -21,7 +21,7 @@ from llmbatch_cli.providers.openai.provider import OpenAI, parameters, writable
 from llmbatch_cli.providers.wire.replies import mapping, text_or_none
 
 VERSION_VARIABLES: Final = ("AZURE_OPENAI_API_VERSION", "OPENAI_API_VERSION")
-"""Where the api-version of the older form stands; without it the /openai/v1 form is spoken."""
+"""The api-version of the older API; without one the newer /openai/v1 is used."""
 CODES: Final[Mapping[str, type[ProviderError]]] = {
     **ERROR_CODES,
     "DeploymentNotFound": UnknownModel,
@@ -31,17 +31,17 @@ CODES: Final[Mapping[str, type[ProviderError]]] = {
 _TAIL: Final = re.compile(
     r"/openai(?:/v1(?:/chat/completions|/responses)?|/responses|/deployments/[^/]+(?:/[a-z/]+)?)?$"
 )
-"""What an endpoint may have behind the resource, the target URI of a deployment included."""
+"""What an endpoint may have behind the resource, also a deployment's whole target URI."""
 _NEWER_FIELDS: Final = "2024-09-01"
-"""The first api-version that knows max_completion_tokens and stream_options."""
+"""The first api-version with max_completion_tokens and stream_options."""
 
 
 class Azure(OpenAI):
     """One Azure resource. A request's model is the name of a deployment.
 
     The base URL is the resource's endpoint (`https://NAME.openai.azure.com`), with or without
-    `/openai/v1` behind it, or a deployment's whole target URI, whose api-version holds where no
-    variable names one.
+    `/openai/v1` behind it, or a deployment's whole target URI, whose api-version is used where
+    no variable is set.
     """
 
     own_hosts: ClassVar[tuple[str, ...]] = ()

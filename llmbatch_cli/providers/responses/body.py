@@ -7,7 +7,6 @@ Sources (read 2026-11-22): developers.openai.com/api/docs/api-reference/response
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.types import Message, Request
 from llmbatch_cli.providers.wire.draft import Draft, message_fields
 from llmbatch_cli.providers.wire.messages import json_bytes
@@ -87,7 +86,7 @@ def _call(call: Any, draft: Draft) -> dict[str, Any]:
     kind = call.get("type", "function") if isinstance(call, dict) else None
     inside = call.get(kind) if kind in ("function", "custom") else None
     if not isinstance(inside, dict):
-        raise UsageError(f"{draft.provider} does not support a tool call of the kind {kind!r}")
+        raise draft.refused(f"a tool call of the kind {kind!r}")
     if kind == "custom":
         return {
             "type": "custom_tool_call",

@@ -46,7 +46,7 @@ class _Held:
 
 
 class _Claude(_Held, Anthropic):
-    """The Messages API as Vertex serves it: the model stands in the address."""
+    """The Messages API as Vertex serves it: with the model in the URL."""
 
     def address(self, request: Request) -> str:
         method = "streamRawPredict" if request.stream else "rawPredict"
@@ -140,7 +140,7 @@ class Vertex(Provider):
         try:
             return inside.parse(request, reply)
         except UnknownModel as error:
-            error.hint = "Model Garden says which models the project has, and in which locations"
+            error.hint = "Model Garden lists the project's models and their locations"
             raise
         except OutOfQuota as error:
             error.hint = "the project's quotas and billing are in the Google Cloud console"
@@ -151,7 +151,7 @@ class Vertex(Provider):
         return inside.stream(request, headers)
 
     def _inside(self, request: Request) -> tuple[Provider, Request]:
-        """The API that this model has; its publisher may stand before its name."""
+        """The API that this model has; its publisher may be in front of its name."""
         publisher, slash, name = request.model.removeprefix("publishers/").partition("/")
         name = name.removeprefix("models/") if slash else request.model
         publisher = publisher if slash else ""

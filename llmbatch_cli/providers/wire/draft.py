@@ -90,35 +90,25 @@ class Draft:
         """The error for a parameter, or a value of it, that this API does not support."""
         return UnsupportedParameter(parameter, self.provider, hint=hint)
 
-    def role_of(
-        self,
-        message: Message,
-        fields: Mapping[str, frozenset[str]],
-    ) -> str:
+    def refused(self, what: str, hint: str | None = None) -> UsageError:
+        """The error for something in a message or tool that this API does not support."""
+        return UsageError(f"{self.provider} does not support {what}", hint=hint)
+
+    def role_of(self, message: Message, fields: Mapping[str, frozenset[str]]) -> str:
         """The message's role. Raises UsageError for a role, or a field, that is not in `fields`."""
         role = message.get("role")
         if not isinstance(role, str) or role not in fields:
-            raise UsageError(f"{self.provider} does not support messages of the role {role!r}")
+            raise self.refused(f"messages of the role {role!r}")
         self.check_fields(message, fields[role], f"a message of the role {role}")
         return role
 
-    def check_fields(
-        self,
-        value: Mapping[str, Any],
-        known: frozenset[str],
-        what: str,
-    ) -> None:
+    def check_fields(self, value: Mapping[str, Any], known: frozenset[str], what: str) -> None:
         """Raise UsageError for a field that is not supported and not empty."""
         for name in value.keys() - known:
             if value[name] not in (None, "", [], {}, False):
-                raise UsageError(
-                    f"{self.provider} does not support {name!r} in {what}", hint="remove it"
-                )
+                raise self.refused(f"{name!r} in {what}", "remove it")
 
-    def parts(
-        self,
-        message: Message,
-    ) -> Sequence[Mapping[str, Any]]:
+    def parts(self, message: Message) -> Sequence[Mapping[str, Any]]:
         """The message's content as a list of parts; a string is one text part, nothing is none."""
         content = message.get("content")
         if content is None:
@@ -127,34 +117,22 @@ class Draft:
             return ({"type": "text", "text": content},)
         if isinstance(content, list) and all(isinstance(part, dict) for part in content):
             return content
-        raise UsageError(
-            f"a message's content for {self.provider} must be a text or a list of parts"
-        )
+        raise self.refused("content that is neither a text nor a list of parts")
 
-    def text_of(
-        self,
-        message: Message,
-    ) -> str:
+    def text_of(self, message: Message) -> str:
         """The content as one text. Raises UsageError for a part that is not text."""
         return "".join(self.part_text(part) for part in self.parts(message))
 
-    def part_text(
-        self,
-        part: Mapping[str, Any],
-    ) -> str:
+    def part_text(self, part: Mapping[str, Any]) -> str:
         """The text of a text or refusal part. Raises UsageError for any other."""
         kind = part.get("type")
         text = part.get("refusal") if kind == "refusal" else part.get("text")
         if kind not in ("text", "refusal") or not isinstance(text, str):
-            raise UsageError(f"{self.provider} does not support a part {kind!r} here")
+            raise self.refused(f"a part {kind!r} here")
         self.check_fields(part, frozenset(("type", kind, "annotations")), f"a part {kind!r}")
         return text
 
-    def inner(
-        self,
-        part: Mapping[str, Any],
-        name: str,
-    ) -> Mapping[str, Any]:
+    def inner(self, part: Mapping[str, Any], name: str) -> Mapping[str, Any]:
         """The object that the part has by the name of its type."""
         self.check_fields(part, frozenset(("type", name)), f"a part {name!r}")
         found = part.get(name)
@@ -165,32 +143,28 @@ class Draft:
         self.check_fields(found, INNER[name], name)
         return found
 
-    def text_field(
-        self,
-        value: Mapping[str, Any],
-        name: str,
-        what: str,
-    ) -> str:
+    def image_url(self, part: Mapping[str, Any]) -> str:
+        """The URL of an image part, for an API that does not support `detail`."""
+        image = self.inner(part, "image_url")
+        if image.get("detail") != "auto":
+            self.check_fields(image, frozenset(("url",)), "an image_url")
+        return self.text_field(image, "url", "an image_url")
+
+    def text_field(self, value: Mapping[str, Any], name: str, what: str) -> str:
         """A field that must be a text and not empty. Raises UsageError where it is not."""
         found = value.get(name)
         if not isinstance(found, str) or not found:
             raise UsageError(f"{what} for {self.provider} has no {name!r}")
         return found
 
-    def tool_calls_of(
-        self,
-        message: Mapping[str, Any],
-    ) -> Sequence[Any]:
+    def tool_calls_of(self, message: Mapping[str, Any]) -> Sequence[Any]:
         """An assistant message's `tool_calls`. Raises UsageError where they are not a list."""
         found = message.get("tool_calls") or ()
         if not isinstance(found, list | tuple):
             raise UsageError(f"tool_calls for {self.provider} must be a list")
         return found
 
-    def calls(
-        self,
-        message: Message,
-    ) -> Iterator[tuple[Mapping[str, Any], str, Any]]:
+    def calls(self, message: Message) -> Iterator[tuple[Mapping[str, Any], str, Any]]:
         """Each tool call of an assistant's message: itself, its function's name, its arguments.
 
         Raises UsageError for a call of another kind, or whose arguments are not a JSON object.
@@ -198,7 +172,7 @@ class Draft:
         for call in self.tool_calls_of(message):
             function = call.get("function") if isinstance(call, dict) else None
             if not isinstance(function, dict):
-                raise UsageError(f"{self.provider} supports only tool calls of functions")
+                raise self.refused("tool calls other than of functions")
             name = self.text_field(function, "name", "a tool call's function")
             if isinstance(call.get("id"), str):
                 self.names[call["id"]] = name
@@ -219,18 +193,13 @@ class Draft:
             function = tool.get("function") if isinstance(tool, dict) else None
             if not isinstance(function, dict):
                 kind = tool.get("type") if isinstance(tool, dict) else tool
-                raise UsageError(
-                    f"{self.provider} does not support a tool {kind!r}, only functions"
-                )
+                raise self.refused(f"a tool {kind!r}, only functions")
             self.check_fields(tool, frozenset(("type", "function")), "a tool")
             self.check_fields(function, known, "a tool's function")
             self.text_field(function, "name", "a tool's function")
             yield function
 
-    def schema_of(
-        self,
-        response_format: Mapping[str, Any],
-    ) -> Mapping[str, Any]:
+    def schema_of(self, response_format: Mapping[str, Any]) -> Mapping[str, Any]:
         """The schema of a `json_schema` format, its description inside where it had one outside."""
         named = response_format.get("json_schema")
         if not isinstance(named, dict) or not isinstance(named.get("schema"), dict):
