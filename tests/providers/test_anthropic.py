@@ -10,8 +10,9 @@ import pytest
 from llmbatch_cli.core.errors import BadReply, UnknownModel, UnsupportedParameter, UsageError
 from llmbatch_cli.core.types import RateInfo, Request, WireReply
 from llmbatch_cli.providers.anthropic.models import claude, is_retired
-from llmbatch_cli.providers.anthropic.provider import Anthropic, rate_info
+from llmbatch_cli.providers.anthropic.provider import Anthropic
 from llmbatch_cli.providers.base import Settings
+from llmbatch_cli.providers.wire.limits import rate_info
 
 KEY = "sk-ant-api03-secret"
 OLD, MIDDLE, NEW = "claude-sonnet-4-5", "claude-opus-4-6", "claude-opus-5-5"
@@ -532,8 +533,8 @@ def test_keys_stay_out_of_messages() -> None:
     """A server that repeats the key in its error does not get it shown, nor much of itself."""
     for status in (200, 401):
         error = provider().error(
-            Request(NEW, HI, {}),
             answer(status, {"type": "authentication_error", "message": f"{KEY}\x1b[31m " * 900}),
+            NEW,
         )
         assert "secret" not in error.message
         assert "\x1b" not in error.message
@@ -542,7 +543,7 @@ def test_keys_stay_out_of_messages() -> None:
 
 def test_an_answer_without_content() -> None:
     """A 200 that is no message says what it holds instead."""
-    with pytest.raises(BadReply, match="only id, role"):
+    with pytest.raises(BadReply, match=r"no content: \{\"id\""):
         provider().parse(Request(NEW, HI, {}), WireReply(200, {}, b'{"id":1,"role":2}'))
 
 

@@ -4,16 +4,16 @@ Sources (read 2026-11-22): docs.cohere.com/v2/reference/chat, /v2/docs/chat-api,
 /v2/docs/structured-outputs, /v2/docs/reasoning; cohere 7.3.1, v2/raw_client.py and types/.
 """
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final
 
-from llmbatch_cli.core.types import Completion, Message, Request, WireReply, WireRequest
-from llmbatch_cli.providers.base import Provider, Settings, Stream
-from llmbatch_cli.providers.cohere.reply import CohereStream, completion, error
+from llmbatch_cli.core.types import Completion, Message, Request, WireRequest
+from llmbatch_cli.providers.base import Settings
+from llmbatch_cli.providers.cohere.reply import RULES, CohereStream, completion
 from llmbatch_cli.providers.wire.draft import NO_PARAMETERS, Draft, message_fields, reasoning_of
 from llmbatch_cli.providers.wire.messages import bearer_headers, json_bytes, post
 from llmbatch_cli.providers.wire.params import ParamTable, as_list, format_kind, unless
-from llmbatch_cli.providers.wire.replies import json_object
+from llmbatch_cli.providers.wire.provider import JsonProvider
 
 FIELDS: Final = message_fields(
     tool=("name",),
@@ -28,8 +28,12 @@ EFFORTS: Final[Mapping[str, str]] = {"none": "disabled", "high": "enabled"}
 """Thinking is off, or on without a limit; a limit is `thinking.token_budget` in extra_body."""
 
 
-class Cohere(Provider):
+class Cohere(JsonProvider):
     """api.cohere.com, or a private deployment of it."""
+
+    rules = RULES
+    request_id_headers: ClassVar[Sequence[str]] = ("x-debug-trace-id",)
+    stream_reader = CohereStream
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -43,13 +47,12 @@ class Cohere(Provider):
     def build(self, request: Request) -> WireRequest:
         return post(self._url, self._headers, request, body(request, self.name))
 
-    def parse(self, request: Request, reply: WireReply) -> Completion:
-        if reply.status != 200:
-            raise error(reply, self._api_key)
-        return completion(json_object(reply), reply, self._api_key)
+    def is_error(self, body: Mapping[str, Any]) -> bool:
+        """An error's `message` is a text."""
+        return isinstance(body.get("message"), str)
 
-    def stream(self, request: Request, headers: Mapping[str, str]) -> Stream:
-        return CohereStream(headers, self._api_key)
+    def read(self, body: dict[str, Any]) -> Completion:
+        return completion(body)
 
 
 def body(request: Request, provider: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import orjson
 
 from llmbatch_cli.core.types import Message, WireReply
 from llmbatch_cli.providers.fake.options import FakeOptions
-from llmbatch_cli.providers.openai.provider import content_text
+from llmbatch_cli.providers.wire.replies import content_text
 
 LOREM: Final = (
     *("lorem", "ipsum", "dolor", "sit", "amet", "consectetur", "adipiscing", "elit", "sed"),

@@ -4,20 +4,25 @@ Source: ai.google.dev/api, /gemini-api/docs/api-key (read 2026-11-22).
 """
 
 import re
-from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote
 
+from llmbatch_cli.core.errors import ProviderError
 from llmbatch_cli.core.types import Completion, Request, WireReply, WireRequest
-from llmbatch_cli.providers.base import Provider, Settings, Stream
+from llmbatch_cli.providers.base import Settings
 from llmbatch_cli.providers.gemini.body import body
-from llmbatch_cli.providers.gemini.errors import error
+from llmbatch_cli.providers.gemini.errors import RULES, google_error_class, retry_delay_s
 from llmbatch_cli.providers.gemini.reply import GeminiStream, completion
+from llmbatch_cli.providers.wire.errors import ErrorBody, ErrorClass
 from llmbatch_cli.providers.wire.messages import json_headers, post
-from llmbatch_cli.providers.wire.replies import json_object
+from llmbatch_cli.providers.wire.provider import JsonProvider
 
 
-class Gemini(Provider):
+class Gemini(JsonProvider):
     """Google's Developer API, or a compatible server."""
+
+    rules = RULES
+    stream_reader = GeminiStream
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -42,13 +47,13 @@ class Gemini(Provider):
         method = "streamGenerateContent?alt=sse" if request.stream else "generateContent"
         return f"{self._root}/{collection}/{quote(name, safe='')}:{method}"
 
-    def parse(self, request: Request, reply: WireReply) -> Completion:
-        if reply.status != 200:
-            raise error(reply, self._api_key)
-        found = json_object(reply)
-        if found.get("error"):
-            raise error(reply, self._api_key)
-        return completion(found, reply)
+    def read(self, body: dict[str, Any]) -> Completion:
+        return completion(body)
 
-    def stream(self, request: Request, headers: Mapping[str, str]) -> Stream:
-        return GeminiStream(headers, self._api_key)
+    def failed(self, error: ErrorBody, reply: WireReply, model: str) -> ProviderError:
+        failed = super().failed(error, reply, model)
+        failed.retry_after_s = retry_delay_s(error) or failed.retry_after_s
+        return failed
+
+    def error_class(self, error: ErrorBody) -> ErrorClass:
+        return google_error_class(error)

@@ -18,26 +18,25 @@ from llmbatch_cli.core.errors import (
     UnknownModel,
     UsageError,
 )
-from llmbatch_cli.core.ledger import Usage
-from llmbatch_cli.core.types import Completion, Message, RateInfo, Request, WireReply, WireRequest
-from llmbatch_cli.providers.openai.errors import ERROR_CODES, Said, meaning
-from llmbatch_cli.providers.openai.provider import OpenAI, writable
+from llmbatch_cli.core.types import Completion, Message, Request, WireReply, WireRequest
+from llmbatch_cli.providers.openai.provider import OpenAI
+from llmbatch_cli.providers.wire.answers import extras
 from llmbatch_cli.providers.wire.draft import Draft, message_fields
+from llmbatch_cli.providers.wire.errors import COMMON_CODES, ErrorBody, ErrorRules, by_code
 from llmbatch_cli.providers.wire.messages import data_url, plain_base64
-from llmbatch_cli.providers.wire.replies import count, mapping, rate_info
+from llmbatch_cli.providers.wire.replies import joined, mappings
 
 NEUTRAL: Final[Mapping[str, Any]] = {"logit_bias": {}, "user": ""}
 RENAMED: Final = {"seed": "random_seed"}
 THOUGHTS: Final = ("reasoning_content", "reasoning")
 """Where earlier answers, of this program and of other hosts, have their thoughts."""
 FIELDS: Final = message_fields(tool=("name",), assistant=("prefix", *THOUGHTS))
-CODES: Final[Mapping[str, type[ProviderError]]] = {
-    **ERROR_CODES,
-    "invalid_model": UnknownModel,
-    "1500": UnknownModel,
-    "rate_limited": RateLimited,
+CODES: Final = {
+    **COMMON_CODES,
+    **by_code({UnknownModel: "invalid_model 1500", RateLimited: "rate_limited"}),
 }
 
+_ALLOWED_A_MINUTE: Final = "x-ratelimit-limit-req-minute"
 _CALL_ID = re.compile(r"[a-zA-Z0-9]{9}")
 _LETTERS: Final = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -47,6 +46,8 @@ class Mistral(OpenAI):
 
     own_hosts: ClassVar[tuple[str, ...]] = ()
     stream_fields: ClassVar[Mapping[str, Any]] = {"stream": True}
+    rules = ErrorRules(codes=CODES)
+    request_id_headers: ClassVar[Sequence[str]] = ("mistral-correlation-id", "x-request-id")
 
     def build(self, request: Request) -> WireRequest:
         draft = Draft(request, self.name)
@@ -59,32 +60,24 @@ class Mistral(OpenAI):
     def renamed(self) -> Mapping[str, str]:
         return RENAMED
 
-    def read(self, body: dict[str, Any], reply: WireReply) -> Completion:
-        completion = super().read(body, reply)
-        content = body["choices"][0]["message"].get("content")
-        if isinstance(content, list):
-            completion.reasoning = _thoughts(content)
-            references = [part for part in content if mapping(part).get("type") == "reference"]
-            if references:
-                completion.extras = {**completion.extras, "citations": writable(references)}
-        if completion.usage is not None:
-            _add_cached(completion.usage, body["usage"])
-        completion.request_id = reply.headers.get("mistral-correlation-id") or completion.request_id
+    def read(self, body: dict[str, Any]) -> Completion:
+        completion = super().read(body)
+        parts = mappings(mappings(body["choices"])[0]["message"].get("content"))
+        if parts:
+            thinking = (mappings(part.get("thinking")) for part in parts)
+            completion.reasoning = "".join(joined(chunks, "text") for chunks in thinking) or None
+            references = [part for part in parts if part.get("type") == "reference"]
+            completion.extras = {**completion.extras, **extras({"citations": references})}
         return completion
 
-    def limits(self, headers: Mapping[str, str]) -> RateInfo | None:
-        return rate_info(_openai_names(headers))
-
-    def meaning(self, said: Said) -> type[ProviderError]:
-        return meaning(said, CODES)
-
-    def error(self, reply: WireReply, model: str) -> ProviderError:
-        error = super().error(reply, model)
-        if isinstance(error, RateLimited) and reply.headers.get(_ALLOWED_A_MINUTE) == "0":
+    def failed(self, error: ErrorBody, reply: WireReply, model: str) -> ProviderError:
+        failed = super().failed(error, reply, model)
+        if isinstance(failed, RateLimited) and reply.headers.get(_ALLOWED_A_MINUTE) == "0":
             return OutOfQuota(
-                f"this key is allowed no requests of {model}: {error.message}", status=error.status
+                f"this key is allowed no requests of {model}: {failed.message}",
+                status=failed.status,
             )
-        return error
+        return failed
 
 
 def _message(message: Message, draft: Draft) -> Message:
@@ -152,34 +145,3 @@ def call_id(name: str) -> str:
     number = int.from_bytes(digest, "big")
     size = len(_LETTERS)
     return "".join(_LETTERS[number // size**place % size] for place in range(9))
-
-
-def _thoughts(content: Sequence[Any]) -> str | None:
-    """The text of the thinking chunks; None where there are none."""
-    texts = []
-    for part in content:
-        thinking = mapping(part).get("thinking")
-        for inside in thinking if isinstance(thinking, list) else ():
-            text = mapping(inside).get("text")
-            if isinstance(text, str):
-                texts.append(text)
-    return "".join(texts) or None
-
-
-def _add_cached(usage: Usage, said: Mapping[str, Any]) -> None:
-    if usage.cached_tokens is None:
-        usage.cached_tokens = count(said.get("num_cached_tokens"))
-
-
-_ALLOWED_A_MINUTE: Final = "x-ratelimit-limit-req-minute"
-_HEADERS: Final = {
-    _ALLOWED_A_MINUTE: "x-ratelimit-limit-requests",
-    "x-ratelimit-remaining-req-minute": "x-ratelimit-remaining-requests",
-    "x-ratelimit-limit-tokens-minute": "x-ratelimit-limit-tokens",
-    "x-ratelimit-remaining-tokens-minute": "x-ratelimit-remaining-tokens",
-}
-"""Mistral's names for the limits, and OpenAI's."""
-
-
-def _openai_names(headers: Mapping[str, str]) -> Mapping[str, str]:
-    return {_HEADERS.get(name, name): value for name, value in headers.items()}

@@ -9,13 +9,19 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from llmbatch_cli.core.types import Completion, Message, Request, WireReply, WireRequest
-from llmbatch_cli.providers.base import Provider, Settings, Stream
-from llmbatch_cli.providers.ollama.reply import OllamaStream, completion, error
+from llmbatch_cli.core.errors import (
+    OutOfQuota,
+    UnknownModel,
+)
+from llmbatch_cli.core.types import Completion, Message, Request, WireRequest
+from llmbatch_cli.providers.base import Settings
+from llmbatch_cli.providers.ollama.reply import RULES, OllamaStream, completion
 from llmbatch_cli.providers.wire.draft import Draft, message_fields, reasoning_of
+from llmbatch_cli.providers.wire.errors import ErrorBody, ErrorClass
 from llmbatch_cli.providers.wire.messages import bearer_headers, data_url, post
 from llmbatch_cli.providers.wire.params import ParamTable, as_list, format_kind
-from llmbatch_cli.providers.wire.replies import json_object
+from llmbatch_cli.providers.wire.provider import JsonProvider
+from llmbatch_cli.providers.wire.replies import clean
 
 PORT: Final = 11434
 OPTIONS: Final = frozenset(
@@ -65,8 +71,11 @@ def address(host: str) -> str:
     return f"{parts.scheme}://{user}{at}{name}{f':{port}' if port else ''}{path}"
 
 
-class Ollama(Provider):
+class Ollama(JsonProvider):
     """An Ollama server, on this machine or another, or Ollama's cloud."""
+
+    rules = RULES
+    stream_reader = OllamaStream
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -79,16 +88,17 @@ class Ollama(Provider):
     def build(self, request: Request) -> WireRequest:
         return post(self._url, self._headers, request, body(request, self.name))
 
-    def parse(self, request: Request, reply: WireReply) -> Completion:
-        if reply.status != 200:
-            raise error(reply, request.model, self._api_key)
-        found = json_object(reply)
-        if found.get("error"):
-            raise error(reply, request.model, self._api_key)
-        return completion(found, reply)
+    def read(self, body: dict[str, Any]) -> Completion:
+        return completion(body)
 
-    def stream(self, request: Request, headers: Mapping[str, str]) -> Stream:
-        return OllamaStream(headers, request.model, self._api_key)
+    def hint(self, kind: ErrorClass, error: ErrorBody, model: str) -> str | None:
+        if kind is UnknownModel:
+            return (
+                f"`ollama pull {clean(model, 200)}` fetches it; `ollama list` lists what is there"
+            )
+        if kind is OutOfQuota:
+            return "a local model has no such limit; ollama.com/settings shows what is left"
+        return None
 
 
 def body(request: Request, provider: str) -> dict[str, Any]:

@@ -12,18 +12,19 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
-from llmbatch_cli.core.errors import ProviderError, Refused, UnknownModel
-from llmbatch_cli.core.types import Completion, Request, WireReply, WireRequest
+from llmbatch_cli.core.errors import Refused, UnknownModel
+from llmbatch_cli.core.types import Completion, Request, WireRequest
 from llmbatch_cli.providers.base import Settings
-from llmbatch_cli.providers.openai.errors import ERROR_CODES, Said, meaning
 from llmbatch_cli.providers.openai.models import NOTHING
-from llmbatch_cli.providers.openai.provider import OpenAI, parameters, writable
-from llmbatch_cli.providers.wire.replies import mapping, text_or_none
+from llmbatch_cli.providers.openai.provider import OpenAI, parameters
+from llmbatch_cli.providers.wire.answers import extras
+from llmbatch_cli.providers.wire.errors import COMMON_CODES, ErrorBody, ErrorClass, ErrorRules
+from llmbatch_cli.providers.wire.replies import mapping, mappings, text_or_none
 
 VERSION_VARIABLES: Final = ("AZURE_OPENAI_API_VERSION", "OPENAI_API_VERSION")
 """The api-version of the older API; without one the newer /openai/v1 is used."""
-CODES: Final[Mapping[str, type[ProviderError]]] = {
-    **ERROR_CODES,
+CODES: Final[Mapping[str, ErrorClass]] = {
+    **COMMON_CODES,
     "DeploymentNotFound": UnknownModel,
     "ResponsibleAIPolicyViolation": Refused,
 }
@@ -45,6 +46,7 @@ class Azure(OpenAI):
     """
 
     own_hosts: ClassVar[tuple[str, ...]] = ()
+    rules = ErrorRules(codes=CODES)
 
     def __init__(self, settings: Settings) -> None:
         versions = (settings.environ.get(name) for name in VERSION_VARIABLES)
@@ -89,30 +91,29 @@ class Azure(OpenAI):
     def renamed(self) -> Mapping[str, str]:
         return NOTHING if self._is_old else {"max_tokens": "max_completion_tokens"}
 
-    def read(self, body: dict[str, Any], reply: WireReply) -> Completion:
-        completion = super().read(body, reply)
-        found = {
-            "content_filter_results": body["choices"][0].get("content_filter_results"),
+    def read(self, body: dict[str, Any]) -> Completion:
+        completion = super().read(body)
+        filters = {
+            "content_filter_results": mappings(body["choices"])[0].get("content_filter_results"),
             "prompt_filter_results": body.get("prompt_filter_results"),
         }
-        kept = {name: value for name, value in found.items() if value}
-        completion.extras = {**completion.extras, **writable(kept)}
+        completion.extras = {**completion.extras, **extras(filters)}
         return completion
 
-    def meaning(self, said: Said) -> type[ProviderError]:
-        inside = text_or_none(mapping(said.fields.get("innererror")).get("code"))
-        return CODES.get(inside or "") or meaning(said, CODES)
+    def error_class(self, error: ErrorBody) -> ErrorClass:
+        inside = text_or_none(mapping(error.fields.get("innererror")).get("code"))
+        return CODES.get(inside or "") or super().error_class(error)
 
-    def hint(self, meant: type[ProviderError], said: Said, model: str) -> str | None:
-        if meant is UnknownModel:
+    def hint(self, kind: ErrorClass, error: ErrorBody, model: str) -> str | None:
+        if kind is UnknownModel:
             return f"the model is a deployment's name on {self._resource}; a new one takes minutes"
-        if meant is Refused:
-            return _flagged(mapping(said.fields.get("innererror")))
-        return super().hint(meant, said, model)
+        if kind is Refused:
+            return _flagged(mapping(error.fields.get("innererror")))
+        return super().hint(kind, error, model)
 
 
 def _flagged(inside: Mapping[str, Any]) -> str | None:
-    """Which of Azure's categories the prompt met; None where it does not say."""
+    """Which of Azure's categories the prompt matched; None where it names none."""
     results = mapping(inside.get("content_filter_result"))
     names = [name for name, found in results.items() if mapping(found).get("filtered") is True]
-    return f"Azure's filter met: {', '.join(sorted(names)[:10])}" if names else None
+    return f"Azure's filter matched: {', '.join(sorted(names)[:10])}" if names else None

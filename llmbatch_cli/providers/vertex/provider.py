@@ -13,15 +13,15 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
 
-from llmbatch_cli.core.errors import BadReply, OutOfQuota, ProviderError, UnknownModel, UsageError
+from llmbatch_cli.core.errors import OutOfQuota, ProviderError, UnknownModel, UsageError
 from llmbatch_cli.core.events import Observer
 from llmbatch_cli.core.types import Completion, Request, Send, WireReply, WireRequest
 from llmbatch_cli.providers.anthropic.provider import Anthropic
 from llmbatch_cli.providers.base import Provider, Settings, Stream
-from llmbatch_cli.providers.gemini.errors import error as google_error
 from llmbatch_cli.providers.gemini.provider import Gemini
 from llmbatch_cli.providers.wire.credentials import renewed
-from llmbatch_cli.providers.wire.replies import json_object
+from llmbatch_cli.providers.wire.errors import ErrorBody
+from llmbatch_cli.providers.wire.provider import JsonProvider
 
 BASE_URL: Final = "https://aiplatform.googleapis.com/v1"
 """The global address; any other location has its own host."""
@@ -48,6 +48,8 @@ class _Held:
 class _Claude(_Held, Anthropic):
     """The Messages API as Vertex serves it: with the model in the URL."""
 
+    google: JsonProvider
+
     def address(self, request: Request) -> str:
         method = "streamRawPredict" if request.stream else "rawPredict"
         model = quote(request.model, safe="@")
@@ -58,15 +60,11 @@ class _Claude(_Held, Anthropic):
         del built["model"]
         return built
 
-    def error(self, request: Request, reply: WireReply) -> ProviderError:
+    def failed(self, error: ErrorBody, reply: WireReply, model: str) -> ProviderError:
         """Anthropic's error, or Google's where Google has answered itself."""
-        try:
-            anthropics = json_object(reply).get("type") == "error"
-        except BadReply:
-            anthropics = False
-        if anthropics:
-            return super().error(request, reply)
-        return google_error(reply, self._api_key)
+        if "status" in error.fields:
+            return self.google.failed(error, reply, model)
+        return super().failed(error, reply, model)
 
 
 class _Gemini(_Held, Gemini):
@@ -87,7 +85,7 @@ class Vertex(Provider):
         self._location = environ.get("GOOGLE_CLOUD_LOCATION") or "global"
         keyless = replace(settings, api_key=None)
         self._claude = _Claude(keyless)
-        self._gemini = _Gemini(keyless)
+        self._gemini = self._claude.google = _Gemini(keyless)
         super().__init__(settings)
         self._hold(settings.api_key)
 
