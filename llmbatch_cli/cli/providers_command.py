@@ -13,7 +13,8 @@ import typer
 
 from llmbatch_cli.core.errors import ExitStatus
 from llmbatch_cli.core.text import clean_for_terminal
-from llmbatch_cli.providers.registry import PROVIDERS, Entry, first_set
+from llmbatch_cli.providers.access import first_set
+from llmbatch_cli.providers.registry import PROVIDERS, Entry
 
 EXAMPLES = """\b
 Examples:

@@ -61,14 +61,15 @@ class MissingKey(UsageError):
 
 
 class UnsupportedParameter(UsageError):
-    """This wire has no words for a parameter; the request may do without it.
+    """This API does not support a parameter; the request may do without it.
 
     `parameter` is its name in Request.params.
     """
 
     def __init__(self, parameter: str, provider: str, *, hint: str | None = None) -> None:
         super().__init__(
-            f"{provider} takes no {parameter}", hint=hint or "leave it out, or use --drop-params"
+            f"{provider} does not support {parameter}",
+            hint=hint or "remove it, or use --drop-params",
         )
         self.parameter = parameter
 

@@ -118,7 +118,7 @@ async def test_a_provider_lists_its_models(name: str) -> None:
         (429, error("Slow down"), "Slow down"),
         (503, error("Overloaded"), "Overloaded"),
         (200, {"error": {"message": "inside a 200"}}, "inside a 200"),
-        (200, {"models": 5}, "no list of models"),
+        (200, {"models": 5}, "not a list of models"),
     ],
 )
 async def test_a_failure_is_told_as_elsewhere(

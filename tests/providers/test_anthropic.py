@@ -265,7 +265,7 @@ def test_tool_calls_and_their_results() -> None:
     ],
 )
 def test_what_no_message_can_say(message: Any) -> None:
-    """A message that the wire has no words for is an error before anything is sent."""
+    """A message that the wire does not support is an error before anything is sent."""
     with pytest.raises(UsageError):
         body([message])
 
@@ -367,8 +367,8 @@ def test_one_way_of_sampling(given: dict[str, Any], kept: dict[str, Any]) -> Non
         (OLD, {"tool_choice": {"type": "allowed_tools"}}, "tool_choice"),
     ],
 )
-def test_unsayable(model: str, params: dict[str, Any], name: str) -> None:
-    """What Claude has no words for is refused by its name, before anything is sent."""
+def test_unsupported(model: str, params: dict[str, Any], name: str) -> None:
+    """What Claude does not support is refused by its name, before anything is sent."""
     with pytest.raises(UnsupportedParameter) as caught:
         body(model=model, **params)
     assert caught.value.parameter == name

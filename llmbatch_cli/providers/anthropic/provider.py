@@ -19,7 +19,7 @@ from llmbatch_cli.providers.base import Settings
 from llmbatch_cli.providers.wire import usage
 from llmbatch_cli.providers.wire.answers import extras, finish_reason, missing, raise_if_refused
 from llmbatch_cli.providers.wire.errors import ErrorBody, ErrorClass, ErrorRules, by_code
-from llmbatch_cli.providers.wire.messages import json_bytes, json_headers
+from llmbatch_cli.providers.wire.messages import json_headers, post
 from llmbatch_cli.providers.wire.provider import JsonProvider
 from llmbatch_cli.providers.wire.replies import joined, mapping, mappings, of_type, text_or_none
 from llmbatch_cli.providers.wire.tools import function_call
@@ -65,11 +65,7 @@ class Anthropic(JsonProvider):
         self._url = f"{self.base_url}{version}/messages"
 
     def build(self, request: Request) -> WireRequest:
-        said = self.body(request)
-        headers = self._headers
-        if "extra_headers" in request.params:
-            headers = {**headers, **request.params["extra_headers"]}
-        return WireRequest("POST", self.address(request), headers, json_bytes(said))
+        return post(self.address(request), self._headers, request, self.body(request))
 
     def address(self, request: Request) -> str:
         """Where this request goes."""

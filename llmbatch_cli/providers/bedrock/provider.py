@@ -7,7 +7,7 @@ API_runtime_Converse.html and API_runtime_ConverseStream.html as modelled in bot
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, ClassVar, Final
 from urllib.parse import quote
@@ -22,13 +22,21 @@ from llmbatch_cli.providers.bedrock.body import body
 from llmbatch_cli.providers.bedrock.stream import ConverseStream
 from llmbatch_cli.providers.wire import usage
 from llmbatch_cli.providers.wire.answers import extras, finish_reason, missing, raise_if_refused
+from llmbatch_cli.providers.wire.credentials import renewed
 from llmbatch_cli.providers.wire.errors import ErrorBody, ErrorRules, by_code
-from llmbatch_cli.providers.wire.messages import json_bytes, json_headers
+from llmbatch_cli.providers.wire.messages import bearer_headers, post
 from llmbatch_cli.providers.wire.provider import JsonProvider
-from llmbatch_cli.providers.wire.replies import joined, listed, mapping, mappings, text_or_none
+from llmbatch_cli.providers.wire.replies import (
+    joined,
+    listed,
+    mapping,
+    mappings,
+    text_or_none,
+)
 from llmbatch_cli.providers.wire.tools import function_call
 
 CREDENTIALS_REFRESH_S: Final = 60.0
+"""botocore itself renews short-lived credentials minutes before their end."""
 
 ERROR_TYPES: Final = by_code(
     {
@@ -74,16 +82,18 @@ class Bedrock(JsonProvider):
         self._environ = environ
         self._region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or ""
         self._credentials: Any = None
-        self._headers = json_headers()
+        self._headers = bearer_headers(settings.api_key)
         super().__init__(settings)
-        if settings.api_key is not None:
-            self._headers["authorization"] = f"Bearer {settings.api_key}"
 
     def aim(self, base_url: str) -> None:
-        """Send to this address. Raises UsageError where it wants a region and none is set."""
-        if "{region}" in base_url and not self._region:
-            raise UsageError(f"{self.name} needs a region", hint="set AWS_REGION, as to us-east-1")
+        """Send to this address. Raises UsageError where it needs a region and none is set."""
+        if "{region}" in base_url:
+            self._check_region()
         super().aim(base_url.replace("{region}", self._region))
+
+    def _check_region(self) -> None:
+        if not self._region:
+            raise UsageError(f"{self.name} needs a region", hint="set AWS_REGION, as in us-east-1")
 
     @asynccontextmanager
     async def serving(self, observe: Observer) -> AsyncIterator[Send | None]:
@@ -102,29 +112,18 @@ class Bedrock(JsonProvider):
                 hint="set AWS_BEARER_TOKEN_BEDROCK, or AWS_ACCESS_KEY_ID and "
                 "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
             )
-        if not self._region:
-            raise UsageError(f"{self.name} needs a region", hint="set AWS_REGION, as to us-east-1")
-        self._credentials = await asyncio.to_thread(frozen, found)
-        refreshing = asyncio.create_task(self._refresh(found))
-        try:
-            yield None
-        finally:
-            refreshing.cancel()
-            with suppress(asyncio.CancelledError):
-                await refreshing
+        self._check_region()
 
-    async def _refresh(self, found: Any) -> None:
-        """Keep short-lived credentials fresh; botocore renews them minutes before their end."""
-        while True:
-            await asyncio.sleep(CREDENTIALS_REFRESH_S)
-            with suppress(UsageError):
-                self._credentials = await asyncio.to_thread(frozen, found)
+        def renew() -> None:
+            self._credentials = frozen(found)
+
+        async with renewed(renew, lambda: CREDENTIALS_REFRESH_S):
+            yield None
 
     def build(self, request: Request) -> WireRequest:
         method = "converse-stream" if request.stream else "converse"
         url = f"{self.base_url}/model/{quote(request.model, safe='')}/{method}"
-        headers = {**self._headers, **request.params.get("extra_headers", {})}
-        wire = WireRequest("POST", url, headers, json_bytes(body(request, self.name)))
+        wire = post(url, self._headers, request, body(request, self.name))
         if self._credentials is None:
             return wire
         return signed(wire, self._credentials, self._region)

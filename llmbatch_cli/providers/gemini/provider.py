@@ -1,4 +1,4 @@
-"""Gemini on Google's Developer API: the address and the key around Gemini's own words.
+"""Gemini on Google's Developer API: its address and its key.
 
 Source: ai.google.dev/api, /gemini-api/docs/api-key (read 2026-11-22).
 """
@@ -14,12 +14,12 @@ from llmbatch_cli.providers.gemini.body import body
 from llmbatch_cli.providers.gemini.errors import RULES, google_error_class, retry_delay_s
 from llmbatch_cli.providers.gemini.reply import GeminiStream, completion
 from llmbatch_cli.providers.wire.errors import ErrorBody, ErrorClass
-from llmbatch_cli.providers.wire.messages import json_bytes, json_headers
+from llmbatch_cli.providers.wire.messages import json_headers, post
 from llmbatch_cli.providers.wire.provider import JsonProvider
 
 
 class Gemini(JsonProvider):
-    """Google's Developer API, or a server that speaks as it does."""
+    """Google's Developer API, or a compatible server."""
 
     rules = RULES
     stream_reader = GeminiStream
@@ -37,12 +37,10 @@ class Gemini(JsonProvider):
         self._root = self.base_url if versioned else f"{self.base_url}/v1beta"
 
     def build(self, request: Request) -> WireRequest:
-        headers = {**self._headers, **request.params.get("extra_headers", {})}
-        data = json_bytes(body(request, self.name))
-        return WireRequest("POST", self.url(request), headers, data)
+        return post(self.url(request), self._headers, request, body(request, self.name))
 
     def url(self, request: Request) -> str:
-        """Where the request goes; a model may be named with its collection, as tunedModels/x."""
+        """The request's URL; a model's name may include its collection, as in tunedModels/x."""
         collection, _, name = request.model.rpartition("/")
         if collection not in ("models", "tunedModels"):
             collection, name = "models", request.model

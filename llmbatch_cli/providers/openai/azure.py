@@ -16,13 +16,13 @@ from llmbatch_cli.core.errors import Refused, UnknownModel
 from llmbatch_cli.core.types import Completion, Request, WireRequest
 from llmbatch_cli.providers.base import Settings
 from llmbatch_cli.providers.openai.models import NOTHING
-from llmbatch_cli.providers.openai.provider import OpenAI
+from llmbatch_cli.providers.openai.provider import OpenAI, parameters
 from llmbatch_cli.providers.wire.answers import extras
 from llmbatch_cli.providers.wire.errors import COMMON_CODES, ErrorBody, ErrorClass, ErrorRules
 from llmbatch_cli.providers.wire.replies import mapping, mappings, text_or_none
 
 VERSION_VARIABLES: Final = ("AZURE_OPENAI_API_VERSION", "OPENAI_API_VERSION")
-"""Where the api-version of the older form stands; without it the /openai/v1 form is spoken."""
+"""The api-version of the older API; without one the newer /openai/v1 is used."""
 CODES: Final[Mapping[str, ErrorClass]] = {
     **COMMON_CODES,
     "DeploymentNotFound": UnknownModel,
@@ -32,17 +32,17 @@ CODES: Final[Mapping[str, ErrorClass]] = {
 _TAIL: Final = re.compile(
     r"/openai(?:/v1(?:/chat/completions|/responses)?|/responses|/deployments/[^/]+(?:/[a-z/]+)?)?$"
 )
-"""What an endpoint may have behind the resource, the target URI of a deployment included."""
+"""What an endpoint may have behind the resource, also a deployment's whole target URI."""
 _NEWER_FIELDS: Final = "2024-09-01"
-"""The first api-version that knows max_completion_tokens and stream_options."""
+"""The first api-version with max_completion_tokens and stream_options."""
 
 
 class Azure(OpenAI):
     """One Azure resource. A request's model is the name of a deployment.
 
     The base URL is the resource's endpoint (`https://NAME.openai.azure.com`), with or without
-    `/openai/v1` behind it, or a deployment's whole target URI, whose api-version holds where no
-    variable names one.
+    `/openai/v1` behind it, or a deployment's whole target URI, whose api-version is used where
+    no variable is set.
     """
 
     own_hosts: ClassVar[tuple[str, ...]] = ()
@@ -59,6 +59,7 @@ class Azure(OpenAI):
             self._headers["api-key"] = settings.api_key
 
     def aim(self, base_url: str) -> None:
+        self._api_version = None
         parts = urlsplit(base_url)
         super().aim(parts._replace(query="", fragment="").geturl())
         version = self._version or parse_qs(parts.query).get("api-version", [None])[0]
@@ -66,6 +67,7 @@ class Azure(OpenAI):
         self._api_version = None if in_path else version
         self._resource = _TAIL.sub("", self.base_url)
         self._url = f"{self._resource}/openai/v1/chat/completions"
+        self._parameters = parameters(self.renamed())
 
     @property
     def _is_old(self) -> bool:
@@ -82,11 +84,11 @@ class Azure(OpenAI):
         path = f"openai/deployments/{quote(deployment, safe='')}/chat/completions"
         return f"{self._resource}/{path}?{query}"
 
-    def refused(self, request: Request) -> Mapping[str, Any]:
-        """Nothing: a deployment's name does not tell its model, so Azure itself refuses."""
+    def neutral(self, request: Request) -> Mapping[str, Any]:
+        """Nothing: a deployment's name does not show its model, so Azure itself refuses."""
         return NOTHING
 
-    def renames(self) -> Mapping[str, str]:
+    def renamed(self) -> Mapping[str, str]:
         return NOTHING if self._is_old else {"max_tokens": "max_completion_tokens"}
 
     def read(self, body: dict[str, Any]) -> Completion:

@@ -55,7 +55,7 @@ class Compatible(OpenAI):
             messages = [_as_system(message) for message in messages]
         kind = mapping(params.get("response_format")).get("type")
         if kind in self.host.no_formats:
-            hint = f"it takes no {kind}: ask for json_object and describe it, or use --drop-params"
+            hint = f"no {kind} here: use json_object and describe it, or use --drop-params"
             raise UnsupportedParameter("response_format", f"{self.name}/{request.model}", hint=hint)
         effort = params.get("reasoning_effort")
         if isinstance(effort, str) and effort in self.host.efforts:
@@ -66,10 +66,10 @@ class Compatible(OpenAI):
     def at_usual_address(self) -> bool:
         return self.base_url == self.host.base_url
 
-    def refused(self, request: Request) -> Mapping[str, Any]:
+    def neutral(self, request: Request) -> Mapping[str, Any]:
         return self.host.refused
 
-    def renames(self) -> Mapping[str, str]:
+    def renamed(self) -> Mapping[str, str]:
         return self.host.renamed
 
     def is_error(self, body: Mapping[str, Any]) -> bool:

@@ -7,12 +7,10 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
 
-import orjson
-
-from llmbatch_cli.core.errors import Overloaded, Rejected, UnknownModel, UsageError
+from llmbatch_cli.core.errors import Overloaded, Rejected, UnknownModel
 from llmbatch_cli.core.types import Completion, Request, WireRequest
-from llmbatch_cli.providers.base import CARRIED, Settings, is_neutral
-from llmbatch_cli.providers.openai.models import NOTHING, near, refused
+from llmbatch_cli.providers.base import Settings
+from llmbatch_cli.providers.openai.models import NOTHING, near, neutral
 from llmbatch_cli.providers.openai.stream import ChatStream
 from llmbatch_cli.providers.wire import usage
 from llmbatch_cli.providers.wire.answers import (
@@ -22,8 +20,10 @@ from llmbatch_cli.providers.wire.answers import (
     raise_if_refused,
     writable,
 )
+from llmbatch_cli.providers.wire.draft import Draft
 from llmbatch_cli.providers.wire.errors import ErrorBody, ErrorClass
-from llmbatch_cli.providers.wire.messages import json_headers
+from llmbatch_cli.providers.wire.messages import bearer_headers, post
+from llmbatch_cli.providers.wire.params import ParamTable, unless
 from llmbatch_cli.providers.wire.provider import EventStream, JsonProvider
 from llmbatch_cli.providers.wire.replies import content_text, mapping, mappings, text_or_none
 from llmbatch_cli.providers.wire.tools import tool_calls
@@ -32,8 +32,6 @@ GAVE_UP: Final = ("insufficient_system_resource", "network_error", "error")
 """Finish reasons of an answer that the server could not end."""
 NOT_FOR_CHAT: Final = ("v1/responses", "not a chat model")
 """What the error of a model that only answers on the Responses API mentions."""
-UNBOUNDED: Final = ("max_tokens", -1)
-"""What is said by leaving it out; most servers refuse the number."""
 
 
 class OpenAI(JsonProvider):
@@ -47,63 +45,44 @@ class OpenAI(JsonProvider):
         "stream": True,
         "stream_options": {"include_usage": True},
     }
-    """What asks for a stream."""
+    """What requests a stream."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._stream_fields = self.stream_fields
-        self._headers = json_headers()
-        if settings.api_key is not None:
-            self._headers["authorization"] = f"Bearer {settings.api_key}"
+        self._headers = bearer_headers(settings.api_key)
 
     def aim(self, base_url: str) -> None:
         super().aim(base_url)
         self._url = f"{self.base_url}/chat/completions"
         host = urlsplit(self.base_url).hostname or ""
         self.at_home = f".{host}".endswith(tuple(f".{own}" for own in self.own_hosts))
+        self._parameters = parameters(self.renamed())
 
     def build(self, request: Request) -> WireRequest:
         body: dict[str, Any] = {"model": request.model, "messages": request.messages}
-        headers = self._headers
         if request.stream:
             body.update(self._stream_fields)
         if request.params:
-            headers = self._add_params(body, request)
-        try:
-            return WireRequest("POST", self._url, headers, orjson.dumps(body))
-        except TypeError as error:
-            raise UsageError(f"the request cannot be written as JSON: {error}") from error
-
-    def _add_params(self, body: dict[str, Any], request: Request) -> dict[str, str]:
-        """Add the parameters to the body; the headers to send. Raises UnsupportedParameter."""
-        params = request.params
-        refused, renamed = self.refused(request), self.renames()
-        asked = f"{self.name}/{request.model}"
-        for name, value in params.items():
-            if name in CARRIED or (name, value) == UNBOUNDED:
-                continue
-            if not is_neutral(name, value, refused, asked):
-                body[renamed.get(name, name)] = value
-        body.update(params.get("extra_body", ()))
-        if "extra_headers" in params:
-            return {**self._headers, **params["extra_headers"]}
-        return self._headers
+            draft = Draft(request, f"{self.name}/{request.model}", body)
+            self._parameters.add(draft, self.neutral(request))
+        return post(self._url, self._headers, request, body)
 
     def at_usual_address(self) -> bool:
-        """Whether the provider is asked where its name alone leads."""
+        """Whether the base URL is the provider's own."""
         return self.at_home
 
-    def refused(self, request: Request) -> Mapping[str, Any]:
-        """The parameters that cannot be said, each with the one value that says nothing."""
+    def neutral(self, request: Request) -> Mapping[str, Any]:
+        """The parameters that are not supported, each with the value that changes nothing."""
         if not self.at_home:
             return NOTHING
-        return refused(request.model, request.params.get("reasoning_effort"))
+        return neutral(request.model, request.params.get("reasoning_effort"))
 
-    def renames(self) -> Mapping[str, str]:
-        """Our names for parameters that the server calls otherwise.
+    def renamed(self) -> Mapping[str, str]:
+        """The server's names for parameters, by ours.
 
         OpenAI's reasoning models refuse max_tokens, and servers like it may not know its
-        successor, so the name goes by the address.
+        successor, so the name depends on the address.
         """
         return {"max_tokens": "max_completion_tokens"} if self.at_home else NOTHING
 
@@ -150,6 +129,13 @@ class OpenAI(JsonProvider):
         if kind is Rejected and any(found in words for found in NOT_FOR_CHAT):
             return "this model answers on the Responses API: --api responses"
         return None
+
+
+def parameters(renamed: Mapping[str, str]) -> ParamTable:
+    """The parameters of a server that has these names of its own for some."""
+    # Most servers refuse -1 for no limit.
+    limit = unless(-1, renamed.get("max_tokens", "max_tokens"))
+    return ParamTable(rules={**renamed, "max_tokens": limit})
 
 
 def _reasoning(message: Mapping[str, Any]) -> str | None:

@@ -17,7 +17,7 @@ from llmbatch_cli.providers.responses.body import body
 from llmbatch_cli.providers.wire import usage
 from llmbatch_cli.providers.wire.answers import extras, finish_reason, missing, raise_if_refused
 from llmbatch_cli.providers.wire.errors import COMMON_CODES, ErrorRules, by_code
-from llmbatch_cli.providers.wire.messages import json_bytes
+from llmbatch_cli.providers.wire.messages import post
 from llmbatch_cli.providers.wire.provider import EventStream
 from llmbatch_cli.providers.wire.replies import (
     joined,
@@ -77,9 +77,8 @@ class Responses(OpenAI):
         self._url = f"{self.base_url}/responses"
 
     def build(self, request: Request) -> WireRequest:
-        said = body(request, self.name, self.refused(request))
-        headers = {**self._headers, **request.params.get("extra_headers", {})}
-        return WireRequest("POST", self._url, headers, json_bytes(said))
+        built = body(request, self.name, self.neutral(request))
+        return post(self._url, self._headers, request, built)
 
     def is_error(self, body: Mapping[str, Any]) -> bool:
         failed = body.get("status") == "failed" or body.get("type") == "error"
