@@ -16,16 +16,16 @@ from typing import Any, Final
 from llmbatch_cli.checking import refuse_bad_rows
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.events import Event, Observer, Opened, both, ignore
-from llmbatch_cli.core.types import Message, Outcome, Params, Prompt, Row, Work
-from llmbatch_cli.engine.calls import Model, solo
-from llmbatch_cli.engine.contest import Contest, OnText, Rules
+from llmbatch_cli.core.types import Message, Outcome, Params, Prompt, Row
+from llmbatch_cli.engine.calls import Model
 from llmbatch_cli.engine.failure_limit import Breaker, FailureLimit
-from llmbatch_cli.engine.fallback import InTurn
+from llmbatch_cli.engine.fallback import WithFallbacks
 from llmbatch_cli.engine.hedging import Hedge
-from llmbatch_cli.engine.limits.limiter import START_IN_FLIGHT
+from llmbatch_cli.engine.limits.limiter import START_IN_FLIGHT, RateLimits
+from llmbatch_cli.engine.race_work import OnText, Race, Rules
 from llmbatch_cli.engine.retry import RetryPolicy
 from llmbatch_cli.engine.run import Gauge, Stop, run
-from llmbatch_cli.models import CallOptions, RateLimits, from_environment, open_models
+from llmbatch_cli.models import CallOptions, from_environment, open_models
 from llmbatch_cli.providers.registry import DEFAULT_MODEL, Access
 from llmbatch_cli.resuming import Against, ModelsFor, tell_done, with_files, with_keys
 from llmbatch_cli.rows.finished import FinishedRows
@@ -129,9 +129,7 @@ async def run_batch(
         gauge = Gauge()
         observe(Opened(lambda: lanes.holding() or gauge.waiting))
         others = [await lanes.model_for(name) for name in fallbacks]
-        work: Work = solo(model_for, time.monotonic, _system(system))
-        if others:
-            work = InTurn(model_for, others, time.monotonic, observe, _system(system))
+        work = WithFallbacks(model_for, others, observe=observe, system=_system(system))
 
         async def models_of(prompt: Prompt) -> list[Model]:
             return [await model_for(prompt.model)]
@@ -216,12 +214,12 @@ async def run_race(
     )
     stop = stop or Stop()
     breaker = Breaker(tolerance or FailureLimit(), stop)
-    contests: list[Contest] = []
+    races: list[Race] = []
 
     def heed(event: Event) -> None:
         observe(event)
-        for contest in contests:
-            contest.heed(event)
+        for one in races:
+            one.heed(event)
 
     async with open_models(how, connection, heed) as lanes:
         racers = await lanes.with_keys(models)
@@ -231,7 +229,7 @@ async def run_race(
                 return racers
             return await lanes.with_keys(prompt.models, of_row=True)
 
-        contest = Contest(
+        work = Race(
             entrants,
             racers,
             Rules(wins, accept_truncated, stream),
@@ -241,7 +239,7 @@ async def run_race(
             system=_system(system),
             on_text=on_text or (lambda prompt, lane, text: None),
         )
-        contests.append(contest)
+        races.append(work)
         gauge = Gauge()
         observe(Opened(lambda: lanes.holding() or gauge.waiting))
         rows_at_once = _races_at_once(flow.most_in_flight, len(racers), hedged=hedge is not None)
@@ -249,7 +247,7 @@ async def run_race(
         rows = await before.rows(prompts, preview, strict)
         outcomes = run(
             rows,
-            contest,
+            work,
             window=lambda: rows_at_once,
             most_open=_most_open(flow, ordered=ordered),
             ordered=ordered,

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -13,9 +12,9 @@ from llmbatch_cli.core.events import LimitChanged, Notice, Observer, Retried, ig
 from llmbatch_cli.core.types import Call, Params, Request
 from llmbatch_cli.engine.calls import Model, StreamCall, built, calling, merged
 from llmbatch_cli.engine.deadline import Deadlines
-from llmbatch_cli.engine.dropping import dropping
+from llmbatch_cli.engine.drop_params import dropping
 from llmbatch_cli.engine.endpoints import Endpoints, spread, spread_streams
-from llmbatch_cli.engine.limits.limiter import Holding, Limiter, admitted
+from llmbatch_cli.engine.limits.limiter import Holding, Limiter, RateLimits, admitted
 from llmbatch_cli.engine.limits.shared_capacity import SharedCapacity
 from llmbatch_cli.engine.retry import RetryPolicy, retried
 from llmbatch_cli.engine.streaming import around, streaming
@@ -35,25 +34,9 @@ class CallOptions:
     timeout_s: float = 600.0
     """A row's whole time, from its first request on."""
     patience: RetryPolicy = field(default_factory=RetryPolicy)
-    flow: "RateLimits | None" = None
+    flow: RateLimits | None = None
     drop_params: bool = False
     """Whether a parameter that a wire cannot say is left out, instead of refused."""
-
-
-@dataclass(frozen=True, slots=True)
-class RateLimits:
-    """How much may be sent, to each model."""
-
-    most_in_flight: int
-    """Requests at once, from 1."""
-    start_in_flight: int
-    """At once in the beginning."""
-    rpm: float | None = None
-    """Requests a minute; None leaves it to what the provider says and the run learns."""
-    tpm: int | None = None
-    """Tokens a minute, likewise."""
-    together: bool = False
-    """Whether all models share `most_in_flight`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +156,6 @@ class ModelPool:
                 call,
                 how.patience,
                 sleep=self._sleep,
-                clock=time.monotonic,
                 on_retry=lambda error, wait_s: self._observe(
                     Retried(name, error.kind, wait_s, error.message)
                 ),
@@ -215,11 +197,8 @@ class ModelPool:
         key = (provider.name, provider.base_url, model)
         if key not in self._limiters:
             self._limiters[key] = Limiter(
-                most_in_flight=flow.most_in_flight,
-                start_in_flight=min(flow.start_in_flight, flow.most_in_flight),
-                rpm=flow.rpm,
-                tpm=flow.tpm,
-                room=self._room,
+                flow,
+                capacity=self._room,
                 changed=lambda now: self._observe(
                     LimitChanged(f"{provider.name}/{model}", now.in_flight, now.rpm, now.tpm)
                 ),

@@ -48,7 +48,7 @@ class Entrant:
 
     def request(self, messages: Sequence[Message]) -> Request:
         """What this model is asked."""
-        return Request(self.lane.model, messages, self.lane.params)
+        return Request(self.lane.id, messages, self.lane.params)
 
     async def call(self, request: Request) -> Completion:
         """The whole answer. Raises ProviderError."""
@@ -78,7 +78,7 @@ class Entrant:
         return response_of(
             completion,
             provider=self.lane.provider,
-            model=self.lane.model,
+            model=self.lane.id,
             seconds=seconds,
             api_base=self.asked.calling.access.base_url,
         )
@@ -88,7 +88,7 @@ class Entrant:
         if isinstance(error, Mocked):
             return error.exception
         hint = self.lane.key_hint if error.fatal else None
-        return as_litellm(error, self.lane.provider, self.lane.model, hint)
+        return as_litellm(error, self.lane.provider, self.lane.id, hint)
 
 
 class Entry:

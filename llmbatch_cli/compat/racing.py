@@ -18,7 +18,7 @@ from llmbatch_cli.compat.response import (
     usage_of,
 )
 from llmbatch_cli.core.types import Completion, Message
-from llmbatch_cli.engine.race import Runner, Start, race
+from llmbatch_cli.engine.race import RaceResult, Start, race
 
 Rival: TypeAlias = Entrant | OpenAIError
 """A model, or why it cannot be asked."""
@@ -124,7 +124,7 @@ class _Telling:
         self._leader: Entrant | None = None
         self._messages = messages
 
-    async def run(self, rivals: Sequence[Rival]) -> tuple[Entrant, Runner, Completion]:
+    async def run(self, rivals: Sequence[Rival]) -> tuple[Entrant, RaceResult, Completion]:
         try:
             return await _winner(rivals, self._start_of, lambda: self._leader)
         finally:
@@ -184,7 +184,7 @@ class _Writer:
         return ModelResponseStream(
             id=self._id,
             created=self._created,
-            model=self._entrant.lane.model,
+            model=self._entrant.lane.id,
             object="chat.completion.chunk",
             system_fingerprint=None,
             choices=[
@@ -197,12 +197,11 @@ async def _winner(
     rivals: Sequence[Rival],
     start_of: StartOf,
     leader: Callable[[], Entrant | None] = lambda: None,
-) -> tuple[Entrant, Runner, Completion]:
+) -> tuple[Entrant, RaceResult, Completion]:
     """Who won, how it fared and its answer. Raises OpenAIError when all have failed."""
     entrants = [rival for rival in rivals if isinstance(rival, Entrant)]
     runners = await race(
         [start_of(entrant) for entrant in entrants],
-        complaint=lambda place, completion: None,
         clock=time.monotonic,
     )
     for entrant, runner in zip(entrants, runners, strict=True):
@@ -212,7 +211,7 @@ async def _winner(
 
 
 def _exceptions(
-    rivals: Sequence[Rival], runners: Sequence[Runner], leader: Entrant | None
+    rivals: Sequence[Rival], runners: Sequence[RaceResult], leader: Entrant | None
 ) -> list[OpenAIError]:
     """Why each rival has failed, in their order; who led and broke off comes first."""
     rest = iter(runners)

@@ -38,7 +38,7 @@ class Standing:
         self.wins += racer.status == "won"
         self.failed += racer.status == "failed"
         self.cancelled += racer.status == "cancelled"
-        self.cut += racer.cut
+        self.cut += racer.cancelled_in_flight
         if racer.status in ("won", "lost") and len(self.latencies_s) < REMEMBERED:
             self.latencies_s.append(racer.latency_s)
         if racer.usage is not None:
