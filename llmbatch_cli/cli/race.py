@@ -28,9 +28,9 @@ from llmbatch_cli.core.options import (
     Retries,
     Sampling,
 )
-from llmbatch_cli.engine.contest import Rules
 from llmbatch_cli.engine.failure_limit import FailureLimit
 from llmbatch_cli.engine.hedging import Hedge
+from llmbatch_cli.engine.race_work import Rules
 from llmbatch_cli.job import Job
 from llmbatch_cli.models import CallOptions
 from llmbatch_cli.plans import Race

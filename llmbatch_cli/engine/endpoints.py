@@ -1,4 +1,4 @@
-"""Several endpoints of one model: each request to the one with the least to do.
+"""Several endpoints of one model: each request to the least busy one.
 
 An endpoint that fails is left out; after a pause, which grows, one request is sent there to
 see whether it answers again.
@@ -22,10 +22,8 @@ from llmbatch_cli.core.errors import (
     UnknownModel,
     Unreachable,
 )
-from llmbatch_cli.core.ledger import Attempt
 from llmbatch_cli.core.types import Call, Completion, Request
-from llmbatch_cli.engine.calls import CancelledInFlight, StreamCall
-from llmbatch_cli.engine.retry import attempt_of
+from llmbatch_cli.engine.calls import StreamCall
 
 DOWN: Final = (
     Unreachable,
@@ -38,7 +36,7 @@ DOWN: Final = (
     UnknownModel,
 )
 """What an endpoint is left out for; another may well answer the same request. One that fails at
-once would else be the least busy of all, and swallow nearly every request."""
+once would otherwise be the least busy of all, and get nearly every request."""
 PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
 
@@ -50,7 +48,7 @@ class _Endpoint:
     taken_at: int = 0
     """Which request, of all, was its last."""
     probe_at: float | None = None
-    """When it is tried again, by the clock; None while it answers."""
+    """When it is probed, by the clock; None while it answers."""
     pause_s: float = 0.0
     probing: bool = False
 
@@ -84,45 +82,37 @@ class Endpoints:
         """The places of those that are not left out."""
         return [one.place for one in self._all if one.probe_at is None]
 
-    async def ask(self, ask: Callable[[int], Awaitable[Completion]]) -> Completion:
-        """The answer of the first endpoint that has one; `ask` is given an endpoint's place.
+    async def call(
+        self, request: Request, call: Callable[[int], Awaitable[Completion]]
+    ) -> Completion:
+        """The answer of the first endpoint that has one; `call` is given an endpoint's place.
 
-        Each is asked once at most. The failed tries stand in the completion's or the error's
-        `attempts`. Raises the last endpoint's ProviderError.
+        Each is called once at most. Raises the last endpoint's ProviderError.
         """
-        failed: list[Attempt] = []
         left = self._all
         while True:
             endpoint = self._best(left)
             left = [one for one in left if one is not endpoint]
-            began_s = self._clock()
             try:
-                completion = await self._ask_one(endpoint, ask)
+                return await self._call_one(endpoint, call)
             except ProviderError as error:
-                failed += error.attempts or (attempt_of(error, self._clock() - began_s),)
-                if not _movable(error) or not self._any_for(left):
-                    error.attempts = tuple(failed)
+                # Not once text was passed on: the reader would see two answers.
+                movable = isinstance(error, DOWN) and request.ledger.partial is None
+                if isinstance(error, TimedOut) or not movable or not self._any_for(left):
                     raise
                 error.without_frames()
-            except CancelledInFlight as cancelled:
-                cancelled.attempts = failed
-                raise
-            else:
-                if failed:
-                    completion.attempts = (*failed, *completion.attempts)
-                return completion
 
-    async def _ask_one(
-        self, endpoint: _Endpoint, ask: Callable[[int], Awaitable[Completion]]
+    async def _call_one(
+        self, endpoint: _Endpoint, call: Callable[[int], Awaitable[Completion]]
     ) -> Completion:
         probing = self._begin(endpoint)
         try:
-            completion = await ask(endpoint.place)
+            completion = await call(endpoint.place)
         except ProviderError as error:
             self._failed(endpoint, error, probing=probing)
             raise
         except asyncio.CancelledError:
-            if probing:  # given up: it has not answered in all that time
+            if probing:  # cancelled: it has not answered in all that time
                 self._leave_out(endpoint, 2 * endpoint.pause_s)
             raise
         else:
@@ -134,7 +124,7 @@ class Endpoints:
                 endpoint.probing = False
 
     def _begin(self, endpoint: _Endpoint) -> bool:
-        """Count the request in; whether it is the one that finds out."""
+        """Count the request; returns whether it is a probe of an endpoint that was left out."""
         self._taken += 1
         endpoint.taken_at = self._taken
         endpoint.in_flight += 1
@@ -143,9 +133,9 @@ class Endpoints:
         return probing
 
     def _failed(self, endpoint: _Endpoint, error: ProviderError, *, probing: bool) -> None:
-        """What an error says of its endpoint: an error of another kind is an answer, too.
+        """Leave the endpoint out, or not: an error of another kind is an answer, too.
 
-        Requests that were in flight when it went down say nothing new.
+        Requests that were in flight when it went down do not lengthen its pause.
         """
         if not isinstance(error, DOWN):
             endpoint.probe_at = None
@@ -159,10 +149,10 @@ class Endpoints:
         endpoint.probe_at = self._clock() + endpoint.pause_s
 
     def _best(self, among: Sequence[_Endpoint]) -> _Endpoint:
-        """A due one first; then the least in flight; of several, the one whose turn it is.
+        """One due for a probe first; then the least busy; of several, the longest unused.
 
-        Where none answers, the one that is due soonest: the request must go somewhere, and
-        how often it does is for the caller's own waits to say.
+        Where none answers, the one that is due soonest: the request must go somewhere, and the
+        caller's retries decide how often.
         """
         due = [one for one in among if self._is_due(one)]
         if due:
@@ -180,23 +170,16 @@ class Endpoints:
         return one.probe_at is not None and not one.probing and one.probe_at <= self._clock()
 
 
-def _movable(error: ProviderError) -> bool:
-    """Whether another endpoint may answer; not once text was shown, or the time is over."""
-    if error.partial or isinstance(error, TimedOut):
-        return False
-    return isinstance(error, DOWN)
-
-
 def spread(calls: Sequence[Call], endpoints: Endpoints | None = None) -> Call:
     """One call over several of the same model, each at an endpoint of its own.
 
-    Raises what the last endpoint asked has raised, its `attempts` telling of all. Put it
-    inside of `retried`: only when no endpoint is left to ask at once, a request waits.
+    Raises the last endpoint's error. Put it inside of `retried`: a request waits only when no
+    endpoint is left to call at once.
     """
     chosen = endpoints or Endpoints(len(calls))
 
     async def call(request: Request) -> Completion:
-        return await chosen.ask(lambda place: calls[place](request))
+        return await chosen.call(request, lambda place: calls[place](request))
 
     return call
 
@@ -205,6 +188,6 @@ def spread_streams(streams: Sequence[StreamCall], endpoints: Endpoints) -> Strea
     """The same for streamed calls; share the `endpoints` with the plain ones."""
 
     async def stream(request: Request, on_text: Callable[[str], None]) -> Completion:
-        return await endpoints.ask(lambda place: streams[place](request, on_text))
+        return await endpoints.call(request, lambda place: streams[place](request, on_text))
 
     return stream

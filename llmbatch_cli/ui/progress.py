@@ -136,9 +136,9 @@ class _Showing:
         width = _NOTICE_CHARS if in_full else max(1, self._display.width())
         message = failure.message[: 8 * width]  # it may be a whole web page
         if log_prompts:
-            message += f"; the prompt: {prompt_of(failure.asked, 8 * width)}"
+            message += f"; the prompt: {prompt_of(failure.messages, 8 * width)}"
         else:
-            message = without_prompt(message, failure.asked)
+            message = without_prompt(message, failure.messages)
         return clean(f"row {row_id}: {failure.kind}: {message}", width)
 
     def _tick(self) -> None:

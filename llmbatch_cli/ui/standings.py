@@ -33,7 +33,7 @@ class Standing:
 
     def add(self, racer: Racer) -> None:
         self.races[racer.status] += 1
-        self.cut += racer.cut
+        self.cut += racer.cancelled_in_flight
         if racer.status in ("won", "lost") and len(self.latencies_s) < REMEMBERED:
             self.latencies_s.append(racer.latency_s)
         if racer.usage is not None:

@@ -17,7 +17,7 @@ def feed(breaker: Breaker, *kinds: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tolerance", "good", "bad"),
+    ("limit", "good", "bad"),
     [
         (FailureLimit(rows=3), ["rejected", None, "rejected"], ["rejected"]),
         (FailureLimit(share=0.1), [None] * 18 + ["rejected"] * 1, ["rejected", "rejected"]),
@@ -26,11 +26,11 @@ def feed(breaker: Breaker, *kinds: str | None) -> None:
     ],
 )
 def test_the_run_is_drained_at_its_limit(
-    tolerance: FailureLimit, good: list[str | None], bad: list[str | None]
+    limit: FailureLimit, good: list[str | None], bad: list[str | None]
 ) -> None:
     """Up to the limit nothing happens; the failure that reaches it drains the run, and is told."""
     stop = Stop()
-    breaker = Breaker(tolerance, stop)
+    breaker = Breaker(limit, stop)
     feed(breaker, *good)
     assert (stop.draining, breaker.error) == (False, None)
     feed(breaker, *bad)

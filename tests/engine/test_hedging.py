@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 
 import pytest
+from support.attempts import attempting
 from support.chat import answer as send_answer
 from support.chat import completion
 from support.client import client, race
@@ -16,8 +17,8 @@ from llmbatch_cli.core.errors import Overloaded
 from llmbatch_cli.core.events import ignore
 from llmbatch_cli.core.types import Completion, Prompt, Request
 from llmbatch_cli.engine.calls import Model
-from llmbatch_cli.engine.contest import Contest, Rules
 from llmbatch_cli.engine.hedging import ENOUGH, REMEMBERED, Hedge
+from llmbatch_cli.engine.race_work import Race, Rules
 
 SLOW_SHARE = 0.05
 SLOWER = 20
@@ -52,19 +53,21 @@ def simulated(
     account: Account, hedge: Hedge | None, *, rows: int = ROWS, at_once: int = 50
 ) -> list[float]:
     """Every row's time, with so many rows at once."""
-    lane = Model("test", "model", account.call)
-    lanes = [lane, lane] if hedge else [lane]
+    models: list[Model] = []
 
-    async def entrants(prompt: Prompt) -> list[Model]:
-        return lanes
+    async def models_for(prompt: Prompt) -> list[Model]:
+        return models
 
     async def main() -> list[float]:
-        contest = Contest(
-            entrants,
-            lanes,
+        clock = asyncio.get_running_loop().time
+        model = Model("test", "model", attempting(account.call, clock))
+        models.extend([model, model] if hedge else [model])
+        work = Race(
+            models_for,
+            models,
             Rules(),
             hedge=hedge,
-            clock=asyncio.get_running_loop().time,
+            clock=clock,
             observe=ignore,
         )
         prompts = iter(range(rows))
@@ -72,7 +75,7 @@ def simulated(
 
         async def worker() -> None:
             for index in prompts:
-                (outcome,) = await contest(Prompt(index, [{"role": "user", "content": "?"}], index))
+                (outcome,) = await work(Prompt(index, [{"role": "user", "content": "?"}], index))
                 times.append(outcome.latency_s or 0.0)
 
         await asyncio.gather(*(worker() for _ in range(at_once)))

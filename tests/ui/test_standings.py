@@ -14,7 +14,7 @@ def standings(*races: list[Racer]) -> Standings:
 
 
 FAST = Racer("fast", "a", "won", 0.5, usage=Usage(10, 20, 30))
-SLOW = Racer("a-model-with-a-long-name", "b", "cancelled", 0.5, cut=True)
+SLOW = Racer("a-model-with-a-long-name", "b", "cancelled", 0.5, cancelled_in_flight=True)
 FAILED = Racer("a-model-with-a-long-name", "b", "failed", 0.1)
 
 

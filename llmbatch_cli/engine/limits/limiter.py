@@ -10,7 +10,6 @@ from typing import Final, Literal, Protocol
 
 from llmbatch_cli.core.errors import ProviderError, RateLimited, Unreachable, Unsent
 from llmbatch_cli.core.types import Call, Completion, RateInfo, Request
-from llmbatch_cli.engine.calls import CancelledInFlight
 from llmbatch_cli.engine.limits.adaptive import PAUSE_S, Learner
 from llmbatch_cli.engine.limits.buckets import Gate, LastMinute, Pace
 from llmbatch_cli.engine.limits.estimate import Estimate, used_tokens
@@ -22,6 +21,22 @@ START_IN_FLIGHT: Final = 16
 """Where a run begins whose user has not said how many at once."""
 
 Holding = Literal["slots", "rpm", "tpm", "cool-down"]
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimits:
+    """How much may be sent, to each model."""
+
+    most_in_flight: int
+    """Requests at once, from 1, whatever is learned."""
+    start_in_flight: int = START_IN_FLIGHT
+    """At once in the beginning; doubles each round trip until a request is rejected."""
+    rpm: float | None = None
+    """Requests in any minute, its end not counted; None leaves it to what the run learns."""
+    tpm: int | None = None
+    """Tokens in the last minute, likewise: real where known, else estimated."""
+    together: bool = False
+    """Whether all models share `most_in_flight`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,51 +64,45 @@ class Limiter:
 
     def __init__(
         self,
+        limits: RateLimits,
         *,
-        most_in_flight: int,
-        start_in_flight: int = START_IN_FLIGHT,
-        rpm: float | None = None,
-        tpm: int | None = None,
         adaptive: bool = True,
-        room: SharedCapacity | None = None,
+        capacity: SharedCapacity | None = None,
         timers: Timers | None = None,
         chance: Callable[[], float] = random.random,
         changed: Callable[[Allowed], None] = lambda allowed: None,
     ) -> None:
         """
         Args:
-            most_in_flight: requests at once, from 1, whatever is learned.
-            start_in_flight: at once in the beginning; doubles a round trip while none objects.
-            rpm: requests let go in any minute at most, its end not counted.
-            tpm: tokens let go in the last minute at most: real where known, else estimated.
-            adaptive: follow what replies say and learn from objections; without it a 429
+            limits: the user's own.
+            adaptive: follow rate limit headers and learn from rejections; without it a 429
                 only makes all wait.
-            room: how many at once with all others that share it; None is as many as it may be.
+            capacity: how many at once with all others that share it; None is no such limit.
             timers: the clock; None is the running loop.
             chance: uniform in [0, 1).
-            changed: is told when what is allowed changes.
+            changed: is called when what is allowed changes.
         """
         self._timers: Timers = timers or asyncio.get_running_loop()
         self.now = self._timers.time
         self._chance = chance
         self._changed = changed
-        self._rpm, self._tpm, self._adaptive = rpm, tpm, adaptive
-        self._room = room
-        if room is not None:
-            room.join(self._pump)
+        self._tpm, self._adaptive = limits.tpm, adaptive
+        self._capacity = capacity
+        if capacity is not None:
+            capacity.join(self._pump)
         self._learner = Learner(
-            start_in_flight,
-            most_in_flight,
+            limits.start_in_flight,
+            limits.most_in_flight,
             adaptive=adaptive,
             changed=self._follow,
             resumed=self._resume,
         )
         self._slots = self._learner.slots
-        self._told = RateHeaders()
+        self._reported = RateHeaders()
         self._learned = Pace(1.0, "rpm")
-        self._flags = _flag_gates(rpm, tpm)
+        self._flags = _flag_gates(limits.rpm, limits.tpm)
         self._gates: list[Gate] = self._flags
-        self.counts_tokens = tpm is not None
+        self.counts_tokens = limits.tpm is not None
         """Whether an estimate is needed at all."""
         self.estimate = Estimate()
         self.in_flight = 0
@@ -131,7 +140,7 @@ class Limiter:
         now = self.now()
         in_flight = self.in_flight
         held = self._gates or now < self._cool_until or in_flight >= self._slots.limit
-        if held or self._room is not None:
+        if held or self._capacity is not None:
             return self._admit_now(tokens, now) if self._ready_at(tokens, now) <= now else None
         return self._admit_now(tokens, now)
 
@@ -174,8 +183,8 @@ class Limiter:
             self._objected(ticket, result)
         elif isinstance(result, Unreachable):
             self._correct(ticket, 0)
-        if self._room is not None:
-            self._room.leave()
+        if self._capacity is not None:
+            self._capacity.leave()
         elif self._waiters:
             self._pump()
 
@@ -208,14 +217,14 @@ class Limiter:
         self._pump()
 
     def _read(self, limits: RateInfo) -> None:
-        if self._told.read(limits):
+        if self._reported.read(limits):
             self._learner.rate.forget()
-            self.counts_tokens = self.counts_tokens or self._told.tokens.pace is not None
+            self.counts_tokens = self.counts_tokens or self._reported.tokens.pace is not None
             self._follow()
 
     def _follow(self) -> None:
         """What is allowed has changed."""
-        gates = [*self._flags, *self._told.paces]
+        gates = [*self._flags, *self._reported.paces]
         rate = self._learner.rate.per_minute
         if rate is not None:
             self._learned.change(rate)
@@ -236,7 +245,7 @@ class Limiter:
             self._learner.slots_bound = True
             self._held_by = "slots"
             return float("inf")
-        if self._room is not None and self._room.full:
+        if self._capacity is not None and self._capacity.full:
             self._held_by = "slots"
             return float("inf")
         ready = self._cool_until
@@ -253,8 +262,8 @@ class Limiter:
     def _admit_now(self, tokens: int, now: float) -> Ticket:
         for gate in self._gates:
             gate.take(now, tokens)
-        if self._room is not None:
-            self._room.take()
+        if self._capacity is not None:
+            self._capacity.take()
         self._number += 1
         in_flight = self.in_flight
         self.in_flight = in_flight + 1
@@ -268,8 +277,8 @@ class Limiter:
         self.in_flight -= 1
         for gate in self._gates:
             gate.give_back(at, tokens)
-        if self._room is not None:
-            self._room.leave()
+        if self._capacity is not None:
+            self._capacity.leave()
 
     def _pump(self) -> None:
         """Let go, in turn, all that may go now; wake again when the next may."""
@@ -307,24 +316,23 @@ def _flag_gates(rpm: float | None, tpm: int | None) -> list[Gate]:
     return gates
 
 
-def admitted(call: Call, limiter: Limiter, let_go: Callable[[], None] = lambda: None) -> Call:
-    """The call, begun when its limiter lets it; inside `retried`, so that each try pays anew.
+def admitted(call: Call, limiter: Limiter, on_admit: Callable[[], None] = lambda: None) -> Call:
+    """The call, begun when its limiter lets it; inside `retried`, so that each attempt pays anew.
 
-    `let_go` is called in that moment.
+    `on_admit` is called in that moment.
     """
     settle, try_admit, estimate = limiter.settle, limiter.try_admit, limiter.estimate
 
     async def paced(request: Request) -> Completion:
         tokens = estimate(request) if limiter.counts_tokens else 0
         ticket = try_admit(tokens) or await limiter.admit(tokens)
-        let_go()
+        on_admit()
         result: Completion | ProviderError | None = None
         try:
             result = await call(request)
             return result
-        except (ProviderError, CancelledInFlight) as error:
-            error.request_s = limiter.now() - ticket[0]
-            result = error if isinstance(error, ProviderError) else None
+        except ProviderError as error:
+            result = error
             raise
         finally:
             settle(ticket, result)

@@ -6,12 +6,13 @@ import random
 from collections.abc import Callable
 
 import pytest
+from support.attempts import attempting, new
 from support.virtual_time import run_virtually
 
 from llmbatch_cli.core.errors import RateLimited
 from llmbatch_cli.core.types import Completion, Request
 from llmbatch_cli.engine.limits.isolated_429 import Proven
-from llmbatch_cli.engine.limits.limiter import Limiter, admitted
+from llmbatch_cli.engine.limits.limiter import Limiter, RateLimits, admitted
 from llmbatch_cli.engine.retry import RetryPolicy, retried
 
 REQUEST = Request("m", [{"role": "user", "content": "x"}], {})
@@ -28,7 +29,7 @@ async def rates(
 ) -> list[float]:
     """Answers a second, in each span of so many seconds, of a provider without any limit."""
     loop, dice = asyncio.get_running_loop(), random.Random(seed)
-    limiter = Limiter(most_in_flight=most, chance=dice.random)
+    limiter = Limiter(RateLimits(most), chance=dice.random)
     answered: list[float] = []
 
     async def provider(request: Request) -> Completion:
@@ -41,13 +42,13 @@ async def rates(
         return Completion("x", "stop")
 
     call = retried(
-        admitted(provider, limiter), RetryPolicy(),
-        sleep=asyncio.sleep, clock=loop.time, chance=dice.random,
+        admitted(attempting(provider), limiter), RetryPolicy(),
+        sleep=asyncio.sleep, chance=dice.random,
     )  # fmt: skip
 
     async def rows() -> None:
         while True:
-            await call(REQUEST)
+            await call(new(REQUEST))
 
     workers = [asyncio.ensure_future(rows()) for _ in range(2 * most)]
     await asyncio.sleep(until_s)

@@ -8,7 +8,7 @@ from support import chat
 from support.client import client, race
 from support.scripted import Exchange, serve
 
-from llmbatch_cli.engine.contest import Rules
+from llmbatch_cli.engine.race_work import Rules
 
 ROWS = 40
 
