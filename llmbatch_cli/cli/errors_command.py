@@ -24,7 +24,7 @@ Examples:
   llmbatch errors answers.jsonl
   llmbatch errors answers.jsonl --json | jq '.kinds[].type'
   llmbatch errors answers.jsonl --rows prompts.jsonl > again.jsonl
-  llmbatch errors answers.jsonl --rows prompts.jsonl | llmbatch batch -m claude-haiku-4-5
+  llmbatch errors out.jsonl --rows in.jsonl | llmbatch batch -m gpt-4o
 """
 
 File = Annotated[
@@ -48,10 +48,10 @@ def errors(
     *,
     reading: Annotated[InputOptions, Only("input_format")],
 ) -> int:
-    """List the rows that have failed, by kind, with examples.
+    """List failed rows by kind, with examples.
 
-    With --rows, print their rows of input again, to feed into another run. A row is found
-    by what it says, not by its place, so INPUT may have changed since.
+    With --rows, print the input rows that failed, for another run. Rows are matched by
+    content, not by position, so INPUT may have changed since.
     """
     _check(file, inputs or [], rows=rows, json=json)
     found = failures_in(_output_lines(file), "<stdin>" if file == "-" else file)

@@ -21,7 +21,7 @@ Examples:
   llmbatch providers --json | jq -r 'select(.key_set).provider'
 """
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,10 @@ class Known:
 
 
 def providers(json: AsJson = False) -> int:
-    """List the providers with the variables of their keys.
+    """List the providers and their key variables.
 
-    Whether each is set is told; no key is shown, and nothing is sent. An address is moved
-    by PROVIDER_BASE_URL.
+    Shows whether each key is set, but never the key; nothing is sent. PROVIDER_BASE_URL
+    changes a provider's address.
     """
     found = [known(name, entry, os.environ) for name, entry in PROVIDERS.items()]
     try:

