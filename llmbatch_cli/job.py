@@ -150,9 +150,11 @@ class JobRun:
         if options.output is None:
             raise UsageError("--resume continues a file", hint="name it with -o")
         if not self._job.is_resumable:
-            raise UsageError("--resume needs --format jsonl, which has the rows' keys")
+            raise UsageError(
+                "--resume needs --format jsonl, which has the rows' keys", hint="leave --format out"
+            )
         if options.overwrite:
-            raise UsageError("--resume and --overwrite exclude each other")
+            raise UsageError("--resume and --overwrite exclude each other", hint="leave one out")
         finished = await _to_its_end(
             partial(prepare, options.output, options.retry_failed, fsync=options.fsync)
         )

@@ -330,4 +330,5 @@ def checked(params: Params) -> Params:
     try:
         return check_all(params)
     except InputError as error:
-        raise UsageError(error.message, hint=error.hint) from error
+        hint = error.hint or "it is set by an option, or after ? in the model's name"
+        raise UsageError(error.message, hint=hint) from error

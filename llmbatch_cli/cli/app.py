@@ -1,5 +1,6 @@
 """The command line as a whole: the commands, and the one place where errors become exits."""
 
+import re
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -25,6 +26,13 @@ COMMANDS: Final = {
 
 TypersUsageError = cast("type[Exception]", typer.BadParameter.__mro__[1])
 """The base of all that Typer says of a command line that it cannot read."""
+
+_PLAIN_WORDS: Final = (
+    (re.compile(r"is not in the range x>=(\S+)"), r"is less than \1, the minimum"),
+    (re.compile(r"is not a valid int(eger)?( range)?$"), "is not a whole number"),
+    (re.compile(r"is not a valid float( range)?$"), "is not a number"),
+)
+"""What Typer says of a bad value, in plain words."""
 
 
 def _version(wanted: bool) -> None:
@@ -64,14 +72,18 @@ def app_for(words: Sequence[str]) -> typer.Typer:
 def run_app() -> int:
     """Run the command line; returns the exit status."""
     try:
-        status = app_for(sys.argv[1:])(standalone_mode=False)
+        status = app_for(sys.argv[1:])(prog_name="llmbatch", standalone_mode=False)
     except TypersUsageError as error:
         return _wrong_usage(error, sys.argv[1:])
     except typer.Abort:
         return ExitStatus.INTERRUPTED
+    except UsageError as error:
+        error.hint = error.hint or f"{_command_path(sys.argv[1:])} --help"
+        say_error(error)
+        return ExitStatus.USAGE
     except LlmbatchError as error:
         say_error(error)
-        return ExitStatus.USAGE if isinstance(error, UsageError) else ExitStatus.STOPPED
+        return ExitStatus.STOPPED
     except KeyboardInterrupt:
         return ExitStatus.INTERRUPTED
     return status if isinstance(status, int) else ExitStatus.OK
@@ -86,15 +98,22 @@ def _wrong_usage(error: Any, words: Sequence[str]) -> int:
     if getattr(error, "param", None) is not None:
         message = error.format_message().rstrip(".")
     message = (message[:1].lower() + message[1:]).rstrip(".")
+    for typers, plain in _PLAIN_WORDS:
+        message = typers.sub(plain, message)
     say_error(UsageError(message, hint=_hint(error, words)))
     return ExitStatus.USAGE
 
 
 def _hint(error: Any, words: Sequence[str]) -> str:
     near = getattr(error, "possibilities", None)
-    name = error.ctx.command_path if getattr(error, "ctx", None) is not None else "llmbatch"
-    if near is None and name == "llmbatch":
+    if near is None and words[0] not in COMMANDS:
         near = get_close_matches(words[0], COMMANDS)
+    name = _command_path(words)
     if near:
-        return f"did you mean {' or '.join(sorted(near))}? {name} --help lists all"
+        return f"did you mean {near[0]}? {name} --help lists all"
     return f"{name} --help"
+
+
+def _command_path(words: Sequence[str]) -> str:
+    """`llmbatch`, and the command where the words begin with one."""
+    return " ".join(("llmbatch", *(word for word in words[:1] if word in COMMANDS)))

@@ -24,7 +24,7 @@ Examples:
   llmbatch errors answers.jsonl
   llmbatch errors answers.jsonl --json | jq '.kinds[].type'
   llmbatch errors answers.jsonl --rows prompts.jsonl > again.jsonl
-  llmbatch errors answers.jsonl --rows prompts.jsonl | llmbatch batch -m claude-haiku-4-5
+  llmbatch errors out.jsonl --rows in.jsonl | llmbatch batch -m gpt-4o
 """
 
 File = Annotated[
@@ -50,8 +50,8 @@ def errors(
 ) -> int:
     """List failed rows by kind, with examples.
 
-    With --rows, print their rows of input again, to feed into another run. A row is found
-    by what it says, not by its place, so INPUT may have changed since.
+    With --rows, print the input rows that failed, for another run. Rows are matched by
+    content, not by position, so INPUT may have changed since.
     """
     _check(file, inputs or [], rows=rows, json=json)
     found = failures_in(_output_lines(file), "<stdin>" if file == "-" else file)

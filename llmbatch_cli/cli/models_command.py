@@ -33,7 +33,7 @@ Name = Annotated[
     str,
     typer.Argument(
         metavar="PROVIDER",
-        help="One of those that llmbatch providers lists.",
+        help="A provider's name, as in llmbatch providers.",
         autocompletion=providers,
     ),
 ]
@@ -41,7 +41,14 @@ AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON object per line, with all details.")
 ]
 Seconds = Annotated[
-    float, typer.Option("--timeout", min=0.001, help="Time limit per reply, in seconds.")
+    float,
+    typer.Option(
+        "--timeout",
+        min=0.001,
+        metavar="SECONDS",
+        help="Time limit per reply, in seconds.  [default: 30]",
+        show_default=False,
+    ),
 ]
 
 

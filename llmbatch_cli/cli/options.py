@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from types import UnionType
@@ -16,6 +16,9 @@ from llmbatch_cli.core.options import Option, option_of
 
 METAVARS: Final[Mapping[Any, str]] = {str: "TEXT", int: "N", float: "N", Path: "FILE"}
 """What a value is called in help, where its option does not say."""
+
+ONE_SCREEN: Final = 20
+"""A command with more options than this has two helps: `-h` with the everyday ones, and all."""
 
 ShortHelp = Annotated[
     bool,
@@ -75,18 +78,23 @@ def command(app: typer.Typer, function: Callable[..., int], epilog: str) -> None
     short = inspect.Parameter(
         "short_help", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=ShortHelp
     )
-    parameters = [_keyword_only(one) for one in (*others, *options)] + [short]
+    parameters = [_keyword_only(one) for one in (*others, *options)]
+    help_names = ["-h", "--help"]
+    if len(parameters) > ONE_SCREEN:
+        parameters.append(short)
+        help_names.remove("-h")
 
     @functools.wraps(function)
     def run(**values: Any) -> int:
-        values.pop("short_help")
+        values.pop("short_help", None)
         built = {group.name: group.build(values) for group in groups}
         return function(**values, **built)
 
     run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {one.name: one.annotation for one in parameters}
     del run.__wrapped__  # or inspect would look behind it
-    app.command(cls=Command, epilog=epilog)(run)
+    settings = {"help_option_names": help_names}
+    app.command(cls=Command, epilog=epilog, context_settings=settings)(run)
 
 
 def _keyword_only(parameter: inspect.Parameter) -> inspect.Parameter:
@@ -126,7 +134,8 @@ def _typers(one: Field[Any], described: Option, group: _Group) -> Any:
     flags = [f"--{(described.name or one.name).replace('_', '-')}"]
     if described.letter:
         flags.append(f"-{described.letter}")
-    shown = f"  [default: {described.shown}]" if described.shown else ""
+    default = f"{one.default:g}" if isinstance(one.default, float) else described.shown
+    shown = f"  [default: {default}]" if default else ""
     return typer.Option(
         *flags,
         help=described.help + shown,
@@ -148,6 +157,8 @@ def _panel(group: _Group, described: Option) -> str:
 
 def _kind(annotation: Any) -> Any:
     """The type of one value, without None; of several the one that reads any text."""
+    if get_origin(annotation) is Sequence:
+        return get_args(annotation)[0]
     if get_origin(annotation) not in (Union, UnionType):
         return annotation
     kinds = [one for one in get_args(annotation) if one is not type(None)]

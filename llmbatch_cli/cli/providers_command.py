@@ -41,10 +41,10 @@ class Known:
 
 
 def providers(json: AsJson = False) -> int:
-    """List the providers and the environment variables of their keys.
+    """List the providers and their key variables.
 
-    Shows whether each variable is set, never a key, and sends nothing. PROVIDER_BASE_URL
-    changes a provider's base URL.
+    Shows whether each key is set, but never the key; nothing is sent. PROVIDER_BASE_URL
+    changes a provider's address.
     """
     found = [known(name, entry, os.environ) for name, entry in PROVIDERS.items()]
     try:

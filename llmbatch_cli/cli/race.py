@@ -39,11 +39,11 @@ from llmbatch_cli.rows.input.source import Inputs
 
 EXAMPLES = """\b
 Examples:
-  llmbatch race -m gpt-4o-mini -m claude-haiku-4-5 "What is the capital of France?"
+  llmbatch race -m gpt-4o-mini -m claude-haiku-4-5 "Why is the sky blue?"
   llmbatch race -m gpt-4o-mini,gemini-2.5-flash prompts.jsonl -o answers.jsonl
-  llmbatch race -m gpt-4o-mini -m mistral-small-latest --hedge p95 prompts.jsonl
+  llmbatch race -m gpt-4o-mini -m gemini-2.5-flash --hedge p95 prompts.jsonl
   llmbatch race -m gpt-4o-mini -m gemini-2.5-flash --all "Tell me a joke"
-  echo "Why is the sky blue?" | llmbatch race -m gpt-4o-mini -m o4-mini --stream -f text
+  echo "Tell me a joke" | llmbatch race -m gpt-4o-mini,o4-mini --stream
 
 \b
 Exit status: 0 all rows answered, 1 some failed, 2 usage error (nothing was
