@@ -219,7 +219,7 @@ async def run_race(
     def heed(event: Event) -> None:
         observe(event)
         for one in races:
-            one.heed(event)
+            one.learn_from(event)
 
     async with open_models(how, connection, heed) as lanes:
         racers = await lanes.with_keys(models)
