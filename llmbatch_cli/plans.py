@@ -128,11 +128,11 @@ class Race:
             raise UsageError("a race needs models", hint="name two or more")
         races: list[RaceWork] = []
 
-        def heed(event: Event) -> None:
+        def learn(event: Event) -> None:
             for one in races:
-                one.heed(event)
+                one.learn_from(event)
 
-        pool = pool.using(self.params, both(options.observe, heed))
+        pool = pool.using(self.params, both(options.observe, learn))
         racers = await pool.with_keys(self.models)
 
         async def models_for(prompt: Prompt) -> Sequence[Model]:

@@ -25,6 +25,7 @@ from llmbatch_cli.core.types import (
     Params,
     Prompt,
     Request,
+    Row,
     Send,
     WireReply,
     WireRequest,
@@ -198,12 +199,11 @@ def stopped(
 def unsent(prompt: Prompt, error: UsageError) -> Outcome:
     """The outcome of a row that cannot be sent."""
     message = error.message if prompt.line is None else f"{prompt.place}: {error.message}"
+    return failed_row(prompt, Failure("invalid_row", message), prompt.model)
+
+
+def failed_row(row: Row, failure: Failure, model: str | None = None) -> Outcome:
+    """The outcome of a row of which nothing was sent."""
     return Outcome(
-        index=prompt.index,
-        id=prompt.id,
-        model=prompt.model,
-        provider=None,
-        error=Failure("invalid_row", message),
-        metadata=prompt.metadata,
-        key=prompt.key,
+        row.index, row.id, model, None, None, failure, metadata=row.metadata, key=row.key
     )

@@ -38,15 +38,17 @@ DOWN: Final = (
 """What an endpoint is left out for; another may well answer the same request. One that fails at
 once would otherwise be the least busy of all, and get nearly every request."""
 PAUSE_S: Final = 1.0
+"""How long a failed endpoint is left out at first, unless its Retry-After is longer."""
 LONGEST_PAUSE_S: Final = 60.0
+"""The pause doubles with each failed probe, up to this."""
 
 
 @dataclass(slots=True)
 class _Endpoint:
     place: int
     in_flight: int = 0
-    taken_at: int = 0
-    """Which request, of all, was its last."""
+    last_used: int = 0
+    """The number of its last request, of all."""
     probe_at: float | None = None
     """When it is probed, by the clock; None while it answers."""
     pause_s: float = 0.0
@@ -54,28 +56,12 @@ class _Endpoint:
 
 
 class Endpoints:
-    """Which endpoint takes the next request. No I/O, and no more than a few of them.
+    """Which of `count` endpoints, a few of them, takes the next request. No I/O."""
 
-    Args:
-        count: how many there are, from 1.
-        clock: seconds, from any moment on.
-        pause_s: how long a failed endpoint is left out at first; doubled each time that it
-            fails again, up to `longest_pause_s`, or as long as it says itself.
-    """
-
-    def __init__(
-        self,
-        count: int,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        pause_s: float = PAUSE_S,
-        longest_pause_s: float = LONGEST_PAUSE_S,
-    ) -> None:
+    def __init__(self, count: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._all = [_Endpoint(place) for place in range(count)]
         self._clock = clock
-        self._pause_s = pause_s
-        self._longest_pause_s = longest_pause_s
-        self._taken = 0
+        self._requests = 0
 
     @property
     def answering(self) -> Sequence[int]:
@@ -125,8 +111,8 @@ class Endpoints:
 
     def _begin(self, endpoint: _Endpoint) -> bool:
         """Count the request; returns whether it is a probe of an endpoint that was left out."""
-        self._taken += 1
-        endpoint.taken_at = self._taken
+        self._requests += 1
+        endpoint.last_used = self._requests
         endpoint.in_flight += 1
         probing = self._is_due(endpoint)
         endpoint.probing |= probing
@@ -140,12 +126,12 @@ class Endpoints:
         if not isinstance(error, DOWN):
             endpoint.probe_at = None
         elif endpoint.probe_at is None:
-            self._leave_out(endpoint, max(self._pause_s, error.retry_after_s or 0))
+            self._leave_out(endpoint, max(PAUSE_S, error.retry_after_s or 0))
         elif probing:
             self._leave_out(endpoint, max(2 * endpoint.pause_s, error.retry_after_s or 0))
 
     def _leave_out(self, endpoint: _Endpoint, pause_s: float) -> None:
-        endpoint.pause_s = min(pause_s, self._longest_pause_s)
+        endpoint.pause_s = min(pause_s, LONGEST_PAUSE_S)
         endpoint.probe_at = self._clock() + endpoint.pause_s
 
     def _best(self, among: Sequence[_Endpoint]) -> _Endpoint:
@@ -159,8 +145,8 @@ class Endpoints:
             return min(due, key=lambda one: one.probe_at or 0)
         up = [one for one in among if one.probe_at is None]
         if up:
-            return min(up, key=lambda one: (one.in_flight, one.taken_at))
-        return min(among, key=lambda one: (one.in_flight, one.probe_at or 0, one.taken_at))
+            return min(up, key=lambda one: (one.in_flight, one.last_used))
+        return min(among, key=lambda one: (one.in_flight, one.probe_at or 0, one.last_used))
 
     def _any_for(self, left: Sequence[_Endpoint]) -> bool:
         """Whether a request that has failed may go to one of these."""

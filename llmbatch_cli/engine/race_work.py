@@ -11,6 +11,7 @@ from llmbatch_cli.core.types import Completion, Failure, Message, Outcome, Param
 from llmbatch_cli.engine.calls import (
     Model,
     ModelsFor,
+    failed_row,
     holds_for_all,
     request_for,
     stopped,
@@ -19,7 +20,7 @@ from llmbatch_cli.engine.calls import (
 from llmbatch_cli.engine.hedging import Hedge
 from llmbatch_cli.engine.race import Start, race
 from llmbatch_cli.engine.race_outcomes import RacedCall, outcomes_of
-from llmbatch_cli.engine.validate import can_check, misfit, schema_of
+from llmbatch_cli.engine.validate import can_check, mismatch, schema_of
 
 DEAD_AFTER: Final = 3
 """Failed attempts to connect after which a model whose host was never reached is dropped."""
@@ -39,7 +40,7 @@ class Rules:
     """What it takes to win."""
 
     wins: int | None = 1
-    """Good answers wanted for each row; None wants every model's."""
+    """Good answers wanted for each row; None is every model's."""
     accept_truncated: bool = False
     """Whether an answer cut off by length is good."""
     stream: bool = False
@@ -54,7 +55,7 @@ class Rules:
             return NotGood("the answer is cut off by length", hint="--accept-truncated accepts it")
         if not completion.tool_calls and not (completion.text or "").strip():
             return NotGood("the answer is empty")
-        wrong = misfit(completion.text, params) if completion.text else None
+        wrong = mismatch(completion.text, params) if completion.text else None
         return NotGood(wrong) if wrong is not None else None
 
 
@@ -138,7 +139,7 @@ class Race:
             self._end_without_models()
         return outcomes_of(prompt, calls, every=self._rules.wins is None, started_s=started_s)
 
-    def heed(self, event: Event) -> None:
+    def learn_from(self, event: Event) -> None:
         """Learn from a retry, which the end of its race may cut short before it fails."""
         if isinstance(event, Retried) and event.kind == Unreachable.kind:
             self._count_unreached(event.model)
@@ -238,10 +239,7 @@ class Race:
             kinds.pop() if len(kinds) == 1 else "all_failed",
             "; ".join(_sentence(name, one) for name, one in dropped.items()),
         )
-        return Outcome(
-            prompt.index, prompt.id, None, None, None, failure,
-            metadata=prompt.metadata, key=prompt.key,
-        )  # fmt: skip
+        return failed_row(prompt, failure)
 
 
 def _sentence(name: str, dropped: _Dropped) -> str:

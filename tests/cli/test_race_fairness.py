@@ -189,7 +189,7 @@ async def test_a_missing_key_leaves_its_model_out(tmp_path: Path) -> None:
 
 
 async def test_answers_are_held_against_their_schema() -> None:
-    """An answer that is no JSON, or does not fit, loses to one that does."""
+    """An answer that is not JSON, or does not fit, loses to one that does."""
     schema = {"type": "object", "required": ["q"], "properties": {"q": {"type": "integer"}}}
     asks = {"type": "json_schema", "json_schema": {"name": "s", "schema": schema}}
     models = Models(a=after(0, "plain"), b=after(0, '{"q": "x"}'), c=after(0.2, '{"q": 1}'))
@@ -200,7 +200,7 @@ async def test_answers_are_held_against_their_schema() -> None:
         )
     assert done.rows[0]["text"] == '{"q": 1}'
     told = [racer["error"]["message"] for racer in done.rows[0]["race"][:2]]
-    assert told == ["the answer is no JSON", "the answer does not fit its schema: $.q"]
+    assert told == ["the answer is not JSON", "the answer does not fit its schema: $.q"]
 
 
 async def test_the_preferred_model_wins_a_tie_and_starts_first() -> None:

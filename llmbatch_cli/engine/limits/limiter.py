@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Final, Literal
 
 from llmbatch_cli.core.errors import ProviderError, RateLimited, Unreachable, Unsent
 from llmbatch_cli.core.types import Call, Completion, RateInfo, Request
@@ -18,7 +18,7 @@ from llmbatch_cli.engine.limits.rate_headers import RateHeaders
 from llmbatch_cli.engine.limits.shared_capacity import SharedCapacity
 
 START_IN_FLIGHT: Final = 16
-"""Where a run begins whose user has not said how many at once."""
+"""Requests at once at the start of a run without --concurrency."""
 
 Holding = Literal["slots", "rpm", "tpm", "cool-down"]
 
@@ -41,25 +41,17 @@ class RateLimits:
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """What is allowed now; None is no limit that is known."""
+    """What is allowed now; None is no known limit."""
 
     in_flight: int
     rpm: float | None
     tpm: float | None
 
 
-class Timers(Protocol):
-    """The part of an event loop that admission needs."""
-
-    def time(self) -> float: ...
-
-    def call_at(self, when: float, callback: Callable[[], None]) -> asyncio.TimerHandle: ...
-
-
 class Limiter:
     """Admission to one model of one provider with one key; all who call it share one.
 
-    To be made inside the running loop, and used in its thread only.
+    Create it inside the running loop, and use it in its thread only.
     """
 
     def __init__(
@@ -68,7 +60,6 @@ class Limiter:
         *,
         adaptive: bool = True,
         capacity: SharedCapacity | None = None,
-        timers: Timers | None = None,
         chance: Callable[[], float] = random.random,
         changed: Callable[[Allowed], None] = lambda allowed: None,
     ) -> None:
@@ -78,12 +69,11 @@ class Limiter:
             adaptive: follow rate limit headers and learn from rejections; without it a 429
                 only makes all wait.
             capacity: how many at once with all others that share it; None is no such limit.
-            timers: the clock; None is the running loop.
             chance: uniform in [0, 1).
             changed: is called when what is allowed changes.
         """
-        self._timers: Timers = timers or asyncio.get_running_loop()
-        self.now = self._timers.time
+        self._loop = asyncio.get_running_loop()
+        self.now = self._loop.time
         self._chance = chance
         self._changed = changed
         self._tpm, self._adaptive = limits.tpm, adaptive
@@ -107,7 +97,7 @@ class Limiter:
         self.estimate = Estimate()
         self.in_flight = 0
         self._number = -1
-        self._cool_until = self._asked_until = float("-inf")
+        self._cool_until = self._requested_until = float("-inf")
         self._waiters: deque[tuple[asyncio.Future[Ticket], int]] = deque()
         self._held_by: Holding = "slots"
         self._timer: asyncio.TimerHandle | None = None
@@ -134,7 +124,7 @@ class Limiter:
         return self._held_by if self._waiters else None
 
     def try_admit(self, tokens: int) -> Ticket | None:
-        """Let one go at once, or None: the short way for what need not wait."""
+        """Admit one at once, or None: the fast path for what need not wait."""
         if self._waiters:
             return None
         now = self.now()
@@ -145,7 +135,7 @@ class Limiter:
         return self._admit_now(tokens, now)
 
     async def admit(self, tokens: int) -> Ticket:
-        """Wait until one may go, in turn. Give the ticket to `settle`, once, whatever happens.
+        """Wait for admission, in turn. Pass the ticket to `settle`, once, whatever happens.
 
         Raises Unsent for more tokens than --tpm allows in a whole minute.
         """
@@ -167,7 +157,7 @@ class Limiter:
             if waiter.done() and not waiter.cancelled():
                 self._give_back(waiter.result())
             else:
-                with suppress(ValueError):  # a pump in between has dropped it already
+                with suppress(ValueError):  # a pump in between has removed it already
                     self._waiters.remove((waiter, tokens))
             self._pump()
             raise
@@ -180,7 +170,7 @@ class Limiter:
             if self.counts_tokens or result.limits is not None:
                 self._count(ticket, result)
         elif isinstance(result, RateLimited):
-            self._objected(ticket, result)
+            self._rejected(ticket, result)
         elif isinstance(result, Unreachable):
             self._correct(ticket, 0)
         if self._capacity is not None:
@@ -195,25 +185,25 @@ class Limiter:
             self.estimate.learn(completion)
             self._correct(ticket, used_tokens(completion))
 
-    def _objected(self, ticket: Ticket, error: RateLimited) -> None:
+    def _rejected(self, ticket: Ticket, error: RateLimited) -> None:
         now = self.now()
-        asked_s = error.retry_after_s
-        pause_s = PAUSE_S if asked_s is None else asked_s
-        asked = asked_s is not None
-        if self._learner.objected(ticket, self._number, now, pause_s, asked=asked) or asked:
-            # Not all that share a key wake in the same moment; here, the pace spreads them too.
+        requested = error.retry_after_s is not None
+        pause_s = PAUSE_S if error.retry_after_s is None else error.retry_after_s
+        is_new = self._learner.rejected(ticket, self._number, now, pause_s, requested=requested)
+        if is_new or requested:
+            # So that not all runs with this key wake at once; the pace spreads this one's, too.
             until = now + pause_s * (1 + 0.1 * self._chance())
             self._cool_until = max(self._cool_until, until)
-            if asked:
-                self._asked_until = max(self._asked_until, until)
+            if requested:
+                self._requested_until = max(self._requested_until, until)
         limits: RateInfo | None = error.limits
         if limits is not None and self._adaptive:
             self._read(limits)
         self._correct(ticket, 0)
 
     def _resume(self) -> None:
-        """What the cool-down was for is no limit; what a server asks for is obeyed all the same."""
-        self._cool_until = self._asked_until
+        """End a cool-down that was for no limit; a Retry-After is obeyed all the same."""
+        self._cool_until = self._requested_until
         self._pump()
 
     def _read(self, limits: RateInfo) -> None:
@@ -233,14 +223,14 @@ class Limiter:
         self._changed(self.allowed)
 
     def _correct(self, ticket: Ticket, tokens: int | None) -> None:
-        """Count the request's tokens for as many as they were; None leaves the estimate."""
+        """Replace the request's estimated tokens by the real ones; None leaves the estimate."""
         at, _, estimated, _ = ticket
         if tokens is not None and tokens != estimated:
             for gate in self._gates:
                 gate.correct(at, tokens - estimated)
 
     def _ready_at(self, tokens: int, now: float) -> float:
-        """When the next may go, as far as is known; notes what it waits for."""
+        """When the next may be sent, as far as is known; notes what it waits for."""
         if self.in_flight >= self._slots.limit:
             self._learner.slots_bound = True
             self._held_by = "slots"
@@ -267,12 +257,12 @@ class Limiter:
         self._number += 1
         in_flight = self.in_flight
         self.in_flight = in_flight + 1
-        if in_flight + 1 >= self._slots.limit:  # a run begins no more rows than there are slots
+        if in_flight + 1 >= self._slots.limit:  # a run starts no more rows than there are slots
             self._learner.slots_bound = True
         return now, in_flight, tokens, self._number
 
     def _give_back(self, ticket: Ticket) -> None:
-        """It was let go, and is not sent after all."""
+        """It was admitted, and is not sent after all."""
         at, _, tokens, _ = ticket
         self.in_flight -= 1
         for gate in self._gates:
@@ -281,7 +271,7 @@ class Limiter:
             self._capacity.leave()
 
     def _pump(self) -> None:
-        """Let go, in turn, all that may go now; wake again when the next may."""
+        """Admit, in turn, all that may be sent now; wake again when the next may."""
         now = self.now()
         while self._waiters:
             waiter, tokens = self._waiters[0]
@@ -300,7 +290,7 @@ class Limiter:
             self._timer.cancel()
             self._timer = None
         if when < float("inf"):
-            self._timer, self._timer_at = self._timers.call_at(when, self._woken), when
+            self._timer, self._timer_at = self._loop.call_at(when, self._woken), when
 
     def _woken(self) -> None:
         self._timer = None
@@ -317,7 +307,7 @@ def _flag_gates(rpm: float | None, tpm: int | None) -> list[Gate]:
 
 
 def admitted(call: Call, limiter: Limiter, on_admit: Callable[[], None] = lambda: None) -> Call:
-    """The call, begun when its limiter lets it; inside `retried`, so that each attempt pays anew.
+    """The call, begun when its limiter admits it; inside `retried`, so that each attempt pays anew.
 
     `on_admit` is called in that moment.
     """

@@ -1,4 +1,4 @@
-"""Objections that mean no limit: what they cost a run, at simulated providers in simulated time."""
+"""Rejections that mean no limit: what they cost a run, at simulated providers in simulated time."""
 
 import asyncio
 import math
@@ -64,7 +64,7 @@ async def rates(
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize(("median_s", "most"), [(0.03, 32), (0.2, 64), (1.0, 100)])
-def test_a_few_early_objections_cost_seconds(median_s: float, most: int, seed: int) -> None:
+def test_a_few_early_rejections_cost_seconds(median_s: float, most: int, seed: int) -> None:
     """Six at most within the first moments, and none after: soon the run is as fast as it can."""
     left = [6]
     early_s = 0.3 + 3 * median_s
@@ -85,7 +85,7 @@ def test_a_few_early_objections_cost_seconds(median_s: float, most: int, seed: i
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("share", [0.001, 0.003, 0.01])
 @pytest.mark.parametrize(("median_s", "most"), [(0.1, 50), (1.0, 100)])
-def test_objections_without_a_limit_do_not_slow_a_run(
+def test_rejections_without_a_limit_do_not_slow_a_run(
     median_s: float, most: int, share: float, seed: int
 ) -> None:
     """Up to one in a hundred is refused, whatever the rate: in the end nearly all is used."""
