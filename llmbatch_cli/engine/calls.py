@@ -53,10 +53,11 @@ class Model:
     check: Callable[[Request], object] = lambda request: None
     """Raises Unsent for what cannot be encoded for the provider, as `call` would."""
 
-    @property
-    def name(self) -> str:
-        """`provider/model`."""
-        return f"{self.provider}/{self.id}"
+    name: str = field(init=False)
+    """`provider/model`."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", f"{self.provider}/{self.id}")
 
 
 ModelFor = Callable[[str | None], Awaitable[Model]]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from llmbatch_cli.core.errors import ProviderError, UsageError
 from llmbatch_cli.core.events import Notice, Observer, ignore
-from llmbatch_cli.core.ledger import Ledger
+from llmbatch_cli.core.ledger import Attempt, Ledger
 from llmbatch_cli.core.types import Completion, Failure, Message, Outcome, Prompt
 from llmbatch_cli.engine.calls import (
     Model,
@@ -71,7 +71,7 @@ class WithFallbacks:
     def _models(self, first: Model) -> list[Model]:
         """Those to call in turn; the last one even where it was dropped."""
         models = [first, *self._fallbacks]
-        if self._dropped:
+        if self._dropped and self._fallbacks:
             models = [one for one in models[:-1] if one.name not in self._dropped] + models[-1:]
         return models
 
@@ -97,18 +97,29 @@ def outcome_of(
     prompt: Prompt, model: Model, result: Completion | Failure, ledgers: Sequence[Ledger]
 ) -> Outcome:
     """The row's end. `ledgers` are those of all models that were called for it, in turn."""
-    times_s = [one.latency_s for one in ledgers if one.latency_s is not None]
+    completion, failure = (result, None) if isinstance(result, Completion) else (None, result)
+    latency_s: float | None = None
+    attempts = 0
+    failed: list[Attempt] = []
+    for ledger in ledgers:
+        took_s = ledger.latency_s
+        if took_s is not None:
+            latency_s = took_s if latency_s is None else latency_s + took_s
+        attempts += len(ledger.attempts)
+        if attempts > 1 or failure is not None:
+            failed += ledger.failed
     return Outcome(
         prompt.index,
         prompt.id,
         model.id,
         model.provider,
-        result if isinstance(result, Completion) else None,
-        result if isinstance(result, Failure) else None,
-        sum(times_s) if times_s else None,
-        sum([len(one.attempts) for one in ledgers]),
+        completion,
+        failure,
+        latency_s,
+        attempts,
         prompt.metadata,
-        failed_attempts=[attempt for one in ledgers for attempt in one.failed],
+        (),
+        failed,
         key=prompt.key,
         ledgers=ledgers,
     )

@@ -143,7 +143,8 @@ class _Run:
         worker.add_done_callback(self._left)
 
     async def _worker(self) -> None:
-        while (row := await self._next()) is not None:
+        task = asyncio.current_task()
+        while (row := await self._next(task)) is not None:
             if not self._pulling.waiting and len(self._workers) < self._window():
                 self._start_worker()
             place = self._started
@@ -161,10 +162,10 @@ class _Run:
             finally:
                 self._finish(place, row.index, outcomes)
 
-    async def _next(self) -> Row | None:
+    async def _next(self, puller: "asyncio.Task[None] | None") -> Row | None:
         """The next row, when it may start; None when there is none."""
         await self._pulling.take()
-        self._puller = asyncio.current_task()
+        self._puller = puller
         try:
             while not self._ended and self._open >= self._most_open:
                 self._gauge.waiting = "output"
