@@ -40,14 +40,14 @@ if TYPE_CHECKING:  # isort: off
         Limits as Limits, Network as Network, Retries as Retries,
     )  # fmt: skip
     from llmbatch_cli.core.types import Outcome as Outcome
-    from llmbatch_cli.engine.contest import Rules as Rules
+    from llmbatch_cli.engine.race_work import Rules as Rules
 
 _NAMES = {
     "client": "Client batch race",
     "core.errors": "LlmbatchError RowFailed RunStopped UsageError",
     "core.options": "Limits Network Retries",
     "core.types": "Outcome",
-    "engine.contest": "Rules",
+    "engine.race_work": "Rules",
     "compat.exceptions": """
         APIConnectionError APIError AuthenticationError BadGatewayError BadRequestError
         BudgetExceededError ContentPolicyViolationError ContextWindowExceededError

@@ -10,7 +10,7 @@ def hold_standard_streams() -> None:
     """Put the null device where a standard stream is closed, as under some daemons.
 
     Else its number goes to some socket or file of ours: libuv aborts on closing such a one,
-    and `print` to a standard error that is None writes to standard output. Nobody is told by
+    and `print` to a standard error that is None writes to standard output. Nobody learns from
     this that standard output is there: `sys.__stdout__` stays None.
     """
     for number in range(3):

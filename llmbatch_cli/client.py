@@ -21,9 +21,9 @@ from llmbatch_cli.core.events import Observer, ignore
 from llmbatch_cli.core.options import Limits, Network, Retries
 from llmbatch_cli.core.types import Outcome
 from llmbatch_cli.drivers.live import RunOptions
-from llmbatch_cli.engine.contest import Rules
 from llmbatch_cli.engine.failure_limit import FailureLimit
 from llmbatch_cli.engine.hedging import Hedge
+from llmbatch_cli.engine.race_work import Rules
 from llmbatch_cli.engine.run import Stop
 from llmbatch_cli.loops import iterate
 from llmbatch_cli.models import CallOptions, ModelPool, open_models

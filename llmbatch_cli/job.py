@@ -27,7 +27,7 @@ from llmbatch_cli.rows.finished import FinishedRows
 from llmbatch_cli.rows.input.attachments import with_attachments
 from llmbatch_cli.rows.input.source import Inputs
 from llmbatch_cli.rows.lock import locked
-from llmbatch_cli.rows.output.reorder import put_in_order
+from llmbatch_cli.rows.output.settle import settle
 from llmbatch_cli.rows.output.sink import Sink, open_sink
 from llmbatch_cli.rows.resume import prepare, resuming
 
@@ -74,6 +74,8 @@ class JobRun:
         """What ended the run early."""
         self.sink: Sink | None = None
         """None where the output was never opened."""
+        self.unclaimed: str | None = None
+        """What of the output is not in an input that could be read only once."""
         self._job = job
         self._stop = stop
         self._observe = observe
@@ -116,7 +118,9 @@ class JobRun:
         job = self._job
         output = job.output.output
         if output is not None:
-            stack.enter_context(locked(output))
+            unlocked = stack.enter_context(locked(output))
+            if unlocked is not None:
+                self._notice(unlocked)
         if job.input.strict:
             self._inputs = await stack.enter_async_context(job.inputs.spooled())
         self._finished = await self._read_back()
@@ -134,8 +138,9 @@ class JobRun:
             await self._settle(ordered=False)
             raise
         await self._settle(ordered=job.output.ordered and not self._stop.draining)
-        if not looked_ahead:
-            self._say_unclaimed()
+        if not looked_ahead and self._finished is not None and self._finished.untaken:
+            kept = f"{output} keeps them"
+            self.unclaimed = f"{_unclaimed(self._finished.untaken)}; {kept}"
 
     async def _read_back(self) -> FinishedRows | None:
         """What an earlier run has left in the output; None where this run is the first."""
@@ -167,9 +172,8 @@ class JobRun:
         async with aclosing(self._source(observe)) as rows:
             async for row in rows:
                 row.key = await plan.key_of(row)
-                left = row if finished is None else finished.claim(row.key, row)
-                if left is not None:
-                    yield left
+                if finished is None or not finished.claim(row):
+                    yield row
                     continue
                 observe(Skipped(row.index))
                 skipped += 1
@@ -205,7 +209,7 @@ class JobRun:
         Takes some 11 s a million rows, and the time to read the files that they name.
         """
         finished = self._finished
-        if finished is None or not self._inputs.can_be_read_again:
+        if finished is None or self._inputs.again() is None:
             return False
         if not finished.rows:
             return True
@@ -223,12 +227,6 @@ class JobRun:
         self._notice(message + (f"; {_unclaimed(unclaimed)}" if unclaimed else ""))
         return True
 
-    def _say_unclaimed(self) -> None:
-        """What could not be said at the start, where input can be read only once."""
-        if self._finished is not None and self._finished.untaken:
-            kept = f"{self._job.output.output} keeps them"
-            self._notice(f"{_unclaimed(self._finished.untaken)}; {kept}")
-
     # Output
 
     async def _deliver(self, plan: Plan) -> None:
@@ -236,7 +234,7 @@ class JobRun:
         async with open_sink(
             options.output,
             overwrite=options.overwrite,
-            inputs=self._inputs.names,
+            inputs=self._inputs.inputs,
             append=options.resume,
             fsync=options.fsync,
         ) as sink:
@@ -250,8 +248,7 @@ class JobRun:
         output, finished = self._job.output.output, self._finished
         if output is None or finished is None:
             return
-        if ordered:
-            await _to_its_end(partial(put_in_order, output, finished))
+        await _to_its_end(partial(settle, output, finished, ordered=ordered))
 
     def _notice(self, message: str) -> None:
         self._observe(Notice(message))

@@ -3,7 +3,6 @@
 import asyncio
 import math
 import os
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -17,9 +16,15 @@ from llmbatch_cli.core.options import Network as NetworkOptions
 from llmbatch_cli.core.types import Call, Params, Request, WireRequest
 from llmbatch_cli.engine.calls import Model, StreamCall, built, calling, merged
 from llmbatch_cli.engine.deadline import Deadlines
-from llmbatch_cli.engine.dropping import dropping
+from llmbatch_cli.engine.drop_params import dropping
 from llmbatch_cli.engine.endpoints import Endpoints, spread, spread_streams
-from llmbatch_cli.engine.limits.limiter import START_IN_FLIGHT, Holding, Limiter, admitted
+from llmbatch_cli.engine.limits.limiter import (
+    START_IN_FLIGHT,
+    Holding,
+    Limiter,
+    RateLimits,
+    admitted,
+)
 from llmbatch_cli.engine.limits.shared_capacity import SharedCapacity
 from llmbatch_cli.engine.retry import RetryPolicy, retried
 from llmbatch_cli.engine.streaming import around, streaming
@@ -34,33 +39,17 @@ MOST_IN_FLIGHT: Final = 512
 RACE_IN_FLIGHT: Final = 64
 
 
-@dataclass(frozen=True, slots=True)
-class RateLimits:
-    """How much may be sent, to each model."""
-
-    most_in_flight: int
-    """Requests at once, from 1."""
-    start_in_flight: int
-    """At once in the beginning."""
-    rpm: float | None = None
-    """Requests a minute; None leaves it to what the provider says and the run learns."""
-    tpm: int | None = None
-    """Tokens a minute, likewise."""
-    together: bool = False
-    """Whether all models share `most_in_flight`."""
-
-    @classmethod
-    def of(cls, limits: Limits, *, together: bool) -> "RateLimits":
-        """The limits that the user sets. Raises UsageError."""
-        concurrency, rpm, tpm = limits.concurrency, limits.rpm, limits.tpm
-        if concurrency is not None and concurrency < 1:
-            raise UsageError("concurrency must be at least 1")
-        if (rpm is not None and not 0 < rpm < math.inf) or (tpm is not None and tpm <= 0):
-            raise UsageError("rpm and tpm must be numbers above 0")
-        if together:
-            concurrency = concurrency or RACE_IN_FLIGHT
-        most = concurrency or MOST_IN_FLIGHT
-        return cls(most, concurrency or START_IN_FLIGHT, rpm, tpm, together)
+def rate_limits(limits: Limits, *, together: bool) -> RateLimits:
+    """The limits that the user sets; `together` is for a race. Raises UsageError."""
+    concurrency, rpm, tpm = limits.concurrency, limits.rpm, limits.tpm
+    if concurrency is not None and concurrency < 1:
+        raise UsageError("concurrency must be at least 1")
+    if (rpm is not None and not 0 < rpm < math.inf) or (tpm is not None and tpm <= 0):
+        raise UsageError("rpm and tpm must be numbers above 0")
+    if together:
+        concurrency = concurrency or RACE_IN_FLIGHT
+    most = concurrency or MOST_IN_FLIGHT
+    return RateLimits(most, concurrency or START_IN_FLIGHT, rpm, tpm, together)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +95,7 @@ class CallOptions:
             access,
             timeout_s=retries.timeout_s,
             policy=RetryPolicy(retries.max_attempts),
-            limits=RateLimits.of(limits, together=together),
+            limits=rate_limits(limits, together=together),
             drop_params=drop_params,
             connection=Connection(http=network.http, connect_timeout_s=network.connect_timeout_s),
         )
@@ -259,7 +248,6 @@ class ModelPool:
                 call,
                 options.policy,
                 sleep=self._shared.sleep,
-                clock=time.monotonic,
                 on_retry=on_retry,
             )
             return deadlines.within(again)
@@ -295,11 +283,8 @@ class ModelPool:
         limiters = self._shared.limiters
         if key not in limiters:
             limiters[key] = Limiter(
-                most_in_flight=limits.most_in_flight,
-                start_in_flight=min(limits.start_in_flight, limits.most_in_flight),
-                rpm=limits.rpm,
-                tpm=limits.tpm,
-                room=self._shared.capacity,
+                limits,
+                capacity=self._shared.capacity,
                 changed=lambda now: self._observe(
                     LimitChanged(f"{provider.name}/{model}", now.in_flight, now.rpm, now.tpm)
                 ),

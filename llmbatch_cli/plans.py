@@ -1,19 +1,20 @@
 """What is done with each row of a run: one model with fallbacks, or a race of several."""
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, Protocol
 
 from llmbatch_cli.core.errors import ProviderError, UsageError
 from llmbatch_cli.core.events import Event, both
-from llmbatch_cli.core.types import BadRow, Message, Params, Prompt, Request, Row, Work
+from llmbatch_cli.core.types import BadRow, Message, Params, Prompt, Request, Row
 from llmbatch_cli.drivers import Driver
 from llmbatch_cli.drivers.live import RunOptions, Window, live
-from llmbatch_cli.engine.calls import Model, request_for, solo
-from llmbatch_cli.engine.contest import Contest, OnText, Rules
-from llmbatch_cli.engine.fallback import InTurn
+from llmbatch_cli.engine.calls import Model, ModelsFor, request_for
+from llmbatch_cli.engine.fallback import WithFallbacks
 from llmbatch_cli.engine.hedging import Hedge
+from llmbatch_cli.engine.race_work import OnText, Rules
+from llmbatch_cli.engine.race_work import Race as RaceWork
 from llmbatch_cli.models import ModelPool
 from llmbatch_cli.providers.registry import DEFAULT_MODEL
 from llmbatch_cli.rows.keys import bad_row_key, request_key
@@ -21,13 +22,10 @@ from llmbatch_cli.rows.keys import bad_row_key, request_key
 LOOK_AHEAD: Final = 16
 """In input order, how many times the rows in flight may wait for a slow one before them."""
 
-ModelsFor = Callable[[Prompt], Awaitable[Sequence[Model]]]
-"""The models that a row may be sent to, in their order. Raises UsageError."""
-
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How rows are answered, told apart and checked."""
+    """How rows are answered, identified and checked."""
 
     driver: Driver
     models_for: ModelsFor
@@ -35,7 +33,7 @@ class Plan:
     system: Message | None = None
 
     async def key_of(self, row: Row) -> str:
-        """What tells the row's output from all others: see rows/keys.py."""
+        """The row's key, by which --resume finds its output: see rows/keys.py."""
         if isinstance(row, BadRow):
             return bad_row_key(row)
         try:
@@ -103,9 +101,7 @@ class Batch:
         async def models_for(prompt: Prompt) -> Sequence[Model]:
             return [await model_for(prompt.model)]
 
-        work: Work = solo(model_for, time.monotonic, system)
-        if others:
-            work = InTurn(model_for, others, time.monotonic, options.observe, system)
+        work = WithFallbacks(model_for, others, observe=options.observe, system=system)
         window = Window(pool.window, _most_open(pool, options), pool.holding)
         return Plan(live(work, window, options), models_for, others, system)
 
@@ -130,13 +126,13 @@ class Race:
         """Opens the models that have their keys."""
         if not self.models:
             raise UsageError("a race needs models", hint="name two or more")
-        contests: list[Contest] = []
+        races: list[RaceWork] = []
 
-        def heed(event: Event) -> None:
-            for contest in contests:
-                contest.heed(event)
+        def learn(event: Event) -> None:
+            for one in races:
+                one.learn_from(event)
 
-        pool = pool.using(self.params, both(options.observe, heed))
+        pool = pool.using(self.params, both(options.observe, learn))
         racers = await pool.with_keys(self.models)
 
         async def models_for(prompt: Prompt) -> Sequence[Model]:
@@ -144,7 +140,7 @@ class Race:
                 return racers
             return await pool.with_keys(prompt.models, of_row=True)
 
-        contest = Contest(
+        work = RaceWork(
             models_for,
             racers,
             self.rules,
@@ -154,10 +150,10 @@ class Race:
             system=_system(self.system),
             on_text=self.on_text,
         )
-        contests.append(contest)
+        races.append(work)
         at_once = _races_at_once(pool.most_in_flight, len(racers), hedged=self.hedge is not None)
         window = Window(lambda: at_once, _most_open(pool, options), pool.holding)
-        return Plan(live(contest, window, options), models_for, (), _system(self.system))
+        return Plan(live(work, window, options), models_for, (), _system(self.system))
 
 
 def _system(text: str | None) -> Message | None:

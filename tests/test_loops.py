@@ -189,7 +189,7 @@ def test_leaving_early_cancels_what_is_in_flight(
     gc.collect()
     assert numbers.closed
     assert all(task.cancelled() for task in numbers.in_flight)
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 10
     assert capfd.readouterr().err == ""
 
 

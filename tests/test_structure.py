@@ -30,6 +30,7 @@ HOMES = {
     "httpx": {"transport"},
     "xllamacpp": {"providers"},
     "jsonschema": {"engine"},
+    "filelock": {"rows"},
 }
 """Where a library may be imported."""
 

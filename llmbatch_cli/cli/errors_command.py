@@ -13,10 +13,10 @@ from llmbatch_cli.cli.running import run_async
 from llmbatch_cli.cli.say import say
 from llmbatch_cli.core.errors import ExitStatus, UsageError
 from llmbatch_cli.core.options import InputFormat, InputOptions
+from llmbatch_cli.core.text import clean_for_terminal
 from llmbatch_cli.rows.failures import Failures, Kind, as_json, by_count, failures_in, input_rows
 from llmbatch_cli.rows.input.inputs import check_inputs, spooled
 from llmbatch_cli.rows.output.outfile import OutputLines
-from llmbatch_cli.rows.output.render import clean_for_terminal
 from llmbatch_cli.ui.report import format_count
 
 EXAMPLES = """\b

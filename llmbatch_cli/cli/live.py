@@ -1,14 +1,10 @@
 """Answers on the terminal, also while one is still being written."""
 
 import os
-import re
-from typing import Final
 
+from llmbatch_cli.core.text import clean_for_terminal, without_controls
 from llmbatch_cli.core.types import Prompt
 from llmbatch_cli.engine.calls import Model
-from llmbatch_cli.rows.output.render import clean_for_terminal
-
-_CONTROLS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 class Live:
@@ -28,7 +24,7 @@ class Live:
         if self._leaders.get(prompt.index, lane) is not lane:  # the leader has broken off
             self._write("\n\n")
         self._leaders[prompt.index] = lane
-        self._write(_CONTROLS.sub("", text))
+        self._write(without_controls(text))
 
     def end(self, index: int, text: str) -> None:
         """The row's answer is whole: write it, or only its end where it is there already."""

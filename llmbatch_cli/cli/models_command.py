@@ -17,10 +17,10 @@ from llmbatch_cli.cli.say import say
 from llmbatch_cli.core.errors import BadReply, ExitStatus, ProviderError, UsageError
 from llmbatch_cli.core.events import Event, Notice
 from llmbatch_cli.core.options import Network
+from llmbatch_cli.core.text import clean_for_terminal
 from llmbatch_cli.core.types import Send
 from llmbatch_cli.providers.listing import MOST_PAGES, Model, listing_of, read, request
 from llmbatch_cli.providers.registry import PROVIDERS, Access, Target, resolve
-from llmbatch_cli.rows.output.render import clean_for_terminal
 
 EXAMPLES = """\b
 Examples:

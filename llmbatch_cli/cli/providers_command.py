@@ -1,4 +1,4 @@
-"""`llmbatch providers`: who can be asked, with which key, at which address."""
+"""`llmbatch providers`: which there are, with which key, at which base URL."""
 
 import os
 import sys
@@ -12,8 +12,9 @@ import orjson
 import typer
 
 from llmbatch_cli.core.errors import ExitStatus
-from llmbatch_cli.providers.registry import PROVIDERS, Entry, first_set
-from llmbatch_cli.rows.output.render import clean_for_terminal
+from llmbatch_cli.core.text import clean_for_terminal
+from llmbatch_cli.providers.access import first_set
+from llmbatch_cli.providers.registry import PROVIDERS, Entry
 
 EXAMPLES = """\b
 Examples:
@@ -55,7 +56,7 @@ def providers(json: AsJson = False) -> int:
 
 
 def known(name: str, entry: Entry, environ: Mapping[str, str]) -> Known:
-    """What the environment says of this provider."""
+    """This provider in this environment."""
     moved = first_set(environ, entry.url_variables)
     base_url = moved or entry.base_url
     if base_url and entry.address is not None:

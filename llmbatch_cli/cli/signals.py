@@ -23,7 +23,7 @@ NUMBERS: Final = tuple(
 
 
 class Interrupts:
-    """What signals have asked of one run."""
+    """What signals have requested of one run."""
 
     def __init__(self, voice: Voice, totals: Totals) -> None:
         self.count = 0
@@ -38,7 +38,7 @@ class Interrupts:
         self._main: asyncio.Task[Any] | None = asyncio.current_task()
 
     def interrupt(self, number: int) -> None:
-        """Begin no new row; the second time drop those in flight, the third those not written."""
+        """Start no new row; the second time drop those in flight, the third those not written."""
         self.count += 1
         in_flight, waiting = self.totals.in_flight, self.rows_waiting()
         again = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
@@ -46,13 +46,14 @@ class Interrupts:
             self.stop.cancel()
             self._loop.call_later(GRACE_S if in_flight else 0, self._give_up)
             if waiting and self.count == 2:
-                told = f"writing {format_rows(waiting)} that finished"
-                self._voice.notice(f"{told}; {again} once more drops what is not written")
+                message = f"writing {format_rows(waiting)} that finished"
+                self._voice.notice(f"{message}; {again} once more drops what is not written")
             return
         self.stop.drain()
         if in_flight:
-            told = f"stopping: {format_rows(in_flight)} in flight will finish"
-            self._voice.notice(f"{told}; {again} again drops {'it' if in_flight == 1 else 'them'}")
+            message = f"stopping: {format_rows(in_flight)} in flight will finish"
+            them = "it" if in_flight == 1 else "them"
+            self._voice.notice(f"{message}; {again} again drops {them}")
         elif waiting:
             self._voice.notice(f"stopping: writing {format_rows(waiting)} that finished")
 

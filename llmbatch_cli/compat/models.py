@@ -36,7 +36,7 @@ class OpenModel:
         return response_of(
             completion,
             provider=self.model.provider,
-            model=self.model.model,
+            model=self.model.id,
             seconds=time.monotonic() - started,
             api_base=self.how.options.access.base_url,
         )
@@ -51,7 +51,7 @@ class OpenModel:
     async def _call(
         self, messages: object, on_text: Callable[[str], None] | None = None
     ) -> Completion:
-        request = Request(self.model.model, conversation(messages), self.model.params)
+        request = Request(self.model.id, conversation(messages), self.model.params)
         try:
             if on_text is None or self.model.stream is None:
                 return await self.model.call(request)
@@ -60,7 +60,7 @@ class OpenModel:
             if isinstance(error.__cause__, OpenAIError):  # as mock_response was given it
                 raise error.__cause__ from None
             hint = self.model.key_hint if error.fatal else None
-            raise as_litellm(error, self.model.provider, self.model.model, hint) from error
+            raise as_litellm(error, self.model.provider, self.model.id, hint) from error
 
 
 def open_pool() -> AbstractAsyncContextManager[ModelPool]:

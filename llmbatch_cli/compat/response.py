@@ -14,7 +14,9 @@ import orjson
 
 from llmbatch_cli.core.ledger import Usage as Tokens
 from llmbatch_cli.core.types import Completion
-from llmbatch_cli.providers.openai.provider import FINISH_REASONS, content_text, tool_calls
+from llmbatch_cli.providers.wire.answers import FINISH_REASONS
+from llmbatch_cli.providers.wire.replies import content_text
+from llmbatch_cli.providers.wire.tools import tool_calls
 
 _Json = dict[str, Any]
 

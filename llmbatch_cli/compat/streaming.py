@@ -63,7 +63,7 @@ async def chunks_of(
         opened = await open_model(pool, model, params)
         running = asyncio.ensure_future(opened.stream(messages, texts.put_nowait))
         running.add_done_callback(lambda _: texts.put_nowait(None))
-        write = _Writer(opened.model.model)
+        write = _Writer(opened.model.id)
         try:
             while (text := await texts.get()) is not None:
                 yield write(content=text)

@@ -61,14 +61,15 @@ class MissingKey(UsageError):
 
 
 class UnsupportedParameter(UsageError):
-    """This wire has no words for a parameter; the request may do without it.
+    """This API does not support a parameter; the request may do without it.
 
     `parameter` is its name in Request.params.
     """
 
     def __init__(self, parameter: str, provider: str, *, hint: str | None = None) -> None:
         super().__init__(
-            f"{provider} takes no {parameter}", hint=hint or "leave it out, or use --drop-params"
+            f"{provider} does not support {parameter}",
+            hint=hint or "remove it, or use --drop-params",
         )
         self.parameter = parameter
 
@@ -124,7 +125,7 @@ class ProviderError(LlmbatchError):
     maybe_billed: ClassVar[bool] = False
     """Whether the provider may have done the work and charged for it."""
     sent: ClassVar[bool] = True
-    """Whether there was a try at all, or the request was refused on this side."""
+    """False where the request was refused on this side, so that there was no attempt."""
 
     def __init__(
         self,
@@ -137,18 +138,8 @@ class ProviderError(LlmbatchError):
         super().__init__(message, hint=hint)
         self.status = status
         self.retry_after_s = retry_after_s
-        self.attempts: Sequence[Any] = ()
-        """The tries that failed, this one last, as types.Attempt; empty before any retry."""
         self.limits: Any = None
-        """What the reply said about the account's limits, as types.RateInfo."""
-        self.asked: Sequence[Any] = ()
-        """The messages that the provider had before it said this, as types.Message."""
-        self.latency_s: float | None = None
-        """Seconds from the row's first request, tries and waits between them included."""
-        self.request_s: float | None = None
-        """Seconds that the request itself took, without the wait until it might go."""
-        self.partial: str | None = None
-        """What had come of a streamed answer."""
+        """The account's rate limits as the reply has them, a types.RateInfo."""
 
     def without_frames(self) -> Self:
         """Itself, without the calls that it and its causes came through.
@@ -161,11 +152,6 @@ class ProviderError(LlmbatchError):
             error.__traceback__ = None
             error = error.__cause__ or error.__context__
         return self
-
-    @property
-    def tries(self) -> int:
-        """Requests that were made for it."""
-        return max(int(self.sent), len(self.attempts))
 
 
 class RateLimited(ProviderError):

@@ -60,7 +60,7 @@ class Pulled:
 
 @dataclass(frozen=True, slots=True)
 class LimitChanged:
-    """What one model is asked at most has changed; None is no known limit."""
+    """The limits of one model have changed; None is no known limit."""
 
     model: str
     in_flight: int
@@ -106,14 +106,14 @@ Observer = Callable[[Event], None]
 
 
 def ignore(event: Event) -> None:
-    """The observer that does not look."""
+    """The observer that does nothing."""
 
 
 def both(first: Observer, second: Observer) -> Observer:
-    """Tell one, then the other."""
+    """Pass each event to one, then to the other."""
 
-    def tell(event: Event) -> None:
+    def pass_on(event: Event) -> None:
         first(event)
         second(event)
 
-    return tell
+    return pass_on

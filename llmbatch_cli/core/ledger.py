@@ -1,15 +1,15 @@
-"""What was tried for one row, attempt by attempt: the one source of times, retries and cost."""
+"""What was attempted for one row: the one source of its times, retries and cost."""
 
 from dataclasses import dataclass, field
 from typing import Final
 
 CANCELLED: Final = "cancelled"
-"""The kind of an attempt that was given up from this side while it was on its way."""
+"""The kind of an attempt that was cancelled from this side while it was in flight."""
 
 
 @dataclass(slots=True)
 class Usage:
-    """Tokens of one completion, as the provider counts them; None where it does not say."""
+    """Tokens of one completion, as the provider counts them; None is unknown."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -31,30 +31,74 @@ class Attempt:
     status: int | None
     """The reply's HTTP status; None without a reply."""
     latency_s: float
-    """Of the request itself, without the wait for limits before it."""
+    """Of the request itself, without the wait for rate limits before it."""
     maybe_billed: bool
     """Whether the provider may have done the work; True for an answer."""
     usage: Usage | None = None
-    """What the reply said of its tokens."""
-
-    @property
-    def failed(self) -> bool:
-        """Whether it gave no answer."""
-        return self.kind is not None
+    """None where the reply does not give it."""
 
 
 @dataclass(slots=True)
 class Ledger:
-    """All attempts at one request of one row. The calls that it passes through add to it."""
+    """All attempts at one request. The innermost call adds to it; what is around it only reads.
 
+    The request makes one attempt at a time, so `attempts` is in the order of their beginning and
+    of their end. Times are in seconds of the calls' clock.
+    """
+
+    model: str = ""
+    """`provider/model`."""
     attempts: list[Attempt] = field(default_factory=list)
-    """In the order of their end; one that was never sent is not among them."""
+    """Those that were begun; a request that was refused before it was sent is not among them."""
     started_s: float | None = None
-    """When the first attempt was let go, by the calls' clock; None before it."""
+    """When the first attempt began, after any wait for rate limits; None before it."""
+    began_s: float = 0.0
+    """When the last attempt began."""
+    ended_s: float | None = None
+    """When the last attempt ended, or the row's time limit was reached."""
     partial: str | None = None
-    """What had come of a streamed answer that broke off."""
+    """The text so far of a streamed answer that broke off."""
+
+    @property
+    def latency_s(self) -> float | None:
+        """From the first attempt to the last one's end, with the waits between them."""
+        if self.started_s is None or self.ended_s is None:
+            return None
+        return self.ended_s - self.started_s
 
     @property
     def failed(self) -> list[Attempt]:
-        """The attempts that gave no answer."""
-        return [one for one in self.attempts if one.kind is not None]
+        """The attempts that ended in an error; those that were cancelled are not among them."""
+        return [one for one in self.attempts if one.kind is not None and one.kind != CANCELLED]
+
+    @property
+    def cancelled_in_flight(self) -> bool:
+        """Whether the last attempt was cancelled in flight, so that it may be billed."""
+        return bool(self.attempts) and self.attempts[-1].kind == CANCELLED
+
+    def begin(self, now_s: float) -> None:
+        """An attempt begins."""
+        self.began_s = now_s
+        if self.started_s is None:
+            self.started_s = now_s
+
+    def end(
+        self,
+        now_s: float,
+        kind: str | None,
+        status: int | None = None,
+        *,
+        maybe_billed: bool = True,
+        usage: Usage | None = None,
+    ) -> None:
+        """The attempt that began last has ended; the arguments are an Attempt's."""
+        latency_s = now_s - self.began_s
+        self.attempts.append(Attempt(kind, status, latency_s, maybe_billed, usage))
+        self.ended_s = now_s
+
+    def time_out(self, kind: str, limit_s: float) -> None:
+        """The row's time limit was reached: an attempt in flight gets this kind."""
+        if self.cancelled_in_flight:
+            self.attempts[-1].kind = kind
+        if self.started_s is not None:
+            self.ended_s = self.started_s + limit_s

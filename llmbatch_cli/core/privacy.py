@@ -1,54 +1,47 @@
-"""Keeps prompts and keys out of what is said about a run: a provider may repeat what it got."""
+"""Keeps prompts and keys out of messages about a run: a provider may repeat what it received."""
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from llmbatch_cli.core.types import Message, WireReply
 
-HIDDEN: Final = "[prompt]"
-STRETCH: Final = 8
-"""So many letters and digits in a row, in the prompt and in a message, are a repetition."""
-SHORTEST: Final = 4
-"""Of a prompt shorter than STRETCH, only the whole is looked for, from so many characters on."""
+REPETITION_CHARS: Final = 24
+"""A message that has so many characters in a row of its prompt repeats it."""
+HIDDEN: Final = "the provider's message repeats the prompt; -v --log-prompts shows it"
 
-LONG: Final = 20_000
-"""Letters of a prompt from which on it is not searched whole for every stretch of a message."""
-
-_NO_LETTERS: Final = re.compile(r"[\W_]+")
-_WORD: Final = re.compile(r"[^\W_]+")
-_NAMES: Final = frozenset(("role", "type"))
-"""Fields of messages that hold a word of the protocol, and nothing of the user's."""
+_PROTOCOL_FIELDS: Final = frozenset(("role", "type"))
+"""Fields of messages that hold a word of the protocol, not of the user."""
 
 
 def without_prompt(text: str, messages: Sequence[Message]) -> str:
-    """The text, with `[prompt]` for whole words in which it repeats the messages.
+    """The text, or HIDDEN where it repeats REPETITION_CHARS characters of the messages.
 
-    Only letters and digits are compared, so that neither quoting nor escaping hides a repetition.
+    Runs of white space count as one character. Takes time linear in the text and the messages.
     """
-    letters = [place for place, char in enumerate(text) if char.isalnum()]
-    bare = "".join(text[place] for place in letters)
-    hidden: set[int] = set()
-    for piece in _texts(messages):
-        asked = _NO_LETTERS.sub("", piece)
-        if len(asked) < STRETCH:
-            hidden |= _whole(text, piece.strip())
-            continue
-        repeated = _finder(asked)
-        for start in range(len(bare) - STRETCH + 1):
-            if repeated(bare[start : start + STRETCH]):
-                hidden.update(letters[start : start + STRETCH])
-    return _cut(text, hidden) if hidden else text
+    collapsed = " ".join(text.split())
+    halves = _stretches(collapsed, _HALF)
+    wholes = _stretches(collapsed, REPETITION_CHARS)
+    if any(_shares(piece, halves, wholes) for piece in _texts(messages)):
+        return HIDDEN
+    return text
 
 
-def _finder(asked: str) -> Callable[[str], bool]:
-    """Whether a stretch stands in a prompt. In a LONG one only each eighth stretch is known, so
-    a repetition of 15 letters is sure to be met."""
-    if len(asked) <= LONG:
-        return asked.__contains__
-    known = {asked[at : at + STRETCH] for at in range(0, len(asked) - STRETCH + 1, STRETCH)}
-    return known.__contains__
+_HALF: Final = REPETITION_CHARS // 2
+
+
+def _stretches(text: str, length: int) -> set[str]:
+    return {text[at : at + length] for at in range(len(text) - length + 1)}
+
+
+def _shares(piece: str, halves: set[str], wholes: set[str]) -> bool:
+    """Whether one of `wholes` stands in the piece, of which any has a half at such a step."""
+    piece = " ".join(piece.split())
+    for at in range(0, len(piece) - _HALF + 1, _HALF + 1):
+        if piece[at : at + _HALF] in halves:
+            around = piece[max(0, at - _HALF) : at + REPETITION_CHARS]
+            if not wholes.isdisjoint(_stretches(around, REPETITION_CHARS)):
+                return True
+    return False
 
 
 def _texts(value: object) -> Iterator[str]:
@@ -57,57 +50,28 @@ def _texts(value: object) -> Iterator[str]:
         yield value
     elif isinstance(value, Mapping):
         for name, inner in value.items():
-            if name not in _NAMES:
+            if name not in _PROTOCOL_FIELDS:
                 yield from _texts(inner)
     elif isinstance(value, list | tuple):
         for inner in value:
             yield from _texts(inner)
 
 
-def _whole(text: str, piece: str) -> set[int]:
-    """Where the text has the piece as words of its own."""
-    if len(piece) < SHORTEST:
-        return set()
-    found = re.finditer(rf"(?<!\w){re.escape(piece)}(?!\w)", text)
-    return {place for one in found for place in range(*one.span())}
-
-
-def _cut(text: str, hidden: set[int]) -> str:
-    """The text with one mark for each run of words that have a hidden character."""
-    told: list[str] = []
-    for is_hidden, tokens in groupby(_tokens(text), lambda one: _is_hidden(one, hidden)):
-        run = [text[start:end] for start, end in tokens]
-        told.append(HIDDEN if is_hidden else "".join(run))
-    return _closed_up("".join(told))
-
-
-def _tokens(text: str) -> Iterator[tuple[int, int]]:
-    """The text as words and what stands between them."""
-    at = 0
-    for word in _WORD.finditer(text):
-        if word.start() > at:
-            yield at, word.start()
-        yield word.span()
-        at = word.end()
-    if at < len(text):
-        yield at, len(text)
-
-
-def _is_hidden(token: tuple[int, int], hidden: set[int]) -> bool:
-    return any(place in hidden for place in range(*token))
-
-
-def _closed_up(text: str) -> str:
-    """One mark where only spaces and signs stood between several."""
-    mark = re.escape(HIDDEN)
-    return re.sub(rf"{mark}(?:[\W_]+{mark})+", HIDDEN, text)
+def prompt_of(messages: Sequence[Message], most_chars: int) -> str:
+    """The texts of the messages in one line, for users who have asked to see them."""
+    shown = ""
+    for piece in _texts(list[Any](messages)):
+        shown += f" {piece[:most_chars]}"
+        if len(shown) > most_chars:
+            break
+    return shown.strip()
 
 
 KEY_HEADERS: Final = frozenset(
     ("authorization", "api-key", "x-api-key", "x-goog-api-key", "x-amz-security-token")
 )
 SHORTEST_KEY: Final = 8
-"""What is shorter is no key of any provider, and would be found inside words."""
+"""Shorter values are not keys of any provider, and would be found inside words."""
 
 
 def _keys(sent: Mapping[str, str]) -> list[str]:
@@ -133,13 +97,3 @@ def reply_without_keys(reply: WireReply, sent: Mapping[str, str]) -> WireReply |
     if body == reply.body and headers == reply.headers:
         return None
     return WireReply(reply.status, headers, body)
-
-
-def prompt_of(messages: Sequence[Message], most_chars: int) -> str:
-    """The texts of the messages in one line, for who has asked to see them."""
-    told = ""
-    for piece in _texts(list[Any](messages)):
-        told += f" {piece[:most_chars]}"
-        if len(told) > most_chars:
-            break
-    return told.strip()

@@ -95,7 +95,7 @@ class Request:
     stream: bool = False
     """Whether the answer is wanted piece by piece."""
     ledger: Ledger = field(default_factory=Ledger, repr=False, compare=False)
-    """What has been tried; the calls add to it."""
+    """Its attempts so far; the innermost call adds to it."""
 
 
 @dataclass(slots=True)
@@ -123,10 +123,6 @@ class Completion:
     """The provider's id of the HTTP request, for its support."""
     cost_usd: float | None = None
     limits: "RateInfo | None" = None
-    attempts: Sequence[Attempt] = ()
-    """The tries before this one that failed."""
-    latency_s: float | None = None
-    """Seconds from the row's first request, tries and waits between them included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +148,8 @@ class Failure:
     message: str
     status: int | None = None
     retryable: bool = False
-    asked: Sequence[Message] = field(default=(), repr=False, compare=False)
-    """What was asked, so that whoever shows `message` can leave out where it is repeated."""
+    messages: Sequence[Message] = field(default=(), repr=False, compare=False)
+    """What was sent, so that whoever shows `message` can hide what it repeats of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,9 +166,9 @@ class Racer:
     error: Failure | None = None
     usage: Usage | None = None
     failed_attempts: Sequence[Attempt] = ()
-    """Its tries that gave no answer."""
-    cut: bool = False
-    """Whether it was cancelled with a request on the way, which may be billed."""
+    """Those that ended in an error, in their order."""
+    cancelled_in_flight: bool = False
+    """Whether its last request was cancelled on its way, so that it may be billed."""
 
 
 @dataclass(slots=True)
@@ -194,17 +190,20 @@ class Outcome:
     race: Sequence[Racer] = ()
     """Every model that was asked for the row, in the order of preference."""
     failed_attempts: Sequence[Attempt] = ()
-    """The tries that gave no answer, in their order."""
+    """Those that ended in an error, in their order; of a race, see `race`."""
     ttft_s: float | None = None
     """Time to the first token, from the row's start; None where nothing was streamed."""
     partial: str | None = None
-    """What had come of a streamed answer that broke off."""
+    """The text so far of a streamed answer that broke off."""
     fallback_from: str | None = None
     """The model that failed before this one was asked."""
     key: str | None = None
     """The row's own."""
     part: tuple[int, int] = (1, 1)
     """Which of the row's outcomes this is, from 1, and how many there are, as with --all."""
+    ledgers: Sequence[Ledger] = ()
+    """One for each model that was asked, with every attempt of the row, answers too. Several
+    outcomes of one row share them."""
 
     @property
     def text(self) -> str | None:
@@ -251,7 +250,7 @@ class WireStream:
 
 
 Call = Callable[[Request], Awaitable[Completion]]
-"""One request to one model. Raises ProviderError and nothing else."""
+"""One request to one model. Raises ProviderError only; its attempts stand in the ledger."""
 
 Work = Callable[[Prompt], Awaitable[tuple[Outcome, ...]]]
 """One row to its outcomes; the first is the answer. Raises RunStopped and nothing else."""

@@ -1,4 +1,4 @@
-"""Several endpoints of one model: each request to the one with the least to do.
+"""Several endpoints of one model: each request to the least busy one.
 
 An endpoint that fails is left out; after a pause, which grows, one request is sent there to
 see whether it answers again.
@@ -22,10 +22,8 @@ from llmbatch_cli.core.errors import (
     UnknownModel,
     Unreachable,
 )
-from llmbatch_cli.core.ledger import Attempt
 from llmbatch_cli.core.types import Call, Completion, Request
-from llmbatch_cli.engine.calls import CancelledInFlight, StreamCall
-from llmbatch_cli.engine.retry import attempt_of
+from llmbatch_cli.engine.calls import StreamCall
 
 DOWN: Final = (
     Unreachable,
@@ -38,91 +36,69 @@ DOWN: Final = (
     UnknownModel,
 )
 """What an endpoint is left out for; another may well answer the same request. One that fails at
-once would else be the least busy of all, and swallow nearly every request."""
+once would otherwise be the least busy of all, and get nearly every request."""
 PAUSE_S: Final = 1.0
+"""How long a failed endpoint is left out at first, unless its Retry-After is longer."""
 LONGEST_PAUSE_S: Final = 60.0
+"""The pause doubles with each failed probe, up to this."""
 
 
 @dataclass(slots=True)
 class _Endpoint:
     place: int
     in_flight: int = 0
-    taken_at: int = 0
-    """Which request, of all, was its last."""
+    last_used: int = 0
+    """The number of its last request, of all."""
     probe_at: float | None = None
-    """When it is tried again, by the clock; None while it answers."""
+    """When it is probed, by the clock; None while it answers."""
     pause_s: float = 0.0
     probing: bool = False
 
 
 class Endpoints:
-    """Which endpoint takes the next request. No I/O, and no more than a few of them.
+    """Which of `count` endpoints, a few of them, takes the next request. No I/O."""
 
-    Args:
-        count: how many there are, from 1.
-        clock: seconds, from any moment on.
-        pause_s: how long a failed endpoint is left out at first; doubled each time that it
-            fails again, up to `longest_pause_s`, or as long as it says itself.
-    """
-
-    def __init__(
-        self,
-        count: int,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        pause_s: float = PAUSE_S,
-        longest_pause_s: float = LONGEST_PAUSE_S,
-    ) -> None:
+    def __init__(self, count: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._all = [_Endpoint(place) for place in range(count)]
         self._clock = clock
-        self._pause_s = pause_s
-        self._longest_pause_s = longest_pause_s
-        self._taken = 0
+        self._requests = 0
 
     @property
     def answering(self) -> Sequence[int]:
         """The places of those that are not left out."""
         return [one.place for one in self._all if one.probe_at is None]
 
-    async def ask(self, ask: Callable[[int], Awaitable[Completion]]) -> Completion:
-        """The answer of the first endpoint that has one; `ask` is given an endpoint's place.
+    async def call(
+        self, request: Request, call: Callable[[int], Awaitable[Completion]]
+    ) -> Completion:
+        """The answer of the first endpoint that has one; `call` is given an endpoint's place.
 
-        Each is asked once at most. The failed tries stand in the completion's or the error's
-        `attempts`. Raises the last endpoint's ProviderError.
+        Each is called once at most. Raises the last endpoint's ProviderError.
         """
-        failed: list[Attempt] = []
         left = self._all
         while True:
             endpoint = self._best(left)
             left = [one for one in left if one is not endpoint]
-            began_s = self._clock()
             try:
-                completion = await self._ask_one(endpoint, ask)
+                return await self._call_one(endpoint, call)
             except ProviderError as error:
-                failed += error.attempts or (attempt_of(error, self._clock() - began_s),)
-                if not _movable(error) or not self._any_for(left):
-                    error.attempts = tuple(failed)
+                # Not once text was passed on: the reader would see two answers.
+                movable = isinstance(error, DOWN) and request.ledger.partial is None
+                if isinstance(error, TimedOut) or not movable or not self._any_for(left):
                     raise
                 error.without_frames()
-            except CancelledInFlight as cancelled:
-                cancelled.attempts = failed
-                raise
-            else:
-                if failed:
-                    completion.attempts = (*failed, *completion.attempts)
-                return completion
 
-    async def _ask_one(
-        self, endpoint: _Endpoint, ask: Callable[[int], Awaitable[Completion]]
+    async def _call_one(
+        self, endpoint: _Endpoint, call: Callable[[int], Awaitable[Completion]]
     ) -> Completion:
         probing = self._begin(endpoint)
         try:
-            completion = await ask(endpoint.place)
+            completion = await call(endpoint.place)
         except ProviderError as error:
             self._failed(endpoint, error, probing=probing)
             raise
         except asyncio.CancelledError:
-            if probing:  # given up: it has not answered in all that time
+            if probing:  # cancelled: it has not answered in all that time
                 self._leave_out(endpoint, 2 * endpoint.pause_s)
             raise
         else:
@@ -134,43 +110,43 @@ class Endpoints:
                 endpoint.probing = False
 
     def _begin(self, endpoint: _Endpoint) -> bool:
-        """Count the request in; whether it is the one that finds out."""
-        self._taken += 1
-        endpoint.taken_at = self._taken
+        """Count the request; returns whether it is a probe of an endpoint that was left out."""
+        self._requests += 1
+        endpoint.last_used = self._requests
         endpoint.in_flight += 1
         probing = self._is_due(endpoint)
         endpoint.probing |= probing
         return probing
 
     def _failed(self, endpoint: _Endpoint, error: ProviderError, *, probing: bool) -> None:
-        """What an error says of its endpoint: an error of another kind is an answer, too.
+        """Leave the endpoint out, or not: an error of another kind is an answer, too.
 
-        Requests that were in flight when it went down say nothing new.
+        Requests that were in flight when it went down do not lengthen its pause.
         """
         if not isinstance(error, DOWN):
             endpoint.probe_at = None
         elif endpoint.probe_at is None:
-            self._leave_out(endpoint, max(self._pause_s, error.retry_after_s or 0))
+            self._leave_out(endpoint, max(PAUSE_S, error.retry_after_s or 0))
         elif probing:
             self._leave_out(endpoint, max(2 * endpoint.pause_s, error.retry_after_s or 0))
 
     def _leave_out(self, endpoint: _Endpoint, pause_s: float) -> None:
-        endpoint.pause_s = min(pause_s, self._longest_pause_s)
+        endpoint.pause_s = min(pause_s, LONGEST_PAUSE_S)
         endpoint.probe_at = self._clock() + endpoint.pause_s
 
     def _best(self, among: Sequence[_Endpoint]) -> _Endpoint:
-        """A due one first; then the least in flight; of several, the one whose turn it is.
+        """One due for a probe first; then the least busy; of several, the longest unused.
 
-        Where none answers, the one that is due soonest: the request must go somewhere, and
-        how often it does is for the caller's own waits to say.
+        Where none answers, the one that is due soonest: the request must go somewhere, and the
+        caller's retries decide how often.
         """
         due = [one for one in among if self._is_due(one)]
         if due:
             return min(due, key=lambda one: one.probe_at or 0)
         up = [one for one in among if one.probe_at is None]
         if up:
-            return min(up, key=lambda one: (one.in_flight, one.taken_at))
-        return min(among, key=lambda one: (one.in_flight, one.probe_at or 0, one.taken_at))
+            return min(up, key=lambda one: (one.in_flight, one.last_used))
+        return min(among, key=lambda one: (one.in_flight, one.probe_at or 0, one.last_used))
 
     def _any_for(self, left: Sequence[_Endpoint]) -> bool:
         """Whether a request that has failed may go to one of these."""
@@ -180,23 +156,16 @@ class Endpoints:
         return one.probe_at is not None and not one.probing and one.probe_at <= self._clock()
 
 
-def _movable(error: ProviderError) -> bool:
-    """Whether another endpoint may answer; not once text was shown, or the time is over."""
-    if error.partial or isinstance(error, TimedOut):
-        return False
-    return isinstance(error, DOWN)
-
-
 def spread(calls: Sequence[Call], endpoints: Endpoints | None = None) -> Call:
     """One call over several of the same model, each at an endpoint of its own.
 
-    Raises what the last endpoint asked has raised, its `attempts` telling of all. Put it
-    inside of `retried`: only when no endpoint is left to ask at once, a request waits.
+    Raises the last endpoint's error. Put it inside of `retried`: a request waits only when no
+    endpoint is left to call at once.
     """
     chosen = endpoints or Endpoints(len(calls))
 
     async def call(request: Request) -> Completion:
-        return await chosen.ask(lambda place: calls[place](request))
+        return await chosen.call(request, lambda place: calls[place](request))
 
     return call
 
@@ -205,6 +174,6 @@ def spread_streams(streams: Sequence[StreamCall], endpoints: Endpoints) -> Strea
     """The same for streamed calls; share the `endpoints` with the plain ones."""
 
     async def stream(request: Request, on_text: Callable[[str], None]) -> Completion:
-        return await endpoints.ask(lambda place: streams[place](request, on_text))
+        return await endpoints.call(request, lambda place: streams[place](request, on_text))
 
     return stream

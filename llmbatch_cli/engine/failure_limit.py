@@ -1,21 +1,22 @@
 """Ends a run that no longer makes sense: too many failures, or nothing but failures."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 from llmbatch_cli.core.errors import RunStopped, UsageError
 from llmbatch_cli.core.events import Event, Finished
 from llmbatch_cli.core.privacy import without_prompt
 from llmbatch_cli.engine.run import Stop
 
-FEWEST_ROWS: Final = 20
-"""A share of errors is not judged on fewer rows."""
+MIN_ROWS: Final = 20
+"""A share of failed rows is not judged on fewer rows."""
 ALL_FAILED: Final = 50
-"""So many rows in a row without one answer, and the provider is taken for dead."""
+"""So many failures in a row, without one answer between, and the provider is taken for dead."""
 PROVIDERS_FAULT: Final = frozenset(
     ("unreachable", "interrupted", "overloaded", "timed_out", "bad_reply", "unauthorized")
 )
-"""What speaks of no row; a revoked key may be refused by a 403, which alone stops no run."""
+"""Failures that no row is to blame for. A 403 for a revoked key alone stops no run, so
+unauthorized is among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,41 +25,40 @@ class FailureLimit:
 
     rows: int | None = None
     share: float | None = None
-    """Of the rows so far, from 0 to 1; judged from FEWEST_ROWS rows on."""
+    """Of the rows so far, from 0 to 1; judged from MIN_ROWS rows on."""
     in_a_row: int = ALL_FAILED
     """Rows that fail one after the other by the provider's own fault."""
 
     @classmethod
-    def parse(cls, value: str | int | None) -> "FailureLimit":
-        """`20`, `"20"` or `"5%"`; None is no limit. Raises UsageError."""
-        if value is None:
-            return cls()
-        text = str(value)
+    def parse(cls, value: str | int | None) -> Self:
+        """`20` or `5%`, as --max-errors has it; None is no limit. Raises UsageError."""
+        text = "" if value is None else str(value)
         try:
+            if value is None:
+                return cls()
             if text.endswith("%"):
                 share = float(text[:-1]) / 100
-                if not 0 <= share < 1:
-                    raise ValueError
-                return cls(share=share)
-            if (rows := int(text)) < 1:
-                raise ValueError
-            return cls(rows=rows)
-        except ValueError as error:
-            raise UsageError(
-                f"--max-errors {text!r} is not a number of rows or a percentage",
-                hint="as in --max-errors 100 or --max-errors 5%",
-            ) from error
+                if 0 <= share < 1:
+                    return cls(share=share)
+            elif (rows := int(text)) >= 1:
+                return cls(rows=rows)
+        except ValueError:
+            pass
+        raise UsageError(
+            f"--max-errors {text!r} is not a number of rows or a percentage",
+            hint="as in --max-errors 100 or --max-errors 5%",
+        )
 
 
 class Breaker:
-    """An observer that drains the run once its tolerance is used up.
+    """An observer that drains the run once its failure limit is reached.
 
     `error` then says why. Rows that cannot be read count as failed.
     """
 
-    def __init__(self, tolerance: FailureLimit, stop: Stop) -> None:
+    def __init__(self, limit: FailureLimit, stop: Stop) -> None:
         self.error: RunStopped | None = None
-        self._tolerance = tolerance
+        self._limit = limit
         self._stop = stop
         self._rows = 0
         self._failed = 0
@@ -76,21 +76,23 @@ class Breaker:
         if failure.kind in PROVIDERS_FAULT:
             self._in_a_row += 1
         if (reason := self._reason()) is not None:
-            message = without_prompt(failure.message, failure.asked)
-            told = f"{reason}; the last one: {failure.kind}: {message}"
-            self.error = RunStopped(told, hint="--resume goes on with the rows that are left")
+            message = without_prompt(failure.message, failure.messages)
+            self.error = RunStopped(
+                f"{reason}; the last one: {failure.kind}: {message}",
+                hint="--resume goes on with the rows that are left",
+            )
             self._stop.drain()
 
     def _reason(self) -> str | None:
-        allowed = self._tolerance
-        if allowed.rows is not None and self._failed >= allowed.rows:
-            return f"{self._failed:,} rows have failed (--max-errors {allowed.rows})"
+        limit = self._limit
+        if limit.rows is not None and self._failed >= limit.rows:
+            return f"{self._failed:,} rows failed (--max-errors {limit.rows})"
         share = self._failed / self._rows
-        if allowed.share is not None and self._rows >= FEWEST_ROWS and share > allowed.share:
+        if limit.share is not None and self._rows >= MIN_ROWS and share > limit.share:
             return (
-                f"{self._failed:,} of {self._rows:,} rows have failed "
-                f"(--max-errors {allowed.share * 100:g}%)"
+                f"{self._failed:,} of {self._rows:,} rows failed "
+                f"(--max-errors {limit.share * 100:g}%)"
             )
-        if self._in_a_row >= allowed.in_a_row:
-            return f"{self._in_a_row:,} rows one after the other have failed"
+        if self._in_a_row >= limit.in_a_row:
+            return f"{self._in_a_row:,} rows failed one after the other"
         return None

@@ -1,86 +1,114 @@
-"""The work of a run with fallbacks: a row that finally fails at one model goes to the next."""
+"""The work of a batch: each row to one model, and where that fails to each fallback in turn."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from llmbatch_cli.core.errors import ProviderError, UsageError
-from llmbatch_cli.core.events import Notice, Observer
-from llmbatch_cli.core.ledger import Attempt
-from llmbatch_cli.core.types import Completion, Message, Outcome, Prompt
+from llmbatch_cli.core.events import Notice, Observer, ignore
+from llmbatch_cli.core.ledger import Ledger
+from llmbatch_cli.core.types import Completion, Failure, Message, Outcome, Prompt
 from llmbatch_cli.engine.calls import (
     Model,
     ModelFor,
+    failure_of,
     holds_for_all,
-    outcome_of,
     request_for,
     stopped,
     unsent,
 )
 
 
-class InTurn:
+class WithFallbacks:
     """Each row to its own model or the run's, and where that fails to each fallback in turn.
 
-    A model that fails in a way that holds for every row is told once and not asked again,
-    unless it is the last: then the run is stopped.
+    A model that fails in a way that holds for every row is not called again. The run ends with
+    it where no model is left: where it is the last fallback, the run's only model, or a row's
+    own before the first answer.
     """
 
     def __init__(
         self,
         model_for: ModelFor,
-        fallbacks: Sequence[Model],
-        clock: Callable[[], float],
-        observe: Observer,
+        fallbacks: Sequence[Model] = (),
+        *,
+        observe: Observer = ignore,
         system: Message | None = None,
     ) -> None:
-        self._lane_for = model_for
+        self._model_for = model_for
         self._fallbacks = fallbacks
-        self._clock = clock
         self._observe = observe
         self._system = system
-        self._gone: set[str] = set()
+        self._dropped: dict[str, Failure] = {}
         self._answered: set[str] = set()
 
     async def __call__(self, prompt: Prompt) -> tuple[Outcome, ...]:
         try:
-            first = await self._lane_for(prompt.model)
+            first = await self._model_for(prompt.model)
         except UsageError as error:
             return (unsent(prompt, error),)
-        started = self._clock()
-        lanes = [first, *self._fallbacks]
-        asked = [lane for lane in lanes[:-1] if lane.name not in self._gone] + lanes[-1:]
-        failed: list[Attempt] = []
-        took_s = 0.0
-        for lane in asked:
-            result = await self._ask(prompt, lane, last=lane is lanes[-1])
-            failed += result.attempts
-            took_s += result.latency_s or 0.0
-            if isinstance(result, Completion):
+        models = self._models(first)
+        own = prompt.model is not None and not self._fallbacks
+        if own and (known := self._dropped.get(first.name)):
+            return (outcome_of(prompt, first, known, ()),)
+        ledgers: list[Ledger] = []
+        result: Completion | Failure
+        for model in models:
+            request = request_for(prompt, model, self._system)
+            ledgers.append(request.ledger)
+            try:
+                result = await model.call(request)
+                self._answered.add(model.name)
                 break
-        outcome = outcome_of(prompt, lane, result, self._clock() - started)
-        outcome.failed_attempts = failed
-        outcome.attempts = len(failed) + (outcome.error is None)
-        if lane is not first:
-            outcome.latency_s = took_s
-        outcome.fallback_from = first.name if lane is not first else None
+            except ProviderError as error:
+                if holds_for_all(error, answered=model.name in self._answered):
+                    if model is models[-1]:
+                        self._end_without_models(prompt, model, error, request.messages)
+                    self._drop(model, error, request.messages)
+                result = failure_of(error.without_frames(), request.messages)
+        outcome = outcome_of(prompt, model, result, ledgers)
+        outcome.fallback_from = first.name if model is not first else None
         return (outcome,)
 
-    async def _ask(self, prompt: Prompt, lane: Model, *, last: bool) -> Completion | ProviderError:
-        try:
-            completion = await lane.call(request_for(prompt, lane, self._system))
-        except ProviderError as error:
-            fatal = holds_for_all(error, answered=lane.name in self._answered)
-            if fatal and last:
-                raise stopped(lane, error) from error
-            if fatal:
-                self._give_up(lane, error)
-            return error.without_frames()
-        self._answered.add(lane.name)
-        return completion
+    def _models(self, first: Model) -> list[Model]:
+        """Those to call in turn; the last one even where it was dropped."""
+        models = [first, *self._fallbacks]
+        if self._dropped:
+            models = [one for one in models[:-1] if one.name not in self._dropped] + models[-1:]
+        return models
 
-    def _give_up(self, lane: Model, error: ProviderError) -> None:
-        if lane.name in self._gone:
+    def _end_without_models(
+        self, prompt: Prompt, model: Model, error: ProviderError, messages: Sequence[Message]
+    ) -> None:
+        """Raise RunStopped, unless the run has other models than this one of a row."""
+        own = prompt.model is not None and not self._fallbacks
+        if not (own and self._answered):
+            raise stopped(model.name, error, messages, model.key_hint) from error
+
+    def _drop(self, model: Model, error: ProviderError, messages: Sequence[Message]) -> None:
+        if model.name in self._dropped:
             return
-        self._gone.add(lane.name)
-        reason = stopped(lane, error)
-        hint = f" (hint: {reason.hint})" if reason.hint else ""
-        self._observe(Notice(f"{reason.message}{hint}: its rows go to the fallback"))
+        self._dropped[model.name] = failure_of(error, messages)
+        if self._fallbacks:
+            reason = stopped(model.name, error, messages, model.key_hint)
+            hint = f" (hint: {reason.hint})" if reason.hint else ""
+            self._observe(Notice(f"{reason.message}{hint}: its rows go to the fallback"))
+
+
+def outcome_of(
+    prompt: Prompt, model: Model, result: Completion | Failure, ledgers: Sequence[Ledger]
+) -> Outcome:
+    """The row's end. `ledgers` are those of all models that were called for it, in turn."""
+    times_s = [one.latency_s for one in ledgers if one.latency_s is not None]
+    return Outcome(
+        prompt.index,
+        prompt.id,
+        model.id,
+        model.provider,
+        result if isinstance(result, Completion) else None,
+        result if isinstance(result, Failure) else None,
+        sum(times_s) if times_s else None,
+        sum([len(one.attempts) for one in ledgers]),
+        prompt.metadata,
+        failed_attempts=[attempt for one in ledgers for attempt in one.failed],
+        key=prompt.key,
+        ledgers=ledgers,
+    )

@@ -3,14 +3,14 @@
 import math
 from bisect import bisect_left, insort
 from collections import deque
-from typing import Final
+from typing import Final, Self
 
 from llmbatch_cli.core.errors import UsageError
 
 REMEMBERED: Final = 1_000
 """Latencies that a quantile is taken of: the last ones."""
 ENOUGH: Final = 20
-"""With fewer latencies nothing is known of a quantile."""
+"""With fewer latencies the quantile is unknown."""
 CAUTION: Final = 2.5
 """Standard deviations of its rank by which a quantile is taken too low rather than too high."""
 
@@ -19,7 +19,7 @@ class Hedge:
     """The time that a model has before the next one starts, in seconds.
 
     Args:
-        fixed_s: this time, whatever happens; or None.
+        fixed_s: always this time; or None.
         quantile: from 0 to 1, of the latencies of the run's first models so far; until there
             are ENOUGH of them the time is unknown, and only a failure starts the next one.
 
@@ -40,28 +40,29 @@ class Hedge:
         self._sorted: list[float] = []
 
     @classmethod
-    def parse(cls, value: str | float | None) -> "Hedge | None":
-        """`0.8`, `"0.8"`, `"800ms"` or `"p95"`; None is None. Raises UsageError."""
+    def parse(cls, value: str | float | None) -> Self | None:
+        """`0.8`, `0.8s`, `800ms` or `p95`, as --hedge has it; None for None. Raises UsageError."""
         if value is None:
             return None
         text = str(value)
         try:
             if text.startswith("p"):
                 quantile = float(text[1:]) / 100
-                if not 0 < quantile < 1:
-                    raise ValueError
-                return cls(quantile=quantile)
-            seconds = float(text[:-2]) / 1000 if text.endswith("ms") else float(text.rstrip("s"))
-            if not 0 < seconds < math.inf:
-                raise ValueError
-            return cls(fixed_s=seconds)
-        except ValueError as error:
-            raise UsageError(
-                f"--hedge {text!r} is not a time or a percentile", hint="as in --hedge 0.8 or p95"
-            ) from error
+                if 0 < quantile < 1:
+                    return cls(quantile=quantile)
+            else:
+                ms = text.endswith("ms")
+                seconds = float(text[:-2]) / 1000 if ms else float(text.removesuffix("s"))
+                if 0 < seconds < math.inf:
+                    return cls(fixed_s=seconds)
+        except ValueError:
+            pass
+        raise UsageError(
+            f"--hedge {text!r} is not a time or a percentile", hint="as in --hedge 0.8 or p95"
+        )
 
     def wait_s(self) -> float | None:
-        """The time for the model that is about to start; None where it is unknown."""
+        """The time for the model that is about to start; None while it is unknown."""
         if self._quantile is None:
             return self._fixed_s
         count, quantile = len(self._sorted), self._quantile
@@ -71,7 +72,7 @@ class Hedge:
         return self._sorted[max(0, int(rank))]
 
     def add(self, latency_s: float) -> None:
-        """Learn how long a row's first model took, or had taken when it was cancelled."""
+        """Learn how long a row's first model took, to its cancellation where it was cancelled."""
         if self._quantile is None:
             return
         self._recent.append(latency_s)

@@ -1,4 +1,4 @@
-"""Several models at once: the first good answers win, and the others' sockets are closed."""
+"""Several calls at once: the first good answers win, and the others' sockets are closed."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -7,20 +7,19 @@ from typing import Literal
 
 from llmbatch_cli.core.errors import ProviderError
 from llmbatch_cli.core.types import Completion
-from llmbatch_cli.engine.retry import CancelledWithTries
 
 Status = Literal["waiting", "running", "won", "lost", "cancelled", "failed"]
 
 Start = Callable[[Callable[[], None]], Awaitable[Completion]]
-"""One request; a streaming one calls its argument when the first text is there."""
+"""One call; a streaming one calls its argument when its first text is there."""
 
-Complaint = Callable[[int, Completion], ProviderError | None]
-"""Why the answer to the request of this place cannot win; None for a good one."""
+Rejection = Callable[[int, Completion], ProviderError | None]
+"""Why the answer to the call of this place cannot win; None for a good one."""
 
 
 @dataclass(slots=True, eq=False)
-class Runner:
-    """How one model fares in one race."""
+class RaceResult:
+    """How one call fares in one race."""
 
     status: Status = "waiting"
     started_s: float | None = None
@@ -28,18 +27,13 @@ class Runner:
     completion: Completion | None = None
     """Its answer, good or not."""
     error: ProviderError | None = None
-    """Why it failed, or why its answer is no good."""
-    cancelled: CancelledWithTries | None = None
-    """What it had tried when it was cancelled; None before its first try too."""
+    """Why it failed, or why its answer cannot win."""
     led: bool = False
-    """Whether it was the first to call back, and so had the race to itself."""
+    """Whether it was the first to produce text, so that the others were cancelled."""
 
     @property
     def latency_s(self) -> float | None:
-        """How long its request took; of a cancelled one, from its own start to its end."""
-        told = self.completion or self.error
-        if told is not None and told.latency_s is not None:
-            return told.latency_s
+        """From its start to its end; None for one that was not started."""
         if self.started_s is None or self.ended_s is None:
             return None
         return self.ended_s - self.started_s
@@ -50,73 +44,72 @@ async def race(
     *,
     wins: int = 1,
     hedge_s: Callable[[], float | None] | None = None,
-    complaint: Complaint,
+    rejection: Rejection = lambda place, completion: None,
     clock: Callable[[], float],
-) -> list[Runner]:
-    """Run requests until `wins` are answered well, or none is left; cancel the rest at once.
+) -> list[RaceResult]:
+    """Run calls until `wins` have a good answer, or none is left; cancel the others at once.
 
     Args:
         starts: in the order of preference, which decides between answers that are there in
             the same turn of the loop.
-        wins: how many good answers are wanted; all run to their end when there are not more.
-        hedge_s: the time that those before have, in seconds, before the next one starts (at
-            once when one fails); with None all start together, and where it gives None
-            the next one waits for a failure.
-        complaint: judges an answer.
-        clock: seconds, for the runners' times.
+        wins: good answers wanted; all calls run to their end where there are not more.
+        hedge_s: seconds until the next call starts while those before run (at once where one
+            fails). With None all start together; where it returns None, only a failure starts
+            the next one.
+        rejection: checks an answer.
+        clock: seconds, for the results' times.
 
-    The first one to call back, where `wins` is 1, has the race to itself: the others are
-    cancelled before its answer is whole. If it fails after all, those that a hedge has held
-    back so far start.
+    With `wins` 1, the first one to produce text has the race to itself: the others are cancelled
+    before its answer is whole. If it fails after all, those that a hedge has held back start.
 
-    Returns the runners in the order of `starts`, none of them running. No task is left.
+    Returns the results in the order of `starts`, none of them running. No task is left.
     """
-    course = _Course(starts, wins, complaint, clock)
+    running = _Race(starts, wins, rejection, clock)
     try:
-        await course.run(hedge_s)
+        await running.run(hedge_s)
     finally:
-        await course.close()
-    return course.runners
+        await running.close()
+    return running.results
 
 
 Running = asyncio.Task[Completion | ProviderError]
 
 
-class _Course:
+class _Race:
     def __init__(
         self,
         starts: Sequence[Start],
         wins: int,
-        complaint: Complaint,
+        rejection: Rejection,
         clock: Callable[[], float],
     ) -> None:
-        self.runners = [Runner() for _ in starts]
+        self.results = [RaceResult() for _ in starts]
         self._starts = starts
         self._wins = wins
-        self._complaint = complaint
+        self._rejection = rejection
         self._clock = clock
-        self._begun = 0
-        self._tasks: dict[Running, Runner] = {}
-        self._leader: Runner | None = None
+        self._started = 0
+        self._tasks: dict[Running, RaceResult] = {}
+        self._leader: RaceResult | None = None
 
     async def run(self, hedge_s: Callable[[], float | None] | None) -> None:
-        while not self._over():
+        while not self._is_over():
             if hedge_s is None:
-                while self._next_waits():
-                    self._begin()
+                while self._may_start():
+                    self._start()
             elif not self._tasks:
-                self._begin()
-            wait_s = hedge_s() if hedge_s is not None and self._next_waits() else None
+                self._start()
+            wait_s = hedge_s() if hedge_s is not None and self._may_start() else None
             done, _ = await asyncio.wait(
                 self._tasks, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED
             )
             self._judge(done)
-            late = not done or not any(one.status == "won" for one in self.runners)
-            if late and not self._over() and self._next_waits():
-                self._begin()
+            late = not done or not self._won()
+            if late and not self._is_over() and self._may_start():
+                self._start()
 
     async def close(self) -> None:
-        """Cancel who still runs, and wait until their sockets are closed."""
+        """Cancel what still runs, and wait until its sockets are closed."""
         left = list(self._tasks)
         for task in left:
             task.cancel()
@@ -124,58 +117,61 @@ class _Course:
             await asyncio.wait(left)
             self._judge(set(left), decided=True)
 
-    def _next_waits(self) -> bool:
-        return self._begun < len(self._starts) and self._leader is None
+    def _won(self) -> int:
+        return sum(one.status == "won" for one in self.results)
 
-    def _over(self) -> bool:
-        won = sum(one.status == "won" for one in self.runners)
-        return won >= self._wins or not (self._tasks or self._next_waits())
+    def _may_start(self) -> bool:
+        return self._started < len(self._starts) and self._leader is None
 
-    def _begin(self) -> None:
-        runner, start = self.runners[self._begun], self._starts[self._begun]
-        self._begun += 1
-        runner.status, runner.started_s = "running", self._clock()
-        self._tasks[asyncio.ensure_future(self._run(runner, start))] = runner
+    def _is_over(self) -> bool:
+        return self._won() >= self._wins or not (self._tasks or self._may_start())
 
-    async def _run(self, runner: Runner, start: Start) -> Completion | ProviderError:
+    def _start(self) -> None:
+        result, start = self.results[self._started], self._starts[self._started]
+        self._started += 1
+        result.status, result.started_s = "running", self._clock()
+        self._tasks[asyncio.ensure_future(self._run(result, start))] = result
+
+    async def _run(self, result: RaceResult, start: Start) -> Completion | ProviderError:
         try:
-            return await start(lambda: self._lead(runner))
+            return await start(lambda: self._lead(result))
         except ProviderError as error:
             return error.without_frames()
-        except CancelledWithTries as cancelled:
-            runner.cancelled = cancelled.without_frames()
-        raise asyncio.CancelledError  # another: the task keeps it, and that one's calls the task
+        except asyncio.CancelledError:
+            pass
+        # A new one: a task keeps its exception, whose frames would hold the task.
+        raise asyncio.CancelledError
 
-    def _lead(self, runner: Runner) -> None:
+    def _lead(self, result: RaceResult) -> None:
         if self._wins > 1 or self._leader is not None:
             return
-        self._leader, runner.led = runner, True
+        self._leader, result.led = result, True
         for task, other in self._tasks.items():
-            if other is not runner:
+            if other is not result:
                 task.cancel()
 
     def _judge(self, done: set[Running], *, decided: bool = False) -> None:
         """Take the finished tasks in the order of preference."""
-        for task, runner in list(self._tasks.items()):
+        for task, result in list(self._tasks.items()):
             if task not in done:
                 continue
             del self._tasks[task]
-            runner.ended_s = self._clock()
+            result.ended_s = self._clock()
             if task.cancelled():
-                runner.status = "cancelled"
-            elif isinstance(result := task.result(), ProviderError):
-                runner.status, runner.error = "failed", result
+                result.status = "cancelled"
+            elif isinstance(ended := task.result(), ProviderError):
+                result.status, result.error = "failed", ended
             else:
-                self._answered(runner, result, decided=decided)
-            if runner.status == "failed" and runner is self._leader:
+                self._answered(result, ended, decided=decided)
+            if result.status == "failed" and result is self._leader:
                 self._leader = None
 
-    def _answered(self, runner: Runner, completion: Completion, *, decided: bool) -> None:
-        runner.completion = completion
-        runner.error = self._complaint(self.runners.index(runner), completion)
-        if runner.error is not None:
-            runner.status = "failed"
-        elif decided or sum(one.status == "won" for one in self.runners) >= self._wins:
-            runner.status = "lost"
+    def _answered(self, result: RaceResult, completion: Completion, *, decided: bool) -> None:
+        result.completion = completion
+        result.error = self._rejection(self.results.index(result), completion)
+        if result.error is not None:
+            result.status = "failed"
+        elif decided or self._won() >= self._wins:
+            result.status = "lost"
         else:
-            runner.status = "won"
+            result.status = "won"

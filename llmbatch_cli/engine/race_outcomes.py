@@ -1,160 +1,142 @@
-"""What a race comes to: its runners as the outcomes and racers of a row."""
+"""The end of a race: its calls as the outcomes and racers of a row."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-from llmbatch_cli.core.ledger import Attempt
-from llmbatch_cli.core.types import Failure, Outcome, Prompt, Racer
+from llmbatch_cli.core.types import Failure, Outcome, Prompt, Racer, Request
 from llmbatch_cli.engine.calls import Model, failure_of
-from llmbatch_cli.engine.race import Runner
+from llmbatch_cli.engine.race import RaceResult
+
+
+@dataclass(slots=True)
+class RacedCall:
+    """One model's part in one race."""
+
+    model: Model
+    request: Request
+    first_text_s: float | None = None
+    """When its first text arrived; None where it streamed none."""
+    result: RaceResult = field(default_factory=RaceResult)
+
+    @property
+    def latency_s(self) -> float:
+        """From its first attempt to its end; to its cancellation from its own start."""
+        if self.result.status == "cancelled":
+            return self.result.latency_s or 0.0
+        return self.request.ledger.latency_s or 0.0
+
+    @property
+    def failure(self) -> Failure | None:
+        """Why it failed, or why its answer cannot win."""
+        error = self.result.error
+        return failure_of(error, self.request.messages) if error is not None else None
+
+    @property
+    def partial(self) -> str | None:
+        """The text of an answer that broke off, or that cannot win."""
+        if self.result.error is None:
+            return None
+        completion = self.result.completion
+        return self.request.ledger.partial or (completion.text if completion else None)
+
+    def ended_after(self, started_s: float) -> float:
+        """Seconds from the start of the race to its end; 0 for one that was not started."""
+        ended_s = self.result.ended_s
+        return ended_s - started_s if ended_s is not None else 0.0
 
 
 def outcomes_of(
-    prompt: Prompt,
-    lanes: Sequence[Model],
-    runners: Sequence[Runner],
-    *,
-    every: bool,
-    started_s: float,
-    ttft: dict[int, float],
+    prompt: Prompt, calls: Sequence[RacedCall], *, every: bool, started_s: float
 ) -> tuple[Outcome, ...]:
     """One outcome for a race, or one for each winner; with `every`, one for each model.
 
-    The winners come first. Their times are from the start of the race; a racer's own is from
-    its own start, which a hedge has put off.
+    The winners come first. Their times are from the start of the race at `started_s`; a racer's
+    own is from its own start, which a hedge may delay.
     """
-    racers = [
-        racer_of(prompt, lane, runner)
-        for lane, runner in zip(lanes, runners, strict=True)
-        if runner.status != "waiting"
-    ]
-    won = [place for place, runner in enumerate(runners) if runner.status == "won"]
-    if not won and not every:
-        return (_lost(prompt, lanes, runners, racers, started_s),)
-    others = [place for place in range(len(runners)) if place not in won] if every else []
-    places = won + others
-    outcomes = tuple(
-        _outcome(prompt, lanes[place], runners[place], racers, started_s, ttft.get(place))
-        for place in places
-    )
+    started = [one for one in calls if one.result.status != "waiting"]
+    racers = [racer_of(one) for one in started]
+    won = [one for one in calls if one.result.status == "won"]
+    if won or every:
+        chosen = won + [one for one in calls if every and one.result.status != "won"]
+        outcomes = [_outcome(prompt, one, started_s) for one in chosen]
+    else:
+        outcomes = [_lost(prompt, calls, racers, started_s)]
+    ledgers = [one.request.ledger for one in started]
     for number, outcome in enumerate(outcomes, 1):
-        outcome.part = number, len(places)
-    return outcomes
+        outcome.race, outcome.ledgers = racers, ledgers
+        outcome.part = number, len(outcomes)
+    return tuple(outcomes)
 
 
-def _outcome(
-    prompt: Prompt,
-    lane: Model,
-    runner: Runner,
-    racers: Sequence[Racer],
-    started_s: float,
-    ttft_s: float | None,
-) -> Outcome:
+def _outcome(prompt: Prompt, call: RacedCall, started_s: float) -> Outcome:
+    result, ledger = call.result, call.request.ledger
     return Outcome(
         prompt.index,
         prompt.id,
-        lane.model,
-        lane.provider,
-        runner.completion if runner.status == "won" else None,
-        _failure(prompt, runner),
-        _since(started_s, runner),
-        attempts_of(runner),
+        call.model.id,
+        call.model.provider,
+        result.completion if result.status == "won" else None,
+        call.failure,
+        call.ended_after(started_s),
+        len(ledger.attempts),
         prompt.metadata,
-        race=racers,
-        failed_attempts=_failed_attempts(runner),
-        ttft_s=ttft_s,
-        partial=partial_of(runner),
+        failed_attempts=ledger.failed,
+        ttft_s=call.first_text_s - started_s if call.first_text_s is not None else None,
+        partial=call.partial,
         key=prompt.key,
     )
 
 
-def _since(started_s: float, runner: Runner) -> float:
-    return runner.ended_s - started_s if runner.ended_s is not None else 0.0
-
-
-def attempts_of(runner: Runner) -> int:
-    """Requests that were sent for it."""
-    if runner.completion is not None:
-        return len(runner.completion.attempts) + 1
-    if runner.error is not None:
-        return runner.error.tries
-    return len(_failed_attempts(runner)) + _cut(runner)
-
-
-def partial_of(runner: Runner) -> str | None:
-    """The text of an answer that broke off, or that was no good."""
-    if runner.error is None:
-        return None
-    return runner.error.partial or (runner.completion.text if runner.completion else None)
-
-
-def _cut(runner: Runner) -> bool:
-    return runner.cancelled is not None and runner.cancelled.in_flight is not None
-
-
-def _failure(prompt: Prompt, runner: Runner) -> Failure | None:
-    return failure_of(runner.error, prompt.messages) if runner.error is not None else None
-
-
-def _failed_attempts(runner: Runner) -> Sequence[Attempt]:
-    told = runner.completion or runner.error or runner.cancelled
-    return told.attempts if told is not None else ()
-
-
-def racer_of(prompt: Prompt, lane: Model, runner: Runner) -> Racer:
-    """How one model fared, as a row of output tells it."""
-    if runner.status not in ("won", "lost", "cancelled", "failed"):
-        raise RuntimeError(f"{lane.name} is still {runner.status}")
+def racer_of(call: RacedCall) -> Racer:
+    """How one model fared, as a row of output shows it."""
+    result, ledger = call.result, call.request.ledger
+    if result.status not in ("won", "lost", "cancelled", "failed"):
+        raise RuntimeError(f"{call.model.name} is still {result.status}")
     return Racer(
-        lane.model,
-        lane.provider,
-        runner.status,
-        runner.latency_s or 0.0,
-        attempts_of(runner),
-        _failure(prompt, runner),
-        runner.completion.usage if runner.completion is not None else None,
-        _failed_attempts(runner),
-        _cut(runner),
+        call.model.id,
+        call.model.provider,
+        result.status,
+        call.latency_s,
+        len(ledger.attempts),
+        call.failure,
+        result.completion.usage if result.completion is not None else None,
+        ledger.failed,
+        ledger.cancelled_in_flight,
     )
 
 
 def _lost(
-    prompt: Prompt,
-    lanes: Sequence[Model],
-    runners: Sequence[Runner],
-    racers: Sequence[Racer],
-    started_s: float,
+    prompt: Prompt, calls: Sequence[RacedCall], racers: Sequence[Racer], started_s: float
 ) -> Outcome:
-    """The outcome of a race without a winner: every cause is told.
+    """The outcome of a race without a winner, with every model's error.
 
     Its kind is the one that all have in common, or that of the model whose text had begun.
     """
-    failures = [racer.error for racer in racers if racer.error is not None]
-    told = "; ".join(
-        f"{racer.provider}/{racer.model}: {racer.error.kind}: {racer.error.message}"
-        for racer in racers
-        if racer.error is not None
+    failed = [(racer, racer.error) for racer in racers if racer.error is not None]
+    message = "; ".join(
+        f"{racer.provider}/{racer.model}: {error.kind}: {error.message}" for racer, error in failed
     )
-    leaders = [_failure(prompt, runner) for runner in runners if runner.led]
-    deciding = [one for one in leaders if one is not None] or failures
+    leaders = [one.failure for one in calls if one.result.led]
+    deciding = [one for one in leaders if one is not None] or [error for _, error in failed]
     kinds, statuses = {one.kind for one in deciding}, {one.status for one in deciding}
     failure = Failure(
         kinds.pop() if len(kinds) == 1 else "all_failed",
-        told or "every request was cancelled",
+        message or "every request was cancelled",
         statuses.pop() if len(statuses) == 1 else None,
-        any(failure.retryable for failure in failures),
-        next((r.error.asked for r in runners if r.error and r.error.asked), prompt.messages),
+        any(error.retryable for _, error in failed),
+        calls[0].request.messages,
     )
+    only = calls[0].model if len(calls) == 1 else None
     return Outcome(
         prompt.index,
         prompt.id,
-        lanes[0].model if len(lanes) == 1 else None,
-        lanes[0].provider if len(lanes) == 1 else None,
+        only.id if only is not None else None,
+        only.provider if only is not None else None,
         None,
         failure,
-        max(_since(started_s, runner) for runner in runners),
+        max(one.ended_after(started_s) for one in calls),
         sum(racer.attempts for racer in racers),
         prompt.metadata,
-        race=racers,
-        partial=next(filter(None, map(partial_of, runners)), None),
+        partial=next(filter(None, (one.partial for one in calls)), None),
         key=prompt.key,
     )

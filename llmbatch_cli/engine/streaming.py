@@ -1,11 +1,13 @@
-"""The innermost call, streamed: the answer's text is told as it arrives."""
+"""The innermost call, streamed: the answer's text is passed on as it arrives."""
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
 from llmbatch_cli.core.errors import BadReply, ProviderError
+from llmbatch_cli.core.ledger import CANCELLED
 from llmbatch_cli.core.privacy import without_keys
 from llmbatch_cli.core.types import (
     Call,
@@ -16,11 +18,11 @@ from llmbatch_cli.core.types import (
     WireRequest,
     WireStream,
 )
-from llmbatch_cli.engine.calls import UNFORESEEN, CancelledInFlight, StreamCall, built, read
+from llmbatch_cli.engine.calls import UNFORESEEN, StreamCall, built, read, record
 
 
 class Reader(Protocol):
-    """What a provider reads a streamed reply with."""
+    """A provider's reader of one streamed reply."""
 
     def feed(self, data: bytes) -> str:
         """The new text in these bytes."""
@@ -34,46 +36,58 @@ def streaming(
     parse: Callable[[Request, WireReply], Completion],
     reader_for: Callable[[Request, Mapping[str, str]], Reader],
     open_stream: OpenStream,
+    clock: Callable[[], float] = time.monotonic,
 ) -> StreamCall:
-    """Build, send, and read the reply as it comes.
+    """Build, send, and read the reply as it comes. Each request that is sent is one attempt.
 
-    A reply that is no stream (an error, or a server that does not stream) is parsed whole.
-    An error after the first text carries what had come in `partial`.
+    A reply that is no stream (an error, or a server that does not stream) is parsed whole. After
+    an error or a cancellation the ledger's `partial` is the text so far.
     """
 
     async def call(request: Request, on_text: Callable[[str], None]) -> Completion:
         request = replace(request, stream=True)
-        wire = built(build, request)
-        come: list[str] = []
+        wire, ledger = built(build, request), request.ledger
+        texts: list[str] = []
 
-        def tell(text: str) -> None:
-            come.append(text)
+        def add_text(text: str) -> None:
+            texts.append(text)
             on_text(text)
 
+        ledger.begin(clock())
         try:
             async with open_stream(wire) as reply:
-                if not _is_stream(reply):
-                    return await _whole(request, wire, reply, parse, tell)
-                reader = reader_for(request, reply.headers)
-                async for chunk in reply.chunks:
-                    if text := reader.feed(chunk):
-                        tell(text)
-                return reader.finish()
-        except ProviderError as error:
-            error.message = without_keys(error.message, wire.headers)
-            error.partial = "".join(come) or None
-            error.asked = request.messages
+                if _is_stream(reply):
+                    reader = reader_for(request, reply.headers)
+                    async for chunk in reply.chunks:
+                        if text := reader.feed(chunk):
+                            add_text(text)
+                    completion = reader.finish()
+                else:
+                    completion = await _whole(request, wire, reply, parse, add_text)
+        except (ProviderError, *UNFORESEEN) as error:
+            ledger.partial = "".join(texts) or None
+            failed = _as_provider_error(error, wire)
+            record(ledger, failed, clock())
+            if failed is error:
+                raise
+            raise failed from error
+        except asyncio.CancelledError:
+            ledger.partial = "".join(texts) or None
+            ledger.end(clock(), CANCELLED)
             raise
-        except UNFORESEEN as error:
-            message = without_keys(f"the stream cannot be read: {error!r}", wire.headers)
-            bad = BadReply(message, status=200)
-            bad.partial = "".join(come) or None
-            bad.asked = request.messages
-            raise bad from error
-        except asyncio.CancelledError as cancelled:
-            raise CancelledInFlight("".join(come) or None) from cancelled
+        ledger.end(clock(), None, reply.status, usage=completion.usage)
+        return completion
 
     return call
+
+
+def _as_provider_error(error: Exception, wire: WireRequest) -> ProviderError:
+    """The error, without a key that was sent; what is not ours as a BadReply."""
+    if isinstance(error, ProviderError):
+        error.message = without_keys(error.message, wire.headers)
+        return error
+    message = without_keys(f"the stream cannot be read: {error!r}", wire.headers)
+    return BadReply(message, status=200)
 
 
 def around(stream: StreamCall, wrap: Callable[[Call], Call]) -> StreamCall:
@@ -98,10 +112,10 @@ async def _whole(
     wire: WireRequest,
     reply: WireStream,
     parse: Callable[[Request, WireReply], Completion],
-    tell: Callable[[str], None],
+    on_text: Callable[[str], None],
 ) -> Completion:
     body = b"".join([chunk async for chunk in reply.chunks])
     completion = read(parse, request, wire, WireReply(reply.status, reply.headers, body))
     if completion.text:
-        tell(completion.text)
+        on_text(completion.text)
     return completion

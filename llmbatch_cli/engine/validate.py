@@ -1,4 +1,4 @@
-"""Whether an answer has the form that its request asks for."""
+"""Whether an answer has the form that its request requires."""
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -12,11 +12,11 @@ Check = Callable[[Any], str | None]
 """What is wrong with a value; None for nothing."""
 
 
-def misfit(text: str, params: Params) -> str | None:
-    """What keeps an answer from what `response_format` asks for; None where it fits.
+def mismatch(text: str, params: Params) -> str | None:
+    """How an answer differs from its request's `response_format`; None where it fits.
 
     A JSON schema is checked where the package jsonschema is installed (the extra `schema`),
-    else only that the text is JSON. A schema that is itself wrong is left to the provider.
+    else only that the text is JSON. A schema that is invalid itself is left to the provider.
     """
     wanted = params.get("response_format")
     kind = wanted.get("type") if isinstance(wanted, Mapping) else None
@@ -25,9 +25,9 @@ def misfit(text: str, params: Params) -> str | None:
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:
-        return "the answer is no JSON"
+        return "the answer is not JSON"
     if kind == "json_object":
-        return None if isinstance(value, dict) else "the answer is no JSON object"
+        return None if isinstance(value, dict) else "the answer is not a JSON object"
     check = _check_of(orjson.dumps(schema_of(params)))
     return check(value) if check is not None else None
 
@@ -50,8 +50,8 @@ def can_check() -> bool:
 
 @lru_cache(maxsize=256)
 def _check_of(schema: bytes) -> Check | None:
-    """What checks values against this schema, which may come from a stranger: no reference in
-    it is fetched."""
+    """A check of values against this schema. It may come from a stranger, so no reference in it
+    is fetched."""
     if not can_check():
         return None
     from jsonschema import SchemaError

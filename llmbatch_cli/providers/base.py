@@ -4,45 +4,26 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
 
-from llmbatch_cli.core.errors import UnsupportedParameter, UsageError
+from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.events import Observer
 from llmbatch_cli.core.types import Completion, Request, Send, WireReply, WireRequest
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What one provider is told when it is made."""
+    """The arguments of a provider."""
 
     name: str
-    """As in output rows and in `name/model`."""
+    """As in output rows, and in front of `/model`."""
     base_url: str
     """Up to and with the version, as in `https://api.openai.com/v1`."""
     api_key: str | None = field(default=None, repr=False)
     """None sends none."""
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """For what only this provider needs: a region, a project, an API version."""
+    """For a provider's own settings: a region, a project, an API version."""
     withheld: str | None = None
-    """Why no credentials that the provider finds by itself go there; None where they may."""
-
-
-CARRIED: Final = frozenset(("extra_body", "extra_headers"))
-"""Parameters of this program's own, which are no words of any wire."""
-
-
-def is_neutral(
-    name: str, value: object, neutral: Mapping[str, Any], provider: str, hint: str | None = None
-) -> bool:
-    """Whether this parameter is one of `neutral`, and holds the value that asks for nothing.
-
-    `neutral` names what a wire has no words for. Raises UnsupportedParameter for any other value.
-    """
-    if name not in neutral:
-        return False
-    if value != neutral[name]:
-        raise UnsupportedParameter(name, provider, hint=hint)
-    return True
+    """Why credentials that the provider finds by itself must not go there; None where they may."""
 
 
 class Stream(ABC):
@@ -54,9 +35,9 @@ class Stream(ABC):
 
     @abstractmethod
     def finish(self) -> Completion:
-        """The whole answer, once the reply has ended; the same as `Provider.parse` would give.
+        """The whole answer, once the reply has ended, as `Provider.parse` would give it.
 
-        Raises Interrupted when the stream broke off before its own end mark.
+        Raises Interrupted where the stream ended before its own end mark.
         """
 
 
@@ -84,21 +65,21 @@ class Provider(ABC):
     def stream(self, request: Request, headers: Mapping[str, str]) -> Stream:
         """A reader for the reply to a request with `stream` set, when its status is 200.
 
-        Raises UsageError for a wire that has no streaming form.
+        Raises UsageError for an API that cannot stream.
         """
-        raise UsageError(f"{self.name} cannot stream")
+        raise UsageError(f"{self.name} does not support streaming")
 
     def check_credentials_may_go(self) -> None:
-        """Raise UsageError where credentials that are looked for must not be sent."""
+        """Raise UsageError where credentials that the provider finds must not be sent."""
         if self._withheld is not None:
             raise UsageError(
-                f"no credentials for {self.name} go to {self.base_url}: {self._withheld}"
+                f"credentials for {self.name} are not sent to {self.base_url}: {self._withheld}"
             )
 
     @asynccontextmanager
     async def serving(self, observe: Observer) -> AsyncIterator[Send | None]:
-        """What must be up while the provider is used, such as a server in this process.
+        """What must run while the provider is used, such as a server in this process.
 
-        Yields the provider's own Send, or None where the network's is to be used.
+        Yields the provider's own Send, or None to use the network's.
         """
         yield None

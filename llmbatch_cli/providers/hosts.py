@@ -14,15 +14,13 @@ from llmbatch_cli.core.errors import (
     ContextLength,
     OutOfQuota,
     Overloaded,
-    ProviderError,
     RateLimited,
     Refused,
     Rejected,
     Unauthorized,
     UnknownModel,
 )
-
-Meaning = type[ProviderError]
+from llmbatch_cli.providers.wire.errors import ErrorClass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +32,7 @@ class Host:
     """None where only the user can know it."""
     docs: str
     key_variables: Sequence[str] = ()
+    """The variables that may hold its key; empty: NAME_API_KEY."""
     keys_page: str | None = None
     """Where a key is made; None for a server of one's own."""
     keyless: bool = False
@@ -45,37 +44,35 @@ class Host:
     renamed: Mapping[str, str] = field(default_factory=dict)
     """Our name of a parameter: the host's."""
     refused: Mapping[str, Any] = field(default_factory=dict)
-    """A parameter it has no words for: the one value that says nothing."""
+    """A parameter it does not support: the one value that may be left out for it."""
     no_formats: Sequence[str] = ()
     """Types of response_format that it refuses."""
     efforts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """What a value of reasoning_effort becomes in the body; other values go as they are."""
     developer: bool = False
-    """Whether it knows the role `developer`; otherwise that is said as `system`."""
+    """Whether it supports the role `developer`; otherwise that is sent as `system`."""
     stream_fields: Mapping[str, Any] | None = None
-    """What asks for a stream, where that is not as with OpenAI."""
-    codes: Mapping[str, Meaning] = field(default_factory=dict)
+    """The fields that request a stream, where they are not OpenAI's."""
+    codes: Mapping[str, ErrorClass] = field(default_factory=dict)
     """Its own `error.code` and `error.type`."""
-    statuses: Mapping[int, Meaning] = field(default_factory=dict)
+    statuses: Mapping[int, ErrorClass] = field(default_factory=dict)
     """HTTP statuses that mean something else than usual."""
-    words: Sequence[tuple[str, Meaning]] = ()
-    """What an error means whose message holds these words, in lower case."""
+    words: Sequence[tuple[str, ErrorClass]] = ()
+    """Regular expressions for an error's message in lower case: the first that is found decides."""
     waits: frozenset[int] = frozenset()
-    """Statuses that are a rate limit if the reply says how long to wait."""
+    """Statuses that are a rate limit if a header says how long to wait."""
     flags: Sequence[str] = ()
     """Fields of `error.metadata` that only a content filter gives."""
-    failures: str | None = None
-    """An object in a 200 that holds status_code and status_msg; 0 is success."""
-    cached: str | None = None
-    """The field of `usage` that counts tokens from the cache."""
     cost: Sequence[str] = ()
     """The path in `usage` to what the answer cost."""
     costs_per_usd: float = 1.0
     """How many of that are one US dollar."""
-    reasoning: str | None = None
-    """The field of a message that lists thoughts as objects with `text`."""
     extras: Sequence[str] = ()
     """Fields of the body that go to the answer's extras."""
+
+    def __post_init__(self) -> None:
+        usual = (f"{self.name.upper()}_API_KEY",)
+        object.__setattr__(self, "key_variables", self.key_variables or usual)
 
 
 _BALANCE: Final = ("insufficient balance", OutOfQuota)
@@ -87,7 +84,6 @@ ROWS: Final = (
         name="groq",
         base_url="https://api.groq.com/openai/v1",
         docs="https://console.groq.com/docs/openai",
-        key_variables=("GROQ_API_KEY",),
         keys_page="https://console.groq.com/keys",
         # The SDK's "not yet supported by any of our models".
         refused={**_NO_LOGITS, **_NO_PENALTIES, "n": 1},
@@ -100,7 +96,6 @@ ROWS: Final = (
         name="together",
         base_url="https://api.together.ai/v1",
         docs="https://docs.together.ai/docs/openai-api-compatibility",
-        key_variables=("TOGETHER_API_KEY",),
         keys_page="https://api.together.ai/settings/api-keys",
         # docs/error-codes: 403 is a prompt that is too long.
         words=(("input token count", ContextLength), ("`inputs` tokens", ContextLength)),
@@ -109,7 +104,6 @@ ROWS: Final = (
         name="fireworks",
         base_url="https://api.fireworks.ai/inference/v1",
         docs="https://docs.fireworks.ai/tools-sdks/openai-compatibility",
-        key_variables=("FIREWORKS_API_KEY",),
         keys_page="https://app.fireworks.ai/settings/users/api-keys",
         # 412 is an account suspended for its bills (troubleshooting/status_error_codes).
         statuses={412: OutOfQuota},
@@ -118,7 +112,6 @@ ROWS: Final = (
         name="openrouter",
         base_url="https://openrouter.ai/api/v1",
         docs="https://openrouter.ai/docs/api/reference/errors-and-debugging",
-        key_variables=("OPENROUTER_API_KEY",),
         keys_page="https://openrouter.ai/settings/keys",
         headers={"x-title": "llmbatch"},
         developer=True,
@@ -131,20 +124,17 @@ ROWS: Final = (
         name="deepseek",
         base_url="https://api.deepseek.com/v1",
         docs="https://api-docs.deepseek.com/quick_start/error_codes",
-        key_variables=("DEEPSEEK_API_KEY",),
         keys_page="https://platform.deepseek.com/api_keys",
         # guides/thinking_mode
         efforts={"none": {"thinking": {"type": "disabled"}}},
         refused={"logit_bias": {}, "n": 1, "seed": None},
         # guides/json_mode; "This response_format type is unavailable now" (Vane issue 969).
         no_formats=("json_schema",),
-        cached="prompt_cache_hit_tokens",
     ),
     Host(
         name="xai",
         base_url="https://api.x.ai/v1",
         docs="https://docs.x.ai/docs/api-reference",
-        key_variables=("XAI_API_KEY",),
         keys_page="https://console.x.ai",
         # A wrong key is a 400 here (openai/codex issue 1352).
         words=(
@@ -160,7 +150,6 @@ ROWS: Final = (
         name="perplexity",
         base_url="https://api.perplexity.ai",
         docs="https://docs.perplexity.ai/api-reference/chat-completions-post",
-        key_variables=("PERPLEXITY_API_KEY",),
         keys_page="https://www.perplexity.ai/account/api/keys",
         # CompletionCreateParams of the SDK has none of these.
         refused={"logit_bias": {}, "seed": None, "user": ""},
@@ -172,7 +161,6 @@ ROWS: Final = (
         name="cerebras",
         base_url="https://api.cerebras.ai/v1",
         docs="https://inference-docs.cerebras.ai/resources/openai",
-        key_variables=("CEREBRAS_API_KEY",),
         keys_page="https://cloud.cerebras.ai",
         renamed={"max_tokens": "max_completion_tokens"},
         developer=True,
@@ -181,7 +169,6 @@ ROWS: Final = (
         name="sambanova",
         base_url="https://api.sambanova.ai/v1",
         docs="https://docs.sambanova.ai/docs/en/features/openai-compatibility",
-        key_variables=("SAMBANOVA_API_KEY",),
         keys_page="https://cloud.sambanova.ai/apis",
         refused={"user": ""},
         url_variables=("SAMBA_NOVA_BASE_URL",),
@@ -221,14 +208,12 @@ ROWS: Final = (
         name="hyperbolic",
         base_url="https://api.hyperbolic.xyz/v1",
         docs="https://docs.hyperbolic.xyz/docs/rest-api",
-        key_variables=("HYPERBOLIC_API_KEY",),
         keys_page="https://app.hyperbolic.ai/settings",
     ),
     Host(
         name="novita",
         base_url="https://api.novita.ai/openai/v1",
         docs="https://novita.ai/docs/api-reference/basic-error-code",
-        key_variables=("NOVITA_API_KEY",),
         keys_page="https://novita.ai/settings/key-management",
         codes={"NOT_ENOUGH_BALANCE": OutOfQuota, "BILLING_BALANCE_NOT_ENOUGH": OutOfQuota},
         words=(("not_enough_balance", OutOfQuota), ("not enough balance", OutOfQuota)),
@@ -237,14 +222,12 @@ ROWS: Final = (
         name="nebius",
         base_url="https://api.tokenfactory.nebius.com/v1",
         docs="https://docs.tokenfactory.nebius.com",
-        key_variables=("NEBIUS_API_KEY",),
         keys_page="https://tokenfactory.nebius.com",
     ),
     Host(
         name="moonshot",
         base_url="https://api.moonshot.ai/v1",
         docs="https://platform.kimi.ai/docs/api/chat",
-        key_variables=("MOONSHOT_API_KEY",),
         keys_page="https://platform.kimi.ai/console/api-keys",
         # kimi.com/help/kimi-api; a suspended account is a 429 there.
         codes={
@@ -256,13 +239,11 @@ ROWS: Final = (
             "content_filter": Refused,
         },
         words=(_BALANCE, ("exceeded model token limit", ContextLength)),
-        cached="cached_tokens",
     ),
     Host(
         name="zai",
         base_url="https://api.z.ai/api/paas/v4",
         docs="https://docs.z.ai/api-reference/api-code",
-        key_variables=("ZAI_API_KEY",),
         keys_page="https://z.ai/manage-apikey/apikey-list",
         codes={
             **dict.fromkeys(("1000", "1001", "1002", "1003", "1004"), Unauthorized),
@@ -281,7 +262,6 @@ ROWS: Final = (
         name="dashscope",
         base_url="https://dashscope-intl.aliyuncs.com/compatible-mode/v1",
         docs="https://www.alibabacloud.com/help/en/model-studio/error-code",
-        key_variables=("DASHSCOPE_API_KEY",),
         keys_page="https://modelstudio.console.alibabacloud.com/?tab=api#/api-key",
         # insufficient_quota is too many tokens a minute here, not an empty account.
         codes={
@@ -297,36 +277,30 @@ ROWS: Final = (
         name="minimax",
         base_url="https://api.minimax.io/v1",
         docs="https://platform.minimax.io/docs/api-reference/errorcode",
-        key_variables=("MINIMAX_API_KEY",),
         keys_page="https://platform.minimax.io/user-center/basic-information/interface-key",
-        failures="base_resp",
         codes={
             **dict.fromkeys(("1000", "1001"), Overloaded),
             "1002": RateLimited,
             "1004": Unauthorized,
         },
         words=(_BALANCE, ("sensitive", Refused)),
-        reasoning="reasoning_details",
     ),
     Host(
         name="baseten",
         base_url="https://inference.baseten.co/v1",
         docs="https://docs.baseten.co/development/model-apis/overview",
-        key_variables=("BASETEN_API_KEY",),
         keys_page="https://app.baseten.co/settings/api_keys",
     ),
     Host(
         name="nscale",
         base_url="https://inference.api.nscale.com/v1",
         docs="https://docs.nscale.com/docs/inference/chat",
-        key_variables=("NSCALE_API_KEY",),
         keys_page="https://console.nscale.com",
     ),
     Host(
         name="featherless",
         base_url="https://api.featherless.ai/v1",
         docs="https://featherless.ai/docs",
-        key_variables=("FEATHERLESS_API_KEY",),
         keys_page="https://featherless.ai/account/api-keys",
     ),
     Host(
@@ -347,21 +321,18 @@ ROWS: Final = (
         name="wandb",
         base_url="https://api.inference.wandb.ai/v1",
         docs="https://docs.wandb.ai/inference/api-reference/errors",
-        key_variables=("WANDB_API_KEY",),
         keys_page="https://wandb.ai/authorize",
     ),
     Host(
         name="vllm",
         base_url="http://localhost:8000/v1",
         docs="https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html",
-        key_variables=("VLLM_API_KEY",),
         keyless=True,
     ),
     Host(
         name="sglang",
         base_url="http://localhost:30000/v1",
         docs="https://docs.sglang.ai/basic_usage/openai_api_completions.html",
-        key_variables=("SGLANG_API_KEY",),
         keyless=True,
     ),
     Host(

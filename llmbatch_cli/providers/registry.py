@@ -1,48 +1,31 @@
-"""The providers: a registry of import strings, and the way from a model's name to a provider."""
+"""The providers as import strings, and the way from a model's name to a provider."""
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import get_close_matches
-from importlib import import_module
-from ipaddress import ip_address
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 import orjson
 
-from llmbatch_cli.core.errors import MissingKey, UsageError
-from llmbatch_cli.core.events import Notice, Observer, ignore
+from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.core.events import Observer, ignore
 from llmbatch_cli.core.types import Params
+from llmbatch_cli.providers.access import (
+    DEFAULT_MODEL,
+    Access,
+    Entry,
+    api_key_of,
+    base_url_of,
+    key_hint_of,
+    load,
+    why_withheld,
+)
 from llmbatch_cli.providers.base import Provider, Settings
 from llmbatch_cli.providers.hosts import ROWS, Host
 
-DEFAULT_MODEL: Final = "local/smollm2"
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What the registry knows of a provider before its file is imported."""
-
-    factory: str
-    """`module:class`, imported on first use."""
-    base_url: str | None = None
-    """The provider's own address; None where only the user can know it."""
-    key_variables: Sequence[str] = ()
-    """The environment variables that may hold its key; the first that is set wins."""
-    keys_page: str | None = None
-    """Where a key is made."""
-    url_variables: Sequence[str] = ()
-    """The environment variables that move its address."""
-    keyless: bool = False
-    """Whether it may be called without a key, or finds credentials by itself."""
-    address: str | None = None
-    """`module:function` that completes an address as users write it."""
-    in_process: bool = False
-    """Whether it has no address: it runs in this process."""
-    other_wires: Mapping[str, str] = field(default_factory=dict)
-    """Further factories, by the name that `--api` gives them; `chat` is `factory` elsewhere."""
-
+__all__ = ("DEFAULT_MODEL", "PROVIDERS", "Access", "Entry", "Target", "family_of", "resolve")
 
 OWN_WIRES: Final[Mapping[str, Entry]] = {
     "openai": Entry(
@@ -158,71 +141,47 @@ WELL_KNOWN: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
-    """How providers are reached in one run."""
-
-    base_url: str | None = None
-    """Takes the place of every provider's own address."""
-    api_key: str | None = field(default=None, repr=False)
-    """Takes the place of the key in the environment."""
-    api: str | None = None
-    """The wire, where a provider has several; None leaves it to the model."""
-    insecure: bool = False
-    """Send keys over plain http to other machines too."""
-    may_find: bool = True
-    """Whether a provider may look for credentials that `environ` does not hold."""
-    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
-    more_base_urls: Sequence[str] = ()
-    """Further addresses of the same model, over which requests are spread."""
-
-
-@dataclass(frozen=True, slots=True)
 class Target:
-    """One model at one provider, ready to be asked."""
+    """One model at one provider, ready for requests."""
 
     provider: Provider
     model: str
     params: Params
     """Parameters in the model's own spec: `openai/gpt-4o?temperature=0`."""
     key_hint: str | None = None
-    """Where to look when the provider does not take the key."""
+    """What to check when the provider rejects the key."""
 
 
 def resolve(spec: str, access: Access, observe: Observer = ignore) -> Target:
-    """The target that `provider/model`, or a bare name of a known family, means.
+    """The target of `provider/model`, or of a bare name of a known family.
 
     `?name=value&...` behind the model sets parameters for this model alone; a value is
     read as JSON where it is JSON, else as text. Raises UsageError for an unknown name,
-    a missing key, or a bad option.
+    a missing key, or an invalid option.
     """
     path, _, query = spec.partition("?")
     name, model = _split(path, moved=access.base_url is not None)
     entry = PROVIDERS[name]
-    factory = _load(_wire(name, entry, access.api))
+    factory = load(_factory(name, entry, access.api))
     if entry.in_process:
         target: Target = factory.target(model, query)
         return target
-    base_url = _base_url(name, entry, access)
-    api_key = _api_key(name, entry, access, base_url, observe)
+    base_url = base_url_of(name, entry, access)
+    api_key = api_key_of(name, entry, access, base_url, observe)
     provider = factory(
-        Settings(name, base_url, api_key, access.environ, _withheld(base_url, access))
+        Settings(name, base_url, api_key, access.environ, why_withheld(base_url, access))
     )
-    return Target(provider, model, parse_query(query), _key_hint(name, entry, api_key))
+    return Target(provider, model, parse_query(query), key_hint_of(name, entry, api_key))
 
 
-def _wire(name: str, entry: Entry, asked: str | None) -> str:
-    """The factory of the wire that was asked for."""
-    wires = {"chat": entry.factory, **entry.other_wires}
-    if asked is None:
+def _factory(name: str, entry: Entry, api: str | None) -> str:
+    """The factory of this API; of the provider's usual one for None."""
+    factories = {"chat": entry.factory, **entry.other_wires}
+    if api is None:
         return entry.factory
-    if asked not in wires:
-        raise UsageError(f"{name} has no wire called {asked!r}", hint=f"it has: {', '.join(wires)}")
-    return wires[asked]
-
-
-def _load(path: str) -> Any:
-    module, _, attribute = path.partition(":")
-    return getattr(import_module(module), attribute)
+    if api not in factories:
+        raise UsageError(f"{name} has no API {api!r}", hint=f"it has: {', '.join(factories)}")
+    return factories[api]
 
 
 def _split(path: str, *, moved: bool) -> tuple[str, str]:
@@ -232,7 +191,7 @@ def _split(path: str, *, moved: bool) -> tuple[str, str]:
         if not model:
             raise UsageError(f"{path!r} names a provider but no model")
         return name, model
-    if moved and path:  # a server of one's own, whatever its models are called
+    if moved and path:  # the user's own server, whatever its models are called
         return "openai", path
     family = family_of(path)
     if family is None:
@@ -241,7 +200,7 @@ def _split(path: str, *, moved: bool) -> tuple[str, str]:
 
 
 def family_of(name: str) -> str | None:
-    """The provider of a bare model name; None for one of no known family, or with a `/` in it."""
+    """The provider of a bare model name; None for another, or one with a `/` in it."""
     if "/" in name:
         return None
     return next((provider for pattern, provider in FAMILIES if pattern.match(name)), None)
@@ -253,113 +212,12 @@ def _unknown(path: str) -> UsageError:
     hint = f"did you mean {' or '.join(near)}" if near else "write it as provider/model"
     return UsageError(
         f"unknown model {path!r}",
-        hint=f"{hint}; llmbatch providers lists what there is, and --base-url names a server",
+        hint=f"{hint}; llmbatch providers lists them, and --base-url names your own server",
     )
 
 
-def _base_url(name: str, entry: Entry, access: Access) -> str:
-    moved = access.base_url or first_set(access.environ, entry.url_variables)
-    base_url = (moved or entry.base_url or "").strip()
-    if entry.address is not None:
-        base_url = _load(entry.address)(base_url)
-    if not base_url:
-        variables = " or ".join(entry.url_variables)
-        raise UsageError(f"{name} has no address", hint=f"set {variables}, or give --base-url")
-    return _checked(name, base_url)
-
-
-def _checked(name: str, url: str) -> str:
-    """The base URL itself. Raises UsageError, without any password, for what is none."""
-    is_address = _is_address(url)
-    if "@" in (urlsplit(url).netloc if is_address else url):
-        raise UsageError(
-            f"the base URL for {name} holds a user name or a password, which is not sent",
-            hint='leave it out; --param \'extra_headers={"authorization": "Basic ..."}\' says it',
-        )
-    if not is_address:
-        raise UsageError(
-            f"{url!r} is no base URL for {name}",
-            hint="it begins with http:// or https://, as in http://localhost:8000/v1",
-        )
-    return url
-
-
-def _is_address(url: str) -> bool:
-    """Whether it is an http or https URL that names a host."""
-    try:
-        parts = urlsplit(url)
-        (parts.hostname or "").encode("idna")  # raises for what is no name, as `port` does
-        has_host = bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-    is_plain = url.isprintable() and " " not in url
-    return parts.scheme in ("http", "https") and has_host and is_plain
-
-
-def _api_key(
-    name: str, entry: Entry, access: Access, base_url: str, observe: Observer
-) -> str | None:
-    api_key = access.api_key or first_set(access.environ, entry.key_variables)
-    if api_key is None:
-        if entry.base_url in (base_url, None) and not entry.keyless:
-            raise MissingKey(
-                f"no key for {name}: {' or '.join(entry.key_variables)} is not set",
-                hint=f"make one at {entry.keys_page} and export it; "
-                f"without a key, -m {DEFAULT_MODEL} runs on this machine",
-            )
-        return None
-    api_key = api_key.strip()
-    if not api_key.isascii() or not api_key.isprintable():
-        raise UsageError(f"the key for {name} holds characters that no key has")
-    if _is_open(base_url, access):
-        observe(
-            Notice(
-                f"the key for {name} is withheld: {base_url} is plain http on another machine "
-                "(--insecure sends it all the same)"
-            )
-        )
-        return None
-    return api_key
-
-
-def _is_open(base_url: str, access: Access) -> bool:
-    """Whether no key may go there: it is plain http on another machine, without --insecure."""
-    plain = urlsplit(base_url).scheme == "http" and not is_loopback(base_url)
-    return plain and not access.insecure
-
-
-def _withheld(base_url: str, access: Access) -> str | None:
-    """Why no credentials may go there; None where they may."""
-    if _is_open(base_url, access):
-        return "it is plain http on another machine (--insecure sends them all the same)"
-    return None if access.may_find else "a row has asked for it, and the run has not (-m)"
-
-
-def _key_hint(name: str, entry: Entry, api_key: str | None) -> str:
-    variables = " or ".join(entry.key_variables)
-    if api_key is None:
-        return f"no key was sent; set {variables}"
-    return f"look at {variables}; keys for {name} are made at {entry.keys_page}"
-
-
-def first_set(environ: Mapping[str, str], names: Sequence[str]) -> str | None:
-    """The value of the first variable that is set and not blank."""
-    return next((environ[name] for name in names if environ.get(name, "").strip()), None)
-
-
-def is_loopback(url: str) -> bool:
-    """Whether the URL's host is this machine."""
-    host = urlsplit(url).hostname or ""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def parse_query(query: str) -> dict[str, Any]:
-    """`temperature=0&stop=END` as parameters. Raises UsageError for what is no such list."""
+    """`temperature=0&stop=END` as parameters. Raises UsageError where it is malformed."""
     try:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
     except ValueError as error:

@@ -1,7 +1,7 @@
 """The failed rows of an output, and their rows of input."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,11 +10,13 @@ from typing import Any, Final
 import orjson
 
 from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.core.options import InputFormat
 from llmbatch_cli.core.types import Row, RowId
-from llmbatch_cli.rows.input.inputs import InputFormat, format_of_name
-from llmbatch_cli.rows.input.lines import Lines, Unreadable, file_chunks, plain
-from llmbatch_cli.rows.input.source import MAX_LINE_BYTES, read
+from llmbatch_cli.rows.input.chunks import plain
+from llmbatch_cli.rows.input.inputs import chunks_of, format_of_name
+from llmbatch_cli.rows.input.source import Inputs
 from llmbatch_cli.rows.keys import REQUEST_DIGITS, check_key, row_digits
+from llmbatch_cli.rows.lines import MAX_LINE_BYTES, Line, Lines, Unreadable
 
 EXAMPLES: Final = 3
 
@@ -106,18 +108,14 @@ async def input_rows(
 ) -> AsyncIterator[bytes]:
     r"""Yield the lines of input, as they are and with a newline, whose rows are wanted.
 
-    A row is found by what it says, not by its place, so the input may have been reordered
+    A row is found by its content, not by its place, so the input may have been reordered
     or added to since. A text that is one prompt over many lines becomes a JSON string.
     Reads each input twice, so standard input must have been spooled.
     """
     left = dict(wanted)
     for name in inputs:
-        places: dict[int, Row] = {}
-        rows = read([name], input_format=input_format)
-        async with aclosing(rows):
-            async for row in rows:
-                if row.line is not None and _take(left, row):
-                    places[row.line] = row
+        async with aclosing(Inputs([name], input_format).rows()) as rows:
+            places = {row.line async for row in rows if row.line is not None and _take(left, row)}
         if places:
             for line in _lines_of(name, places, input_format):
                 yield line
@@ -142,25 +140,23 @@ def _digits(row: Row) -> Iterator[str]:
         yield row_digits(replace(row, index=-1 if row.id == row.index else row.id))
 
 
-def _lines_of(name: str, places: Mapping[int, Row], input_format: InputFormat) -> Iterator[bytes]:
-    form = format_of_name(name) if input_format == "auto" else input_format
-    if form == "whole":
+def _lines_of(name: str, places: Set[int], input_format: InputFormat) -> Iterator[bytes]:
+    chunks = plain(chunks_of(name))
+    if format_of_name(name, input_format) == "whole":
         with suppress(Unreadable, UnicodeDecodeError):  # there is no row to send again
-            text = b"".join(plain(file_chunks(name))).rstrip(b"\r\n")
+            text = b"".join(chunks).rstrip(b"\r\n")
             yield orjson.dumps(text.decode(), option=orjson.OPT_APPEND_NEWLINE)
         return
-    for number, line in enumerate(_all_lines(name), 1):
+    for number, line in enumerate(_all_lines(chunks), 1):
         if number in places and line is not None:
             yield line + b"\n"
 
 
-def _all_lines(name: str) -> Iterator[bytes | None]:
+def _all_lines(chunks: Iterator[bytes]) -> Iterator[Line]:
     lines = Lines(MAX_LINE_BYTES)
-    try:
-        for chunk in plain(file_chunks(name)):
+    with suppress(Unreadable):  # the rows before the damage are what there is
+        for chunk in chunks:
             yield from lines.feed(chunk)
-    except Unreadable:  # its rows before the damage are what there is
-        pass
     yield from lines.finish()
 
 

@@ -1,131 +1,76 @@
-"""One run an output: a lock that dies with its owner."""
+"""One run per output: a lock that ends with its owner."""
 
-import errno
 import os
 import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
 
 from llmbatch_cli.core.errors import UsageError
 
-_NO_LOCKS: Final = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
-_NO_ROOM: Final = {errno.EACCES, errno.EPERM, errno.EROFS}
-_AWAY: Final = 2**30  # Windows keeps others from reading what is locked
-
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Keep every other run from this output, by whatever name it is called.
+def locked(path: Path) -> Iterator[str | None]:
+    """Keep every other run from this output, by whatever name or link it is called.
 
-    The lock is on `.OUT.lock` beside it, since the output itself may be replaced; that file
-    is gone at the end. After a kill it is left behind, unlocked, and the next run takes it.
-    In a folder that takes no new file the lock is on the output itself; what is no regular
-    file, or lies on a disk without locks, is not locked.
+    Yields None, or why there is no lock, for people: where no file can be made beside the
+    output, or its file system has no locks. Pipes and devices need none.
+
+    The lock is on `.OUT.lock` beside the output, since the output itself may be replaced; that
+    file is gone at the end. After a kill it is left behind, unlocked, and the next run takes it.
 
     Raises UsageError when another run, of this process or another, has the lock.
     """
     if not _can_be_locked(path):
-        yield
+        yield None
         return
+    from filelock import FileLock, Timeout
+
     real = Path(os.path.realpath(path))
     sidecar = real.with_name(f".{real.name}.lock")
-    fd, is_sidecar = _acquire(sidecar, real, path)
+    # a soft lock would outlive a kill
+    lock = FileLock(sidecar, blocking=False, thread_local=False, fallback_to_soft=False)
     try:
-        yield
+        lock.acquire()
+    except Timeout:
+        raise _refusal(path, sidecar) from None
+    except OSError as error:
+        _remove_empty(sidecar)
+        yield f"cannot lock {path} ({error.strerror}): no other run may write to it now"
+        return
+    try:
+        with suppress(OSError):
+            sidecar.write_text(f"{os.getpid()}\n")
+        yield None
     finally:
-        if is_sidecar and sys.platform != "win32":  # while it is held: see _is_at
-            with suppress(OSError):
-                sidecar.unlink()
-        if fd is not None:
-            os.close(fd)
-        if is_sidecar and sys.platform == "win32":
-            with suppress(OSError):
-                sidecar.unlink()
+        if sys.platform == "win32":  # which removes no open file
+            lock.release()
+        with suppress(OSError):  # while it is locked, or it may be the next owner's
+            sidecar.unlink()
+        lock.release()
 
 
 def _can_be_locked(path: Path) -> bool:
     """By the name as it was given: the link to a pipe, as /dev/fd/63, leads to no path."""
     try:
         return stat.S_ISREG(path.stat().st_mode)
-    except OSError:  # not there yet; or not to be reached, which whoever opens it will tell
+    except OSError:  # not there yet; or not readable, which opening it will report
         return Path(os.path.realpath(path)).parent.is_dir()
 
 
-def _acquire(sidecar: Path, real: Path, shown: Path) -> tuple[int | None, bool]:
-    """A descriptor that holds the lock, and whether it is the sidecar's."""
-    while True:
-        try:
-            fd = os.open(sidecar, os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError as error:
-            if error.errno not in _NO_ROOM:
-                raise UsageError(f"cannot lock {shown}: {error.strerror}") from error
-            return _locked_itself(real, shown), False
-        _take(fd, sidecar, shown)
-        if _is_at(fd, sidecar):
-            _write_pid(fd)
-            return fd, True
-        os.close(fd)
-
-
-def _is_at(fd: int, path: Path) -> bool:
-    """Whether this is still the file of that name: its last owner may have removed it."""
-    try:
-        return os.path.samestat(os.fstat(fd), path.stat())
-    except FileNotFoundError:
-        return False
-
-
-def _locked_itself(real: Path, shown: Path) -> int | None:
-    try:
-        fd = os.open(real, os.O_RDWR)
-    except OSError:  # whoever opens it for writing will tell
-        return None
-    _take(fd, None, shown)
-    return fd
-
-
-def _take(fd: int, sidecar: Path | None, shown: Path) -> None:
-    """Lock the descriptor, or close it and say who has."""
-    try:
-        _lock(fd)
-    except OSError as error:
-        if error.errno in _NO_LOCKS:
-            return
-        os.close(fd)
-        pid = _pid(sidecar)
-        other = f"process {pid}" if pid else "a process"
-        raise UsageError(
-            f"{shown} is being written by another run ({other})",
-            hint="wait for its end, or write to another file",
-        ) from error
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(fd: int) -> None:
-        os.lseek(fd, _AWAY, os.SEEK_SET)
-        msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
-        os.lseek(fd, 0, os.SEEK_SET)
-
-else:
-    import fcntl
-
-    def _lock(fd: int) -> None:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def _write_pid(fd: int) -> None:
+def _remove_empty(sidecar: Path) -> None:
+    """Remove the file that could not be locked, unless it has an owner, who writes its number."""
     with suppress(OSError):
-        os.ftruncate(fd, 0)
-        os.write(fd, f"{os.getpid()}\n".encode())
+        if sidecar.stat().st_size == 0:
+            sidecar.unlink()
 
 
-def _pid(sidecar: Path | None) -> int | None:
-    try:
-        return int(sidecar.read_text()) if sidecar else None
-    except (OSError, ValueError):
-        return None
+def _refusal(path: Path, sidecar: Path) -> UsageError:
+    owner = "a process"
+    with suppress(OSError, ValueError):
+        owner = f"process {int(sidecar.read_text())}"
+    return UsageError(
+        f"{path} is being written by another run ({owner})",
+        hint="wait for it to end, or write to another file",
+    )

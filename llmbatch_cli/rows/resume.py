@@ -6,16 +6,15 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import orjson
 
 from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.core.options import RetryFailed
 from llmbatch_cli.rows.finished import FinishedRows
 from llmbatch_cli.rows.keys import check_key
 from llmbatch_cli.rows.output.outfile import OutputLines, is_packed, new_name, replacing
-
-RetryFailed = Literal["all", "retryable", "none"]
 
 _BEGINNING: Final = b'{"index":'
 _ELSEWHERE: Final = "--overwrite begins afresh; or name another file with --output"
@@ -88,7 +87,7 @@ class _Group:
 class _Survey:
     """What stands in an output."""
 
-    finished: FinishedRows = field(default_factory=FinishedRows)
+    finished: FinishedRows
     dropped: "array[int]" = field(default_factory=lambda: array("Q"))
     """Numbers of the lines, from 0, that must not stay."""
     lines: int = 0
@@ -110,7 +109,7 @@ class _Survey:
 
 def _survey(real: Path, shown: Path, retry_failed: RetryFailed) -> _Survey:
     """Read the whole file."""
-    found = _Survey()
+    found = _Survey(FinishedRows(real.parent))
     try:
         status = real.stat()
     except FileNotFoundError:

@@ -13,7 +13,7 @@ TIMEOUT_S = 30.0
 
 @asynccontextmanager
 async def open_control(timeout_s: float = TIMEOUT_S) -> AsyncIterator[Send]:
-    """A Send for the time of an `async with`; each reply has `timeout_s` in all.
+    """A Send for the time of an `async with`; each reply may take `timeout_s` seconds.
 
     Follows no redirects. Raises Interrupted when the time is over, else what the network does.
     """

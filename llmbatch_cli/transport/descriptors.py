@@ -6,7 +6,7 @@ from typing import Final
 from llmbatch_cli.core.events import Notice, Observer
 
 SPARE: Final = 64
-"""Descriptors for everything that is no request: files, pipes, the loop, name look-up."""
+"""Descriptors for everything besides requests: files, pipes, the loop, name resolution."""
 
 
 def room_for(sockets: int, observe: Observer) -> int:

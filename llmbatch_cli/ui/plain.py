@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from llmbatch_cli.core.events import Pulled
+from llmbatch_cli.core.text import clean
 from llmbatch_cli.ui.report import (
     format_about,
     format_bytes,
@@ -13,8 +14,8 @@ from llmbatch_cli.ui.report import (
     format_rate,
     held,
 )
-from llmbatch_cli.ui.text import Stderr, clean
-from llmbatch_cli.ui.totals import Pace, Speed, Totals, mean_rows_per_s
+from llmbatch_cli.ui.stderr import Stderr
+from llmbatch_cli.ui.totals import Totals
 
 PREFIX: Final = "llmbatch: "
 LINE_CHARS: Final = 300
@@ -22,75 +23,55 @@ LINE_CHARS: Final = 300
 _NAME_CHARS: Final = 60
 
 
-class Display(Protocol):
-    """One way to show a run. Every method is called in the event loop's thread."""
+class Display:
+    """One way to show a run; this one shows its messages only.
 
-    first_s: float
+    Every method is called in the event loop's thread.
+    """
+
+    first_s = 1.0
     """From the opening to the first tick."""
-    every_s: float
+    every_s = 1.0
     """From tick to tick."""
 
+    def __init__(self, err: Stderr, totals: Totals) -> None:
+        self._err = err
+        self._totals = totals
+
     def tick(self) -> None:
-        """Show how far the run is."""
+        """Show the progress of the run."""
 
     def say(self, message: str) -> None:
-        """Show a clean message at once, for good."""
+        """Show a clean message at once, on a line of its own."""
+        self._err.write(f"{PREFIX}{message}\n")
 
     def pulled(self, event: Pulled) -> None:
-        """Show how far a download is."""
+        """Show the progress of a download."""
 
     def close(self) -> None:
         """Show the end."""
 
     def width(self) -> int:
         """The columns that a message may take."""
-
-
-class Silent:
-    """Messages, and nothing about the rows."""
-
-    first_s = every_s = 1.0
-
-    def __init__(self, err: Stderr) -> None:
-        self._err = err
-
-    def tick(self) -> None:
-        """Show nothing."""
-
-    def say(self, message: str) -> None:
-        """One line."""
-        self._err.write(f"{PREFIX}{message}\n")
-
-    def pulled(self, event: Pulled) -> None:
-        """Show nothing."""
-
-    def close(self) -> None:
-        """Show nothing."""
-
-    def width(self) -> int:
-        """The columns that a message may take."""
         return LINE_CHARS
 
 
-class Plain(Silent):
-    """A line every 10 s. The last one is left out where it would be the only one.
-
-    A run so short is told by its summary.
-    """
+class Plain(Display):
+    """A line every 10 s, and at the end unless it would be the only one before the summary."""
 
     first_s = every_s = 10.0
+    _FIELDS = ("rows", "failed", "in_flight", "held", "rate", "tokens_out", "elapsed", "left")
 
     def __init__(self, err: Stderr, totals: Totals) -> None:
-        super().__init__(err)
-        self._totals = totals
-        self._pace = Pace(totals)
-        self._lines = 0
+        super().__init__(err, totals)
+        self._ticked = False
         self._tenths: dict[str, int] = {}
 
     def tick(self) -> None:
-        """One line."""
-        self.say(progress_line(self._totals, self._pace.look()))
-        self._lines += 1
+        """One line, as in `1,200/5,000 rows, 6 failed, ..., 38 s, 2 min left`."""
+        fields = progress_fields(self._totals)
+        self.say(", ".join(fields[name] for name in self._FIELDS if fields[name]))
+        self._ticked = True
 
     def pulled(self, event: Pulled) -> None:
         """A line for every 10 % of a download, or every 10 MB of one of unknown size."""
@@ -99,30 +80,27 @@ class Plain(Silent):
         if tenths <= self._tenths.get(event.name, 0):
             return
         self._tenths[event.name] = tenths
-        share = f"{tenths * 10} %, {format_bytes(done)} of " if total else ""
-        size = format_bytes(total or done)
-        self.say(f"fetching {clean(event.name, _NAME_CHARS)}: {share}{size}")
+        share = f"{tenths * 10} %, " if total else ""
+        self.say(f"{pull_label(event)}: {share}{pull_size(event)}")
 
     def close(self) -> None:
         """The last line."""
-        if self._lines:
+        if self._ticked:
             self.tick()
 
 
-class Json(Silent):
+class Json(Display):
     """One JSON object a line, every second, and at the end one with `final`."""
 
     def __init__(self, err: Stderr, totals: Totals) -> None:
-        super().__init__(err)
-        self._totals = totals
-        self._pace = Pace(totals)
+        super().__init__(err, totals)
         self._pulls: dict[str, Pulled] = {}
 
     def tick(self) -> None:
         """One object; `rows_per_s` is over the last 10 s."""
         self._put_pulls()
-        speed = self._pace.look()
-        self._put(progress_object(self._totals, speed.rows_per_s, speed.left_s))
+        speed = self._totals.speed()
+        self._put_progress(speed.rows_per_s, speed.left_s)
 
     def say(self, message: str) -> None:
         """The object `{"notice": message}`."""
@@ -137,8 +115,7 @@ class Json(Silent):
         self._put_pulls()
         totals = self._totals
         left = totals.cut_short or totals.rows < (totals.total or 0)
-        mean = mean_rows_per_s(totals)
-        self._put(progress_object(totals, mean, None if left else 0.0, final=True))
+        self._put_progress(totals.rows_per_s, None if left else 0.0, final=True)
 
     def _put_pulls(self) -> None:
         for name, pull in self._pulls.items():
@@ -146,51 +123,64 @@ class Json(Silent):
             self._put({"pull": name, **size})
         self._pulls.clear()
 
+    def _put_progress(self, rows_per_s: float, left_s: float | None, final: bool = False) -> None:
+        totals = self._totals
+        self._put(
+            {
+                "rows": totals.rows,
+                "total": totals.total,
+                "answered": totals.answered,
+                "failed": totals.failed_rows,
+                "errors": totals.failed,
+                "truncated": totals.truncated,
+                "dropped": totals.dropped,
+                "in_flight": totals.in_flight,
+                "held_by": totals.held_by(),
+                "retries": totals.retries,
+                "rows_per_s": round(rows_per_s, 3),
+                "prompt_tokens": totals.prompt_tokens,
+                "completion_tokens": totals.completion_tokens,
+                "elapsed_s": round(totals.elapsed_s, 3),
+                "eta_s": None if left_s is None else round(left_s, 1),
+                "final": final,
+            }
+        )
+
     def _put(self, value: Mapping[str, Any]) -> None:
         self._err.write(json.dumps(value) + "\n")
 
 
-def progress_line(totals: Totals, speed: Speed) -> str:
-    """How far a run is, for people: `1,200/5,000 rows, 6 failed, ..., 38 s, 2 min left`."""
-    done = format_count(totals.rows)
+def progress_fields(totals: Totals) -> dict[str, str]:
+    """The progress of a run for people, by field; empty where there is nothing to show."""
+    speed, done = totals.speed(), format_count(totals.rows)
     if totals.total is not None:
-        done += f"/{format_count(totals.total)}"
-    fields = [
-        f"{done} rows",
-        f"{format_count(totals.failed_rows)} failed",
-        f"{format_count(totals.in_flight)} in flight",
-        held(totals),
-        f"{format_rate(speed.rows_per_s)} rows/s",
-        f"{format_rate(speed.completion_tokens_per_s)} tokens/s out",
-        format_duration(totals.elapsed_s, whole=True),
-    ]
-    if speed.left_s:
-        fields.append(f"{format_about(speed.left_s)} left")
-    return ", ".join(filter(None, fields))
-
-
-def progress_object(
-    totals: Totals, rows_per_s: float, left_s: float | None, *, final: bool = False
-) -> dict[str, Any]:
-    """How far a run is, for programs."""
+        total = format_count(totals.total)
+        done = f"{done:>{len(total)}}/{total}"
+    rate, out = format_rate(speed.rows_per_s), format_rate(speed.completion_tokens_per_s)
     return {
-        "rows": totals.rows,
-        "total": totals.total,
-        "answered": totals.answered,
-        "failed": totals.failed_rows,
-        "errors": totals.failed,
-        "truncated": totals.truncated,
-        "dropped": totals.dropped,
-        "in_flight": totals.in_flight,
-        "held_by": totals.held_by(),
-        "retries": totals.retries,
-        "rows_per_s": round(rows_per_s, 3),
-        "prompt_tokens": totals.prompt_tokens,
-        "completion_tokens": totals.completion_tokens,
-        "elapsed_s": round(totals.elapsed_s, 3),
-        "eta_s": None if left_s is None else round(left_s, 1),
-        "final": final,
+        "count": done,
+        "rows": f"{done.lstrip()} rows",
+        "failed": f"{format_count(totals.failed_rows)} failed",
+        "in_flight": f"{format_count(totals.in_flight)} in flight",
+        "held": held(totals),
+        "rate": f"{rate} rows/s",
+        "rate_alone": f"{rate}/s",
+        "tokens": f"{format_rate(speed.prompt_tokens_per_s)} tokens/s in, {out} out",
+        "tokens_out": f"{out} tokens/s out",
+        "elapsed": format_duration(totals.elapsed_s, whole=True),
+        "left": f"{format_about(speed.left_s)} left" if speed.left_s else "",
     }
+
+
+def pull_label(event: Pulled) -> str:
+    """What is downloaded."""
+    return f"fetching {clean(event.name, _NAME_CHARS)}"
+
+
+def pull_size(event: Pulled) -> str:
+    """49.0 MB of 98.1 MB."""
+    total = f" of {format_bytes(event.total_bytes)}" if event.total_bytes else ""
+    return f"{format_bytes(event.done_bytes)}{total}"
 
 
 class Failures:
@@ -202,24 +192,24 @@ class Failures:
         self._display = display
         self._clock = clock
         self._second_s = clock()
-        self._told = 0
-        self._untold = 0
+        self._shown = 0
+        self._hidden = 0
 
     def add(self, message: Callable[[], str]) -> None:
-        """Tell one failed row, or count it; the message is made only to be told."""
+        """Show one failed row, or count it; the message is made only to be shown."""
         self.flush()
-        if self._told < self.MOST:
-            self._told += 1
+        if self._shown < self.MOST:
+            self._shown += 1
             self._display.say(message())
         else:
-            self._untold += 1
+            self._hidden += 1
 
     def flush(self, *, final: bool = False) -> None:
-        """When a second is over, or at the end, tell how many rows were left out in it."""
+        """When a second is over, or at the end, show how many rows were left out in it."""
         now = self._clock()
         if now - self._second_s < 1 and not final:
             return
-        self._second_s, self._told = now, 0
-        if self._untold:
-            self._display.say(f"(+{format_count(self._untold)} more failed rows)")
-            self._untold = 0
+        self._second_s, self._shown = now, 0
+        if self._hidden:
+            self._display.say(f"(+{format_count(self._hidden)} more failed rows)")
+            self._hidden = 0

@@ -4,89 +4,74 @@ import asyncio
 import contextlib
 import os
 import threading
-import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from functools import partial
-from typing import Final, Literal, TextIO
+from typing import Final, TextIO
 
 from llmbatch_cli.core.events import Event, Finished, Notice, Observer, Pulled
+from llmbatch_cli.core.options import DisplayOptions
 from llmbatch_cli.core.privacy import prompt_of, without_prompt
+from llmbatch_cli.core.text import clean
 from llmbatch_cli.core.types import Failure, RowId
-from llmbatch_cli.ui.plain import Display, Failures, Json, Plain, Silent
-from llmbatch_cli.ui.text import Stderr, clean, fit, terminal_size
+from llmbatch_cli.ui.plain import Display, Failures, Json, Plain
+from llmbatch_cli.ui.stderr import Stderr, terminal_size
 from llmbatch_cli.ui.totals import Totals
-
-Mode = Literal["auto", "bar", "plain", "json", "none"]
 
 _NOTICE_CHARS: Final = 2_000
 _FLUSH_S: Final = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """Where a run is shown."""
+
+    stderr: TextIO | None
+    """None is a closed one."""
+    environ: Mapping[str, str]
+    """TERM, NO_COLOR, COLUMNS and what else rich reads."""
+    stdout_is_terminal: bool = False
+    """Whether answers go to a terminal; auto then shows no rows, as both would mix."""
+
+
 @contextlib.asynccontextmanager
 async def open_progress(
-    mode: Mode,
-    *,
-    stderr: TextIO | None,
-    environ: Mapping[str, str],
-    verbose: int = 0,
-    log_prompts: bool = False,
-    quiet: bool = False,
-    label: str = "",
-    totals: Totals,
-    stdout_is_terminal: bool = False,
-    clock: Callable[[], float] = time.monotonic,
+    options: DisplayOptions, streams: Streams, totals: Totals, label: str = ""
 ) -> AsyncIterator[Observer]:
     """Show a run on standard error; yields the observer to feed.
 
-    The observer counts into `totals`, which it alone feeds. It may be called from other
-    threads for notices and downloads. No thread is started, and nothing that happens to
-    `stderr` is an error; None is a closed one.
+    The observer counts into `totals`, and may be called from other threads for notices and
+    downloads. No thread is started, and a broken standard error is never an error.
 
     Args:
-        mode: auto is a bar on a terminal, else plain lines. A bar needs a terminal with
-            cursor movement, and where there is none gives way to plain lines too.
-        stderr: where to show it.
-        environ: TERM, NO_COLOR, COLUMNS and what else rich reads.
-        verbose: from 1, each failed row is told, on one line; from 2, in full.
-        log_prompts: tell its prompt, too, and leave it in what the provider says.
-        quiet: show nothing at all.
+        options: with `progress` auto, a bar on a terminal, else plain lines. A bar needs a
+            terminal with cursor movement, and without one gives way to plain lines too.
+        streams: where to show it.
+        totals: the run's numbers, fed by this observer only.
         label: what is run, mostly the model.
-        totals: the run's numbers.
-        stdout_is_terminal: whether answers go to a terminal; auto then leaves the rows out,
-            because the bar and the answers would garble each other.
-        clock: of seconds.
     """
-    if quiet:
+    if options.quiet:
         yield totals
         return
-    err = Stderr(stderr)
-    display = _choose(mode, err, environ, label, totals, stdout_is_terminal=stdout_is_terminal)
-    showing = _Showing(display, totals, clock, verbose=verbose, log_prompts=log_prompts)
+    showing = _Showing(_choose(options.progress, streams, totals, label), totals, options)
     try:
         yield showing.observe
     finally:
         showing.close()
 
 
-def _choose(
-    mode: Mode,
-    err: Stderr,
-    environ: Mapping[str, str],
-    label: str,
-    totals: Totals,
-    *,
-    stdout_is_terminal: bool,
-) -> Display:
+def _choose(mode: str, streams: Streams, totals: Totals, label: str) -> Display:
+    err, environ = Stderr(streams.stderr), streams.environ
     if mode == "none":
-        return Silent(err)
+        return Display(err, totals)
     if mode == "json":
         return Json(err, totals)
     if mode == "plain" or not _can_draw(err.stream, environ):
         return Plain(err, totals)
     from llmbatch_cli.ui.bar import Bar
 
-    rows = mode == "bar" or not stdout_is_terminal
-    size = lambda: terminal_size(err.stream, environ)  # noqa: E731
+    size = partial(terminal_size, err.stream, environ)
+    rows = mode == "bar" or not streams.stdout_is_terminal
     return Bar(err, environ, label, totals, size, rows=rows)
 
 
@@ -104,22 +89,13 @@ def _can_draw(stream: TextIO | None, environ: Mapping[str, str]) -> bool:
 
 
 class _Showing:
-    """Leads events to the totals and the display, and time to the display."""
+    """Passes events to the totals and the display, and calls the display in time."""
 
-    def __init__(
-        self,
-        display: Display,
-        totals: Totals,
-        clock: Callable[[], float],
-        *,
-        verbose: int,
-        log_prompts: bool,
-    ) -> None:
+    def __init__(self, display: Display, totals: Totals, options: DisplayOptions) -> None:
         self._display = display
         self._totals = totals
-        self._failures = Failures(display, clock)
-        self._verbose = verbose
-        self._log_prompts = log_prompts
+        self._options = options
+        self._failures = Failures(display, totals.clock)
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._timers = {
@@ -132,7 +108,7 @@ class _Showing:
         self._totals(event)
         if isinstance(event, Finished):
             outcome = event.outcome
-            if self._verbose and outcome.error is not None:
+            if self._options.verbose and outcome.error is not None:
                 self._failures.add(partial(self._failed, outcome.id, outcome.error))
         elif isinstance(event, Notice | Pulled):
             self._here(event)
@@ -155,15 +131,15 @@ class _Showing:
             self._display.pulled(event)
 
     def _failed(self, row_id: RowId, failure: Failure) -> str:
-        in_full = self._log_prompts or self._verbose > 1
+        log_prompts = self._options.log_prompts
+        in_full = log_prompts or self._options.verbose > 1
         width = _NOTICE_CHARS if in_full else max(1, self._display.width())
         message = failure.message[: 8 * width]  # it may be a whole web page
-        if self._log_prompts:
-            message += f"; the prompt: {prompt_of(failure.asked, 8 * width)}"
+        if log_prompts:
+            message += f"; the prompt: {prompt_of(failure.messages, 8 * width)}"
         else:
-            message = without_prompt(message, failure.asked)
-        # cleaned before it is cut
-        return fit(clean(f"row {row_id}: {failure.kind}: {message}", 2 * width), width)
+            message = without_prompt(message, failure.messages)
+        return clean(f"row {row_id}: {failure.kind}: {message}", width)
 
     def _tick(self) -> None:
         self._timers[self._tick] = self._loop.call_later(self._display.every_s, self._tick)

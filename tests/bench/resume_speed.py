@@ -19,7 +19,7 @@ import orjson
 from llmbatch_cli.core.types import Message, Prompt, Request
 from llmbatch_cli.rows.finished import FinishedRows
 from llmbatch_cli.rows.keys import request_key
-from llmbatch_cli.rows.output.reorder import put_in_order
+from llmbatch_cli.rows.output.settle import settle
 from llmbatch_cli.rows.resume import prepare, read_back
 
 ROWS = 1_000_000
@@ -36,6 +36,12 @@ def prompt(index: int) -> Prompt:
 def key(row: Prompt) -> str:
     """Its key."""
     return request_key("openai", Request("gpt-4o-mini", row.messages, {"temperature": 0}), row)
+
+
+def renamed_key(row: Prompt) -> str:
+    """Its key, under another id."""
+    row.id = f"id-{row.index}"
+    return key(row)
 
 
 def line(row: Prompt, failed: bool) -> bytes:
@@ -106,7 +112,8 @@ def claim_all(finished: FinishedRows, keys: Callable[[Prompt], str], rows: int) 
     left = 0
     for index in range(rows):
         row = prompt(index)
-        left += finished.claim(keys(row), row) is not None
+        row.key = keys(row)
+        left += not finished.claim(row)
     return left
 
 
@@ -129,7 +136,12 @@ def main() -> None:
             finished = prepare(path)
         claim_all(finished, key, rows)
         with measured("put in order", rows):
-            assert put_in_order(path, finished)
+            assert settle(path, finished, ordered=True)
+        finished = prepare(path)
+        with measured("keys and claims, renamed", rows):
+            assert claim_all(finished, renamed_key, rows) == rows // 1_000
+        with measured("rename", rows):
+            assert settle(path, finished, ordered=True)
 
 
 if __name__ == "__main__":

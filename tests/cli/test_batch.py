@@ -183,7 +183,7 @@ async def test_strict_sends_nothing_if_a_row_cannot_be_sent(
         assert server.exchanges == []
     assert (done.status, out.read_text()) == (2, "kept\n")
     assert f"{tmp_path / 'in.jsonl'}:2: " in done.err
-    assert "1 of 2 rows cannot be read or sent, so nothing was sent" in done.err
+    assert "1 of 2 rows are invalid, so nothing was sent" in done.err
     assert "Traceback" not in done.err
 
 
@@ -262,17 +262,16 @@ async def test_an_empty_input_is_no_failure() -> None:
 
 
 async def test_rows_of_the_same_id_are_both_answered() -> None:
-    """A repeated id is not an error; the summary tells it."""
+    """A repeated id is not an error."""
     async with serve(echo) as server:
         done = await batch(
             server, stdin=jsonl([{"id": "a", "prompt": "1"}, {"id": "a", "prompt": "2"}])
         )
     assert sorted(row["text"] for row in done.rows) == ["1", "2"]
-    assert "repeat" in done.err
     race = ("race", "-m", "fake/echo", "-m", "fake/lorem", "--all")
     rows = [{"id": 0, "prompt": "a"}, {"id": 0, "prompt": "b"}, {"id": "x", "prompt": "c"}]
     raced = await run(*race, stdin=jsonl(rows))
-    assert (len(raced.rows), "1 row repeated the id" in raced.err) == (6, True)
+    assert len(raced.rows) == 6
 
 
 async def test_several_inputs_are_one_run(tmp_path: Path) -> None:

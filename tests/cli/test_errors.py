@@ -13,7 +13,7 @@ import pytest
 from support.program import PROGRAM, Done, environment, jsonl
 
 from llmbatch_cli.core.types import Prompt, Request, Row
-from llmbatch_cli.rows.input.source import read
+from llmbatch_cli.rows.input.source import Inputs
 from llmbatch_cli.rows.keys import bad_row_key, request_key
 
 ERRORS = (*PROGRAM, "errors")
@@ -48,7 +48,7 @@ def output(prompts: Path, folder: Path, failed: dict[int, str], message: str = "
     """The output of a run over these prompts in which some rows failed."""
 
     async def rows() -> list[Row]:
-        return [row async for row in read([str(prompts)])]
+        return [row async for row in Inputs([str(prompts)]).rows()]
 
     found = [out_row(row, failed.get(row.index), message) for row in asyncio.run(rows())]
     path = folder / "answers.jsonl"

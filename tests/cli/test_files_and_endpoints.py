@@ -64,7 +64,7 @@ async def test_what_a_provider_cannot_say_is_refused_or_left_out() -> None:
         dropped = await run(*asked, "--drop-params", stdin=jsonl(["a", "b"]), env=env)
         assert all("logit_bias" not in json.loads(one.body) for one in server.exchanges)
     assert refused.status == 2
-    assert "takes no logit_bias" in refused.err
+    assert "does not support logit_bias" in refused.err
     assert (dropped.status, dropped.err.count("logit_bias")) == (0, 1)
 
 

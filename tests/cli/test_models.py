@@ -118,7 +118,7 @@ async def test_a_provider_lists_its_models(name: str) -> None:
         (429, error("Slow down"), "Slow down"),
         (503, error("Overloaded"), "Overloaded"),
         (200, {"error": {"message": "inside a 200"}}, "inside a 200"),
-        (200, {"models": 5}, "no list of models"),
+        (200, {"models": 5}, "not a list of models"),
     ],
 )
 async def test_a_failure_is_told_as_elsewhere(
@@ -180,7 +180,7 @@ async def test_pages_without_end_are_an_error() -> None:
         done = await run("models", "gemini", "--base-url", server.url, env=env)
         assert len(server.exchanges) == 2
     assert done.status == 3
-    assert "no end" in done.err
+    assert "does not end" in done.err
 
 
 async def test_a_hostile_name_has_no_power() -> None:

@@ -1,4 +1,4 @@
-"""Neither a key nor a prompt is said on standard error, unless prompts are asked for."""
+"""Neither a key nor a prompt is shown on standard error, unless --log-prompts is given."""
 
 import json
 
@@ -24,17 +24,31 @@ def quoting(status: int) -> Handler:
 @pytest.mark.parametrize("command", ["batch", "race"])
 @pytest.mark.parametrize("status", [400, 401, 500])
 async def test_what_a_provider_quotes_is_not_logged(command: str, status: int) -> None:
-    """At the highest level, failed rows and the end of a run tell neither."""
+    """At the highest level, failed rows and the end of a run name the message and show neither."""
     async with serve(quoting(status)) as server:
         done = await run(
             command, *CALM, "--base-url", f"{server.url}/v1", "-vvv", "--max-errors", "1",
             stdin=jsonl([{"prompt": SECRET}]), env={"OPENAI_API_KEY": KEY},
         )  # fmt: skip
     assert server.exchanges
-    assert "cannot take" in done.err
-    for word in ("patient", "4711", "measles", "physician", KEY):
+    assert "the provider's message repeats the prompt" in done.err
+    for word in ("cannot take", "patient", "4711", "measles", "physician", KEY):
         assert word not in done.err
     assert KEY.encode() not in done.out
+
+
+async def test_other_messages_are_logged_whole() -> None:
+    """A message that does not repeat the prompt is shown in the provider's words."""
+
+    async def refuse(exchange: Exchange) -> None:
+        await answer(exchange, error("the patient's file is too large"), 400)
+
+    async with serve(refuse) as server:
+        done = await run(
+            "batch", *CALM, "--base-url", f"{server.url}/v1", "-v",
+            stdin=jsonl([{"prompt": SECRET}]), env={"OPENAI_API_KEY": KEY},
+        )  # fmt: skip
+    assert "row 0: rejected: the patient's file is too large" in done.err
 
 
 async def test_prompts_are_logged_on_demand() -> None:

@@ -144,7 +144,7 @@ async def test_a_bad_key_drops_its_model_not_the_run() -> None:
         nobody = await race(server, "-m", "locked,locked?seed=1", stdin=prompts)
     assert (done.status, len(done.rows)) == (0, 20)
     assert asked.count("locked") <= 3
-    assert done.err.count("leaves the race") == 1
+    assert done.err.count("was dropped") == 1
     assert (nobody.status, nobody.out) == (3, b"")
     assert "no model is left" in nobody.err
 
@@ -315,5 +315,5 @@ async def test_a_dead_host_is_told_once_and_left_out() -> None:
             },
         )  # fmt: skip
     assert (done.status, len(done.rows)) == (0, 40)
-    assert done.err.count("groq/dead leaves the race: unreachable") == 1
+    assert done.err.count("groq/dead was dropped: unreachable") == 1
     assert len(done.rows[-1]["race"]) == 1

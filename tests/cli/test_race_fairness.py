@@ -189,7 +189,7 @@ async def test_a_missing_key_leaves_its_model_out(tmp_path: Path) -> None:
 
 
 async def test_answers_are_held_against_their_schema() -> None:
-    """An answer that is no JSON, or does not fit, loses to one that does."""
+    """An answer that is not JSON, or does not fit, loses to one that does."""
     schema = {"type": "object", "required": ["q"], "properties": {"q": {"type": "integer"}}}
     asks = {"type": "json_schema", "json_schema": {"name": "s", "schema": schema}}
     models = Models(a=after(0, "plain"), b=after(0, '{"q": "x"}'), c=after(0.2, '{"q": 1}'))
@@ -200,7 +200,7 @@ async def test_answers_are_held_against_their_schema() -> None:
         )
     assert done.rows[0]["text"] == '{"q": 1}'
     told = [racer["error"]["message"] for racer in done.rows[0]["race"][:2]]
-    assert told == ["the answer is no JSON", "the answer does not fit its schema: $.q"]
+    assert told == ["the answer is not JSON", "the answer does not fit its schema: $.q"]
 
 
 async def test_the_preferred_model_wins_a_tie_and_starts_first() -> None:
@@ -209,7 +209,7 @@ async def test_the_preferred_model_wins_a_tie_and_starts_first() -> None:
         done = await race(server, "-m", "a,b", "--prefer", "b", "--hedge", "5")
         wrong = await race(server, "-m", "a,b", "--prefer", "c")
     assert done.rows[0]["text"] == "B"
-    assert (wrong.status, "c: it is no racer" in wrong.err) == (2, True)
+    assert (wrong.status, "c: not one of the models" in wrong.err) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ async def test_a_stream_that_ends_early_keeps_its_part(first: Handler, kind: str
             done = await race(server, "--stream", "--timeout", "1", *more)
             row = next(row for row in done.rows if row.get("partial"))
             assert (row["error"]["type"], row["partial"]) == (kind, "half an ")
-            assert "1 failed try may have been billed" in done.err
+            assert "1 failed attempt may have been billed" in done.err
 
 
 async def test_a_model_that_was_held_back_takes_over_from_a_broken_leader() -> None:

@@ -17,7 +17,7 @@ import pytest
 from support.client import client, race
 
 from llmbatch_cli.core.types import Outcome
-from llmbatch_cli.engine.contest import Rules
+from llmbatch_cli.engine.race_work import Rules
 
 SERVER = Path(__file__).parents[1] / "support" / "race_server.py"
 DESCRIPTORS = Path("/proc/self/fd")

@@ -41,10 +41,26 @@ async def test_only_what_is_new_or_changed_is_sent(tmp_path: Path) -> None:
         assert len(server.exchanges) == 3
     assert "resuming" in done.err
     assert "4 rows done" in done.err
-    assert "of the input's 6 rows 3 are done, and 3 to be sent; 1 done row has no" in done.err
+    assert "3 of the input's 6 rows are done, 3 to send; 1 finished row is not in this" in done.err
     assert done.status == again.status == 0
     assert "no rows to answer" in again.err
     assert len(rows_of(out)) == 4 + 3
+
+
+async def test_a_renamed_row_is_written_under_its_new_id(tmp_path: Path) -> None:
+    """A row with another id or other fields is not paid again; its answer gets the new ones."""
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_bytes(jsonl([{"id": "a", "prompt": "one"}, {"id": "b", "prompt": "two"}]))
+    async with serve(echo) as server:
+        await batch(server, source, out)
+        source.write_bytes(
+            jsonl(["new", {"id": "B", "prompt": "two", "tag": 1}, {"id": "a", "prompt": "one"}])
+        )
+        done = await batch(server, source, out, "--resume", "--ordered")
+        assert len(server.exchanges) == 3
+    assert done.status == 0
+    found = [(row["index"], row["id"], row["metadata"], row["text"]) for row in rows_of(out)]
+    assert found == [(0, 0, {}, "NEW"), (1, "B", {"tag": 1}, "TWO"), (2, "a", {}, "ONE")]
 
 
 async def test_a_changed_model_or_parameter_is_new_work(tmp_path: Path) -> None:
@@ -55,7 +71,7 @@ async def test_a_changed_model_or_parameter_is_new_work(tmp_path: Path) -> None:
         await batch(server, source, out, "--temperature", "0")
         done = await batch(server, source, out, "--temperature", "1", "--resume")
         assert len(server.exchanges) == 4
-    told = "of the input's 2 rows 0 are done, and 2 to be sent; 2 done rows have no row in it"
+    told = "0 of the input's 2 rows are done, 2 to send; 2 finished rows are not in this input"
     assert told in done.err
     assert done.err.index(told) < done.err.index("2 rows: 2 answered")
     assert len(rows_of(out)) == 4
@@ -70,7 +86,7 @@ async def test_what_a_pipe_leaves_over_is_told_at_the_end(tmp_path: Path) -> Non
         done = await run(*here, "--resume", stdin=jsonl(["two", "three"]))
         assert len(server.exchanges) == 3
     assert done.err.endswith(
-        f"no row in this input with this model and parameters; {out} keeps them\n"
+        f"not in this input with this model and parameters; {out} keeps them\n"
     )
 
 

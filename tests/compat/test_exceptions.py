@@ -8,7 +8,7 @@ from llmbatch_cli.compat import exceptions
 from llmbatch_cli.compat.exceptions import EXCEPTIONS, OpenAIError, as_litellm
 from llmbatch_cli.core import errors
 from llmbatch_cli.core.errors import ProviderError
-from llmbatch_cli.engine.contest import NotGood
+from llmbatch_cli.engine.race_work import NotGood
 
 OURS = [
     kind

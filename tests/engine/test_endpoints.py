@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.attempts import attempting, new
 from support.chat import echo
 from support.scripted import Exchange, serve
 
@@ -25,10 +26,11 @@ from llmbatch_cli.core.errors import (
     UnknownModel,
     Unreachable,
 )
+from llmbatch_cli.core.ledger import CANCELLED
 from llmbatch_cli.core.types import Call, Completion, Request
-from llmbatch_cli.engine.calls import CancelledInFlight, calling
+from llmbatch_cli.engine.calls import calling
 from llmbatch_cli.engine.endpoints import Endpoints, spread, spread_streams
-from llmbatch_cli.engine.retry import CancelledWithTries, RetryPolicy, retried
+from llmbatch_cli.engine.retry import RetryPolicy, retried
 from llmbatch_cli.providers.base import Settings
 from llmbatch_cli.providers.openai.provider import OpenAI
 from llmbatch_cli.transport import Connection, open_network
@@ -71,12 +73,13 @@ def setting(count: int) -> tuple[list[Server], Call, Clock, Endpoints]:
     log: list[int] = []
     servers = [Server(place, log=log) for place in range(count)]
     clock = Clock()
-    endpoints = Endpoints(count, clock=clock, pause_s=1.0, longest_pause_s=8.0)
-    return servers, spread(servers, endpoints), clock, endpoints
+    endpoints = Endpoints(count, clock=clock)
+    calls = [attempting(server, clock) for server in servers]
+    return servers, spread(calls, endpoints), clock, endpoints
 
 
 async def ask(call: Call, times: int = 1) -> list[str | None]:
-    return [(await call(REQUEST)).text for _ in range(times)]
+    return [(await call(new(REQUEST))).text for _ in range(times)]
 
 
 def unreachable() -> ProviderError:
@@ -93,7 +96,7 @@ async def test_the_least_busy_endpoint_is_next() -> None:
     """An endpoint that is slow has more in flight, and so is asked less."""
     servers, call, _, _ = setting(2)
     servers[0].gate = asyncio.Event()
-    slow = asyncio.ensure_future(call(REQUEST))
+    slow = asyncio.ensure_future(call(new(REQUEST)))
     await asyncio.sleep(0)
     assert await ask(call, 5) == ["1"] * 5
     servers[0].gate.set()
@@ -107,7 +110,7 @@ async def test_many_at_once_are_spread_evenly() -> None:
     gate = asyncio.Event()
     for server in servers:
         server.gate = gate
-    flying = [asyncio.ensure_future(call(REQUEST)) for _ in range(30)]
+    flying = [asyncio.ensure_future(call(new(REQUEST))) for _ in range(30)]
     await asyncio.sleep(0)
     assert [server.asked for server in servers] == [10, 10, 10]
     gate.set()
@@ -128,25 +131,26 @@ FAULTS: Sequence[Fault] = (
 
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_a_failed_request_goes_to_another_at_once(fault: Fault) -> None:
-    """The row is answered without a wait, and tells the try that failed, once."""
+    """The row is answered without a wait, and has the attempt that failed, once."""
     servers, call, _, endpoints = setting(2)
     servers[0].fault = fault
-    got = await call(REQUEST)
-    error = fault()
-    assert got.text == "1"
-    (tried,) = got.attempts
-    assert (tried.kind, tried.status) == (error.kind, error.status)
-    assert tried.maybe_billed == error.maybe_billed
+    request, error = new(REQUEST), fault()
+    assert (await call(request)).text == "1"
+    failed, answered = request.ledger.attempts
+    assert (failed.kind, failed.status) == (error.kind, error.status)
+    assert failed.maybe_billed == error.maybe_billed
+    assert answered.kind is None
     assert endpoints.answering == [1]
-    assert (await call(REQUEST)).attempts == ()
+    await call(again := new(REQUEST))
+    assert again.ledger.failed == []
 
 
 async def test_a_failed_endpoint_is_asked_by_one_request_after_a_growing_pause() -> None:
-    """After 1, 2, 4, 8 and then 8 s again one request tries it; none does before."""
+    """After 1, 2, 4 and so on to 60 s again and again one request tries it; none does before."""
     servers, call, clock, _ = setting(2)
     servers[0].fault = unreachable
     await ask(call)
-    for pause_s in (1, 2, 4, 8, 8):
+    for pause_s in (1, 2, 4, 8, 16, 32, 60, 60):
         asked = servers[0].asked
         clock.now += pause_s - 0.01
         await ask(call, 5)
@@ -155,7 +159,7 @@ async def test_a_failed_endpoint_is_asked_by_one_request_after_a_growing_pause()
         assert await ask(call, 5) == ["1"] * 5
         assert servers[0].asked == asked + 1
     servers[0].fault = None
-    clock.now += 8
+    clock.now += 60
     assert (await ask(call, 4)).count("0") == 2
 
 
@@ -166,7 +170,7 @@ async def test_only_one_request_at_a_time_tries_it() -> None:
     await ask(call)
     servers[0].fault, servers[0].gate = None, asyncio.Event()
     clock.now += 1
-    finding_out = asyncio.ensure_future(call(REQUEST))
+    finding_out = asyncio.ensure_future(call(new(REQUEST)))
     await asyncio.sleep(0)
     assert await ask(call, 5) == ["1"] * 5
     assert endpoints.answering == [1]
@@ -182,7 +186,7 @@ async def test_a_request_that_is_given_up_frees_the_place_of_the_next_probe() ->
     await ask(call)
     servers[0].fault, servers[0].gate = None, asyncio.Event()
     clock.now += 1
-    hanging = asyncio.ensure_future(call(REQUEST))
+    hanging = asyncio.ensure_future(call(new(REQUEST)))
     await asyncio.sleep(0)
     hanging.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -199,7 +203,7 @@ async def test_those_in_flight_when_it_fails_do_not_lengthen_the_pause() -> None
     servers, call, clock, _ = setting(2)
     servers[0].gate = asyncio.Event()
     servers[0].fault = unreachable
-    flying = [asyncio.ensure_future(call(REQUEST)) for _ in range(20)]
+    flying = [asyncio.ensure_future(call(new(REQUEST))) for _ in range(20)]
     await asyncio.sleep(0)
     servers[0].gate.set()
     assert [(await one).text for one in flying] == ["1"] * 20
@@ -229,9 +233,9 @@ async def test_other_errors_stay_where_they_are(error: ProviderError) -> None:
     servers, call, _, _ = setting(2)
     servers[0].fault = lambda: error
     with pytest.raises(type(error)):
-        await call(REQUEST)
+        await call(request := new(REQUEST))
     assert servers[1].asked == 0
-    assert [one.kind for one in error.attempts] == [error.kind]
+    assert [one.kind for one in request.ledger.attempts] == [error.kind]
 
 
 async def test_an_error_is_an_answer_too() -> None:
@@ -242,19 +246,19 @@ async def test_an_error_is_an_answer_too() -> None:
     clock.now += 1
     servers[0].fault = lambda: Rejected("no")
     with pytest.raises(Rejected):
-        await call(REQUEST)
+        await call(new(REQUEST))
     assert endpoints.answering == [0, 1]
 
 
-async def test_when_none_is_left_the_error_tells_every_try() -> None:
-    """Each endpoint was asked once, in no time; the last one's error holds all attempts."""
+async def test_when_none_is_left_every_attempt_is_kept() -> None:
+    """Each endpoint was called once, in no time; the ledger has all attempts."""
     servers, call, _, _ = setting(3)
     for server in servers:
         server.fault = unreachable
-    with pytest.raises(Unreachable) as caught:
-        await call(REQUEST)
+    with pytest.raises(Unreachable):
+        await call(request := new(REQUEST))
     assert [server.asked for server in servers] == [1, 1, 1]
-    assert [one.kind for one in caught.value.attempts] == ["unreachable"] * 3
+    assert [one.kind for one in request.ledger.attempts] == ["unreachable"] * 3
 
 
 async def test_while_none_answers_each_try_costs_one_request() -> None:
@@ -263,10 +267,10 @@ async def test_while_none_answers_each_try_costs_one_request() -> None:
     for server in servers:
         server.fault = unreachable
     with pytest.raises(Unreachable):
-        await call(REQUEST)
+        await call(new(REQUEST))
     asked = sum(server.asked for server in servers)
     with pytest.raises(Unreachable):
-        await call(REQUEST)
+        await call(new(REQUEST))
     assert sum(server.asked for server in servers) == asked + 1
     for server in servers:
         server.fault = None
@@ -278,11 +282,10 @@ async def test_a_stream_that_has_shown_text_is_not_begun_again() -> None:
     shown: list[str] = []
 
     async def breaks(request: Request, on_text: Callable[[str], None]) -> Completion:
-        error = Interrupted("reset")
         if request.model == "late":
             on_text("half")
-            error.partial = "half"
-        raise error
+            request.ledger.partial = "half"
+        raise Interrupted("reset")
 
     async def works(request: Request, on_text: Callable[[str], None]) -> Completion:
         on_text("whole")
@@ -298,20 +301,21 @@ async def test_a_stream_that_has_shown_text_is_not_begun_again() -> None:
         assert shown == expected
 
 
-async def test_the_moved_try_is_told_through_retried() -> None:
-    """Inside of `retried`, a row that moved without a wait tells its failed try."""
-    servers, call, clock, _ = setting(2)
+async def test_a_request_that_moves_does_not_wait() -> None:
+    """Inside of `retried`, the next endpoint is called before any wait."""
+    servers, call, _, _ = setting(2)
     servers[0].fault = unreachable
 
     async def no_sleep(wait_s: float) -> None:
         raise AssertionError("nothing to wait for")
 
-    outer = retried(call, RetryPolicy(3), sleep=no_sleep, clock=clock)
-    assert [one.kind for one in (await outer(REQUEST)).attempts] == ["unreachable"]
+    outer, request = retried(call, RetryPolicy(3), sleep=no_sleep), new(REQUEST)
+    await outer(request)
+    assert [one.kind for one in request.ledger.failed] == ["unreachable"]
 
 
-async def test_a_cancelled_request_tells_the_tries_before_it() -> None:
-    """The failed try at one endpoint, and the one that was in flight at the next."""
+async def test_a_cancelled_request_keeps_the_attempts_before_it() -> None:
+    """The failed attempt at one endpoint, and the one that was in flight at the next."""
     hangs = asyncio.Event()
 
     async def down(request: Request) -> Completion:
@@ -319,21 +323,17 @@ async def test_a_cancelled_request_tells_the_tries_before_it() -> None:
 
     async def hanging(request: Request) -> Completion:
         hangs.set()
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError as cancelled:
-            raise CancelledInFlight from cancelled
+        await asyncio.Event().wait()
         raise AssertionError("nothing ends it")
 
-    outer = retried(spread([down, hanging]), RetryPolicy(3), sleep=asyncio.sleep, clock=Clock())
-    row = asyncio.ensure_future(outer(REQUEST))
+    calls, request = [attempting(down), attempting(hanging)], new(REQUEST)
+    outer = retried(spread(calls), RetryPolicy(3), sleep=asyncio.sleep)
+    row = asyncio.ensure_future(outer(request))
     await hangs.wait()
     row.cancel()
-    with pytest.raises(CancelledWithTries) as caught:
-        await row
-    assert [one.kind for one in caught.value.attempts] == ["unreachable"]
-    assert caught.value.in_flight is not None
-    assert caught.value.in_flight.maybe_billed
+    await asyncio.wait([row])
+    seen = [(one.kind, one.maybe_billed) for one in request.ledger.attempts]
+    assert seen == [("unreachable", False), (CANCELLED, True)]
 
 
 @settings(deadline=None, max_examples=60)
@@ -354,7 +354,7 @@ async def test_whatever_fails_a_request_is_answered_if_anybody_answering_is_well
         usable = any(well[place] for place in endpoints.answering)
         before = [server.asked for server in servers]
         try:
-            got = await call(REQUEST)
+            got = await call(new(REQUEST))
         except Unreachable:
             assert not usable
         else:
@@ -378,19 +378,20 @@ async def test_a_server_that_dies_and_comes_back() -> None:
         call = spread([calling(one.build, one.parse, network.send) for one in providers], endpoints)
         async with serve(slowly) as mortal:
             providers[0].aim(mortal.url)
-            got = await asyncio.gather(*(call(REQUEST) for _ in range(20)))
+            got = await asyncio.gather(*(call(new(REQUEST)) for _ in range(20)))
             assert len(mortal.exchanges) == len(steady.exchanges) == 10
-            flying = [asyncio.ensure_future(call(REQUEST)) for _ in range(20)]
+            moving = [new(REQUEST) for _ in range(20)]
+            flying = [asyncio.ensure_future(call(request)) for request in moving]
             while len(mortal.exchanges) < 12:
                 await asyncio.sleep(0.001)
         got += await asyncio.gather(*flying)
-        got += await asyncio.gather(*(call(REQUEST) for _ in range(20)))
+        got += await asyncio.gather(*(call(new(REQUEST)) for _ in range(20)))
         assert endpoints.answering == [1]
-        assert any(one.attempts for one in got)
+        assert any(one.ledger.failed for one in moving)
         async with serve(slowly) as back:
             providers[0].aim(back.url)
             clock.now += 1
-            got += [await call(REQUEST)]
-            got += await asyncio.gather(*(call(REQUEST) for _ in range(20)))
+            got += [await call(new(REQUEST))]
+            got += await asyncio.gather(*(call(new(REQUEST)) for _ in range(20)))
             assert len(back.exchanges) == 11
     assert [one.text for one in got] == ["HI"] * 81

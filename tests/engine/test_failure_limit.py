@@ -2,6 +2,7 @@
 
 import pytest
 
+from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.events import Finished
 from llmbatch_cli.core.types import Completion, Failure, Outcome
 from llmbatch_cli.engine.failure_limit import ALL_FAILED, Breaker, FailureLimit
@@ -17,7 +18,7 @@ def feed(breaker: Breaker, *kinds: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tolerance", "good", "bad"),
+    ("limit", "good", "bad"),
     [
         (FailureLimit(rows=3), ["rejected", None, "rejected"], ["rejected"]),
         (FailureLimit(share=0.1), [None] * 18 + ["rejected"] * 1, ["rejected", "rejected"]),
@@ -26,11 +27,11 @@ def feed(breaker: Breaker, *kinds: str | None) -> None:
     ],
 )
 def test_the_run_is_drained_at_its_limit(
-    tolerance: FailureLimit, good: list[str | None], bad: list[str | None]
+    limit: FailureLimit, good: list[str | None], bad: list[str | None]
 ) -> None:
     """Up to the limit nothing happens; the failure that reaches it drains the run, and is told."""
     stop = Stop()
-    breaker = Breaker(tolerance, stop)
+    breaker = Breaker(limit, stop)
     feed(breaker, *good)
     assert (stop.draining, breaker.error) == (False, None)
     feed(breaker, *bad)
@@ -51,3 +52,26 @@ def test_rows_that_fail_by_their_own_fault_are_no_dead_host() -> None:
     stop = Stop()
     feed(Breaker(FailureLimit(), stop), *["rejected", "refused", "invalid_row"] * ALL_FAILED)
     assert not stop.draining
+
+
+@pytest.mark.parametrize(
+    ("value", "limit"),
+    [
+        (None, FailureLimit()),
+        (20, FailureLimit(rows=20)),
+        ("20", FailureLimit(rows=20)),
+        ("5%", FailureLimit(share=0.05)),
+        ("0%", FailureLimit(share=0.0)),
+    ],
+)
+def test_a_limit_is_a_number_or_a_percentage(value: str | int | None, limit: FailureLimit) -> None:
+    """As --max-errors has it, and as Python gives it."""
+    assert FailureLimit.parse(value) == limit
+
+
+@pytest.mark.parametrize("value", ["x", "", "0", "-1", 0, "100%", "-1%", "nan%", "%", "1.5"])
+def test_no_other_limit_is_accepted(value: str | int) -> None:
+    """What is neither, or no limit at all, is refused with what to write instead."""
+    with pytest.raises(UsageError, match="is not a number of rows or a percentage") as caught:
+        FailureLimit.parse(value)
+    assert caught.value.hint == "as in --max-errors 100 or --max-errors 5%"

@@ -1,13 +1,13 @@
 """A row that finally fails at one model goes to the next."""
 
 import pytest
+from support.attempts import attempting
 
 from llmbatch_cli.core.errors import Overloaded, ProviderError, Rejected, RunStopped, Unauthorized
 from llmbatch_cli.core.events import Event, Notice
-from llmbatch_cli.core.ledger import Attempt
 from llmbatch_cli.core.types import Completion, Prompt, Request
 from llmbatch_cli.engine.calls import Model
-from llmbatch_cli.engine.fallback import InTurn
+from llmbatch_cli.engine.fallback import WithFallbacks
 
 PROMPT = Prompt(0, [{"role": "user", "content": "?"}], "q")
 
@@ -16,22 +16,21 @@ class Scripted:
     def __init__(self, name: str, result: str | ProviderError) -> None:
         self.asked = 0
         self.result = result
-        self.lane = Model("p", name, self.call)
+        self.model = Model("p", name, attempting(self.call))
 
     async def call(self, request: Request) -> Completion:
         self.asked += 1
         if isinstance(self.result, ProviderError):
-            self.result.attempts = (Attempt(self.result.kind, None, 0.1, False),)
             raise self.result
         return Completion(self.result)
 
 
-def work(first: Scripted, *others: Scripted, events: list[Event] | None = None) -> InTurn:
+def work(first: Scripted, *others: Scripted, events: list[Event] | None = None) -> WithFallbacks:
     async def model_for(model: str | None) -> Model:
-        return first.lane
+        return first.model
 
-    told = events if events is not None else []
-    return InTurn(model_for, [one.lane for one in others], lambda: 0.0, told.append)
+    seen = events if events is not None else []
+    return WithFallbacks(model_for, [one.model for one in others], observe=seen.append)
 
 
 async def test_what_fails_here_is_answered_there() -> None:

@@ -16,7 +16,7 @@ from support.scripted import Exchange, abort, serve
 from llmbatch_cli.core.errors import ProviderError
 from llmbatch_cli.core.options import Retries
 from llmbatch_cli.core.types import WireReply, WireRequest
-from llmbatch_cli.engine.contest import Rules
+from llmbatch_cli.engine.race_work import Rules
 
 ROWS = 8
 HELD = (ProviderError, WireReply, WireRequest)

@@ -6,18 +6,19 @@ import random
 from collections.abc import Sequence
 
 import pytest
+from support.attempts import attempting
 from support.chat import answer as send_answer
 from support.chat import completion
 from support.client import client, race
 from support.scripted import Exchange, serve
 from support.virtual_time import run_virtually
 
-from llmbatch_cli.core.errors import Overloaded
+from llmbatch_cli.core.errors import Overloaded, UsageError
 from llmbatch_cli.core.events import ignore
 from llmbatch_cli.core.types import Completion, Prompt, Request
 from llmbatch_cli.engine.calls import Model
-from llmbatch_cli.engine.contest import Contest, Rules
 from llmbatch_cli.engine.hedging import ENOUGH, REMEMBERED, Hedge
+from llmbatch_cli.engine.race_work import Race, Rules
 
 SLOW_SHARE = 0.05
 SLOWER = 20
@@ -52,19 +53,21 @@ def simulated(
     account: Account, hedge: Hedge | None, *, rows: int = ROWS, at_once: int = 50
 ) -> list[float]:
     """Every row's time, with so many rows at once."""
-    lane = Model("test", "model", account.call)
-    lanes = [lane, lane] if hedge else [lane]
+    models: list[Model] = []
 
-    async def entrants(prompt: Prompt) -> list[Model]:
-        return lanes
+    async def models_for(prompt: Prompt) -> list[Model]:
+        return models
 
     async def main() -> list[float]:
-        contest = Contest(
-            entrants,
-            lanes,
+        clock = asyncio.get_running_loop().time
+        model = Model("test", "model", attempting(account.call, clock))
+        models.extend([model, model] if hedge else [model])
+        work = Race(
+            models_for,
+            models,
             Rules(),
             hedge=hedge,
-            clock=asyncio.get_running_loop().time,
+            clock=clock,
             observe=ignore,
         )
         prompts = iter(range(rows))
@@ -72,7 +75,7 @@ def simulated(
 
         async def worker() -> None:
             for index in prompts:
-                (outcome,) = await contest(Prompt(index, [{"role": "user", "content": "?"}], index))
+                (outcome,) = await work(Prompt(index, [{"role": "user", "content": "?"}], index))
                 times.append(outcome.latency_s or 0.0)
 
         await asyncio.gather(*(worker() for _ in range(at_once)))
@@ -159,6 +162,35 @@ def test_a_hedge_has_one_time(arguments: dict[str, float]) -> None:
     """Neither or both is an error."""
     with pytest.raises(ValueError, match="fixed time or a quantile"):
         Hedge(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("value", "wait_s"),
+    [("0.8", 0.8), ("0.8s", 0.8), ("800ms", 0.8), (0.8, 0.8), (2, 2.0), ("p50", None)],
+)
+def test_a_hedge_is_written_as_a_time_or_a_percentile(
+    value: str | float, wait_s: float | None
+) -> None:
+    """As --hedge has it, and as Python gives it; a percentile is unknown at first."""
+    hedge = Hedge.parse(value)
+    assert hedge is not None
+    assert hedge.wait_s() == wait_s
+    for _ in range(ENOUGH):
+        hedge.add(3.0)
+    assert hedge.wait_s() == (wait_s or 3.0)
+
+
+def test_without_a_value_there_is_no_hedge() -> None:
+    """All start at once then."""
+    assert Hedge.parse(None) is None
+
+
+@pytest.mark.parametrize("value", ["x", "", "0", "-1", "p0", "p100", "p", "ms", "inf", "nan", 0])
+def test_no_other_hedge_is_accepted(value: str | float) -> None:
+    """What is neither is refused with what to write instead."""
+    with pytest.raises(UsageError, match="is not a time or a percentile") as caught:
+        Hedge.parse(value)
+    assert caught.value.hint == "as in --hedge 0.8 or p95"
 
 
 @pytest.mark.alone

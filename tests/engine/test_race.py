@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from llmbatch_cli.core.errors import Overloaded, ProviderError, Refused
 from llmbatch_cli.core.types import Completion
-from llmbatch_cli.engine.race import Runner, Start, race
+from llmbatch_cli.engine.race import RaceResult, Start, race
 
 
-def no_complaint(place: int, completion: Completion) -> ProviderError | None:
+def rejection(place: int, completion: Completion) -> ProviderError | None:
     return None if completion.text else Refused("empty")
 
 
@@ -34,12 +34,12 @@ def after(turns: int, result: str | ProviderError, ended: list[int] | None = Non
     return start
 
 
-async def run(*starts: Start, wins: int = 1) -> list[Runner]:
-    return await race(starts, wins=wins, complaint=no_complaint, clock=time.monotonic)
+async def run(*starts: Start, wins: int = 1) -> list[RaceResult]:
+    return await race(starts, wins=wins, rejection=rejection, clock=time.monotonic)
 
 
-def statuses(runners: list[Runner]) -> list[str]:
-    return [runner.status for runner in runners]
+def statuses(results: list[RaceResult]) -> list[str]:
+    return [result.status for result in results]
 
 
 async def test_the_first_good_answer_wins_whatever_the_order() -> None:
@@ -52,10 +52,10 @@ async def test_the_first_good_answer_wins_whatever_the_order() -> None:
 async def test_a_failure_leaves_the_race() -> None:
     """Failing fast is not winning; nor is an answer that is no good."""
     failing, empty = after(1, Overloaded("busy")), after(2, "")
-    runners = await run(failing, empty, after(9, "good"), after(99, "late"))
-    assert statuses(runners) == ["failed", "failed", "won", "cancelled"]
-    assert isinstance(runners[0].error, Overloaded)
-    assert isinstance(runners[1].error, Refused)
+    results = await run(failing, empty, after(9, "good"), after(99, "late"))
+    assert statuses(results) == ["failed", "failed", "won", "cancelled"]
+    assert isinstance(results[0].error, Overloaded)
+    assert isinstance(results[1].error, Refused)
 
 
 async def test_a_tie_goes_to_the_preferred() -> None:
@@ -77,13 +77,13 @@ async def test_any_race_ends_with_everybody_accounted_for(
         after(turns, Overloaded("busy") if what == "error" else what, ended)
         for turns, what in entries
     ]
-    runners = await run(*starts, wins=wins)
+    results = await run(*starts, wins=wins)
     good = sum(what == "text" for _, what in entries)
-    assert sum(runner.status == "won" for runner in runners) == min(good, wins)
-    assert not {"running", "waiting"} & set(statuses(runners))
+    assert sum(result.status == "won" for result in results) == min(good, wins)
+    assert not {"running", "waiting"} & set(statuses(results))
     assert asyncio.all_tasks() == before
     if good < wins:
-        assert "cancelled" not in statuses(runners)
+        assert "cancelled" not in statuses(results)
         assert len(ended) == len(entries)
 
 
@@ -114,10 +114,8 @@ async def test_a_hedge_starts_the_next_only_when_the_first_is_late() -> None:
     """In time: one request. Late: two. Failed: the next at once."""
 
     async def hedged(*starts: Start) -> list[str]:
-        runners = await race(
-            starts, hedge_s=lambda: 0.1, complaint=no_complaint, clock=time.monotonic
-        )
-        return statuses(runners)
+        results = await race(starts, hedge_s=lambda: 0.1, rejection=rejection, clock=time.monotonic)
+        return statuses(results)
 
     assert await hedged(timed(0.01, "a"), timed(0.01, "b")) == ["won", "waiting"]
     assert await hedged(timed(5, "a"), timed(0.01, "b")) == ["cancelled", "won"]
@@ -128,11 +126,11 @@ async def test_a_hedge_starts_the_next_only_when_the_first_is_late() -> None:
 
 async def test_a_hedge_without_a_time_waits_for_a_failure() -> None:
     """As long as nothing is known of latencies only a failure brings the next one."""
-    runners = await race(
+    results = await race(
         [timed(0.05, Overloaded("x")), timed(0.01, "b"), timed(0, "c")],
-        hedge_s=lambda: None, complaint=no_complaint, clock=time.monotonic,
+        hedge_s=lambda: None, rejection=rejection, clock=time.monotonic,
     )  # fmt: skip
-    assert statuses(runners) == ["failed", "won", "waiting"]
+    assert statuses(results) == ["failed", "won", "waiting"]
 
 
 async def test_the_first_text_ends_a_streaming_race() -> None:

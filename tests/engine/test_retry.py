@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.attempts import attempting, new
 
 from llmbatch_cli.core.errors import (
     BadReply,
@@ -16,6 +17,7 @@ from llmbatch_cli.core.errors import (
     Unauthorized,
     Unreachable,
 )
+from llmbatch_cli.core.ledger import Attempt
 from llmbatch_cli.core.types import Completion, Request
 from llmbatch_cli.engine.retry import RetryPolicy, retried
 
@@ -25,19 +27,25 @@ REQUEST = Request("m", [{"role": "user", "content": "?"}], {})
 class Trial:
     """A call that fails as told, then answers; a clock that only sleeping moves."""
 
-    def __init__(
-        self, *errors: ProviderError, patience: RetryPolicy | None = None, dice: float = 1
-    ):
+    def __init__(self, *errors: ProviderError, policy: RetryPolicy | None = None, dice: float = 1):
         self.errors = list(errors)
         self.tries = 0
         self.waits: list[float] = []
         self.now_s = 0.0
-        self.call = retried(
-            self._call, patience or RetryPolicy(), sleep=self._sleep, clock=lambda: self.now_s,
-            chance=lambda: dice,
+        self.request = new(REQUEST)
+        self._retried = retried(
+            attempting(self._answer, lambda: self.now_s), policy or RetryPolicy(),
+            sleep=self._sleep, chance=lambda: dice,
         )  # fmt: skip
 
-    async def _call(self, request: Request) -> Completion:
+    @property
+    def attempts(self) -> list[Attempt]:
+        return self.request.ledger.attempts
+
+    async def call(self) -> Completion:
+        return await self._retried(self.request)
+
+    async def _answer(self, request: Request) -> Completion:
         self.tries += 1
         if self.errors:
             raise self.errors.pop(0)
@@ -49,14 +57,15 @@ class Trial:
 
 
 async def test_a_passing_trouble_is_tried_through() -> None:
-    """What may succeed later is tried again; the answer tells the tries before it."""
+    """What may succeed later is tried again; the ledger has every attempt."""
     trial = Trial(Overloaded("busy", status=503), Unreachable("down"), Interrupted("cut"))
-    completion = await trial.call(REQUEST)
+    completion = await trial.call()
     assert completion.text == "done"
-    assert [(one.kind, one.status, one.maybe_billed) for one in completion.attempts] == [
+    assert [(one.kind, one.status, one.maybe_billed) for one in trial.attempts] == [
         ("overloaded", 503, False),
         ("unreachable", None, False),
         ("interrupted", None, True),
+        (None, 200, True),
     ]
 
 
@@ -64,18 +73,18 @@ async def test_a_passing_trouble_is_tried_through() -> None:
 async def test_what_cannot_succeed_is_not_tried_again(kind: type[ProviderError]) -> None:
     """A request that will fail the same way again costs one try."""
     trial = Trial(kind("no"))
-    with pytest.raises(kind) as caught:
-        await trial.call(REQUEST)
-    assert (trial.tries, len(caught.value.attempts)) == (1, 1)
+    with pytest.raises(kind):
+        await trial.call()
+    assert (trial.tries, len(trial.attempts)) == (1, 1)
 
 
 @given(st.integers(1, 12), st.floats(0, 1))
 async def test_tries_end_at_max_attempts(most: int, dice: float) -> None:
     """A trouble that stays is given up after max_attempts tries, with every cause."""
-    trial = Trial(*[Overloaded("busy")] * 99, patience=RetryPolicy(max_attempts=most), dice=dice)
-    with pytest.raises(Overloaded) as caught:
-        await trial.call(REQUEST)
-    assert (trial.tries, len(caught.value.attempts)) == (most, most)
+    trial = Trial(*[Overloaded("busy")] * 99, policy=RetryPolicy(max_attempts=most), dice=dice)
+    with pytest.raises(Overloaded):
+        await trial.call()
+    assert (trial.tries, len(trial.attempts)) == (most, most)
     bounds = [min(60, 0.5 * 2**k) for k in range(most - 1)]
     assert trial.waits == pytest.approx([dice * bound for bound in bounds])
 
@@ -84,15 +93,15 @@ async def test_a_bad_reply_is_tried_again_once() -> None:
     """An unreadable reply may have been paid for, so it gets one more try."""
     trial = Trial(*[BadReply("html")] * 9)
     with pytest.raises(BadReply):
-        await trial.call(REQUEST)
+        await trial.call()
     assert trial.tries == 2
 
 
 async def test_being_told_to_wait_uses_up_no_tries() -> None:
     """Rate limits have no end of tries, and leave the tries of other failures alone."""
     limited = [RateLimited("slow", status=429)] * 50
-    trial = Trial(*limited, *[Overloaded("busy")] * 5, patience=RetryPolicy(max_attempts=6))
-    assert (await trial.call(REQUEST)).text == "done"
+    trial = Trial(*limited, *[Overloaded("busy")] * 5, policy=RetryPolicy(max_attempts=6))
+    assert (await trial.call()).text == "done"
     assert trial.tries == 56
 
 
@@ -100,7 +109,7 @@ async def test_being_told_to_wait_uses_up_no_tries() -> None:
 async def test_the_servers_wait_wins(asked_s: float, dice: float) -> None:
     """With Retry-After we wait that long and at most a tenth more, so not all wake at once."""
     trial = Trial(RateLimited("slow", retry_after_s=asked_s), dice=dice)
-    await trial.call(REQUEST)
+    await trial.call()
     (waited_s,) = trial.waits
     assert asked_s <= waited_s <= asked_s * 1.1 + 1e-9
 
@@ -108,5 +117,5 @@ async def test_the_servers_wait_wins(asked_s: float, dice: float) -> None:
 async def test_the_wait_never_passes_the_cap() -> None:
     """However often, the wait of our own is at most a minute."""
     trial = Trial(*[RateLimited("slow")] * 2000)
-    await trial.call(REQUEST)
+    await trial.call()
     assert max(trial.waits) == 60

@@ -76,7 +76,7 @@ async def test_a_fault_that_may_pass_is_tried_again(
     assert [rows[name]["text"] for name in names[2:]] == names[2:]
     billed = kind != "overloaded"
     assert {one["maybe_billed"] for one in lasting["failed_attempts"]} == {billed}
-    said = "3 failed tries may have been billed; 1 row got no answer"
+    said = "3 failed attempts may have been billed; 1 row got no answer"
     assert (said in ran.err) == billed
     assert ran.peak_bytes < ROOM_BYTES + (2 * CAP_BYTES if fault in HUGE else 0)
 
@@ -181,7 +181,7 @@ async def test_silence_ends_with_the_rows_time(tmp_path: Path, fault: str) -> No
     assert (ran.status, row["error"]["type"], row["error"]["retryable"]) == (1, "timed_out", True)
     assert told(row) == [("timed_out", None)]
     assert 1 <= row["latency"] < 3
-    assert "1 failed try may have been billed; 1 row got no answer" in ran.err
+    assert "1 failed attempt may have been billed; 1 row got no answer" in ran.err
 
 
 async def test_the_wait_for_a_limit_is_not_the_rows_time(tmp_path: Path) -> None:

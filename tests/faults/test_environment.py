@@ -203,8 +203,7 @@ WALL_CLOCK: Final = {
     "cli/running.py": "stamps the chat format's `created`",
     "compat/response.py": "stamps `created`",
     "compat/streaming.py": "stamps `created`",
-    "providers/anthropic/provider.py": "reads a reset that is a date",
-    "providers/wire/replies.py": "reads a Retry-After that is a date",
+    "providers/wire/limits.py": "reads a Retry-After or a reset that is a date",
     "providers/vertex/provider.py": "renews a token by the date of its end",
     "providers/local/weights.py": "tells an abandoned download by its file's date",
 }
@@ -302,7 +301,7 @@ async def test_a_server_that_tells_the_key_is_not_repeated(tmp_path: Path) -> No
     """An error that quotes the request's own key does not give it away."""
     script = {"rows": {"row-0": ["tells-all"]}, "default": ["ok"]}
     async with fault_server(script) as server:
-        ran = await batch(tmp_path, ids(3), server.url, "-vvv")
+        ran = await batch(tmp_path, ids(3), server.url, "-vvv", "--log-prompts")
     assert ran.by_id["row-0"]["error"]["type"] == "rejected"
     assert "authorization" in ran.err
     assert KEY not in ran.err + (tmp_path / "out.jsonl").read_text()

@@ -10,8 +10,9 @@ import pytest
 from llmbatch_cli.core.errors import BadReply, UnknownModel, UnsupportedParameter, UsageError
 from llmbatch_cli.core.types import RateInfo, Request, WireReply
 from llmbatch_cli.providers.anthropic.models import claude, is_retired
-from llmbatch_cli.providers.anthropic.provider import Anthropic, rate_info
+from llmbatch_cli.providers.anthropic.provider import Anthropic
 from llmbatch_cli.providers.base import Settings
+from llmbatch_cli.providers.wire.limits import rate_info
 
 KEY = "sk-ant-api03-secret"
 OLD, MIDDLE, NEW = "claude-sonnet-4-5", "claude-opus-4-6", "claude-opus-5-5"
@@ -264,7 +265,7 @@ def test_tool_calls_and_their_results() -> None:
     ],
 )
 def test_what_no_message_can_say(message: Any) -> None:
-    """A message that the wire has no words for is an error before anything is sent."""
+    """A message that the wire does not support is an error before anything is sent."""
     with pytest.raises(UsageError):
         body([message])
 
@@ -366,8 +367,8 @@ def test_one_way_of_sampling(given: dict[str, Any], kept: dict[str, Any]) -> Non
         (OLD, {"tool_choice": {"type": "allowed_tools"}}, "tool_choice"),
     ],
 )
-def test_unsayable(model: str, params: dict[str, Any], name: str) -> None:
-    """What Claude has no words for is refused by its name, before anything is sent."""
+def test_unsupported(model: str, params: dict[str, Any], name: str) -> None:
+    """What Claude does not support is refused by its name, before anything is sent."""
     with pytest.raises(UnsupportedParameter) as caught:
         body(model=model, **params)
     assert caught.value.parameter == name
@@ -532,8 +533,8 @@ def test_keys_stay_out_of_messages() -> None:
     """A server that repeats the key in its error does not get it shown, nor much of itself."""
     for status in (200, 401):
         error = provider().error(
-            Request(NEW, HI, {}),
             answer(status, {"type": "authentication_error", "message": f"{KEY}\x1b[31m " * 900}),
+            NEW,
         )
         assert "secret" not in error.message
         assert "\x1b" not in error.message
@@ -542,7 +543,7 @@ def test_keys_stay_out_of_messages() -> None:
 
 def test_an_answer_without_content() -> None:
     """A 200 that is no message says what it holds instead."""
-    with pytest.raises(BadReply, match="only id, role"):
+    with pytest.raises(BadReply, match=r"no content: \{\"id\""):
         provider().parse(Request(NEW, HI, {}), WireReply(200, {}, b'{"id":1,"role":2}'))
 
 

@@ -167,7 +167,7 @@ def test_messages() -> None:
     ],
 )
 def test_what_no_message_can_say(message: Any) -> None:
-    """A message that Converse has no words for is an error before anything is sent."""
+    """A message that Converse does not support is an error before anything is sent."""
     with pytest.raises(UsageError):
         body([message])
 
@@ -272,8 +272,8 @@ def test_thinking() -> None:
         (NEWEST, {"tool_choice": "required"}),
     ],
 )
-def test_unsayable(model: str, params: dict[str, Any]) -> None:
-    """What Converse has no words for is refused by its name, before anything is sent."""
+def test_unsupported(model: str, params: dict[str, Any]) -> None:
+    """What Converse does not support is refused by its name, before anything is sent."""
     with pytest.raises(UnsupportedParameter) as caught:
         body(model=model, **params)
     assert caught.value.parameter == next(iter(params))

@@ -1,4 +1,4 @@
-"""What is sent to Cohere, and what it has no words for."""
+"""What is sent to Cohere, and what it does not support."""
 
 from typing import Any
 
@@ -81,7 +81,7 @@ def test_own_parameters_are_passed_on() -> None:
 
 
 def test_a_function_without_parameters() -> None:
-    """Cohere wants parameters, so a function without any has an empty object of them."""
+    """Cohere demands parameters, so a function without any has an empty object of them."""
     assert body(tools=[{"type": "function", "function": {"name": "f", "strict": False}}])[
         "tools"
     ] == [
@@ -139,8 +139,8 @@ def test_what_is_said_by_saying_nothing(params: Any) -> None:
         ("user", "ann"),
     ],
 )
-def test_unsayable(name: str, value: Any) -> None:
-    """A parameter that Cohere has no words for is named, before anything is sent."""
+def test_unsupported(name: str, value: Any) -> None:
+    """A parameter that Cohere does not support is named, before anything is sent."""
     with pytest.raises(UnsupportedParameter) as caught:
         body(**{name: value})
     assert caught.value.parameter == name
@@ -160,7 +160,7 @@ def test_unsayable(name: str, value: Any) -> None:
         {"role": "assistant", "content": "x", "audio": {"id": "a"}},
     ],
 )
-def test_messages_that_cannot_be_said(message: Any) -> None:
+def test_unsupported_messages(message: Any) -> None:
     """What has no place in Cohere's messages is a UsageError, never left out in silence."""
     with pytest.raises(UsageError):
         body([message])

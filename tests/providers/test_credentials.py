@@ -52,5 +52,5 @@ def test_a_row_sends_no_credentials_to_the_base_url(model: str) -> None:
         async with open_models(CallOptions(access, {})) as lanes:
             await lanes.model_for(model, of_row=True)
 
-    with pytest.raises(UsageError, match="a row has asked for it"):
+    with pytest.raises(UsageError, match="only a row names this provider"):
         asyncio.run(opened())

@@ -7,9 +7,10 @@ import pytest
 
 from llmbatch_cli.core.errors import ProviderError
 from llmbatch_cli.core.types import RateInfo, Request, WireReply
-from llmbatch_cli.providers.openai.provider import tool_calls
 from llmbatch_cli.providers.registry import Access, resolve
-from llmbatch_cli.providers.wire.replies import rate_info, until_s, without_key
+from llmbatch_cli.providers.wire.limits import rate_info, until_s
+from llmbatch_cli.providers.wire.replies import without_key
+from llmbatch_cli.providers.wire.tools import tool_calls
 
 OPENAI = {
     "x-ratelimit-limit-requests": "500",

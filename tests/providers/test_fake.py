@@ -22,7 +22,8 @@ from llmbatch_cli.core.errors import (
 )
 from llmbatch_cli.core.events import ignore
 from llmbatch_cli.core.types import Completion, Message, Request
-from llmbatch_cli.providers.fake.provider import FAILURES, Fake, FakeOptions, parse_options
+from llmbatch_cli.providers.fake.options import FAILURES, FakeOptions, parse_options
+from llmbatch_cli.providers.fake.provider import Fake
 
 RAISED: dict[str, type[ProviderError]] = {
     "rate_limited": RateLimited,
@@ -218,7 +219,7 @@ async def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = Fake(FakeOptions(overloaded=1))
     for index in range(50):
         assert await fate(fake, asked(str(index))) == "overloaded"
-    assert len(fake._tries) == 10
+    assert len(fake._attempts) == 10
 
 
 async def test_no_latency_never_sleeps() -> None:
@@ -314,7 +315,7 @@ def test_options_are_read() -> None:
         ("seed=1.5", "not a number"),
         ("rate_limited=1.1", "rate from 0 to 1"),
         ("rate_limited=-0.1", "rate from 0 to 1"),
-        ("rate_limited=0.6&overloaded=0.6", "more than 1 in all"),
+        ("rate_limited=0.6&overloaded=0.6", "add up to more than 1"),
     ],
 )
 def test_bad_options_are_refused(query: str, message: str) -> None:

@@ -1,4 +1,4 @@
-"""What is sent to Gemini, and what it has no words for."""
+"""What is sent to Gemini, and what it does not support."""
 
 from typing import Any
 
@@ -263,8 +263,8 @@ def test_tools_and_their_choice() -> None:
         ("reasoning_effort", "xhigh", OLD),
     ],
 )
-def test_unsayable(name: str, value: Any, model: str) -> None:
-    """A parameter that Gemini has no words for is named, before anything is sent."""
+def test_unsupported(name: str, value: Any, model: str) -> None:
+    """A parameter that Gemini does not support is named, before anything is sent."""
     with pytest.raises(UnsupportedParameter) as caught:
         body(model=model, **{name: value})
     assert caught.value.parameter == name
@@ -306,7 +306,7 @@ def test_unsayable(name: str, value: Any, model: str) -> None:
         [{"role": "user", "content": "\ud800"}],
     ],
 )
-def test_messages_that_cannot_be_said(messages: Any) -> None:
+def test_unsupported_messages(messages: Any) -> None:
     """What has no place in Gemini's contents is a UsageError, never left out in silence."""
     with pytest.raises(UsageError):
         body(messages)

@@ -97,7 +97,7 @@ def test_formats() -> None:
     DeepSeek answers json_schema with "This response_format type is unavailable now": Vane issue
     969, and api-docs.deepseek.com/guides/json_mode (read 2026-11-23).
     """
-    with pytest.raises(UnsupportedParameter, match="deepseek/m takes no response_format"):
+    with pytest.raises(UnsupportedParameter, match="deepseek/m does not support response_format"):
         body("deepseek", response_format={"type": "json_schema", "json_schema": {}})
     for name, kind in (("deepseek", "json_object"), ("moonshot", "json_schema")):
         assert body(name, response_format={"type": kind})["response_format"] == {"type": kind}
@@ -136,7 +136,7 @@ def test_a_row_of_ones_own() -> None:
     )
     provider = Compatible(Settings(row.name, row.base_url or "", "key"), row)
     assert orjson.loads(provider.build(Request("m", HI, {"seed": 1})).body)["random_seed"] == 1
-    with pytest.raises(UsageError, match="mine/m takes no stop"):
+    with pytest.raises(UsageError, match="mine/m does not support stop"):
         provider.build(Request("m", HI, {"stop": ["x"]}))
     with pytest.raises(dataclasses.FrozenInstanceError):
         row.name = "other"  # type: ignore[misc]  # the point of the test

@@ -18,7 +18,7 @@ from llmbatch_cli.core.events import Event, Observer, Pulled, ignore
 from llmbatch_cli.core.types import Completion, Message, Request, Send, WireReply, WireRequest
 from llmbatch_cli.providers.local import provider as local_provider
 from llmbatch_cli.providers.local.provider import SLOT_TOKENS, SLOTS, Local
-from llmbatch_cli.providers.local.weights import ensure
+from llmbatch_cli.providers.local.weights import pull
 
 
 @asynccontextmanager
@@ -248,7 +248,7 @@ async def test_it_ends_while_it_is_answering() -> None:
 async def test_any_model_file_can_be_served(tmp_path: Path) -> None:
     """`local/PATH.gguf` serves that file, under its name without the folders."""
     path = tmp_path / "mine.gguf"
-    path.symlink_to(await asyncio.to_thread(ensure))
+    path.symlink_to(await asyncio.to_thread(pull))
     async with asking(Local(str(path))) as ask:
         got = await ask("Hello!", max_tokens=3)
         assert got.text
@@ -283,7 +283,7 @@ except asyncio.CancelledError:
 @pytest.mark.parametrize(("how", "status"), [("return", 0), ("cancel", 0), ("raise", 7)])
 def test_a_whole_process_is_quiet_and_ends(how: str, status: int) -> None:
     """However it ends, the process says nothing on standard error and leaves at once."""
-    ensure()
+    pull()
     done = subprocess.run(
         [sys.executable, "-c", WHOLE.format(path=[*sys.path, str(Path.cwd())]), how],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""What is sent to Ollama, and what it has no words for."""
+"""What is sent to Ollama, and what it does not support."""
 
 from typing import Any
 
@@ -134,8 +134,8 @@ def test_what_is_said_by_saying_nothing(params: Any) -> None:
         ("user", "ann"),
     ],
 )
-def test_unsayable(name: str, value: Any) -> None:
-    """A parameter that Ollama has no words for is named, before anything is sent."""
+def test_unsupported(name: str, value: Any) -> None:
+    """A parameter that Ollama does not support is named, before anything is sent."""
     with pytest.raises(UnsupportedParameter) as caught:
         body(**{name: value})
     assert caught.value.parameter == name
@@ -156,7 +156,7 @@ def test_unsayable(name: str, value: Any) -> None:
         {"role": "assistant", "content": "x", "function_call": {"name": "f"}},
     ],
 )
-def test_messages_that_cannot_be_said(message: Any) -> None:
+def test_unsupported_messages(message: Any) -> None:
     """What has no place in Ollama's messages is a UsageError, never left out in silence."""
     with pytest.raises(UsageError):
         body([message])

@@ -8,7 +8,7 @@ import pytest
 from llmbatch_cli.core.errors import ProviderError, Rejected, UnsupportedParameter, UsageError
 from llmbatch_cli.core.types import Request, WireReply
 from llmbatch_cli.providers.base import Settings
-from llmbatch_cli.providers.openai.models import CURRENT, needs_responses, refused
+from llmbatch_cli.providers.openai.models import CURRENT, needs_responses, neutral
 from llmbatch_cli.providers.openai.provider import OpenAI
 
 HI = [{"role": "user", "content": "Hi"}]
@@ -136,10 +136,10 @@ def test_what_json_cannot_hold() -> None:
 )
 def test_what_reasoning_models_refuse(model: str, effort: str | None, names: set[str]) -> None:
     """A reasoning model refuses sampling while it reasons, and the penalties always."""
-    assert set(refused(model, effort)) == names
+    assert set(neutral(model, effort)) == names
 
 
-@pytest.mark.parametrize("name", sorted(refused("gpt-5", None)))
+@pytest.mark.parametrize("name", sorted(neutral("gpt-5", None)))
 def test_refusals_are_told(name: str) -> None:
     """A refused parameter is unsupported at OpenAI's address, and passes at another's."""
     value: Any = {"logit_bias": {"1": 1}, "stop": ["a"], "logprobs": True}.get(name, 0.5)

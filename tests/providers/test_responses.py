@@ -1,4 +1,4 @@
-"""The Responses API: what a chat request becomes there, and what it has no words for."""
+"""The Responses API: what a chat request becomes there, and what it does not support."""
 
 from typing import Any
 

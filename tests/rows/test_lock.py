@@ -1,5 +1,6 @@
 """One run an output."""
 
+import fcntl
 import multiprocessing
 import os
 import signal
@@ -110,22 +111,28 @@ def test_no_folder_is_left_to_whoever_writes(tmp_path: Path) -> None:
         assert names(tmp_path) == set()
 
 
-def test_a_folder_without_room_for_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no file can be made beside it, the output itself is locked."""
+@pytest.mark.parametrize("call", [(os, "open", 13), (fcntl, "flock", 37), (fcntl, "flock", 38)])
+def test_a_place_without_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: tuple[object, str, int]
+) -> None:
+    """Where no file can be made beside the output, or nothing locked, the run goes on unlocked
+    and says so."""
     path = tmp_path / "out.jsonl"
-    path.write_text("kept")
-    real_open = os.open
+    module, name, number = call
 
-    def no_new_file(name: Path, flags: int, mode: int = 0o777) -> int:
-        if flags & os.O_CREAT:
-            raise PermissionError(13, "Permission denied")
-        return real_open(name, flags, mode)
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(os, "open", no_new_file)
-    with locked(path), pytest.raises(UsageError, match="another run"):
-        locked(path).__enter__()
-    with locked(path):
-        assert path.read_text() == "kept"
+    with monkeypatch.context() as patched:
+        patched.setattr(module, name, fail)
+        with locked(path) as notice, locked(path):
+            pass
+    assert notice is not None
+    assert str(path) in notice
+    assert os.strerror(number) in notice
+    assert names(tmp_path) == set()
+    with locked(path) as notice:
+        assert notice is None
 
 
 def contend(path: str, rounds: int, failures: "multiprocessing.Queue[str]") -> None:

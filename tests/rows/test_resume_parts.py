@@ -1,19 +1,25 @@
 """Going on with an output in which rows have several outcomes, as races with --all have."""
 
+import gzip
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
 import pytest
 
 from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.core.options import RetryFailed
 from llmbatch_cli.core.types import Prompt, Request
 from llmbatch_cli.rows.keys import request_key
-from llmbatch_cli.rows.output.reorder import put_in_order
-from llmbatch_cli.rows.resume import RetryFailed, prepare
+from llmbatch_cli.rows.output.outfile import OutputLines
+from llmbatch_cli.rows.output.settle import settle
+from llmbatch_cli.rows.resume import prepare
 
 ROWS = [Prompt(index, [{"role": "user", "content": f"row {index}"}], index) for index in range(3)]
 KEYS = [request_key("race", Request("a,b", row.messages, {}), row) for row in ROWS]
+for row, key in zip(ROWS, KEYS, strict=True):
+    row.key = key
 
 
 def lines_of(index: int, fates: str) -> list[bytes]:
@@ -29,7 +35,7 @@ def lines_of(index: int, fates: str) -> list[bytes]:
 def go_on(path: Path, retry: RetryFailed = "retryable") -> list[int]:
     """The rows that are sent again."""
     finished = prepare(path, retry)
-    return [row.index for row, key in zip(ROWS, KEYS, strict=True) if finished.claim(key, row)]
+    return [row.index for row in ROWS if not finished.claim(row)]
 
 
 @pytest.mark.parametrize(
@@ -69,12 +75,30 @@ def test_outcomes_are_ordered_together(tmp_path: Path) -> None:
     early, late = lines_of(2, "af"), [*lines_of(1, "aa"), *lines_of(0, "aaa")]
     out.write_bytes(b"".join(early))
     finished = prepare(out)
-    assert [row.index for row, key in zip(ROWS, KEYS, strict=True) if finished.claim(key, row)] == [
-        0, 1,
-    ]  # fmt: skip
+    assert [row.index for row in ROWS if not finished.claim(row)] == [0, 1]
     out.write_bytes(b"".join(early + late))
-    assert put_in_order(out, finished)
+    assert settle(out, finished, ordered=True)
     assert out.read_bytes() == b"".join([*late[2:], *late[:2], *early])
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz"])
+def test_outcomes_are_renamed_together(tmp_path: Path, name: str) -> None:
+    """Each outcome of a row that has another id now gets it."""
+    out = tmp_path / name
+    plain = b"".join([*lines_of(1, "aaf"), *lines_of(0, "ar")])
+    out.write_bytes(gzip.compress(plain) if out.suffix == ".gz" else plain)
+    renamed = replace(ROWS[1], id="new", metadata={"m": 1})
+    renamed.key = request_key("race", Request("a,b", renamed.messages, {}), renamed)
+    finished = prepare(out)
+    assert all(map(finished.claim, (ROWS[0], renamed)))
+    assert settle(out, finished, ordered=True)
+    found = [orjson.loads(line) for line in OutputLines(out)]
+    assert [(row["index"], row["part"]) for row in found] == [
+        *((0, [number, 2]) for number in (1, 2)),
+        *((1, [number, 3]) for number in (1, 2, 3)),
+    ]
+    for row in found[2:]:
+        assert (row["id"], row["metadata"], row["key"]) == ("new", {"m": 1}, renamed.key)
 
 
 def test_outcomes_that_stand_apart_are_no_output_of_ours(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from typing import Any
 
 from llmbatch_cli.core.events import Counted, Finished, Notice, Observer, Pulled, Started
 from llmbatch_cli.core.ledger import Usage
+from llmbatch_cli.core.options import DisplayOptions
 from llmbatch_cli.core.types import Completion, Failure, Outcome
-from llmbatch_cli.ui.progress import open_progress
+from llmbatch_cli.ui.progress import Streams, open_progress
 from llmbatch_cli.ui.report import summary
 from llmbatch_cli.ui.totals import Totals
 
@@ -58,15 +59,12 @@ async def rows(observe: Observer, options: dict[str, Any]) -> None:
 async def main(options: dict[str, Any]) -> None:
     """The whole run, and its summary."""
     totals = Totals()
-    async with open_progress(
-        options.get("mode", "auto"),
-        stderr=sys.stderr,
-        environ=os.environ,
-        verbose=options.get("verbose", 0),
-        label=options.get("label", "openai/gpt-4o-mini"),
-        totals=totals,
-        stdout_is_terminal=options.get("stdout_is_terminal", False),
-    ) as observe:
+    display = DisplayOptions(
+        progress=options.get("mode", "auto"), verbose=options.get("verbose", 0)
+    )
+    streams = Streams(sys.stderr, os.environ, options.get("stdout_is_terminal", False))
+    label = options.get("label", "openai/gpt-4o-mini")
+    async with open_progress(display, streams, totals, label) as observe:
         if options.get("pull"):
             await pull(observe)
         if options.get("total"):

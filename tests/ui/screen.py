@@ -2,7 +2,7 @@
 
 import re
 
-from llmbatch_cli.ui.text import columns
+from rich.cells import cell_len
 
 _TOKEN = re.compile(r"\x1b\[([?\d;]*)([A-Za-z])|\r|\n|[^\x1b\r\n]+|\x1b")
 
@@ -46,6 +46,17 @@ class Screen:
                 self._put(token[0])
         return self
 
+    def resize(self, width: int) -> None:
+        """Make it narrower, as most terminals do: lines are folded, the cursor keeps its place."""
+        rows: list[str] = []
+        for place, row in enumerate(self.rows):
+            if place == self.row:
+                line, self.column = divmod(max(0, self.column - 1), width)
+                self.column += 1
+                cursor = len(rows) + line
+            rows += [row[at : at + width] for at in range(0, max(1, len(row)), width)]
+        self.width, self.rows, self.row = width, rows, cursor
+
     def _down(self) -> None:
         self.row += 1
         self.column = 0
@@ -55,7 +66,7 @@ class Screen:
     def _put(self, text: str) -> None:
         assert "\x1b" not in text
         for char in text:
-            wide = columns(char)
+            wide = cell_len(char)
             if self.column + wide > self.width:
                 self.folds += 1
                 self._down()
@@ -69,11 +80,8 @@ class Screen:
             case "A", _:
                 assert self.row >= int(number), "above the first line"
                 self.row -= int(number)
-            case "K", "":
-                self.rows[self.row] = self.rows[self.row][: self.column]
-            case "J", "":
-                self.rows[self.row] = self.rows[self.row][: self.column]
-                del self.rows[self.row + 1 :]
+            case "K", "2":
+                self.rows[self.row] = ""
             case (("h" | "l"), "?25"):
                 self.cursor_shown = letter == "h"
             case "m", _:

@@ -7,15 +7,15 @@ from collections.abc import Mapping
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rich.console import Console
+from rich.cells import cell_len
 from ui.screen import Screen
 
 from llmbatch_cli.core.events import Counted, Finished, Pulled, Started
 from llmbatch_cli.core.ledger import Usage
 from llmbatch_cli.core.types import Completion, Failure, Outcome
-from llmbatch_cli.ui.bar import Bar, Painter
-from llmbatch_cli.ui.text import Stderr
-from llmbatch_cli.ui.totals import Speed, Totals
+from llmbatch_cli.ui.bar import Bar
+from llmbatch_cli.ui.stderr import Stderr
+from llmbatch_cli.ui.totals import Totals
 
 COLOURS = {"TERM": "xterm-256color"}
 
@@ -82,7 +82,6 @@ def test_the_display_at_several_widths(width: int, shown: str) -> None:
 
 
 NUMBERS = st.integers(0, 10**10)
-RATES = st.floats(0, 1e7)
 
 
 @settings(deadline=None, max_examples=60)
@@ -91,25 +90,46 @@ RATES = st.floats(0, 1e7)
     label=st.text(max_size=70) | st.just("東京/" * 20),
     done=NUMBERS,
     total=st.none() | NUMBERS,
-    speed=st.builds(Speed, RATES, RATES, RATES, st.none() | st.floats(0, 1e8)),
+    seconds=st.floats(0, 1e8),
     environ=st.sampled_from([COLOURS, {**COLOURS, "NO_COLOR": "1"}, {"TERM": "vt100"}]),
 )
 def test_no_line_is_wider_than_the_terminal(
-    width: int, label: str, done: int, total: int | None, speed: Speed, environ: dict[str, str]
+    width: int, label: str, done: int, total: int | None, seconds: float, environ: dict[str, str]
 ) -> None:
     """Whatever the numbers and the names, at 20 to 200 columns nothing wraps."""
     terminal = Terminal(width, environ, label=label)
     totals = terminal.totals
-    totals.rows = totals.failed["x"] = done
-    totals.total = total
     totals(Started(0))
+    terminal.bar.pulled(Pulled(label, 0, total))
+    terminal.now_s += seconds
+    totals.rows = totals.failed["x"] = totals.prompt_tokens = totals.completion_tokens = done
+    totals.total = total
     terminal.bar.pulled(Pulled(label, done, total))
     terminal.bar.tick()
-    assert all(len(line) < width for line in terminal.screen)
-    console = Console(file=io.StringIO(), width=width, force_terminal=True, _environ=environ)
-    painter = Painter(console, width - 1, "utf-8")
-    lines = [painter.speeds(totals, speed), painter.rows("m" * 30, totals, speed)]
-    assert all(0 < line.cell_len < width for line in lines)
+    assert all(0 < cell_len(line) < width for line in terminal.screen)
+    assert cell_len(terminal.screen[-1]) <= width - len(" ^C")
+    assert len(terminal.screen) == (3 if done < (total or 0) else 2)
+
+
+@pytest.mark.parametrize("narrow", [61, 40, 20])
+def test_a_terminal_made_narrower_stays_whole(narrow: int) -> None:
+    """The lines that the terminal has folded are taken away, and no line above them."""
+    terminal = Terminal(120)
+    terminal.totals(Counted(5_000))
+    terminal.run(1_200, failed=6, in_flight=64)
+    terminal.bar.say("above")
+    terminal.bar.tick()
+    screen = Screen(120).feed(terminal.out.getvalue())
+    screen.resize(narrow)
+    assert len(screen.lines) > 3
+    seen = len(terminal.out.getvalue())
+    terminal.size = os.terminal_size((narrow, 24))
+    terminal.bar.tick()
+    terminal.bar.say("below")
+    screen.feed(terminal.out.getvalue()[seen:])
+    above, below, _, speeds = screen.lines
+    assert (above, below) == ("llmbatch: above", "llmbatch: below")
+    assert speeds.startswith("1,200")
 
 
 def test_markup_in_names_is_text() -> None:
@@ -136,10 +156,10 @@ def test_messages_stand_above_the_display() -> None:
     terminal.bar.say("first")
     terminal.bar.tick()
     terminal.bar.say("a message wider than the terminal " * 3)
-    terminal.bar.write_above("somebody else's\n")
+    terminal.bar.say("last")
     lines = terminal.screen
     assert lines[:2] == ["llmbatch: before the first drawing", "llmbatch: first"]
-    assert lines[-3] == "somebody else's"
+    assert lines[-3] == "llmbatch: last"
     assert lines[-2].startswith("fake/echo ")
     assert sum("fake/echo" in line for line in lines) == 1
 

@@ -7,8 +7,8 @@ from functools import partial
 from llmbatch_cli.core.events import Counted, Finished, Pulled, Started
 from llmbatch_cli.core.ledger import Usage
 from llmbatch_cli.core.types import Completion, Failure, Outcome
-from llmbatch_cli.ui.plain import Failures, Json, Plain, Silent
-from llmbatch_cli.ui.text import Stderr
+from llmbatch_cli.ui.plain import Display, Failures, Json, Plain
+from llmbatch_cli.ui.stderr import Stderr
 from llmbatch_cli.ui.totals import Totals
 
 
@@ -137,7 +137,7 @@ def test_nothing_known_is_null_and_not_a_number() -> None:
 def test_failures_are_told_ten_a_second() -> None:
     """A flood of failed rows becomes ten lines a second and a count of the others."""
     run = Run()
-    failures = Failures(Silent(run.err), lambda: run.now_s)
+    failures = Failures(Display(run.err, run.totals), lambda: run.now_s)
     for second in range(2):
         for index in range(47):
             failures.add(partial("row {}.{}".format, second, index))

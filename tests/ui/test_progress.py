@@ -5,21 +5,25 @@ import io
 import json
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ui.screen import Screen
 
 from llmbatch_cli.core.events import Counted, Event, Finished, Notice, Observer, Pulled, Started
+from llmbatch_cli.core.options import DisplayOptions, ProgressMode
 from llmbatch_cli.core.types import Failure, Outcome
-from llmbatch_cli.ui import progress
-from llmbatch_cli.ui.progress import open_progress
+from llmbatch_cli.ui.progress import Streams, open_progress
 from llmbatch_cli.ui.totals import Totals
 
 XTERM = {"TERM": "xterm-256color", "COLUMNS": "60"}
 FAILED = Finished(Outcome(0, "q\x1b[1m1", "m", "fake", error=Failure("rejected", "no\nway " * 99)))
 EVENTS: list[Event] = [Counted(2), Started(0), Notice("take\x1b[5m\nnote"), FAILED, Started(1)]
+
+
+PLAIN = DisplayOptions(progress="plain")
 
 
 class Tty(io.StringIO):
@@ -30,20 +34,19 @@ class Tty(io.StringIO):
 
 
 async def shown(
-    mode: progress.Mode,
+    mode: ProgressMode,
     stderr: Any,
     *,
     wait_s: float = 0.0,
-    events: list[Event] = EVENTS,
+    environ: Mapping[str, str] = XTERM,
+    stdout_is_terminal: bool = False,
     **options: Any,
 ) -> Totals:
     """The events shown in this mode, then a wait."""
     totals = Totals()
-    environ = options.pop("environ", XTERM)
-    async with open_progress(
-        mode, stderr=stderr, environ=environ, totals=totals, **options
-    ) as observe:
-        for event in events:
+    streams = Streams(stderr, environ, stdout_is_terminal)
+    async with open_progress(DisplayOptions(progress=mode, **options), streams, totals) as observe:
+        for event in EVENTS:
             observe(event)
         await asyncio.sleep(wait_s)
     return totals
@@ -70,7 +73,7 @@ def drawn(out: io.StringIO) -> bool:
     ],
 )  # fmt: skip
 async def test_a_display_is_drawn_only_where_it_can_be_seen(
-    mode: progress.Mode, make: Callable[[], io.StringIO], environ: dict[str, str],
+    mode: ProgressMode, make: Callable[[], io.StringIO], environ: dict[str, str],
     options: dict[str, Any], bar: bool,
 ) -> None:  # fmt: skip
     """A terminal that can move its cursor, that nobody else writes to, and no other wish."""
@@ -81,7 +84,7 @@ async def test_a_display_is_drawn_only_where_it_can_be_seen(
 
 
 @pytest.mark.parametrize("mode", ["auto", "plain", "none"])
-async def test_notices_are_shown_at_once_and_clean(mode: progress.Mode) -> None:
+async def test_notices_are_shown_at_once_and_clean(mode: ProgressMode) -> None:
     """In every mode but quiet, a notice is a line of its own."""
     out = Tty()
     await shown(mode, out)
@@ -89,7 +92,7 @@ async def test_notices_are_shown_at_once_and_clean(mode: progress.Mode) -> None:
 
 
 @pytest.mark.parametrize("mode", ["auto", "bar", "plain", "json", "none"])
-async def test_quiet_is_quiet(mode: progress.Mode) -> None:
+async def test_quiet_is_quiet(mode: ProgressMode) -> None:
     """Nothing is written, and everything is counted."""
     out = Tty()
     totals = await shown(mode, out, quiet=True, verbose=2, wait_s=0.4)
@@ -131,7 +134,7 @@ async def test_downloads_and_notices_may_come_from_threads() -> None:
             observe(Pulled("weights", tenth * 100_000, 1_000_000))
         observe(Notice("pulled"))
 
-    async with open_progress("plain", stderr=out, environ={}, totals=totals) as observe:
+    async with open_progress(PLAIN, Streams(out, {}), totals) as observe:
         await asyncio.to_thread(tell, observe)
         await asyncio.sleep(0.01)
     assert writers == {threading.get_ident()}
@@ -147,7 +150,7 @@ class Gone(Tty):
 
 
 @pytest.mark.parametrize("mode", ["auto", "plain", "json", "none"])
-async def test_nobody_to_tell_is_no_reason_to_stop(mode: progress.Mode, tmp_path: Path) -> None:
+async def test_nobody_to_tell_is_no_reason_to_stop(mode: ProgressMode, tmp_path: Path) -> None:
     """A standard error that is closed, broken or not there changes nothing for the run."""
     closed = (tmp_path / "closed").open("w")
     closed.close()
@@ -161,11 +164,12 @@ async def test_the_display_ends_with_an_error_too() -> None:
     """Whatever ends the run, the cursor is shown, and sys.stderr is what it was."""
     out, before = Tty(), sys.stderr
     with pytest.raises(RuntimeError, match="in the run"):
-        async with open_progress("auto", stderr=out, environ=XTERM, totals=Totals()):
+        async with open_progress(DisplayOptions(), Streams(out, XTERM), Totals()):
             await asyncio.sleep(0.4)
             raise RuntimeError("in the run")
     assert drawn(out)
-    assert out.getvalue().endswith("\x1b[?25h")
+    screen = Screen(60).feed(out.getvalue())
+    assert (screen.lines, screen.cursor_shown) == ([], True)
     assert sys.stderr is before
 
 
@@ -184,12 +188,12 @@ async def test_what_others_print_stands_above_the_display(monkeypatch: pytest.Mo
     """While the display is up, a print to standard error does not tear it."""
     out = Tty()
     monkeypatch.setattr(sys, "stderr", out)
-    async with open_progress("auto", stderr=out, environ=XTERM, totals=Totals()):
+    async with open_progress(DisplayOptions(), Streams(out, XTERM), Totals()):
         await asyncio.sleep(0.4)
         assert sys.stderr is not out
         assert sys.stderr.isatty()
         print("a whole line", file=sys.stderr)
-        print("half a line", end="", file=sys.stderr, flush=True)
+        print("[half] a line", end="", file=sys.stderr, flush=True)
+        print("no end", end="", file=sys.stderr)
     assert sys.stderr is out
-    assert "\x1b[Ja whole line\n" in out.getvalue()
-    assert "\x1b[Jhalf a line\n" in out.getvalue()
+    assert Screen(60).feed(out.getvalue()).lines == ["a whole line", "[half] a line", "no end"]

@@ -14,7 +14,7 @@ def standings(*races: list[Racer]) -> Standings:
 
 
 FAST = Racer("fast", "a", "won", 0.5, usage=Usage(10, 20, 30))
-SLOW = Racer("a-model-with-a-long-name", "b", "cancelled", 0.5, cut=True)
+SLOW = Racer("a-model-with-a-long-name", "b", "cancelled", 0.5, cancelled_in_flight=True)
 FAILED = Racer("a-model-with-a-long-name", "b", "failed", 0.1)
 
 
@@ -43,7 +43,7 @@ def test_the_further_winners_of_a_race_are_not_counted_again() -> None:
     race = [FAST, FAILED]
     for _ in race:
         told(Finished(Outcome(0, 0, None, None, race=race)))
-    assert told.models["a/fast"].races == 1
+    assert told.models["a/fast"].races == {"won": 1}
 
 
 def test_a_narrow_terminal_has_a_narrower_table() -> None:

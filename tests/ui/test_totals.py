@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from llmbatch_cli.core.events import Counted, Dropped, Event, Finished, Notice, Pulled, Started
 from llmbatch_cli.core.ledger import Usage
 from llmbatch_cli.core.types import Completion, Failure, Outcome
-from llmbatch_cli.ui.totals import Pace, Totals, mean_rows_per_s
+from llmbatch_cli.ui.totals import Totals
 
 
 class Clock:
@@ -86,11 +86,11 @@ def test_a_race_counts_as_one_row() -> None:
 
 
 def test_what_is_told_about_answers_is_kept_apart() -> None:
-    """Cut answers, hidden reasoning and unknown usage each have a number of their own."""
+    """Truncated answers and unknown usage each have a number of their own."""
     totals = Totals(Clock())
     for index, event in enumerate(
         [
-            answered(0, Usage(10, 20, 30, reasoning_tokens=15), "length"),
+            answered(0, Usage(10, 20, 30), "length"),
             answered(1, Usage(None, 5)),
             answered(2, None),
             answered(3, Usage(total_tokens=9)),
@@ -98,7 +98,7 @@ def test_what_is_told_about_answers_is_kept_apart() -> None:
     ):
         totals(Started(index))
         totals(event)
-    assert (totals.truncated, totals.reasoning_tokens, totals.unknown_usage) == (1, 15, 2)
+    assert (totals.truncated, totals.unknown_usage) == (1, 2)
     assert (totals.prompt_tokens, totals.completion_tokens) == (10, 25)
 
 
@@ -106,15 +106,14 @@ def test_time_runs_from_the_first_row() -> None:
     """A download before the first row is no part of the run's time and speed."""
     clock = Clock()
     totals = Totals(clock)
-    pace = Pace(totals)
     clock.now_s += 60
     assert totals.elapsed_s == 60
     totals(Started(0))
     assert totals.elapsed_s == 0
     clock.now_s += 2
     totals(answered(0))
-    assert mean_rows_per_s(totals) == 0.5
-    assert pace.look().rows_per_s == 0.5
+    assert totals.rows_per_s == 0.5
+    assert totals.speed().rows_per_s == 0.5
 
 
 def finish(totals: Totals, rows: range) -> None:
@@ -127,17 +126,16 @@ def test_the_pace_forgets_what_is_long_ago() -> None:
     """The speed is that of the last ten seconds, and so is the time left."""
     clock = Clock()
     totals = Totals(clock)
-    pace = Pace(totals)
     totals(Counted(200))
     totals(Started(999))
     for second in range(20):
         finish(totals, range(second, second + 1))
         clock.now_s += 1
-        pace.look()
+        totals.speed()
     for second in range(10):
         finish(totals, range(20 + 5 * second, 25 + 5 * second))
         clock.now_s += 1
-        speed = pace.look()
+        speed = totals.speed()
     assert speed.rows_per_s == 5
     assert (speed.prompt_tokens_per_s, speed.completion_tokens_per_s) == (50, 500)
     assert speed.left_s == (200 - 70) / 5
@@ -147,13 +145,12 @@ def test_a_pause_has_no_speed_but_a_time_left() -> None:
     """When nothing ends for a while, the guess goes by the whole run."""
     clock = Clock()
     totals = Totals(clock)
-    pace = Pace(totals)
     totals(Counted(20))
-    assert pace.look().left_s is None
+    assert totals.speed().left_s is None
     finish(totals, range(10))
     for _ in range(20):
         clock.now_s += 1
-        speed = pace.look()
+        speed = totals.speed()
     assert (speed.rows_per_s, speed.left_s) == (0, 20)
     finish(totals, range(10, 25))
-    assert pace.look().left_s == 0
+    assert totals.speed().left_s == 0

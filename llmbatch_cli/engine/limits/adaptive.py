@@ -1,18 +1,18 @@
-"""Learning from objections how much a provider takes: how many at once, and how many a minute.
+"""Learns from rejections how much a provider accepts: how many at once, and how many a minute.
 
-An objection is a 429. Requests that were on their way when one came learn nothing new from their
-own: together they are one episode. What kind of limit was met shows in how many were in flight:
+A rejection is a 429. Those of requests that were in flight when one came add nothing: together
+they are one episode. The number in flight shows which kind of limit was reached:
 
-- too many at once: objections begin at one count, and below it nothing is refused;
+- too many at once: rejections begin at one count, and below it all is accepted;
 - too fast: they come at counts at which others were accepted.
 
 Between two episodes of the second kind the provider has accepted exactly what its limit
-allowed, whatever it had saved up before, so that count over that time is its rate.
+allowed, whatever burst it had saved up before, so that count over that time is its rate.
 
-An objection may also come from no limit of ours, but from the provider's own trouble. A limit
-that is passed refuses what follows, too; so one that stands alone among many is no episode. One
-that comes again and again, however slowly it goes, has no rate for its cause either. And no
-limit is lower than what the last minute proves.
+A rejection may also have another cause, in the provider itself. A limit that is exceeded rejects
+what follows, too; so one that stands alone among many is no episode. One that comes again and
+again, however slowly we go, is not caused by a rate either. And no limit is lower than what was
+accepted in the last minute.
 """
 
 from collections import deque
@@ -26,38 +26,38 @@ MARGIN: Final = 0.985
 """The part of a learned rate that is used until it is probed."""
 NARROW_MARGIN: Final = 0.995
 RISE: Final = 1.01
-"""How far a rate that kept clean may come nearer to the limit, up to NARROW_MARGIN of it."""
+"""How far a rate without rejections may come nearer to the limit, up to NARROW_MARGIN of it."""
 PAUSE_S: Final = 0.5
-"""The cool-down after an objection that does not say how long to wait."""
+"""The cool-down after a rejection without a Retry-After."""
 EXCEPTIONS: Final = 5
-"""Fewer accepted requests than this, with as many in flight, do not speak against a limit."""
+"""Fewer accepted requests than this, with as many in flight, do not rule out a limit."""
 MANY: Final = 50
-"""So many accepted requests tell a rate in however short a time."""
+"""So many accepted requests give a rate in however short a time."""
 TOO_FEW: Final = 5
-"""So few accepted requests tell no rate."""
+"""Fewer accepted requests give no rate."""
 EVEN: Final = 0.9
-"""The part of all requests that was accepted at least, where no limit is the cause."""
+"""The least part of all requests that is accepted where no limit is the cause."""
 PLAIN: Final = 3
-"""The fewest refused requests that can mean a limit by their number alone."""
+"""The fewest rejected requests that can mean a limit by their number alone."""
 MOST_REFUSED: Final = 1000
-"""How many of the last refused requests are remembered."""
+"""How many of the last rejected requests are remembered."""
 IN_VAIN: Final = 3
-"""So many objections to a rate that was slowed down mean no rate."""
+"""So many episodes after slowing down mean that the rate is not the cause."""
 KEPT_S: Final = 30.0
-"""How long it is remembered at least how many at once were accepted, while no limit is plain."""
+"""The least time for which accepted counts are kept, while no limit is certain."""
 BRIEF: Final = 2.0
-"""A time of so many cool-downs is brief; what was accepted in it came after the cool-down."""
+"""A time of fewer cool-downs is brief; what was accepted in it came after the cool-down."""
 SLOWEST: Final = 0.5
-"""Requests a minute, below which no learning goes."""
+"""The lowest learned rate, in requests a minute."""
 FIRST_GUESS: Final = 60.0
-"""Requests a minute to go on with where nearly the first request was objected to."""
+"""Requests a minute to continue with where nearly the first request was rejected."""
 REVIEW_S: Final = 1.0
 FORGOTTEN_AFTER_S: Final = 30.0
-"""How long the slots hold us under a learned rate until it is forgotten."""
+"""How long slots may be the tighter limit until a learned rate is forgotten."""
 
 
 class Slots:
-    """How many at once. Doubles every round trip until their number is objected to."""
+    """How many at once. Doubles each round trip until their number is rejected."""
 
     def __init__(self, start: int, most: int) -> None:
         self.limit = min(start, most)
@@ -70,7 +70,7 @@ class Slots:
         self.growing = self.limit < most
         """Whether every answer adds a slot."""
         self.met = False
-        """Whether a number was objected to."""
+        """Whether a number was rejected."""
 
     def add(self) -> None:
         """One more, up to the most."""
@@ -78,30 +78,30 @@ class Slots:
         self.growing = self.limit < self._most
 
     def crowded(self, in_flight: int) -> bool:
-        """Whether an objection to one more than `in_flight` may be one to their number."""
+        """Whether a rejection of one more than `in_flight` may be due to their number."""
         counts = (self.accepted, self._accepted_before)
         return in_flight > 0 and max(sum(one[in_flight:]) for one in counts) < EXCEPTIONS
 
-    def objected(self, now: float, *, plain: bool) -> None:
-        """An episode begins; `plain` where so much was refused that it means a limit."""
+    def rejected(self, now: float, *, plain: bool) -> None:
+        """An episode begins; `plain` where so much was rejected that it means a limit."""
         if plain or now >= self._kept_until:
             self._accepted_before, self.accepted = self.accepted, [0] * self._most
             self._kept_until = now + KEPT_S
 
     def shrink(self, in_flight: int, now: float, answers: int, pause_s: float) -> None:
-        """One more than `in_flight` were too many at once."""
+        """More than `in_flight` were too many at once."""
         self.growing, self.met = False, True
         self.trim(in_flight)
-        self._probe.objected(now, answers, pause_s)
+        self._probe.rejected(now, answers, pause_s)
 
     def trim(self, in_flight: int) -> None:
-        """One more than `in_flight` were too many, in the same episode."""
+        """More than `in_flight` were too many, in the same episode."""
         self.limit = max(1, min(self.limit, in_flight))
 
     def grow(self, now: float, answers: int) -> None:
-        """Try for more where it is time to."""
+        """Try more where it is time to."""
         if self.limit < self._most and (step := self._probe.step(now, answers)):
-            self.growing = step > SURPRISING_STEP  # so much more, and no objection
+            self.growing = step > SURPRISING_STEP  # so much more, and no rejection
             self.limit = min(self._most, self.limit + max(1, int(self.limit * step)))
 
 
@@ -111,21 +111,21 @@ class Rate:
     def __init__(self) -> None:
         self.per_minute: float | None = None
         self.met = False
-        """Whether the rate was objected to, and is no mere guess for a soft start."""
+        """Whether the rate was rejected, and is not only a guess for a soft start."""
         self._probe = Probe()
-        self._after_objection = self._before_step = 0.0
+        self._after_rejection = self._before_step = 0.0
         self._saves: bool | None = None
-        """Whether the provider saves up much of what is left unused; None until tried."""
+        """Whether the provider lets unused requests accumulate; None until tried."""
         self._trying = False
         self._unused = 0
 
     @property
     def stepped(self) -> bool:
-        """Whether more was tried since the last objection."""
+        """Whether more was tried since the last rejection."""
         return self._probe.stepped
 
     def restart(self, seen: float) -> None:
-        """Go on at about the rate that was seen, and double while nothing objects."""
+        """Continue at about the rate that was seen, and double while nothing is rejected."""
         self.met = False
         self.per_minute = max(seen, FIRST_GUESS)
         self._probe.forget()
@@ -133,21 +133,21 @@ class Rate:
     def shrink(
         self, seen: float, now: float, answers: int, pause_s: float, *, unsure: bool
     ) -> None:
-        """Too fast: `seen` a minute were accepted; `unsure` where that says little."""
+        """Too fast: `seen` a minute were accepted; `unsure` where those were few."""
         used, self.per_minute = self.per_minute, seen * MARGIN
         if used is not None and self._probe.stepped:
             self._learn_from_step(seen)
         elif used is not None:
             self._learn_too_soon(used, unsure=unsure)
-        self.per_minute = self._after_objection = max(self.per_minute, SLOWEST)
-        self._probe.objected(now, answers, pause_s)
+        self.per_minute = self._after_rejection = max(self.per_minute, SLOWEST)
+        self._probe.rejected(now, answers, pause_s)
         self.met = True
 
     def _learn_from_step(self, seen: float) -> None:
         """A step up was too much: go back to what was seen, or to before the step.
 
-        What was seen is too low where the provider saves up little of what we leave unused,
-        and before the step was too high where it saves up much. Which of them is tried out.
+        What was seen is too low where the provider lets little accumulate of what we leave
+        unused, and before the step was too high where it lets much. Trying shows which.
         """
         if self._trying:
             self._trying, self._saves = False, False
@@ -157,12 +157,12 @@ class Rate:
             self.per_minute = before
             self._trying = self._saves is None
         else:
-            # It was clean from the last objection until the first step, so it does not sink.
-            up = min(seen * NARROW_MARGIN, self._after_objection * RISE)
+            # Nothing was rejected from then until the first step, so it does not go below.
+            up = min(seen * NARROW_MARGIN, self._after_rejection * RISE)
             self.per_minute = max(known, up)
 
     def _learn_too_soon(self, used: float, *, unsure: bool) -> None:
-        """Objected to before anything was risked: it was too fast from the beginning."""
+        """Rejected before any step up: it was too fast from the beginning."""
         self._saves = True if self._trying else None
         self._trying = False
         known = used if self.per_minute is None else self.per_minute
@@ -170,11 +170,11 @@ class Rate:
         self.per_minute = max(slower, 0.7 * used) if unsure else slower
 
     def forget(self) -> None:
-        """What was learned holds no more."""
+        """What was learned is no longer true."""
         self.per_minute, self.met = None, False
 
     def grow(self, now: float, answers: int, *, bound: bool, slots_bound: bool) -> None:
-        """Try for more where it is time to; forget a rate that something else keeps us under."""
+        """Try more where it is time to; forget a rate where something else is the tighter limit."""
         if self.per_minute is None:
             return
         if not self.met:
@@ -182,7 +182,7 @@ class Rate:
         elif bound:
             self._unused = 0
             step = self._probe.step(now, answers)
-            if step > SURPRISING_STEP:  # so much more, and no objection: it was no limit
+            if step > SURPRISING_STEP:  # so much more, and no rejection: it was no limit
                 self.restart(self.per_minute)
             elif step:
                 self._before_step = self.per_minute
@@ -199,11 +199,11 @@ class Seen(NamedTuple):
     accepted: int
     per_minute: float
     plain: bool
-    """Whether so much was refused that it means a limit."""
+    """Whether so much was rejected that it means a limit."""
 
 
 class Learner:
-    """What one provider, key and model takes, as far as is known now."""
+    """What one provider, key and model accepts, as far as is known now."""
 
     def __init__(
         self,
@@ -219,8 +219,8 @@ class Learner:
             start: how many at once in the beginning.
             most: how many at once, whatever is learned.
             adaptive: whether anything is learned.
-            changed: is told when a limit has changed.
-            resumed: is told when a cool-down has turned out to be for nothing.
+            changed: is called when a limit has changed.
+            resumed: is called when a cool-down turns out to be unnecessary.
         """
         self.slots = Slots(start, most)
         self.rate = Rate()
@@ -233,64 +233,64 @@ class Learner:
         self._resumed = resumed
         self._answers = 0
         self._refused: deque[int] = deque(maxlen=MOST_REFUSED)
-        """The places of the last that were refused."""
+        """The numbers of the last that were rejected."""
         self._review_at = float("-inf")
         self._episode_at = float("-inf")
         self._crowded = False
         self._idle = False
-        """Whether there was a time without a need for more, since the last episode."""
+        """Whether there was a time in which no limit was reached, since the last episode."""
         self._since: Ticket | None = None
-        """Where the last episode began; what was let go since then is counted."""
+        """Where the last episode began; what was admitted since then is counted."""
         self._has_learned = False
         self._pause_s = 0.0
         self._recent = Recent()
         self._proven = Proven()
         self._doubt: Doubt | None = None
         self._slowed = 0
-        """Episodes in a row that a slower rate should have kept from coming."""
+        """Episodes in a row that a slower rate should have prevented."""
 
     def accepted(self, ticket: Ticket, now: float) -> None:
-        """The provider took the request."""
+        """The provider accepted the request."""
         self._answers += 1
         self._recent.add(now, 0)
         self._proven.add(now)
         if self._doubt is not None:
             self._weigh(self._doubt, ticket, now, 0)
         slots = self.slots
-        if ticket[0] > self._episode_at:  # else it was let go among some that were refused
+        if ticket[0] > self._episode_at:  # else it was admitted among some that were rejected
             slots.accepted[ticket[1]] += 1
         if slots.growing and self.slots_bound and self._adaptive:
             slots.add()
         if now >= self._review_at:
             self._review(ticket, now)
 
-    def objected(
-        self, ticket: Ticket, last: int, now: float, pause_s: float, *, asked: bool
+    def rejected(
+        self, ticket: Ticket, last: int, now: float, pause_s: float, *, requested: bool
     ) -> bool:
         """The provider answered 429; returns whether that begins a cool-down.
 
         Args:
             ticket: the request's.
-            last: the place of the last request that was let go.
+            last: the number of the last request that was admitted.
             now: by the loop's clock, seconds.
             pause_s: how long the cool-down is.
-            asked: whether the provider has asked for it, so that there is a limit for sure.
+            requested: whether the provider sent a Retry-After, so that there is a limit for sure.
         """
         self._refused.append(ticket[3])
         self._recent.add(now, 1)
-        if self._doubt is not None and self._doubt.covers(ticket[3]) and not asked:
+        if self._doubt is not None and self._doubt.covers(ticket[3]) and not requested:
             return self._weigh(self._doubt, ticket, now, 1)
         if ticket[0] <= self._episode_at:
             if self._crowded:
                 self.slots.trim(ticket[1])
             return False
-        if self._adaptive and not asked and self._recent.sporadic():
+        if self._adaptive and not requested and self._recent.sporadic():
             return False
         self._episode_at = now
         if not self._adaptive:
             return True
         unclear = last - ticket[3] >= DENSE or not (self.rate.met or self.slots.met)
-        if not asked and unclear and self._recent.sporadic(FEW):
+        if not requested and unclear and self._recent.sporadic(FEW):
             self._doubt = Doubt(ticket, max(last, ticket[3] + DENSE), pause_s)
         else:
             self._doubt = None
@@ -299,7 +299,7 @@ class Learner:
         return True
 
     def _weigh(self, doubt: Doubt, ticket: Ticket, now: float, refused: int) -> bool:
-        """Take note of how another request has ended; returns whether that makes it a limit."""
+        """Count how another request has ended; returns whether that makes it a limit."""
         doubt.add(ticket[3], refused)
         if doubt.many_refused:
             self._doubt = None
@@ -320,10 +320,10 @@ class Learner:
         if self._idle and rate.met and rate.per_minute is not None:
             seen = max(seen, 0.9 * rate.per_minute)
         crowded_again, self._crowded = self._crowded, slots.crowded(in_flight)
-        slots.objected(now, plain=plain)
+        slots.rejected(now, plain=plain)
         unsure = counted < TOO_FEW or not self._has_learned
         if self._crowded and unsure and slots.growing:
-            slots.trim(in_flight)  # and grow again: at the beginning it may mean anything
+            slots.trim(in_flight)  # and grow again: at the beginning the cause is unknown
         elif self._crowded:
             slots.shrink(in_flight, now, self._answers, pause_s)
         if self._in_vain(plain=plain):
@@ -340,10 +340,10 @@ class Learner:
         self._review_at = now + pause_s + REVIEW_S
 
     def _in_vain(self, *, plain: bool) -> bool:
-        """Whether going slower has not helped: time and again an objection comes although
-        nothing was risked, and nearly all of what was sent was accepted."""
+        """Whether going slower has not helped: rejections keep coming without a step up, although
+        nearly all of what was sent was accepted."""
         if plain:
-            self._recent.tolerate_less()
+            self._recent.reset_tolerance()
         if self._crowded or not self.rate.met or plain:
             self._slowed = 0
         elif not self.rate.stepped:
@@ -351,11 +351,11 @@ class Learner:
         if self._slowed < IN_VAIN:
             return False
         self._slowed = 0
-        self._recent.tolerate()
+        self._recent.raise_tolerance()
         return True
 
     def _seen_since(self, ticket: Ticket) -> Seen:
-        """What became of those that were let go since the last episode, up to this one."""
+        """What became of those that were admitted since the last episode, up to this one."""
         at, _, _, number = ticket
         since_at, _, _, since_number = self._since or ticket
         sent = number - since_number
@@ -369,7 +369,7 @@ class Learner:
         return Seen(accepted, 60 * accepted / took_s, plain)
 
     def _review(self, ticket: Ticket, now: float) -> None:
-        """Once in a while: try for more where the limits were really used."""
+        """From time to time: try more where the limits were reached."""
         self._review_at = now + REVIEW_S
         if self._since is None:
             self._since = ticket

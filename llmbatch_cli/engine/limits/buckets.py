@@ -1,12 +1,12 @@
-"""How much may go out in a minute: an even pace, and the sum of the last minute."""
+"""How much may be sent in a minute: an even pace, and the sum of the last minute."""
 
 from collections import deque
 from typing import Final, Literal
 
 SLACK_S: Final = 0.1
-"""How late a request may go and the next one still keep its time: timers are never early."""
+"""How late a request may be sent while the next one keeps its time: timers are never early."""
 SLOT_S: Final = 0.25
-"""How finely LastMinute tells times apart; it is up to this much too strict."""
+"""The resolution of LastMinute; it is up to this much too strict."""
 
 Counted = Literal["rpm", "tpm"]
 
@@ -14,8 +14,9 @@ Counted = Literal["rpm", "tpm"]
 class Pace:
     """So many requests, or tokens, a minute, spread evenly.
 
-    Of requests, no more than `per_minute` go in any minute, its start counted and its end not.
-    Of tokens, a request may go as soon as those before it are paid, however large it is itself.
+    Of requests, no more than `per_minute` are sent in any minute, its start counted and its end
+    not. Of tokens, a request may be sent as soon as those before it are paid for, however large
+    it is itself.
     """
 
     def __init__(self, per_minute: float, counts: Counted) -> None:
@@ -24,22 +25,22 @@ class Pace:
         self.change(per_minute)
 
     def change(self, per_minute: float) -> None:
-        """Go on at another speed, above 0."""
+        """Continue at another speed, above 0."""
         self.per_minute = per_minute
         # Of N + 1 in a row, the first may be SLACK_S late; 1e-9 is for rounding.
         self._each_s = (60 + SLACK_S) * (1 + 1e-9) / per_minute
 
     def ready_at(self, now: float, tokens: int) -> float:
-        """When the next request may go; in the past if it may go now."""
+        """When the next request may be sent; in the past if it may be sent now."""
         return self._due
 
     def take(self, now: float, tokens: int) -> None:
-        """A request goes."""
+        """A request is sent."""
         start = self._due if now <= self._due + SLACK_S else now
         self._due = start + self._cost_s(tokens)
 
     def give_back(self, at: float, tokens: int) -> None:
-        """The request that was let go at `at` was not sent."""
+        """The request that was admitted at `at` was not sent."""
         self._due -= self._cost_s(tokens)
 
     def correct(self, at: float, more: int) -> None:
@@ -52,9 +53,9 @@ class Pace:
 
 
 class LastMinute:
-    """Tokens that went out in the last minute: real where known, estimated where not.
+    """Tokens that were sent in the last minute: real where known, estimated where not.
 
-    With the one that goes, they are never more than `most`, which a request must not pass.
+    With those of the next request they are never more than `most`, which no request may exceed.
     """
 
     counts: Counted = "tpm"
@@ -66,7 +67,7 @@ class LastMinute:
         """Each a slot's number and its tokens, oldest first."""
 
     def ready_at(self, now: float, tokens: int) -> float:
-        """When enough of the last minute has passed; in the past if it may go now."""
+        """When enough of the last minute has passed; in the past if it may be sent now."""
         self._forget(now)
         left = self._sum + tokens - self._most
         if left <= 0:
@@ -78,7 +79,7 @@ class LastMinute:
         return now
 
     def take(self, now: float, tokens: int) -> None:
-        """A request goes."""
+        """A request is sent."""
         self._forget(now)
         number = int(now // SLOT_S)
         if not self._slots or self._slots[-1][0] != number:
@@ -87,7 +88,7 @@ class LastMinute:
         self._sum += tokens
 
     def give_back(self, at: float, tokens: int) -> None:
-        """The request that was let go at `at` was not sent."""
+        """The request that was admitted at `at` was not sent."""
         self.correct(at, -tokens)
 
     def correct(self, at: float, more: int) -> None:

@@ -1,4 +1,4 @@
-"""How many tokens a request will count, before its provider has said so."""
+"""How many tokens a request will count, before its provider reports it."""
 
 from typing import Any, Final
 
@@ -8,9 +8,9 @@ BYTES_A_TOKEN: Final = 4
 MESSAGE_TOKENS: Final = 4
 """What a message costs besides its text."""
 PART_TOKENS: Final = 800
-"""What a part that is no text is taken for: an image of middle size."""
+"""For a part that is not text: an image of middle size."""
 FIRST_ANSWER_TOKENS: Final = 256
-"""The answer's length while none is known and no max_tokens is set."""
+"""For an answer while none is known and no max_tokens is set."""
 NEWEST: Final = 0.05
 """The weight of the newest answer in the moving average."""
 
@@ -18,8 +18,8 @@ NEWEST: Final = 0.05
 class Estimate:
     """A request's tokens: a fourth of its text's bytes, and the answer.
 
-    The answer is taken for as long as this run's answers are on average, and for max_tokens
-    while there is none yet; never for longer than max_tokens.
+    The answer counts as long as this run's answers are on average, and max_tokens while there is
+    none yet; never more than max_tokens.
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ def prompt_tokens(request: Request) -> int:
 
 
 def used_tokens(completion: Completion) -> int | None:
-    """Prompt and answer as the provider counted them; None where it does not say."""
+    """Prompt and answer as the provider counted them; None is unknown."""
     usage = completion.usage
     if usage is None:
         return None

@@ -1,39 +1,39 @@
-"""Telling an objection that stands alone from one that means a limit.
+"""Tells an isolated 429 from one that means a limit.
 
-A limit that is passed refuses what follows, too; a provider's own trouble refuses one here and
-there, however slowly it is asked.
+A limit that is exceeded rejects what follows, too; trouble at the provider rejects a request here
+and there, however few are sent.
 """
 
 from collections import deque
 from typing import Final
 
 SPORADIC: Final = 0.005
-"""The share of the last RECENT_S that may be refused without an episode."""
+"""The share of the last RECENT_S that may be rejected without an episode."""
 MOST_SPORADIC: Final = 0.03
 """The same where slowing down has not helped, at most."""
 RECENT_S: Final = 10
 DENSE: Final = 20
-"""So many requests let go between an objection's own and its arrival can tell what it means."""
+"""So many requests admitted between a rejected one and its reply can show what it means."""
 ALONE: Final = 0.1
-"""Of these, the most that may be refused with it for it to stand alone."""
+"""Of these, the largest part that may be rejected with it if it is isolated."""
 FEW: Final = 5
-"""So many that stood alone are no episode in RECENT_S, besides the share that is SPORADIC."""
+"""So many isolated ones in RECENT_S are no episode, besides the share that is SPORADIC."""
 
 Ticket = tuple[float, int, int, int]
-"""What a request was let go with, to be given back when it is settled.
+"""What a request was admitted with, to be settled when it ends.
 
 When (seconds, by the loop's clock), how many others were in flight at that moment, the estimate
-of its tokens, and its place among all that were let go, from 0. A bare tuple, since one is made
-for every request.
+of its tokens, and its number among all that were admitted, from 0. A bare tuple, since one is
+made for every request.
 """
 
 
 class Recent:
-    """How many requests were accepted and refused in the last RECENT_S, to a second."""
+    """How many requests were accepted and rejected in the last RECENT_S, to a second."""
 
     def __init__(self) -> None:
         self._seconds: deque[list[int]] = deque()
-        """Each a second, the requests that ended in it, and those of them that were refused."""
+        """Each a second, the requests that ended in it, and those of them that were rejected."""
         self._tolerated = SPORADIC
 
     def add(self, now: float, refused: int) -> None:
@@ -49,16 +49,16 @@ class Recent:
         last[2] += refused
 
     def sporadic(self, few: int = 0) -> bool:
-        """Whether there were no more refusals than `few` and the share that is tolerated."""
+        """Whether there were no more rejections than `few` and the tolerated share."""
         ended, refused = self._sums()
         return refused <= few + self._tolerated * ended
 
-    def tolerate(self) -> None:
-        """Slowing down was in vain: take twice the share that was seen for the usual one."""
+    def raise_tolerance(self) -> None:
+        """Slowing down did not help: tolerate twice the share that was seen."""
         ended, refused = self._sums()
         self._tolerated = min(max(SPORADIC, 2 * refused / max(1, ended)), MOST_SPORADIC)
 
-    def tolerate_less(self) -> None:
+    def reset_tolerance(self) -> None:
         """There is a limit after all."""
         self._tolerated = SPORADIC
 
@@ -70,7 +70,7 @@ class Recent:
 class Proven:
     """The lowest limit that agrees with what was accepted in the last minute.
 
-    No provider saves up more than a minute's worth of what is left unused.
+    No provider lets more than a minute's worth of unused requests accumulate.
     """
 
     def __init__(self) -> None:
@@ -96,7 +96,7 @@ class Proven:
 
 
 class Doubt:
-    """An objection whose meaning is not clear: what became of those let go since its own?"""
+    """A rejection of unclear cause: what became of those admitted after the rejected one?"""
 
     def __init__(self, ticket: Ticket, last: int, pause_s: float) -> None:
         self.ticket = ticket
@@ -117,7 +117,7 @@ class Doubt:
 
     @property
     def many_refused(self) -> bool:
-        """Whether it is too many already for an objection that stands alone."""
+        """Whether it is already too many for an isolated rejection."""
         return self._refused > ALONE * (self._last - self._since)
 
     @property

@@ -6,11 +6,10 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Final, Literal
 
 from llmbatch_cli.core.errors import ProviderError, RateLimited, Unreachable, Unsent
 from llmbatch_cli.core.types import Call, Completion, RateInfo, Request
-from llmbatch_cli.engine.calls import CancelledInFlight
 from llmbatch_cli.engine.limits.adaptive import PAUSE_S, Learner
 from llmbatch_cli.engine.limits.buckets import Gate, LastMinute, Pace
 from llmbatch_cli.engine.limits.estimate import Estimate, used_tokens
@@ -19,86 +18,86 @@ from llmbatch_cli.engine.limits.rate_headers import RateHeaders
 from llmbatch_cli.engine.limits.shared_capacity import SharedCapacity
 
 START_IN_FLIGHT: Final = 16
-"""Where a run begins whose user has not said how many at once."""
+"""Requests at once at the start of a run without --concurrency."""
 
 Holding = Literal["slots", "rpm", "tpm", "cool-down"]
 
 
 @dataclass(frozen=True, slots=True)
+class RateLimits:
+    """How much may be sent, to each model."""
+
+    most_in_flight: int
+    """Requests at once, from 1, whatever is learned."""
+    start_in_flight: int = START_IN_FLIGHT
+    """At once in the beginning; doubles each round trip until a request is rejected."""
+    rpm: float | None = None
+    """Requests in any minute, its end not counted; None leaves it to what the run learns."""
+    tpm: int | None = None
+    """Tokens in the last minute, likewise: real where known, else estimated."""
+    together: bool = False
+    """Whether all models share `most_in_flight`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Allowed:
-    """What is allowed now; None is no limit that is known."""
+    """What is allowed now; None is no known limit."""
 
     in_flight: int
     rpm: float | None
     tpm: float | None
 
 
-class Timers(Protocol):
-    """The part of an event loop that admission needs."""
-
-    def time(self) -> float: ...
-
-    def call_at(self, when: float, callback: Callable[[], None]) -> asyncio.TimerHandle: ...
-
-
 class Limiter:
     """Admission to one model of one provider with one key; all who call it share one.
 
-    To be made inside the running loop, and used in its thread only.
+    Create it inside the running loop, and use it in its thread only.
     """
 
     def __init__(
         self,
+        limits: RateLimits,
         *,
-        most_in_flight: int,
-        start_in_flight: int = START_IN_FLIGHT,
-        rpm: float | None = None,
-        tpm: int | None = None,
         adaptive: bool = True,
-        room: SharedCapacity | None = None,
-        timers: Timers | None = None,
+        capacity: SharedCapacity | None = None,
         chance: Callable[[], float] = random.random,
         changed: Callable[[Allowed], None] = lambda allowed: None,
     ) -> None:
         """
         Args:
-            most_in_flight: requests at once, from 1, whatever is learned.
-            start_in_flight: at once in the beginning; doubles a round trip while none objects.
-            rpm: requests let go in any minute at most, its end not counted.
-            tpm: tokens let go in the last minute at most: real where known, else estimated.
-            adaptive: follow what replies say and learn from objections; without it a 429
+            limits: the user's own.
+            adaptive: follow rate limit headers and learn from rejections; without it a 429
                 only makes all wait.
-            room: how many at once with all others that share it; None is as many as it may be.
-            timers: the clock; None is the running loop.
+            capacity: how many at once with all others that share it; None is no such limit.
             chance: uniform in [0, 1).
-            changed: is told when what is allowed changes.
+            changed: is called when what is allowed changes.
         """
-        self._timers: Timers = timers or asyncio.get_running_loop()
-        self.now = self._timers.time
+        self._loop = asyncio.get_running_loop()
+        self.now = self._loop.time
         self._chance = chance
         self._changed = changed
-        self._rpm, self._tpm, self._adaptive = rpm, tpm, adaptive
-        self._room = room
-        if room is not None:
-            room.join(self._pump)
+        self._tpm, self._adaptive = limits.tpm, adaptive
+        self._capacity = capacity
+        if capacity is not None:
+            capacity.join(self._pump)
         self._learner = Learner(
-            start_in_flight,
-            most_in_flight,
+            limits.start_in_flight,
+            limits.most_in_flight,
             adaptive=adaptive,
             changed=self._follow,
             resumed=self._resume,
         )
         self._slots = self._learner.slots
-        self._told = RateHeaders()
+        self._reported = RateHeaders()
         self._learned = Pace(1.0, "rpm")
-        self._flags = _flag_gates(rpm, tpm)
+        self._flags = _flag_gates(limits.rpm, limits.tpm)
         self._gates: list[Gate] = self._flags
-        self.counts_tokens = tpm is not None
+        self.counts_tokens = limits.tpm is not None
         """Whether an estimate is needed at all."""
         self.estimate = Estimate()
         self.in_flight = 0
         self._number = -1
-        self._cool_until = self._asked_until = float("-inf")
+        self._cool_until = self._requested_until = float("-inf")
         self._waiters: deque[tuple[asyncio.Future[Ticket], int]] = deque()
         self._held_by: Holding = "slots"
         self._timer: asyncio.TimerHandle | None = None
@@ -125,18 +124,18 @@ class Limiter:
         return self._held_by if self._waiters else None
 
     def try_admit(self, tokens: int) -> Ticket | None:
-        """Let one go at once, or None: the short way for what need not wait."""
+        """Admit one at once, or None: the fast path for what need not wait."""
         if self._waiters:
             return None
         now = self.now()
         in_flight = self.in_flight
         held = self._gates or now < self._cool_until or in_flight >= self._slots.limit
-        if held or self._room is not None:
+        if held or self._capacity is not None:
             return self._admit_now(tokens, now) if self._ready_at(tokens, now) <= now else None
         return self._admit_now(tokens, now)
 
     async def admit(self, tokens: int) -> Ticket:
-        """Wait until one may go, in turn. Give the ticket to `settle`, once, whatever happens.
+        """Wait for admission, in turn. Pass the ticket to `settle`, once, whatever happens.
 
         Raises Unsent for more tokens than --tpm allows in a whole minute.
         """
@@ -158,7 +157,7 @@ class Limiter:
             if waiter.done() and not waiter.cancelled():
                 self._give_back(waiter.result())
             else:
-                with suppress(ValueError):  # a pump in between has dropped it already
+                with suppress(ValueError):  # a pump in between has removed it already
                     self._waiters.remove((waiter, tokens))
             self._pump()
             raise
@@ -171,11 +170,11 @@ class Limiter:
             if self.counts_tokens or result.limits is not None:
                 self._count(ticket, result)
         elif isinstance(result, RateLimited):
-            self._objected(ticket, result)
+            self._rejected(ticket, result)
         elif isinstance(result, Unreachable):
             self._correct(ticket, 0)
-        if self._room is not None:
-            self._room.leave()
+        if self._capacity is not None:
+            self._capacity.leave()
         elif self._waiters:
             self._pump()
 
@@ -186,36 +185,36 @@ class Limiter:
             self.estimate.learn(completion)
             self._correct(ticket, used_tokens(completion))
 
-    def _objected(self, ticket: Ticket, error: RateLimited) -> None:
+    def _rejected(self, ticket: Ticket, error: RateLimited) -> None:
         now = self.now()
-        asked_s = error.retry_after_s
-        pause_s = PAUSE_S if asked_s is None else asked_s
-        asked = asked_s is not None
-        if self._learner.objected(ticket, self._number, now, pause_s, asked=asked) or asked:
-            # Not all that share a key wake in the same moment; here, the pace spreads them too.
+        requested = error.retry_after_s is not None
+        pause_s = PAUSE_S if error.retry_after_s is None else error.retry_after_s
+        is_new = self._learner.rejected(ticket, self._number, now, pause_s, requested=requested)
+        if is_new or requested:
+            # So that not all runs with this key wake at once; the pace spreads this one's, too.
             until = now + pause_s * (1 + 0.1 * self._chance())
             self._cool_until = max(self._cool_until, until)
-            if asked:
-                self._asked_until = max(self._asked_until, until)
+            if requested:
+                self._requested_until = max(self._requested_until, until)
         limits: RateInfo | None = error.limits
         if limits is not None and self._adaptive:
             self._read(limits)
         self._correct(ticket, 0)
 
     def _resume(self) -> None:
-        """What the cool-down was for is no limit; what a server asks for is obeyed all the same."""
-        self._cool_until = self._asked_until
+        """End a cool-down that was for no limit; a Retry-After is obeyed all the same."""
+        self._cool_until = self._requested_until
         self._pump()
 
     def _read(self, limits: RateInfo) -> None:
-        if self._told.read(limits):
+        if self._reported.read(limits):
             self._learner.rate.forget()
-            self.counts_tokens = self.counts_tokens or self._told.tokens.pace is not None
+            self.counts_tokens = self.counts_tokens or self._reported.tokens.pace is not None
             self._follow()
 
     def _follow(self) -> None:
         """What is allowed has changed."""
-        gates = [*self._flags, *self._told.paces]
+        gates = [*self._flags, *self._reported.paces]
         rate = self._learner.rate.per_minute
         if rate is not None:
             self._learned.change(rate)
@@ -224,19 +223,19 @@ class Limiter:
         self._changed(self.allowed)
 
     def _correct(self, ticket: Ticket, tokens: int | None) -> None:
-        """Count the request's tokens for as many as they were; None leaves the estimate."""
+        """Replace the request's estimated tokens by the real ones; None leaves the estimate."""
         at, _, estimated, _ = ticket
         if tokens is not None and tokens != estimated:
             for gate in self._gates:
                 gate.correct(at, tokens - estimated)
 
     def _ready_at(self, tokens: int, now: float) -> float:
-        """When the next may go, as far as is known; notes what it waits for."""
+        """When the next may be sent, as far as is known; notes what it waits for."""
         if self.in_flight >= self._slots.limit:
             self._learner.slots_bound = True
             self._held_by = "slots"
             return float("inf")
-        if self._room is not None and self._room.full:
+        if self._capacity is not None and self._capacity.full:
             self._held_by = "slots"
             return float("inf")
         ready = self._cool_until
@@ -253,26 +252,26 @@ class Limiter:
     def _admit_now(self, tokens: int, now: float) -> Ticket:
         for gate in self._gates:
             gate.take(now, tokens)
-        if self._room is not None:
-            self._room.take()
+        if self._capacity is not None:
+            self._capacity.take()
         self._number += 1
         in_flight = self.in_flight
         self.in_flight = in_flight + 1
-        if in_flight + 1 >= self._slots.limit:  # a run begins no more rows than there are slots
+        if in_flight + 1 >= self._slots.limit:  # a run starts no more rows than there are slots
             self._learner.slots_bound = True
         return now, in_flight, tokens, self._number
 
     def _give_back(self, ticket: Ticket) -> None:
-        """It was let go, and is not sent after all."""
+        """It was admitted, and is not sent after all."""
         at, _, tokens, _ = ticket
         self.in_flight -= 1
         for gate in self._gates:
             gate.give_back(at, tokens)
-        if self._room is not None:
-            self._room.leave()
+        if self._capacity is not None:
+            self._capacity.leave()
 
     def _pump(self) -> None:
-        """Let go, in turn, all that may go now; wake again when the next may."""
+        """Admit, in turn, all that may be sent now; wake again when the next may."""
         now = self.now()
         while self._waiters:
             waiter, tokens = self._waiters[0]
@@ -291,7 +290,7 @@ class Limiter:
             self._timer.cancel()
             self._timer = None
         if when < float("inf"):
-            self._timer, self._timer_at = self._timers.call_at(when, self._woken), when
+            self._timer, self._timer_at = self._loop.call_at(when, self._woken), when
 
     def _woken(self) -> None:
         self._timer = None
@@ -307,24 +306,23 @@ def _flag_gates(rpm: float | None, tpm: int | None) -> list[Gate]:
     return gates
 
 
-def admitted(call: Call, limiter: Limiter, let_go: Callable[[], None] = lambda: None) -> Call:
-    """The call, begun when its limiter lets it; inside `retried`, so that each try pays anew.
+def admitted(call: Call, limiter: Limiter, on_admit: Callable[[], None] = lambda: None) -> Call:
+    """The call, begun when its limiter admits it; inside `retried`, so that each attempt pays anew.
 
-    `let_go` is called in that moment.
+    `on_admit` is called in that moment.
     """
     settle, try_admit, estimate = limiter.settle, limiter.try_admit, limiter.estimate
 
     async def paced(request: Request) -> Completion:
         tokens = estimate(request) if limiter.counts_tokens else 0
         ticket = try_admit(tokens) or await limiter.admit(tokens)
-        let_go()
+        on_admit()
         result: Completion | ProviderError | None = None
         try:
             result = await call(request)
             return result
-        except (ProviderError, CancelledInFlight) as error:
-            error.request_s = limiter.now() - ticket[0]
-            result = error if isinstance(error, ProviderError) else None
+        except ProviderError as error:
+            result = error
             raise
         finally:
             settle(ticket, result)

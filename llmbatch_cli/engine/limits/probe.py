@@ -1,4 +1,4 @@
-"""When more than what is known to be allowed is tried, and how much more."""
+"""When to try more than is known to be allowed, and how much more."""
 
 from typing import Final
 
@@ -10,13 +10,13 @@ LONGEST_STEP: Final = 0.5
 SURPRISING_STEP: Final = 0.16
 MOST_SURE: Final = 4
 PAUSES_APART: Final = 60.0
-"""How many times the last cool-down passes at least before anything is risked again."""
+"""The least wait before the next step up, in cool-downs."""
 
 
 class Probe:
-    """When to try for more, and how much more: seldom and little at first, then in leaps.
+    """When to try more, and how much more: seldom and little at first, then in doubling steps.
 
-    The surer the last two limits were alike, the longer the wait and the smaller the step.
+    The more often the same limit was confirmed, the longer the wait and the smaller the step.
     """
 
     def __init__(self) -> None:
@@ -27,15 +27,15 @@ class Probe:
 
     @property
     def stepped(self) -> bool:
-        """Whether there was a step up since the last objection."""
+        """Whether there was a step up since the last rejection."""
         return self._last_step > 0
 
     def forget(self) -> None:
-        """What was tried has come to nothing, and to no harm."""
+        """The last step is no longer the cause of a rejection."""
         self._last_step = 0.0
 
-    def objected(self, now: float, answers: int, pause_s: float) -> None:
-        """Wait again from the beginning: at an objection, which a probe should have met."""
+    def rejected(self, now: float, answers: int, pause_s: float) -> None:
+        """Start the wait again: at a rejection, which should have followed a step up."""
         surprise = not 0 < self._last_step <= SURPRISING_STEP
         self._sure = 0 if surprise else min(self._sure + 1, MOST_SURE)
         self._step, self._last_step = FIRST_STEP / 2**self._sure, 0.0
@@ -46,7 +46,7 @@ class Probe:
         self._not_before = answers + PROBE_EVERY * 2**self._sure
 
     def step(self, now: float, answers: int) -> float:
-        """How much more to try from now on, as a part of what is used; 0 for nothing."""
+        """How much more to use from now on, as a part of what is used; 0 for nothing."""
         if now < self._not_before_s or answers < self._not_before:
             return 0.0
         self._last_step = step = self._step

@@ -1,4 +1,4 @@
-"""The limits that a provider tells in its replies, as paces to keep."""
+"""The rate limits that a provider reports in its replies, as paces to keep."""
 
 from typing import Final
 
@@ -6,18 +6,18 @@ from llmbatch_cli.core.types import RateInfo
 from llmbatch_cli.engine.limits.buckets import Counted, Pace
 
 MARGIN: Final = 0.98
-"""The part of a told limit that is used: others may share the account, and clocks differ."""
+"""The part of a reported limit that is used: others may share it, and clocks differ."""
 
 
 class RateHeaders:
-    """What the last reply said, kept as one pace of requests and one of tokens."""
+    """What the last reply reported, as one pace of requests and one of tokens."""
 
     def __init__(self) -> None:
-        self.requests = _ToldPace("rpm")
-        self.tokens = _ToldPace("tpm")
+        self.requests = _ReportedPace("rpm")
+        self.tokens = _ReportedPace("tpm")
 
     def read(self, info: RateInfo) -> bool:
-        """Take in what a reply says; returns whether a limit is new or another than before."""
+        """Read a reply's limits; returns whether one is new or has changed."""
         requests = self.requests.read(
             info.limit_requests, info.remaining_requests, info.reset_requests_s
         )
@@ -30,11 +30,11 @@ class RateHeaders:
         return [one.pace for one in (self.requests, self.tokens) if one.pace is not None]
 
 
-class _ToldPace:
-    """One limit. No reply says for how long it holds, so that is guessed.
+class _ReportedPace:
+    """One limit. No reply gives its period, so that is guessed.
 
-    A minute is the rule, and wrong the harmless way for an hour or a day: too fast, which the
-    replies will say. Only a limit by the second must be known for one.
+    A minute is the rule. For an hour or a day that is too fast, which rejections correct; only a
+    limit by the second has to be recognized.
     """
 
     def __init__(self, counts: Counted) -> None:
@@ -42,7 +42,7 @@ class _ToldPace:
         self._counts: Counted = counts
         self._longest_reset_s = 0.0
         self._least = self._most = 0.5
-        """The parts of the limit that were left, so far."""
+        """The parts of the limit that remained, so far."""
 
     def read(self, limit: int | None, remaining: int | None, reset_s: float | None) -> bool:
         if not limit:

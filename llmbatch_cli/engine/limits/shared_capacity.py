@@ -6,15 +6,15 @@ from collections.abc import Callable
 from typing import Final
 
 TURNS: Final = 3
-"""What it takes from a request's answer to the end of its race: its task ends, whoever waits for
-any of them is told, and goes on."""
+"""Turns of the loop from a request's answer to the end of its race: its task ends, the waiter for
+any of the tasks is woken, and continues."""
 
 
 class SharedCapacity:
-    """SharedCapacity for so many requests at once, which several limiters share.
+    """Slots for so many requests at once, which several limiters share.
 
-    A limiter takes a place only for a request that it would let go, so that one that is held
-    by its own limits keeps no place from the others.
+    A limiter takes a slot only for a request that it would admit, so that one that is held by its
+    own limits keeps no slot from the others.
     """
 
     def __init__(self, most: int) -> None:
@@ -24,21 +24,21 @@ class SharedCapacity:
 
     @property
     def full(self) -> bool:
-        """Whether nobody may take a place now."""
+        """Whether no slot is free."""
         return self._free <= 0
 
     def join(self, wake: Callable[[], None]) -> None:
-        """Have this called when a place is free, in turn with the others."""
+        """Call this when a slot is free, in turn with the others."""
         self._wakes.append(wake)
 
     def take(self) -> None:
-        """Take a place."""
+        """Take a slot."""
         self._free -= 1
 
     def leave(self) -> None:
-        """Give it back; whoever waits takes it, a few turns of the loop later.
+        """Free a slot; a waiting request takes it a few turns of the loop later.
 
-        Until then the race whose request has ended cancels those of it that wait.
+        Until then the race whose request has ended cancels its other requests that wait.
         """
         self._free += 1
         if not self._waking:

@@ -1,6 +1,6 @@
-"""What each Claude model takes, read from its name: how long an answer, which thinking, what else.
+"""What each Claude model supports, by its name: the longest answer, thinking, sampling, tools.
 
-One place for the three wires that reach Claude: the Messages API, Bedrock and Vertex.
+One place for the three APIs that reach Claude: the Messages API, Bedrock and Vertex.
 
 Sources (read 2026-11-22): platform.claude.com/docs/en/about-claude/models/overview (maximum
 output), /docs/en/build-with-claude/thinking-troubleshooting (thinking by model), /effort,
@@ -11,12 +11,14 @@ open-webui/functions pull request 9 (read 2026-11-23).
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
 from llmbatch_cli.core.errors import UnsupportedParameter
+from llmbatch_cli.providers.wire.draft import Draft
+from llmbatch_cli.providers.wire.params import Convert
 
 CURRENT: Final = ("claude-opus-5-5", "claude-sonnet-5-5", "claude-haiku-5-5")
 
@@ -53,7 +55,7 @@ _RETIRED: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Claude:
-    """One model by family and version; `version` is None for a name that tells neither."""
+    """One model by family and version; both are None for a name that shows neither."""
 
     family: str | None
     version: tuple[int, int] | None
@@ -117,85 +119,78 @@ def is_retired(model: str) -> bool:
     return _RETIRED.search(model) is not None
 
 
-def says_sampling(model: Claude, name: str, params: Mapping[str, Any], provider: str) -> bool:
-    """Whether a `temperature` or `top_p` is to be said; 1 beside the other says nothing.
+def sampling(name: str, path: str) -> Convert:
+    """How `temperature` or `top_p` goes to Claude; of two that exclude each other, 1 is left out.
 
     Raises UnsupportedParameter for one that the model refuses; of two that exclude each other,
     for top_p.
     """
-    value = params[name]
-    if value == 1:
-        return not (model.takes_one_sampling and {"temperature", "top_p"} <= params.keys())
-    if not model.takes_sampling:
-        hint = "Claude 4.7 and later take none; leave it out, or use --drop-params"
-        raise UnsupportedParameter(name, provider, hint=hint)
-    if params.get("reasoning_effort", "none") != "none":
-        if name == "temperature":
-            raise UnsupportedParameter(
-                name, provider, hint="while it thinks, Claude's temperature is 1"
-            )
-        if value < 0.95:
-            hint = "while it thinks, Claude takes a top_p from 0.95 to 1"
-            raise UnsupportedParameter(name, provider, hint=hint)
-    if name == "top_p" and model.takes_one_sampling and params.get("temperature", 1) != 1:
-        hint = "this model takes a temperature or a top_p, not both; or use --drop-params"
-        raise UnsupportedParameter(name, provider, hint=hint)
-    return True
+
+    def rule(value: Any, draft: Draft) -> Mapping[str, Any]:
+        model, params = claude(draft.request.model), draft.params
+        both = model.takes_one_sampling and {"temperature", "top_p"} <= params.keys()
+        if value == 1:
+            return {} if both else {path: value}
+        if not model.takes_sampling:
+            hint = "Claude 4.7 and later have none; remove it, or use --drop-params"
+            raise draft.unsupported(name, hint)
+        if params.get("reasoning_effort", "none") != "none":
+            if name == "temperature":
+                raise draft.unsupported(name, "Claude's temperature is 1 while it thinks")
+            if value < 0.95:
+                raise draft.unsupported(name, "top_p must be from 0.95 to 1 while Claude thinks")
+        if name == "top_p" and both and params["temperature"] != 1:
+            hint = "this model takes temperature or top_p, not both; or use --drop-params"
+            raise draft.unsupported(name, hint)
+        return {path: value}
+
+    return rule
 
 
-def thinking(model: Claude, effort: object, max_tokens: int, provider: str) -> dict[str, Any]:
-    """`reasoning_effort` as fields of the request: `thinking`, and `output_config` for effort.
+def thinking(effort: object, max_tokens: int, draft: Draft) -> dict[str, Any]:
+    """`reasoning_effort` as fields by their paths: `thinking`, and `output_config.effort`.
 
     Raises UnsupportedParameter for an effort that the model does not have.
     """
+    model = claude(draft.request.model)
     if effort == "none":
-        return _no_thinking(model, provider)
+        return _no_thinking(model, draft)
     if model.adaptive:
-        return _adaptive(model, effort, provider)
+        return _adaptive(model, effort, draft)
     if not model.since(3, 7):
-        raise UnsupportedParameter(
-            "reasoning_effort", provider, hint="Claude thinks since version 3.7"
-        )
+        raise draft.unsupported("reasoning_effort", "Claude thinks since version 3.7")
     if effort not in _BUDGET_TOKENS:
-        raise _no_such_effort(effort, "none, minimal, low, medium and high", provider)
+        raise _unknown_effort(effort, ("none", *_BUDGET_TOKENS), draft)
     if max_tokens <= _LEAST_BUDGET_TOKENS:
-        raise UnsupportedParameter(
-            "reasoning_effort",
-            provider,
-            hint=f"thinking needs max_tokens over {_LEAST_BUDGET_TOKENS:,}",
-        )
+        hint = f"thinking needs max_tokens over {_LEAST_BUDGET_TOKENS:,}"
+        raise draft.unsupported("reasoning_effort", hint)
     most = max(_LEAST_BUDGET_TOKENS, max_tokens // 2)
     budget = min(_BUDGET_TOKENS[str(effort)], most)
     return {"thinking": {"type": "enabled", "budget_tokens": budget}}
 
 
-def _no_thinking(model: Claude, provider: str) -> dict[str, Any]:
+def _no_thinking(model: Claude, draft: Draft) -> dict[str, Any]:
     if model.always_thinks:
-        raise UnsupportedParameter(
-            "reasoning_effort",
-            provider,
-            hint="this model cannot be kept from thinking; low is its least effort",
-        )
+        hint = "this model always thinks; its lowest effort is low"
+        raise draft.unsupported("reasoning_effort", hint)
     if model.family == "sonnet" and model.since(5, 5):
         return {"thinking": {"type": "between_tools"}}
     return {"thinking": {"type": "disabled"}} if model.adaptive else {}
 
 
-def _adaptive(model: Claude, effort: object, provider: str) -> dict[str, Any]:
+def _adaptive(model: Claude, effort: object, draft: Draft) -> dict[str, Any]:
     efforts = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "max": "max"}
     if model.version is None or model.since(4, 7):
         efforts["xhigh"] = "xhigh"
-    said = efforts.get(str(effort))
-    if said is None:
-        raise _no_such_effort(effort, ", ".join(("none", *efforts)), provider)
+    if effort not in efforts:
+        raise _unknown_effort(effort, ("none", *efforts), draft)
     # Without "summarized" models from 4.7 on think in silence, at the same price.
     return {
         "thinking": {"type": "adaptive", "display": "summarized"},
-        "output_config": {"effort": said},
+        "output_config.effort": efforts[str(effort)],
     }
 
 
-def _no_such_effort(effort: object, known: str, provider: str) -> UnsupportedParameter:
-    return UnsupportedParameter(
-        "reasoning_effort", provider, hint=f"of this model's efforts none is {effort!r}: {known}"
-    )
+def _unknown_effort(effort: object, known: Iterable[str], draft: Draft) -> UnsupportedParameter:
+    hint = f"{effort!r} is not one of this model's efforts: {', '.join(known)}"
+    return draft.unsupported("reasoning_effort", hint)

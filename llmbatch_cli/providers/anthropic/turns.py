@@ -7,71 +7,63 @@ docs.litellm.ai/docs/reasoning_content (`thinking_blocks`).
 """
 
 from base64 import b64decode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.types import Message
-from llmbatch_cli.providers.wire.messages import calls, check_fields, data_url, inner, text_field
+from llmbatch_cli.providers.wire.draft import Draft, message_fields
+from llmbatch_cli.providers.wire.messages import data_url
 from llmbatch_cli.providers.wire.replies import mapping
 
 Block = dict[str, Any]
 
-Read = Callable[[Message, str], list[Block]]
-"""A message as blocks; the second argument names the provider."""
+Read = Callable[[Message, Draft], list[Block]]
+"""A message as blocks."""
 
-_ROLES: Final = {"user": "user", "tool": "user", "assistant": "assistant"}
-_SYSTEM: Final = frozenset(("role", "content", "cache_control"))
-FIELDS: Final[Mapping[str, frozenset[str]]] = {
-    "system": _SYSTEM,
-    "developer": _SYSTEM,
-    "user": _SYSTEM,
-    "tool": _SYSTEM | {"tool_call_id", "name", "is_error"},
-    "assistant": _SYSTEM | {"tool_calls", "refusal", "annotations", "thinking_blocks"},
+FIELDS: Final = message_fields(
+    ("cache_control",),
+    tool=("name", "is_error"),
+    assistant=("refusal", "annotations", "thinking_blocks"),
+)
+"""A tool result's `name` is left out, since the API finds the call by its id; so is `annotations`,
+which a provider noted about its own answer."""
+_WITH_THOUGHTS: Final = {
+    **FIELDS,
+    "assistant": FIELDS["assistant"] | {"reasoning", "reasoning_content"},
 }
-"""The fields of a message that are said, by its role; any other is told, not dropped.
-
-A tool result's `name` is the name of its call, which is found by the id; `annotations` is what a
-provider noted about its own answer.
-"""
-_THOUGHTS: Final = frozenset(("reasoning", "reasoning_content"))
-"""The text of thinking_blocks once more; Claude takes no thoughts without a signature."""
+"""For a message with thinking_blocks, whose text these repeat; Claude reads only signed ones."""
 
 
-def conversation(messages: Sequence[Message], provider: str) -> tuple[list[Block], list[Message]]:
-    """The system prompt's blocks, and the turns, of which no two neighbours have one role."""
-    system, turns = spoken(messages, provider, _content, _turn)
+def conversation(draft: Draft) -> tuple[list[Block], list[Message]]:
+    """The system prompt's blocks, and the turns; two neighbours never have the same role."""
+    system, turns = split(draft, _content, _turn)
     if not turns:
         raise UsageError(
-            f"{provider} wants a message of the user", hint="a system prompt alone asks nothing"
+            f"{draft.provider} needs a user message", hint="a system prompt alone asks nothing"
         )
     for turn in turns:
         turn["content"] = short(turn["content"])
     return system, turns
 
 
-def spoken(
-    messages: Sequence[Message], provider: str, brief: Read, turn: Read
-) -> tuple[list[Block], list[Message]]:
-    """The system prompt's blocks as `brief` reads them, and the turns as `turn` does.
+def split(draft: Draft, read_system: Read, read_turn: Read) -> tuple[list[Block], list[Message]]:
+    """The system prompt's blocks, and the turns; two neighbours never have the same role.
 
-    No two neighbouring turns have one role. Raises UsageError for a role or field that has no
-    form.
+    Raises UsageError for an unsupported role or field.
     """
     system: list[Block] = []
     turns: list[Message] = []
-    for message in messages:
-        role = message.get("role")
-        if not isinstance(role, str) or role not in FIELDS:
-            raise UsageError(f"{provider} knows no message of the role {role!r}")
-        known = FIELDS[role] | (_THOUGHTS if message.get("thinking_blocks") else frozenset())
-        check_fields(message, known, f"a message of the role {role}", provider)
-        if role not in _ROLES:
-            system += brief(message, provider)
-        elif turns and turns[-1]["role"] == _ROLES[role]:
-            turns[-1]["content"] += turn(message, provider)
-        else:
-            turns.append({"role": _ROLES[role], "content": turn(message, provider)})
+    for message in draft.request.messages:
+        fields = _WITH_THOUGHTS if message.get("thinking_blocks") else FIELDS
+        role = draft.role_of(message, fields)
+        if role in ("system", "developer"):
+            system += read_system(message, draft)
+            continue
+        role = "user" if role == "tool" else role
+        if not turns or turns[-1]["role"] != role:
+            turns.append({"role": role, "content": []})
+        turns[-1]["content"] += read_turn(message, draft)
     return system, turns
 
 
@@ -82,37 +74,40 @@ def short(blocks: list[Block]) -> str | list[Block]:
     return blocks
 
 
-def _turn(message: Message, provider: str) -> list[Block]:
+def _turn(message: Message, draft: Draft) -> list[Block]:
     if message["role"] == "tool":
-        return [_tool_result(message, provider)]
-    thoughts = thinking_blocks(message, provider)
+        return [_tool_result(message, draft)]
     uses: list[Block] = [
         {"type": "tool_use", "id": call.get("id"), "name": name, "input": given}
-        for call, name, given in calls(message, provider)
+        for call, name, given in draft.calls(message)
     ]
-    blocks = _content(message, provider)
+    return answer(thinking_blocks(message, draft), _content(message, draft), uses)
+
+
+def answer(thoughts: list[Block], blocks: list[Block], uses: list[Block]) -> list[Block]:
+    """An assistant's blocks, or a user's, in the order that Claude expects."""
     if thoughts or uses:
-        # An assistant that only calls has "" or null as its text, which Claude does not take.
+        # An assistant that only calls has "" or null as its text, which Claude refuses.
         blocks = [block for block in blocks if block.get("text") != ""]
     return [*thoughts, *blocks, *uses]
 
 
-def thinking_blocks(message: Message, provider: str) -> list[Block]:
-    """What an earlier answer has thought, as it came; Claude wants it before its tool calls."""
+def thinking_blocks(message: Message, draft: Draft) -> list[Block]:
+    """The thoughts of an earlier answer, as they came; they go before its tool calls."""
     found = message.get("thinking_blocks") or []
     kinds = ("thinking", "redacted_thinking")
     if not isinstance(found, list) or any(
         mapping(block).get("type") not in kinds for block in found
     ):
-        raise UsageError(f"thinking_blocks for {provider} is no list of thinking blocks")
+        raise UsageError(f"thinking_blocks for {draft.provider} is not a list of thinking blocks")
     return [dict(block) for block in found]
 
 
-def _content(message: Message, provider: str) -> list[Block]:
+def _content(message: Message, draft: Draft) -> list[Block]:
     """A message's content as blocks; its own cache_control goes to the last."""
     content = message.get("content")
     if isinstance(content, list):
-        blocks = [_part(part, provider) for part in content]
+        blocks = [_part(part, draft) for part in content]
     else:
         text = content if content is not None else message.get("refusal")
         blocks = [{"type": "text", "text": text or ""}]
@@ -121,101 +116,89 @@ def _content(message: Message, provider: str) -> list[Block]:
     return blocks
 
 
-def _tool_result(message: Message, provider: str) -> Block:
-    blocks = _content({"content": message.get("content")}, provider)
+def _tool_result(message: Message, draft: Draft) -> Block:
     result = {
         "type": "tool_result",
         "tool_use_id": message.get("tool_call_id"),
-        "content": short(blocks),
+        "content": short(_content({"content": message.get("content")}, draft)),
     }
     if "is_error" in message:
         result["is_error"] = message["is_error"]
     return cached(result, message)
 
 
-def cached(block: Block, said: Mapping[str, Any]) -> Block:
-    """The block with the cache_control that stood beside it, if any did."""
-    if "cache_control" in said:
-        block["cache_control"] = said["cache_control"]
+def cached(block: Block, source: Mapping[str, Any]) -> Block:
+    """The block with the cache_control of `source`, if it has one."""
+    if "cache_control" in source:
+        block["cache_control"] = source["cache_control"]
     return block
 
 
-def _part(part: Any, provider: str) -> Block:
+def _part(part: Any, draft: Draft) -> Block:
     if not isinstance(part, Mapping):
-        raise UsageError(f"{provider} wants the parts of a message as objects")
+        raise draft.refused("a part of a message that is not an object")
     kind = part.get("type")
-    if kind in ("image_url", "file"):
-        bare = {name: value for name, value in part.items() if name != "cache_control"}
-        held = inner(bare, kind, provider)
-        return cached((_image if kind == "image_url" else _file)(held, provider), part)
+    if kind == "image_url":
+        return cached(_image(draft.image_url(without_cache(part)), draft), part)
+    if kind == "file":
+        return cached(_file(draft.inner(without_cache(part), "file"), draft), part)
     if kind == "refusal":
         return {"type": "text", "text": part.get("refusal") or ""}
     if kind in ("input_audio", "audio", "video_url"):
-        raise UsageError(f"{provider} takes no {kind} in a message")
+        raise draft.refused(f"{kind} in a message")
     return dict(part)
 
 
-def image_url(image: Mapping[str, Any], provider: str) -> str:
-    """The address of an image. Raises UsageError for a `detail`, which Claude has no word for."""
-    if image.get("detail") != "auto":
-        check_fields(image, frozenset(("url",)), "an image_url", provider)
-    return text_field(image, "url", "an image", provider)
+def without_cache(part: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The part without its cache_control."""
+    return {name: value for name, value in part.items() if name != "cache_control"}
 
 
-def _image(image: Mapping[str, Any], provider: str) -> Block:
-    url = image_url(image, provider)
+def _image(url: str, draft: Draft) -> Block:
     if url.startswith(("http://", "https://")):
         return {"type": "image", "source": {"type": "url", "url": url}}
-    return _data_block(url, provider)
+    return _data_block(url, draft)
 
 
-def _file(file: Mapping[str, Any], provider: str) -> Block:
-    data = file.get("file_data")
-    if isinstance(data, str):
-        if data.startswith(("http://", "https://")):
-            block: Block = {"type": "document", "source": {"type": "url", "url": data}}
-        elif data.startswith("data:"):
-            block = _data_block(data, provider)
-        else:
-            block = _document("application/pdf", data)
-    elif file.get("file_id"):
-        block = {"type": "document", "source": {"type": "file", "file_id": file["file_id"]}}
+def _file(file: Mapping[str, Any], draft: Draft) -> Block:
+    data, file_id = file.get("file_data"), file.get("file_id")
+    if not isinstance(data, str):
+        if not file_id:
+            raise UsageError(f"a file for {draft.provider} has neither file_data nor file_id")
+        block = _document(type="file", file_id=file_id)
+    elif data.startswith(("http://", "https://")):
+        block = _document(type="url", url=data)
+    elif data.startswith("data:"):
+        block = _data_block(data, draft)
     else:
-        raise UsageError(f"{provider} wants a file with file_data or a file_id")
+        block = _document(type="base64", media_type="application/pdf", data=data)
     if block["type"] == "document" and file.get("filename"):
         block["title"] = file["filename"]
     return block
 
 
-def _data_block(url: str, provider: str) -> Block:
+def _data_block(url: str, draft: Draft) -> Block:
     """A data: URL as an image or a document, by its media type."""
     found = data_url(url)
     if found is None:
-        raise UsageError(f"{provider} takes an http(s) or a data: URL, not {url[:40]!r}")
+        raise draft.refused(f"{url[:40]!r}, only http(s) and data: URLs")
     media, data = found
     if media.startswith("image/"):
         media = "image/jpeg" if media == "image/jpg" else media
         return {"type": "image", "source": {"type": "base64", "media_type": media, "data": data}}
     if media == "application/pdf":
-        return _document(media, data)
+        return _document(type="base64", media_type=media, data=data)
     if media.startswith("text/"):
-        return _plain_text(data)
-    raise UsageError(f"{provider} takes images, PDFs and text, not {media}")
+        return _document(type="text", media_type="text/plain", data=_plain_text(data))
+    raise draft.refused(f"{media}, only images, PDFs and text")
 
 
-def _document(media_type: str, data: str) -> Block:
-    return {
-        "type": "document",
-        "source": {"type": "base64", "media_type": media_type, "data": data},
-    }
+def _document(**source: Any) -> Block:
+    return {"type": "document", "source": source}
 
 
-def _plain_text(data: str) -> Block:
+def _plain_text(data: str) -> str:
     try:
-        text = b64decode(data).decode()
+        return b64decode(data).decode()
     except ValueError as error:
-        raise UsageError("the text of a data: URL is no UTF-8") from error
-    return {
-        "type": "document",
-        "source": {"type": "text", "media_type": "text/plain", "data": text},
-    }
+        raise UsageError("the text of a data: URL is not UTF-8") from error

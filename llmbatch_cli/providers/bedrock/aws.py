@@ -1,4 +1,4 @@
-"""What Amazon's services share: signed requests, and replies in frames of an event stream.
+"""Amazon's own formats: signed requests, and replies in frames of an event stream.
 
 Sources (read 2026-11-22): docs.aws.amazon.com/AmazonS3/latest/API/RESTSelectObjectAppendix.html
 (the frames, as in smithy.io/2.0/aws/amazon-eventstream.html), botocore 1.44.5 (eventstream.py).
@@ -15,11 +15,11 @@ from llmbatch_cli.core.types import WireRequest
 _PRELUDE: Final = struct.Struct(">III")
 _MAX_FRAME_BYTES: Final = 24 * 2**20
 _SIZES: Final = {0: 0, 1: 0, 2: 1, 3: 2, 4: 4, 5: 8, 8: 8, 9: 16}
-"""Bytes of a header's value by its type; types 6 and 7 tell their own length."""
+"""Bytes of a header's value by its type; types 6 and 7 have their own length."""
 
 
 class Frame(NamedTuple):
-    """One message of an event stream; of its headers only those that are texts."""
+    """One message of an event stream, with those of its headers that are texts."""
 
     headers: Mapping[str, str]
     payload: bytes
@@ -32,7 +32,7 @@ class Frames:
         self._rest = b""
 
     def feed(self, data: bytes) -> list[Frame]:
-        """The frames that these bytes complete. Raises BadReply for what is no frame."""
+        """The frames that these bytes complete. Raises BadReply for invalid ones."""
         self._rest += data
         frames = []
         while (frame := self._next()) is not None:
@@ -44,7 +44,7 @@ class Frames:
             return None
         whole, headed, check = _PRELUDE.unpack_from(self._rest)
         if check != crc32(self._rest[:8]) or not headed + 16 <= whole <= _MAX_FRAME_BYTES:
-            raise BadReply("the stream is no AWS event stream", status=200)
+            raise BadReply("the stream is not an AWS event stream", status=200)
         if len(self._rest) < whole:
             return None
         data, self._rest = self._rest[:whole], self._rest[whole:]
@@ -79,7 +79,7 @@ def _headers(data: bytes) -> dict[str, str]:
 def load_credentials(environ: Mapping[str, str]) -> Any:
     """The AWS credentials in force, as botocore finds them; None where there are none.
 
-    Reads files and may ask the network, so it belongs into a thread. Raises UsageError where
+    Reads files and may use the network, so call it in a thread. Raises UsageError where
     botocore is missing or its settings cannot be read.
     """
     try:
@@ -103,7 +103,7 @@ def load_credentials(environ: Mapping[str, str]) -> Any:
 
 
 def frozen(credentials: Any) -> Any:
-    """The credentials as they are now, renewed if they end soon, which may ask the network.
+    """The credentials as they are now, renewed if they end soon, which may use the network.
 
     Raises UsageError where they cannot be renewed.
     """
@@ -116,7 +116,7 @@ def frozen(credentials: Any) -> Any:
 
 
 def signed(wire: WireRequest, credentials: Any, region: str) -> WireRequest:
-    """The request with its signature (SigV4), which holds for five minutes."""
+    """The request with its signature (SigV4), valid for five minutes."""
     from botocore.auth import SigV4Auth
     from botocore.awsrequest import AWSRequest
 

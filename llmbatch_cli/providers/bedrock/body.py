@@ -1,4 +1,4 @@
-"""A request in the form of Bedrock's Converse.
+"""The request body of Bedrock's Converse.
 
 Sources (read 2026-11-22): docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse
 .html as modelled in botocore 1.44.5, /userguide/structured-output.html, and
@@ -7,28 +7,28 @@ Sources (read 2026-11-22): docs.aws.amazon.com/bedrock/latest/APIReference/API_r
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
-from llmbatch_cli.core.errors import UnsupportedParameter, UsageError
 from llmbatch_cli.core.types import Message, Request
-from llmbatch_cli.providers.anthropic.models import Claude, claude, says_sampling, thinking
-from llmbatch_cli.providers.anthropic.turns import Block, image_url, spoken, thinking_blocks
-from llmbatch_cli.providers.base import CARRIED, is_neutral
-from llmbatch_cli.providers.wire.messages import (
-    calls,
-    check_fields,
-    data_url,
-    functions,
-    inner,
-    json_bytes,
-    merged,
-    part_text,
-    parts,
-    plain_base64,
-    schema_of,
-    text_field,
+from llmbatch_cli.providers.anthropic.body import UNSUPPORTED
+from llmbatch_cli.providers.anthropic.models import claude, sampling, thinking
+from llmbatch_cli.providers.anthropic.turns import (
+    Block,
+    answer,
+    split,
+    thinking_blocks,
+    without_cache,
 )
+from llmbatch_cli.providers.wire.draft import NO_PARAMETERS, Draft
+from llmbatch_cli.providers.wire.messages import data_url, json_bytes, plain_base64
+from llmbatch_cli.providers.wire.params import (
+    Convert,
+    ParamTable,
+    as_list,
+    format_kind,
+    unless,
+)
+from llmbatch_cli.providers.wire.replies import mapping
 
 _IMAGES: Final = {"image/png": "png", "image/jpeg": "jpeg", "image/jpg": "jpeg"} | {
     f"image/{name}": name for name in ("gif", "webp")
@@ -49,197 +49,135 @@ _VIDEOS: Final = {f"video/{name}": name for name in ("mp4", "webm", "mpeg")} | {
     "video/quicktime": "mov",
     "video/x-matroska": "mkv",
 }
-_OWN: Final = "give a model's own parameters as additionalModelRequestFields"
 _NO_NAME: Final = re.compile(r"[^A-Za-z0-9\s\-()\[\]]+")
-
-
-@dataclass(slots=True)
-class _Draft:
-    """A body in the making, and whom it is for."""
-
-    provider: str
-    model: Claude | None
-    """None for models that are not Claude."""
-    params: Mapping[str, Any]
-    body: dict[str, Any] = field(default_factory=dict)
-
-    def infer(self, name: str, value: Any) -> None:
-        """Set one field of inferenceConfig."""
-        self.body.setdefault("inferenceConfig", {})[name] = value
-
-    def refuse(self, name: str, hint: str | None = None) -> None:
-        """Raise that this wire has no words for the parameter."""
-        raise UnsupportedParameter(name, self.provider, hint=hint)
+_OWN: Final = "give a model's own parameters as additionalModelRequestFields"
 
 
 def body(request: Request, provider: str) -> dict[str, Any]:
     """The request's body. Raises UnsupportedParameter, or UsageError for its messages."""
-    system, messages = spoken(request.messages, provider, _brief, _turn)
-    model = claude(request.model) if "claude" in request.model else None
-    draft = _Draft(provider, model, request.params, {"messages": messages})
+    draft = Draft(request, provider)
+    system, draft.body["messages"] = split(draft, _system, _turn)
     if system:
         draft.body["system"] = system
-    for name, value in request.params.items():
-        if name in _SAID:
-            _SAID[name](draft, value)
-        elif name not in CARRIED and not is_neutral(name, value, _NEUTRAL, provider, _OWN):
-            draft.body[name] = value
-    return merged(draft.body, request.params.get("extra_body", {}))
+    PARAMETERS.add(draft)
+    return draft.body
 
 
-def _max_tokens(draft: _Draft, value: Any) -> None:
-    if value != -1:
-        draft.infer("maxTokens", value)
+def _is_claude(draft: Draft) -> bool:
+    return "claude" in draft.request.model
 
 
-def _sampling(name: str, said: str) -> Callable[[_Draft, Any], None]:
-    def say(draft: _Draft, value: Any) -> None:
-        model = draft.model
-        if model is None or says_sampling(model, name, draft.params, draft.provider):
-            draft.infer(said, value)
-
-    return say
+def _sampling(name: str, path: str) -> Convert:
+    of_claude = sampling(name, path)
+    return lambda value, draft: of_claude(value, draft) if _is_claude(draft) else {path: value}
 
 
-def _stop(draft: _Draft, value: Any) -> None:
-    draft.infer("stopSequences", [value] if isinstance(value, str) else value)
+def _effort(value: Any, draft: Draft) -> Mapping[str, Any]:
+    if not _is_claude(draft):
+        raise draft.unsupported("reasoning_effort", _OWN)
+    limit = draft.params.get("max_tokens", -1)
+    limit = claude(draft.request.model).max_output_tokens if limit == -1 else limit
+    fields = thinking(value, limit, draft)
+    return {f"additionalModelRequestFields.{path}": field for path, field in fields.items()}
 
 
-def _effort(draft: _Draft, value: Any) -> None:
-    if draft.model is None:
-        draft.refuse("reasoning_effort", _OWN)
-        return
-    bound = draft.params.get("max_tokens", -1)
-    bound = draft.model.max_output_tokens if bound == -1 else bound
-    fields = thinking(draft.model, value, bound, draft.provider)
-    if fields:
-        draft.body["additionalModelRequestFields"] = fields
+def _response_format(value: Any, draft: Draft) -> Mapping[str, Any]:
+    if format_kind(value, draft, "json_schema") == "text":
+        return {}
+    schema = json_bytes(draft.schema_of(value)).decode()
+    named = value["json_schema"]
+    kept = {name: named[name] for name in ("name", "description") if named.get(name)}
+    structure = {"jsonSchema": {"schema": schema, **kept}}
+    return {"outputConfig.textFormat": {"type": "json_schema", "structure": structure}}
 
 
-def _response_format(draft: _Draft, value: Any) -> None:
-    kind = value.get("type")
-    if kind == "json_schema":
-        schema = json_bytes(schema_of(value, draft.provider)).decode()
-        named = value["json_schema"]
-        kept = {k: named[k] for k in ("name", "description") if named.get(k)}
-        structure = {"jsonSchema": {"schema": schema, **kept}}
-        text_format = {"type": "json_schema", "structure": structure}
-        draft.body["outputConfig"] = {"textFormat": text_format}
-    elif kind != "text":
-        draft.refuse("response_format", "Converse answers in JSON by a schema: use json_schema")
+def _tools(value: Any, draft: Draft) -> Mapping[str, Any]:
+    return {"toolConfig.tools": [_tool(one) for one in draft.functions(value)]}
 
 
-def _tools(draft: _Draft, value: Any) -> None:
-    tools: list[Block] = []
-    known = frozenset(("name", "description", "strict", "parameters"))
-    for function in functions(value, draft.provider):
-        check_fields(function, known, "a tool's function", draft.provider)
-        spec: Block = {"name": function["name"]}
-        for name in ("description", "strict"):
-            if function.get(name):
-                spec[name] = function[name]
-        schema = function.get("parameters") or {"type": "object", "properties": {}}
-        tools.append({"toolSpec": {**spec, "inputSchema": {"json": schema}}})
-    draft.body["toolConfig"] = {"tools": tools, **draft.body.get("toolConfig", {})}
+def _tool(function: Mapping[str, Any]) -> Block:
+    kept = {name: function[name] for name in ("description", "strict") if function.get(name)}
+    schema = {"json": function.get("parameters") or NO_PARAMETERS}
+    return {"toolSpec": {"name": function["name"], **kept, "inputSchema": schema}}
 
 
-def _tool_choice(draft: _Draft, value: Any) -> None:
-    choice: Block = {}
+def _tool_choice(value: Any, draft: Draft) -> Mapping[str, Any]:
+    choice: Block
     if isinstance(value, Mapping) and value.get("type") == "function":
-        function = value.get("function")
-        name = function.get("name") if isinstance(function, Mapping) else None
-        choice = {"tool": {"name": name}}
+        choice = {"tool": {"name": mapping(value.get("function")).get("name")}}
     elif value in ("auto", "required"):
         choice = {"auto" if value == "auto" else "any": {}}
     else:
-        draft.refuse("tool_choice", "Converse knows auto, required and one function's name")
-    if draft.model is not None and "auto" not in choice and not draft.model.forces_tools:
-        draft.refuse("tool_choice", "this model cannot be forced to call a tool; use auto")
-    draft.body.setdefault("toolConfig", {})["toolChoice"] = choice
+        hint = "Converse supports auto, required and a function's name"
+        raise draft.unsupported("tool_choice", hint)
+    if "auto" not in choice and _is_claude(draft) and not claude(draft.request.model).forces_tools:
+        hint = "this model cannot be forced to call a tool; use auto"
+        raise draft.unsupported("tool_choice", hint)
+    return {"toolConfig.toolChoice": choice}
 
 
-_SAID: Final[Mapping[str, Callable[[_Draft, Any], None]]] = {
-    "max_tokens": _max_tokens,
-    "temperature": _sampling("temperature", "temperature"),
-    "top_p": _sampling("top_p", "topP"),
-    "stop": _stop,
-    "reasoning_effort": _effort,
-    "response_format": _response_format,
-    "tools": _tools,
-    "tool_choice": _tool_choice,
-}
-
-_NEUTRAL: Final[Mapping[str, Any]] = {
-    "n": 1,
-    "seed": None,
-    "presence_penalty": 0,
-    "frequency_penalty": 0,
-    "logit_bias": {},
-    "logprobs": False,
-    "top_logprobs": 0,
-    "parallel_tool_calls": True,
-    "user": "",
-}
-"""Parameters that Converse does not have, each with the value that asks for nothing."""
+PARAMETERS: Final = ParamTable(
+    rules={
+        "max_tokens": unless(-1, "inferenceConfig.maxTokens"),
+        "temperature": _sampling("temperature", "inferenceConfig.temperature"),
+        "top_p": _sampling("top_p", "inferenceConfig.topP"),
+        "stop": as_list("inferenceConfig.stopSequences"),
+        "reasoning_effort": _effort,
+        "response_format": _response_format,
+        "tools": _tools,
+        "tool_choice": _tool_choice,
+    },
+    neutral={**UNSUPPORTED, "parallel_tool_calls": True, "user": ""},
+    merged=None,
+    hint=_OWN,
+)
 
 
-def _brief(message: Message, provider: str) -> list[Block]:
+def _system(message: Message, draft: Draft) -> list[Block]:
     blocks: list[Block] = []
-    for part in _parts(message, provider):
-        blocks += [{"text": part_text(_bare(part), provider)}, *_cache_point(part)]
+    for part in _parts(message, draft):
+        blocks += [{"text": draft.part_text(without_cache(part))}, *_cache_point(part)]
     return blocks
 
 
-def _parts(message: Message, provider: str) -> list[Mapping[str, Any]]:
-    """The message's parts; the message's own cache_control stands at the last."""
-    found = list(parts(message, provider))
+def _parts(message: Message, draft: Draft) -> list[Mapping[str, Any]]:
+    """The message's parts; the message's own cache_control goes to the last."""
+    found = list(draft.parts(message))
     if found and "cache_control" in message:
         found[-1] = {**found[-1], "cache_control": message["cache_control"]}
     return found
 
 
-def _turn(message: Message, provider: str) -> list[Block]:
-    blocks = [b for part in _parts(message, provider) for b in _blocks(part, provider)]
+def _turn(message: Message, draft: Draft) -> list[Block]:
+    blocks = [block for part in _parts(message, draft) for block in _blocks(part, draft)]
     if message["role"] == "tool":
         status = {"status": "error"} if message.get("is_error") else {}
-        called = text_field(message, "tool_call_id", "a tool's result", provider)
-        return [{"toolResult": {"toolUseId": called, "content": blocks, **status}}]
-    asked = [
+        call_id = draft.text_field(message, "tool_call_id", "a tool's result")
+        return [{"toolResult": {"toolUseId": call_id, "content": blocks, **status}}]
+    uses: list[Block] = [
         {"toolUse": {"toolUseId": call.get("id"), "name": name, "input": given}}
-        for call, name, given in calls(message, provider)
+        for call, name, given in draft.calls(message)
     ]
-    thoughts = _thoughts(message, provider)
-    if thoughts or asked:
-        # Converse takes no empty text, which is what an assistant says that only calls.
-        blocks = [block for block in blocks if block.get("text") != ""]
-    return [*thoughts, *blocks, *asked]
+    thoughts = [_thought(block) for block in thinking_blocks(message, draft)]
+    return answer(thoughts, blocks, uses)
 
 
-def _thoughts(message: Message, provider: str) -> list[Block]:
-    """What an earlier answer has thought, in the words of Converse."""
-    blocks: list[Block] = []
-    for block in thinking_blocks(message, provider):
-        if block["type"] == "redacted_thinking":
-            blocks.append({"reasoningContent": {"redactedContent": block.get("data")}})
-        else:
-            said = {"text": block.get("thinking"), "signature": block.get("signature")}
-            blocks.append({"reasoningContent": {"reasoningText": said}})
-    return blocks
+def _thought(block: Block) -> Block:
+    """A thought of an earlier answer, in Converse's form."""
+    if block["type"] == "redacted_thinking":
+        return {"reasoningContent": {"redactedContent": block.get("data")}}
+    text = {"text": block.get("thinking"), "signature": block.get("signature")}
+    return {"reasoningContent": {"reasoningText": text}}
 
 
-def _blocks(part: Mapping[str, Any], provider: str) -> list[Block]:
+def _blocks(part: Mapping[str, Any], draft: Draft) -> list[Block]:
     """One part, and the cache point behind it if there is one."""
     if "type" not in part:
         return [dict(part)]
     read = _READ.get(str(part["type"]))
     if read is None:
-        raise UsageError(f"{provider} takes no part {part['type']!r} in a message")
-    return [read(_bare(part), provider), *_cache_point(part)]
-
-
-def _bare(part: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The part without its cache_control, which becomes a block of its own."""
-    return {name: value for name, value in part.items() if name != "cache_control"}
+        raise draft.refused(f"a part {part['type']!r} in a message")
+    return [read(without_cache(part), draft), *_cache_point(part)]
 
 
 def _cache_point(part: Mapping[str, Any]) -> list[Block]:
@@ -250,28 +188,28 @@ def _cache_point(part: Mapping[str, Any]) -> list[Block]:
     return [{"cachePoint": {"type": "default", **ttl}}]
 
 
-def _text(part: Mapping[str, Any], provider: str) -> Block:
-    return {"text": part_text(part, provider)}
+def _text(part: Mapping[str, Any], draft: Draft) -> Block:
+    return {"text": draft.part_text(part)}
 
 
-def _image(part: Mapping[str, Any], provider: str) -> Block:
-    return _media(image_url(inner(part, "image_url", provider), provider), None, provider)
+def _image(part: Mapping[str, Any], draft: Draft) -> Block:
+    return _media(draft.image_url(part), None, draft)
 
 
-def _file(part: Mapping[str, Any], provider: str) -> Block:
-    file = inner(part, "file", provider)
-    url = text_field(file, "file_data", "a file", provider)
-    return _media(url, file.get("filename"), provider)
+def _file(part: Mapping[str, Any], draft: Draft) -> Block:
+    file = draft.inner(part, "file")
+    url = draft.text_field(file, "file_data", "a file")
+    return _media(url, file.get("filename"), draft)
 
 
-def _audio(part: Mapping[str, Any], provider: str) -> Block:
-    audio = inner(part, "input_audio", provider)
-    data = plain_base64(text_field(audio, "data", "an audio part", provider))
-    kind = text_field(audio, "format", "an audio part", provider)
+def _audio(part: Mapping[str, Any], draft: Draft) -> Block:
+    audio = draft.inner(part, "input_audio")
+    data = plain_base64(draft.text_field(audio, "data", "an audio part"))
+    kind = draft.text_field(audio, "format", "an audio part")
     return {"audio": {"format": kind, "source": {"bytes": data}}}
 
 
-_READ: Final[Mapping[str, Callable[[Mapping[str, Any], str], Block]]] = {
+_READ: Final[Mapping[str, Callable[[Mapping[str, Any], Draft], Block]]] = {
     "text": _text,
     "refusal": _text,
     "image_url": _image,
@@ -280,13 +218,11 @@ _READ: Final[Mapping[str, Callable[[Mapping[str, Any], str], Block]]] = {
 }
 
 
-def _media(url: str, name: object, provider: str) -> Block:
+def _media(url: str, name: object, draft: Draft) -> Block:
     """A data: URL as an image, a video or a document, by its media type."""
     found = data_url(url)
     if found is None:
-        raise UsageError(
-            f"{provider} fetches no addresses: {url[:60]!r}", hint="give the file itself, as data:"
-        )
+        raise draft.refused(f"URLs such as {url[:60]!r}", "give the file itself, as data:")
     media, data = found
     source = {"bytes": data}
     if media in _IMAGES:
@@ -294,7 +230,7 @@ def _media(url: str, name: object, provider: str) -> Block:
     if media in _VIDEOS:
         return {"video": {"format": _VIDEOS[media], "source": source}}
     if media not in _DOCUMENTS:
-        raise UsageError(f"{provider} takes no file of the type {media}")
+        raise draft.refused(f"files of the type {media}")
     title = " ".join(_NO_NAME.sub(" ", str(name or "document")).split())[:200]
     return {
         "document": {"format": _DOCUMENTS[media], "name": title or "document", "source": source}

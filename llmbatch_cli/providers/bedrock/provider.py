@@ -6,117 +6,94 @@ API_runtime_Converse.html and API_runtime_ConverseStream.html as modelled in bot
 """
 
 import asyncio
-import re
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
-from typing import Any, Final
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any, ClassVar, Final
 from urllib.parse import quote
 
-from llmbatch_cli.core.errors import (
-    BadReply,
-    ContextLength,
-    OutOfQuota,
-    Overloaded,
-    ProviderError,
-    RateLimited,
-    Refused,
-    Rejected,
-    Unauthorized,
-    UnknownModel,
-    UsageError,
-)
+from llmbatch_cli.core import errors
+from llmbatch_cli.core.errors import ProviderError, UsageError
 from llmbatch_cli.core.events import Observer
-from llmbatch_cli.core.ledger import Usage
-from llmbatch_cli.core.types import (
-    Completion,
-    FinishReason,
-    RateInfo,
-    Request,
-    Send,
-    WireReply,
-    WireRequest,
-)
-from llmbatch_cli.providers.base import Provider, Settings, Stream
+from llmbatch_cli.core.types import Completion, Request, Send, WireReply, WireRequest
+from llmbatch_cli.providers.base import Settings
 from llmbatch_cli.providers.bedrock.aws import frozen, load_credentials, signed
 from llmbatch_cli.providers.bedrock.body import body
 from llmbatch_cli.providers.bedrock.stream import ConverseStream
-from llmbatch_cli.providers.wire.messages import json_bytes, json_headers
+from llmbatch_cli.providers.wire import usage
+from llmbatch_cli.providers.wire.answers import extras, finish_reason, missing, raise_if_refused
+from llmbatch_cli.providers.wire.credentials import renewed
+from llmbatch_cli.providers.wire.errors import ErrorBody, ErrorRules, by_code
+from llmbatch_cli.providers.wire.messages import bearer_headers, post
+from llmbatch_cli.providers.wire.provider import JsonProvider
 from llmbatch_cli.providers.wire.replies import (
-    arguments_json,
-    count,
-    error_for_status,
-    error_of,
-    excerpt,
-    json_object,
+    joined,
+    listed,
     mapping,
-    retry_after_s,
+    mappings,
     text_or_none,
 )
+from llmbatch_cli.providers.wire.tools import function_call
 
 CREDENTIALS_REFRESH_S: Final = 60.0
+"""botocore itself renews short-lived credentials minutes before their end."""
 
-FINISH_REASONS: Final[Mapping[str, FinishReason]] = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "tool_use": "tool_calls",
-    "guardrail_intervened": "content_filter",
-    "content_filtered": "content_filter",
-    "refusal": "content_filter",
-}
-"""Stop reasons by their meaning; the two `malformed_...` have none."""
-
-ERROR_TYPES: Final[Mapping[str, type[ProviderError]]] = {
-    "validationexception": Rejected,
-    "accessdeniedexception": Unauthorized,
-    "unrecognizedclientexception": Unauthorized,
-    "expiredtokenexception": Unauthorized,
-    "invalidsignatureexception": Unauthorized,
-    "missingauthenticationtokenexception": Unauthorized,
-    "resourcenotfoundexception": UnknownModel,
-    "throttlingexception": RateLimited,
-    "servicequotaexceededexception": OutOfQuota,
-    "modelnotreadyexception": Overloaded,
-    "modeltimeoutexception": Overloaded,
-    "modelerrorexception": Overloaded,
-    "modelstreamerrorexception": Overloaded,
-    "internalserverexception": Overloaded,
-    "serviceunavailableexception": Overloaded,
-}
-"""The error's name, of the reply's header or of the stream's exception, in lower case."""
-
-_MEANINGS: Final = (
-    (re.compile(r"too long|too many input tokens|context (length|window)"), ContextLength),
-    (re.compile(r"model identifier is invalid|on-demand throughput isn|access to the model"), None),
-    (re.compile(r"tokens per day"), OutOfQuota),
+ERROR_TYPES: Final = by_code(
+    {
+        errors.Rejected: "validationexception",
+        errors.Unauthorized: "accessdeniedexception unrecognizedclientexception "
+        "expiredtokenexception invalidsignatureexception missingauthenticationtokenexception",
+        errors.UnknownModel: "resourcenotfoundexception",
+        errors.RateLimited: "throttlingexception",
+        errors.OutOfQuota: "servicequotaexceededexception",
+        errors.Overloaded: "modelnotreadyexception modeltimeoutexception modelerrorexception "
+        "modelstreamerrorexception internalserverexception serviceunavailableexception",
+    }
 )
-"""What a common error means by its message, where that is more; None stands for UnknownModel."""
-
+"""The error's name, of the reply's header or of the stream's exception, in lower case."""
+WORDS: Final = (
+    ("is too long|too many input tokens|context (length|window)", errors.ContextLength),
+    (
+        "model identifier is invalid|on-demand throughput isn|access to the model",
+        errors.UnknownModel,
+    ),
+    ("tokens per day", errors.OutOfQuota),
+)
 _MODELS_HINT: Final = (
-    "many models are asked for by an inference profile, as in us.anthropic.claude-..., and must "
+    "many models are requested by an inference profile, as in us.anthropic.claude-..., and must "
     "be enabled for the account and region"
 )
 
 
-class Bedrock(Provider):
+class Bedrock(JsonProvider):
     """Converse in one region. `{region}` in the base URL stands for the region in the settings."""
+
+    rules = ErrorRules(
+        words=WORDS,
+        codes=ERROR_TYPES,
+        statuses={424: errors.Overloaded},
+        hints={errors.UnknownModel: _MODELS_HINT},
+    )
+    request_id_headers: ClassVar[Sequence[str]] = ("x-amzn-requestid",)
+    stream_reader = ConverseStream
 
     def __init__(self, settings: Settings) -> None:
         environ = settings.environ
         self._environ = environ
         self._region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or ""
         self._credentials: Any = None
-        self._headers = json_headers()
+        self._headers = bearer_headers(settings.api_key)
         super().__init__(settings)
-        if settings.api_key is not None:
-            self._headers["authorization"] = f"Bearer {settings.api_key}"
 
     def aim(self, base_url: str) -> None:
-        """Send to this address. Raises UsageError where it wants a region and none is set."""
-        if "{region}" in base_url and not self._region:
-            raise UsageError(f"{self.name} needs a region", hint="set AWS_REGION, as to us-east-1")
+        """Send to this address. Raises UsageError where it needs a region and none is set."""
+        if "{region}" in base_url:
+            self._check_region()
         super().aim(base_url.replace("{region}", self._region))
+
+    def _check_region(self) -> None:
+        if not self._region:
+            raise UsageError(f"{self.name} needs a region", hint="set AWS_REGION, as in us-east-1")
 
     @asynccontextmanager
     async def serving(self, observe: Observer) -> AsyncIterator[Send | None]:
@@ -135,191 +112,82 @@ class Bedrock(Provider):
                 hint="set AWS_BEARER_TOKEN_BEDROCK, or AWS_ACCESS_KEY_ID and "
                 "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
             )
-        if not self._region:
-            raise UsageError(f"{self.name} needs a region", hint="set AWS_REGION, as to us-east-1")
-        self._credentials = await asyncio.to_thread(frozen, found)
-        refreshing = asyncio.create_task(self._refresh(found))
-        try:
-            yield None
-        finally:
-            refreshing.cancel()
-            with suppress(asyncio.CancelledError):
-                await refreshing
+        self._check_region()
 
-    async def _refresh(self, found: Any) -> None:
-        """Keep short-lived credentials fresh; botocore renews them minutes before their end."""
-        while True:
-            await asyncio.sleep(CREDENTIALS_REFRESH_S)
-            with suppress(UsageError):
-                self._credentials = await asyncio.to_thread(frozen, found)
+        def renew() -> None:
+            self._credentials = frozen(found)
+
+        async with renewed(renew, lambda: CREDENTIALS_REFRESH_S):
+            yield None
 
     def build(self, request: Request) -> WireRequest:
         method = "converse-stream" if request.stream else "converse"
         url = f"{self.base_url}/model/{quote(request.model, safe='')}/{method}"
-        headers = {**self._headers, **request.params.get("extra_headers", {})}
-        wire = WireRequest("POST", url, headers, json_bytes(body(request, self.name)))
+        wire = post(url, self._headers, request, body(request, self.name))
         if self._credentials is None:
             return wire
         return signed(wire, self._credentials, self._region)
 
-    def parse(self, request: Request, reply: WireReply) -> Completion:
-        if reply.status != 200:
-            raise self.error(reply)
-        found = json_object(reply)
-        message = mapping(found.get("output")).get("message")
-        if not isinstance(message, dict):
-            raise BadReply(f"the reply has no message: {excerpt(reply.body)}", status=200)
-        return self.read(found, message, reply.headers)
-
-    def stream(self, request: Request, headers: Mapping[str, str]) -> Stream:
-        return ConverseStream(
-            lambda found, message: self.read(found, message, headers),
-            lambda kind, payload: self._raised(kind, payload, headers),
-        )
-
-    def read(
-        self, found: Mapping[str, Any], message: Mapping[str, Any], headers: Mapping[str, str]
-    ) -> Completion:
-        """The answer in a reply and its message. Raises Refused and BadReply."""
-        content = message.get("content")
-        if not isinstance(content, list):
-            raise BadReply("the reply's message has no content", status=200)
-        blocks = [block for block in content if isinstance(block, dict)]
-        native = text_or_none(found.get("stopReason"))
-        finish = FINISH_REASONS.get(native) if native is not None else None
-        texts, citations = _texts(blocks)
-        uses = _tool_calls(blocks)
-        text = "".join(texts) if texts or not uses else None
-        if finish == "content_filter" and not text:
-            raise Refused(f"the answer was stopped: {native}", status=200)
-        wait_s = retry_after_s(headers)
+    def read(self, body: dict[str, Any]) -> Completion:
+        message = mapping(mapping(body.get("output")).get("message"))
+        if not isinstance(message.get("content"), list):
+            raise missing("message with content", body)
+        blocks = mappings(message["content"])
+        native = text_or_none(body.get("stopReason"))
+        text, citations = _text(blocks)
+        uses = [block["toolUse"] for block in blocks if isinstance(block.get("toolUse"), dict)]
+        calls = [
+            function_call(use.get("toolUseId"), use.get("name"), use.get("input"), place)
+            for place, use in enumerate(use for use in uses if use.get("type") != "server_tool_use")
+        ]
+        if not text:
+            raise_if_refused(native)
+        router = mapping(mapping(body.get("trace")).get("promptRouter"))
+        thoughts = [mapping(block.get("reasoningContent")) for block in blocks]
         return Completion(
-            text=text,
-            finish_reason=finish,
+            text=text or (None if calls else ""),
+            finish_reason=finish_reason(native),
             native_finish_reason=native,
-            usage=usage(found.get("usage")),
-            model=_served(found),
-            reasoning=_reasoning(blocks),
-            tool_calls=uses,
-            extras=_extras(found, blocks, citations),
-            request_id=headers.get("x-amzn-requestid"),
-            limits=None if wait_s is None else RateInfo(retry_after_s=wait_s),
+            usage=usage.read_usage(body.get("usage"), usage.BEDROCK),
+            # Converse names no model but the one that a prompt router chose.
+            model=text_or_none(router.get("invokedModelId")),
+            reasoning=joined(
+                [mapping(thought.get("reasoningText")) for thought in thoughts], "text", "\n\n"
+            )
+            or None,
+            tool_calls=calls,
+            extras=extras(
+                {
+                    "citations": citations,
+                    "thinking_blocks": [*filter(None, map(_thinking_block, thoughts))],
+                    "trace": body.get("trace"),
+                    "additionalModelResponseFields": body.get("additionalModelResponseFields"),
+                }
+            ),
         )
 
-    def error(self, reply: WireReply) -> ProviderError:
-        """The error that a reply other than an answer means."""
-        named = reply.headers.get("x-amzn-errortype", "").partition(":")[0]
-        try:
-            found = json_object(reply)
-        except BadReply as bad:
-            return self._error(named, f"HTTP {reply.status}: {bad.message}", reply)
-        message = found.get("message") or found.get("Message")
-        if not isinstance(message, str):
-            message = f"HTTP {reply.status}: {excerpt(reply.body)}"
-        kind = named or (text_or_none(found.get("__type")) or "").rpartition("#")[2]
-        return self._error(kind, message, reply)
-
-    def _raised(self, kind: str, payload: bytes, headers: Mapping[str, str]) -> ProviderError:
-        """The error that an exception inside a stream means."""
-        return self.error(WireReply(200, {**headers, "x-amzn-errortype": kind}, payload))
-
-    def _error(self, kind: str, message: str, reply: WireReply) -> ProviderError:
-        status = 500 if reply.status == 200 else reply.status
-        meant = ERROR_TYPES.get(kind.lower()) or _by_status(status)
-        if meant in (Rejected, Unauthorized, RateLimited):
-            said = message.lower()
-            for pattern, more in _MEANINGS:
-                if pattern.search(said):
-                    meant = more or UnknownModel
-        hint = _MODELS_HINT if meant is UnknownModel else None
-        return error_of(meant, message, reply, self._api_key, hint=hint)
+    def failed(self, error: ErrorBody, reply: WireReply, model: str) -> ProviderError:
+        header = reply.headers.get("x-amzn-errortype", "").partition(":")[0]
+        name = header or error.type.rpartition("#")[2]
+        return super().failed(replace(error, type=name.lower()), reply, model)
 
 
-def _by_status(status: int) -> type[ProviderError]:
-    return Overloaded if status == 424 else error_for_status(status)
-
-
-def _texts(blocks: list[dict[str, Any]]) -> tuple[list[str], list[Any]]:
-    """The answer's texts, and the citations of those that have some."""
-    texts: list[str] = []
+def _text(blocks: Sequence[Mapping[str, Any]]) -> tuple[str, list[Any]]:
+    """The answer's text, and the citations of its parts that have some."""
+    parts: list[Mapping[str, Any]] = []
     citations: list[Any] = []
     for block in blocks:
         cited = mapping(block.get("citationsContent"))
-        found = [block, *_list(cited.get("content"))]
-        texts += [t for part in found if isinstance(t := mapping(part).get("text"), str)]
-        citations += _list(cited.get("citations"))
-    return texts, citations
+        parts += [block, *mappings(cited.get("content"))]
+        citations += listed(cited.get("citations"))
+    return joined(parts, "text"), citations
 
 
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _reasoning(blocks: list[dict[str, Any]]) -> str | None:
-    found = (mapping(block.get("reasoningContent")).get("reasoningText") for block in blocks)
-    texts = (mapping(text).get("text") for text in found)
-    return "\n\n".join(text for text in texts if isinstance(text, str) and text) or None
-
-
-def _tool_calls(blocks: list[dict[str, Any]]) -> list[Mapping[str, Any]]:
-    uses = [block["toolUse"] for block in blocks if isinstance(block.get("toolUse"), dict)]
-    return [
-        {
-            "id": text_or_none(use.get("toolUseId")) or f"call_{place}",
-            "type": "function",
-            "function": {
-                "name": text_or_none(use.get("name")) or "",
-                "arguments": arguments_json(use.get("input")),
-            },
-        }
-        for place, use in enumerate(use for use in uses if use.get("type") != "server_tool_use")
-    ]
-
-
-def _served(found: Mapping[str, Any]) -> str | None:
-    """The model that a prompt router chose; Converse names no other."""
-    router = mapping(mapping(found.get("trace")).get("promptRouter"))
-    return text_or_none(router.get("invokedModelId"))
-
-
-def _extras(
-    found: Mapping[str, Any], blocks: list[dict[str, Any]], citations: list[Any]
-) -> dict[str, Any]:
-    extras = {
-        "citations": citations,
-        "thinking_blocks": [
-            thought for block in blocks if (thought := _thinking_block(block)) is not None
-        ],
-        "trace": found.get("trace"),
-        "additionalModelResponseFields": found.get("additionalModelResponseFields"),
-    }
-    return {name: value for name, value in extras.items() if value}
-
-
-def _thinking_block(block: Mapping[str, Any]) -> dict[str, Any] | None:
+def _thinking_block(thought: Mapping[str, Any]) -> dict[str, Any] | None:
     """A thought that the next turn must give back, as Anthropic itself writes it, or None."""
-    thought = mapping(block.get("reasoningContent"))
     if thought.get("redactedContent"):
         return {"type": "redacted_thinking", "data": thought["redactedContent"]}
-    said = mapping(thought.get("reasoningText"))
-    if not said.get("signature"):
+    text = mapping(thought.get("reasoningText"))
+    if not text.get("signature"):
         return None
-    return {"type": "thinking", "thinking": said.get("text"), "signature": said["signature"]}
-
-
-def usage(value: object) -> Usage | None:
-    """Converse's usage as OpenAI counts it: the prompt with what the cache gave and took."""
-    if not isinstance(value, dict):
-        return None
-    new = count(value.get("inputTokens"))
-    read = count(value.get("cacheReadInputTokens"))
-    written = count(value.get("cacheWriteInputTokens"))
-    answer = count(value.get("outputTokens"))
-    prompt = None if new is None else new + (read or 0) + (written or 0)
-    return Usage(
-        prompt_tokens=prompt,
-        completion_tokens=answer,
-        total_tokens=None if prompt is None or answer is None else prompt + answer,
-        cached_tokens=read,
-        cache_write_tokens=written,
-    )
+    return {"type": "thinking", "thinking": text.get("text"), "signature": text["signature"]}

@@ -1,135 +1,96 @@
-"""Cohere's chat, version 2: what is asked.
+"""Cohere's chat, version 2: the request.
 
 Sources (read 2026-11-22): docs.cohere.com/v2/reference/chat, /v2/docs/chat-api, /v2/docs/tool-use,
 /v2/docs/structured-outputs, /v2/docs/reasoning; cohere 7.3.1, v2/raw_client.py and types/.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final
 
-from llmbatch_cli.core.errors import UnsupportedParameter, UsageError
-from llmbatch_cli.core.types import Completion, Message, Request, WireReply, WireRequest
-from llmbatch_cli.providers.base import CARRIED, Provider, Settings, Stream, is_neutral
-from llmbatch_cli.providers.cohere.reply import CohereStream, completion, error
-from llmbatch_cli.providers.wire.messages import (
-    calls,
-    check_fields,
-    functions,
-    inner,
-    json_bytes,
-    json_headers,
-    merged,
-    part_text,
-    parts,
-    schema_of,
-    text_field,
-)
-from llmbatch_cli.providers.wire.replies import json_object
+from llmbatch_cli.core.types import Completion, Message, Request, WireRequest
+from llmbatch_cli.providers.base import Settings
+from llmbatch_cli.providers.cohere.reply import RULES, CohereStream, completion
+from llmbatch_cli.providers.wire.draft import NO_PARAMETERS, Draft, message_fields, reasoning_of
+from llmbatch_cli.providers.wire.messages import bearer_headers, json_bytes, post
+from llmbatch_cli.providers.wire.params import ParamTable, as_list, format_kind, unless
+from llmbatch_cli.providers.wire.provider import JsonProvider
 
-Put = Callable[[dict[str, Any], Any, str], None]
-
-FIELDS: Final[Mapping[str, frozenset[str]]] = {
-    "system": frozenset(("role", "content")),
-    "developer": frozenset(("role", "content")),
-    "user": frozenset(("role", "content")),
-    "tool": frozenset(("role", "content", "tool_call_id", "name")),
-    "assistant": frozenset(
-        (
-            *("role", "content", "tool_calls", "refusal", "reasoning", "reasoning_content"),
-            *("tool_plan", "citations", "annotations"),
-        )
+FIELDS: Final = message_fields(
+    tool=("name",),
+    assistant=(
+        *("refusal", "reasoning", "reasoning_content", "tool_plan", "citations", "annotations"),
     ),
-}
-"""The fields of a message that are said, by its role; any other is told, not dropped.
-
-A tool result's `name` is the name of its call, which Cohere finds by the id.
-"""
+)
+"""A tool result's `name` is left out, since Cohere finds the call by its id."""
 OWN_PARTS: Final = frozenset(("thinking", "document"))
-"""Cohere's own kinds of content, which go as they stand."""
+"""Cohere's own kinds of content, which go as they are."""
 EFFORTS: Final[Mapping[str, str]] = {"none": "disabled", "high": "enabled"}
-"""Thinking is on, without a bound, or off; a bound is `thinking.token_budget` in extra_body."""
+"""Thinking is off, or on without a limit; a limit is `thinking.token_budget` in extra_body."""
 
 
-class Cohere(Provider):
+class Cohere(JsonProvider):
     """api.cohere.com, or a private deployment of it."""
+
+    rules = RULES
+    request_id_headers: ClassVar[Sequence[str]] = ("x-debug-trace-id",)
+    stream_reader = CohereStream
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self._headers = json_headers()
-        if settings.api_key is not None:
-            self._headers["authorization"] = f"Bearer {settings.api_key}"
+        self._headers = bearer_headers(settings.api_key)
 
     def aim(self, base_url: str) -> None:
-        """The address may end with a version or without, as Cohere's own SDK has it."""
+        """The address may end with a version or without, as in Cohere's own SDK."""
         super().aim(base_url)
         self._url = f"{self.base_url.removesuffix('/v1').removesuffix('/v2')}/v2/chat"
 
     def build(self, request: Request) -> WireRequest:
-        headers = {**self._headers, **request.params.get("extra_headers", {})}
-        return WireRequest("POST", self._url, headers, json_bytes(body(request, self.name)))
+        return post(self._url, self._headers, request, body(request, self.name))
 
-    def parse(self, request: Request, reply: WireReply) -> Completion:
-        if reply.status != 200:
-            raise error(reply, self._api_key)
-        return completion(json_object(reply), reply, self._api_key)
+    def is_error(self, body: Mapping[str, Any]) -> bool:
+        """An error's `message` is a text."""
+        return isinstance(body.get("message"), str)
 
-    def stream(self, request: Request, headers: Mapping[str, str]) -> Stream:
-        return CohereStream(headers, self._api_key)
+    def read(self, body: dict[str, Any]) -> Completion:
+        return completion(body)
 
 
 def body(request: Request, provider: str) -> dict[str, Any]:
     """The body of POST /v2/chat. Raises UnsupportedParameter, or UsageError for its messages."""
-    result: dict[str, Any] = {
-        "model": request.model,
-        "messages": [_message(message, provider) for message in request.messages],
-        "stream": request.stream,
-    }
-    for name, value in request.params.items():
-        put = PARAMETERS.get(name)
-        if put is not None:
-            put(result, value, provider)
-        elif name not in CARRIED and not is_neutral(name, value, NEUTRAL, provider):
-            result[name] = value
-    for name, value in request.params.get("extra_body", {}).items():
-        if name == "thinking" and isinstance(value, dict):
-            result[name] = merged(result.get(name, {}), value)
-        else:
-            result["k" if name == "top_k" else name] = value
-    return result
+    draft = Draft(request, provider)
+    draft.body["model"] = request.model
+    draft.body["messages"] = [_message(message, draft) for message in request.messages]
+    draft.body["stream"] = request.stream
+    PARAMETERS.add(draft)
+    return draft.body
 
 
 # ---- messages
 
 
-def _message(message: Message, provider: str) -> dict[str, Any]:
-    role = message.get("role")
-    if not isinstance(role, str) or role not in FIELDS:
-        raise UsageError(f"{provider} knows no message of the role {role!r}")
-    check_fields(message, FIELDS[role], f"a message of the role {role}", provider)
+def _message(message: Message, draft: Draft) -> dict[str, Any]:
+    role = draft.role_of(message, FIELDS)
     if role == "assistant":
-        return _answer(message, provider)
-    said: dict[str, Any] = {"role": "system" if role == "developer" else role}
+        return _answer(message, draft)
+    built: dict[str, Any] = {"role": "system" if role == "developer" else role}
     if role == "tool":
-        said["tool_call_id"] = text_field(message, "tool_call_id", "a tool result", provider)
-    said["content"] = _content(message, provider)
-    return said
+        built["tool_call_id"] = draft.text_field(message, "tool_call_id", "a tool result")
+    return {**built, "content": _content(message, draft)}
 
 
-def _answer(message: Message, provider: str) -> dict[str, Any]:
-    said: dict[str, Any] = {"role": "assistant"}
-    content = _content(message, provider) or message.get("refusal")
-    reasoning = message.get("reasoning") or message.get("reasoning_content")
-    if isinstance(reasoning, str):
+def _answer(message: Message, draft: Draft) -> dict[str, Any]:
+    content = _content(message, draft) or message.get("refusal")
+    thoughts = reasoning_of(message)
+    if isinstance(thoughts, str):
         text = [{"type": "text", "text": content}] if isinstance(content, str) else content or []
-        content = [{"type": "thinking", "thinking": reasoning}, *text]
-    if content:
-        said["content"] = content
-    if made := [_call(call, name, given) for call, name, given in calls(message, provider)]:
-        said["tool_calls"] = made
-    for name in ("tool_plan", "citations"):
-        if message.get(name):
-            said[name] = message[name]
-    return said
+        content = [{"type": "thinking", "thinking": thoughts}, *text]
+    found = {
+        "content": content,
+        "tool_calls": [_call(call, name, given) for call, name, given in draft.calls(message)],
+        "tool_plan": message.get("tool_plan"),
+        "citations": message.get("citations"),
+    }
+    return {"role": "assistant", **{name: value for name, value in found.items() if value}}
 
 
 def _call(call: Mapping[str, Any], name: str, arguments: Any) -> dict[str, Any]:
@@ -139,113 +100,91 @@ def _call(call: Mapping[str, Any], name: str, arguments: Any) -> dict[str, Any]:
     return {"id": call["id"], **made} if call.get("id") else made
 
 
-def _content(message: Message, provider: str) -> str | list[dict[str, Any]]:
+def _content(message: Message, draft: Draft) -> str | list[dict[str, Any]]:
     if isinstance(message.get("content"), str):
         return str(message["content"])
-    return [_part(part, provider) for part in parts(message, provider)]
+    return [_part(part, draft) for part in draft.parts(message)]
 
 
-def _part(part: Mapping[str, Any], provider: str) -> dict[str, Any]:
+def _part(part: Mapping[str, Any], draft: Draft) -> dict[str, Any]:
     kind = part.get("type")
     if kind == "image_url":
-        image = inner(part, "image_url", provider)
-        text_field(image, "url", "an image_url", provider)
+        image = draft.inner(part, "image_url")
+        draft.text_field(image, "url", "an image_url")
         return {"type": "image_url", "image_url": dict(image)}
     if isinstance(kind, str) and kind in OWN_PARTS:
         return dict(part)
-    return {"type": "text", "text": part_text(part, provider)}
+    return {"type": "text", "text": draft.part_text(part)}
 
 
 # ---- parameters
 
 
-def _as(field: str) -> Put:
-    def put(body: dict[str, Any], value: Any, provider: str) -> None:
-        body[field] = value
-
-    return put
-
-
-def _max_tokens(body: dict[str, Any], value: Any, provider: str) -> None:
-    """-1 is no bound, which is what an absent one means."""
-    if value != -1:
-        body["max_tokens"] = value
-
-
-def _stop(body: dict[str, Any], value: Any, provider: str) -> None:
-    body["stop_sequences"] = [value] if isinstance(value, str) else value
-
-
-def _logprobs(body: dict[str, Any], value: Any, provider: str) -> None:
-    """Of the chosen tokens only: how many alternatives, which a number asks for, it cannot say."""
+def _logprobs(value: Any, draft: Draft) -> Mapping[str, Any]:
     if not isinstance(value, bool):
-        raise UnsupportedParameter(
-            "logprobs", provider, hint="true asks for those of the chosen tokens"
-        )
-    body["logprobs"] = value
+        raise draft.unsupported("logprobs", "true gives those of the chosen tokens, and no others")
+    return {"logprobs": value}
 
 
-def _tools(body: dict[str, Any], value: Any, provider: str) -> None:
-    asked = list(functions(value, provider))
-    body["tools"] = [{"type": "function", "function": _function(one, provider)} for one in asked]
-    if any(function.get("strict") for function in asked):
-        body["strict_tools"] = True
+def _tools(value: Any, draft: Draft) -> Mapping[str, Any]:
+    declared = list(draft.functions(value))
+    tools = [{"type": "function", "function": _function(one)} for one in declared]
+    is_strict = any(function.get("strict") for function in declared)
+    return {"tools": tools, **({"strict_tools": True} if is_strict else {})}
 
 
-def _function(function: Mapping[str, Any], provider: str) -> dict[str, Any]:
+def _function(function: Mapping[str, Any]) -> dict[str, Any]:
     known = ("name", "description", "parameters")
-    check_fields(function, frozenset((*known, "strict")), "a tool's function", provider)
-    said = {name: function[name] for name in known if function.get(name)}
-    return {**said, "parameters": said.get("parameters", {"type": "object", "properties": {}})}
+    kept = {name: function[name] for name in known if function.get(name)}
+    return {"parameters": NO_PARAMETERS, **kept}
 
 
-def _tool_choice(body: dict[str, Any], value: Any, provider: str) -> None:
-    if value in ("required", "none"):
-        body["tool_choice"] = value.upper()
-    elif value != "auto":
-        raise UnsupportedParameter(
-            "tool_choice", provider, hint='one function alone in tools, and "required", forces it'
-        )
+def _tool_choice(value: Any, draft: Draft) -> Mapping[str, Any]:
+    if value == "auto":
+        return {}
+    if value not in ("required", "none"):
+        hint = 'to force one function, give it alone in tools with "required"'
+        raise draft.unsupported("tool_choice", hint)
+    return {"tool_choice": value.upper()}
 
 
-def _response_format(body: dict[str, Any], value: Any, provider: str) -> None:
-    kind = value.get("type") if isinstance(value, dict) else value
+def _response_format(value: Any, draft: Draft) -> Mapping[str, Any]:
+    kind = format_kind(value, draft, "json_object", "json_schema")
+    if kind == "text":
+        return {}
+    given: dict[str, Any] = {"type": "json_object"}
     if kind == "json_schema":
-        schema = schema_of(value, provider)
-        body["response_format"] = {"type": "json_object", "json_schema": schema}
-    elif kind == "json_object" and isinstance(value, dict):
-        given = value.get("json_schema") or value.get("schema")
-        body["response_format"] = {"type": kind, **({"json_schema": given} if given else {})}
-    elif kind != "text":
-        raise UnsupportedParameter("response_format", provider, hint=f"it has no form for {kind!r}")
+        given["json_schema"] = draft.schema_of(value)
+    elif schema := value.get("json_schema") or value.get("schema"):
+        given["json_schema"] = schema
+    return {"response_format": given}
 
 
-def _effort(body: dict[str, Any], value: Any, provider: str) -> None:
-    if not isinstance(value, str) or value not in EFFORTS:
-        raise UnsupportedParameter(
-            "reasoning_effort",
-            provider,
-            hint="it knows none and high; extra_body thinking.token_budget sets a bound",
-        )
-    body["thinking"] = {"type": EFFORTS[value]}
+def _effort(value: Any, draft: Draft) -> Mapping[str, Any]:
+    if value not in EFFORTS:
+        hint = "use none or high; thinking.token_budget in extra_body sets a limit"
+        raise draft.unsupported("reasoning_effort", hint)
+    return {"thinking": {"type": EFFORTS[value]}}
 
 
-PARAMETERS: Final[Mapping[str, Put]] = {
-    "top_p": _as("p"),
-    "max_tokens": _max_tokens,
-    "stop": _stop,
-    "logprobs": _logprobs,
-    "tools": _tools,
-    "tool_choice": _tool_choice,
-    "response_format": _response_format,
-    "reasoning_effort": _effort,
-}
-"""How OpenAI's parameters are said; temperature, seed and the penalties have the same names."""
-NEUTRAL: Final[Mapping[str, Any]] = {
-    "n": 1,
-    "logit_bias": {},
-    "top_logprobs": 0,
-    "parallel_tool_calls": True,
-    "user": "",
-}
-"""Parameters that Cohere does not have, each with the value that asks for nothing."""
+PARAMETERS: Final = ParamTable(
+    rules={
+        "top_p": "p",
+        "max_tokens": unless(-1, "max_tokens"),
+        "stop": as_list("stop_sequences"),
+        "logprobs": _logprobs,
+        "tools": _tools,
+        "tool_choice": _tool_choice,
+        "response_format": _response_format,
+        "reasoning_effort": _effort,
+    },
+    neutral={
+        "n": 1,
+        "logit_bias": {},
+        "top_logprobs": 0,
+        "parallel_tool_calls": True,
+        "user": "",
+    },
+    own={"top_k": "k"},
+    merged=frozenset(("thinking",)),
+)

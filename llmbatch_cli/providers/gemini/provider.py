@@ -1,23 +1,28 @@
-"""Gemini on Google's Developer API: the address and the key around Gemini's own words.
+"""Gemini on Google's Developer API: its address and its key.
 
 Source: ai.google.dev/api, /gemini-api/docs/api-key (read 2026-11-22).
 """
 
 import re
-from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote
 
+from llmbatch_cli.core.errors import ProviderError
 from llmbatch_cli.core.types import Completion, Request, WireReply, WireRequest
-from llmbatch_cli.providers.base import Provider, Settings, Stream
+from llmbatch_cli.providers.base import Settings
 from llmbatch_cli.providers.gemini.body import body
-from llmbatch_cli.providers.gemini.errors import error
+from llmbatch_cli.providers.gemini.errors import RULES, google_error_class, retry_delay_s
 from llmbatch_cli.providers.gemini.reply import GeminiStream, completion
-from llmbatch_cli.providers.wire.messages import json_bytes, json_headers
-from llmbatch_cli.providers.wire.replies import json_object
+from llmbatch_cli.providers.wire.errors import ErrorBody, ErrorClass
+from llmbatch_cli.providers.wire.messages import json_headers, post
+from llmbatch_cli.providers.wire.provider import JsonProvider
 
 
-class Gemini(Provider):
-    """Google's Developer API, or a server that speaks as it does."""
+class Gemini(JsonProvider):
+    """Google's Developer API, or a compatible server."""
+
+    rules = RULES
+    stream_reader = GeminiStream
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -32,25 +37,23 @@ class Gemini(Provider):
         self._root = self.base_url if versioned else f"{self.base_url}/v1beta"
 
     def build(self, request: Request) -> WireRequest:
-        headers = {**self._headers, **request.params.get("extra_headers", {})}
-        data = json_bytes(body(request, self.name))
-        return WireRequest("POST", self.url(request), headers, data)
+        return post(self.url(request), self._headers, request, body(request, self.name))
 
     def url(self, request: Request) -> str:
-        """Where the request goes; a model may be named with its collection, as tunedModels/x."""
+        """The request's URL; a model's name may include its collection, as in tunedModels/x."""
         collection, _, name = request.model.rpartition("/")
         if collection not in ("models", "tunedModels"):
             collection, name = "models", request.model
         method = "streamGenerateContent?alt=sse" if request.stream else "generateContent"
         return f"{self._root}/{collection}/{quote(name, safe='')}:{method}"
 
-    def parse(self, request: Request, reply: WireReply) -> Completion:
-        if reply.status != 200:
-            raise error(reply, self._api_key)
-        found = json_object(reply)
-        if found.get("error"):
-            raise error(reply, self._api_key)
-        return completion(found, reply)
+    def read(self, body: dict[str, Any]) -> Completion:
+        return completion(body)
 
-    def stream(self, request: Request, headers: Mapping[str, str]) -> Stream:
-        return GeminiStream(headers, self._api_key)
+    def failed(self, error: ErrorBody, reply: WireReply, model: str) -> ProviderError:
+        failed = super().failed(error, reply, model)
+        failed.retry_after_s = retry_delay_s(error) or failed.retry_after_s
+        return failed
+
+    def error_class(self, error: ErrorBody) -> ErrorClass:
+        return google_error_class(error)

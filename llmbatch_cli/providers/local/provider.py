@@ -1,6 +1,6 @@
-"""The embedded model: llama.cpp's server in this process, on a loopback port, spoken to as OpenAI.
+"""The embedded model: llama.cpp's server in this process, on a loopback port, with OpenAI's API.
 
-`local/smollm2` is SmolLM2-135M-Instruct, fetched once (weights.py); `local/PATH.gguf` is any
+`local/smollm2` is SmolLM2-135M-Instruct, downloaded once (weights.py); `local/PATH.gguf` is any
 other model file that llama.cpp reads.
 """
 
@@ -19,20 +19,20 @@ from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.events import Event, Observer
 from llmbatch_cli.core.types import Completion, Request, Send, WireReply
 from llmbatch_cli.providers.base import Settings
-from llmbatch_cli.providers.local.weights import SMOLLM2, ensure
+from llmbatch_cli.providers.local.weights import SMOLLM2, pull
 from llmbatch_cli.providers.openai.provider import OpenAI
 from llmbatch_cli.providers.registry import Target, parse_query
 
 SLOTS: Final = 4
-"""Answers written at once; further requests wait in the server. More cost memory and save no
-time: with one thread 4, 8 and 16 slots all took 18 to 20 ms of CPU a token."""
+"""Answers written at once; further requests wait in the server. More slots cost memory and save
+no time: with one thread 4, 8 and 16 slots all took 18 to 20 ms of CPU a token."""
 SLOT_TOKENS: Final = 4_096
-"""Prompt and answer of one request, together. No slot takes from another: in one shared
-context, long rows side by side would fail each other."""
+"""Prompt and answer of one request, together. Slots do not share a context, in which long rows
+side by side would make each other fail."""
 ANSWER_TOKENS: Final = 512
-"""Where no max_tokens is given: a small model may go on for ever."""
+"""Without max_tokens: a small model may go on for ever."""
 HTTP_THREADS: Final = 128
-"""Each request holds one of llama.cpp's threads, those that wait for a slot included."""
+"""Each request holds one of llama.cpp's threads, also while it waits for a slot."""
 
 SYSTEM: Final = "You are a helpful assistant. Give short, clear and correct answers."
 TEMPERATURE: Final = 0.0
@@ -53,14 +53,14 @@ Load = Callable[[Observer, threading.Event], Path]
 class Local(OpenAI):
     """A model that runs in this process and costs nothing.
 
-    What the user leaves open is set on the server, so that a request that says otherwise
-    wins: at most 512 tokens an answer, and for smollm2 temperature 0, repeat_penalty 1.05 and
-    a system message that asks for short answers. Of 30 plain questions that played no part in
-    choosing them, one run each and judged by a keyword, 26 came out right with these, 21 with
-    the model's own system message at temperature 0, 19 with it and its card's sampling (0.2,
-    top_p 0.9). It remains a very small model.
+    Defaults are set on the server, so that a request's own parameters win: at most 512 tokens
+    an answer, and for smollm2 temperature 0, repeat_penalty 1.05 and a system message that asks
+    for short answers. Of 30 plain questions that were not used in choosing them, one run each
+    and judged by a keyword, 26 came out right with these, 21 with the model's own system message
+    at temperature 0, 19 with it and its card's sampling (0.2, top_p 0.9). It remains a very
+    small model.
 
-    The server listens on loopback alone and wants a random key, so that neither other users
+    The server listens on loopback alone and demands a random key, so that neither other users
     of this machine nor web pages can use it.
 
     Args:
@@ -76,7 +76,7 @@ class Local(OpenAI):
         # A new one costs nothing beside an answer.
         self._headers["connection"] = "close"
         self._model = model
-        self._load = load or _load_smollm2 if model == SMOLLM2.name else _existing(model)
+        self._load = load or _smollm2 if model == SMOLLM2.name else _existing(model)
 
     @classmethod
     def target(cls, model: str, query: str) -> Target:
@@ -90,18 +90,18 @@ class Local(OpenAI):
     async def serving(self, observe: Observer) -> AsyncIterator[Send | None]:
         """Load the model, serve it, and stop the server at the end.
 
-        Raises UsageError where xllamacpp is missing, the weights cannot be fetched, or the
-        file is no model.
+        Raises UsageError where xllamacpp is missing, the weights cannot be downloaded, or the
+        file is not a model.
         """
         engine = _engine()
         stop = threading.Event()
         loop = asyncio.get_running_loop()
 
-        def tell(event: Event) -> None:
+        def report(event: Event) -> None:
             loop.call_soon_threadsafe(observe, event)
 
         try:
-            path = await asyncio.to_thread(self._load, tell, stop)
+            path = await asyncio.to_thread(self._load, report, stop)
         finally:
             stop.set()
         holder = [await asyncio.to_thread(self._start, engine, path)]
@@ -118,7 +118,7 @@ class Local(OpenAI):
         except RuntimeError as error:
             raise UsageError(
                 f"llama.cpp cannot load {path}",
-                hint="is it a whole GGUF model, and is there memory for it?",
+                hint="check that it is a whole GGUF model, and that there is memory for it",
             ) from error
 
     def _params(self, engine: ModuleType, path: Path) -> Any:
@@ -131,21 +131,18 @@ class Local(OpenAI):
         params.n_threads_http = HTTP_THREADS
         params.cache_ram_mib = 0
         params.verbosity = -1
-        self._close(params)
-        if self._model == SMOLLM2.name:
-            params.chat_template = CHAT_TEMPLATE
-            params.sampling.temp = TEMPERATURE
-            params.sampling.penalty_repeat = REPEAT_PENALTY
-        return params
-
-    def _close(self, params: Any) -> None:
-        """Nobody but this process gets in."""
+        # No other process and no web page gets in.
         params.port = 0
         params.api_keys = [self._api_key]
         params.cors_origins = "http://127.0.0.1"
         params.cors_credentials = False
         params.ui = False
         params.endpoint_slots = False
+        if self._model == SMOLLM2.name:
+            params.chat_template = CHAT_TEMPLATE
+            params.sampling.temp = TEMPERATURE
+            params.sampling.penalty_repeat = REPEAT_PENALTY
+        return params
 
 
 def _engine() -> ModuleType:
@@ -163,17 +160,17 @@ def _engine() -> ModuleType:
     return module
 
 
-def _load_smollm2(observe: Observer, stop: threading.Event) -> Path:
-    return ensure(observe, stop=stop)
+def _smollm2(observe: Observer, stop: threading.Event) -> Path:
+    return pull(observe, stop=stop)
 
 
 def _existing(model: str) -> Load:
     path = Path(os.path.expanduser(model))  # noqa: PTH111 - which raises for an unknown user
     if path.suffix != ".gguf":
         raise UsageError(
-            f"there is no embedded model {model!r}",
+            f"no embedded model {model!r}",
             hint=f"it is local/{SMOLLM2.name}, or local/PATH.gguf for a model file",
         )
     if not os.path.isfile(path):  # noqa: PTH113 - which raises for a name that is too long
-        raise UsageError(f"there is no model file {model[:200]}")
+        raise UsageError(f"no model file {model[:200]}")
     return lambda observe, stop: path

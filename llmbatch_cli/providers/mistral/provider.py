@@ -7,6 +7,7 @@ answers ("extra_forbidden") in charmbracelet/crush issue 1590 and eca issue 231.
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Any, ClassVar, Final
 
@@ -17,107 +18,85 @@ from llmbatch_cli.core.errors import (
     UnknownModel,
     UsageError,
 )
-from llmbatch_cli.core.ledger import Usage
-from llmbatch_cli.core.types import Completion, Message, RateInfo, Request, WireReply, WireRequest
-from llmbatch_cli.providers.openai.errors import ERROR_CODES, Said, meaning
-from llmbatch_cli.providers.openai.provider import OpenAI, writable
-from llmbatch_cli.providers.wire.messages import (
-    check_fields,
-    data_url,
-    inner,
-    plain_base64,
-    text_field,
-    tool_calls_of,
-)
-from llmbatch_cli.providers.wire.replies import count, mapping, rate_info
+from llmbatch_cli.core.types import Completion, Message, Request, WireReply, WireRequest
+from llmbatch_cli.providers.openai.provider import OpenAI
+from llmbatch_cli.providers.wire.answers import extras
+from llmbatch_cli.providers.wire.draft import Draft, message_fields
+from llmbatch_cli.providers.wire.errors import COMMON_CODES, ErrorBody, ErrorRules, by_code
+from llmbatch_cli.providers.wire.messages import data_url, plain_base64
+from llmbatch_cli.providers.wire.replies import joined, mappings
 
-REFUSED: Final[Mapping[str, Any]] = {"logit_bias": {}, "user": ""}
+NEUTRAL: Final[Mapping[str, Any]] = {"logit_bias": {}, "user": ""}
 RENAMED: Final = {"seed": "random_seed"}
-FIELDS: Final[Mapping[str, frozenset[str]]] = {
-    "system": frozenset(("role", "content")),
-    "user": frozenset(("role", "content")),
-    "assistant": frozenset(("role", "content", "tool_calls", "prefix")),
-    "tool": frozenset(("role", "content", "tool_call_id", "name")),
-}
-"""The fields that a message of each role may have; any other is answered with an error."""
 THOUGHTS: Final = ("reasoning_content", "reasoning")
-"""Where the answers of this program and of other hosts keep thoughts; said as a thinking chunk."""
-CODES: Final[Mapping[str, type[ProviderError]]] = {
-    **ERROR_CODES,
-    "invalid_model": UnknownModel,
-    "1500": UnknownModel,
-    "rate_limited": RateLimited,
+"""Where earlier answers, of this program and of other hosts, have their thoughts."""
+FIELDS: Final = message_fields(tool=("name",), assistant=("prefix", *THOUGHTS))
+CODES: Final = {
+    **COMMON_CODES,
+    **by_code({UnknownModel: "invalid_model 1500", RateLimited: "rate_limited"}),
 }
 
+_ALLOWED_A_MINUTE: Final = "x-ratelimit-limit-req-minute"
 _CALL_ID = re.compile(r"[a-zA-Z0-9]{9}")
 _LETTERS: Final = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 class Mistral(OpenAI):
-    """Mistral's API, or a server that speaks as it does."""
+    """Mistral's API, or a compatible server."""
 
     own_hosts: ClassVar[tuple[str, ...]] = ()
     stream_fields: ClassVar[Mapping[str, Any]] = {"stream": True}
+    rules = ErrorRules(codes=CODES)
+    request_id_headers: ClassVar[Sequence[str]] = ("mistral-correlation-id", "x-request-id")
 
     def build(self, request: Request) -> WireRequest:
-        said = [_message(message, self.name) for message in request.messages]
-        return super().build(Request(request.model, said, request.params, request.stream))
+        draft = Draft(request, self.name)
+        messages = [_message(message, draft) for message in request.messages]
+        return super().build(replace(request, messages=messages))
 
-    def refused(self, request: Request) -> Mapping[str, Any]:
-        return REFUSED
+    def neutral(self, request: Request) -> Mapping[str, Any]:
+        return NEUTRAL
 
-    def renames(self) -> Mapping[str, str]:
+    def renamed(self) -> Mapping[str, str]:
         return RENAMED
 
-    def read(self, body: dict[str, Any], reply: WireReply) -> Completion:
-        completion = super().read(body, reply)
-        content = body["choices"][0]["message"].get("content")
-        if isinstance(content, list):
-            completion.reasoning = _thoughts(content)
-            references = [part for part in content if mapping(part).get("type") == "reference"]
-            if references:
-                completion.extras = {**completion.extras, "citations": writable(references)}
-        if completion.usage is not None:
-            _add_cached(completion.usage, body["usage"])
-        completion.request_id = reply.headers.get("mistral-correlation-id") or completion.request_id
+    def read(self, body: dict[str, Any]) -> Completion:
+        completion = super().read(body)
+        parts = mappings(mappings(body["choices"])[0]["message"].get("content"))
+        if parts:
+            thinking = (mappings(part.get("thinking")) for part in parts)
+            completion.reasoning = "".join(joined(chunks, "text") for chunks in thinking) or None
+            references = [part for part in parts if part.get("type") == "reference"]
+            completion.extras = {**completion.extras, **extras({"citations": references})}
         return completion
 
-    def limits(self, headers: Mapping[str, str]) -> RateInfo | None:
-        return rate_info(_openai_names(headers))
-
-    def meaning(self, said: Said) -> type[ProviderError]:
-        return meaning(said, CODES)
-
-    def error(self, reply: WireReply, model: str) -> ProviderError:
-        error = super().error(reply, model)
-        if isinstance(error, RateLimited) and reply.headers.get(_ALLOWED_A_MINUTE) == "0":
+    def failed(self, error: ErrorBody, reply: WireReply, model: str) -> ProviderError:
+        failed = super().failed(error, reply, model)
+        if isinstance(failed, RateLimited) and reply.headers.get(_ALLOWED_A_MINUTE) == "0":
             return OutOfQuota(
-                f"this key is allowed no requests of {model}: {error.message}", status=error.status
+                f"this key is allowed no requests of {model}: {failed.message}",
+                status=failed.status,
             )
-        return error
+        return failed
 
 
-def _message(message: Message, provider: str) -> Message:
-    """The message in Mistral's words. Raises UsageError for what it has none for."""
-    role = message.get("role")
-    role = "system" if role == "developer" else role
-    known = FIELDS.get(str(role))
-    if known is None:
-        raise UsageError(f"{provider} takes no message of the role {role!r}")
-    said = {**message, "role": role}
-    thoughts = next((said.pop(name) for name in THOUGHTS if said.get(name)), None)
-    check_fields(said, known | frozenset(THOUGHTS), f"a message of the role {role}", provider)
-    said = {name: value for name, value in said.items() if name in known}
-    content = said.get("content")
+def _message(message: Message, draft: Draft) -> Message:
+    """The message in Mistral's form. Raises UsageError for what it does not support."""
+    role = draft.role_of(message, FIELDS)
+    kept = FIELDS[role] - {*THOUGHTS}
+    built = {name: value for name, value in message.items() if name in kept}
+    built["role"] = "system" if role == "developer" else role
+    content = built.get("content")
     if isinstance(content, list | tuple):
-        said["content"] = [_part(part, provider) for part in content]
-    if isinstance(thoughts, str) and role == "assistant":
-        said["content"] = _with_thoughts(thoughts, said.get("content"))
-    if said.get("tool_calls"):
-        said["tool_calls"] = [_tool_call(call) for call in tool_calls_of(said, provider)]
-    if isinstance(said.get("tool_call_id"), str):
-        said["tool_call_id"] = call_id(said["tool_call_id"])
-    return said
+        built["content"] = [_part(part, draft) for part in content]
+    thoughts = next((message[name] for name in THOUGHTS if message.get(name)), None)
+    if isinstance(thoughts, str):
+        built["content"] = _with_thoughts(thoughts, built.get("content"))
+    if built.get("tool_calls"):
+        built["tool_calls"] = [_tool_call(call) for call in draft.tool_calls_of(built)]
+    if isinstance(built.get("tool_call_id"), str):
+        built["tool_call_id"] = call_id(built["tool_call_id"])
+    return built
 
 
 def _with_thoughts(thoughts: str, content: object) -> list[Any]:
@@ -127,25 +106,25 @@ def _with_thoughts(thoughts: str, content: object) -> list[Any]:
     return [chunk, {"type": "text", "text": content}] if content else [chunk]
 
 
-def _part(part: Any, provider: str) -> Any:
-    """A part of a message's content; those that Mistral knows by the same name stay as they are."""
+def _part(part: Any, draft: Draft) -> Any:
+    """A part of a message's content; those that Mistral has by the same name stay as they are."""
     kind = part.get("type") if isinstance(part, dict) else None
     if kind == "refusal":
         return {"type": "text", "text": part.get("refusal")}
     if kind == "input_audio" and isinstance(part.get("input_audio"), dict):
-        audio = inner(part, "input_audio", provider)
-        return {"type": kind, "input_audio": text_field(audio, "data", "a recording", provider)}
+        audio = draft.inner(part, "input_audio")
+        return {"type": kind, "input_audio": draft.text_field(audio, "data", "a recording")}
     if kind == "file" and "file" in part:
-        return _file(inner(part, "file", provider), provider)
+        return _file(draft.inner(part, "file"), draft)
     return part
 
 
-def _file(file: Mapping[str, Any], provider: str) -> Mapping[str, Any]:
+def _file(file: Mapping[str, Any], draft: Draft) -> Mapping[str, Any]:
     if isinstance(file.get("file_id"), str):
         return {"type": "file", "file_id": file["file_id"]}
     data = file.get("file_data") or file.get("url")
     if not isinstance(data, str):
-        raise UsageError(f"a file for {provider} holds neither file_id nor file_data")
+        raise UsageError(f"a file for {draft.provider} has neither file_id nor file_data")
     if "://" not in data[:10] and data_url(data) is None:
         data = f"data:application/pdf;base64,{plain_base64(data)}"
     named = {"document_name": file["filename"]} if file.get("filename") else {}
@@ -162,42 +141,7 @@ def call_id(name: str) -> str:
     """The id of a tool call as Mistral demands it, nine letters and digits; the same every time."""
     if _CALL_ID.fullmatch(name):
         return name
-    number = int.from_bytes(
-        blake2b(name.encode("utf-8", "replace"), digest_size=16).digest(), "big"
-    )
-    letters = []
-    for _ in range(9):
-        number, place = divmod(number, len(_LETTERS))
-        letters.append(_LETTERS[place])
-    return "".join(letters)
-
-
-def _thoughts(content: Sequence[Any]) -> str | None:
-    """The text of the thinking chunks; None where there are none."""
-    texts = []
-    for part in content:
-        thinking = mapping(part).get("thinking")
-        for inside in thinking if isinstance(thinking, list) else ():
-            text = mapping(inside).get("text")
-            if isinstance(text, str):
-                texts.append(text)
-    return "".join(texts) or None
-
-
-def _add_cached(usage: Usage, said: Mapping[str, Any]) -> None:
-    if usage.cached_tokens is None:
-        usage.cached_tokens = count(said.get("num_cached_tokens"))
-
-
-_ALLOWED_A_MINUTE: Final = "x-ratelimit-limit-req-minute"
-_HEADERS: Final = {
-    _ALLOWED_A_MINUTE: "x-ratelimit-limit-requests",
-    "x-ratelimit-remaining-req-minute": "x-ratelimit-remaining-requests",
-    "x-ratelimit-limit-tokens-minute": "x-ratelimit-limit-tokens",
-    "x-ratelimit-remaining-tokens-minute": "x-ratelimit-remaining-tokens",
-}
-"""Mistral's names for the limits, and OpenAI's."""
-
-
-def _openai_names(headers: Mapping[str, str]) -> Mapping[str, str]:
-    return {_HEADERS.get(name, name): value for name, value in headers.items()}
+    digest = blake2b(name.encode("utf-8", "replace"), digest_size=16).digest()
+    number = int.from_bytes(digest, "big")
+    size = len(_LETTERS)
+    return "".join(_LETTERS[number // size**place % size] for place in range(9))

@@ -5,190 +5,99 @@ api/types.go (ChatResponse, DoneReason) and server/routes.go; errors of its clou
 recorded them in continuedev/continue issues 9233 and 11444.
 """
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
-from llmbatch_cli.core.errors import (
-    BadReply,
-    ContextLength,
-    Interrupted,
-    OutOfQuota,
-    ProviderError,
-    Rejected,
-    UnknownModel,
-)
-from llmbatch_cli.core.ledger import Usage
-from llmbatch_cli.core.types import Completion, FinishReason, WireReply
-from llmbatch_cli.providers.base import Stream
-from llmbatch_cli.providers.openai.provider import writable
+from llmbatch_cli.core import errors
+from llmbatch_cli.core.types import Completion, Request
+from llmbatch_cli.providers.wire import usage
+from llmbatch_cli.providers.wire.answers import extras, finish_reason, missing
+from llmbatch_cli.providers.wire.errors import ErrorRules
 from llmbatch_cli.providers.wire.framing import Lines
-from llmbatch_cli.providers.wire.replies import (
-    arguments_json,
-    clean,
-    count,
-    error_for_status,
-    error_of,
-    excerpt,
-    json_object,
-    mapping,
-    rate_info,
-    text_or_none,
+from llmbatch_cli.providers.wire.provider import EventStream, Pieces
+from llmbatch_cli.providers.wire.replies import count, mapping, mappings, text_or_none
+from llmbatch_cli.providers.wire.tools import function_call
+
+RULES: Final = ErrorRules(
+    words=(
+        (r"\bmodel\b.{0,200}\bnot found", errors.UnknownModel),
+        (r"(hourly|session|daily|weekly|monthly) usage limit", errors.OutOfQuota),
+        (r"exceeds? the (available )?context (length|size)", errors.ContextLength),
+        (r"requires more system memory|does not support|invalid model name", errors.Rejected),
+    ),
+    # A model too large for the machine is a 500.
+    words_of_overload=True,
+    common_words=False,
 )
-
-FINISH_REASONS: Final[Mapping[str, FinishReason]] = {"stop": "stop", "length": "length"}
-"""A stop behind tool calls is `tool_calls`; `load` and `unload` end no answer."""
-
-SAID: Final = (
-    (re.compile(r"(?i)\bmodel\b.{0,200}\bnot found"), UnknownModel),
-    (re.compile(r"(?i)(hourly|session|daily|weekly|monthly) usage limit"), OutOfQuota),
-    (re.compile(r"(?i)exceeds? the (available )?context (length|size)"), ContextLength),
-    (re.compile(r"(?i)requires more system memory|does not support|invalid model name"), Rejected),
-)
-"""What only the message tells: Ollama's errors carry no code."""
+"""Ollama's errors carry no code, so only the message classifies them."""
 
 
-def completion(body: Mapping[str, Any], reply: WireReply) -> Completion:
+def completion(body: Mapping[str, Any]) -> Completion:
     """The answer in a body of /api/chat. Raises ProviderError for a body without one."""
     message = body.get("message")
     if not isinstance(message, dict):
-        raise BadReply(f"the reply has no message: {excerpt(reply.body)}", status=reply.status)
+        raise missing("message", body)
     if body.get("done") is False:
-        raise BadReply("the reply is only the beginning of an answer", status=reply.status)
+        raise errors.BadReply("the reply is only the beginning of an answer", status=200)
     native = text_or_none(body.get("done_reason"))
-    tool_calls = list(_calls(message.get("tool_calls")))
+    calls = []
+    for place, call in enumerate(mappings(message.get("tool_calls"))):
+        function, call_id = mapping(call.get("function")), call.get("id")
+        calls.append(function_call(call_id, function.get("name"), function.get("arguments"), place))
     text = text_or_none(message.get("content")) or ""
-    if native in ("load", "unload") and not text and not tool_calls:
-        raise BadReply(f"the server has only {native}ed the model", status=reply.status)
+    if native in ("load", "unload") and not text and not calls:
+        raise errors.BadReply(f"the server has only {native}ed the model", status=200)
+    finish = finish_reason(native)
     return Completion(
-        text=text or (None if tool_calls else ""),
-        finish_reason=_finish(native, bool(tool_calls)),
+        text=text or (None if calls else ""),
+        finish_reason="tool_calls" if calls and finish == "stop" else finish,
         native_finish_reason=native,
-        usage=usage(body),
+        usage=usage.read_usage(body, usage.OLLAMA),
         model=text_or_none(body.get("model")),
         reasoning=text_or_none(message.get("thinking")) or None,
-        tool_calls=tool_calls,
-        extras=writable(_extras(body)),
-        request_id=reply.headers.get("x-request-id"),
-        limits=rate_info(reply.headers),
+        tool_calls=calls,
+        extras=_extras(body),
     )
-
-
-def _finish(native: str | None, called: bool) -> FinishReason | None:
-    finish = FINISH_REASONS.get(native) if native is not None else None
-    return "tool_calls" if called and finish == "stop" else finish
-
-
-def _calls(value: object) -> Iterator[dict[str, Any]]:
-    for place, call in enumerate(value if isinstance(value, list) else ()):
-        function = mapping(mapping(call).get("function"))
-        yield {
-            "id": text_or_none(mapping(call).get("id")) or f"call_{place}",
-            "type": "function",
-            "function": {
-                "name": text_or_none(function.get("name")) or "",
-                "arguments": arguments_json(function.get("arguments")),
-            },
-        }
 
 
 def _extras(body: Mapping[str, Any]) -> dict[str, Any]:
     """Log probabilities, whose entries are OpenAI's already, and the times in nanoseconds."""
-    found = {name: body[name] for name in body if name.endswith("_duration") and count(body[name])}
-    if isinstance(body.get("logprobs"), list) and body["logprobs"]:
-        found["logprobs"] = {"content": body["logprobs"]}
-    return found
+    found = {name: count(body[name]) for name in body if name.endswith("_duration")}
+    logprobs = body.get("logprobs")
+    content = {"content": logprobs} if isinstance(logprobs, list) and logprobs else None
+    return extras({**found, "logprobs": content})
 
 
-def usage(body: Mapping[str, Any]) -> Usage | None:
-    """Ollama's counts; thoughts are among those of the answer. None where there is neither."""
-    asked, answered = count(body.get("prompt_eval_count")), count(body.get("eval_count"))
-    if asked is None and answered is None:
-        return None
-    total = None if asked is None or answered is None else asked + answered
-    return Usage(prompt_tokens=asked, completion_tokens=answered, total_tokens=total)
-
-
-# ---- errors
-
-
-def error(reply: WireReply, model: str, api_key: str | None) -> ProviderError:
-    """The error that a reply other than an answer means: `{"error": "..."}`."""
-    try:
-        said = json_object(reply).get("error")
-        words = mapping(said).get("message", said)
-        message = words if isinstance(words, str) else f"HTTP {reply.status}: {excerpt(reply.body)}"
-    except BadReply as bad:
-        message = f"HTTP {reply.status}: {bad.message}"
-    kind = _kind(message, reply.status)
-    return error_of(kind, message, reply, api_key, hint=_hint(kind, model))
-
-
-def _kind(message: str, status: int) -> type[ProviderError]:
-    for pattern, kind in SAID:
-        if pattern.search(message):
-            return kind
-    return error_for_status(500 if status == 200 else status)
-
-
-def _hint(kind: type[ProviderError], model: str) -> str | None:
-    if kind is UnknownModel:
-        return f"`ollama pull {clean(model, 200)}` fetches it; `ollama list` tells what is there"
-    if kind is OutOfQuota:
-        return "a local model has no such limit; ollama.com/settings shows what is left"
-    return None
-
-
-# ---- stream
-
-
-class OllamaStream(Stream):
+class OllamaStream(EventStream):
     """Reads one JSON object a line; the one that is `done` is the end mark, and has the counts."""
 
-    def __init__(self, headers: Mapping[str, str], model: str, api_key: str | None) -> None:
-        self._headers = headers
-        self._model = model
-        self._api_key = api_key
-        self._lines = Lines()
-        self._texts: dict[str, list[str]] = {"content": [], "thinking": []}
-        self._lists: dict[str, list[object]] = {"tool_calls": [], "logprobs": []}
-        self._end: dict[str, Any] | None = None
+    framing = Lines
 
-    def feed(self, data: bytes) -> str:
-        return "".join(self._line(line) for line in self._lines.feed(data))
+    def begin(self, request: Request) -> None:
+        self._pieces = Pieces()
+        self._calls: list[Any] = []
+        self._logprobs: list[Any] = []
+        self._end: dict[str, Any] = {}
 
-    def _line(self, line: bytes) -> str:
-        if not line.strip():
-            return ""
-        reply = WireReply(200, self._headers, line)
-        piece = json_object(reply)
-        if piece.get("error"):
-            raise error(reply, self._model, self._api_key)
-        message = mapping(piece.get("message"))
-        for name, texts in self._texts.items():
-            if isinstance(message.get(name), str):
-                texts.append(message[name])
-        for name, found in (("tool_calls", message), ("logprobs", piece)):
-            if isinstance(found.get(name), list):
-                self._lists[name] += found[name]
-        if piece.get("done") is True:
-            self._end = piece
-        return text_or_none(message.get("content")) or ""
+    def add(self, event: dict[str, Any]) -> str:
+        message = mapping(event.get("message"))
+        self._pieces.add("thinking", message.get("thinking"))
+        self._calls += mappings(message.get("tool_calls"))
+        self._logprobs += mappings(event.get("logprobs"))
+        if event.get("done") is True:
+            self._end = event
+            self.ended = True
+        return self._pieces.add("content", message.get("content"))
+
+    def whole(self) -> dict[str, Any]:
+        message = {**self._pieces.whole(), "tool_calls": self._calls}
+        return {**self._end, "message": message, "logprobs": self._logprobs}
 
     def finish(self) -> Completion:
-        rest = self._lines.rest()
-        if self._end is None and rest.strip():
-            self._last(rest)
-        if self._end is None:
-            raise Interrupted("the stream ended before the answer did", status=200)
-        message: dict[str, Any] = {name: "".join(texts) for name, texts in self._texts.items()}
-        message["tool_calls"] = self._lists["tool_calls"]
-        whole = {**self._end, "message": message, "logprobs": self._lists["logprobs"]}
-        return completion(whole, WireReply(200, self._headers, b""))
-
-    def _last(self, line: bytes) -> None:
         """A last line without its end may be whole; one that is not was cut off."""
         try:
-            self._line(line)
-        except BadReply as bad:
-            raise Interrupted("the stream was cut off within a line", status=200) from bad
+            if not self.ended:
+                self.take(self.events.rest())
+        except errors.BadReply as bad:
+            raise errors.Interrupted("the stream was cut off within a line", status=200) from bad
+        return super().finish()

@@ -12,18 +12,19 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
-from llmbatch_cli.core.errors import ProviderError, Refused, UnknownModel
-from llmbatch_cli.core.types import Completion, Request, WireReply, WireRequest
+from llmbatch_cli.core.errors import Refused, UnknownModel
+from llmbatch_cli.core.types import Completion, Request, WireRequest
 from llmbatch_cli.providers.base import Settings
-from llmbatch_cli.providers.openai.errors import ERROR_CODES, Said, meaning
 from llmbatch_cli.providers.openai.models import NOTHING
-from llmbatch_cli.providers.openai.provider import OpenAI, writable
-from llmbatch_cli.providers.wire.replies import mapping, text_or_none
+from llmbatch_cli.providers.openai.provider import OpenAI, parameters
+from llmbatch_cli.providers.wire.answers import extras
+from llmbatch_cli.providers.wire.errors import COMMON_CODES, ErrorBody, ErrorClass, ErrorRules
+from llmbatch_cli.providers.wire.replies import mapping, mappings, text_or_none
 
 VERSION_VARIABLES: Final = ("AZURE_OPENAI_API_VERSION", "OPENAI_API_VERSION")
-"""Where the api-version of the older form stands; without it the /openai/v1 form is spoken."""
-CODES: Final[Mapping[str, type[ProviderError]]] = {
-    **ERROR_CODES,
+"""The api-version of the older API; without one the newer /openai/v1 is used."""
+CODES: Final[Mapping[str, ErrorClass]] = {
+    **COMMON_CODES,
     "DeploymentNotFound": UnknownModel,
     "ResponsibleAIPolicyViolation": Refused,
 }
@@ -31,20 +32,21 @@ CODES: Final[Mapping[str, type[ProviderError]]] = {
 _TAIL: Final = re.compile(
     r"/openai(?:/v1(?:/chat/completions|/responses)?|/responses|/deployments/[^/]+(?:/[a-z/]+)?)?$"
 )
-"""What an endpoint may have behind the resource, the target URI of a deployment included."""
+"""What an endpoint may have behind the resource, also a deployment's whole target URI."""
 _NEWER_FIELDS: Final = "2024-09-01"
-"""The first api-version that knows max_completion_tokens and stream_options."""
+"""The first api-version with max_completion_tokens and stream_options."""
 
 
 class Azure(OpenAI):
     """One Azure resource. A request's model is the name of a deployment.
 
     The base URL is the resource's endpoint (`https://NAME.openai.azure.com`), with or without
-    `/openai/v1` behind it, or a deployment's whole target URI, whose api-version holds where no
-    variable names one.
+    `/openai/v1` behind it, or a deployment's whole target URI, whose api-version is used where
+    no variable is set.
     """
 
     own_hosts: ClassVar[tuple[str, ...]] = ()
+    rules = ErrorRules(codes=CODES)
 
     def __init__(self, settings: Settings) -> None:
         versions = (settings.environ.get(name) for name in VERSION_VARIABLES)
@@ -57,6 +59,7 @@ class Azure(OpenAI):
             self._headers["api-key"] = settings.api_key
 
     def aim(self, base_url: str) -> None:
+        self._api_version = None
         parts = urlsplit(base_url)
         super().aim(parts._replace(query="", fragment="").geturl())
         version = self._version or parse_qs(parts.query).get("api-version", [None])[0]
@@ -64,6 +67,7 @@ class Azure(OpenAI):
         self._api_version = None if in_path else version
         self._resource = _TAIL.sub("", self.base_url)
         self._url = f"{self._resource}/openai/v1/chat/completions"
+        self._parameters = parameters(self.renamed())
 
     @property
     def _is_old(self) -> bool:
@@ -80,37 +84,36 @@ class Azure(OpenAI):
         path = f"openai/deployments/{quote(deployment, safe='')}/chat/completions"
         return f"{self._resource}/{path}?{query}"
 
-    def refused(self, request: Request) -> Mapping[str, Any]:
-        """Nothing: a deployment's name does not tell its model, so Azure itself refuses."""
+    def neutral(self, request: Request) -> Mapping[str, Any]:
+        """Nothing: a deployment's name does not show its model, so Azure itself refuses."""
         return NOTHING
 
-    def renames(self) -> Mapping[str, str]:
+    def renamed(self) -> Mapping[str, str]:
         return NOTHING if self._is_old else {"max_tokens": "max_completion_tokens"}
 
-    def read(self, body: dict[str, Any], reply: WireReply) -> Completion:
-        completion = super().read(body, reply)
-        found = {
-            "content_filter_results": body["choices"][0].get("content_filter_results"),
+    def read(self, body: dict[str, Any]) -> Completion:
+        completion = super().read(body)
+        filters = {
+            "content_filter_results": mappings(body["choices"])[0].get("content_filter_results"),
             "prompt_filter_results": body.get("prompt_filter_results"),
         }
-        kept = {name: value for name, value in found.items() if value}
-        completion.extras = {**completion.extras, **writable(kept)}
+        completion.extras = {**completion.extras, **extras(filters)}
         return completion
 
-    def meaning(self, said: Said) -> type[ProviderError]:
-        inside = text_or_none(mapping(said.fields.get("innererror")).get("code"))
-        return CODES.get(inside or "") or meaning(said, CODES)
+    def error_class(self, error: ErrorBody) -> ErrorClass:
+        inside = text_or_none(mapping(error.fields.get("innererror")).get("code"))
+        return CODES.get(inside or "") or super().error_class(error)
 
-    def hint(self, meant: type[ProviderError], said: Said, model: str) -> str | None:
-        if meant is UnknownModel:
+    def hint(self, kind: ErrorClass, error: ErrorBody, model: str) -> str | None:
+        if kind is UnknownModel:
             return f"the model is a deployment's name on {self._resource}; a new one takes minutes"
-        if meant is Refused:
-            return _flagged(mapping(said.fields.get("innererror")))
-        return super().hint(meant, said, model)
+        if kind is Refused:
+            return _flagged(mapping(error.fields.get("innererror")))
+        return super().hint(kind, error, model)
 
 
 def _flagged(inside: Mapping[str, Any]) -> str | None:
-    """Which of Azure's categories the prompt met; None where it does not say."""
+    """Which of Azure's categories the prompt matched; None where it names none."""
     results = mapping(inside.get("content_filter_result"))
     names = [name for name, found in results.items() if mapping(found).get("filtered") is True]
-    return f"Azure's filter met: {', '.join(sorted(names)[:10])}" if names else None
+    return f"Azure's filter matched: {', '.join(sorted(names)[:10])}" if names else None

@@ -13,9 +13,17 @@ from llmbatch_cli.core.errors import (
 from llmbatch_cli.core.types import Completion, Message, Request, WireReply, WireRequest
 from llmbatch_cli.providers.base import Settings
 from llmbatch_cli.providers.hosts import HOSTS, Host
-from llmbatch_cli.providers.openai.errors import ERROR_CODES, Said, meaning
-from llmbatch_cli.providers.openai.provider import OpenAI, writable
-from llmbatch_cli.providers.wire.replies import count, mapping, retry_after_s, until_s
+from llmbatch_cli.providers.openai.provider import OpenAI
+from llmbatch_cli.providers.wire.answers import extras
+from llmbatch_cli.providers.wire.errors import (
+    COMMON_CODES,
+    ErrorBody,
+    ErrorClass,
+    ErrorRules,
+    error_of,
+)
+from llmbatch_cli.providers.wire.limits import until_s
+from llmbatch_cli.providers.wire.replies import count, joined, mapping, mappings
 
 
 class Compatible(OpenAI):
@@ -30,7 +38,12 @@ class Compatible(OpenAI):
 
     def __init__(self, settings: Settings, host: Host | None = None) -> None:
         self.host = host or HOSTS[settings.name]
-        self._codes = {**ERROR_CODES, **self.host.codes}
+        self.rules = ErrorRules(
+            words=self.host.words,
+            words_of_overload=True,
+            codes={**COMMON_CODES, **self.host.codes},
+            statuses=self.host.statuses,
+        )
         super().__init__(settings)
         self._headers.update(self.host.headers)
         if self.host.stream_fields is not None:
@@ -42,7 +55,7 @@ class Compatible(OpenAI):
             messages = [_as_system(message) for message in messages]
         kind = mapping(params.get("response_format")).get("type")
         if kind in self.host.no_formats:
-            hint = f"it takes no {kind}: ask for json_object and describe it, or use --drop-params"
+            hint = f"no {kind} here: use json_object and describe it, or use --drop-params"
             raise UnsupportedParameter("response_format", f"{self.name}/{request.model}", hint=hint)
         effort = params.get("reasoning_effort")
         if isinstance(effort, str) and effort in self.host.efforts:
@@ -53,86 +66,55 @@ class Compatible(OpenAI):
     def at_usual_address(self) -> bool:
         return self.base_url == self.host.base_url
 
-    def refused(self, request: Request) -> Mapping[str, Any]:
+    def neutral(self, request: Request) -> Mapping[str, Any]:
         return self.host.refused
 
-    def renames(self) -> Mapping[str, str]:
+    def renamed(self) -> Mapping[str, str]:
         return self.host.renamed
 
-    def parse(self, request: Request, reply: WireReply) -> Completion:
-        try:
-            return super().parse(request, reply)
-        except (OutOfQuota, RateLimited) as error:
-            wait_s = retry_after_s(reply.headers)
-            if wait_s is None or error.status not in self.host.waits:
-                raise
-            limited = RateLimited(error.message, status=error.status, retry_after_s=wait_s)
-            limited.limits = error.limits
-            raise limited from error
+    def is_error(self, body: Mapping[str, Any]) -> bool:
+        """MiniMax reports its errors in `base_resp`, whose code is 0 for success."""
+        code = mapping(body.get("base_resp")).get("status_code")
+        return super().is_error(body) or bool(count(code))
 
-    def read(self, body: dict[str, Any], reply: WireReply) -> Completion:
-        self._check(body, reply)
-        completion = super().read(body, reply)
+    def read(self, body: dict[str, Any]) -> Completion:
+        completion = super().read(body)
         host = self.host
-        said = mapping(body.get("usage"))
-        usage = completion.usage
-        if host.cached is not None and usage is not None and usage.cached_tokens is None:
-            usage.cached_tokens = count(said.get(host.cached))
         if host.cost:
-            completion.cost_usd = _amount(said, host.cost, host.costs_per_usd)
-        if host.reasoning is not None and completion.reasoning is None:
-            message = mapping(body["choices"][0].get("message"))
-            completion.reasoning = _thoughts(message.get(host.reasoning))
+            completion.cost_usd = _amount(body.get("usage"), host.cost, host.costs_per_usd)
+        if completion.reasoning is None:
+            details = mappings(body["choices"])[0]["message"].get("reasoning_details")
+            completion.reasoning = joined(mappings(details), "text") or None
         if host.extras:
-            found = {name: body[name] for name in host.extras if body.get(name)}
-            if found:
-                completion.extras = {**completion.extras, **writable(found)}
+            found = extras({name: body.get(name) for name in host.extras})
+            completion.extras = {**completion.extras, **found}
         return completion
 
-    def _check(self, body: Mapping[str, Any], reply: WireReply) -> None:
-        """Raise the error that a 200 tells in an object of the host's own."""
-        if self.host.failures is None:
-            return
-        told = mapping(body.get(self.host.failures))
-        code = count(told.get("status_code"))
-        if code:
-            said = Said(500, str(told.get("status_msg")), str(code), "", told, wrapped=True)
-            raise self.failed(said, reply, "")
+    def failed(self, error: ErrorBody, reply: WireReply, model: str) -> ProviderError:
+        """The error, with the wait that OpenRouter puts into its body."""
+        failed = super().failed(error, reply, model)
+        waits = isinstance(failed, OutOfQuota) and reply.status in self.host.waits
+        if waits and failed.retry_after_s is not None:
+            return error_of(RateLimited, error.message, reply, self._api_key)
+        if failed.retry_after_s is None and failed.slow:
+            headers = mapping(mapping(error.fields.get("metadata")).get("headers"))
+            failed.retry_after_s = until_s(headers.get("X-RateLimit-Reset"))
+        return failed
 
-    def failed(self, said: Said, reply: WireReply, model: str) -> ProviderError:
-        """The error, with the wait that OpenRouter tells in its body, where there is no header."""
-        error = super().failed(said, reply, model)
-        if error.retry_after_s is None and error.slow:
-            told = mapping(mapping(said.fields.get("metadata")).get("headers"))
-            error.retry_after_s = until_s(told.get("X-RateLimit-Reset"))
-        return error
-
-    def meaning(self, said: Said) -> type[ProviderError]:
-        host, words = self.host, said.message.lower()
-        if any(mapping(said.fields.get("metadata")).get(flag) for flag in host.flags):
-            return Refused
-        found = next((meant for part, meant in host.words if part in words), None)
-        if found is not None:
-            return found
-        if said.status in host.statuses and said.code not in self._codes:
-            return host.statuses[said.status]
-        return meaning(said, self._codes)
+    def error_class(self, error: ErrorBody) -> ErrorClass:
+        flagged = any(mapping(error.fields.get("metadata")).get(flag) for flag in self.host.flags)
+        return Refused if flagged else super().error_class(error)
 
 
 def _as_system(message: Message) -> Message:
     return {**message, "role": "system"} if message.get("role") == "developer" else message
 
 
-def _amount(usage: Mapping[str, Any], path: Sequence[str], per_usd: float) -> float | None:
-    """The cost in US dollars, or None where the host does not say."""
-    found: Any = usage
+def _amount(usage: object, path: Sequence[str], per_usd: float) -> float | None:
+    """The cost in US dollars, or None where the host does not report it."""
+    found = usage
     for step in path:
         found = mapping(found).get(step)
     if isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found < 1e18:
         return None
     return found / per_usd
-
-
-def _thoughts(value: object) -> str | None:
-    texts = [mapping(part).get("text") for part in value] if isinstance(value, list) else []
-    return "".join(text for text in texts if isinstance(text, str)) or None

@@ -1,4 +1,4 @@
-"""What OpenAI's own models refuse, and which of them answer only on the Responses API.
+"""What OpenAI's own models do not support, and which answer only on the Responses API.
 
 Sources (read 2026-11-22): developers.openai.com/api/docs/guides/latest-model (parameter
 compatibility: "when reasoning effort is not none, remove temperature, top_p, and top_logprobs"),
@@ -33,7 +33,7 @@ _TOOLS_NEED_RESPONSES: Final = (5, 4)
 """From this version on chat completions refuse tools beside a reasoning effort."""
 _LEAST_THAT_MAY_NOT_REASON: Final = (5, 1)
 _LAST_THAT_DOES_NOT_BY_ITSELF: Final = (5, 4)
-"""5.1 to 5.4 do not reason unless they are told to; later ones do."""
+"""5.1 to 5.4 reason only on request; later ones always unless the effort is none."""
 
 NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 _PENALTIES: Final = {"presence_penalty": 0, "frequency_penalty": 0, "logit_bias": {}}
@@ -41,8 +41,8 @@ _SAMPLING: Final = {"temperature": 1, "top_p": 1, "logprobs": False, "top_logpro
 _STOP: Final[Mapping[str, Any]] = {"stop": []}
 
 
-def refused(model: str, effort: object) -> Mapping[str, Any]:
-    """The parameters that this model refuses, each with the one value that says nothing.
+def neutral(model: str, effort: object) -> Mapping[str, Any]:
+    """The parameters that this model does not support, each with the value that changes nothing.
 
     `effort` is the request's reasoning_effort, None where it has none.
     """
@@ -61,7 +61,7 @@ def refused(model: str, effort: object) -> Mapping[str, Any]:
 
 
 def _samples(version: tuple[int, int], effort: object) -> bool:
-    """Whether a model of this version takes sampling parameters at this effort."""
+    """Whether a model of this version supports sampling parameters at this effort."""
     if version < _LEAST_THAT_MAY_NOT_REASON:
         return False
     return effort == "none" or (effort is None and version <= _LAST_THAT_DOES_NOT_BY_ITSELF)
@@ -70,7 +70,7 @@ def _samples(version: tuple[int, int], effort: object) -> bool:
 def needs_responses(model: str, params: Mapping[str, Any] = NOTHING) -> bool:
     """Whether OpenAI answers this only on the Responses API.
 
-    That hangs on the model, and from gpt-5.4 on on tools beside a reasoning effort too.
+    That depends on the model, and from gpt-5.4 on also on tools beside a reasoning effort.
     """
     name = _base(model)
     if _RESPONSES_ONLY.search(name):
@@ -85,7 +85,7 @@ def needs_responses(model: str, params: Mapping[str, Any] = NOTHING) -> bool:
 
 
 def near(model: str) -> str:
-    """Which current names are like this one, as a hint; empty where none is."""
+    """Current names like this one, as a hint; empty for none."""
     found = get_close_matches(model, CURRENT, n=3, cutoff=0.6)
     return f"did you mean {', '.join(found)}? " if found else ""
 

@@ -1,27 +1,18 @@
-"""A chat request in the words of OpenAI's Responses API.
+"""The request body of OpenAI's Responses API.
 
 Sources (read 2026-11-22): developers.openai.com/api/docs/api-reference/responses/create,
 /guides/migrate-to-responses; response_create_params.py and its parts of the Python SDK 3.54.0.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.types import Message, Request
-from llmbatch_cli.providers.base import CARRIED, is_neutral
-from llmbatch_cli.providers.wire.messages import (
-    check_fields,
-    inner,
-    json_bytes,
-    merged,
-    part_text,
-    parts,
-    text_of,
-    tool_calls_of,
-)
+from llmbatch_cli.providers.wire.draft import Draft, message_fields
+from llmbatch_cli.providers.wire.messages import json_bytes
+from llmbatch_cli.providers.wire.params import ParamTable, unless
 
-REFUSED: Final[Mapping[str, Any]] = {
+NEUTRAL: Final[Mapping[str, Any]] = {
     "n": 1,
     "seed": None,
     "stop": [],
@@ -29,89 +20,73 @@ REFUSED: Final[Mapping[str, Any]] = {
     "frequency_penalty": 0,
     "logit_bias": {},
 }
-"""What this API has no words for, each with the one value that says nothing."""
+"""Parameters that this API does not support, each with the value that changes nothing."""
 LOGPROBS: Final = "message.output_text.logprobs"
-_KNOWN: Final[Mapping[str, frozenset[str]]] = {
-    "system": frozenset(("role", "content")),
-    "developer": frozenset(("role", "content")),
-    "user": frozenset(("role", "content")),
-    "assistant": frozenset(("role", "content", "tool_calls", "phase")),
-    "tool": frozenset(("role", "content", "tool_call_id")),
-}
+FIELDS: Final = message_fields(assistant=("phase",))
 
 
-def body(request: Request, provider: str, refused: Mapping[str, Any]) -> dict[str, Any]:
+def body(request: Request, provider: str, neutral: Mapping[str, Any]) -> dict[str, Any]:
     """The body of a Responses request.
 
     Nothing is stored with OpenAI unless `store` says so. Raises UnsupportedParameter for one
-    in `refused` or REFUSED, and UsageError for a message or tool without a form here.
+    in `neutral` or NEUTRAL, and UsageError for a message or tool that is not supported.
     """
-    instructions, rest = _instructions(request.messages, provider)
-    result: dict[str, Any] = {
+    draft = Draft(request, f"{provider}/{request.model} on the Responses API")
+    instructions, rest = _instructions(request.messages, draft)
+    draft.body = {
         "model": request.model,
-        "input": [item for message in rest for item in _items(message, provider)],
+        "input": [item for message in rest for item in _items(message, draft)],
         "store": False,
     }
     if instructions:
-        result["instructions"] = instructions
+        draft.body["instructions"] = instructions
     if request.stream:
-        result["stream"] = True
-    refused = {**refused, **REFUSED}
-    asked = f"{provider}/{request.model} on the Responses API"
-    for name, value in request.params.items():
-        if name not in CARRIED and not is_neutral(name, value, refused, asked):
-            _put(result, name, value, provider)
-    extra = dict(request.params.get("extra_body", {}))
-    for name in extra.keys() & _EXTRA:
-        _put(result, name, extra.pop(name), provider)
-    return merged(result, extra)
+        draft.body["stream"] = True
+    PARAMETERS.add(draft, {**neutral, **NEUTRAL})
+    return draft.body
 
 
-def _instructions(messages: Sequence[Message], provider: str) -> tuple[str, Sequence[Message]]:
+def _instructions(messages: Sequence[Message], draft: Draft) -> tuple[str, Sequence[Message]]:
     """The text of the system messages at the beginning, and the other messages."""
     texts: list[str] = []
     for place, message in enumerate(messages):
         content = message.get("content")
         if message.get("role") not in ("system", "developer") or not isinstance(content, str):
             return "\n\n".join(texts), messages[place:]
-        check_fields(message, _KNOWN["system"], "a system message", provider)
+        draft.check_fields(message, FIELDS["system"], "a system message")
         texts.append(content)
     return "", messages
 
 
-def _items(message: Message, provider: str) -> Iterator[dict[str, Any]]:
-    role = str(message.get("role"))
-    known = _KNOWN.get(role)
-    if known is None:
-        raise UsageError(f"{provider} takes no message of the role {role!r}")
-    check_fields(message, known, f"a message of the role {role}", provider)
+def _items(message: Message, draft: Draft) -> Iterator[dict[str, Any]]:
+    role = draft.role_of(message, FIELDS)
     if role == "tool":
         yield {
             "type": "function_call_output",
             "call_id": message.get("tool_call_id"),
-            "output": _content(message, provider),
+            "output": _content(message, draft),
         }
     elif role == "assistant":
-        yield from _said(message, provider)
+        yield from _answer(message, draft)
     else:
-        yield {"role": role, "content": _content(message, provider)}
+        yield {"role": role, "content": _content(message, draft)}
 
 
-def _said(message: Message, provider: str) -> Iterator[dict[str, Any]]:
+def _answer(message: Message, draft: Draft) -> Iterator[dict[str, Any]]:
     """An assistant's message: its text, then each of its tool calls as an item of its own."""
-    text = text_of(message, provider)
+    text = draft.text_of(message)
     if text or not message.get("tool_calls"):
         phase = {"phase": message["phase"]} if message.get("phase") else {}
         yield {"role": "assistant", "content": text, **phase}
-    for call in tool_calls_of(message, provider):
-        yield _call(call, provider)
+    for call in draft.tool_calls_of(message):
+        yield _call(call, draft)
 
 
-def _call(call: Any, provider: str) -> dict[str, Any]:
+def _call(call: Any, draft: Draft) -> dict[str, Any]:
     kind = call.get("type", "function") if isinstance(call, dict) else None
     inside = call.get(kind) if kind in ("function", "custom") else None
     if not isinstance(inside, dict):
-        raise UsageError(f"{provider} takes no tool call of the kind {kind!r}")
+        raise draft.refused(f"a tool call of the kind {kind!r}")
     if kind == "custom":
         return {
             "type": "custom_tool_call",
@@ -130,53 +105,48 @@ def _call(call: Any, provider: str) -> dict[str, Any]:
     }
 
 
-def _content(message: Message, provider: str) -> str | list[dict[str, Any]]:
+def _content(message: Message, draft: Draft) -> str | list[dict[str, Any]]:
     if isinstance(message.get("content"), str):
         return str(message["content"])
-    return [_part(part, provider) for part in parts(message, provider)]
+    return [_part(part, draft) for part in draft.parts(message)]
 
 
-def _part(part: Mapping[str, Any], provider: str) -> dict[str, Any]:
+def _part(part: Mapping[str, Any], draft: Draft) -> dict[str, Any]:
     kind = part.get("type")
     if kind == "image_url":
-        image = inner(part, "image_url", provider)
+        image = draft.inner(part, "image_url")
         url, detail = image.get("url"), image.get("detail")
         return {"type": "input_image", "image_url": url, "detail": detail or "auto"}
     if kind == "file":
-        file = inner(part, "file", provider)
+        file = draft.inner(part, "file")
         named = {"file_url" if name == "url" else name: value for name, value in file.items()}
         return {"type": "input_file", **named}
     if isinstance(kind, str) and kind.startswith("input_"):
         return dict(part)
-    return {"type": "input_text", "text": part_text(part, provider)}
+    return {"type": "input_text", "text": draft.part_text(part)}
 
 
-def _put(result: dict[str, Any], name: str, value: Any, provider: str) -> None:
-    """Add one parameter in this API's words."""
-    put = _PUTS.get(name)
-    if put is not None:
-        put(result, value, provider)
-    else:
-        result[name] = value
+def _tools(value: Any, draft: Draft) -> Mapping[str, Any]:
+    return {"tools": [_tool(tool) for tool in value]}
 
 
-def _put_bound(result: dict[str, Any], value: Any, provider: str) -> None:
-    if value != -1:
-        result["max_output_tokens"] = value
+def _inside(tool: Any, *kinds: str) -> tuple[Any, Any]:
+    """The type of a tool or a choice, and the object of that name, which holds its fields.
 
-
-def _put_tools(result: dict[str, Any], value: Any, provider: str) -> None:
-    result["tools"] = [_flat(tool) for tool in value]
-
-
-def _flat(tool: Any) -> Any:
-    """A tool without the object around its fields.
-
-    `strict` is false in chat completions where it is not given, and true here, so it is said.
+    None for the latter where it is not of these kinds, or has no such object.
     """
     kind = tool.get("type") if isinstance(tool, dict) else None
-    fields = tool.get(kind) if kind in ("function", "custom") else None
-    if not isinstance(fields, dict):
+    fields = tool.get(kind) if kind in kinds else None
+    return kind, fields if isinstance(fields, dict) else None
+
+
+def _tool(tool: Any) -> Any:
+    """A tool without the object around its fields.
+
+    `strict` is false in chat completions where it is not given, and true here, so it is given.
+    """
+    kind, fields = _inside(tool, "function", "custom")
+    if fields is None:
         return tool
     if kind == "function":
         return {"type": kind, "parameters": None, "strict": False, **fields}
@@ -186,58 +156,46 @@ def _flat(tool: Any) -> Any:
     return {"type": kind, **fields}
 
 
-def _put_choice(result: dict[str, Any], value: Any, provider: str) -> None:
+def _tool_choice(value: Any, draft: Draft) -> Mapping[str, Any]:
     """The choice without the object around its fields, as its tools are."""
-    kind = value.get("type") if isinstance(value, dict) else None
-    fields = value.get(kind) if kind in ("function", "custom", "allowed_tools") else None
-    if isinstance(fields, dict):
+    kind, fields = _inside(value, "function", "custom", "allowed_tools")
+    if fields is not None:
         value = {"type": kind, **fields}
         if isinstance(value.get("tools"), list):
             value["tools"] = [_named(tool) for tool in value["tools"]]
-    result["tool_choice"] = value
+    return {"tool_choice": value}
 
 
 def _named(tool: Any) -> Any:
-    """One of the allowed tools, told by its kind and name."""
-    kind = tool.get("type") if isinstance(tool, dict) else None
-    fields = tool.get(kind) if kind in ("function", "custom") else None
-    return {"type": kind, "name": fields.get("name")} if isinstance(fields, dict) else tool
+    """One of the allowed tools, by its kind and name."""
+    kind, fields = _inside(tool, "function", "custom")
+    return tool if fields is None else {"type": kind, "name": fields.get("name")}
 
 
-def _put_format(result: dict[str, Any], value: Any, provider: str) -> None:
-    said = value
+def _response_format(value: Any, draft: Draft) -> Mapping[str, Any]:
     if isinstance(value, dict) and isinstance(value.get("json_schema"), dict):
-        said = {"type": "json_schema", **value["json_schema"]}
-    result["text"] = {**result.get("text", {}), "format": said}
+        value = {"type": "json_schema", **value["json_schema"]}
+    return {"text.format": value}
 
 
-def _put_logprobs(result: dict[str, Any], value: Any, provider: str) -> None:
-    if value:
-        _put_include(result, [LOGPROBS], provider)
+def _logprobs(value: Any, draft: Draft) -> Mapping[str, Any]:
+    return _include(LOGPROBS, draft) if value else {}
 
 
-def _put_include(result: dict[str, Any], value: Any, provider: str) -> None:
-    asked = [*result.get("include", ()), *(value if isinstance(value, list) else [value])]
-    result["include"] = [name for place, name in enumerate(asked) if name not in asked[:place]]
+def _include(value: Any, draft: Draft) -> Mapping[str, Any]:
+    more = value if isinstance(value, list) else [value]
+    return {"include": list(dict.fromkeys((*draft.body.get("include", ()), *more)))}
 
 
-def _put_effort(result: dict[str, Any], value: Any, provider: str) -> None:
-    result["reasoning"] = {"effort": value}
-
-
-def _put_verbosity(result: dict[str, Any], value: Any, provider: str) -> None:
-    result["text"] = {**result.get("text", {}), "verbosity": value}
-
-
-_PUTS: Final[Mapping[str, Callable[[dict[str, Any], Any, str], None]]] = {
-    "max_tokens": _put_bound,
-    "tools": _put_tools,
-    "tool_choice": _put_choice,
-    "response_format": _put_format,
-    "logprobs": _put_logprobs,
-    "include": _put_include,
-    "reasoning_effort": _put_effort,
-    "verbosity": _put_verbosity,
-}
-_EXTRA: Final = frozenset(("include", "verbosity"))
-"""Parameters of OpenAI's that come in `extra_body`, as they have no name with us."""
+PARAMETERS: Final = ParamTable(
+    rules={
+        "max_tokens": unless(-1, "max_output_tokens"),
+        "tools": _tools,
+        "tool_choice": _tool_choice,
+        "response_format": _response_format,
+        "logprobs": _logprobs,
+        "reasoning_effort": "reasoning.effort",
+    },
+    own={"include": _include, "verbosity": "text.verbosity"},
+    merged=None,
+)

@@ -7,23 +7,24 @@ claude-on-vertex-ai, and lib/vertex/_client.py of the Python SDK anthropic 2.12.
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
 
-from llmbatch_cli.core.errors import BadReply, OutOfQuota, ProviderError, UnknownModel, UsageError
+from llmbatch_cli.core.errors import OutOfQuota, ProviderError, UnknownModel, UsageError
 from llmbatch_cli.core.events import Observer
 from llmbatch_cli.core.types import Completion, Request, Send, WireReply, WireRequest
 from llmbatch_cli.providers.anthropic.provider import Anthropic
 from llmbatch_cli.providers.base import Provider, Settings, Stream
-from llmbatch_cli.providers.gemini.errors import error as google_error
 from llmbatch_cli.providers.gemini.provider import Gemini
-from llmbatch_cli.providers.wire.replies import json_object
+from llmbatch_cli.providers.wire.credentials import renewed
+from llmbatch_cli.providers.wire.errors import ErrorBody
+from llmbatch_cli.providers.wire.provider import JsonProvider
 
 BASE_URL: Final = "https://aiplatform.googleapis.com/v1"
-"""The global address; a location other than `global` has a host of its own."""
+"""The global address; any other location has its own host."""
 
 SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
 RENEW_BEFORE_S: Final = 300.0
@@ -31,7 +32,7 @@ RETRY_S: Final = 30.0
 
 
 class _Held:
-    """What both models' words need here: the project's place, and an access token."""
+    """What both APIs need here: the project's path, and an access token."""
 
     prefix = ""
     _api_key: str | None
@@ -45,7 +46,9 @@ class _Held:
 
 
 class _Claude(_Held, Anthropic):
-    """The Messages API as Vertex serves it: the model stands in the address."""
+    """The Messages API as Vertex serves it: with the model in the URL."""
+
+    google: JsonProvider
 
     def address(self, request: Request) -> str:
         method = "streamRawPredict" if request.stream else "rawPredict"
@@ -53,19 +56,15 @@ class _Claude(_Held, Anthropic):
         return f"{self.base_url}/{self.prefix}/publishers/anthropic/models/{model}:{method}"
 
     def body(self, request: Request) -> dict[str, Any]:
-        said = {"anthropic_version": "vertex-2023-10-16", **super().body(request)}
-        del said["model"]
-        return said
+        built = {"anthropic_version": "vertex-2023-10-16", **super().body(request)}
+        del built["model"]
+        return built
 
-    def error(self, request: Request, reply: WireReply) -> ProviderError:
+    def failed(self, error: ErrorBody, reply: WireReply, model: str) -> ProviderError:
         """Anthropic's error, or Google's where Google has answered itself."""
-        try:
-            anthropics = json_object(reply).get("type") == "error"
-        except BadReply:
-            anthropics = False
-        if anthropics:
-            return super().error(request, reply)
-        return google_error(reply, self._api_key)
+        if "status" in error.fields:
+            return self.google.failed(error, reply, model)
+        return super().failed(error, reply, model)
 
 
 class _Gemini(_Held, Gemini):
@@ -86,12 +85,12 @@ class Vertex(Provider):
         self._location = environ.get("GOOGLE_CLOUD_LOCATION") or "global"
         keyless = replace(settings, api_key=None)
         self._claude = _Claude(keyless)
-        self._gemini = _Gemini(keyless)
+        self._gemini = self._claude.google = _Gemini(keyless)
         super().__init__(settings)
         self._hold(settings.api_key)
 
     def aim(self, base_url: str) -> None:
-        """Send to this address; the provider's own is taken to the location's host."""
+        """Send to this address; the provider's own becomes that of the location."""
         if base_url.rstrip("/") == BASE_URL:
             base_url = f"https://{_host(self._location)}/v1"
         super().aim(base_url)
@@ -111,28 +110,24 @@ class Vertex(Provider):
         Raises UsageError where google-auth, credentials or the project are missing, and where
         no credentials may go.
         """
-        renewing = None
-        if self._api_key is None:
-            self.check_credentials_may_go()
-            credentials, project = await asyncio.to_thread(_credentials)
-            self._project = self._project or project
-            self._hold(await asyncio.to_thread(_renewed, credentials))
-            renewing = asyncio.create_task(self._renew(credentials))
-        try:
-            if self._project is None:
-                raise UsageError(f"no project for {self.name}", hint="set GOOGLE_CLOUD_PROJECT")
+        if self._api_key is not None:
+            self._check_project()
             yield None
-        finally:
-            if renewing is not None:
-                renewing.cancel()
-                with suppress(asyncio.CancelledError):
-                    await renewing
+            return
+        self.check_credentials_may_go()
+        credentials, project = await asyncio.to_thread(_credentials)
+        self._project = self._project or project
 
-    async def _renew(self, credentials: Any) -> None:
-        while True:
-            await asyncio.sleep(renewal_s(credentials.expiry, datetime.now(UTC)))
-            with suppress(UsageError):
-                self._hold(await asyncio.to_thread(_renewed, credentials))
+        def renew() -> None:
+            self._hold(_token(credentials))
+
+        async with renewed(renew, lambda: renewal_s(credentials.expiry, datetime.now(UTC))):
+            self._check_project()
+            yield None
+
+    def _check_project(self) -> None:
+        if self._project is None:
+            raise UsageError(f"no project for {self.name}", hint="set GOOGLE_CLOUD_PROJECT")
 
     def build(self, request: Request) -> WireRequest:
         inside, request = self._inside(request)
@@ -143,7 +138,7 @@ class Vertex(Provider):
         try:
             return inside.parse(request, reply)
         except UnknownModel as error:
-            error.hint = "Model Garden says which models the project has, and in which locations"
+            error.hint = "Model Garden lists the project's models and their locations"
             raise
         except OutOfQuota as error:
             error.hint = "the project's quotas and billing are in the Google Cloud console"
@@ -154,7 +149,7 @@ class Vertex(Provider):
         return inside.stream(request, headers)
 
     def _inside(self, request: Request) -> tuple[Provider, Request]:
-        """Whose words this model speaks; the publisher may stand before its name."""
+        """The API that this model has; its publisher may be in front of its name."""
         publisher, slash, name = request.model.removeprefix("publishers/").partition("/")
         name = name.removeprefix("models/") if slash else request.model
         publisher = publisher if slash else ""
@@ -163,8 +158,8 @@ class Vertex(Provider):
         if publisher in ("", "google"):
             return self._gemini, replace(request, model=name)
         raise UsageError(
-            f"{self.name} serves the models of google and anthropic here, not of {publisher}",
-            hint="its OpenAI-compatible endpoint serves the others, with --base-url",
+            f"{self.name} supports the models of google and anthropic here, not of {publisher}",
+            hint="use its OpenAI-compatible endpoint for others, with --base-url",
         )
 
 
@@ -204,13 +199,13 @@ def _credentials() -> tuple[Any, str | None]:
     return credentials, project
 
 
-def _renewed(credentials: Any) -> str:
-    """A fresh access token. Asks the network. Raises UsageError where none is given."""
+def _token(credentials: Any) -> str:
+    """A fresh access token. Asks the network. Raises UsageError where it gives none."""
     from google.auth.exceptions import GoogleAuthError
     from google.auth.transport.requests import Request as Transport
 
     try:
         credentials.refresh(Transport())
     except GoogleAuthError as error:
-        raise UsageError(f"Google gives no access token: {error}") from error
+        raise UsageError(f"no access token from Google: {error}") from error
     return str(credentials.token)

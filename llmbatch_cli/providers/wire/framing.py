@@ -5,7 +5,7 @@ from typing import Final
 from llmbatch_cli.core.errors import BadReply
 
 MAX_EVENT_BYTES: Final = 16 * 2**20
-"""A longer event is no event of a model."""
+"""A longer event is not a model's."""
 
 
 class Lines:
@@ -28,7 +28,7 @@ class Lines:
 
 
 class ServerSentEvents:
-    """The data of server-sent events, with the event's name ("message" where it has none).
+    """The data of server-sent events; no wire needs their names.
 
     Source: html.spec.whatwg.org/multipage/server-sent-events.html, section 9.2.6 (read
     2026-11-22); a lone CR as line end, which no provider sends, is not taken for one.
@@ -36,29 +36,17 @@ class ServerSentEvents:
 
     def __init__(self) -> None:
         self._lines = Lines()
-        self._name = ""
         self._data: list[bytes] = []
 
-    def feed(self, data: bytes) -> list[tuple[str, bytes]]:
-        """The events that these bytes complete, as (name, data)."""
+    def feed(self, data: bytes) -> list[bytes]:
+        """The data of each event that these bytes complete."""
         events = []
         for line in self._lines.feed(data):
             if line:
-                self._field(line)
+                name, _, value = line.removeprefix(b"\xef\xbb\xbf").partition(b":")
+                if name == b"data":
+                    self._data.append(value.removeprefix(b" "))
             elif self._data:
-                events.append((self._name or "message", b"\n".join(self._data)))
-                self._clear()
-            else:
-                self._clear()
+                events.append(b"\n".join(self._data))
+                self._data = []
         return events
-
-    def _field(self, line: bytes) -> None:
-        name, _, value = line.removeprefix(b"\xef\xbb\xbf").partition(b":")
-        value = value.removeprefix(b" ")
-        if name == b"data":
-            self._data.append(value)
-        elif name == b"event":
-            self._name = value.decode("utf-8", "replace")
-
-    def _clear(self) -> None:
-        self._name, self._data = "", []

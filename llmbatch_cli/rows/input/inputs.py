@@ -11,18 +11,18 @@ from pathlib import Path, PurePath
 from typing import BinaryIO, Final, Literal
 
 from llmbatch_cli.core.errors import UsageError
-from llmbatch_cli.rows.input.lines import (
+from llmbatch_cli.core.options import InputFormat
+from llmbatch_cli.rows.input.chunks import (
     BOM,
     GZIP,
     WIDE,
-    Unreadable,
     file_chunks,
     plain,
     pumped,
     stream_chunks,
 )
+from llmbatch_cli.rows.lines import MAX_LINE_BYTES, Line, Lines, Unreadable
 
-InputFormat = Literal["auto", "jsonl", "text", "whole"]
 TextFormat = Literal["lines", "whole"]
 Format = Literal["jsonl", "text", "whole"]
 
@@ -86,8 +86,10 @@ def shown_name(name: str) -> str:
     return os.fsencode(name).decode(errors="replace")
 
 
-def stdin_chunks(stdin: BinaryIO | None) -> Iterator[bytes]:
-    """The bytes of this stream, or of standard input; none where that is closed."""
+def chunks_of(name: str, stdin: BinaryIO | None = None) -> Iterator[bytes]:
+    """The bytes of an input; `stdin` takes the place of standard input, which may be closed."""
+    if name != "-":
+        return file_chunks(name)
     stream = stdin or (sys.stdin.buffer if sys.stdin else None)
     return stream_chunks(stream) if stream else iter(())
 
@@ -101,9 +103,9 @@ def _original(name: str) -> str:
     return name.original if isinstance(name, Spooled) else name
 
 
-def format_of_name(name: str) -> Format | None:
-    """How a file of this name is read; None where the name does not say."""
-    return _SUFFIXES.get(suffix_of(name))
+def format_of_name(name: str, input_format: InputFormat = "auto") -> Format | None:
+    """How a file of this name is read; None where neither the format nor the name says."""
+    return _SUFFIXES.get(suffix_of(name)) if input_format == "auto" else input_format
 
 
 # Counting ahead
@@ -129,7 +131,7 @@ def count_rows(
     That is for standard input, pipes, gzip, UTF-16, and where the event is set meanwhile. Blocks
     for about 0.1 s per million rows, so it belongs in a thread.
     """
-    form = format_of_name(path) if input_format == "auto" else input_format
+    form = format_of_name(path, input_format)
     if not can_be_read_twice(path) or (form is None and for_text == "whole"):
         return None
     try:
@@ -144,29 +146,28 @@ def _count_lines(
     chunks: Iterator[bytes], of_json_file: bool, enough: threading.Event | None
 ) -> int | None:
     """The lines with more than white space on them."""
-    rows = 0
-    filled = False
+    lines, rows = Lines(MAX_LINE_BYTES), 0
     for place, chunk in enumerate(chunks):
         if (enough and enough.is_set()) or (place == 0 and _is_no_text(chunk)):
             return None
-        first, *lines = chunk.removeprefix(BOM if place == 0 else b"").split(b"\n")
-        filled = filled or bool(first.strip())
-        if place == 0 and of_json_file and _one_value([first, *lines]):
+        done = lines.feed(chunk.removeprefix(BOM) if place == 0 else chunk)
+        if place == 0 and of_json_file and _one_value(done):
             return 1
-        if lines:
-            last = lines.pop()
-            rows += filled + sum(map(bool, map(bytes.strip, lines)))
-            filled = bool(last.strip())
-    return rows + filled
+        rows += sum(map(_is_row, done))
+    return rows + sum(map(_is_row, lines.finish()))
+
+
+def _is_row(line: Line) -> bool:
+    return line is None or bool(line.strip())
 
 
 def _is_no_text(chunk: bytes) -> bool:
     return chunk.startswith((GZIP, *WIDE)) or b"\0" in chunk
 
 
-def _one_value(lines: Iterable[bytes]) -> bool:
+def _one_value(lines: Iterable[Line]) -> bool:
     """Whether these are the first lines of one JSON value that goes over many."""
-    return next(filter(None, map(bytes.strip, lines)), b"") in (b"{", b"[")
+    return next(filter(None, (line.strip() for line in lines if line)), b"") in (b"{", b"[")
 
 
 # Pipes, twice
@@ -188,7 +189,7 @@ async def spooled(inputs: Sequence[str], stdin: BinaryIO | None = None) -> Async
         for place, name in enumerate(names):
             if not can_be_read_twice(name):
                 names[place] = copy = Spooled(Path(folder) / str(place), name)
-                await _spool(stdin_chunks(stdin) if name == "-" else file_chunks(name), copy)
+                await _spool(chunks_of(name, stdin), copy)
         yield names
 
 

@@ -218,11 +218,6 @@ def _of_batch_line(
 # The other fields
 
 
-def names_itself(value: object) -> bool:
-    """Whether a row of this value has an id of its own, though it may be its place's number."""
-    return isinstance(value, dict) and (_is_id(value.get("id")) or _is_id(value.get("custom_id")))
-
-
 def _id(row: Mapping[str, Any], names: Sequence[str], index: int) -> RowId:
     """The first of these names that the row has, else its place."""
     for name in names:

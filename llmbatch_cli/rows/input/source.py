@@ -19,104 +19,114 @@ import orjson
 
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.events import Counted, Notice, Observer, ignore
+from llmbatch_cli.core.options import InputFormat
 from llmbatch_cli.core.types import BadRow, Prompt, Row
-from llmbatch_cli.rows.input.big_ints import with_big_ints
-from llmbatch_cli.rows.input.duplicates import DuplicateIds
+from llmbatch_cli.rows.big_ints import with_big_ints
+from llmbatch_cli.rows.input.chunks import TO_UTF_8, plain, pumped
 from llmbatch_cli.rows.input.inputs import (
     STDIN,
     Format,
-    InputFormat,
     TextFormat,
     can_be_read_twice,
-    check_inputs,
+    chunks_of,
     count_rows,
     format_of_name,
     shown_name,
     spooled,
-    stdin_chunks,
     suffix_of,
 )
-from llmbatch_cli.rows.input.lines import (
-    CHUNK_BYTES,
-    TO_UTF_8,
-    Line,
-    Lines,
-    Unreadable,
-    file_chunks,
-    plain,
-    pumped,
-)
-from llmbatch_cli.rows.input.parse import ONE_A_LINE, names_itself, parse_row
+from llmbatch_cli.rows.input.parse import ONE_A_LINE, parse_row
+from llmbatch_cli.rows.lines import CHUNK_BYTES, MAX_LINE_BYTES, Line, Lines, Unreadable
 
-__all__ = [
-    "InputFormat",
-    "TextFormat",
-    "check_inputs",
-    "count_rows",
-    "from_values",
-    "read",
-    "spooled",
-]
-
-MAX_LINE_BYTES: Final = 64 * 2**20
 _NUL: Final = f"a NUL byte in plain text: if it is UTF-16, {TO_UTF_8}"
 
 
-async def read(
-    inputs: Sequence[str],
-    *,
-    input_format: InputFormat = "auto",
-    for_text: TextFormat = "lines",
-    max_line_bytes: int = MAX_LINE_BYTES,
-    limit: int | None = None,
-    observe: Observer = ignore,
-    ids: DuplicateIds | None = None,
-    stdin: BinaryIO | None = None,
-) -> AsyncGenerator[Row, None]:
-    """Yield the rows of all inputs, each as soon as its line is complete.
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What is read, and how."""
 
-    What cannot be read becomes a BadRow: a line, the rest of a damaged file, a file that
-    is gone. Holds about 3 MiB, or the longest line, at any size of the inputs.
+    inputs: Sequence[str]
+    """Files, read one after the other; `-` is standard input."""
+    input_format: InputFormat = "auto"
+    """`auto` goes by the name; without a known one by the first character, and reports to the
+    observer when that makes it text."""
+    max_line_bytes: int = MAX_LINE_BYTES
+    """A longer line is skipped, and is a BadRow."""
+    limit: int | None = None
+    """Maximum number of rows, bad ones too; None is all."""
+    for_text: TextFormat = "lines"
+    """What `auto` makes of plain text: a prompt a line, or the whole as one."""
+    prompt: str | None = None
+    """One prompt from the command line, in place of all inputs."""
 
-    Args:
-        inputs: files, read one after the other; `-` is standard input.
-        input_format: `auto` goes by the name, and without a known one by the first
-            character, and tells the observer when that makes it text.
-        for_text: what `auto` makes of such a text: a prompt a line, or the whole as one.
-        max_line_bytes: a longer line is skipped, and is a BadRow.
-        limit: how many rows to yield at most, bad ones too; None is all.
-        observe: is told what was guessed.
-        ids: takes note of every id that a row gives itself.
-        stdin: takes the place of standard input; nothing may have been read from it.
-    """
-    if limit is not None and limit <= 0:
-        return
-    reader = _Reader(input_format, for_text, max_line_bytes, observe, ids, stdin)
-    for name in inputs:
-        async with aclosing(reader.arrivals(name)) as arrivals:
-            async for rows in arrivals:
-                for row in rows:
-                    yield row
-                    if reader.index == limit:
-                        return
+    async def rows(
+        self, observe: Observer = ignore, stdin: BinaryIO | None = None
+    ) -> AsyncGenerator[Row, None]:
+        """Yield the rows of all inputs from their start, each as soon as its line is complete.
+
+        What cannot be read becomes a BadRow: a line, the rest of a damaged file, a file that
+        is gone. Holds about 3 MiB, or the longest line, at any size of the inputs. `stdin` takes
+        the place of standard input; nothing may have been read from it.
+        """
+        if self.prompt is not None:
+            yield parse_row(self.prompt, index=0)
+        if self.prompt is not None or (self.limit is not None and self.limit <= 0):
+            return
+        reader = _Reader(self, observe, stdin)
+        for name in self.inputs:
+            async with aclosing(reader.arrivals(name)) as arrivals:
+                async for rows in arrivals:
+                    for row in rows:
+                        yield row
+                        if reader.index == self.limit:
+                            return
+
+    def again(self) -> "Inputs | None":
+        """The same, to be read once more; None where reading uses an input up."""
+        return self if all(map(can_be_read_twice, self.inputs)) else None
+
+    @asynccontextmanager
+    async def spooled(self) -> AsyncIterator["Inputs"]:
+        """The same, with copies of pipes and standard input, so that all can be read again.
+
+        Raises UsageError where one cannot be read or copied.
+        """
+        async with spooled(self.inputs) as inputs:
+            yield replace(self, inputs=inputs)
+
+    @contextmanager
+    def counting(self, observe: Observer) -> Iterator[None]:
+        """Count all rows in a thread, and observe Counted; stops with the body."""
+        loop = asyncio.get_running_loop()
+        enough = threading.Event()
+
+        def count() -> None:
+            total = self._count(enough)
+            if total is not None and not enough.is_set():
+                with suppress(RuntimeError):  # the loop is closed: nobody is waiting
+                    loop.call_soon_threadsafe(observe, Counted(total))
+
+        threading.Thread(target=count, name="count rows", daemon=True).start()
+        try:
+            yield
+        finally:
+            enough.set()
+
+    def _count(self, enough: threading.Event) -> int | None:
+        total = 0 if self.prompt is None else 1
+        for path in self.inputs:
+            rows = count_rows(path, enough, input_format=self.input_format, for_text=self.for_text)
+            if rows is None:
+                return None
+            total += rows
+        return total if self.limit is None else min(total, self.limit)
 
 
 class _Reader:
     """Reads one input after the other; knows how far it is."""
 
-    def __init__(
-        self,
-        input_format: InputFormat,
-        for_text: TextFormat,
-        max_line_bytes: int,
-        observe: Observer,
-        ids: DuplicateIds | None,
-        stdin: BinaryIO | None,
-    ) -> None:
-        self._ids = ids
-        self._format = input_format
-        self._for_text = for_text
-        self._max_line_bytes = max_line_bytes
+    def __init__(self, inputs: Inputs, observe: Observer, stdin: BinaryIO | None) -> None:
+        self._inputs = inputs
         self._observe = observe
         self._stdin = stdin
         self.index = 0
@@ -137,7 +147,8 @@ class _Reader:
         self._file, self._line = shown_name(name), 0
         self._begin, self._given_up = self.index, False
         self._of_json_file = suffix_of(name) == ".json"
-        async with aclosing(pumped(plain(self._chunks(name)))) as chunks:
+        chunks_read = plain(chunks_of(name, self._stdin))
+        async with aclosing(pumped(chunks_read)) as chunks:
             head: list[bytes] = []
             try:
                 form = await self._form(name, head, chunks)
@@ -149,42 +160,33 @@ class _Reader:
                 self._line += 1
                 yield iter((self._bad(error.message),))
 
-    def _chunks(self, name: str) -> Iterator[bytes]:
-        if name != "-":
-            return file_chunks(name)
-        return stdin_chunks(self._stdin)
-
     async def _form(
         self, name: str, head: list[bytes], chunks: AsyncGenerator[bytes, None]
     ) -> Format:
         """How to read the input; `head` gets the chunks that it took to tell."""
-        if self._format != "auto":
-            return self._format
-        form = format_of_name(name)
+        form = format_of_name(name, self._inputs.input_format)
         if form is not None:
             return form
         begin = await _first_character(head, chunks)
         if begin and begin in b'{["':
             return "jsonl"
+        lines = self._inputs.for_text == "lines"
         if begin is not None:
-            self._tell_guess()
-        return "text" if self._for_text == "lines" else "whole"
-
-    def _tell_guess(self) -> None:
-        subject = "standard input" if self._file == STDIN else self._file
-        how = "a prompt a line" if self._for_text == "lines" else "the whole as one prompt"
-        self._observe(
-            Notice(
-                f"{subject} does not begin with JSON: read as plain text, {how} "
-                "(--input-format jsonl to force)"
+            subject = "standard input" if self._file == STDIN else self._file
+            how = "one prompt per line" if lines else "the whole as one prompt"
+            self._observe(
+                Notice(
+                    f"{subject} does not begin with JSON: read as plain text, {how} "
+                    "(--input-format jsonl to force)"
+                )
             )
-        )
+        return "text" if lines else "whole"
 
     async def _lines(
         self, form: Format, chunks: AsyncGenerator[bytes, None]
     ) -> AsyncGenerator[Iterator[Row], None]:
         parse = self._json_rows if form == "jsonl" else self._text_rows
-        lines = Lines(self._max_line_bytes)
+        lines = Lines(self._inputs.max_line_bytes)
         async for chunk in chunks:
             yield parse(lines.feed(chunk))
             if self._given_up:
@@ -211,8 +213,6 @@ class _Reader:
             row = parse_row(value, index=index, file=self._file, line=self._line)
             if row.metadata:
                 row.metadata = with_big_ints(row.metadata, line)
-            if self._ids is not None and (row.id != index or names_itself(value)):
-                self._ids.add(row.id)
             yield row
 
     def _text_rows(self, lines: Iterable[Line]) -> Iterator[Row]:
@@ -234,7 +234,7 @@ class _Reader:
         size = 0
         async for chunk in chunks:
             size += len(chunk)
-            if size > self._max_line_bytes:
+            if size > self._inputs.max_line_bytes:
                 self._line = 1
                 yield iter((self._too_long("text"),))
                 return
@@ -267,7 +267,7 @@ class _Reader:
 
     def _too_long(self, what: str) -> BadRow:
         return self._bad(
-            f"the {what} is longer than {self._max_line_bytes:,} bytes (--max-line-bytes)"
+            f"the {what} is longer than {self._inputs.max_line_bytes:,} bytes (--max-line-bytes)"
         )
 
     def _bad(self, reason: str) -> BadRow:
@@ -313,80 +313,6 @@ def _not_utf8(data: bytes, error: UnicodeDecodeError) -> str:
     column = len(data[: error.start].decode()) + 1
     hint = " (it looks like UTF-16)" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
     return f"not UTF-8: byte 0x{data[error.start]:02x} at column {column}{hint}"
-
-
-# What a run reads
-
-
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """Where prompts come from and how they are read; opened as often as needed."""
-
-    names: Sequence[str]
-    """Files, read one after the other; `-` is standard input."""
-    input_format: InputFormat = "auto"
-    max_line_bytes: int = MAX_LINE_BYTES
-    limit: int | None = None
-    for_text: TextFormat = "lines"
-    """What plain text of no known name is: a prompt per line, or one prompt."""
-    prompt: str | None = None
-    """One prompt in place of all inputs."""
-
-    def check(self) -> None:
-        """Raise UsageError for an input that cannot be opened."""
-        check_inputs(self.names)
-
-    def rows(self, observe: Observer) -> AsyncGenerator[Row, None]:
-        """The rows, from the start."""
-        if self.prompt is not None:
-            return from_values([self.prompt])
-        return read(
-            self.names,
-            input_format=self.input_format,
-            for_text=self.for_text,
-            max_line_bytes=self.max_line_bytes,
-            limit=self.limit,
-            observe=observe,
-        )
-
-    @property
-    def can_be_read_again(self) -> bool:
-        """Whether reading the rows does not use them up."""
-        return all(map(can_be_read_twice, self.names))
-
-    @asynccontextmanager
-    async def spooled(self) -> AsyncIterator["Inputs"]:
-        """The same rows so that they can be read again: what is not a plain file is copied."""
-        async with spooled(self.names) as names:
-            yield replace(self, names=names)
-
-    def count(self, enough: threading.Event) -> int | None:
-        """How many rows there are; None where that cannot be known ahead. Blocks."""
-        total = 0 if self.prompt is None else 1
-        for name in self.names:
-            rows = count_rows(name, enough, input_format=self.input_format, for_text=self.for_text)
-            if rows is None or enough.is_set():
-                return None
-            total += rows
-        return total if self.limit is None else min(total, self.limit)
-
-    @contextmanager
-    def counting(self, observe: Observer) -> Iterator[None]:
-        """Count the rows in a thread, and report it once; stops when the body ends."""
-        loop = asyncio.get_running_loop()
-        enough = threading.Event()
-
-        def count() -> None:
-            rows = self.count(enough)
-            if rows is not None:
-                with suppress(RuntimeError):  # the loop is closed: nobody is waiting
-                    loop.call_soon_threadsafe(observe, Counted(rows))
-
-        threading.Thread(target=count, name="count rows", daemon=True).start()
-        try:
-            yield
-        finally:
-            enough.set()
 
 
 # Values from Python

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -9,10 +10,8 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.rows.lines import CHUNK_BYTES, CutShort, Lines, Unreadable, unpacked
 
-_CHUNK_BYTES: Final = 2**20
-_PACKED_BYTES: Final = 2**16  # zlib copies what it has not used at every step
-_GZIP: Final = 31  # zlib's word for gzip's header and trailer
 _BINARY: Final = getattr(os, "O_BINARY", 0)
 
 
@@ -29,57 +28,28 @@ class OutputLines:
         """Whether gzip data ended too early; known after the last line."""
 
     def __iter__(self) -> Iterator[bytes]:
-        with self._path.open("rb", buffering=_CHUNK_BYTES) as file:
-            if is_packed(self._path):
-                yield from _lines(self._unpacked(file))
-            else:
-                yield from file
+        with self._path.open("rb", buffering=CHUNK_BYTES) as file:
+            yield from self._unpacked(file) if is_packed(self._path) else file
 
     def _unpacked(self, file: BinaryIO) -> Iterator[bytes]:
-        member = zlib.decompressobj(_GZIP)
-        begun = False
-        while packed := file.read(_PACKED_BYTES):
-            while packed:
-                if member.eof:
-                    member, begun = zlib.decompressobj(_GZIP), False
-                    packed = packed.lstrip(b"\0")  # padding is allowed between members
-                    continue
-                begun = True
-                yield from self._steps(member, packed)
-                packed = member.unused_data
-        self.cut_short = begun and not member.eof
-
-    def _steps(self, member: "zlib._Decompress", packed: bytes) -> Iterator[bytes]:
-        piece = b""
-        while packed or len(piece) == _CHUNK_BYTES:
-            try:
-                piece = member.decompress(packed, _CHUNK_BYTES)
-            except zlib.error as error:
-                raise UsageError(
-                    f"{self._path}: the gzip data is damaged ({error})",
-                    hint=f"gzip -dc {self._path} > ... saves what stands before the damage",
-                ) from error
-            yield piece
-            packed = member.unconsumed_tail
+        lines = Lines(sys.maxsize)
+        try:
+            for chunk in unpacked(iter(lambda: file.read(CHUNK_BYTES), b"")):
+                for line in lines.feed(chunk):
+                    yield (line or b"") + b"\n"
+        except CutShort:
+            self.cut_short = True
+        except Unreadable as error:
+            raise UsageError(
+                f"{self._path}: {error.message}",
+                hint=f"gzip -dc {self._path} > ... saves what stands before the damage",
+            ) from error
+        yield from filter(None, lines.finish())
 
 
 def is_packed(path: Path) -> bool:
     """Whether an output of this name is gzip."""
     return path.suffix == ".gz"
-
-
-def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    pieces: list[bytes] = []
-    for chunk in chunks:
-        first, *lines = chunk.split(b"\n")
-        pieces.append(first)
-        if lines:
-            yield b"".join(pieces) + b"\n"
-            pieces = [lines.pop()]
-            for line in lines:
-                yield line + b"\n"
-    if rest := b"".join(pieces):
-        yield rest
 
 
 @contextmanager
@@ -96,7 +66,7 @@ def replacing(real: Path) -> Iterator[Callable[[bytes], object]]:
         with _create(new) as file:
             _give_rights(new, real.stat())
             if is_packed(real):
-                packer = zlib.compressobj(wbits=_GZIP)
+                packer = zlib.compressobj(wbits=31)
                 yield lambda data: file.write(packer.compress(data))
                 file.write(packer.flush())
             else:
@@ -118,7 +88,7 @@ def new_name(real: Path) -> Path:
 def _create(new: Path) -> BinaryIO:
     """Open a new file that nobody else can read yet."""
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o600)
-    return os.fdopen(fd, "wb", buffering=_CHUNK_BYTES)
+    return os.fdopen(fd, "wb", buffering=CHUNK_BYTES)
 
 
 def _give_rights(new: Path, old: os.stat_result) -> None:

@@ -1,23 +1,21 @@
 """One outcome to the bytes of one line, in each of the output formats. No I/O."""
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 
 from llmbatch_cli.core.ledger import Attempt, Usage
+from llmbatch_cli.core.options import OutputFormat
 from llmbatch_cli.core.types import Completion, Failure, Outcome, Racer
-
-Format = Literal["jsonl", "text", "openai", "chat"]
 
 _Json = dict[str, Any]
 
 
 def render(
     outcome: Outcome,
-    format: Format,  # noqa: A002 - it is `--format`
+    format: OutputFormat,  # noqa: A002 - it is `--format`
     *,
     one_line: bool = False,
     created: int = 0,
@@ -36,12 +34,12 @@ def render(
     Values that JSON cannot say never make it raise; they are written as `_plain` does it.
     """
     if format == "jsonl":
-        return _dump(_row(outcome))
+        return dump(_row(outcome))
     if format == "text":
         return _answer(outcome, one_line)
     if format == "openai":
-        return _dump(_openai_line(outcome, created))
-    return _dump(_chat(outcome, created))
+        return dump(_openai_line(outcome, created))
+    return dump(_chat(outcome, created))
 
 
 # The jsonl format
@@ -282,7 +280,7 @@ def _stable_id(outcome: Outcome) -> str:
 # JSON, whatever the values
 
 
-def _dump(row: _Json) -> bytes:
+def dump(row: _Json) -> bytes:
     try:
         return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
     except TypeError:  # orjson's own error is one
@@ -327,27 +325,3 @@ def _well_formed(text: str) -> str:
     if text.isascii():
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-
-# Terminals
-
-_STEERING = re.compile(
-    # a control string whole: OSC, DCS, SOS, PM, APC, as in window titles and hyperlinks
-    r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x80-\x9f]*+(?:\x07|\x1b\\|\x9c)"
-    r"|(?:\x1b\[|\x9b)[0-?]*+[ -/]*+[@-~]"  # CSI: colours, cursor, clearing
-    r"|\x1b[ -/]*+[0-Z\\^-~]"  # two or three characters, without the openings of the above
-    r"|\r(?=\n)"
-    r"|[\u202a-\u202e\u2066-\u2069]"  # bidi embeddings, overrides and isolates
-)
-_VISIBLE = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"}
-_VISIBLE |= {0x7F: 0x2421} | dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
-
-
-def clean_for_terminal(text: str) -> str:
-    """The text without power over a terminal, for people to read.
-
-    Whole escape sequences and bidirectional controls are taken out; any other control
-    character but newline and tab is shown as its picture (U+2400 and on), C1 as U+FFFD.
-    Takes time linear in the text.
-    """
-    return _STEERING.sub("", text).translate(_VISIBLE)

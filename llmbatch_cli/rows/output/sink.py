@@ -37,7 +37,7 @@ async def open_sink(
 
     A name that ends in `.gz` is compressed. `inputs` are the files that the run reads, `-`
     for standard input; none of them is written over. `append` keeps what the file holds,
-    which must end with a whole row, and wins over `overwrite`.
+    which `rows.resume.prepare` has made whole, and wins over `overwrite`.
 
     What `overwrite` replaces stays until the first row is written, or until an end without
     rows; a run that has come to nothing leaves it, and no new file (see `Sink.leave`).

@@ -1,6 +1,5 @@
 """Where rows are written: a file, a pipe or a terminal, checked and opened. All of it blocks."""
 
-import gzip
 import os
 import select
 import stat
@@ -11,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.rows.output.outfile import is_packed
 
 _GATHER_S = 0.005
 _GATHER_GZIP_S = 0.05
@@ -141,17 +141,13 @@ def open_target(
     if target is None:
         # a descriptor of its own, which stays valid for as long as the thread may be stuck in it
         return Target(os.dup(stdout_fd), fsync=fsync)
-    compress = target.suffix == ".gz"
-    if append and compress:
-        _check_gzip(target)
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
     try:
         fd, created = os.open(target, flags | os.O_EXCL, 0o666), target
     except FileExistsError:  # no O_TRUNC: whether there will be a row is not known yet
         fd, created = os.open(target, flags, 0o666), None
-    return Target(
-        fd, compress=compress, fsync=fsync, replaces=overwrite and not append, created=created
-    )
+    replaces = overwrite and not append
+    return Target(fd, compress=is_packed(target), fsync=fsync, replaces=replaces, created=created)
 
 
 def check_stdout(fd: int, inputs: Sequence[str]) -> None:
@@ -189,21 +185,6 @@ def _check_no_input(output: os.stat_result, name: str, inputs: Sequence[str]) ->
             status = os.fstat(0) if source == "-" else os.stat(source)  # noqa: PTH116
             if os.path.samestat(output, status):
                 raise UsageError(f"{name} is also an input", hint="name another file")
-
-
-def _check_gzip(target: Path) -> None:
-    """Refuse to add to a file that ends amid a member: what is added could not be read."""
-    try:
-        with gzip.open(target) as file:
-            while file.read(2**20):
-                pass
-    except FileNotFoundError:
-        return
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UsageError(
-            f"cannot add to {target}: it is not a whole gzip file",
-            hint=f"unpack what is there (gzip -dc {target} > ...), or write to another file",
-        ) from error
 
 
 def cannot_open(name: str, error: OSError | UsageError) -> UsageError:

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from support.attempts import attempting, new
 from support.simulated import MEAN_S, Law, SimulatedProvider
 from support.virtual_time import run_virtually
 
 from llmbatch_cli.core.types import Request
-from llmbatch_cli.engine.limits.limiter import Limiter, admitted
+from llmbatch_cli.engine.limits.limiter import Limiter, RateLimits, admitted
 from llmbatch_cli.engine.retry import RetryPolicy, retried
 
 REQUEST = Request("m", [{"role": "user", "content": "x" * 184}], {})
@@ -85,17 +86,17 @@ async def observe(scenario: Scenario, seed: int) -> Seen:
     loop, dice = asyncio.get_running_loop(), random.Random(seed)
     law = Law(loop.time, **scenario.law)
     provider = SimulatedProvider(law, seed)
-    limiter = Limiter(most_in_flight=scenario.most, chance=dice.random, **scenario.flags)
+    limiter = Limiter(RateLimits(scenario.most, **scenario.flags), chance=dice.random)
     call = retried(
-        admitted(provider.call, limiter), RetryPolicy(),
-        sleep=asyncio.sleep, clock=loop.time, chance=dice.random,
+        admitted(attempting(provider.call), limiter), RetryPolicy(),
+        sleep=asyncio.sleep, chance=dice.random,
     )  # fmt: skip
     ends: list[tuple[float, float]] = []
 
     async def rows() -> None:
         while True:
             started = loop.time()
-            await call(REQUEST)
+            await call(new(REQUEST))
             ends.append((loop.time(), loop.time() - started))
 
     loop.call_at(scenario.steady_s / 3, law.change, scenario.change)

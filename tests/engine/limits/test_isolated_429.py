@@ -1,4 +1,4 @@
-"""Objections that mean no limit: what they cost a run, at simulated providers in simulated time."""
+"""Rejections that mean no limit: what they cost a run, at simulated providers in simulated time."""
 
 import asyncio
 import math
@@ -6,12 +6,13 @@ import random
 from collections.abc import Callable
 
 import pytest
+from support.attempts import attempting, new
 from support.virtual_time import run_virtually
 
 from llmbatch_cli.core.errors import RateLimited
 from llmbatch_cli.core.types import Completion, Request
 from llmbatch_cli.engine.limits.isolated_429 import Proven
-from llmbatch_cli.engine.limits.limiter import Limiter, admitted
+from llmbatch_cli.engine.limits.limiter import Limiter, RateLimits, admitted
 from llmbatch_cli.engine.retry import RetryPolicy, retried
 
 REQUEST = Request("m", [{"role": "user", "content": "x"}], {})
@@ -28,7 +29,7 @@ async def rates(
 ) -> list[float]:
     """Answers a second, in each span of so many seconds, of a provider without any limit."""
     loop, dice = asyncio.get_running_loop(), random.Random(seed)
-    limiter = Limiter(most_in_flight=most, chance=dice.random)
+    limiter = Limiter(RateLimits(most), chance=dice.random)
     answered: list[float] = []
 
     async def provider(request: Request) -> Completion:
@@ -41,13 +42,13 @@ async def rates(
         return Completion("x", "stop")
 
     call = retried(
-        admitted(provider, limiter), RetryPolicy(),
-        sleep=asyncio.sleep, clock=loop.time, chance=dice.random,
+        admitted(attempting(provider), limiter), RetryPolicy(),
+        sleep=asyncio.sleep, chance=dice.random,
     )  # fmt: skip
 
     async def rows() -> None:
         while True:
-            await call(REQUEST)
+            await call(new(REQUEST))
 
     workers = [asyncio.ensure_future(rows()) for _ in range(2 * most)]
     await asyncio.sleep(until_s)
@@ -63,7 +64,7 @@ async def rates(
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize(("median_s", "most"), [(0.03, 32), (0.2, 64), (1.0, 100)])
-def test_a_few_early_objections_cost_seconds(median_s: float, most: int, seed: int) -> None:
+def test_a_few_early_rejections_cost_seconds(median_s: float, most: int, seed: int) -> None:
     """Six at most within the first moments, and none after: soon the run is as fast as it can."""
     left = [6]
     early_s = 0.3 + 3 * median_s
@@ -84,7 +85,7 @@ def test_a_few_early_objections_cost_seconds(median_s: float, most: int, seed: i
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("share", [0.001, 0.003, 0.01])
 @pytest.mark.parametrize(("median_s", "most"), [(0.1, 50), (1.0, 100)])
-def test_objections_without_a_limit_do_not_slow_a_run(
+def test_rejections_without_a_limit_do_not_slow_a_run(
     median_s: float, most: int, share: float, seed: int
 ) -> None:
     """Up to one in a hundred is refused, whatever the rate: in the end nearly all is used."""

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.attempts import attempting, new
 from support.virtual_time import run_virtually
 
 from llmbatch_cli.core.errors import (
@@ -19,12 +20,11 @@ from llmbatch_cli.core.errors import (
     Unreachable,
 )
 from llmbatch_cli.core.ledger import Usage
-from llmbatch_cli.core.types import Completion, RateInfo, Request, WireReply, WireRequest
-from llmbatch_cli.engine.calls import calling
+from llmbatch_cli.core.types import Completion, RateInfo, Request
 from llmbatch_cli.engine.limits.buckets import Pace
 from llmbatch_cli.engine.limits.estimate import Estimate
-from llmbatch_cli.engine.limits.limiter import Limiter, admitted
-from llmbatch_cli.engine.retry import CancelledWithTries, RetryPolicy, retried
+from llmbatch_cli.engine.limits.limiter import Limiter, RateLimits, admitted
+from llmbatch_cli.engine.retry import RetryPolicy, retried
 
 REQUEST = Request("m", [{"role": "user", "content": "?"}], {})
 REPLIES: list[Callable[[int], Completion | ProviderError]] = [
@@ -108,10 +108,8 @@ def test_no_limit_is_ever_passed(
     tokens in the minute before a request, itself counted, than --tpm; and nothing is left over."""
 
     async def trial() -> None:
-        limiter = Limiter(
-            most_in_flight=most, rpm=rpm, tpm=tpm, adaptive=adaptive,
-            chance=random.Random(seed).random,
-        )  # fmt: skip
+        limits = RateLimits(most, rpm=rpm, tpm=tpm)
+        limiter = Limiter(limits, adaptive=adaptive, chance=random.Random(seed).random)
         traffic = Traffic(limiter)
         await asyncio.gather(*(traffic.send(row) for row in script))
         assert (limiter.in_flight, limiter.holding) == (0, None)
@@ -146,7 +144,7 @@ async def test_a_free_slot_costs_no_turn_of_the_loop() -> None:
     async def answer(request: Request) -> Completion:
         return Completion("at once")
 
-    call = admitted(answer, Limiter(most_in_flight=4))(REQUEST)
+    call = admitted(answer, Limiter(RateLimits(4)))(REQUEST)
     with pytest.raises(StopIteration) as returned:
         call.__await__().send(None)
     assert returned.value.value.text == "at once"
@@ -155,7 +153,7 @@ async def test_a_free_slot_costs_no_turn_of_the_loop() -> None:
 @virtually
 async def test_those_who_wait_go_in_turn() -> None:
     """Slots and pace are given in the order in which they were asked for, large or small."""
-    limiter, order = Limiter(most_in_flight=1, tpm=1000), list[int]()
+    limiter, order = Limiter(RateLimits(1, tpm=1000)), list[int]()
 
     async def one(place: int) -> None:
         ticket = await limiter.admit(900 if place % 3 == 0 else 1)
@@ -191,7 +189,7 @@ async def test_a_timer_a_little_late_costs_nothing() -> None:
 @virtually
 async def test_cancelled_in_the_moment_of_its_turn() -> None:
     """One that is let go and cancelled in the same moment gives back slot, pace and tokens."""
-    limiter = Limiter(most_in_flight=1, rpm=2, tpm=100)
+    limiter = Limiter(RateLimits(1, rpm=2, tpm=100))
     first = await limiter.admit(10)
     waiting = asyncio.ensure_future(limiter.admit(90))
     await asyncio.sleep(31)
@@ -206,7 +204,7 @@ async def test_cancelled_in_the_moment_of_its_turn() -> None:
 @virtually
 async def test_a_request_over_the_token_limit_is_refused() -> None:
     """What can never fit into a minute fails at once, and says why and what to do."""
-    limiter = Limiter(most_in_flight=4, tpm=1000)
+    limiter = Limiter(RateLimits(4, tpm=1000))
     with pytest.raises(Rejected, match=r"about 1,001 tokens, and the limit is 1,000") as caught:
         await limiter.admit(1001)
     assert "--tpm" in str(caught.value.hint)
@@ -217,7 +215,7 @@ async def test_a_request_over_the_token_limit_is_refused() -> None:
 @virtually
 async def test_one_refusal_makes_all_wait() -> None:
     """After a 429 nobody goes before its Retry-After is over, nor much later, nor all at once."""
-    loop, limiter, went = asyncio.get_running_loop(), Limiter(most_in_flight=32), list[float]()
+    loop, limiter, went = asyncio.get_running_loop(), Limiter(RateLimits(32)), list[float]()
     tickets = [await limiter.admit(1) for _ in range(10)]
     limiter.settle(tickets[0], RateLimited("slow", status=429, retry_after_s=20))
 
@@ -239,7 +237,7 @@ async def test_one_refusal_makes_all_wait() -> None:
 @virtually
 async def test_one_episode_shrinks_once() -> None:
     """Requests that were on their way at the first 429 do not make the run slower still."""
-    limiter = Limiter(most_in_flight=40, start_in_flight=40)
+    limiter = Limiter(RateLimits(40, start_in_flight=40))
     tickets = [await limiter.admit(1) for _ in range(40)]
     limiter.settle(tickets[30], RateLimited("slow", status=429))
     assert limiter.allowed.in_flight == 40  # one alone may have another cause
@@ -255,7 +253,7 @@ async def test_one_episode_shrinks_once() -> None:
 @virtually
 async def test_other_failures_do_not_slow_down() -> None:
     """No quota, a busy provider, a broken line: none of them is a matter of speed."""
-    limiter = Limiter(most_in_flight=8, start_in_flight=8)
+    limiter = Limiter(RateLimits(8, start_in_flight=8))
     before = limiter.allowed
     for error in (OutOfQuota("no money"), Overloaded("busy"), Unreachable("down"), None):
         limiter.settle(await limiter.admit(1), error)
@@ -268,7 +266,7 @@ def test_slots_double_a_round_trip_while_they_are_used(workers: int, expected: l
     """The run begins slowly and doubles up to -c while all slots are taken, and only then."""
 
     async def trial() -> list[int]:
-        limiter = Limiter(most_in_flight=100)
+        limiter = Limiter(RateLimits(100))
 
         async def work() -> None:
             while True:
@@ -293,7 +291,7 @@ def test_slots_double_a_round_trip_while_they_are_used(workers: int, expected: l
 @virtually
 async def test_slots_still_grow_after_a_refusal_of_speed() -> None:
     """Being too fast once says nothing about how many at once, so slow answers get their slots."""
-    limiter = Limiter(most_in_flight=64, start_in_flight=8)
+    limiter = Limiter(RateLimits(64, start_in_flight=8))
     for _ in range(20):
         tickets = [await limiter.admit(1) for _ in range(8)]
         await asyncio.sleep(1)
@@ -318,7 +316,7 @@ async def test_slots_still_grow_after_a_refusal_of_speed() -> None:
 @virtually
 async def test_what_replies_say_is_kept_and_followed() -> None:
     """A told limit becomes the pace, another one replaces it, and the flags are kept besides."""
-    limiter = Limiter(most_in_flight=8, rpm=1000)
+    limiter = Limiter(RateLimits(8, rpm=1000))
     for limit, expected in ((600, 588), (1200, 1000), (60, 58.8)):
         told = RateInfo(limit_requests=limit, remaining_requests=limit - 1, reset_requests_s=2)
         limiter.settle(await limiter.admit(1), Completion("done", limits=told))
@@ -328,7 +326,7 @@ async def test_what_replies_say_is_kept_and_followed() -> None:
 @virtually
 async def test_a_limit_by_the_second_is_known_for_one() -> None:
     """Where a much used budget is always whole within a second, its limit is no minute's."""
-    limiter = Limiter(most_in_flight=8)
+    limiter = Limiter(RateLimits(8))
     for left in (9, 1):
         told = RateInfo(limit_requests=10, remaining_requests=left, reset_requests_s=1 - left / 10)
         limiter.settle(await limiter.admit(1), Completion("done", limits=told))
@@ -338,7 +336,7 @@ async def test_a_limit_by_the_second_is_known_for_one() -> None:
 @virtually
 async def test_without_adapting_only_flags_and_pauses_hold() -> None:
     """With adaptive off, a 429 makes all wait, and nothing is learned from it."""
-    limiter = Limiter(most_in_flight=4, start_in_flight=4, adaptive=False)
+    limiter = Limiter(RateLimits(4, start_in_flight=4), adaptive=False)
     before = limiter.allowed
     limiter.settle(await limiter.admit(1), RateLimited("slow", retry_after_s=3))
     assert limiter.allowed == before
@@ -362,52 +360,42 @@ def test_tokens_are_estimated_from_text_and_answers() -> None:
 async def test_a_tries_time_is_the_requests_own() -> None:
     """What a row tells of its tries is how long the provider took, not how long it was made to
     wait for its turn, which the row's own latency tells."""
-    limiter = Limiter(most_in_flight=1, rpm=60)
+    limiter = Limiter(RateLimits(1, rpm=60))
 
     async def slow_then_busy(request: Request) -> Completion:
         await asyncio.sleep(3)
         raise Overloaded("busy", status=503)
 
-    call = retried(
-        admitted(slow_then_busy, limiter),
-        RetryPolicy(max_attempts=2, base_s=0),
-        sleep=asyncio.sleep,
-        clock=asyncio.get_running_loop().time,
-    )
-    for failed in await asyncio.gather(call(REQUEST), call(REQUEST), return_exceptions=True):
-        assert isinstance(failed, Overloaded)
-        assert [attempt.latency_s for attempt in failed.attempts] == pytest.approx([3, 3])
+    once = attempting(slow_then_busy, asyncio.get_running_loop().time)
+    policy = RetryPolicy(max_attempts=2, base_s=0)
+    call = retried(admitted(once, limiter), policy, sleep=asyncio.sleep)
+    requests = [new(REQUEST), new(REQUEST)]
+    await asyncio.gather(*map(call, requests), return_exceptions=True)
+    for request in requests:
+        times_s = [attempt.latency_s for attempt in request.ledger.attempts]
+        assert times_s == pytest.approx([3, 3])
 
 
 @virtually
 async def test_so_is_the_time_of_a_request_that_is_cancelled() -> None:
     """It may be billed, and is told with the time since it was sent."""
-    limiter = Limiter(most_in_flight=1)
+    limiter = Limiter(RateLimits(1))
 
-    async def never(request: WireRequest) -> WireReply:
+    async def never(request: Request) -> Completion:
         await asyncio.sleep(1000)
         raise AssertionError
 
-    call = retried(
-        admitted(
-            calling(
-                lambda request: WireRequest("POST", "http://localhost", {}, b""),
-                lambda request, reply: Completion(""),
-                never,
-            ),
-            limiter,
-        ),
-        RetryPolicy(),
-        sleep=asyncio.sleep,
-        clock=asyncio.get_running_loop().time,
-    )
+    once = attempting(never, asyncio.get_running_loop().time)
+    call = retried(admitted(once, limiter), RetryPolicy(), sleep=asyncio.sleep)
     ticket = await limiter.admit(1)
-    task = asyncio.ensure_future(call(REQUEST))
+    request = new(REQUEST)
+    task = asyncio.ensure_future(call(request))
     await asyncio.sleep(50)
     limiter.settle(ticket, Completion("done"))
     await asyncio.sleep(7)
     task.cancel()
-    with pytest.raises(CancelledWithTries) as caught:
-        await task
-    assert caught.value.in_flight is not None
-    assert caught.value.in_flight.latency_s == pytest.approx(7)
+    await asyncio.wait([task])
+    assert request.ledger.cancelled_in_flight
+    (attempt,) = request.ledger.attempts
+    assert attempt.latency_s == pytest.approx(7)
+    assert attempt.maybe_billed

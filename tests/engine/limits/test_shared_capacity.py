@@ -8,17 +8,16 @@ from support import chat
 from support.client import client, race
 from support.scripted import Exchange, serve
 
-from llmbatch_cli.engine.contest import Rules
-from llmbatch_cli.engine.hedging import Hedge
+from llmbatch_cli.engine.race_work import Rules
 
 ROWS = 40
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("hedge", [None, Hedge(fixed_s=0.0)], ids=["at once", "hedged"])
+@pytest.mark.parametrize("hedge", [None, 1e-9], ids=["at once", "hedged"])
 @pytest.mark.parametrize("in_flight", [1, 2])
 async def test_a_racer_that_waits_for_room_is_not_sent_once_its_race_is_won(
-    in_flight: int, hedge: Hedge | None, stream: bool
+    in_flight: int, hedge: float | None, stream: bool
 ) -> None:
     """The winner's place is free in the moment of its answer, and the next request, which may be
     billed, is another row's: with room for one at a time there are as many requests as rows."""

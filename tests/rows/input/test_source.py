@@ -23,10 +23,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmbatch_cli.core.errors import UsageError
-from llmbatch_cli.core.events import Event, Notice
+from llmbatch_cli.core.events import Event, Notice, Observer, ignore
 from llmbatch_cli.core.types import BadRow, Prompt, Row
-from llmbatch_cli.rows.input import source
-from llmbatch_cli.rows.input.duplicates import DuplicateIds
+from llmbatch_cli.rows.input import inputs as files
+from llmbatch_cli.rows.input.source import Inputs, from_values
 
 NO_TEXT = (b"\x1f\x8b", b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")
 UNHURRIED = settings(deadline=None)
@@ -37,8 +37,10 @@ PIECES = st.sampled_from(
 BYTES = st.lists(PIECES, max_size=12).map(b"".join) | st.binary(max_size=60)
 
 
-async def read(*inputs: str, **options: Any) -> list[Row]:
-    async with aclosing(source.read(inputs, **options)) as rows:
+async def read(
+    *inputs: str, observe: Observer = ignore, stdin: Any = None, **options: Any
+) -> list[Row]:
+    async with aclosing(Inputs(inputs, **options).rows(observe, stdin)) as rows:
         return [row async for row in rows]
 
 
@@ -117,7 +119,7 @@ def test_counting_ahead_agrees_with_reading(data: bytes) -> None:
     with tempfile.NamedTemporaryFile(suffix=".txt") as file:
         file.write(data)
         file.flush()
-        assert source.count_rows(file.name) == len(asyncio.run(read(file.name)))
+        assert files.count_rows(file.name) == len(asyncio.run(read(file.name)))
 
 
 # Formats
@@ -219,7 +221,7 @@ async def test_a_file_in_utf_16_is_one_bad_row(tmp_path: Path, codec: str, name:
     path.write_bytes('"one"\n"two"\n"three"\n'.encode(codec))
     rows = await read(str(path))
     assert texts(rows) == [None] * len(rows)
-    assert (rows[0].line, source.count_rows(str(path))) in [(1, None), (1, 1)]
+    assert (rows[0].line, files.count_rows(str(path))) in [(1, None), (1, 1)]
     if codec == "utf-16" or not name.endswith("jsonl"):
         assert [type(row) for row in rows] == [BadRow]
         assert "iconv -f utf-16 -t utf-8" in getattr(rows[0], "reason")  # noqa: B009
@@ -255,23 +257,6 @@ def test_an_id_that_is_too_large_says_so() -> None:
     (row,) = rows_of(b'{"id": 18446744073709551616, "prompt": "x"}')
     assert isinstance(row, BadRow)
     assert row.reason == '"id" has more than 64 bits: write it as a string'
-
-
-def test_every_id_that_a_row_gives_itself_counts() -> None:
-    """Also a number that happens to be the row's place; a row without one repeats nothing."""
-    ids = DuplicateIds()
-    rows: list[dict[str, object]] = [
-        {"id": 0},
-        {"id": 0},
-        {"custom_id": 2},
-        {"id": 2},
-        {},
-        {"id": "a"},
-        {"id": "a"},
-    ]
-    data = b"".join(json.dumps({"prompt": "x", **row}).encode() + b"\n" for row in rows)
-    assert len(rows_of(data + b'"text"\n', ids=ids)) == 8
-    assert (ids.count, ids.examples) == (3, [0, 2, "a"])
 
 
 @pytest.mark.parametrize(
@@ -363,7 +348,7 @@ async def test_a_row_is_there_when_its_line_is_complete() -> None:
     """From a live pipe each row comes before the next is written; half a line is no row."""
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as stdin, os.fdopen(writing, "wb", buffering=0) as pipe:
-        async with aclosing(source.read(["-"], stdin=stdin)) as rows:
+        async with aclosing(Inputs(["-"]).rows(stdin=stdin)) as rows:
             for number in range(5):
                 pipe.write(b'{"prompt": ')
                 half = asyncio.ensure_future(anext(rows))
@@ -389,8 +374,8 @@ async def test_a_named_pipe_is_read_like_a_file(tmp_path: Path) -> None:
     """Neither the check nor the count opens a fifo; a writer may come late."""
     path = str(tmp_path / "fifo.jsonl")
     os.mkfifo(path)
-    source.check_inputs([path])
-    assert source.count_rows(path) is None
+    files.check_inputs([path])
+    assert files.count_rows(path) is None
     reading = asyncio.ensure_future(read(path))
     await asyncio.sleep(0.05)
     assert not reading.done()
@@ -402,7 +387,7 @@ async def test_an_idle_pipe_blocks_nobody() -> None:
     """While a read waits the loop goes on, and cancelling it takes no time."""
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as stdin, os.fdopen(writing, "wb"):
-        rows = source.read(["-"], stdin=stdin)
+        rows = Inputs(["-"]).rows(stdin=stdin)
         waiting = asyncio.ensure_future(anext(rows))
         started = time.monotonic()
         for _ in range(10):
@@ -419,9 +404,9 @@ def test_the_program_ends_while_a_read_is_blocked() -> None:
     """An interpreter whose reading thread hangs on standard input exits at once, cleanly."""
     program = (
         "import asyncio\n"
-        "from llmbatch_cli.rows.input import source\n"
+        "from llmbatch_cli.rows.input.source import Inputs\n"
         "async def main():\n"
-        "    rows = source.read(['-'])\n"
+        "    rows = Inputs(['-']).rows()\n"
         "    print((await anext(rows)).id, flush=True)\n"
         "    await asyncio.wait([asyncio.ensure_future(anext(rows))], timeout=0.1)\n"
         "asyncio.run(main())\n"
@@ -448,7 +433,7 @@ async def test_memory_is_flat(tmp_path: Path) -> None:
     tracemalloc.start()
     try:
         count = 0
-        async for row in source.read([str(path)]):
+        async for row in Inputs([str(path)]).rows():
             count += isinstance(row, Prompt)
         _, peak = tracemalloc.get_traced_memory()
     finally:
@@ -470,7 +455,7 @@ def test_inputs_that_cannot_be_opened_are_told(tmp_path: Path) -> None:
         (["-", "-"], "standard input is named twice"),
     ):
         with pytest.raises(UsageError) as caught:
-            source.check_inputs(inputs)
+            files.check_inputs(inputs)
         assert words in caught.value.message
         assert "\n" not in caught.value.message
 
@@ -481,14 +466,14 @@ def test_an_unreadable_file_is_told(tmp_path: Path) -> None:
     path = tmp_path / "secret.jsonl"
     path.touch(mode=0o200)
     with pytest.raises(UsageError, match="Permission denied"):
-        source.check_inputs([str(path)])
+        files.check_inputs([str(path)])
 
 
 def test_good_inputs_pass_and_nothing_is_read(tmp_path: Path) -> None:
     """Files, devices and standard input are left for the reading."""
     path = tmp_path / "a.jsonl"
     path.touch()
-    source.check_inputs([str(path), "/dev/null", "-"])
+    files.check_inputs([str(path), "/dev/null", "-"])
 
 
 async def test_a_name_that_is_no_unicode_still_has_a_place(tmp_path: Path) -> None:
@@ -506,23 +491,23 @@ def test_what_cannot_be_counted_cheaply_is_unknown(tmp_path: Path) -> None:
     packed.write_bytes(gzip.compress(b'"a"\n'))
     plain.write_bytes(b'"a"\n\n  \n"b"')
     enough = threading.Event()
-    assert source.count_rows("-") is None
-    assert source.count_rows(str(packed)) is None
-    assert source.count_rows(str(tmp_path / "gone")) is None
-    assert source.count_rows(str(plain), enough) == 2
-    assert source.count_rows(str(plain), input_format="whole") == 1
+    assert files.count_rows("-") is None
+    assert files.count_rows(str(packed)) is None
+    assert files.count_rows(str(tmp_path / "gone")) is None
+    assert files.count_rows(str(plain), enough) == 2
+    assert files.count_rows(str(plain), input_format="whole") == 1
     (tmp_path / "empty.md").write_bytes(b" \n")
-    assert source.count_rows(str(tmp_path / "empty.md")) == 0
-    assert source.count_rows("-", input_format="whole") is None
+    assert files.count_rows(str(tmp_path / "empty.md")) == 0
+    assert files.count_rows("-", input_format="whole") is None
     enough.set()
-    assert source.count_rows(str(plain), enough) is None
+    assert files.count_rows(str(plain), enough) is None
 
 
 def test_a_json_file_that_is_one_value_counts_as_one(tmp_path: Path) -> None:
     """The count knows of the one bad row that such a file becomes."""
     path = tmp_path / "a.json"
     path.write_bytes(b'\n[\n"a",\n"b"\n]\n')
-    assert source.count_rows(str(path)) == 1 == len(asyncio.run(read(str(path))))
+    assert files.count_rows(str(path)) == 1 == len(asyncio.run(read(str(path))))
 
 
 # Values from Python
@@ -532,7 +517,7 @@ async def test_values_are_rows() -> None:
     """Texts, mappings, lists of messages and prompts; a bad value is a bad row, in its place."""
     own = Prompt(99, [{"role": "user", "content": "d"}], "mine", metadata={"a": 1})
     values = ["a", {"prompt": "b", "id": "x"}, [{"role": "user", "content": "c"}], own, 5]
-    rows = [row async for row in source.from_values(values)]
+    rows = [row async for row in from_values(values)]
     assert texts(rows) == ["a", "b", "c", "d", None]
     assert [row.id for row in rows] == [0, "x", 2, "mine", 4]
     assert [row.index for row in rows] == [0, 1, 2, 3, 4]
@@ -556,7 +541,7 @@ async def test_values_are_pulled_as_needed_and_closed() -> None:
             yield "a"
 
     for values in (endless(), forever()):
-        async with aclosing(source.from_values(values)) as rows:
+        async with aclosing(from_values(values)) as rows:
             assert texts([await anext(rows) for _ in range(3)]) == ["a"] * 3
     assert ended == ["closed"]
 
@@ -565,7 +550,7 @@ async def test_values_are_pulled_as_needed_and_closed() -> None:
 def test_one_prompt_in_the_place_of_many_is_refused(values: Any) -> None:
     """A text is not taken for a list of letters."""
     with pytest.raises(UsageError, match="one prompt"):
-        source.from_values(values)
+        from_values(values)
 
 
 # Twice
@@ -573,7 +558,7 @@ def test_one_prompt_in_the_place_of_many_is_refused(values: Any) -> None:
 
 async def test_a_spooled_pipe_can_be_read_twice_and_leaves_no_copy() -> None:
     data = b'"a"\n' + b"broken\n" * 30
-    async with source.spooled(["-"], io.BytesIO(data)) as (copy,):
+    async with files.spooled(["-"], io.BytesIO(data)) as (copy,):
         first, again = await read(copy), await read(copy)
     assert first == again
     assert first[1].place == "<stdin>:2"
@@ -584,7 +569,7 @@ async def test_a_spooled_pipe_can_be_read_twice_and_leaves_no_copy() -> None:
 async def test_spooled_input_is_read_as_standard_input_is() -> None:
     """The guess at the format is made for the copy, too, and gzip is unpacked."""
     events: list[Event] = []
-    async with source.spooled(["-"], io.BytesIO(gzip.compress(b"x\n"))) as (copy,):
+    async with files.spooled(["-"], io.BytesIO(gzip.compress(b"x\n"))) as (copy,):
         assert texts(await read(copy, observe=events.append)) == ["x"]
     assert isinstance(events[0], Notice)
     assert events[0].message.startswith("standard input ")
@@ -596,7 +581,7 @@ async def test_a_pipe_is_spooled_by_its_own_name(tmp_path: Path) -> None:
     os.mkfifo(fifo)
     plain.touch()
     writing = asyncio.create_task(asyncio.to_thread(fifo.write_bytes, b'"a"\nbroken\n'))
-    async with source.spooled([str(fifo), str(plain)]) as (copy, same):
+    async with files.spooled([str(fifo), str(plain)]) as (copy, same):
         assert same == str(plain)
         assert texts(await read(copy)) == texts(await read(copy)) == ["a", None]
         assert (await read(copy))[1].place == f"{fifo}:2"
@@ -607,5 +592,5 @@ async def test_waiting_for_the_whole_input_can_be_cancelled() -> None:
     """An input that never ends does not hold the program."""
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as stdin, os.fdopen(writing, "wb"), pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.1), source.spooled(["-"], stdin):
+        async with asyncio.timeout(0.1), files.spooled(["-"], stdin):
             pass

@@ -2,7 +2,6 @@
 
 import json
 import re
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -14,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmbatch_cli.core.ledger import Usage
+from llmbatch_cli.core.options import OutputFormat
 from llmbatch_cli.core.types import Completion, Failure, Outcome, Racer
-from llmbatch_cli.rows.output.render import Format, clean_for_terminal, render
+from llmbatch_cli.rows.output.render import render
 
 ANSWERED = Outcome(
     index=0,
@@ -50,7 +50,7 @@ def answered(completion: Completion) -> Outcome:
     return replace(ANSWERED, completion=completion)
 
 
-def row(outcome: Outcome, format: Format = "jsonl", created: int = 0) -> dict[str, Any]:  # noqa: A002
+def row(outcome: Outcome, format: OutputFormat = "jsonl", created: int = 0) -> dict[str, Any]:  # noqa: A002
     """The one line that the outcome renders to, read back."""
     data = render(outcome, format, created=created)
     assert data.endswith(b"\n")
@@ -352,7 +352,7 @@ def outcomes(
 
 
 @given(outcomes(), st.sampled_from(["jsonl", "openai", "chat"]))
-def test_any_outcome_is_one_line_of_json(outcome: Outcome, format: Format) -> None:  # noqa: A002
+def test_any_outcome_is_one_line_of_json(outcome: Outcome, format: OutputFormat) -> None:  # noqa: A002
     """Whatever a model or a row holds, its output is one line that any reader can read."""
     line = render(outcome, format)
     assert isinstance(orjson.loads(line), dict)
@@ -420,50 +420,3 @@ def test_deep_metadata_is_cut_and_the_answer_kept() -> None:
     values = row(replace(ANSWERED, metadata={"x": orjson.loads("[" * 1000 + "]" * 1000)}))
     assert values["text"] == "Paris."
     assert values["metadata"]["x"] != []
-
-
-# Terminals
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("plain\n\ttext é 漢 😀", "plain\n\ttext é 漢 😀"),
-        ("\x1b[31mred\x1b[0m", "red"),
-        ("\x9b2Jx", "x"),
-        ("\x1b]0;title\x07x", "x"),
-        ("\x1b]8;;http://h\x1b\\link\x1b]8;;\x1b\\", "link"),
-        ("\x1bP$q\x1b\\x\x1b_a\x9cy", "xy"),
-        ("\x1bc\x1b(0x", "x"),
-        ("\x1b]0;never closed", "␛]0;never closed"),
-        ("\x1b\x1b[2J", "␛"),
-        ("a\r\nb\rc\x00\x7f\x85", "a\nb␍c␀␡\ufffd"),
-        ("a\u202eb\u2066c", "abc"),
-    ],
-)
-def test_terminal_control_is_taken_out_or_shown(text: str, shown: str) -> None:
-    """Escape sequences vanish whole, other control characters become visible."""
-    assert clean_for_terminal(text) == shown
-
-
-STEERING = st.text(st.sampled_from("\x1b[]0;m\x07\\\x9b\x9c\x9d\r\n\u202eaP_(#"))
-
-
-@given(st.text(st.characters(exclude_categories=())) | STEERING)
-def test_no_text_steers_a_terminal(text: str) -> None:
-    """What is left has no control character but newline and tab, and no bidi control."""
-    shown = clean_for_terminal(text)
-    assert not {c for c in shown if unicodedata.category(c) == "Cc"} - {"\n", "\t"}
-    assert not set(shown) & set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-
-
-@given(st.text(st.characters(exclude_categories=("Cc", "Cf", "Cs")) | st.sampled_from("\n\t")))
-def test_harmless_text_is_shown_as_it_is(text: str) -> None:
-    """Cleaning changes nothing that was clean."""
-    assert clean_for_terminal(text) == text
-
-
-@pytest.mark.parametrize("opening", ["\x1b]", "\x9d", "\x1b[0", "\x1b[" + "0" * 99, "\x1b("])
-def test_cleaning_hostile_text_takes_linear_time(opening: str) -> None:
-    """A megabyte of unfinished escape sequences is cleaned within the test's time limit."""
-    assert "\x1b" not in clean_for_terminal(opening * (2**20 // len(opening)))

@@ -277,15 +277,6 @@ async def test_a_gzip_file_is_whole_at_the_end(tmp_path: Path) -> None:
     assert gzip.decompress(target.read_bytes()) == b"".join(rows) + b"more\n"
 
 
-async def test_a_torn_gzip_file_is_not_added_to(tmp_path: Path) -> None:
-    """Rows behind a torn gzip member could never be unpacked."""
-    target = tmp_path / "out.jsonl.gz"
-    target.write_bytes(gzip.compress(b"old\n")[:-4])
-    before = target.read_bytes()
-    assert "gzip" in (await refused(target, append=True)).message
-    assert target.read_bytes() == before
-
-
 def program(body: str, *args: str) -> "subprocess.Popen[bytes]":
     """A process that runs `body` as a coroutine, with this file's imports at hand."""
     head = """

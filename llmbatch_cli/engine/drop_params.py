@@ -1,4 +1,4 @@
-"""Doing without the parameters that a wire has no words for (--drop-params)."""
+"""Leaving out the parameters that a provider's API does not support (--drop-params)."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,10 +10,10 @@ from llmbatch_cli.core.types import Request, WireRequest
 Build = Callable[[Request], WireRequest]
 
 
-def dropping(build: Build, observe: Observer, told: set[str]) -> Build:
-    """`build`, which leaves out what its wire cannot say, and tells each parameter once.
+def dropping(build: Build, observe: Observer, reported: set[str]) -> Build:
+    """`build` without the parameters that it does not support; each is reported once.
 
-    `told` holds what was said, and is shared by all who must not say it again.
+    `reported` holds what was reported; all that share it do not repeat each other.
     """
 
     def built(request: Request) -> WireRequest:
@@ -23,9 +23,9 @@ def dropping(build: Build, observe: Observer, told: set[str]) -> Build:
             name = error.parameter
             if name not in request.params:
                 raise
-            if error.message not in told:
-                told.add(error.message)
-                observe(Notice(f"{error.message}: left out"))
+            if error.message not in reported:
+                reported.add(error.message)
+                observe(Notice(f"{error.message}: dropped"))
             left = {key: value for key, value in request.params.items() if key != name}
             return built(replace(request, params=left))
 

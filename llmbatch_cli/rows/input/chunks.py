@@ -1,10 +1,9 @@
-"""Bytes from files and standard input, as they arrive, and the lines in them."""
+"""Bytes from files and standard input, as they arrive."""
 
 import asyncio
 import os
 import select
 import threading
-import zlib
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import suppress
 from itertools import chain
@@ -12,9 +11,8 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from llmbatch_cli.core.errors import InputError
+from llmbatch_cli.rows.lines import CHUNK_BYTES, Unreadable, unpacked
 
-CHUNK_BYTES: Final = 2**20
-"""The most that is read, or unpacked, in one step."""
 GZIP: Final = b"\x1f\x8b"
 """What every gzip file begins with."""
 BOM: Final = b"\xef\xbb\xbf"
@@ -22,15 +20,7 @@ WIDE: Final = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")
 """What text in UTF-16 or UTF-32 begins with, if it has a byte order mark."""
 _UTF_32_LE: Final = b"\xff\xfe\0\0"
 TO_UTF_8: Final = "convert it to UTF-8, as by iconv -f utf-16 -t utf-8"
-_PACKED_BYTES: Final = 2**16  # zlib copies what it has not used at every step
 _WAITING: Final = 2
-
-Line = bytes | None
-"""One line without its newline; None for one that is too long."""
-
-
-class Unreadable(InputError):
-    """An input that cannot be read on: damaged gzip, a failing disk."""
 
 
 def file_chunks(path: str) -> Iterator[bytes]:
@@ -81,7 +71,7 @@ def plain(chunks: Iterator[bytes]) -> Iterator[bytes]:
     head = _until_told(chunks, GZIP)
     chunks = chain((head,), chunks)
     if head.startswith(GZIP):
-        chunks = _unpacked(chunks)
+        chunks = unpacked(chunks)
     head = _until_told(chunks, BOM, _UTF_32_LE, *WIDE)
     if head.startswith(WIDE):
         _refuse_wide(head)
@@ -103,84 +93,6 @@ def _until_told(chunks: Iterator[bytes], *marks: bytes) -> bytes:
             break
         head += chunk
     return head
-
-
-def _unpacked(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """One gzip member after the other, at most CHUNK_BYTES a step."""
-    member: zlib._Decompress | None = None
-    for rest in _cut(chunks):
-        while rest:
-            if member is None:
-                member = zlib.decompressobj(wbits=31)
-            elif member.eof:
-                rest = rest.lstrip(b"\0")  # padding is allowed between members
-                if not rest:
-                    break
-                member = zlib.decompressobj(wbits=31)
-            yield from _steps(member, rest)
-            rest = member.unused_data
-    if member is not None and not member.eof:
-        raise Unreadable("the gzip data ends too early: the file is incomplete")
-
-
-def _steps(member: "zlib._Decompress", packed: bytes) -> Iterator[bytes]:
-    try:
-        while True:
-            piece = member.decompress(packed, CHUNK_BYTES)
-            if piece:
-                yield piece
-            packed = member.unconsumed_tail
-            if member.eof or (not packed and len(piece) < CHUNK_BYTES):
-                return
-    except zlib.error as error:
-        raise Unreadable("the gzip data is damaged") from error
-
-
-def _cut(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    for chunk in chunks:
-        for start in range(0, len(chunk), _PACKED_BYTES):
-            yield chunk[start : start + _PACKED_BYTES]
-
-
-class Lines:
-    """Cuts bytes into lines, however they arrive; holds one unfinished line at most."""
-
-    def __init__(self, max_line_bytes: int) -> None:
-        self._max_bytes = max_line_bytes
-        self._pieces: list[bytes] = []
-        self._held_bytes = 0
-        """The unfinished line's size; its pieces are dropped when it is too long."""
-
-    def feed(self, chunk: bytes) -> list[Line]:
-        """The lines that these bytes complete."""
-        first, *lines = chunk.split(b"\n")
-        self._hold(first)
-        if not lines:
-            return []
-        done: list[Line] = [self._take()]
-        self._hold(lines.pop())
-        if len(chunk) <= self._max_bytes:
-            done += lines
-        else:
-            done += [line if len(line) <= self._max_bytes else None for line in lines]
-        return done
-
-    def finish(self) -> list[Line]:
-        """The last line, where it has no newline."""
-        return [self._take()] if self._held_bytes else []
-
-    def _hold(self, piece: bytes) -> None:
-        self._held_bytes += len(piece)
-        if self._held_bytes > self._max_bytes:
-            self._pieces.clear()
-        elif piece:
-            self._pieces.append(piece)
-
-    def _take(self) -> Line:
-        line = b"".join(self._pieces) if self._held_bytes <= self._max_bytes else None
-        self._pieces.clear()
-        self._held_bytes = 0
-        return line
 
 
 async def pumped(chunks: Iterator[bytes]) -> AsyncGenerator[bytes, None]:

@@ -16,15 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmbatch_cli.rows.input.lines import (
-    CHUNK_BYTES,
-    Lines,
-    Unreadable,
-    file_chunks,
-    plain,
-    pumped,
-    stream_chunks,
-)
+from llmbatch_cli.rows.input.chunks import file_chunks, plain, pumped, stream_chunks
+from llmbatch_cli.rows.lines import CHUNK_BYTES, Lines, Unreadable
 
 UNHURRIED = settings(deadline=None)
 BYTES = st.lists(st.sampled_from([b"\n", b"\r", b"a", b"bc", b"{", b" "])).map(b"".join)

@@ -1,4 +1,4 @@
-"""Many races in one run: who wins each, who leaves the run, what the rows tell."""
+"""Many races in one run: who wins each, who is dropped, what the rows show."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.attempts import attempting
 from support.virtual_time import run_virtually
 
 from llmbatch_cli.core.errors import (
@@ -25,9 +26,9 @@ from llmbatch_cli.core.events import Event, Notice
 from llmbatch_cli.core.ledger import Attempt, Usage
 from llmbatch_cli.core.types import Completion, Outcome, Prompt, Request
 from llmbatch_cli.engine.calls import Model
-from llmbatch_cli.engine.contest import DEAD_AFTER, Contest, Rules
 from llmbatch_cli.engine.hedging import Hedge
-from llmbatch_cli.engine.retry import CancelledWithTries
+from llmbatch_cli.engine.race_work import DEAD_AFTER, Race, Rules
+from llmbatch_cli.engine.streaming import around
 
 Result = Completion | ProviderError
 Step = tuple[float, Result]
@@ -48,22 +49,24 @@ class Scripted:
     key_hint: str | None = None
     pieces: Sequence[tuple[float, str]] = ()
     """What it streams, each after so many seconds; the step's end follows."""
+    before: Sequence[Attempt] = ()
+    """Its failed attempts before that."""
     asked: list[Request] = field(default_factory=list)
     ended: int = 0
 
     @property
-    def lane(self) -> Model:
-        stream = self.stream if self.pieces else None
-        return Model("test", self.name, self.call, self.params, self.key_hint, stream)
+    def model(self) -> Model:
+        clock = asyncio.get_running_loop().time
+        stream = around(self.stream, lambda call: attempting(call, clock)) if self.pieces else None
+        call = attempting(self.call, clock)
+        return Model("test", self.name, call, self.params, self.key_hint, stream)
 
     async def call(self, request: Request) -> Completion:
         seconds, result = self.steps[min(len(self.asked), len(self.steps) - 1)]
         self.asked.append(request)
+        request.ledger.attempts.extend(self.before)
         try:
             await asyncio.sleep(seconds)
-        except asyncio.CancelledError as cancelled:
-            in_flight = Attempt("timed_out", None, 0, maybe_billed=True)
-            raise CancelledWithTries((), in_flight, None) from cancelled
         finally:
             self.ended += 1
         if isinstance(result, ProviderError):
@@ -74,12 +77,16 @@ class Scripted:
         for seconds, text in self.pieces:
             await asyncio.sleep(seconds)
             on_text(text)
-        return await self.call(request)
+        try:
+            return await self.call(request)
+        except ProviderError:
+            request.ledger.partial = "".join(text for _, text in self.pieces)
+            raise
 
 
 @dataclass
 class Held:
-    """What a contest has come to."""
+    """What the races have come to."""
 
     rows: list[tuple[Outcome, ...] | RunStopped] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
@@ -114,28 +121,28 @@ def hold(
         assert isinstance(event, Notice)
         held.notices.append(event.message)
 
-    async def entrants(prompt: Prompt) -> Sequence[Model]:
+    async def models_for(prompt: Prompt) -> Sequence[Model]:
         if not prompt.models:
-            return [model.lane for model in models]
-        named = {model.name: model.lane for model in others}
+            return [model.model for model in models]
+        named = {model.name: model.model for model in others}
         if missing := set(prompt.models) - set(named):
             raise UsageError(f"no model {missing.pop()}")
         return [named[name] for name in prompt.models]
 
     async def main() -> None:
-        contest = Contest(
-            entrants,
-            [model.lane for model in models],
+        race = Race(
+            models_for,
+            [model.model for model in models],
             rules or Rules(),
             hedge=hedge,
             clock=asyncio.get_running_loop().time,
             observe=observe,
-            on_text=lambda prompt, lane, text: held.texts.append(text),
+            on_text=lambda prompt, model, text: held.texts.append(text),
         )
 
         async def one(prompt: Prompt) -> tuple[Outcome, ...] | RunStopped:
             try:
-                return await contest(prompt)
+                return await race(prompt)
             except RunStopped as stopped:
                 return stopped
 
@@ -208,14 +215,14 @@ def test_a_cut_off_answer_wins_where_it_is_accepted() -> None:
 def test_the_row_tells_how_everybody_fared() -> None:
     """Time, attempts and usage of the winner are the row's; each racer has its own."""
     tries = (Attempt("overloaded", 503, 0.5, maybe_billed=False),) * 2
-    won = answer("w", usage=Usage(3, 4, 7), attempts=tries)
-    failed = Overloaded("busy", status=503)
-    failed.attempts = tries
-    held = hold(steady("slow", 9), steady("winner", 4, won), steady("failing", 1, failed))
+    won = answer("w", usage=Usage(3, 4, 7))
+    winner = Scripted("winner", [(4, won)], before=tries)
+    failing = Scripted("failing", [(1, Overloaded("busy", status=503))], before=tries[1:])
+    held = hold(steady("slow", 9), winner, failing)
     (outcome,) = held.outcomes
     assert (outcome.index, outcome.id, outcome.metadata) == (0, 0, {"n": 0})
     assert (outcome.provider, outcome.model, outcome.completion) == ("test", "winner", won)
-    assert (outcome.latency_s, outcome.attempts, outcome.failed_attempts) == (4, 3, tries)
+    assert (outcome.latency_s, outcome.attempts, outcome.failed_attempts) == (4, 3, [*tries])
     told = [(one.model, one.status, one.latency_s, one.attempts) for one in outcome.race]
     assert told == [
         ("slow", "cancelled", 4, 1),
@@ -234,7 +241,7 @@ def test_a_bad_key_is_told_once_and_drops_its_model() -> None:
     held = hold(locked, opened, prompts=rows(50), at_once=True)
     assert [one[0].model for one in held.rows if isinstance(one, tuple)] == ["open"] * 50
     (notice,) = held.notices
-    assert "test/locked leaves the race: unauthorized: no such key" in notice
+    assert "test/locked was dropped: unauthorized: no such key" in notice
     assert "hint: see KEY" in notice
     after = hold(locked, opened, prompts=rows(5))
     assert len(locked.asked) == 50 + 1
@@ -434,9 +441,7 @@ def test_a_model_that_cannot_stream_wins_by_its_whole_answer() -> None:
 
 def test_a_leader_that_breaks_off_leaves_its_part() -> None:
     """Its rivals are gone by then, so the row is interrupted and keeps what had come."""
-    broke = Interrupted("reset")
-    broke.partial = "the first"
-    leader = Scripted("leader", [(1, broke)], pieces=[(1, "the first")])
+    leader = Scripted("leader", [(1, Interrupted("reset"))], pieces=[(1, "the first")])
     (outcome,) = hold(leader, steady("rival", 9), rules=Rules(stream=True)).outcomes
     assert outcome.error is not None
     assert (outcome.error.kind, outcome.partial) == ("interrupted", "the first")

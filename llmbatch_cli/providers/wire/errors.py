@@ -1,0 +1,226 @@
+"""Errors of every wire: one reader of error bodies, one way from them to an error's class.
+
+Sources (read 2026-11-22): developers.openai.com/api/docs/guides/error-codes, help.openai.com
+article 6614457 (billing codes). xAI rejects a prompt with a 403, as if the key were
+wrong: UKGovernmentBEIS/inspect_ai 2267 (read 2026-11-23).
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from llmbatch_cli.core import errors
+from llmbatch_cli.core.types import WireReply
+from llmbatch_cli.providers.wire.answers import beginning
+from llmbatch_cli.providers.wire.limits import rate_info, retry_after_s
+from llmbatch_cli.providers.wire.replies import clean, count, json_object, mapping, without_key
+
+ErrorClass = type[errors.ProviderError]
+
+
+def by_code(table: Mapping[ErrorClass, str]) -> dict[str, ErrorClass]:
+    """The class of each code, from each class's codes with spaces between them."""
+    return {code: kind for kind, codes in table.items() for code in codes.split()}
+
+
+COMMON_CODES: Final = by_code(
+    {
+        errors.OutOfQuota: "insufficient_quota credit_balance_exhausted billing_hard_limit_reached "
+        "organization_spend_limit_exceeded organization_usage_limit_exceeded "
+        "project_spend_limit_exceeded billing_not_active",
+        errors.Unauthorized: "invalid_api_key unsupported_country_region_territory",
+        errors.RateLimited: "rate_limit_exceeded rate_limit_error slow_down",
+        errors.Overloaded: "server_is_overloaded server_error service_unavailable_error",
+        errors.ContextLength: "context_length_exceeded string_above_max_length "
+        "exceed_context_size_error",
+        errors.UnknownModel: "model_not_found",
+        errors.Refused: "content_filter content_policy_violation invalid_prompt",
+    }
+)
+"""Those of OpenAI, and of the many that follow it, by `error.code` or `error.type`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorBody:
+    """An error as the server reports it."""
+
+    status: int
+    """The reply's; of an error inside a 200 the code that it names, else 500."""
+    message: str
+    code: str = ""
+    """Empty where there is none, as with `type`."""
+    type: str = ""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """`error` of the body, or the body where it has none."""
+    wrapped: bool = False
+    """Whether it came in a reply whose HTTP status was 200."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorRules:
+    """How to classify one wire's errors, beyond their HTTP status."""
+
+    words: Sequence[tuple[str, ErrorClass]] = ()
+    """Regular expressions for the message in lower case; the first that is found decides."""
+    words_of_overload: bool = False
+    """Whether `words` also override a code or status that means Overloaded."""
+    common_words: bool = True
+    """Whether the words that most servers use count, where `words` have none."""
+    codes: Mapping[str, ErrorClass] = field(default_factory=lambda: COMMON_CODES)
+    """By `code`, or by `type`."""
+    statuses: Mapping[int, ErrorClass] = field(default_factory=dict)
+    """HTTP statuses that mean something else than usual."""
+    hints: Mapping[ErrorClass, str] = field(default_factory=dict)
+    """What the user can do about it."""
+
+
+_TOO_LARGE: Final = "request too large for"
+"""More tokens than the limit per minute: waiting does not help, though the status is 429."""
+_NO_MONEY: Final = (
+    r"insufficient (?:balance|credits?|funds|quota)|exceeded your current quota|spending limit"
+    r"|(?:out of|not enough|no|run out of) credits|credit balance|payment required"
+    r"|billing (?:details|hard limit)"
+)
+_WORDS: Final = (
+    (
+        r"(?:maximum|model's|max|the) context|context[ _](?:length|window|size)"
+        r"|(?:prompt|input|messages?) (?:is|are) too long|exceeds? .{0,40}max_?model_?len"
+        r"|too many (?:input )?tokens",
+        errors.ContextLength,
+    ),
+    (
+        r"model\b.{0,160}\b(?:does ?n[o']t exist|not exist|not found|not available|not support"
+        r"|no access|not have access)|no such model|(?:unknown|invalid|unsupported) model\b"
+        r"|not a valid model|not have access to (?:the )?model|model[_ ]not[_ ]found"
+        r"|no endpoints found for",
+        errors.UnknownModel,
+    ),
+    (
+        r"content (?:filter|management|policy)|data inspection|inappropriate content"
+        r"|safety system|usage polic|violates usage guidelines|safety_check_",
+        errors.Refused,
+    ),
+)
+"""Phrases of many servers, for errors whose code and status are vague."""
+
+
+def error_class(error: ErrorBody, rules: ErrorRules) -> ErrorClass:
+    """The class by code, type or status; or by the message, where that is more specific.
+
+    A status is vague if it is 400 or its like, 403, or 200 around an error.
+    """
+    coded = rules.codes.get(error.code) or rules.codes.get(error.type)
+    found = coded or rules.statuses.get(error.status) or error_for_status(error.status)
+    vague = coded is None and (error.wrapped or found is errors.Rejected or error.status == 403)
+    words = error.message.lower()
+    own = _match(rules.words, words)
+    if own is not None and (vague or found is not errors.Overloaded or rules.words_of_overload):
+        return own
+    if not rules.common_words:
+        return found
+    if error.status in (413, 429) and _TOO_LARGE in words:
+        return errors.Rejected
+    unclear = found in (errors.RateLimited, errors.Unauthorized, errors.Rejected)
+    if unclear and re.search(_NO_MONEY, words):
+        return errors.OutOfQuota
+    return (vague and _match(_WORDS, words)) or found
+
+
+def _match(table: Sequence[tuple[str, ErrorClass]], words: str) -> ErrorClass | None:
+    return next((kind for pattern, kind in table if re.search(pattern, words)), None)
+
+
+def error_for_status(status: int) -> ErrorClass:
+    """The class that an HTTP status alone gives."""
+    if status in (401, 403):
+        return errors.Unauthorized
+    if status == 402:
+        return errors.OutOfQuota
+    if status == 429:
+        return errors.RateLimited
+    if status in (408, 409, 425) or status >= 500:
+        return errors.Overloaded
+    if 400 <= status < 500:
+        return errors.Rejected
+    return errors.BadReply
+
+
+QUOTA_HINT: Final = "add credit or raise the limit at the provider, then go on with --resume"
+
+
+def error_of(
+    kind: ErrorClass, message: str, reply: WireReply, api_key: str | None, hint: str | None = None
+) -> errors.ProviderError:
+    """The error of this class with the server's message, made fit to be shown."""
+    error = kind(
+        clean(without_key(message, api_key)),
+        status=reply.status,
+        retry_after_s=retry_after_s(reply.headers),
+        hint=hint or (QUOTA_HINT if kind is errors.OutOfQuota else None),
+    )
+    error.limits = rate_info(reply.headers)
+    return error
+
+
+def read_error(reply: WireReply) -> ErrorBody:
+    """The error in a reply, whatever its shape."""
+    try:
+        body = json_object(reply)
+    except errors.BadReply as bad:
+        status = 500 if reply.status == 200 else reply.status
+        message = f"HTTP {reply.status}: {bad.message}"
+        return ErrorBody(status, message, wrapped=reply.status == 200)
+    return error_in(body, reply.status)
+
+
+def error_in(body: Mapping[str, Any], status: int) -> ErrorBody:
+    """The error in the body of a reply with this HTTP status."""
+    fields = _fields(body)
+    code = next((fields[name] for name in ("code", "status_code") if name in fields), None)
+    message = _message(fields) or f"HTTP {status}: {beginning(body)}"
+    upstream = mapping(fields.get("metadata")).get("raw")
+    if isinstance(upstream, str) and upstream:
+        message = f"{message}: {upstream}"
+    wrapped = status == 200
+    if wrapped:
+        named = count(code)
+        status = named if named is not None and 400 <= named < 600 else 500
+    kind = fields.get("type") or fields.get("__type")
+    return ErrorBody(status, message, _word(code), _word(kind), fields, wrapped)
+
+
+def _fields(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The error object; MiniMax calls it base_resp, and Ollama's `error` is its message."""
+    error = body.get("error")
+    if isinstance(error, str) and error:
+        return {**body, "message": error}
+    found = error or body.get("base_resp")
+    return found if isinstance(found, dict) else body
+
+
+def _message(fields: Mapping[str, Any]) -> str:
+    names = ("message", "Message", "detail", "msg", "title", "error_description", "status_msg")
+    return next(filter(None, (_text(fields.get(name)) for name in names)), "")
+
+
+def _text(value: object, depth: int = 4) -> str:
+    """A message that is a text, an object with one, or a list of these, as FastAPI's `detail`."""
+    if depth == 0:
+        return ""
+    if isinstance(value, list):
+        return "; ".join(filter(None, [_text(item, depth - 1) for item in value[:20]]))
+    if isinstance(value, dict):
+        words = _text(value.get("message") or value.get("msg") or value.get("detail"), depth - 1)
+        place = value.get("loc")
+        if words and isinstance(place, list):
+            steps = (str(step) for step in place[:10] if isinstance(step, str | int))
+            return f"{'.'.join(steps)}: {words}"
+        return words
+    return value if isinstance(value, str) else ""
+
+
+def _word(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    return str(value) if type(value) is int else ""

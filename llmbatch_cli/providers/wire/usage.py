@@ -1,0 +1,126 @@
+"""Token counts as every wire reports them, read by one table row a wire."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from llmbatch_cli.core.ledger import Usage
+from llmbatch_cli.providers.wire.replies import count
+
+Path = Sequence[str]
+"""Field names from the usage object inwards."""
+
+
+def _paths(*dotted: str) -> Sequence[Path]:
+    return tuple(tuple(path.split(".")) for path in dotted)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageFields:
+    """Where a wire's usage object holds each count: the first path with a count, or their sum."""
+
+    prompt: Sequence[Path]
+    completion: Sequence[Path]
+    total: Sequence[Path] = ()
+    """Empty: the sum of prompt and completion."""
+    cached: Sequence[Path] = ()
+    cache_write: Sequence[Path] = ()
+    reasoning: Sequence[Path] = ()
+    summed: bool = False
+    """Whether prompt and completion are the sums of their paths, not alternatives."""
+
+
+OPENAI: Final = UsageFields(
+    prompt=_paths("prompt_tokens"),
+    completion=_paths("completion_tokens"),
+    total=_paths("total_tokens"),
+    # The others are DeepSeek's, Moonshot's and Mistral's.
+    cached=_paths(
+        *("prompt_tokens_details.cached_tokens", "prompt_cache_hit_tokens"),
+        *("cached_tokens", "num_cached_tokens"),
+    ),
+    cache_write=_paths("prompt_tokens_details.cache_write_tokens"),
+    reasoning=_paths("completion_tokens_details.reasoning_tokens"),
+)
+RESPONSES: Final = UsageFields(
+    prompt=_paths("input_tokens"),
+    completion=_paths("output_tokens"),
+    total=_paths("total_tokens"),
+    cached=_paths("input_tokens_details.cached_tokens"),
+    cache_write=_paths("input_tokens_details.cache_write_tokens"),
+    reasoning=_paths("output_tokens_details.reasoning_tokens"),
+)
+# Anthropic and Bedrock count what the cache gave and took beside the input, not within it.
+ANTHROPIC: Final = UsageFields(
+    prompt=_paths("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"),
+    completion=_paths("output_tokens"),
+    cached=_paths("cache_read_input_tokens"),
+    cache_write=_paths("cache_creation_input_tokens"),
+    reasoning=_paths("output_tokens_details.thinking_tokens"),
+    summed=True,
+)
+BEDROCK: Final = UsageFields(
+    prompt=_paths("inputTokens", "cacheReadInputTokens", "cacheWriteInputTokens"),
+    completion=_paths("outputTokens"),
+    cached=_paths("cacheReadInputTokens"),
+    cache_write=_paths("cacheWriteInputTokens"),
+    summed=True,
+)
+# Gemini counts thoughts beside the answer, and the results of its own tools beside the prompt.
+GEMINI: Final = UsageFields(
+    prompt=_paths("promptTokenCount", "toolUsePromptTokenCount"),
+    completion=_paths("candidatesTokenCount", "thoughtsTokenCount"),
+    total=_paths("totalTokenCount"),
+    cached=_paths("cachedContentTokenCount"),
+    reasoning=_paths("thoughtsTokenCount"),
+    summed=True,
+)
+COHERE: Final = UsageFields(
+    prompt=_paths("tokens.input_tokens", "billed_units.input_tokens"),
+    completion=_paths("tokens.output_tokens", "billed_units.output_tokens"),
+    cached=_paths("cached_tokens"),
+)
+OLLAMA: Final = UsageFields(
+    prompt=_paths("prompt_eval_count"),
+    completion=_paths("eval_count"),
+)
+
+
+def read_usage(found: object, fields: UsageFields) -> Usage | None:
+    """The counts in a wire's usage object; None where there are none."""
+    if not isinstance(found, dict):
+        return None
+    counted = _sum if fields.summed else _first
+    prompt, completion = counted(found, fields.prompt), counted(found, fields.completion)
+    if fields.total:
+        total = _first(found, fields.total)
+    else:
+        total = None if prompt is None or completion is None else prompt + completion
+    if prompt is None and completion is None and total is None:
+        return None
+    return Usage(
+        prompt,
+        completion,
+        total,
+        _first(found, fields.cached),
+        _first(found, fields.cache_write),
+        _first(found, fields.reasoning),
+    )
+
+
+def _first(found: object, paths: Sequence[Path]) -> int | None:
+    for path in paths:
+        value = found
+        for name in path:
+            value = value.get(name) if isinstance(value, dict) else None
+        # Cohere writes its counts as 913.0.
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if (number := count(value)) is not None:
+            return number
+    return None
+
+
+def _sum(found: object, paths: Sequence[Path]) -> int | None:
+    numbers = [number for path in paths if (number := _first(found, (path,))) is not None]
+    return sum(numbers) if numbers else None

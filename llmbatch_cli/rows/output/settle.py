@@ -1,0 +1,110 @@
+"""The end of a resumed run: the output gets the ids, and the order, of its input."""
+
+import os
+from array import array
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import BinaryIO, Final
+
+import orjson
+
+from llmbatch_cli.core.errors import OutputError, UsageError
+from llmbatch_cli.rows.big_ints import with_big_ints
+from llmbatch_cli.rows.finished import FinishedRows
+from llmbatch_cli.rows.output.outfile import OutputLines, is_packed, replacing
+from llmbatch_cli.rows.output.render import dump
+
+_LAST: Final = 2**32 - 1
+
+
+def settle(path: Path, finished: FinishedRows, *, ordered: bool) -> bool:
+    """Rewrite an output as `finished` was claimed; returns whether that changed anything.
+
+    A row that a renamed, edited or moved row of input has claimed gets its new index, id,
+    metadata and key; nothing else of it changes. With `ordered` the rows then stand by their
+    index: those that nobody has claimed last, in the order they had. The several outcomes of
+    one row stay together. `finished` holds no new fields afterwards.
+
+    Nobody may be writing the file. The old file stays until the new one is whole and on the
+    disk: after a kill the next --resume makes the same changes. Holds 12 bytes a row, and 4
+    for each row of input; a `.gz` is unpacked into a temporary file beside it first. Blocks for
+    some seconds a million rows. Raises OutputError, the old file untouched.
+    """
+    if not finished.changed and not ordered:
+        return False
+    real = Path(os.path.realpath(path))
+    try:
+        return _settle(real, finished, ordered=ordered)
+    except (OSError, UsageError, ValueError, TypeError, LookupError) as error:
+        reason = error.message if isinstance(error, UsageError) else str(error)
+        raise OutputError(
+            f"cannot rewrite {path} with the new ids and order of its rows: {reason}",
+            hint="no answer is lost; --resume tries again and sends nothing twice",
+        ) from error
+    finally:
+        finished.close()
+
+
+def _settle(real: Path, finished: FinishedRows, *, ordered: bool) -> bool:
+    with TemporaryFile(dir=real.parent) if is_packed(real) else real.open("rb") as copy:
+        starts, places = _read_places(OutputLines(real), copy, finished)
+        moved = ordered and any(first > second for first, second in pairwise(places))
+        if not moved and not finished.changed:
+            return False
+        with replacing(real) as write:
+            for number in _in_order(places) if moved else range(len(places)):
+                copy.seek(starts[number])
+                lines = copy.read(starts[number + 1] - starts[number])
+                if number < finished.rows and (fields := finished.new_fields(number)):
+                    lines = b"".join(_with(fields, line) for line in lines.splitlines(True))
+                write(lines)
+    return True
+
+
+def _with(fields: dict[str, object], line: bytes) -> bytes:
+    return dump({**with_big_ints(orjson.loads(line), line), **fields})
+
+
+def _read_places(
+    lines: OutputLines, copy: BinaryIO, finished: FinishedRows
+) -> tuple["array[int]", "array[int]"]:
+    """Where each row starts, with the end of the last one, and which place it should have.
+
+    The lines of one row count as one.
+    """
+    starts, places = array("Q"), array("I")
+    at = 0
+    for line in lines:
+        if copy.writable():
+            copy.write(line)
+        row = orjson.loads(line)
+        if not places or "part" not in row or row["part"][0] == 1:
+            starts.append(at)
+            places.append(_place(row["index"], len(places), finished))
+        at += len(line)
+    starts.append(at)
+    return starts, places
+
+
+def _place(index: int, number: int, finished: FinishedRows) -> int:
+    if number < finished.rows:
+        index = finished.new_fields(number).get("index", index)
+        if not finished.is_claimed(number):
+            return _LAST
+    return index if 0 <= index < _LAST else _LAST
+
+
+def _in_order(places: "array[int]") -> Iterator[int]:
+    """The numbers of the rows by their places, equal ones as they stood; uses `places` up."""
+    end = max((place for place in places if place != _LAST), default=-1) + 1
+    heads = array("I", (_LAST,)) * (end + 1)
+    for number in range(len(places) - 1, -1, -1):  # backwards, as the last one put in is first
+        place = min(places[number], end)
+        places[number] = heads[place]
+        heads[place] = number
+    for number in heads:
+        while number != _LAST:
+            yield number
+            number = places[number]
