@@ -5,7 +5,7 @@ there is the field's, with dashes and without the unit.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
 
@@ -147,16 +147,17 @@ class Sampling:
 
     def params(self) -> dict[str, object]:
         """The parameters that were given, unchecked. Raises UsageError for a bad `param`."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
         named = {
-            "temperature": self.temperature,
-            "max_tokens": self.max_tokens,
-            "top_p": self.top_p,
-            "stop": list(self.stop) or None,
-            "seed": self.seed,
-            "n": self.n,
-            "reasoning_effort": self.reasoning_effort,
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in values.items()
+            if name not in _NOT_SENT and value not in (None, ())
         }
         return {**named, **dict(map(_named_param, self.param))}
+
+
+_NOT_SENT: Final = frozenset(("system", "param", "drop_params"))
+"""Fields of Sampling that are no parameters by their own name."""
 
 
 def _named_param(pair: str) -> tuple[str, object]:
