@@ -11,8 +11,11 @@ def models(incomplete: str) -> list[str]:
     from llmbatch_cli.providers.registry import DEFAULT_MODEL, PROVIDERS, WELL_KNOWN
 
     known = (*WELL_KNOWN, *GPTS, *CLAUDES, DEFAULT_MODEL, "fake/echo", "fake/lorem")
+    exact = (*(f"openai/{name}" for name in GPTS), *(f"anthropic/{name}" for name in CLAUDES))
     prefix, comma, begun = incomplete.rpartition(",")
     names = [*dict.fromkeys(known), *(f"{name}/" for name in PROVIDERS)]
+    if "/" in begun:
+        names = [*exact, *known]
     return [f"{prefix}{comma}{name}" for name in names if name.startswith(begun)]
 
 

@@ -39,13 +39,16 @@ def print_short_help(ctx: typer.Context, wanted: bool) -> None:
     if not wanted or ctx.resilient_parsing:
         return
     command = ctx.command
+    records = [record for _, record, everyday in _records(command, ctx) if everyday]
+    if not records:  # a command of few options has one help
+        typer.echo(ctx.get_help())
+        raise typer.Exit
     formatter = ctx.make_formatter()
     command.format_usage(ctx, formatter)
     formatter.write_paragraph()
     with formatter.indentation():
         formatter.write_text((command.help or "").partition("\n\n")[0])
     formatter.write_paragraph()
-    records = [record for _, record, everyday in _records(command, ctx) if everyday]
     with formatter.indentation():
         formatter.write_dl([(flags, _short(text)) for flags, text in records])
     formatter.write_paragraph()
