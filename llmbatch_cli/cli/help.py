@@ -64,7 +64,7 @@ def _records(command: Any, ctx: Any) -> Iterator[tuple[str, Record, bool]]:
         if record is None:
             continue
         flags, text = record
-        panel = parameter.rich_help_panel or OTHERS
+        panel = getattr(parameter, "rich_help_panel", None) or OTHERS
         is_argument = parameter.param_type_name == "argument"
         section = "Arguments" if is_argument else panel.removesuffix(EVERYDAY)
         yield section, (flags, _without_range(text)), is_argument or panel.endswith(EVERYDAY)
