@@ -214,7 +214,7 @@ def _of_batch_line(
 def _id(row: Mapping[str, Any], names: Sequence[str], index: int) -> RowId:
     """The first of these names that the row has, else its place."""
     name = names[0] if row.get(names[0]) is not None else names[1]
-    value: RowId | None = row.get(name)
+    value: Any = row.get(name)
     if value is None:
         return index
     if _is_id(value):
