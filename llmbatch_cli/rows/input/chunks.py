@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from io import FileIO
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Final, Generic, TypeVar
@@ -29,14 +30,15 @@ T = TypeVar("T")
 def file_chunks(path: str) -> Iterator[bytes]:
     """The file's bytes. Opens it at the first step; raises Unreadable."""
     try:
-        with Path(path).open("rb", buffering=0) as file:
-            yield from _descriptor_chunks(file.fileno())
+        file = Path(path).open("rb", buffering=0)  # noqa: SIM115 - closed just below
     except OSError as error:
-        raise Unreadable(f"cannot be read on: {error.strerror or error}") from error
+        raise _unreadable(error) from error
+    with file:
+        yield from stream_chunks(file)
 
 
-def stream_chunks(stream: BinaryIO) -> Iterator[bytes]:
-    """The bytes of an open stream, of which nothing may have been read yet.
+def stream_chunks(stream: BinaryIO | FileIO) -> Iterator[bytes]:
+    """The bytes of an open stream, of which nothing may have been read yet. Raises Unreadable.
 
     Reads the descriptor past the stream's buffer: a thread that is blocked in the buffer
     holds a lock that ends the interpreter with an error.
@@ -47,14 +49,14 @@ def stream_chunks(stream: BinaryIO) -> Iterator[bytes]:
         yield from iter(lambda: stream.read(CHUNK_BYTES), b"")
         return
     try:
-        yield from _descriptor_chunks(descriptor)
+        while chunk := _read(descriptor):
+            yield chunk
     except OSError as error:
-        raise Unreadable(f"cannot be read on: {error.strerror or error}") from error
+        raise _unreadable(error) from error
 
 
-def _descriptor_chunks(descriptor: int) -> Iterator[bytes]:
-    while chunk := _read(descriptor):
-        yield chunk
+def _unreadable(error: OSError) -> Unreadable:
+    return Unreadable(f"cannot be read: {error.strerror or error}")
 
 
 def _read(descriptor: int) -> bytes:
@@ -69,7 +71,7 @@ def _read(descriptor: int) -> bytes:
 def plain(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """The chunks unpacked where they are gzip, and without a byte order mark.
 
-    Raises Unreadable for UTF-16 and UTF-32; else after all that could be unpacked.
+    Raises Unreadable for UTF-16 and UTF-32, and after all that could be unpacked.
     """
     head = _head(chunks, GZIP)
     chunks = chain((head,), chunks)
@@ -77,18 +79,14 @@ def plain(chunks: Iterator[bytes]) -> Iterator[bytes]:
         chunks = unpacked(chunks)
     head = _head(chunks, BOM, _UTF_32_LE, *WIDE)
     if head.startswith(WIDE):
-        _refuse_wide(head)
+        name = "UTF-32" if head.startswith((_UTF_32_LE, WIDE[2])) else "UTF-16"
+        raise Unreadable(f"it is {name}; {TO_UTF_8.replace('utf-16', name.lower())}")
     yield head.removeprefix(BOM)
     yield from chunks
 
 
-def _refuse_wide(head: bytes) -> None:
-    name = "UTF-32" if head.startswith((_UTF_32_LE, WIDE[2])) else "UTF-16"
-    raise Unreadable(f"it is {name}; {TO_UTF_8.replace('utf-16', name.lower())}")
-
-
 def _head(chunks: Iterator[bytes], *marks: bytes) -> bytes:
-    """As many bytes as it takes to tell which of the marks they begin with."""
+    """As many bytes as it takes to know which of the marks they begin with."""
     head = b""
     while any(len(head) < len(mark) and mark.startswith(head) for mark in marks):
         chunk = next(chunks, b"")

@@ -157,7 +157,7 @@ class _Group(NamedTuple):
     form: Format
     lines: Sequence[Line]
     guessed: bool = False
-    """Whether the form was told by the content, which is reported."""
+    """Whether the content decided the form, which is reported."""
 
 
 def _head(chunks: Iterator[bytes]) -> tuple[list[bytes], bytes]:
@@ -184,7 +184,7 @@ def _whole(chunks: Iterator[bytes], max_bytes: int) -> Sequence[Line]:
 
 
 class _Reader:
-    """Makes rows of lines; knows how far it is."""
+    """Makes rows of lines, and counts both."""
 
     def __init__(self, max_line_bytes: int, observe: Observer) -> None:
         self._max_line_bytes = max_line_bytes
@@ -197,7 +197,7 @@ class _Reader:
         self._begin = 0
         """The first row of this input."""
         self.given_up = False
-        """Whether the rest of this input is left out: one JSON value over many lines, UTF-16."""
+        """Whether the rest of this input is skipped: one JSON value over many lines, or UTF-16."""
 
     def begin(self, name: str) -> None:
         """Go on with the next input."""
@@ -205,7 +205,7 @@ class _Reader:
         self._begin, self.given_up = self.index, False
 
     def rows(self, group: _Group) -> Iterator[Row]:
-        """The rows of the lines, each with the present index, which whoever takes it raises."""
+        """The rows of the lines. The caller adds 1 to `index` for each before it takes the next."""
         if group.guessed:
             self._report_guess(group.form)
         parse = self._json_row if group.form == "jsonl" else self._text_row
@@ -296,11 +296,10 @@ def _not_utf8(data: bytes, error: UnicodeDecodeError) -> str:
 def from_values(values: Iterable[object] | AsyncIterable[object]) -> AsyncGenerator[Row, None]:
     """Yield a row for each text, list of messages, mapping or Prompt, pulled as needed.
 
-    A Prompt keeps everything but its index. Raises UsageError for a single prompt in the
-    place of many.
+    A Prompt keeps everything but its index. Raises UsageError for a single prompt.
     """
     if isinstance(values, str | bytes | Mapping | Prompt):
-        raise UsageError("prompts is one prompt, and must be several", hint="put it in a list")
+        raise UsageError("prompts is one prompt, but must be several", hint="put it in a list")
     return _from_values(values)
 
 
