@@ -1,18 +1,18 @@
-"""Integers of over 64 bits, which orjson reads as the nearest float, as they stand in a line."""
+"""Integers of over 64 bits, which orjson reads as the nearest float, kept exact."""
 
 import json
 from collections.abc import Mapping
 from typing import Any, Final
 
 _WIDE: Final = 2.0**63
-"""From here on, up or down, a float may have been an integer that orjson has no room for."""
+"""From this size on a float may have been an integer."""
 
 
 def with_big_ints(fields: Mapping[str, Any], line: bytes) -> Mapping[str, Any]:
-    """Fields of the JSON object in this line, with its integers as they stand there.
+    """Fields of the JSON object in this line, with its integers exact.
 
-    The same object where no integer was changed, as nearly always. `line` is what orjson has
-    read, so it holds neither NaN nor Infinity.
+    The same object where no integer was changed, as nearly always. `line` was read by orjson,
+    so it holds neither NaN nor Infinity.
     """
     if not any(map(_may_be_changed, fields.values())):
         return fields

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,15 +34,15 @@ class Example:
 class Kind:
     """The failed rows of one kind."""
 
-    retryable: bool
     count: int = 0
+    retryable: bool = False
     examples: list[Example] = field(default_factory=list)
     """The first three."""
 
 
 @dataclass(slots=True)
 class Failures:
-    """What has failed in an output."""
+    """The failed rows of an output."""
 
     rows: int = 0
     """All rows of the output, answered ones too."""
@@ -51,27 +51,27 @@ class Failures:
     wanted: Counter[str] = field(default_factory=Counter)
     """How often each row of input has failed, by the second part of its key."""
     keyless: int = 0
-    """Failed rows without a key, as versions before keys wrote them."""
+    """Failed rows without a key, as in a redirected standard output."""
 
 
 def failures_in(lines: Iterable[bytes], name: str) -> Failures:
-    """Count the failed rows of a jsonl output; a last line that is not whole is left out.
+    """Count the failed rows of a jsonl output; an incomplete last line is left out.
 
-    Raises UsageError, with `name` and the line, for what is no such output.
+    Raises UsageError, with `name` and the line, for any other file.
     """
     found = Failures()
     broken: int | None = None
     for number, line in enumerate(lines, 1):
         if broken is not None:
-            raise _no_output(name, broken)
+            raise _not_an_output(name, broken)
         try:
             _take_row(found, orjson.loads(line))
         except orjson.JSONDecodeError:
             broken = number if line.strip() else None
         except (TypeError, KeyError, ValueError, AttributeError) as error:
-            raise _no_output(name, number) from error
+            raise _not_an_output(name, number) from error
     if broken == 1:
-        raise _no_output(name, 1)
+        raise _not_an_output(name, 1)
     return found
 
 
@@ -81,7 +81,7 @@ def _take_row(found: Failures, row: dict[str, Any]) -> None:
     if error is None:
         return
     found.failed += 1
-    kind = found.kinds.setdefault(str(error["type"]), Kind(bool(error["retryable"])))
+    kind = found.kinds.setdefault(str(error["type"]), Kind(retryable=bool(error["retryable"])))
     kind.count += 1
     if len(kind.examples) < EXAMPLES:
         kind.examples.append(Example(index, row_id, str(error["message"])))
@@ -93,9 +93,9 @@ def _take_row(found: Failures, row: dict[str, Any]) -> None:
         found.wanted[key[REQUEST_DIGITS:]] += 1
 
 
-def _no_output(name: str, line: int) -> UsageError:
+def _not_an_output(name: str, line: int) -> UsageError:
     return UsageError(
-        f"{name}:{line}: this is no row of an output",
+        f"{name}:{line}: this is not a row of an output",
         hint="name a file that was written with --format jsonl",
     )
 
@@ -123,21 +123,14 @@ async def input_rows(
 
 def _take(left: dict[str, int], row: Row) -> bool:
     """Whether this row is wanted; if so, it is wanted once less."""
-    digits = next((found for found in _digits(row) if left.get(found)), None)
-    if digits is None:
-        return False
-    left[digits] -= 1
-    return True
-
-
-def _digits(row: Row) -> Iterator[str]:
-    """The second part of the key that the row has had.
-
-    A number for an id may have been the row's index then, or may be it only now.
-    """
-    yield row_digits(row)
-    if isinstance(row.id, int):
-        yield row_digits(replace(row, index=-1 if row.id == row.index else row.id))
+    # a number as id may have been the row's index when it failed, or may be it only now
+    other = -1 if row.id == row.index else row.id
+    for index in (row.index, other) if isinstance(other, int) else (row.index,):
+        digits = row_digits(replace(row, index=index))
+        if left.get(digits):
+            left[digits] -= 1
+            return True
+    return False
 
 
 def _lines_of(name: str, places: Set[int], input_format: InputFormat) -> Iterator[bytes]:
@@ -162,17 +155,9 @@ def _all_lines(chunks: Iterator[bytes]) -> Iterator[Line]:
 
 def as_json(found: Failures, name: str | Path) -> bytes:
     """The failures for programs: one JSON object."""
-    kinds = [
-        {
-            "type": kind,
-            "count": rows.count,
-            "retryable": rows.retryable,
-            "examples": rows.examples,
-        }
-        for kind, rows in by_count(found)
-    ]
-    told = {"file": str(name), "rows": found.rows, "failed": found.failed, "kinds": kinds}
-    return orjson.dumps(told, option=orjson.OPT_APPEND_NEWLINE)
+    kinds = [{"type": kind, **asdict(rows)} for kind, rows in by_count(found)]
+    report = {"file": str(name), "rows": found.rows, "failed": found.failed, "kinds": kinds}
+    return orjson.dumps(report, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def by_count(found: Failures) -> list[tuple[str, Kind]]:

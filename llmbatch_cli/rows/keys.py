@@ -1,13 +1,13 @@
-"""What tells one row of output from all others, from one run to the next. No I/O.
+"""Keys: which row of output answers which row of input, from one run to the next. No I/O.
 
 A key is 32 hex digits in two parts:
 
     20  the request: provider, model, messages as sent, parameters
     12  the row of input: its own id, prompt, model, parameters, metadata
 
-The first part says whether the work is done; a changed model, system message or parameter
-changes it. The second tells apart rows that ask the same thing, and finds a row of output
-in its input without knowing how the run was set up.
+The first part shows whether the work is done; a changed model, system message or parameter
+changes it. The second distinguishes rows with the same request, and finds the row of input
+without the options of the run.
 """
 
 import json
@@ -25,38 +25,38 @@ _DIGEST: Final = blake2b(digest_size=16)  # copied, because making one takes lon
 
 
 def request_key(provider: str, request: Request, prompt: Prompt) -> str:
-    """The key of a row that asks one model.
+    """The key of a readable row.
 
-    Of a race the provider is `race` and the model all racers' names. Two different
+    For a race the provider is `race` and the model all racers' names. Two different
     requests have the same 80 bits with odds of 1 in 10**24.
     """
-    asked = (provider, request.model, request.messages, request.params)
-    return _hex(_canonical(asked))[:REQUEST_DIGITS] + row_digits(prompt)
+    parts = (provider, request.model, request.messages, request.params)
+    return _hex(_canonical(parts))[:REQUEST_DIGITS] + row_digits(prompt)
 
 
 def bad_row_key(row: BadRow) -> str:
-    """The key of a row that could not be read, from the reason: the place may change."""
+    """The key of an unreadable row, from the reason: its place may change."""
     reason = row.reason.encode(errors="surrogatepass")
     return _hex(b"unreadable " + reason)[:REQUEST_DIGITS] + row_digits(row)
 
 
 def row_digits(row: Row) -> str:
-    """The key's second part, which does not depend on where the row stands.
+    """The key's second part, which does not depend on the row's place.
 
-    A number for an id that happens to be the row's index counts as none.
+    A number as id that happens to be the row's index counts as none.
     """
     own_id = None if row.id == row.index else row.id
     if isinstance(row, BadRow):
-        told: tuple[object, ...] = (own_id, row.reason, row.metadata)
+        parts: tuple[object, ...] = (own_id, row.reason, row.metadata)
     else:
-        told = (own_id, row.messages, row.model, row.models, row.params, row.metadata)
-    return _hex(_canonical(told))[REQUEST_DIGITS:]
+        parts = (own_id, row.messages, row.model, row.models, row.params, row.metadata)
+    return _hex(_canonical(parts))[REQUEST_DIGITS:]
 
 
 def check_key(key: object) -> bytes:
-    """The key's 16 bytes. Raises TypeError or ValueError for what is no key."""
+    """The key's 16 bytes. Raises TypeError or ValueError for an invalid key."""
     if not isinstance(key, str):
-        raise TypeError("a key is a text")
+        raise TypeError("a key is a string")
     raw = bytes.fromhex(key)
     if len(key) != KEY_DIGITS or len(raw) != KEY_DIGITS // 2:
         raise ValueError("a key has 32 hex digits")
@@ -72,8 +72,8 @@ def _hex(data: bytes) -> str:
 def _canonical(value: object) -> bytes:
     """The same bytes for equal values, whatever the order of their keys.
 
-    What orjson refuses (integers over 64 bits, lone surrogates, values from Python) goes
-    the slow way.
+    What orjson does not support (integers over 64 bits, lone surrogates, values from Python)
+    goes the slow way.
     """
     try:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
@@ -81,7 +81,7 @@ def _canonical(value: object) -> bytes:
         pass
     try:
         return json.dumps(value, sort_keys=True, default=_plain).encode()
-    except (TypeError, ValueError, RecursionError):  # no provider takes such a value either
+    except (TypeError, ValueError, RecursionError):  # no provider supports such a value either
         return b"unsayable"
 
 

@@ -26,7 +26,7 @@ ROW = jsonl(["hi"])
         (("-m", "openai/m", "--base-url", "http://u:s3cret@127.0.0.1:9/v1"), "password"),
         (("-m", "mistralai/Mistral-7B-Instruct-v0.3"), "unknown model"),
         (("-m", "commandeer"), "unknown model"),
-        (("--param", "stream=true"), "stream is no parameter"),
+        (("--param", "stream=true"), "stream cannot be set as a parameter"),
         (("--param", 'guided_json={"a":1'), "not valid JSON"),
         (("--param", 'extra_headers={"Host": "x"}'), "must not set host"),
     ],

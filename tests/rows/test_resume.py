@@ -300,7 +300,7 @@ def test_damaged_gzip_is_refused(tmp_path: Path) -> None:
 
 def test_a_directory_is_refused(tmp_path: Path) -> None:
     """Only a file can be gone on with."""
-    with pytest.raises(UsageError, match="no file"):
+    with pytest.raises(UsageError, match="not a regular file"):
         prepare(tmp_path)
 
 
@@ -353,7 +353,7 @@ def test_the_start_is_told_in_numbers(tmp_path: Path) -> None:
     """The first words say how much is done and how much is tried again."""
     path = written(tmp_path / "out.jsonl", fates={0: "retryable", 1: "final"})
     told = resuming(path, read_back(path))
-    assert told == f"resuming {path}: 4 rows done (1 of them failed, and stay so), 1 to retry"
+    assert told == f"resuming {path}: 4 rows done (1 of them failed, not retried), 1 to retry"
     assert "3 rows done, 2 to retry" in resuming(path, read_back(path, "all"))
 
 

@@ -105,5 +105,5 @@ def test_outcomes_that_stand_apart_are_no_output_of_ours(tmp_path: Path) -> None
     """A file that was sorted or cut by somebody else is refused, not guessed at."""
     out = tmp_path / "out.jsonl"
     out.write_bytes(b"".join([*lines_of(0, "aa")[:1], *lines_of(1, "aa")[1:]]))
-    with pytest.raises(UsageError, match="no output to go on with"):
+    with pytest.raises(UsageError, match="not an output that can be resumed"):
         prepare(out)

@@ -1,11 +1,11 @@
-"""Parts of a message that name a file of this machine, read and put in its place.
+"""Files that parts of messages name, read and put in the place of their names.
 
 Rows may come from strangers, so a file is read only below the folder that the user has named
-with `--files`, and only if it is what it should be by its first bytes.
+with `--files`, and only if its first bytes are those of a supported type.
 
     image_url.url                a path, or file:... ; any other scheme is left to the provider
     input_audio.path, file.path  a path
-    input_audio.data,            a path where it has a dot, which no base64 has, and is no
+    input_audio.data,            a path where it has a dot, which no base64 has, and is not a
     file.file_data               data: URL
 
 Source: platform.openai.com/docs/api-reference/chat/create (read 2026-11-22).
@@ -16,9 +16,9 @@ import os
 import re
 import stat
 from base64 import b64encode
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -28,9 +28,9 @@ from llmbatch_cli.core.types import BadRow, Message, Prompt, Row
 from llmbatch_cli.rows.input.params import escaped
 
 MAX_FILE_BYTES: Final = 20 * 2**20
-"""Of one file, as it lies on the disk; base64 makes a third more of it."""
+"""Of one file; base64 makes a third more of it."""
 MAX_ROW_BYTES: Final = 64 * 2**20
-"""Of all files of one row together; no provider takes so much in one request."""
+"""Of all files of one row together, which is more than any provider supports."""
 MAX_PATH_CHARS: Final = 4096
 
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # one letter is a drive of Windows
@@ -48,9 +48,11 @@ _MAGIC: Final = (
     ),
 )
 _AUDIO_FORMATS: Final = {"audio/wav": "wav", "audio/mpeg": "mp3"}
-_FLAGS: Final = os.O_RDONLY | sum(
-    getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
-)
+_FLAGS: Final = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
+"""Against a file that becomes a link or a pipe after it was checked."""
+
+_DATA_FIELDS: Final = {"image_url": "url", "input_audio": "data", "file": "file_data"}
+"""The parts that may name a file, and the field of each that takes its bytes."""
 
 Part = dict[str, Any]
 
@@ -58,86 +60,81 @@ Part = dict[str, Any]
 def names_files(messages: Sequence[Message]) -> bool:
     """Whether any part names a file, so that `inline` would read one. Costs no I/O."""
     for message in messages:
-        if type(message.get("content")) is not str and _has_file(message.get("content")):
+        content = message.get("content")
+        if isinstance(content, list) and any(_path(part) is not None for part in content):
             return True
     return False
 
 
 def inline(messages: Sequence[Message], root: Path | None) -> Sequence[Message]:
-    """The messages with every file that they name in the place of its name.
+    """The messages with the content of every file in the place of its name.
 
     Returns the same object where there is nothing to read, and never changes it. Reads up to
     MAX_FILE_BYTES a file and MAX_ROW_BYTES in all, and blocks meanwhile. None for `root` reads
-    nothing. Raises InputError for a file that may not or cannot be read, or is of no known type.
+    nothing. Raises InputError for a file that cannot be read, is not allowed, or is of an
+    unknown type.
     """
     if not names_files(messages):
         return messages
-    folder = _Folder(root)
-    return [_message(message, folder) for message in messages]
+    files = _Files(root)
+    return [_with_files(message, files) for message in messages]
 
 
-@dataclass
-class _Folder:
-    """Where one row may read, and how much more."""
-
-    root: Path | None
-    left: int = MAX_ROW_BYTES
-
-
-def _message(message: Message, folder: _Folder) -> Message:
+def _with_files(message: Message, files: "_Files") -> Message:
     content = message.get("content")
-    if not isinstance(content, list) or not _has_file(content):
+    if not isinstance(content, list):
         return message
-    return {**message, "content": [_filled(part, folder) for part in content]}
+    return {**message, "content": [_filled(part, files) for part in content]}
 
 
-def _has_file(content: object) -> bool:
-    return isinstance(content, list) and any(_named(part) is not None for part in content)
-
-
-def _filled(part: Part, folder: _Folder) -> Part:
-    name = _named(part)
+def _filled(part: Part, files: "_Files") -> Part:
+    name = _path(part)
     if name is None:
         return part
-    return FILLERS[part["type"]](part, name, folder)
+    kind = part["type"]
+    media, data = files.read(name)
+    held = part[kind] if isinstance(part[kind], dict) else {}
+    held = {field: value for field, value in held.items() if field != "path"}
+    encoded = b64encode(data).decode()
+    if kind == "input_audio":
+        if media not in _AUDIO_FORMATS:
+            raise InputError(f"{_shown(name)} is not wav or mp3, but {media}")
+        return {**part, kind: {**held, "data": encoded, "format": _AUDIO_FORMATS[media]}}
+    if kind == "file":
+        held = {"filename": re.split(r"[/\\]", name)[-1], **held}
+    elif not media.startswith("image/"):
+        raise InputError(f"{_shown(name)} is not an image, but {media}; send it in a 'file' part")
+    return {**part, kind: {**held, _DATA_FIELDS[kind]: f"data:{media};base64,{encoded}"}}
 
 
-# ---- which file a part names
+# Which file a part names
 
 
-def _named(part: object) -> str | None:
+def _path(part: object) -> str | None:
     """The path that a part names; None where it names none."""
-    if not isinstance(part, dict):
+    kind = part.get("type") if isinstance(part, dict) else None
+    field = _DATA_FIELDS.get(kind) if isinstance(kind, str) else None
+    if not isinstance(part, dict) or field is None:
         return None
-    kind = part.get("type")
-    held = part.get(kind) if isinstance(kind, str) and kind in FILLERS else None
-    if isinstance(held, str) and kind == "image_url":
-        return _path_in_url(held)
+    held = part.get(kind)
+    if isinstance(held, str):
+        return _path_in_url(held) if kind == "image_url" else None
     if not isinstance(held, dict):
         return None
-    if kind == "image_url":
-        return _path_in_url(held.get("url"))
-    if held.get("path") is not None:
+    if kind != "image_url" and held.get("path") is not None:
         return str(held["path"])
-    return _path_in_data(held.get("data" if kind == "input_audio" else "file_data"))
-
-
-def _path_in_url(url: object) -> str | None:
-    if not isinstance(url, str):
+    found = held.get(field)
+    if not isinstance(found, str):
         return None
-    if url[:5].lower() == "file:":
-        return _path_of_file_url(url)
-    return None if _SCHEME.match(url) else url
-
-
-def _path_in_data(data: object) -> str | None:
-    if not isinstance(data, str) or len(data) > MAX_PATH_CHARS or "." not in data:
+    if kind != "image_url" and ("." not in found or len(found) > MAX_PATH_CHARS):
         return None
-    return _path_in_url(data)
+    return _path_in_url(found)
 
 
-def _path_of_file_url(url: str) -> str:
+def _path_in_url(url: str) -> str | None:
     """Source: RFC 8089. A host other than this machine is kept, so that no file is found."""
+    if url[:5].lower() != "file:":
+        return None if _SCHEME.match(url) else url
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -146,120 +143,72 @@ def _path_of_file_url(url: str) -> str:
     return unquote(parts.path) if here else f"//{parts.netloc}{unquote(parts.path)}"
 
 
-# ---- what takes the name's place
+# Reading
 
 
-def _image(part: Part, name: str, folder: _Folder) -> Part:
-    kind, data = _read(name, folder)
-    if not kind.startswith("image/"):
-        raise InputError(f"{_shown(name)} is no image, but {kind}; name it in a part 'file'")
-    held = part["image_url"]
-    held = held if isinstance(held, dict) else {}
-    return {**part, "image_url": {**held, "url": _data_url(kind, data)}}
+class _Files:
+    """What one row may read, and how much more."""
 
+    def __init__(self, root: Path | None) -> None:
+        self._root = root
+        self._left_bytes = MAX_ROW_BYTES
 
-def _audio(part: Part, name: str, folder: _Folder) -> Part:
-    kind, data = _read(name, folder)
-    if kind not in _AUDIO_FORMATS:
-        raise InputError(f"{_shown(name)} is no wav or mp3, but {kind}")
-    held = _without_path(part["input_audio"])
-    said = {"data": b64encode(data).decode(), "format": _AUDIO_FORMATS[kind]}
-    return {**part, "input_audio": {**held, **said}}
-
-
-def _file(part: Part, name: str, folder: _Folder) -> Part:
-    kind, data = _read(name, folder)
-    held = {"filename": re.split(r"[/\\]", name)[-1], **_without_path(part["file"])}
-    return {**part, "file": {**held, "file_data": _data_url(kind, data)}}
-
-
-FILLERS: Final[Mapping[str, Callable[[Part, str, _Folder], Part]]] = {
-    "image_url": _image,
-    "input_audio": _audio,
-    "file": _file,
-}
-"""How a part of each kind takes a file in."""
-
-
-def _without_path(held: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in held.items() if name != "path"}
-
-
-def _data_url(kind: str, data: bytes) -> str:
-    return f"data:{kind};base64,{b64encode(data).decode()}"
-
-
-# ---- reading
-
-
-def _read(name: str, folder: _Folder) -> tuple[str, bytes]:
-    """The file's media type and bytes. Raises InputError."""
-    root = folder.root
-    if root is None:
-        raise InputError(
-            f"{_shown(name)} is a file, and no row may read files; "
-            "--files DIR allows those in a folder"
-        )
-    try:
-        data = _bytes(_allowed(name, root), name)
-    except OSError as error:
-        raise InputError(f"cannot read {_shown(name)}: {error.strerror or error}") from error
-    except ValueError as error:  # a zero byte, or a lone surrogate
-        raise InputError(f"{_shown(name)} is no file's name") from error
-    folder.left -= len(data)
-    if folder.left < 0:
-        most = MAX_ROW_BYTES // 2**20
-        raise InputError(f"the files of the row are longer than {most} MiB together")
-    kind = type_of(data)
-    if kind is None:
-        raise InputError(
-            f"{_shown(name)} is of no known type (png, jpeg, gif, webp, pdf, wav, mp3), "
-            "judged by its first bytes"
-        )
-    return kind, data
+    def read(self, name: str) -> tuple[str, bytes]:
+        """The file's media type and bytes. Raises InputError."""
+        if self._root is None:
+            raise InputError(
+                f"{_shown(name)} is a file, and rows may not read files; "
+                "--files DIR allows those below a folder"
+            )
+        try:
+            data = _bytes(_allowed(name, self._root), name)
+        except OSError as error:
+            raise InputError(f"cannot read {_shown(name)}: {error.strerror or error}") from error
+        except ValueError as error:  # a zero byte, or a lone surrogate
+            raise InputError(f"{_shown(name)} is not a valid file name") from error
+        self._left_bytes -= len(data)
+        if self._left_bytes < 0:
+            most = MAX_ROW_BYTES // 2**20
+            raise InputError(f"the files of the row are larger than {most} MiB together")
+        media = type_of(data)
+        if media is None:
+            raise InputError(
+                f"{_shown(name)} is not of a known type (png, jpeg, gif, webp, pdf, wav, mp3), "
+                "judged by its first bytes"
+            )
+        return media, data
 
 
 def type_of(data: bytes) -> str | None:
-    """The media type that the first bytes tell; None for any other."""
-    return next((kind for pattern, kind in _MAGIC if pattern.match(data)), None)
+    """The media type by the first bytes; None for any other."""
+    return next((media for pattern, media in _MAGIC if pattern.match(data)), None)
 
 
 def _allowed(name: str, root: Path) -> str:
     """The file's real path, below the folder's real one. Raises InputError.
 
-    What lies outside is refused before it is looked at, so that nobody learns what is there.
+    A path outside is refused before the file system is asked, which would tell what exists.
     """
     if not name or len(name) > MAX_PATH_CHARS:
-        raise InputError("a file's name is empty or too long")
+        raise InputError("a file name is empty or too long")
     if ".." in re.split(r"[/\\]", name):
-        raise InputError(f"{_shown(name)} goes up with '..'; name it from the --files folder down")
+        raise InputError(f"{_shown(name)} has '..' in it; name it from the --files folder down")
     folder = os.path.realpath(root)
     real = os.path.realpath(root / name)
     if os.path.commonpath((folder, real)) != folder:
-        raise InputError(f"{_shown(name)} is outside of the --files folder")
+        raise InputError(f"{_shown(name)} is outside the --files folder")
     return real
 
 
 def _bytes(real: str, name: str) -> bytes:
-    """The plain file's bytes; nothing else is so much as opened. Raises InputError, OSError."""
-    _check(os.lstat(real), name)
+    """The regular file's bytes; nothing else is even opened. Raises InputError, OSError."""
+    if not stat.S_ISREG(os.lstat(real).st_mode):
+        raise InputError(f"{_shown(name)} is not a regular file")
     with os.fdopen(os.open(real, _FLAGS), "rb") as file:
-        _check(os.fstat(file.fileno()), name)
         data = file.read(MAX_FILE_BYTES + 1)
     if len(data) > MAX_FILE_BYTES:
-        raise InputError(_too_large(name))
+        raise InputError(f"{_shown(name)} is larger than {MAX_FILE_BYTES // 2**20} MiB")
     return data
-
-
-def _check(found: os.stat_result, name: str) -> None:
-    if not stat.S_ISREG(found.st_mode):
-        raise InputError(f"{_shown(name)} is no plain file")
-    if found.st_size > MAX_FILE_BYTES:
-        raise InputError(_too_large(name))
-
-
-def _too_large(name: str) -> str:
-    return f"{_shown(name)} is larger than {MAX_FILE_BYTES // 2**20} MiB"
 
 
 def _shown(name: str) -> str:

@@ -6,9 +6,11 @@ import select
 import threading
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
+from io import FileIO
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, Generic, TypeVar
 
 from llmbatch_cli.core.errors import InputError
 from llmbatch_cli.rows.lines import CHUNK_BYTES, Unreadable, unpacked
@@ -22,18 +24,21 @@ _UTF_32_LE: Final = b"\xff\xfe\0\0"
 TO_UTF_8: Final = "convert it to UTF-8, as by iconv -f utf-16 -t utf-8"
 _WAITING: Final = 2
 
+T = TypeVar("T")
+
 
 def file_chunks(path: str) -> Iterator[bytes]:
     """The file's bytes. Opens it at the first step; raises Unreadable."""
     try:
-        with Path(path).open("rb", buffering=0) as file:
-            yield from _descriptor_chunks(file.fileno())
+        file = Path(path).open("rb", buffering=0)  # noqa: SIM115 - closed just below
     except OSError as error:
-        raise Unreadable(f"cannot be read on: {error.strerror or error}") from error
+        raise _unreadable(error) from error
+    with file:
+        yield from stream_chunks(file)
 
 
-def stream_chunks(stream: BinaryIO) -> Iterator[bytes]:
-    """The bytes of an open stream, of which nothing may have been read yet.
+def stream_chunks(stream: BinaryIO | FileIO) -> Iterator[bytes]:
+    """The bytes of an open stream, of which nothing may have been read yet. Raises Unreadable.
 
     Reads the descriptor past the stream's buffer: a thread that is blocked in the buffer
     holds a lock that ends the interpreter with an error.
@@ -44,14 +49,14 @@ def stream_chunks(stream: BinaryIO) -> Iterator[bytes]:
         yield from iter(lambda: stream.read(CHUNK_BYTES), b"")
         return
     try:
-        yield from _descriptor_chunks(descriptor)
+        while chunk := _read(descriptor):
+            yield chunk
     except OSError as error:
-        raise Unreadable(f"cannot be read on: {error.strerror or error}") from error
+        raise _unreadable(error) from error
 
 
-def _descriptor_chunks(descriptor: int) -> Iterator[bytes]:
-    while chunk := _read(descriptor):
-        yield chunk
+def _unreadable(error: OSError) -> Unreadable:
+    return Unreadable(f"cannot be read: {error.strerror or error}")
 
 
 def _read(descriptor: int) -> bytes:
@@ -66,26 +71,22 @@ def _read(descriptor: int) -> bytes:
 def plain(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """The chunks unpacked where they are gzip, and without a byte order mark.
 
-    Raises Unreadable for UTF-16 and UTF-32; else after all that could be unpacked.
+    Raises Unreadable for UTF-16 and UTF-32, and after all that could be unpacked.
     """
-    head = _until_told(chunks, GZIP)
+    head = _head(chunks, GZIP)
     chunks = chain((head,), chunks)
     if head.startswith(GZIP):
         chunks = unpacked(chunks)
-    head = _until_told(chunks, BOM, _UTF_32_LE, *WIDE)
+    head = _head(chunks, BOM, _UTF_32_LE, *WIDE)
     if head.startswith(WIDE):
-        _refuse_wide(head)
+        name = "UTF-32" if head.startswith((_UTF_32_LE, WIDE[2])) else "UTF-16"
+        raise Unreadable(f"it is {name}; {TO_UTF_8.replace('utf-16', name.lower())}")
     yield head.removeprefix(BOM)
     yield from chunks
 
 
-def _refuse_wide(head: bytes) -> None:
-    name = "UTF-32" if head.startswith((_UTF_32_LE, WIDE[2])) else "UTF-16"
-    raise Unreadable(f"it is {name}; {TO_UTF_8.replace('utf-16', name.lower())}")
-
-
-def _until_told(chunks: Iterator[bytes], *marks: bytes) -> bytes:
-    """As many bytes as it takes to tell which of the marks they begin with."""
+def _head(chunks: Iterator[bytes], *marks: bytes) -> bytes:
+    """As many bytes as it takes to know which of the marks they begin with."""
     head = b""
     while any(len(head) < len(mark) and mark.startswith(head) for mark in marks):
         chunk = next(chunks, b"")
@@ -95,55 +96,54 @@ def _until_told(chunks: Iterator[bytes], *marks: bytes) -> bytes:
     return head
 
 
-async def pumped(chunks: Iterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """The chunks, made in a thread of their own and at most two ahead.
+async def pumped(items: Iterator[T]) -> AsyncGenerator[T, None]:
+    """The items, made in a thread of their own and at most two ahead.
 
     The thread is a daemon: neither closing this generator nor the end of the program waits
-    for a read that blocks. Raises what the chunks raise, if it is an InputError.
+    for a read that blocks. Raises what the iterator raises, if it is an InputError.
     """
-    pump = _Pump(chunks)
+    pump = _Pump(items)
     try:
-        while chunk := await pump.take():
-            yield chunk
+        while not isinstance(item := await pump.queue.get(), _End):
+            pump.room.release()
+            yield item
+        if item.error is not None:
+            raise item.error
     finally:
-        pump.close()
+        pump.closed = True
+        pump.room.release()
 
 
-class _Pump:
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
+@dataclass(frozen=True, slots=True)
+class _End:
+    """The last item of a queue, and the error that has ended it."""
+
+    error: Exception | None = None
+
+
+class _Pump(Generic[T]):
+    def __init__(self, items: Iterator[T]) -> None:
+        self._items = items
         self._loop = asyncio.get_running_loop()
-        self._queue: asyncio.Queue[bytes | Exception] = asyncio.Queue()
-        self._room = threading.Semaphore(_WAITING - 1)
-        self._closed = False
+        self.queue: asyncio.Queue[T | _End] = asyncio.Queue()
+        self.room = threading.Semaphore(_WAITING - 1)
+        self.closed = False
         threading.Thread(target=self._work, name="read input", daemon=True).start()
 
-    async def take(self) -> bytes:
-        """The next chunk; empty at the end."""
-        item = await self._queue.get()
-        self._room.release()
-        if isinstance(item, Exception):
-            raise item
-        return item
-
-    def close(self) -> None:
-        self._closed = True
-        self._room.release()
-
     def _work(self) -> None:
-        end: bytes | Exception = RuntimeError("reading the input broke off")
+        end = _End(RuntimeError("reading the input broke off"))
         try:
-            for chunk in filter(None, self._chunks):
-                self._give(chunk)
-                self._room.acquire()
-                if self._closed:
+            for item in self._items:
+                self._give(item)
+                self.room.acquire()
+                if self.closed:
                     break
-            end = b""
+            end = _End()
         except InputError as error:
-            end = error
+            end = _End(error)
         finally:
             self._give(end)
 
-    def _give(self, item: bytes | Exception) -> None:
+    def _give(self, item: T | _End) -> None:
         with suppress(RuntimeError):  # the loop is closed: nobody is waiting
-            self._loop.call_soon_threadsafe(self._queue.put_nowait, item)
+            self._loop.call_soon_threadsafe(self.queue.put_nowait, item)

@@ -1,4 +1,4 @@
-"""What the inputs are, before their rows are read: names, formats, sizes."""
+"""Inputs before their rows are read: names, formats, sizes, copies of pipes."""
 
 import os
 import stat
@@ -27,7 +27,7 @@ TextFormat = Literal["lines", "whole"]
 Format = Literal["jsonl", "text", "whole"]
 
 STDIN: Final = "<stdin>"
-"""What standard input is called in messages."""
+"""Standard input in messages."""
 _SUFFIXES: Final[Mapping[str, Format]] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
@@ -52,7 +52,7 @@ class Spooled(str):
 def check_inputs(inputs: Sequence[str]) -> None:
     """Raise UsageError for an input that cannot be opened, before anything starts."""
     if list(inputs).count("-") > 1:
-        raise UsageError("standard input is named twice, and can be read once")
+        raise UsageError("standard input is named twice, but can be read only once")
     for name in inputs:
         if name == "-":
             if sys.stdin is None:
@@ -95,7 +95,7 @@ def chunks_of(name: str, stdin: BinaryIO | None = None) -> Iterator[bytes]:
 
 
 def suffix_of(name: str) -> str:
-    """The last suffix in lower case, `.gz` aside; empty for standard input."""
+    """The last suffix in lower case, without `.gz`; empty for standard input."""
     return PurePath(_original(name).lower().removesuffix(".gz")).suffix
 
 
@@ -104,7 +104,7 @@ def _original(name: str) -> str:
 
 
 def format_of_name(name: str, input_format: InputFormat = "auto") -> Format | None:
-    """How a file of this name is read; None where neither the format nor the name says."""
+    """The format by option, else by name; None where both leave it open."""
     return _SUFFIXES.get(suffix_of(name)) if input_format == "auto" else input_format
 
 
@@ -112,7 +112,7 @@ def format_of_name(name: str, input_format: InputFormat = "auto") -> Format | No
 
 
 def can_be_read_twice(path: str) -> bool:
-    """Whether it is a plain file, and neither standard input nor a pipe."""
+    """Whether it is a regular file, and neither standard input nor a pipe."""
     try:
         return path != "-" and stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116 - as below
     except OSError:
@@ -126,10 +126,10 @@ def count_rows(
     input_format: InputFormat = "auto",
     for_text: TextFormat = "lines",
 ) -> int | None:
-    """How many rows a plain file holds; None where that cannot be told without reading it all.
+    """The number of rows of a regular file; None where counting them is not cheap.
 
-    That is for standard input, pipes, gzip, UTF-16, and where the event is set meanwhile. Blocks
-    for about 0.1 s per million rows, so it belongs in a thread.
+    That is for standard input, pipes, gzip, UTF-16, and once the event is set. Blocks for about
+    0.1 s per million rows, so it belongs in a thread.
     """
     form = format_of_name(path, input_format)
     if not can_be_read_twice(path) or (form is None and for_text == "whole"):
@@ -148,7 +148,9 @@ def _count_lines(
     """The lines with more than white space on them."""
     lines, rows = Lines(MAX_LINE_BYTES), 0
     for place, chunk in enumerate(chunks):
-        if (enough and enough.is_set()) or (place == 0 and _is_no_text(chunk)):
+        if enough and enough.is_set():
+            return None
+        if place == 0 and (chunk.startswith((GZIP, *WIDE)) or b"\0" in chunk):
             return None
         done = lines.feed(chunk.removeprefix(BOM) if place == 0 else chunk)
         if place == 0 and of_json_file and _one_value(done):
@@ -161,12 +163,8 @@ def _is_row(line: Line) -> bool:
     return line is None or bool(line.strip())
 
 
-def _is_no_text(chunk: bytes) -> bool:
-    return chunk.startswith((GZIP, *WIDE)) or b"\0" in chunk
-
-
 def _one_value(lines: Iterable[Line]) -> bool:
-    """Whether these are the first lines of one JSON value that goes over many."""
+    """Whether these are the first lines of one JSON value over many lines."""
     return next(filter(None, (line.strip() for line in lines if line)), b"") in (b"{", b"[")
 
 
@@ -177,9 +175,8 @@ def _one_value(lines: Iterable[Line]) -> bool:
 async def spooled(inputs: Sequence[str], stdin: BinaryIO | None = None) -> AsyncIterator[list[str]]:
     """Copy standard input and every pipe to temporary files, so that they can be read twice.
 
-    Yields the inputs with the copies in their places, for `read`. Nothing blocks the event
-    loop, and waiting for the end of an input can be cancelled. Raises UsageError when one cannot
-    be read or copied.
+    Yields the inputs with the copies in their places. Nothing blocks the event loop, and waiting
+    for the end of an input can be cancelled. Raises UsageError when one cannot be read or copied.
     """
     if all(map(can_be_read_twice, inputs)):
         yield list(inputs)

@@ -1,13 +1,13 @@
-"""Sampling parameters by OpenAI's names: which there are, and what their values look like.
+"""Sampling parameters by OpenAI's names: their names and valid values.
 
-Ranges differ between providers, so only types are checked, and what no provider takes.
+Ranges differ between providers: refused is only what no provider supports.
 Source: platform.openai.com/docs/api-reference/chat/create (read 2026-11-22).
 """
 
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from llmbatch_cli.core.errors import InputError
 
@@ -15,112 +15,91 @@ _HEADER_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _SHOWN_CHARS: Final = 60
 
-Test = Callable[[Any], bool]
+
+class Rule(NamedTuple):
+    """What a parameter's value must be."""
+
+    test: Callable[[Any], bool]
+    words: str
+    """The test for people, as in `must be ...`."""
+    whole: bool = False
+    """Whether 100.0 is sent as 100."""
 
 
-def _number(value: object) -> bool:
-    return (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and (isinstance(value, int) or math.isfinite(value))
-    )
+def _number(low: float = -math.inf, high: float = math.inf) -> Callable[[Any], bool]:
+    return lambda value: _is_number(value) and low <= value <= high
 
 
-def _not_negative(value: Any) -> bool:
-    return _number(value) and value >= 0
+def _is_number(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _share(value: Any) -> bool:
-    return _number(value) and 0 <= value <= 1
+def _whole(low: float = -math.inf) -> Callable[[Any], bool]:
+    return lambda value: _is_number(value) and value >= low and value % 1 == 0
 
 
-def _whole(value: Any) -> bool:
-    return _number(value) and (isinstance(value, int) or value.is_integer())
-
-
-def _from_0(value: Any) -> bool:
-    return _whole(value) and value >= 0
-
-
-def _from_1(value: Any) -> bool:
-    return _whole(value) and value >= 1
-
-
-def _tokens(value: Any) -> bool:
-    return _from_1(value) or (_whole(value) and value == -1)
-
-
-def _flag(value: object) -> bool:
-    return isinstance(value, bool)
-
-
-def _text(value: object) -> bool:
+def _is_text(value: Any) -> bool:
     return isinstance(value, str) and value != ""
 
 
-def _object(value: object) -> bool:
+def _is_object(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(name, str) for name in value)
 
 
-def _stop(value: object) -> bool:
-    return _text(value) or (isinstance(value, list) and all(map(_text, value)))
+def _is_list(value: Any, test: Callable[[Any], bool]) -> bool:
+    return isinstance(value, list) and all(map(test, value))
 
 
-def _biases(value: Any) -> bool:
-    return _object(value) and all(map(_number, value.values()))
+_TEXT: Final = Rule(_is_text, "text that is not empty")
+_OBJECT: Final = Rule(_is_object, "an object")
+_NUMBER: Final = Rule(_number(), "a number")
+_TOKENS: Final = Rule(
+    lambda value: _whole(1)(value) or value == -1,
+    "a whole number >= 1 (or -1 for no limit)",
+    whole=True,
+)
 
-
-def _objects(value: object) -> bool:
-    return isinstance(value, list) and all(map(_object, value))
-
-
-def _headers(value: Any) -> bool:
-    return _object(value) and not any(_spoils(name, text) for name, text in value.items())
-
-
-def _spoils(name: str, text: object) -> str | None:
-    """What is wrong with a header, without its text, which may be a secret."""
-    if not _HEADER_NAME.fullmatch(name):
-        return f"one with {quoted(name)}, which is no header's name"
-    if not isinstance(text, str):
-        return f"one whose {quoted(name)} is no text"
-    if not _HEADER_VALUE.fullmatch(text):
-        return f"one whose {quoted(name)} holds a line break or another character no header takes"
-    return None
-
-
-def _body(value: Any) -> bool:
-    return _object(value) and "stream" not in value
-
-
-_TOKENS: Final = (_tokens, "a whole number from 1 (or -1 for no limit)")
-
-PARAMETERS: Final[Mapping[str, tuple[Test, str]]] = {
-    "temperature": (_not_negative, "a number from 0"),
-    "top_p": (_share, "a number from 0 to 1"),
+PARAMETERS: Final[Mapping[str, Rule]] = {
+    "temperature": Rule(_number(0), "a number >= 0"),
+    "top_p": Rule(_number(0, 1), "a number from 0 to 1"),
     "max_tokens": _TOKENS,
     "max_completion_tokens": _TOKENS,
-    "stop": (_stop, "a text or a list of texts, none of them empty"),
-    "seed": (_whole, "a whole number"),
-    "n": (_from_1, "a whole number from 1"),
-    "presence_penalty": (_number, "a number"),
-    "frequency_penalty": (_number, "a number"),
-    "logit_bias": (_biases, "an object of numbers"),
-    "logprobs": (lambda value: _flag(value) or _from_0(value), "true or false, or how many"),
-    "top_logprobs": (_from_0, "a whole number from 0"),
-    "tools": (_objects, "a list of objects"),
-    "tool_choice": (lambda value: _text(value) or _object(value), "a text or an object"),
-    "parallel_tool_calls": (_flag, "true or false"),
-    "response_format": (_object, "an object"),
-    "reasoning_effort": (_text, "a text, such as low"),
-    "user": (lambda value: isinstance(value, str), "a text"),
-    "extra_body": (_body, "an object without stream"),
-    "extra_headers": (_headers, "an object of header names and their texts"),
+    "stop": Rule(
+        lambda value: _is_text(value) or _is_list(value, _is_text),
+        "a string or a list of strings, none of them empty",
+    ),
+    "seed": Rule(_whole(), "a whole number", whole=True),
+    "n": Rule(_whole(1), "a whole number >= 1", whole=True),
+    "presence_penalty": _NUMBER,
+    "frequency_penalty": _NUMBER,
+    "logit_bias": Rule(
+        lambda value: _is_object(value) and all(map(_is_number, value.values())),
+        "an object of numbers",
+    ),
+    "logprobs": Rule(
+        lambda value: isinstance(value, bool) or _whole(0)(value),
+        "true, false or a whole number >= 0",
+    ),
+    "top_logprobs": Rule(_whole(0), "a whole number >= 0", whole=True),
+    "tools": Rule(lambda value: _is_list(value, _is_object), "a list of objects"),
+    "tool_choice": Rule(
+        lambda value: _is_text(value) or _is_object(value), "a string or an object"
+    ),
+    "parallel_tool_calls": Rule(lambda value: isinstance(value, bool), "true or false"),
+    "response_format": _OBJECT,
+    "reasoning_effort": Rule(_is_text, "a string such as low"),
+    "user": Rule(lambda value: isinstance(value, str), "a string"),
+    "extra_body": Rule(
+        lambda value: _is_object(value) and "stream" not in value, "an object without stream"
+    ),
+    "extra_headers": _OBJECT,
 }
-"""Every parameter that has a meaning of its own: the test of its value, and that test in words."""
+"""Every parameter with a meaning of its own."""
 
 NO_PARAMETERS: Final = frozenset(("model", "messages", "stream", "stream_options"))
-"""What says what is asked of whom, and how the reply comes: never set as a parameter."""
+"""Fields of a request that are never set as a parameter."""
 
 OUR_HEADERS: Final = frozenset(
     (
@@ -128,31 +107,27 @@ OUR_HEADERS: Final = frozenset(
         *("keep-alive", "proxy-authorization", "proxy-connection", "te", "trailer", "upgrade"),
     )
 )
-"""Headers that belong to the request as it is sent: another value would spoil the connection."""
-
-SAME: Final[Mapping[str, str]] = {"max_completion_tokens": "max_tokens"}
-"""Two names for one parameter, and the one that is used from here on."""
+"""Headers that describe the request as it is sent: another value would break the connection."""
 
 
 def check(name: str, value: object) -> Any:
     """The value as it is to be sent: a whole number such as 100.0 becomes 100.
 
-    `name` is one of PARAMETERS. Raises InputError for a value of the wrong type.
+    `name` is one of PARAMETERS. Raises InputError for an invalid value.
     """
-    test, words = PARAMETERS[name]
-    if not test(value):
-        raise InputError(f"{name} must be {words}, not {_wrong_in(value, test)}")
+    rule = PARAMETERS[name]
+    if not rule.test(value):
+        raise InputError(f"{name} must be {rule.words}, not {shown(value)}")
     if name == "extra_headers":
-        return _lowered(value)
-    wants_whole = test in (_whole, _from_0, _from_1, _tokens)
-    return int(value) if wants_whole and isinstance(value, float) else value
+        return _headers(value)
+    return int(value) if rule.whole and isinstance(value, float) else value
 
 
 def check_all(params: Mapping[str, object]) -> dict[str, Any]:
     """Every value checked, null ones dropped, `max_completion_tokens` as `max_tokens`.
 
-    Raises InputError for a value of the wrong type, and where both names are given and
-    differ. A name outside PARAMETERS goes into `extra_body`.
+    A name outside PARAMETERS goes into `extra_body`. Raises InputError for an invalid value,
+    and where both names of a parameter are given and differ.
     """
     checked: dict[str, Any] = {}
     unknown: dict[str, Any] = {}
@@ -160,27 +135,31 @@ def check_all(params: Mapping[str, object]) -> dict[str, Any]:
         if value is None:
             continue
         if name in NO_PARAMETERS:
-            raise InputError(f"{name} is no parameter")
+            raise InputError(f"{name} cannot be set as a parameter")
         if name not in PARAMETERS:
             unknown[name] = value
             continue
-        kept = SAME.get(name, name)
+        kept = "max_tokens" if name == "max_completion_tokens" else name
         value = check(name, value)
         if checked.setdefault(kept, value) != value:
-            raise InputError(f"{kept} and {name} are the same parameter, and differ here")
+            raise InputError(f"{kept} and {name} are the same parameter but have two values")
     if unknown:
         checked["extra_body"] = {**unknown, **checked.get("extra_body", {})}
     return checked
 
 
-def _wrong_in(value: Any, test: Test) -> str:
-    if test is _headers and _object(value):
-        return next(wrong for name, text in value.items() if (wrong := _spoils(name, text)))
-    return shown(value)
-
-
-def _lowered(headers: Any) -> dict[str, str]:
-    """The headers by their names in lower case, as the wires name theirs."""
+def _headers(headers: Any) -> dict[str, str]:
+    """The headers by their names in lower case. Raises InputError, without a header's text,
+    which may be a secret."""
+    for name, text in headers.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise InputError(f"extra_headers: {quoted(name)} is not a valid header name")
+        if not isinstance(text, str):
+            raise InputError(f"extra_headers: {quoted(name)} must be a string")
+        if not _HEADER_VALUE.fullmatch(text):
+            raise InputError(
+                f"extra_headers: {quoted(name)} has a line break or another invalid character"
+            )
     lowered = {name.lower(): text for name, text in headers.items()}
     if ours := lowered.keys() & OUR_HEADERS:
         raise InputError(f"extra_headers must not set {min(ours)}")
@@ -188,7 +167,7 @@ def _lowered(headers: Any) -> dict[str, str]:
 
 
 def shown(value: object) -> str:
-    """The value in words of JSON, safe and short enough for a message."""
+    """The value as JSON has it, safe and short enough for a message."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -197,7 +176,7 @@ def shown(value: object) -> str:
         return quoted(value)
     if isinstance(value, float) or (isinstance(value, int) and abs(value) < 10**20):
         return str(value)
-    for kind, words in ((int, "so large a number"), (list, "a list"), (Mapping, "an object")):
+    for kind, words in ((int, "a very large number"), (list, "a list"), (Mapping, "an object")):
         if isinstance(value, kind):
             return words
     return f"a {escaped(type(value).__name__)}"

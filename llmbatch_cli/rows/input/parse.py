@@ -9,22 +9,18 @@ from llmbatch_cli.core.types import BadRow, Message, Prompt, Row, RowId
 from llmbatch_cli.rows.input.params import PARAMETERS, check_all, escaped, quoted, shown
 
 ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
-"""Who can speak in a message; `function` is the old name of `tool`."""
+"""The roles of messages; `function` is the old name of `tool`."""
 BATCH_URL: Final = "/v1/chat/completions"
-"""The one endpoint of OpenAI's batch lines that is spoken here."""
-ONE_A_LINE: Final = "one JSON value a line is wanted: jq -c '.[]' FILE makes it so"
+"""The one supported endpoint of OpenAI's batch lines."""
+ONE_A_LINE: Final = "write one JSON value per line: jq -c '.[]' FILE"
 
 _IDS: Final = ("id", "custom_id")
 _BATCH_IDS: Final = ("custom_id", "id")
-_PARAMETERS: Final = frozenset(PARAMETERS)
-_OWN: Final = _PARAMETERS | {*_IDS, "prompt", "system", "messages", "model", "models"}
-_BATCH_OWN: Final = frozenset((*_BATCH_IDS, "method", "url", "body"))
-# `stream` says how an answer travels, which is not for the row to say.
-_BODY_OWN: Final = frozenset(("model", "messages", "stream", "stream_options"))
-_SHORT_ROLES: Final = ", ".join(ROLES[:-1])
+_OWN: Final = {*PARAMETERS, *_IDS, "prompt", "system", "messages", "model", "models"}
+_BATCH_OWN: Final = {*_BATCH_IDS, "method", "url", "body"}
+# `stream` says how an answer travels, which the row does not decide.
+_BODY_OWN: Final = {"model", "messages", "stream", "stream_options"}
 _KEYS_SHOWN_CHARS: Final = 80
-
-_Json = dict[str, Any]
 
 
 def parse_row(
@@ -32,7 +28,7 @@ def parse_row(
 ) -> Row:
     """The row in any of the shapes that the README lists. Never raises.
 
-    `value` is what JSON can say; what came from Python may be more, and is carried as it is.
+    `value` is JSON, or anything from Python: unknown fields are carried as they are.
     """
     if type(value) is dict and len(value) == 2:  # {"id", "prompt"}: by far the most frequent
         text, row_id = value.get("prompt"), value.get("id")
@@ -41,19 +37,34 @@ def parse_row(
     try:
         return _prompt(value, index, file, line)
     except InputError as error:
-        return _bad(value, error.message, index, file, line)
+        bad = BadRow(index, error.message, index, file, line)
+        if isinstance(value, Mapping):  # as much of the row as could be read
+            own, names = (_BATCH_OWN, _BATCH_IDS) if _is_batch_line(value) else (_OWN, _IDS)
+            bad.id = next((value[name] for name in names if _is_id(value.get(name))), index)
+            bad.metadata = _metadata(value, own, names)
+        return bad
 
 
 def _prompt(value: object, index: int, file: str | None, line: int | None) -> Prompt:
-    if type(value) is dict:
-        return _of_object(value, index, file, line)
     if isinstance(value, str):
         return Prompt(index, _of_text(value), index, file, line)
     if isinstance(value, list | tuple):
         return Prompt(index, _of_list(value), index, file, line)
-    if isinstance(value, Mapping):
-        return _of_object(value, index, file, line)
-    raise InputError(f"a row is a text, an object or a list of messages, not {shown(value)}")
+    if not isinstance(value, dict | Mapping):  # the ABC's check alone is slow
+        raise InputError(f"a row is text, an object or a list of messages, not {shown(value)}")
+    if _is_batch_line(value):
+        return _of_batch_line(value, index, file, line)
+    return Prompt(
+        index,
+        _messages(value),
+        _id(value, _IDS, index),
+        file,
+        line,
+        _model(value.get("model")),
+        _models(value.get("models")),
+        {} if PARAMETERS.keys().isdisjoint(value) else _params(value),
+        _metadata(value, _OWN, _IDS),
+    )
 
 
 def _of_text(text: str) -> list[Message]:
@@ -69,22 +80,6 @@ def _of_list(items: Sequence[object]) -> Sequence[Message]:
             f'a list is the messages of one prompt, and its first item has no "role" ({ONE_A_LINE})'
         )
     return check_messages(items, "")
-
-
-def _of_object(row: Mapping[str, Any], index: int, file: str | None, line: int | None) -> Prompt:
-    if _is_batch_line(row):
-        return _of_batch_line(row, index, file, line)
-    return Prompt(
-        index,
-        _messages(row),
-        _id(row, _IDS, index),
-        file,
-        line,
-        _model(row.get("model")),
-        _models(row.get("models")),
-        _params(row),
-        _metadata(row, _OWN, _IDS),
-    )
 
 
 def _messages(row: Mapping[str, Any]) -> Sequence[Message]:
@@ -125,39 +120,39 @@ def _nothing_to_send(row: Mapping[str, Any]) -> str:
 
 
 def check_messages(messages: object, where: str) -> Sequence[Message]:
-    """The messages as they are. Raises InputError for what no chat endpoint takes."""
+    """The messages as they are. Raises InputError for what no chat endpoint supports."""
     if not isinstance(messages, list | tuple):
         raise InputError(f"{where or 'a row'} must be a list of messages, not {shown(messages)}")
     if not messages:
         raise InputError(f"{where or 'the list of messages'} is empty")
-    said = False
+    filled = False
     for place, message in enumerate(messages):
         try:
-            said |= _says_something(message)
+            filled |= _has_content(message)
         except InputError as error:
             raise InputError(f"{where}[{place}]: {error.message}") from error
-    if not said:
+    if not filled:
         raise InputError("the prompt is empty: no message has any content")
     return messages
 
 
-def _says_something(message: object) -> bool:
-    """Whether a message has content. Raises InputError where it is no message."""
+def _has_content(message: object) -> bool:
+    """Whether a message is not empty. Raises InputError for an invalid one."""
     if not isinstance(message, dict):
         raise InputError(f"a message is an object, not {shown(message)}")
-    role = message.get("role")
+    role, content = message.get("role"), message.get("content")
+    if role is None:
+        raise InputError('no "role"')
     if not isinstance(role, str):
-        raise InputError(
-            'no "role"' if role is None else f'"role" must be a string, not {shown(role)}'
-        )
+        raise InputError(f'"role" must be a string, not {shown(role)}')
     if role not in ROLES:
-        raise InputError(f"unknown role {quoted(role)} (known: {_SHORT_ROLES})")
-    content = message.get("content")
+        known = ", ".join(ROLES[:-1])
+        raise InputError(f"unknown role {quoted(role)} (known: {known})")
     if isinstance(content, str):
         return bool(content and not content.isspace()) or _acts(message)
     if isinstance(content, list):
-        said = [_part_says_something(part) for part in content]
-        return any(said) or _acts(message)
+        filled = [_part_has_content(part) for part in content]  # all are checked
+        return any(filled) or _acts(message)
     if content is not None:
         raise InputError(f'"content" must be a string or a list of parts, not {shown(content)}')
     if not (role == "assistant" and _acts(message)):
@@ -165,12 +160,12 @@ def _says_something(message: object) -> bool:
     return True
 
 
-def _acts(message: _Json) -> bool:
+def _acts(message: Message) -> bool:
     """Whether an assistant's message is more than its content."""
-    return any(message.get(name) for name in ("tool_calls", "function_call", "refusal"))
+    return any(map(message.get, ("tool_calls", "function_call", "refusal")))
 
 
-def _part_says_something(part: object) -> bool:
+def _part_has_content(part: object) -> bool:
     if not isinstance(part, dict):
         raise InputError(f'a part of "content" is an object, not {shown(part)}')
     if not isinstance(part.get("type"), str):
@@ -183,8 +178,6 @@ def _part_says_something(part: object) -> bool:
 
 
 def _is_batch_line(row: Mapping[str, Any]) -> bool:
-    if "body" not in row and "url" not in row:
-        return False
     if row.get("prompt") is not None or row.get("messages") is not None:
         return False
     return isinstance(row.get("body"), dict) or ("url" in row and "custom_id" in row)
@@ -220,28 +213,24 @@ def _of_batch_line(
 
 def _id(row: Mapping[str, Any], names: Sequence[str], index: int) -> RowId:
     """The first of these names that the row has, else its place."""
-    for name in names:
-        value = row.get(name)
-        if value is None:
-            continue
-        if not _is_id(value):
-            if isinstance(value, float) and value.is_integer() and abs(value) >= 2**63:
-                raise InputError(f'"{name}" has more than 64 bits: write it as a string')
-            raise InputError(f'"{name}" must be a string or a whole number, not {shown(value)}')
-        found: RowId = value
-        return found
-    return index
+    name = names[0] if row.get(names[0]) is not None else names[1]
+    value: Any = row.get(name)
+    if value is None:
+        return index
+    if _is_id(value):
+        return value
+    if isinstance(value, float) and value.is_integer() and abs(value) >= 2**63:
+        raise InputError(f'"{name}" has more than 64 bits: write it as a string')
+    raise InputError(f'"{name}" must be a string or a whole number, not {shown(value)}')
 
 
 def _is_id(value: Any) -> TypeGuard[RowId]:
     if type(value) is int:
-        return -(2**63) <= value < 2**64  # what a row of output can say
+        return -(2**63) <= value < 2**64  # the range of an output row's integers
     return isinstance(value, str)
 
 
-def _params(row: Mapping[str, Any]) -> _Json:
-    if _PARAMETERS.isdisjoint(row):
-        return {}
+def _params(row: Mapping[str, Any]) -> dict[str, Any]:
     return check_all({name: item for name, item in row.items() if name in PARAMETERS})
 
 
@@ -249,7 +238,7 @@ def _model(value: object) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or not value.strip():
-        raise InputError(f'"model" must be a model\'s name, not {shown(value)}')
+        raise InputError(f'"model" must be a model name, not {shown(value)}')
     return value
 
 
@@ -264,19 +253,12 @@ def _models(value: object) -> Sequence[str]:
     return tuple(value)
 
 
-def _metadata(row: Mapping[str, Any], own: Container[str], id_names: Sequence[str]) -> _Json:
-    """What means nothing to us; a second name of the row is such a thing, too."""
+def _metadata(
+    row: Mapping[str, Any], own: Container[str], id_names: Sequence[str]
+) -> dict[str, Any]:
+    """The unknown fields; the second name of a row that has two is one of them."""
     kept = {name: item for name, item in row.items() if name not in own}
     first, second = id_names
     if second in row and row.get(first) is not None:
         kept[second] = row[second]
     return kept
-
-
-def _bad(value: object, reason: str, index: int, file: str | None, line: int | None) -> BadRow:
-    """With as much of the row as could be read."""
-    if not isinstance(value, Mapping):
-        return BadRow(index, reason, index, file, line)
-    own, id_names = (_BATCH_OWN, _BATCH_IDS) if _is_batch_line(value) else (_OWN, _IDS)
-    row_id = next((value[name] for name in id_names if _is_id(value.get(name))), index)
-    return BadRow(index, reason, row_id, file, line, _metadata(value, own, id_names))

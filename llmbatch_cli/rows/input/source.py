@@ -11,9 +11,10 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import BinaryIO, Final
+from itertools import chain
+from typing import BinaryIO, Final, NamedTuple
 
 import orjson
 
@@ -38,6 +39,8 @@ from llmbatch_cli.rows.input.inputs import (
 from llmbatch_cli.rows.input.parse import ONE_A_LINE, parse_row
 from llmbatch_cli.rows.lines import CHUNK_BYTES, MAX_LINE_BYTES, Line, Lines, Unreadable
 
+_JSON_BEGINS: Final = (b"{", b"[", b'"')
+_TEXT: Final[Mapping[TextFormat, Format]] = {"lines": "text", "whole": "whole"}
 _NUL: Final = f"a NUL byte in plain text: if it is UTF-16, {TO_UTF_8}"
 
 
@@ -70,16 +73,24 @@ class Inputs:
         """
         if self.prompt is not None:
             yield parse_row(self.prompt, index=0)
-        if self.prompt is not None or (self.limit is not None and self.limit <= 0):
             return
-        reader = _Reader(self, observe, stdin)
+        reader = _Reader(self.max_line_bytes, observe)
         for name in self.inputs:
-            async with aclosing(reader.arrivals(name)) as arrivals:
-                async for rows in arrivals:
-                    for row in rows:
-                        yield row
-                        if reader.index == self.limit:
-                            return
+            if reader.index == self.limit:
+                return
+            reader.begin(name)
+            try:
+                async with aclosing(pumped(self._groups(name, stdin))) as groups:
+                    async for group in groups:
+                        for row in reader.rows(group):
+                            reader.index += 1
+                            yield row
+                            if reader.index == self.limit:
+                                return
+                        if reader.given_up:
+                            break
+            except Unreadable as error:
+                yield reader.unreadable(error)
 
     def again(self) -> "Inputs | None":
         """The same, to be read once more; None where reading uses an input up."""
@@ -121,184 +132,148 @@ class Inputs:
             total += rows
         return total if self.limit is None else min(total, self.limit)
 
-
-class _Reader:
-    """Reads one input after the other; knows how far it is."""
-
-    def __init__(self, inputs: Inputs, observe: Observer, stdin: BinaryIO | None) -> None:
-        self._inputs = inputs
-        self._observe = observe
-        self._stdin = stdin
-        self.index = 0
-        """The next row's place in all inputs."""
-        self._line = 0
-        self._file = ""
-        self._begin = 0
-        """The first row of this input."""
-        self._of_json_file = False
-        self._given_up = False
-        """Whether the rest of this input is left out: one JSON value over many lines, UTF-16."""
-
-    async def arrivals(self, name: str) -> AsyncGenerator[Iterator[Row], None]:
-        """The rows of one input, a group for each piece that arrives.
-
-        Each group must be used up before the next one is asked for.
-        """
-        self._file, self._line = shown_name(name), 0
-        self._begin, self._given_up = self.index, False
-        self._of_json_file = suffix_of(name) == ".json"
-        chunks_read = plain(chunks_of(name, self._stdin))
-        async with aclosing(pumped(chunks_read)) as chunks:
-            head: list[bytes] = []
-            try:
-                form = await self._form(name, head, chunks)
-                groups = self._whole if form == "whole" else self._lines
-                async with aclosing(groups(form, _after(head, chunks))) as rows:
-                    async for group in rows:
-                        yield group
-            except Unreadable as error:
-                self._line += 1
-                yield iter((self._bad(error.message),))
-
-    async def _form(
-        self, name: str, head: list[bytes], chunks: AsyncGenerator[bytes, None]
-    ) -> Format:
-        """How to read the input; `head` gets the chunks that it took to tell."""
-        form = format_of_name(name, self._inputs.input_format)
-        if form is not None:
-            return form
-        begin = await _first_character(head, chunks)
-        if begin and begin in b'{["':
-            return "jsonl"
-        lines = self._inputs.for_text == "lines"
-        if begin is not None:
-            subject = "standard input" if self._file == STDIN else self._file
-            how = "one prompt per line" if lines else "the whole as one prompt"
-            self._observe(
-                Notice(
-                    f"{subject} does not begin with JSON: read as plain text, {how} "
-                    "(--input-format jsonl to force)"
-                )
-            )
-        return "text" if lines else "whole"
-
-    async def _lines(
-        self, form: Format, chunks: AsyncGenerator[bytes, None]
-    ) -> AsyncGenerator[Iterator[Row], None]:
-        parse = self._json_rows if form == "jsonl" else self._text_rows
-        lines = Lines(self._inputs.max_line_bytes)
-        async for chunk in chunks:
-            yield parse(lines.feed(chunk))
-            if self._given_up:
-                return
-        yield parse(lines.finish())
-
-    def _json_rows(self, lines: Iterable[Line]) -> Iterator[Row]:
-        loads = orjson.loads
-        for line in lines:
-            self._line += 1
-            if line is None:
-                yield self._too_long("line")
-                continue
-            try:
-                value = loads(line)
-            except orjson.JSONDecodeError as error:
-                if stripped := line.strip():
-                    yield self._bad_json(stripped, line, error)
-                    if self._given_up:
-                        return
-                continue
-            index = self.index
-            self.index = index + 1
-            row = parse_row(value, index=index, file=self._file, line=self._line)
-            if row.metadata:
-                row.metadata = with_big_ints(row.metadata, line)
-            yield row
-
-    def _text_rows(self, lines: Iterable[Line]) -> Iterator[Row]:
-        for line in lines:
-            self._line += 1
-            if line is None:
-                yield self._too_long("line")
-            elif line.strip():
-                # Every other line would be an error, too.
-                self._given_up = b"\0" in line and self.index == self._begin
-                yield self._text_row(line.removesuffix(b"\r"))
-                if self._given_up:
-                    return
-
-    async def _whole(
-        self, form: Format, chunks: AsyncGenerator[bytes, None]
-    ) -> AsyncGenerator[Iterator[Row], None]:
-        pieces: list[bytes] = []
-        size = 0
-        async for chunk in chunks:
-            size += len(chunk)
-            if size > self._inputs.max_line_bytes:
-                self._line = 1
-                yield iter((self._too_long("text"),))
-                return
-            pieces.append(chunk)
-        text = b"".join(pieces)
-        if text.strip():
-            self._line = 1
-            yield iter((self._text_row(text.rstrip(b"\r\n")),))
-
-    def _text_row(self, data: bytes) -> Row:
-        if b"\0" in data:
-            return self._bad(_NUL)
-        try:
-            text = data.decode()
-        except UnicodeDecodeError as error:
-            return self._bad(_not_utf8(data, error))
-        index = self.index
-        self.index += 1
-        return parse_row(text, index=index, file=self._file, line=self._line)
-
-    def _bad_json(self, stripped: bytes, line: bytes, error: orjson.JSONDecodeError) -> BadRow:
-        reason = _json_reason(line, error)
-        begun = stripped == b"{" or (stripped[:1] == b"[" and "end of data" in error.msg)
-        if begun:
-            hint = ONE_A_LINE if stripped[:1] == b"[" else ONE_A_LINE.replace("'.[]'", ".")
-            reason = f"{reason} ({hint})"
-            # Every other line would be an error, too.
-            self._given_up = self._of_json_file and self.index == self._begin
-        return self._bad(reason)
-
-    def _too_long(self, what: str) -> BadRow:
-        return self._bad(
-            f"the {what} is longer than {self._inputs.max_line_bytes:,} bytes (--max-line-bytes)"
-        )
-
-    def _bad(self, reason: str) -> BadRow:
-        index = self.index
-        self.index += 1
-        return BadRow(index, reason, index, self._file, self._line)
+    def _groups(self, name: str, stdin: BinaryIO | None) -> Iterator["_Group"]:
+        """The lines of one input, a group for each piece that arrives. Blocks."""
+        chunks = plain(chunks_of(name, stdin))
+        form = format_of_name(name, self.input_format)
+        if form is None:
+            head, begin = _head(chunks)
+            chunks = chain(head, chunks)
+            form = "jsonl" if begin in _JSON_BEGINS else _TEXT[self.for_text]
+            if begin and form != "jsonl":
+                yield _Group(form, [], guessed=True)
+        if form == "whole":
+            yield _Group(form, _whole(chunks, self.max_line_bytes))
+            return
+        lines = Lines(self.max_line_bytes)
+        for chunk in chunks:
+            yield _Group(form, lines.feed(chunk))
+        yield _Group(form, lines.finish())
 
 
-async def _after(
-    head: Iterable[bytes], chunks: AsyncGenerator[bytes, None]
-) -> AsyncGenerator[bytes, None]:
-    for chunk in head:
-        yield chunk
-    async for chunk in chunks:
-        yield chunk
+class _Group(NamedTuple):
+    """Lines that have arrived together, and how they are read."""
+
+    form: Format
+    lines: Sequence[Line]
+    guessed: bool = False
+    """Whether the content decided the form, which is reported."""
 
 
-async def _first_character(head: list[bytes], chunks: AsyncGenerator[bytes, None]) -> bytes | None:
-    """The first byte that is no white space; None where there is none.
-
-    Empty where more than CHUNK_BYTES of white space stand before it. `head` gets the
-    chunks that it took.
-    """
-    size_bytes = 0
-    async for chunk in chunks:
+def _head(chunks: Iterator[bytes]) -> tuple[list[bytes], bytes]:
+    """The first chunks, up to about CHUNK_BYTES of white space, and the first byte after it."""
+    head, size_bytes = [], 0
+    for chunk in chunks:
         head.append(chunk)
         size_bytes += len(chunk)
         begin = chunk.lstrip()[:1]
         if begin or size_bytes > CHUNK_BYTES:
-            return begin
-    return None
+            return head, begin
+    return head, b""
+
+
+def _whole(chunks: Iterator[bytes], max_bytes: int) -> Sequence[Line]:
+    """One line of all bytes; None where they are too long, none where they are blank."""
+    pieces, size_bytes = [], 0
+    for chunk in chunks:
+        size_bytes += len(chunk)
+        if size_bytes > max_bytes:
+            return [None]
+        pieces.append(chunk)
+    return [b"".join(pieces).rstrip(b"\r\n")]
+
+
+class _Reader:
+    """Makes rows of lines, and counts both."""
+
+    def __init__(self, max_line_bytes: int, observe: Observer) -> None:
+        self._max_line_bytes = max_line_bytes
+        self._observe = observe
+        self.index = 0
+        """The next row's place in all inputs."""
+        self._line = 0
+        self._name = ""
+        self._file = ""
+        self._begin = 0
+        """The first row of this input."""
+        self.given_up = False
+        """Whether the rest of this input is skipped: one JSON value over many lines, or UTF-16."""
+
+    def begin(self, name: str) -> None:
+        """Go on with the next input."""
+        self._name, self._file, self._line = name, shown_name(name), 0
+        self._begin, self.given_up = self.index, False
+
+    def rows(self, group: _Group) -> Iterator[Row]:
+        """The rows of the lines. The caller adds 1 to `index` for each before it takes the next."""
+        if group.guessed:
+            self._report_guess(group.form)
+        parse = self._json_row if group.form == "jsonl" else self._text_row
+        for line in group.lines:
+            self._line += 1
+            if line is None:
+                yield self._bad(
+                    f"the {'text' if group.form == 'whole' else 'line'} is longer than "
+                    f"{self._max_line_bytes:,} bytes (--max-line-bytes)"
+                )
+            elif (row := parse(line)) is not None:
+                yield row
+                if self.given_up:
+                    return
+
+    def unreadable(self, error: Unreadable) -> BadRow:
+        """The row that stands for the rest of an input."""
+        self._line += 1
+        row = self._bad(error.message)
+        self.index += 1
+        return row
+
+    def _report_guess(self, form: Format) -> None:
+        subject = "standard input" if self._file == STDIN else self._file
+        how = "one prompt per line" if form == "text" else "the whole as one prompt"
+        self._observe(
+            Notice(
+                f"{subject} does not begin with JSON: read as plain text, {how} "
+                "(--input-format jsonl to force)"
+            )
+        )
+
+    def _json_row(self, line: bytes) -> Row | None:
+        try:
+            value = orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            return self._bad_json(line, error) if line.strip() else None
+        row = parse_row(value, index=self.index, file=self._file, line=self._line)
+        if row.metadata:
+            row.metadata = with_big_ints(row.metadata, line)
+        return row
+
+    def _bad_json(self, line: bytes, error: orjson.JSONDecodeError) -> BadRow:
+        reason = _json_reason(line, error)
+        stripped = line.strip()
+        if stripped == b"{" or (stripped[:1] == b"[" and "end of data" in error.msg):
+            hint = ONE_A_LINE if stripped[:1] == b"[" else ONE_A_LINE.replace("'.[]'", ".")
+            reason = f"{reason} ({hint})"
+            # Every other line would be an error, too.
+            self.given_up = suffix_of(self._name) == ".json" and self.index == self._begin
+        return self._bad(reason)
+
+    def _text_row(self, line: bytes) -> Row | None:
+        if not line.strip():
+            return None
+        if b"\0" in line:
+            # Every other line would be an error, too.
+            self.given_up = self.index == self._begin
+            return self._bad(_NUL)
+        line = line.removesuffix(b"\r")
+        try:
+            text = line.decode()
+        except UnicodeDecodeError as error:
+            return self._bad(_not_utf8(line, error))
+        return parse_row(text, index=self.index, file=self._file, line=self._line)
+
+    def _bad(self, reason: str) -> BadRow:
+        return BadRow(self.index, reason, self.index, self._file, self._line)
 
 
 def _json_reason(line: bytes, error: orjson.JSONDecodeError) -> str:
@@ -321,11 +296,10 @@ def _not_utf8(data: bytes, error: UnicodeDecodeError) -> str:
 def from_values(values: Iterable[object] | AsyncIterable[object]) -> AsyncGenerator[Row, None]:
     """Yield a row for each text, list of messages, mapping or Prompt, pulled as needed.
 
-    A Prompt keeps everything but its index. Raises UsageError for a single prompt in the
-    place of many.
+    A Prompt keeps everything but its index. Raises UsageError for a single prompt.
     """
     if isinstance(values, str | bytes | Mapping | Prompt):
-        raise UsageError("prompts is one prompt, and must be several", hint="put it in a list")
+        raise UsageError("prompts is one prompt, but must be several", hint="put it in a list")
     return _from_values(values)
 
 
@@ -333,15 +307,13 @@ async def _from_values(
     values: Iterable[object] | AsyncIterable[object],
 ) -> AsyncGenerator[Row, None]:
     index = 0
-    if isinstance(values, AsyncGenerator):
-        async with aclosing(values) as closing:
-            async for value in closing:
+    if isinstance(values, AsyncIterable):
+        async with AsyncExitStack() as stack:
+            if isinstance(values, AsyncGenerator):  # an early end cancels what it awaits
+                await stack.enter_async_context(aclosing(values))
+            async for value in values:
                 yield _row_of(value, index)
                 index += 1
-    elif isinstance(values, AsyncIterable):
-        async for value in values:
-            yield _row_of(value, index)
-            index += 1
     else:
         for index, value in enumerate(values):
             yield _row_of(value, index)

@@ -1,4 +1,4 @@
-"""The file that an output is: its lines, and how another content takes its place."""
+"""An output file: its lines, and how it is replaced."""
 
 import os
 import stat
@@ -18,8 +18,8 @@ _BINARY: Final = getattr(os, "O_BINARY", 0)
 class OutputLines:
     """The lines of an output, with their newlines; the last may have none.
 
-    It is gzip if its name says so, as whoever writes it goes by the name. Iterating raises
-    UsageError for damaged gzip data, and OSError for a file that cannot be read.
+    Its name decides whether it is gzip. Iterating raises UsageError for damaged gzip data, and
+    OSError for a file that cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -42,7 +42,7 @@ class OutputLines:
         except Unreadable as error:
             raise UsageError(
                 f"{self._path}: {error.message}",
-                hint=f"gzip -dc {self._path} > ... saves what stands before the damage",
+                hint=f"gzip -dc {self._path} > ... saves what precedes the damage",
             ) from error
         yield from filter(None, lines.finish())
 
@@ -54,11 +54,11 @@ def is_packed(path: Path) -> bool:
 
 @contextmanager
 def replacing(real: Path) -> Iterator[Callable[[bytes], object]]:
-    """Yield what writes the new content of a file, packed if its name says so.
+    """Yield a function that writes the new content of a file, gzip if its name says so.
 
     The old file stays until the end of the body; after an error it stays for good. The new
     one has its mode and, where that is allowed, its owner, and is on the disk before it
-    takes the old one's place. `real` is no symbolic link. Raises OSError.
+    replaces the old one. `real` is not a symbolic link. Raises OSError.
     """
     new = new_name(real)
     new.unlink(missing_ok=True)
@@ -81,7 +81,7 @@ def replacing(real: Path) -> Iterator[Callable[[bytes], object]]:
 
 
 def new_name(real: Path) -> Path:
-    """Where the new content grows: always there, so that a kill leaves one file at most."""
+    """Where the new content is written: one name, so that a kill leaves one file at most."""
     return real.with_name(f".{real.name}.new")
 
 

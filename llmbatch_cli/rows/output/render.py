@@ -1,4 +1,4 @@
-"""One outcome to the bytes of one line, in each of the output formats. No I/O."""
+"""One outcome to one line of bytes, in each output format. No I/O."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -22,8 +22,8 @@ def render(
 ) -> bytes:
     r"""The outcome as one row of output, which ends with a newline.
 
-    - jsonl: as the README shows it. The twelve constant fields stand first, then those that
-      only some rows have.
+    - jsonl: as the README shows it: twelve constant fields, then those that only some rows
+      have.
     - text: the answer alone, an empty line for a failed row. With `one_line` a backslash, a
       newline and a carriage return become `\\`, `\n` and `\r`; without, the row may be
       several lines.
@@ -31,7 +31,7 @@ def render(
     - chat: the bare chat.completion object, or `{"error": {...}}`.
 
     `created` is the time for the chat.completion, in seconds since the epoch; 0 is unknown.
-    Values that JSON cannot say never make it raise; they are written as `_plain` does it.
+    Never raises: values that JSON cannot hold are written as `_plain` makes them.
     """
     if format == "jsonl":
         return dump(_row(outcome))
@@ -56,7 +56,7 @@ def _row(outcome: Outcome) -> _Json:
         "finish_reason": None,
         "usage": None,
         "cost": None,
-        # to 1 ms, at a third of the time that round() takes
+        # to 1 ms, in a third of the time of round()
         "latency": None if latency_s is None else int(latency_s * 1000 + 0.5) / 1000,
         "attempts": outcome.attempts,
         "metadata": outcome.metadata,
@@ -103,18 +103,22 @@ def _add_completion(row: _Json, completion: Completion) -> None:
 
 
 def _add_new(row: _Json, extras: Mapping[str, Any]) -> None:
-    """Add what is there and has a name of its own: no extra replaces a field of ours."""
+    """Add what is known; no extra replaces a field of ours."""
     for name, value in extras.items():
         if value is not None:
             row.setdefault(name, value)
 
 
-def _usage(usage: Usage) -> _Json:
-    tokens: _Json = {
+def _tokens(usage: Usage) -> _Json:
+    return {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.total_tokens,
     }
+
+
+def _usage(usage: Usage) -> _Json:
+    tokens = _tokens(usage)
     if usage.cached_tokens is not None:
         tokens["cached_tokens"] = usage.cached_tokens
     if usage.cache_write_tokens is not None:
@@ -213,11 +217,7 @@ def _choice(completion: Completion) -> _Json:
 
 
 def _openai_usage(usage: Usage) -> _Json:
-    tokens: _Json = {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.total_tokens,
-    }
+    tokens = _tokens(usage)
     if usage.cached_tokens is not None:
         tokens["prompt_tokens_details"] = {"cached_tokens": usage.cached_tokens}
     if usage.reasoning_tokens is not None:
@@ -226,14 +226,9 @@ def _openai_usage(usage: Usage) -> _Json:
 
 
 def _openai_error(failure: Failure | None) -> _Json:
-    kind, message = _kind_and_message(failure)
-    return {"message": message, "type": kind, "param": None, "code": kind}
-
-
-def _kind_and_message(failure: Failure | None) -> tuple[str, str]:
-    if failure is None:
-        return "no_answer", "neither an answer nor an error"
-    return failure.kind, failure.message
+    failure = failure or Failure("no_answer", "neither an answer nor an error")
+    kind = failure.kind
+    return {"message": failure.message, "type": kind, "param": None, "code": kind}
 
 
 # The openai format
@@ -242,15 +237,15 @@ def _kind_and_message(failure: Failure | None) -> tuple[str, str]:
 def _openai_line(outcome: Outcome, created: int) -> _Json:
     """An output line of OpenAI's batch API.
 
-    OpenAI writes failed rows to a file of their own, ours stand between the others; so a
-    failed row always has `error`. It has a `response` too where the provider answered with
-    an error status; a failure behind a status 200 has none, or it would read as a success.
+    OpenAI writes failed rows to a separate file, ours stand between the others; so a failed
+    row always has `error`. It has a `response` too where the provider replied with an error
+    status; a failure with status 200 has none, or it would read as a success.
     https://platform.openai.com/docs/api-reference/batch/request-output
     """
     error = None
     if outcome.completion is None:
-        kind, message = _kind_and_message(outcome.error)
-        error = {"code": kind, "message": message}
+        full = _openai_error(outcome.error)
+        error = {"code": full["code"], "message": full["message"]}
     return {
         "id": f"batch_req_{_stable_id(outcome)}",
         "custom_id": str(outcome.id),
@@ -272,7 +267,7 @@ def _openai_response(outcome: Outcome, created: int) -> _Json | None:
 
 
 def _stable_id(outcome: Outcome) -> str:
-    """24 hex digits that stay the same from run to run."""
+    """24 hex digits, the same in every run."""
     name = f"{outcome.index}:{outcome.id!r}".encode("utf-8", "surrogatepass")
     return hashlib.blake2b(name, digest_size=12).hexdigest()
 
@@ -281,6 +276,7 @@ def _stable_id(outcome: Outcome) -> str:
 
 
 def dump(row: _Json) -> bytes:
+    """The object as a line of JSON. Never raises."""
     try:
         return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
     except TypeError:  # orjson's own error is one
@@ -292,10 +288,10 @@ _INT64 = range(-(2**63), 2**64)
 
 
 def _plain(value: Any, depth: int = 0) -> Any:
-    """A copy that orjson takes: the slow way, for the rare row that it refuses.
+    """A copy that orjson supports: the slow way, for rare rows.
 
-    Lone surrogates become U+FFFD; an integer over 64 bits stays what it is; what JSON has
-    no word for becomes its `str`, and what is nested over 200 levels deep becomes null.
+    Lone surrogates become U+FFFD; an integer over 64 bits stays as it is; what JSON cannot hold
+    becomes its `str`, and what is nested over 200 levels deep becomes null.
     """
     if depth > _DEEPEST:
         return None
@@ -313,7 +309,7 @@ def _plain(value: Any, depth: int = 0) -> Any:
 
 
 def _digits(value: int) -> str:
-    """The integer's digits; beyond Python's limit of 4,300, a JSON text with its hex form."""
+    """The integer's digits; beyond Python's limit of 4,300 a JSON string with its hex form."""
     try:
         return str(value)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Rows of output to a file or to standard output, without ever blocking the event loop."""
+"""Writing rows to a file or to standard output without blocking the event loop."""
 
 import asyncio
 import threading
@@ -40,7 +40,7 @@ async def open_sink(
     which `rows.resume.prepare` has made whole, and wins over `overwrite`.
 
     What `overwrite` replaces stays until the first row is written, or until an end without
-    rows; a run that has come to nothing leaves it, and no new file (see `Sink.leave`).
+    rows; a run that is stopped before its first row leaves it as it was (see `Sink.leave`).
 
     The end waits until every row is written (with `fsync`: on the disk). Once cancelled it
     gives up on a reader that takes nothing for 1 s; cancelled again, at once.
@@ -89,8 +89,7 @@ class Sink:
         self._error: LlmbatchError | None = None
         self._handed_bytes = 0  # changed by the loop only
         self._written_bytes = 0  # changed by the thread only
-        self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
+        self._changed = threading.Condition()
         self._lines: list[bytes] = []
         self._closing = False
         self._left = False
@@ -101,16 +100,15 @@ class Sink:
         return self.rows_handed - self.rows_written
 
     def leave(self) -> None:
-        """Without a row the run has come to nothing: the output stays what it was."""
+        """Without a row written, leave the output as it was before the run."""
         self._left = True
 
     def write(self, line: bytes) -> None:
         """Hand over one row with its newline. Raises OutputError or ReaderGone."""
-        if self._error is not None:
-            raise self._error
+        self._check()
         self._handed_bytes += len(line)
         self.rows_handed += 1
-        with self._lock:
+        with self._changed:
             if not self._lines:
                 self._changed.notify()
             self._lines.append(line)
@@ -124,7 +122,7 @@ class Sink:
         self._check()
 
     async def failed(self) -> LlmbatchError:
-        """Wait until nothing more can be written, and say why: OutputError or ReaderGone.
+        """Wait until nothing more can be written, and return why: OutputError or ReaderGone.
 
         A pipe whose reader has gone is noticed within 0.2 s even while no row is written.
         """
@@ -150,7 +148,7 @@ class Sink:
         self._check()
 
     def _end_thread(self) -> None:
-        with self._lock:
+        with self._changed:
             self._closing = True
             self._changed.notify()
 
@@ -171,19 +169,19 @@ class Sink:
             output = self._open_output()
         except (OSError, UsageError) as error:
             self._error = cannot_open(self._name, error)
-            self._tell(self._opened)
+            self._signal(self._opened)
             return
-        self._tell(self._opened)
+        self._signal(self._opened)
         try:
             self._pump(output)
         except BaseException as error:
-            self._error = self._explain(error)
+            self._error = self._explained(error)
             if not isinstance(error, OSError):
                 raise
         finally:
             if self._error is not None:
-                self._tell(self._broken, self._drained)
-            self._tell(self._ended)
+                self._signal(self._broken, self._drained)
+            self._signal(self._ended)
 
     def _pump(self, output: "Target") -> None:
         try:
@@ -203,7 +201,7 @@ class Sink:
     def _next_lines(self, output: "Target") -> list[bytes]:
         """The rows since the last call, after a moment for more to come; none at the end."""
         watch_s = _WATCH_S if output.watched else None
-        with self._lock:
+        with self._changed:
             while not self._lines and not self._closing:
                 if not self._changed.wait(watch_s) and output.reader_gone():
                     raise BrokenPipeError
@@ -218,19 +216,20 @@ class Sink:
             self.rows_written = output.rows
         self._written_bytes += sum(map(len, piece))
         if not self._drained.is_set() and not self._crowded():
-            self._tell(self._drained)
+            self._signal(self._drained)
 
-    def _tell(self, *events: asyncio.Event) -> None:
+    def _signal(self, *events: asyncio.Event) -> None:
         with suppress(RuntimeError):  # the loop is closed, nobody waits any more
             for event in events:
                 self._loop.call_soon_threadsafe(event.set)
 
-    def _explain(self, error: BaseException) -> LlmbatchError:
+    def _explained(self, error: BaseException) -> LlmbatchError:
         if isinstance(error, BrokenPipeError | ConnectionResetError):
             explained: LlmbatchError = ReaderGone(f"{self._name} was closed by its reader")
         else:
-            rows = self.rows_written
-            safe = f"{rows:,} {'row is' if rows == 1 else 'rows are'} safe"
+            safe = (
+                f"{self.rows_written:,} {'row is' if self.rows_written == 1 else 'rows are'} safe"
+            )
             explained = OutputError(f"cannot write {self._name}: {reason(error)}; {safe}")
         explained.__cause__ = error
         return explained

@@ -1,4 +1,4 @@
-"""Where rows are written: a file, a pipe or a terminal, checked and opened. All of it blocks."""
+"""The output: a file, a pipe or a terminal, checked and opened. All of it blocks."""
 
 import os
 import select
@@ -14,7 +14,7 @@ from llmbatch_cli.rows.output.outfile import is_packed
 
 _GATHER_S = 0.005
 _GATHER_GZIP_S = 0.05
-_IN_THE_WAY = "--overwrite replaces what it holds, --resume goes on with it; or name another file"
+_IN_THE_WAY = "--overwrite replaces it, --resume continues it; or name another file"
 
 
 class Target:
@@ -32,8 +32,8 @@ class Target:
         replaces: bool = False,
         created: Path | None = None,
     ) -> None:
-        """`replaces`: the first row takes the place of all that the file holds. `created`: the
-        file's name, where it was not there before."""
+        """`replaces`: the first row replaces all that the file holds. `created`: the file's
+        name, where it did not exist before."""
         mode = os.fstat(fd).st_mode
         self._fd = fd
         self._created = created
@@ -46,26 +46,22 @@ class Target:
 
     def put(self, lines: list[bytes]) -> None:
         """Write all rows. On an OSError a regular file ends with the last whole row."""
-        self._replace()
         data = b"".join(lines)
-        if self._gzip is not None:
-            # flushed, so that what is in the file can be unpacked after a kill
-            data = self._gzip.compress(data) + self._gzip.flush(zlib.Z_SYNC_FLUSH)
-            self._write(data, [])
-        else:
+        if self._gzip is None:
             self._write(data, lines)
+        else:
+            # flushed, so that what is in the file can be unpacked after a kill
+            self._write(self._gzip.compress(data) + self._gzip.flush(zlib.Z_SYNC_FLUSH), [])
         self.rows += len(lines)
 
     def finish(self) -> None:
-        """Write what closes the format, and wait for the disk where that is asked."""
-        self._replace()
-        if self._gzip is not None:
-            self._write(self._gzip.flush(), [])
+        """Write what ends the format, and wait for the disk with fsync."""
+        self._write(b"" if self._gzip is None else self._gzip.flush(), [])
         if self._fsync:
             os.fsync(self._fd)
 
     def withdraw(self) -> None:
-        """Take away the empty file that was made here."""
+        """Remove the empty file that was made here."""
         if self._created is not None:
             with suppress(OSError):
                 status = os.fstat(self._fd)
@@ -79,36 +75,36 @@ class Target:
     def reader_gone(self) -> bool:
         """Whether nobody can ever read what is written to this pipe."""
         poll = select.poll()
-        poll.register(self._fd, 0)  # errors are told unasked
+        poll.register(self._fd, 0)  # errors are always reported
         return bool(poll.poll(0))
-
-    def _replace(self) -> None:
-        if self._replaces:
-            os.ftruncate(self._fd, 0)
-            self._replaces = False
 
     def _write(self, data: bytes, lines: list[bytes]) -> None:
         """Write all of `data`; where that fails, count the `lines` that are whole in it."""
+        if self._replaces:
+            os.ftruncate(self._fd, 0)
+            self._replaces = False
         view = memoryview(data)
         written = 0
         try:
             while written < len(view):
                 written += _write_some(self._fd, view[written:])
         except OSError:
-            rows, whole = _whole(lines, written)
-            self.rows += rows
+            whole = 0
+            for line in lines:
+                if whole + len(line) > written:
+                    break
+                whole += len(line)
+                self.rows += 1
             with suppress(OSError):
                 self._cut(written - whole)
             raise
 
-    def _cut(self, torn: int) -> None:
-        """Take the last `torn` bytes off the file, unless somebody else has added to it."""
-        if not self._regular or torn == 0:
-            return
+    def _cut(self, torn_bytes: int) -> None:
+        """Take the last bytes off the file, unless another process has added to it."""
         end = os.lseek(self._fd, 0, os.SEEK_CUR)
-        if end == os.fstat(self._fd).st_size:
-            os.ftruncate(self._fd, end - torn)
-            os.lseek(self._fd, end - torn, os.SEEK_SET)
+        if self._regular and torn_bytes and end == os.fstat(self._fd).st_size:
+            os.ftruncate(self._fd, end - torn_bytes)
+            os.lseek(self._fd, end - torn_bytes, os.SEEK_SET)
 
 
 def _write_some(fd: int, data: memoryview) -> int:
@@ -119,16 +115,6 @@ def _write_some(fd: int, data: memoryview) -> int:
             poll = select.poll()
             poll.register(fd, select.POLLOUT)
             poll.poll()
-
-
-def _whole(lines: list[bytes], written: int) -> tuple[int, int]:
-    """How many of the lines, and of their bytes, are whole in the first `written` bytes."""
-    whole = 0
-    for rows, line in enumerate(lines):
-        if whole + len(line) > written:
-            return rows, whole
-        whole += len(line)
-    return len(lines), whole
 
 
 # Opening
@@ -151,17 +137,21 @@ def open_target(
 
 
 def check_stdout(fd: int, inputs: Sequence[str]) -> None:
+    """Refuse a standard output that cannot be written. Raises UsageError."""
     status = None
     with suppress(OSError):
         status = os.fstat(fd)
     # without __stdout__ it was closed at the start, and its number may be another file's by now
     if status is None or (fd == 1 and sys.__stdout__ is None):
         raise UsageError("standard output is closed", hint="name a file with --output")
-    _check_no_input(status, "standard output", inputs)
+    _check_not_an_input(status, "standard output", inputs)
 
 
 def check_file(target: Path, inputs: Sequence[str], *, filled: bool) -> None:
-    """Refuse what should not be written to. `filled`: the file may hold something."""
+    """Refuse a file that must not or cannot be written. `filled`: it may hold something.
+
+    Raises UsageError.
+    """
     try:
         status = target.stat()
     except FileNotFoundError:
@@ -172,22 +162,23 @@ def check_file(target: Path, inputs: Sequence[str], *, filled: bool) -> None:
         raise cannot_open(str(target), error) from error
     if stat.S_ISDIR(status.st_mode):
         raise UsageError(f"cannot write {target}: it is a directory")
-    _check_no_input(status, str(target), inputs)
+    _check_not_an_input(status, str(target), inputs)
     if stat.S_ISREG(status.st_mode) and status.st_size and not filled:
         raise UsageError(f"{target} is not empty", hint=_IN_THE_WAY)
 
 
-def _check_no_input(output: os.stat_result, name: str, inputs: Sequence[str]) -> None:
+def _check_not_an_input(output: os.stat_result, name: str, inputs: Sequence[str]) -> None:
     if not stat.S_ISREG(output.st_mode):
         return
     for source in inputs:
-        with suppress(OSError):  # an input that is not there is told by who reads it
+        with suppress(OSError):  # a missing input is reported by who reads it
             status = os.fstat(0) if source == "-" else os.stat(source)  # noqa: PTH116
             if os.path.samestat(output, status):
                 raise UsageError(f"{name} is also an input", hint="name another file")
 
 
 def cannot_open(name: str, error: OSError | UsageError) -> UsageError:
+    """The error as one for the user."""
     if isinstance(error, UsageError):
         return error
     refused = UsageError(f"cannot write {name}: {reason(error)}")
@@ -196,6 +187,7 @@ def cannot_open(name: str, error: OSError | UsageError) -> UsageError:
 
 
 def reason(error: BaseException) -> str:
+    """What has failed, in the system's words."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__

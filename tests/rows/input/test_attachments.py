@@ -119,7 +119,7 @@ def test_audio_gets_its_format_from_its_content(tmp_path: Path) -> None:
 
 
 def test_a_document_keeps_the_name_it_was_given(tmp_path: Path) -> None:
-    """A file's own name is told unless the row gives another; no folder is ever told."""
+    """A file's own name is sent unless the row gives another; its folder never is."""
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "a.pdf").write_bytes(SAMPLES["application/pdf"])
     plain = held(inline(one("file", file_data="deep/a.pdf"), tmp_path))
@@ -146,11 +146,11 @@ def test_a_bare_image_url_may_be_a_path(folder: Path) -> None:
 
 
 def test_the_files_of_a_row_have_a_cap_together(folder: Path) -> None:
-    """Three of the largest are read, a fourth is told; each row begins anew."""
+    """Three of the largest are read, a fourth is refused; each row begins anew."""
     part = image("full.png")[0]["content"][0]
     for _ in range(2):
         inline([{"role": "user", "content": [part] * 3}], folder)
-    with pytest.raises(InputError, match="longer than 64 MiB together"):
+    with pytest.raises(InputError, match="larger than 64 MiB together"):
         inline([{"role": "user", "content": [part]}] * 4, folder)
 
 
@@ -160,33 +160,33 @@ def test_a_file_of_just_the_cap_is_read(folder: Path) -> None:
 
 
 REFUSED = [
-    ("../root-too/secret.png", "goes up"),
-    ("sub/../a.png", "goes up"),
-    ("..\\a.png", "goes up"),
-    ("/etc/passwd", "outside"),
-    ("/etc/no-such-file", "outside"),
-    ("file:///etc/passwd", "outside"),
-    ("file://elsewhere/a.png", "outside"),
-    ("file:%2e%2e/secret.png", "goes up"),
-    ("{root}-too/secret.png", "outside"),
-    ("escape.png", "outside"),
-    ("way/secret.png", "outside"),
-    ("nowhere.png", "outside"),
-    ("zero.png", "outside"),
-    ("/dev/stdin", "outside"),
-    ("round.png", "no plain file"),
-    ("pipe.png", "no plain file"),
-    ("socket.png", "no plain file"),
-    ("sub", "no plain file"),
-    (".", "no plain file"),
+    ("../root-too/secret.png", "has '..' in it"),
+    ("sub/../a.png", "has '..' in it"),
+    ("..\\a.png", "has '..' in it"),
+    ("/etc/passwd", "outside the --files folder"),
+    ("/etc/no-such-file", "outside the --files folder"),
+    ("file:///etc/passwd", "outside the --files folder"),
+    ("file://elsewhere/a.png", "outside the --files folder"),
+    ("file:%2e%2e/secret.png", "has '..' in it"),
+    ("{root}-too/secret.png", "outside the --files folder"),
+    ("escape.png", "outside the --files folder"),
+    ("way/secret.png", "outside the --files folder"),
+    ("nowhere.png", "outside the --files folder"),
+    ("zero.png", "outside the --files folder"),
+    ("/dev/stdin", "outside the --files folder"),
+    ("round.png", "not a regular file"),
+    ("pipe.png", "not a regular file"),
+    ("socket.png", "not a regular file"),
+    ("sub", "not a regular file"),
+    (".", "not a regular file"),
     ("none.png", "No such file"),
     ("a.png/b.png", "Not a directory"),
     ("~/a.png", "No such file"),
     ("huge.png", "larger than 20 MiB"),
-    ("notes.txt", "no known type"),
-    ("empty.png", "no known type"),
-    ("a\0.png", "no file's name"),
-    ("\ud800.png", "no file's name"),
+    ("notes.txt", "not of a known type"),
+    ("empty.png", "not of a known type"),
+    ("a\0.png", "not a valid file name"),
+    ("\ud800.png", "not a valid file name"),
     ("x" * 300, "too long"),
     ("x/" * 3000, "too long"),
     ("", "empty"),
@@ -195,7 +195,7 @@ REFUSED = [
 
 @pytest.mark.timeout(10)
 @pytest.mark.parametrize(("name", "words"), REFUSED)
-def test_what_may_not_or_cannot_be_read_is_told(name: str, words: str, folder: Path) -> None:
+def test_what_may_not_or_cannot_be_read_is_refused(name: str, words: str, folder: Path) -> None:
     """Whatever a stranger's row names, it is an InputError in words, at once, and no file."""
     with pytest.raises(InputError) as caught:
         inline(image(name.format(root=folder)), folder)
@@ -207,12 +207,12 @@ def test_what_may_not_or_cannot_be_read_is_told(name: str, words: str, folder: P
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
-        (one("image_url", url="a.pdf"), "no image, but application/pdf"),
-        (one("input_audio", path="a.pdf"), "no wav or mp3, but application/pdf"),
+        (one("image_url", url="a.pdf"), "not an image, but application/pdf"),
+        (one("input_audio", path="a.pdf"), "not wav or mp3, but application/pdf"),
     ],
 )
 def test_a_part_holds_what_it_says(asked: list[Message], words: str, tmp_path: Path) -> None:
-    """A document where an image or a sound is wanted is told as such."""
+    """A document where an image or a sound belongs is refused."""
     (tmp_path / "a.pdf").write_bytes(SAMPLES["application/pdf"])
     with pytest.raises(InputError, match=words):
         inline(asked, tmp_path)

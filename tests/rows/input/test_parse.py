@@ -149,8 +149,8 @@ def test_a_row_without_a_name_is_named_by_its_place(row: object, row_id: object)
 
 
 REASONS: list[tuple[object, str]] = [
-    (5, "a row is a text, an object or a list of messages, not 5"),
-    (None, "a row is a text, an object or a list of messages, not null"),
+    (5, "a row is text, an object or a list of messages, not 5"),
+    (None, "a row is text, an object or a list of messages, not null"),
     ("", "the prompt is empty"),
     (" \n\u2003", "the prompt is empty"),
     ({"prompt": " "}, "the prompt is empty"),
@@ -203,15 +203,15 @@ REASONS: list[tuple[object, str]] = [
     (
         ["a prompt", "another"],
         'a list is the messages of one prompt, and its first item has no "role" '
-        "(one JSON value a line is wanted: jq -c '.[]' FILE makes it so)",
+        "(write one JSON value per line: jq -c '.[]' FILE)",
     ),
     ({"id": 1.5, "prompt": "a"}, '"id" must be a string or a whole number, not 1.5'),
     ({"id": True, "prompt": "a"}, '"id" must be a string or a whole number, not true'),
-    ({"prompt": "a", "model": 5}, '"model" must be a model\'s name, not 5'),
-    ({"prompt": "a", "model": ""}, '"model" must be a model\'s name, not ""'),
+    ({"prompt": "a", "model": 5}, '"model" must be a model name, not 5'),
+    ({"prompt": "a", "model": ""}, '"model" must be a model name, not ""'),
     ({"prompt": "a", "models": "m"}, '"models" must be a list of model names, not "m"'),
     ({"prompt": "a", "models": [1]}, '"models" must be a list of model names, and has 1'),
-    ({"prompt": "a", "temperature": "hot"}, 'temperature must be a number from 0, not "hot"'),
+    ({"prompt": "a", "temperature": "hot"}, 'temperature must be a number >= 0, not "hot"'),
     (
         {"custom_id": "c", "url": "/v1/embeddings", "body": {"input": "a"}},
         '"url" must be "/v1/chat/completions", the one supported, not "/v1/embeddings"',

@@ -337,7 +337,7 @@ async def test_a_file_that_is_gone_is_one_bad_row(tmp_path: Path) -> None:
     path.write_bytes(b"x\n")
     row, after = await read(str(tmp_path / "a.txt"), str(path))
     assert isinstance(row, BadRow)
-    assert row.reason == "cannot be read on: No such file or directory"
+    assert row.reason == "cannot be read: No such file or directory"
     assert texts([after]) == ["x"]
 
 
