@@ -78,6 +78,7 @@ class Client:
         self._failure_limit = FailureLimit.parse(retries.max_errors)
         self._stack: AsyncExitStack | None = None
         self._pools: dict[bool, ModelPool] = {}
+        self._running: set[Stop] = set()
         self._opening = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
@@ -96,6 +97,8 @@ class Client:
         """Close the connections; calls that still run are dropped."""
         stack, self._stack = self._stack, None
         self._pools.clear()
+        for stop in list(self._running):
+            stop.cancel()
         if stack is not None:
             await stack.aclose()
 
@@ -126,7 +129,7 @@ class Client:
         fallback: Sequence[str] = (),
         system: str | None = None,
         ordered: bool = False,
-        stop: Stop | None = None,
+        stopper: Stop | None = None,
         **params: Any,
     ) -> AsyncGenerator[Outcome, None]:
         """Each prompt to one model; yields one outcome a prompt, as they come.
@@ -135,19 +138,21 @@ class Client:
         flight.
 
         Args:
-            prompts: pulled only as fast as they can be sent, so they may have no end.
+            prompts: pulled only as fast as they can be sent, so they may have no end. They are
+                pulled in the event loop: an iterable that blocks holds up all answers, so give
+                an async one where prompts take time.
             model: `provider/model`, or a bare name of a known family.
             fallback: models that a row goes to, in turn, after it fails.
             system: for prompts without a system message.
             ordered: yield in input order.
-            stop: ends the run early from elsewhere.
+            stopper: ends the run early from elsewhere.
             params: sampling parameters by OpenAI's names; a row's own win.
 
         Raises UsageError before anything is sent, and RunStopped where no further row can
         succeed (a bad key, no quota, too many failures).
         """
-        ask = Batch(model=model, fallback=fallback, params=params, system=system)
-        return self._run(prompts, ask, ordered, stop)
+        ask = Batch(model=model, fallback=_names(fallback), params=_checked(params), system=system)
+        return self._run(prompts, ask, ordered, stopper)
 
     def race(
         self,
@@ -158,7 +163,7 @@ class Client:
         rules: Rules | None = None,
         system: str | None = None,
         ordered: bool = False,
-        stop: Stop | None = None,
+        stopper: Stop | None = None,
         **params: Any,
     ) -> AsyncGenerator[Outcome, None]:
         """Each prompt to several models; yields the first good answer to each.
@@ -173,29 +178,34 @@ class Client:
             hedge: start the next model only after so many seconds without an answer, or, as
                 "p95", after that percentile of this run's times; None starts all at once.
             rules: how many answers are wanted, and what is good.
-            system, ordered, stop, params: as in batch.
+            system, ordered, stopper, params: as in batch.
 
         Raises as batch does; RunStopped where no model is left.
         """
         ask = Race(
-            models=list(models),
+            models=_names(models),
             rules=rules or Rules(),
             hedge=Hedge.parse(hedge),
-            params=params,
+            params=_checked(params),
             system=system,
         )
-        return self._run(prompts, ask, ordered, stop)
+        return self._run(prompts, ask, ordered, stopper)
 
     async def _run(
-        self, prompts: Prompts, ask: Ask, ordered: bool, stop: Stop | None
+        self, prompts: Prompts, ask: Ask, ordered: bool, stopper: Stop | None
     ) -> AsyncGenerator[Outcome, None]:
+        stop = stopper or Stop()
         rows = with_attachments(from_values(prompts), self._files)
         pool = await self._pool(ask.shares_limits)
         options = RunOptions(ordered, self._failure_limit, self._observe)
         plan = await ask.plan(pool, options)
-        async with aclosing(plan.driver(rows, stop or Stop())) as outcomes:
-            async for outcome in outcomes:
-                yield outcome
+        self._running.add(stop)
+        try:
+            async with aclosing(plan.driver(rows, stop)) as outcomes:
+                async for outcome in outcomes:
+                    yield outcome
+        finally:
+            self._running.discard(stop)
 
     async def _pool(self, together: bool) -> ModelPool:
         async with self._opening:
@@ -213,6 +223,22 @@ class Client:
                 opened = open_models(options, self._observe)
                 self._pools[together] = await self._stack.enter_async_context(opened)
         return self._pools[together]
+
+
+_CLIENTS: Final = frozenset(("drop_params", "files", "observe", "environ", "stopper"))
+"""Arguments of Client that the plain functions lack: none may pass for a sampling parameter."""
+
+
+def _checked(params: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The sampling parameters. Raises TypeError for what is an argument of Client."""
+    if wrong := sorted(params.keys() & _CLIENTS):
+        raise TypeError(f"{wrong[0]} is an argument of Client, not a sampling parameter")
+    return params
+
+
+def _names(models: str | Sequence[str]) -> Sequence[str]:
+    """The models' names; a single one may be given without a list."""
+    return [models] if isinstance(models, str) else list(models)
 
 
 def batch(

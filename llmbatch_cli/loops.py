@@ -133,7 +133,8 @@ class _Feed(Generic[T]):
         self.start()
         item = self._queue.get()
         if isinstance(item, _End):
-            raise item.error or StopIteration
+            self._queue.put(_End())  # for other threads that wait for an item
+            raise StopIteration if item.error is None else item.error
         if self._full and self._queue.qsize() <= AHEAD // 2:
             self._full = False
             self._call(self._room.set)

@@ -215,3 +215,45 @@ async def test_retries_are_the_users() -> None:
             outcome = await client.ask("hi", model="m")
         assert len(server.exchanges) == 2
     assert (outcome.attempts, outcome.error and outcome.error.kind) == (2, "overloaded")
+
+
+async def test_stop_is_the_sampling_parameter() -> None:
+    """By OpenAI's name, as on the command line."""
+    async with serve(echo) as server, Client(network=at(server.url)) as client:
+        await client.ask("hi", model="m", stop=["END"])
+        (seen,) = server.exchanges
+    assert json.loads(seen.body)["stop"] == ["END"]
+
+
+async def test_closing_a_client_drops_what_is_in_flight() -> None:
+    """The batch that runs meanwhile ends at once, with what it has."""
+
+    async def hold(exchange: Exchange) -> None:
+        await exchange.until_closed()
+
+    async with serve(hold) as server:
+        client = await Client(network=at(server.url)).__aenter__()
+
+        async def run() -> int:
+            return len([one async for one in client.batch(["a", "b"], model="m")])
+
+        running = asyncio.ensure_future(run())
+        while len(server.exchanges) < 2:
+            await asyncio.sleep(0.01)
+        await client.aclose()
+        async with asyncio.timeout(20):
+            assert await running == 0
+
+
+@pytest.mark.parametrize("name", ["drop_params", "files", "observe"])
+def test_a_clients_argument_is_no_sampling_parameter(name: str) -> None:
+    """It is refused, not sent to the provider."""
+    arguments: dict[str, Any] = {name: True}
+    with pytest.raises(TypeError, match="argument of Client"):
+        list(batch(["a"], model="fake/echo", **arguments))
+
+
+def test_one_model_needs_no_list() -> None:
+    """A single name is one model, not its letters."""
+    (outcome,) = race(["hi"], models="fake/echo")
+    assert outcome.text == "hi"

@@ -71,6 +71,8 @@ class Inputs:
         is gone. Holds about 3 MiB, or the longest line, at any size of the inputs. `stdin` takes
         the place of standard input; nothing may have been read from it.
         """
+        if self.limit == 0:
+            return
         if self.prompt is not None:
             yield parse_row(self.prompt, index=0)
             return
