@@ -203,8 +203,7 @@ WALL_CLOCK: Final = {
     "cli/running.py": "stamps the chat format's `created`",
     "compat/racing.py": "stamps `created`",
     "compat/response.py": "stamps `created`",
-    "providers/anthropic/provider.py": "reads a reset that is a date",
-    "providers/wire/replies.py": "reads a Retry-After that is a date",
+    "providers/wire/limits.py": "reads a Retry-After or a reset that is a date",
     "providers/vertex/provider.py": "renews a token by the date of its end",
     "providers/local/weights.py": "tells an abandoned download by its file's date",
 }

@@ -1,0 +1,100 @@
+"""The tables that every wire is read by: usage, errors, tool calls, finish reasons, limits."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+import pytest
+
+from llmbatch_cli.core import errors
+from llmbatch_cli.core.errors import BadReply, ProviderError
+from llmbatch_cli.core.ledger import Usage
+from llmbatch_cli.core.types import WireReply
+from llmbatch_cli.providers.hosts import HOSTS
+from llmbatch_cli.providers.wire import usage
+from llmbatch_cli.providers.wire.answers import finish_reason
+from llmbatch_cli.providers.wire.errors import ErrorRules, error_class, read_error
+from llmbatch_cli.providers.wire.replies import json_object
+from llmbatch_cli.providers.wire.tools import ToolCallPieces, tool_calls
+
+
+@pytest.mark.parametrize(
+    ("found", "fields", "counted"),
+    [
+        ({"input_tokens": 5, "cache_read_input_tokens": 7, "output_tokens": 2},
+         usage.ANTHROPIC, Usage(12, 2, 14, cached_tokens=7)),
+        ({"promptTokenCount": 5, "thoughtsTokenCount": 3, "totalTokenCount": 8},
+         usage.GEMINI, Usage(5, 3, 8, reasoning_tokens=3)),
+        ({"tokens": {"input_tokens": 913.0}, "billed_units": {"input_tokens": 9,
+          "output_tokens": 4}}, usage.COHERE, Usage(913, 4, 917)),
+        ({"prompt_tokens": 1, "prompt_cache_hit_tokens": 0}, usage.OPENAI,
+         Usage(1, cached_tokens=0)),
+        ({"prompt_tokens": -1, "completion_tokens": True, "total_tokens": 2**60}, usage.OPENAI,
+         None),
+        ({}, usage.OLLAMA, None),
+        ([1], usage.OPENAI, None),
+    ],
+)  # fmt: skip
+def test_usage(found: object, fields: usage.UsageFields, counted: Usage | None) -> None:
+    """Counts are summed where a wire counts apart, else the first wins; nonsense is unknown."""
+    assert usage.read_usage(found, fields) == counted
+
+
+RULES = ErrorRules(words=(("odd phrase", errors.Refused),), statuses={418: errors.RateLimited})
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (400, {"error": {"message": "an Odd phrase", "code": "model_not_found"}}, errors.Refused),
+        (503, {"error": {"message": "an odd phrase"}}, errors.Overloaded),
+        (200, {"error": {"message": "an odd phrase"}}, errors.Refused),
+        (418, {"error": "short and stout"}, errors.RateLimited),
+        (500, {"error": {"type": "insufficient_quota"}}, errors.OutOfQuota),
+        (200, {"error": {"code": 429}}, errors.RateLimited),
+        (400, {"detail": [{"msg": "too long: context length", "loc": ["body", 1]}]},
+         errors.ContextLength),
+        (401, {"message": "insufficient credits"}, errors.OutOfQuota),
+    ],
+)  # fmt: skip
+def test_error_class(status: int, body: Mapping[str, Any], kind: type[ProviderError]) -> None:
+    """A wire's own phrase decides unless the server is overloaded; then code, status, phrases."""
+    reply = WireReply(status, {}, orjson.dumps(body))
+    assert error_class(read_error(reply), RULES) is kind
+
+
+def test_a_list_of_one_is_its_item() -> None:
+    """Google puts an error object into a list; any other list is no reply."""
+    assert json_object(WireReply(400, {}, b'[{"a": 1}]')) == {"a": 1}
+    for body in (b"[]", b"[1]", b'[{"a": 1}, {"b": 2}]', b"[[{}]]"):
+        with pytest.raises(BadReply, match="not an object"):
+            json_object(WireReply(400, {}, body))
+
+
+def test_streamed_tool_calls_are_the_whole_ones() -> None:
+    """Pieces with an index, without one, and with the name repeated make the same calls."""
+    pieces = ToolCallPieces()
+    for piece in (
+        {"index": 0, "id": "a", "function": {"name": "f", "arguments": '{"x"'}},
+        {"index": 0, "function": {"name": "f", "arguments": ": 1}"}},
+        {"id": "b", "function": {"name": "g", "arguments": {"y": 2}}},
+    ):
+        pieces.add(piece)
+    assert list(tool_calls({"tool_calls": pieces.whole()})) == [
+        {"id": "a", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}},
+        {"id": "b", "type": "function", "function": {"name": "g", "arguments": '{"y":2}'}},
+    ]
+    with pytest.raises(BadReply):
+        pieces.add({"index": 10**6})
+
+
+def test_an_unknown_finish_reason_is_not_guessed() -> None:
+    """What no wire is known to send is None, as anything that is not a text."""
+    assert finish_reason("MAX_TOKENS") == "length"
+    assert [finish_reason(native) for native in ("pause_turn", "", None, 5, ["stop"])] == [None] * 5
+
+
+def test_a_key_variable_goes_by_the_name() -> None:
+    """A host's key is in NAME_API_KEY, unless its row names other variables."""
+    assert HOSTS["groq"].key_variables == ("GROQ_API_KEY",)
+    assert HOSTS["huggingface"].key_variables == ("HF_TOKEN",)
