@@ -111,6 +111,7 @@ class Anthropic(JsonProvider):
 
     def error_class(self, error: ErrorBody) -> ErrorClass:
         kind = super().error_class(error)
+        # A wrong path is a not_found_error, too.
         names_model = error.status == 404 and "model" in error.message.lower()
         return errors.UnknownModel if kind is errors.Rejected and names_model else kind
 

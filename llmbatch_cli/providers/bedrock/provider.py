@@ -167,6 +167,7 @@ class Bedrock(JsonProvider):
         )
 
     def failed(self, error: ErrorBody, reply: WireReply, model: str) -> ProviderError:
+        # The header has the plain name, the body's `__type` a namespace before it.
         header = reply.headers.get("x-amzn-errortype", "").partition(":")[0]
         name = header or error.type.rpartition("#")[2]
         return super().failed(replace(error, type=name.lower()), reply, model)

@@ -49,6 +49,7 @@ def completion(body: Mapping[str, Any]) -> Completion:
     calls = []
     for place, call in enumerate(mappings(message.get("tool_calls"))):
         function = mapping(call.get("function"))
+        # A call without arguments has an empty text, which is not JSON.
         arguments = text_or_none(function.get("arguments")) or None
         calls.append(function_call(call.get("id"), function.get("name"), arguments, place))
     content = message.get("content")

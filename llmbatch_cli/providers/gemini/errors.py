@@ -69,6 +69,7 @@ def google_error_class(error: ErrorBody) -> ErrorClass:
     """
     info = next(_details(error, "ErrorInfo"), {})
     reason, status = text_or_none(info.get("reason")), text_or_none(error.fields.get("status"))
+    # Outside a 200 the HTTP status is at least as specific.
     named = status if error.wrapped else None
     kind = error_class(replace(error, code=reason or "", type=named or ""), RULES)
     if kind is not errors.RateLimited:

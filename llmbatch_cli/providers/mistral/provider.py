@@ -72,6 +72,7 @@ class Mistral(OpenAI):
 
     def failed(self, error: ErrorBody, reply: WireReply, model: str) -> ProviderError:
         failed = super().failed(error, reply, model)
+        # A limit of 0 a minute is a key without this model: waiting would never end.
         if isinstance(failed, RateLimited) and reply.headers.get(_ALLOWED_A_MINUTE) == "0":
             return OutOfQuota(
                 f"this key is allowed no requests of {model}: {failed.message}",

@@ -95,6 +95,7 @@ class OllamaStream(EventStream):
 
     def finish(self) -> Completion:
         """A last line without its end may be whole; one that is not was cut off."""
+        # Only here may the end mark come without a line end behind it.
         try:
             if not self.ended:
                 self.take(self.events.rest())

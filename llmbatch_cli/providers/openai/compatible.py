@@ -93,6 +93,7 @@ class Compatible(OpenAI):
     def failed(self, error: ErrorBody, reply: WireReply, model: str) -> ProviderError:
         """The error, with the wait that OpenRouter puts into its body."""
         failed = super().failed(error, reply, model)
+        # OpenRouter answers 402 while requests in flight hold the last credit.
         waits = isinstance(failed, OutOfQuota) and reply.status in self.host.waits
         if waits and failed.retry_after_s is not None:
             return error_of(RateLimited, error.message, reply, self._api_key)

@@ -145,6 +145,7 @@ def _reasoning(message: Mapping[str, Any]) -> str | None:
 
 def _extras(choice: Mapping[str, Any], message: Mapping[str, Any]) -> dict[str, Any]:
     names = ("refusal", "audio", "annotations")
+    # Most messages have only role and content.
     found = {name: message.get(name) for name in names} if len(message) > 2 else {}
     if choice.get("logprobs"):
         found["logprobs"] = choice["logprobs"]

@@ -85,6 +85,7 @@ class _Choice:
                 self._calls.add(call)
         elif name == "function_call" and value is not None:
             self._calls.add({"function": value})
+        # Servers repeat the role with every chunk; any other text is a piece.
         elif isinstance(value, str) and name not in ("role", "id"):
             self._pieces.add(name, value)
         elif isinstance(value, list) and isinstance(before, list):

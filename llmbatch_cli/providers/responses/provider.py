@@ -63,6 +63,7 @@ class ResponseStream(EventStream):
         return ""
 
     def whole(self) -> dict[str, Any]:
+        # Where the last event lacks the items, those of the events before it count.
         return {**self._response, "output": self._response.get("output") or self._items}
 
 

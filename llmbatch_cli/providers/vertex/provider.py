@@ -62,6 +62,7 @@ class _Claude(_Held, Anthropic):
 
     def failed(self, error: ErrorBody, reply: WireReply, model: str) -> ProviderError:
         """Anthropic's error, or Google's where Google has answered itself."""
+        # google.rpc.Status has a `status`, Anthropic's error objects have none.
         if "status" in error.fields:
             return self.google.failed(error, reply, model)
         return super().failed(error, reply, model)

@@ -115,6 +115,7 @@ def error_class(error: ErrorBody, rules: ErrorRules) -> ErrorClass:
     vague = coded is None and (error.wrapped or found is errors.Rejected or error.status == 403)
     words = error.message.lower()
     own = _match(rules.words, words)
+    # "model not found" in a 503 is about the server's state; the same in a 404 is final.
     if own is not None and (vague or found is not errors.Overloaded or rules.words_of_overload):
         return own
     if not rules.common_words:
@@ -179,6 +180,7 @@ def error_in(body: Mapping[str, Any], status: int) -> ErrorBody:
     fields = _fields(body)
     code = next((fields[name] for name in ("code", "status_code") if name in fields), None)
     message = _message(fields) or f"HTTP {status}: {beginning(body)}"
+    # OpenRouter passes on the upstream provider's own error there.
     upstream = mapping(fields.get("metadata")).get("raw")
     if isinstance(upstream, str) and upstream:
         message = f"{message}: {upstream}"

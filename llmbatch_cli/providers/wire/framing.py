@@ -43,6 +43,7 @@ class ServerSentEvents:
         events = []
         for line in self._lines.feed(data):
             if line:
+                # A BOM may stand before the first line only; no field begins with one.
                 name, _, value = line.removeprefix(b"\xef\xbb\xbf").partition(b":")
                 if name == b"data":
                     self._data.append(value.removeprefix(b" "))

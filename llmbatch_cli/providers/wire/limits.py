@@ -50,6 +50,7 @@ _Budget = tuple[int | None, int | None, float | None]
 
 def rate_info(headers: Mapping[str, str], now: datetime | None = None) -> RateInfo | None:
     """The limits in any wire's headers; None without any."""
+    # Most replies have none of the headers: one look instead of thirty.
     if _HEADERS.isdisjoint(headers):
         return None
     requests, tokens = _budget(headers, _REQUESTS, now), _budget(headers, _TOKENS, now)

@@ -167,6 +167,7 @@ class EventStream(Stream):
     def _gather(self, whole: bytearray, data: bytes) -> str:
         """The text of a reply that is not a stream, once it is complete."""
         whole += data
+        # Parsing costs as much as the whole so far, so it is tried only where JSON may end.
         if not data.rstrip().endswith(b"}"):
             return ""
         try:

@@ -59,6 +59,7 @@ def excerpt(body: bytes, max_chars: int = 200) -> str:
 
 def clean(text: str, max_chars: int = MAX_MESSAGE_CHARS) -> str:
     """A provider's text, cut to length, without control characters and anything like a key."""
+    # Cut first: the patterns must not run over megabytes.
     text = _CONTROL.sub("", text[: 2 * max_chars])
     text = " ".join(_SECRET.sub("[key]", text).split())
     return text if len(text) <= max_chars else text[: max_chars - 1] + "…"

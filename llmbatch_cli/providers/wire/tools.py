@@ -70,6 +70,7 @@ class ToolCallPieces:
         """A part of a call; without an index it goes on the last one, unless it is new."""
         place = count(given.get("index"))
         if place is None:
+            # Only a new call has an id; a piece without one belongs to the last call.
             place = max(len(self._calls) - (not given.get("id")), 0)
         if place >= MOST_CALLS:
             raise BadReply("the stream holds too many tool calls", status=200)
