@@ -69,6 +69,8 @@ class Ledger:
     @property
     def failed(self) -> list[Attempt]:
         """The attempts that ended in an error; those that were cancelled are not among them."""
+        if not self.attempts or self.attempts[0].kind is None:
+            return []  # the usual case, without the cost of the other
         return [one for one in self.attempts if one.kind is not None and one.kind != CANCELLED]
 
     @property

@@ -106,8 +106,7 @@ def outcome_of(
         if took_s is not None:
             latency_s = took_s if latency_s is None else latency_s + took_s
         attempts += len(ledger.attempts)
-        if attempts > 1 or failure is not None:
-            failed += ledger.failed
+        failed += ledger.failed
     return Outcome(
         prompt.index,
         prompt.id,
