@@ -52,7 +52,6 @@ def _is_list(value: Any, test: Callable[[Any], bool]) -> bool:
     return isinstance(value, list) and all(map(test, value))
 
 
-_TEXT: Final = Rule(_is_text, "text that is not empty")
 _OBJECT: Final = Rule(_is_object, "an object")
 _NUMBER: Final = Rule(_number(), "a number")
 _TOKENS: Final = Rule(
