@@ -20,10 +20,10 @@ class Live:
         self._leaders: dict[int, Model] = {}
         """Whose text is on the terminal already, by row."""
 
-    def __call__(self, prompt: Prompt, lane: Model, text: str) -> None:
-        if self._leaders.get(prompt.index, lane) is not lane:  # the leader has broken off
+    def __call__(self, prompt: Prompt, model: Model, text: str) -> None:
+        if self._leaders.get(prompt.index, model) is not model:  # the leader has broken off
             self._write("\n\n")
-        self._leaders[prompt.index] = lane
+        self._leaders[prompt.index] = model
         self._write(without_controls(text))
 
     def end(self, index: int, text: str) -> None:

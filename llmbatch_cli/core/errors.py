@@ -2,12 +2,12 @@
 
 LlmbatchError
   UsageError            the command or call is wrong; nothing was sent
-    MissingKey          the provider wants a key, and none is set
-    UnsupportedParameter  a wire has no such parameter
-    BadRows             rows are bad, and none was to be sent in that case
+    MissingKey          the provider requires a key, and none is set
+    UnsupportedParameter  the model or its API does not support a parameter
+    BadRows             rows are invalid, and --strict sends none then
   InputError            one row cannot be read
   OutputError           the answers cannot be written
-  ReaderGone            whoever read our output has stopped reading
+  ReaderGone            the reader of the output has closed it
   RunStopped            the run ended early, for a reason that holds for every row
   RowFailed             a row has no answer, for callers from Python who want an exception
   ProviderError         one request has no answer
@@ -17,7 +17,7 @@ LlmbatchError
     Interrupted         sent, no whole reply: maybe billed
       TimedOut          the row's time was over
     BadReply            a reply that cannot be understood
-    OutOfQuota          402, or 429 that no waiting mends
+    OutOfQuota          402, or a 429 that waiting does not resolve
     Unauthorized        401, 403: the key is missing, wrong or not allowed
     Rejected            400, 404, 413, 422: this request can never succeed
       ContextLength     the prompt is longer than the model reads
@@ -57,7 +57,7 @@ class UsageError(LlmbatchError):
 
 
 class MissingKey(UsageError):
-    """A provider wants a key, and none is set."""
+    """A provider requires a key, and none is set."""
 
 
 class UnsupportedParameter(UsageError):

@@ -48,7 +48,7 @@ class Prompt:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """Every field of the row that means nothing to us; carried to the output."""
     key: str | None = None
-    """What the row asks of whom, as a digest (rows/keys.py); None where nobody wants it."""
+    """Digest of request and row (rows/keys.py); None where no output needs it."""
 
     @property
     def place(self) -> str:

@@ -13,7 +13,7 @@ HOLDERS: Final[Mapping[Holder | None, str]] = {
     "input": "waiting for input",
     "output": "waiting for output",
 }
-"""What a run waits for; it needs no words where all its slots are in flight."""
+"""What a run waits for; nothing to say where all its slots are in flight."""
 
 
 def summary(totals: Totals, *, cancelled: bool = False) -> str:
