@@ -174,7 +174,7 @@ USAGE_ERRORS = {
         "llmbatch batch --help",
     ),
     ("batch", "-m", "fake/echo", "--temperature", "-1"): (
-        "temperature must be a number from 0, not -1.0",
+        "temperature must be a number >= 0, not -1.0",
         "it is set by an option, or after ? in the model's name",
     ),
     ("batch", "-m", "fake/echo", "--overwrite", "--resume", "-o", "out.jsonl"): (
