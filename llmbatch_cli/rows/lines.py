@@ -6,7 +6,7 @@ from typing import Final
 
 from llmbatch_cli.core.errors import InputError
 
-CHUNK_BYTES: Final = 2**20
+CHUNK_BYTES: Final = 2**18
 """The most that is read, or unpacked, in one step."""
 MAX_LINE_BYTES: Final = 64 * 2**20
 _PACKED_BYTES: Final = 2**16  # zlib copies what it has not used at every step
