@@ -10,7 +10,15 @@ async with Client(limits=Limits(rpm=500)) as client:
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from types import TracebackType
@@ -241,6 +249,19 @@ def _names(models: str | Sequence[str]) -> Sequence[str]:
     return [models] if isinstance(models, str) else list(models)
 
 
+def _iterated(
+    client: Client, start: Callable[[], AsyncGenerator[Outcome, None]]
+) -> Iterator[Outcome]:
+    """What the client yields, for callers that cannot await; the client is closed at its end."""
+
+    async def outcomes() -> AsyncGenerator[Outcome, None]:
+        async with client, aclosing(start()) as found:
+            async for outcome in found:
+                yield outcome
+
+    return iterate(outcomes)
+
+
 def batch(
     prompts: Prompts,
     *,
@@ -259,16 +280,13 @@ def batch(
     flight. The arguments are those of Client and Client.batch.
     """
 
-    async def outcomes() -> AsyncGenerator[Outcome, None]:
-        async with Client(limits=limits, retries=retries, network=network) as client:
-            found = client.batch(
-                prompts, model=model, fallback=fallback, system=system, ordered=ordered, **params
-            )
-            async with aclosing(found):
-                async for outcome in found:
-                    yield outcome
-
-    return iterate(outcomes)
+    client = Client(limits=limits, retries=retries, network=network)
+    return _iterated(
+        client,
+        lambda: client.batch(
+            prompts, model=model, fallback=fallback, system=system, ordered=ordered, **params
+        ),
+    )
 
 
 def race(
@@ -285,13 +303,10 @@ def race(
 ) -> Iterator[Outcome]:
     """`Client.race` for a plain `for` loop: see `batch`. The arguments are those of Client.race."""
 
-    async def outcomes() -> AsyncGenerator[Outcome, None]:
-        async with Client(limits=limits, retries=retries, network=network) as client:
-            found = client.race(
-                prompts, models=models, hedge=hedge, system=system, ordered=ordered, **params
-            )
-            async with aclosing(found):
-                async for outcome in found:
-                    yield outcome
-
-    return iterate(outcomes)
+    client = Client(limits=limits, retries=retries, network=network)
+    return _iterated(
+        client,
+        lambda: client.race(
+            prompts, models=models, hedge=hedge, system=system, ordered=ordered, **params
+        ),
+    )
