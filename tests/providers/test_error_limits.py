@@ -97,11 +97,11 @@ def test_so_short_a_key_is_no_secret() -> None:
     ("call", "read"),
     [
         (
-            {"id": 5, "function": None},
+            {"id": 5, "function": {"name": "f"}},
             {
                 "id": "call_0",
                 "type": "function",
-                "function": {"name": "", "arguments": "{}"},
+                "function": {"name": "f", "arguments": "{}"},
             },
         ),
         (

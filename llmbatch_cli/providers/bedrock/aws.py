@@ -39,6 +39,10 @@ class Frames:
             frames.append(frame)
         return frames
 
+    def rest(self) -> list[Frame]:
+        """Nothing: a frame without its end is none."""
+        return []
+
     def _next(self) -> Frame | None:
         if len(self._rest) < _PRELUDE.size:
             return None

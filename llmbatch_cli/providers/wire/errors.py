@@ -75,6 +75,9 @@ class ErrorRules:
     """What the user can do about it."""
 
 
+_SUCCESS: Final = (0, "0", 200, "200")
+"""Codes of an error that is none."""
+_STATUS: Final = re.compile("[1-5][0-9]{2}")
 _TOO_LARGE: Final = "request too large for"
 """More tokens than the limit per minute: waiting does not help, though the status is 429."""
 _NO_MONEY: Final = (
@@ -147,6 +150,14 @@ def error_for_status(status: int) -> ErrorClass:
     return errors.BadReply
 
 
+STATUS_OF_TYPE: Final[Mapping[str, int]] = {
+    **dict.fromkeys(("invalid_request_error", "BadRequestError"), 400),
+    **dict.fromkeys(("authentication_error", "AuthenticationError"), 401),
+    **dict.fromkeys(("permission_error", "PermissionDeniedError"), 403),
+    **dict.fromkeys(("not_found_error", "NotFoundError"), 404),
+}
+"""The HTTP status of errors that name none, in a stream or a 200: OpenAI's types, and vLLM's."""
+
 QUOTA_HINT: Final = "add credit or raise the limit at the provider, then go on with --resume"
 
 
@@ -169,27 +180,54 @@ def read_error(reply: WireReply) -> ErrorBody:
     try:
         body = json_object(reply)
     except errors.BadReply as bad:
-        status = 500 if reply.status == 200 else reply.status
+        wrapped = 200 <= reply.status < 300
         message = f"HTTP {reply.status}: {bad.message}"
-        return ErrorBody(status, message, wrapped=reply.status == 200)
+        return ErrorBody(500 if wrapped else reply.status, message, wrapped=wrapped)
     return error_in(body, reply.status)
 
 
 def error_in(body: Mapping[str, Any], status: int) -> ErrorBody:
     """The error in the body of a reply with this HTTP status."""
     fields = _fields(body)
-    code = next((fields[name] for name in ("code", "status_code") if name in fields), None)
+    codes = [found for found in (fields.get("code"), fields.get("status_code")) if found]
+    code = codes[0] if codes else None
     message = _message(fields) or f"HTTP {status}: {beginning(body)}"
     # OpenRouter passes on the upstream provider's own error there.
     upstream = mapping(fields.get("metadata")).get("raw")
     if isinstance(upstream, str) and upstream:
         message = f"{message}: {upstream}"
-    wrapped = status == 200
-    if wrapped:
-        named = count(code)
-        status = named if named is not None and 400 <= named < 600 else 500
+    wrapped = 200 <= status < 300
     kind = fields.get("type") or fields.get("__type")
+    if wrapped:
+        status = (
+            _named_status(fields) or _named_status(body) or STATUS_OF_TYPE.get(_word(kind), 500)
+        )
     return ErrorBody(status, message, _word(code), _word(kind), fields, wrapped)
+
+
+def holds_error(body: Mapping[str, Any]) -> bool:
+    """Whether a body with a status of success reports an error.
+
+    Some servers put an empty error object beside each answer, or one that says "success".
+    """
+    error = body.get("error")
+    if not isinstance(error, dict):
+        return bool(error)
+    return any(_says(value) for value in error.values()) and error.get("code") not in _SUCCESS
+
+
+def _says(value: object) -> bool:
+    return any(map(_says, value.values())) if isinstance(value, dict) else bool(value)
+
+
+def _named_status(fields: Mapping[str, Any]) -> int | None:
+    """The HTTP status that an error names for itself; None for none."""
+    for name in ("code", "status_code", "status", "statusCode", "http_status", "http_code"):
+        value = fields.get(name)
+        number = int(value) if isinstance(value, str) and _STATUS.fullmatch(value) else count(value)
+        if number is not None and 400 <= number < 600:
+            return number
+    return None
 
 
 def _fields(body: Mapping[str, Any]) -> Mapping[str, Any]:
