@@ -14,7 +14,14 @@ from llmbatch_cli.core import errors
 from llmbatch_cli.core.types import WireReply
 from llmbatch_cli.providers.wire.answers import beginning
 from llmbatch_cli.providers.wire.limits import rate_info, retry_after_s
-from llmbatch_cli.providers.wire.replies import clean, count, json_object, mapping, without_key
+from llmbatch_cli.providers.wire.replies import (
+    clean,
+    count,
+    is_page,
+    json_object,
+    mapping,
+    without_key,
+)
 
 ErrorClass = type[errors.ProviderError]
 
@@ -55,6 +62,8 @@ class ErrorBody:
     """`error` of the body, or the body where it has none."""
     wrapped: bool = False
     """Whether it came in a reply whose HTTP status was 200."""
+    page: bool = False
+    """Whether it is a web page, and so of something in front of the server."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +84,11 @@ class ErrorRules:
     """What the user can do about it."""
 
 
+_FINAL: Final = frozenset((400, 401, 402, 403, 404, 405, 413, 422))
+"""Statuses that say more than a code for the server's own trouble."""
+_EXACT: Final = _FINAL | {429}
+"""Those that say more than a code that is put around anything."""
+_VAGUE_CODES: Final = frozenset(("server_error", "api_error"))
 _TOO_LARGE: Final = "request too large for"
 """More tokens than the limit per minute: waiting does not help, though the status is 429."""
 _NO_MONEY: Final = (
@@ -110,7 +124,9 @@ def error_class(error: ErrorBody, rules: ErrorRules) -> ErrorClass:
 
     A status is vague if it is 400 or its like, 403, or 200 around an error.
     """
-    coded = rules.codes.get(error.code) or rules.codes.get(error.type)
+    if error.page and error.status == 403:
+        return errors.Firewalled
+    coded = _coded(error, rules)
     found = coded or rules.statuses.get(error.status) or error_for_status(error.status)
     vague = coded is None and (error.wrapped or found is errors.Rejected or error.status == 403)
     words = error.message.lower()
@@ -126,6 +142,21 @@ def error_class(error: ErrorBody, rules: ErrorRules) -> ErrorClass:
     if unclear and re.search(_NO_MONEY, words):
         return errors.OutOfQuota
     return (vague and _match(_WORDS, words)) or found
+
+
+def _coded(error: ErrorBody, rules: ErrorRules) -> ErrorClass | None:
+    """The class of the code or type; None where the status is the more exact of the two.
+
+    Servers put `server_error` and its like around anything, also around a wrong key.
+    """
+    for name in (error.code, error.type):
+        found = rules.codes.get(name)
+        exact = _EXACT if name in _VAGUE_CODES else _FINAL
+        if found is errors.Overloaded and error.status in exact:
+            continue
+        if found is not None:
+            return found
+    return None
 
 
 def _match(table: Sequence[tuple[str, ErrorClass]], words: str) -> ErrorClass | None:
@@ -148,6 +179,11 @@ def error_for_status(status: int) -> ErrorClass:
 
 
 QUOTA_HINT: Final = "add credit or raise the limit at the provider, then go on with --resume"
+_HINTS: Final[Mapping[ErrorClass, str]] = {
+    errors.OutOfQuota: QUOTA_HINT,
+    errors.Firewalled: "a firewall in front of the server refuses this prompt or this machine; "
+    "it is not about the key",
+}
 
 
 def error_of(
@@ -158,7 +194,7 @@ def error_of(
         clean(without_key(message, api_key)),
         status=reply.status,
         retry_after_s=retry_after_s(reply.headers),
-        hint=hint or (QUOTA_HINT if kind is errors.OutOfQuota else None),
+        hint=hint or _HINTS.get(kind),
     )
     error.limits = rate_info(reply.headers)
     return error
@@ -171,7 +207,8 @@ def read_error(reply: WireReply) -> ErrorBody:
     except errors.BadReply as bad:
         status = 500 if reply.status == 200 else reply.status
         message = f"HTTP {reply.status}: {bad.message}"
-        return ErrorBody(status, message, wrapped=reply.status == 200)
+        page = is_page(reply)
+        return ErrorBody(status, message, wrapped=reply.status == 200, page=page)
     return error_in(body, reply.status)
 
 
