@@ -13,8 +13,9 @@ from typing import Any, Final
 from llmbatch_cli.core import errors
 from llmbatch_cli.core.types import WireReply
 from llmbatch_cli.providers.wire.answers import beginning
-from llmbatch_cli.providers.wire.limits import rate_info, retry_after_s
+from llmbatch_cli.providers.wire.limits import asked_in_words_s, rate_info, retry_after_s
 from llmbatch_cli.providers.wire.replies import (
+    MAX_MESSAGE_CHARS,
     clean,
     count,
     is_page,
@@ -179,6 +180,13 @@ def error_for_status(status: int) -> ErrorClass:
 
 
 QUOTA_HINT: Final = "add credit or raise the limit at the provider, then go on with --resume"
+LONG_QUOTA_HINT: Final = "--resume goes on when the quota is back; the provider does not say when"
+_LONG_QUOTA: Final = re.compile(
+    r"(?i)\b(?:per|a|/) ?(?:day|month)\b|\b(?:daily|monthly) .{0,30}\b(?:limit|quota)"
+    r"|\b[rt]pd\b|/ ?month\b"
+)
+"""In a 429 that asks for no wait: trying again would go on for hours. Cohere's trial keys,
+Doriandarko/claude-engineer 104, micz/ThunderAI 902."""
 _HINTS: Final[Mapping[ErrorClass, str]] = {
     errors.OutOfQuota: QUOTA_HINT,
     errors.Firewalled: "a firewall in front of the server refuses this prompt or this machine; "
@@ -190,10 +198,15 @@ def error_of(
     kind: ErrorClass, message: str, reply: WireReply, api_key: str | None, hint: str | None = None
 ) -> errors.ProviderError:
     """The error of this class with the server's message, made fit to be shown."""
+    wait_s = retry_after_s(reply.headers)
+    if wait_s is None and kind.slow:
+        wait_s = asked_in_words_s(message[:MAX_MESSAGE_CHARS])
+        if wait_s is None and _LONG_QUOTA.search(message[:MAX_MESSAGE_CHARS]):
+            kind, hint = errors.OutOfQuota, hint or LONG_QUOTA_HINT
     error = kind(
         clean(without_key(message, api_key)),
         status=reply.status,
-        retry_after_s=retry_after_s(reply.headers),
+        retry_after_s=wait_s,
         hint=hint or _HINTS.get(kind),
     )
     error.limits = rate_info(reply.headers)
