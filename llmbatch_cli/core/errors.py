@@ -24,6 +24,7 @@ LlmbatchError
     Rejected            400, 404, 413, 422: this request can never succeed
       ContextLength     the prompt is longer than the model reads
       UnknownModel      the provider has no such model
+      Firewalled        403 with a web page: something in front of the server refuses
     Refused             the provider's content filter
 """
 
@@ -256,6 +257,10 @@ class UnknownModel(Rejected):
     """The provider has no such model, or not for this key."""
 
     kind = "unknown_model"
+
+
+class Firewalled(Rejected):
+    """A firewall in front of the server has refused the request, and answered by a web page."""
 
 
 class Refused(ProviderError):
