@@ -38,6 +38,7 @@ class OpenAI(JsonProvider):
     """One server that speaks chat completions."""
 
     stream_reader: ClassVar[type[EventStream]] = ChatStream
+    version = "/v1"
 
     own_hosts: ClassVar[tuple[str, ...]] = ("api.openai.com",)
     """Where OpenAI itself answers, its regions' hosts included."""
