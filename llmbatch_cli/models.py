@@ -13,7 +13,7 @@ from llmbatch_cli.core.errors import InputError, MissingKey, ProviderError, Usag
 from llmbatch_cli.core.events import LimitChanged, Notice, Observer, Retried, ignore
 from llmbatch_cli.core.options import Limits, Retries
 from llmbatch_cli.core.options import Network as NetworkOptions
-from llmbatch_cli.core.types import Call, Params, Request, WireRequest
+from llmbatch_cli.core.types import Call, Params, Request
 from llmbatch_cli.engine.calls import Model, StreamCall, built, calling, merged
 from llmbatch_cli.engine.deadline import Deadlines
 from llmbatch_cli.engine.drop_params import dropping
@@ -28,6 +28,7 @@ from llmbatch_cli.engine.limits.limiter import (
 from llmbatch_cli.engine.limits.shared_capacity import SharedCapacity
 from llmbatch_cli.engine.retry import RetryPolicy, retried
 from llmbatch_cli.engine.streaming import around, streaming
+from llmbatch_cli.providers.addresses import with_query
 from llmbatch_cli.providers.base import Provider
 from llmbatch_cli.providers.registry import Access, Target, resolve
 from llmbatch_cli.rows.input.params import check_all
@@ -83,11 +84,12 @@ class CallOptions:
 
         `environ` holds keys and addresses; None is the process's environment.
         """
-        urls = network.base_url
+        urls = [network.base_url] if isinstance(network.base_url, str) else network.base_url
         access = Access(
             base_url=urls[0] if urls else None,
             more_base_urls=urls[1:],
             api=network.api,
+            no_key=network.no_key,
             insecure=network.insecure,
             environ=os.environ if environ is None else environ,
         )
@@ -265,7 +267,7 @@ class ModelPool:
     async def _wire(self, target: Target, params: Params, options: CallOptions) -> Wire:
         """The innermost calls to one address. Raises UsageError for unsupported parameters."""
         provider = target.provider
-        build: Callable[[Request], WireRequest] = provider.build
+        build = with_query(provider.build, provider.query)
         if options.drop_params:
             build = dropping(build, self._observe, self._dropped)
         build(Request(target.model, [{"role": "user", "content": "?"}], params))

@@ -57,7 +57,7 @@ def models(
     json: AsJson = False,
     timeout: Seconds = 30.0,
     *,
-    network: Annotated[Network, Only("base_url", "insecure")],
+    network: Annotated[Network, Only("base_url", "no_key", "insecure")],
 ) -> int:
     """List the models that a provider has now, one per line.
 
@@ -65,7 +65,12 @@ def models(
     """
     _check(provider)
     base_url = next(iter(network.base_url), None)
-    access = Access(base_url=base_url, insecure=network.insecure, environ=os.environ)
+    access = Access(
+        base_url=base_url,
+        no_key=network.no_key,
+        insecure=network.insecure,
+        environ=os.environ,
+    )
     target = resolve(f"{provider}/-", access, _tell)
     try:
         return run_async(_print(target, timeout, json=json))

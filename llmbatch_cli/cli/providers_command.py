@@ -13,7 +13,7 @@ import typer
 
 from llmbatch_cli.core.errors import ExitStatus
 from llmbatch_cli.core.text import clean_for_terminal
-from llmbatch_cli.providers.access import first_set
+from llmbatch_cli.providers.access import first_named, first_set
 from llmbatch_cli.providers.registry import PROVIDERS, Entry
 
 EXAMPLES = """\b
@@ -68,7 +68,7 @@ def known(name: str, entry: Entry, environ: Mapping[str, str]) -> Known:
     return Known(
         name,
         entry.key_variables,
-        next((name for name in entry.key_variables if environ.get(name, "").strip()), None),
+        first_named(environ, entry.key_variables)[0],
         entry.keyless or entry.in_process,
         without_password(base_url) if base_url else None,
         entry.url_variables,

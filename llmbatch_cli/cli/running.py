@@ -104,7 +104,7 @@ async def answer_rows(job: Job, shown: Shown) -> ExitStatus:
                 _say_end(run, job, voice, asked)
         if not voice.as_json:
             if run.sink is not None and not isinstance(run.error, UsageError):
-                voice.notice("\n  ".join(_summary(totals, standings, shown, asked)))
+                voice.notice("\n  ".join(_summary(totals, standings, shown, asked, _readable(job))))
             _say_end(run, job, voice, asked)
             if run.unclaimed:
                 voice.notice(run.unclaimed)
@@ -128,10 +128,15 @@ async def _to_its_end(run: JobRun, asked: Interrupts) -> None:
 
 
 def _summary(
-    totals: Totals, standings: Standings, shown: Shown, asked: Interrupts
+    totals: Totals, standings: Standings, shown: Shown, asked: Interrupts, output: str | None
 ) -> Sequence[str]:
-    lines = [summary(totals, cancelled=asked.stop.cancelling)]
+    lines = [summary(totals, cancelled=asked.stop.cancelling, output=output)]
     return lines + _standings_lines(standings) if shown.standings else lines
+
+
+def _readable(job: Job) -> str | None:
+    """The output that `llmbatch errors` can read; None for none."""
+    return str(job.output.output) if job.is_resumable else None
 
 
 def _say_end(run: JobRun, job: Job, voice: Voice, asked: Interrupts) -> None:

@@ -1,9 +1,11 @@
 """Numbers as text, and the summary of a run."""
 
+import shlex
 from collections.abc import Mapping
 from typing import Final
 
 from llmbatch_cli.core.events import Holder
+from llmbatch_cli.core.text import clean
 from llmbatch_cli.ui.totals import Totals
 
 HOLDERS: Final[Mapping[Holder | None, str]] = {
@@ -16,14 +18,21 @@ HOLDERS: Final[Mapping[Holder | None, str]] = {
 """What a run waits for; nothing to say where all its slots are in flight."""
 
 
-def summary(totals: Totals, *, cancelled: bool = False) -> str:
+QUOTED_CHARS: Final = 160
+"""The most of a failed row's message in the summary."""
+
+
+def summary(totals: Totals, *, cancelled: bool = False, output: str | None = None) -> str:
     """The result of a run: one line, and an indented one for each thing to know.
 
     Args:
         totals: of the run, at its end.
         cancelled: whether the dropped rows were cancelled in flight, so that they may be billed.
+        output: the file that `llmbatch errors` can read, where there is one.
     """
-    lines = [_result(totals)]
+    lines = [_result(totals), *_messages(totals)]
+    if totals.failed and output is not None:
+        lines.append(f"llmbatch errors {shlex.quote(output)} lists the failed rows")
     if totals.skipped:
         lines.append(f"{format_rows(totals.skipped)} of the input were done before")
     if missing := _missing(totals):
@@ -55,8 +64,18 @@ def _result(totals: Totals) -> str:
 
 
 def _kinds(totals: Totals) -> str:
-    kinds = sorted(totals.failed.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{format_count(n)} {kind}" for kind, n in kinds)
+    return ", ".join(f"{format_count(n)} {kind}" for kind, n in _by_count(totals))
+
+
+def _messages(totals: Totals) -> list[str]:
+    """One message of each kind of failure, on a line."""
+    said = [(kind, totals.said[kind]) for kind, _ in _by_count(totals) if totals.said.get(kind)]
+    return [clean(f"{kind}: {message}", QUOTED_CHARS) for kind, message in said]
+
+
+def _by_count(totals: Totals) -> list[tuple[str, int]]:
+    """The kinds of failures, the most frequent first."""
+    return sorted(totals.failed.items(), key=lambda item: (-item[1], item[0]))
 
 
 def _missing(totals: Totals) -> str:

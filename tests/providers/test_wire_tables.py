@@ -123,6 +123,37 @@ def test_a_firewalls_page_is_not_about_the_key(
     assert error_class(read_error(WireReply(status, headers, body)), ErrorRules()) is kind
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "is_path"),
+    [
+        (404, b'{"detail": "Not Found"}', True),  # FastAPI: vLLM, SGLang
+        (405, b'{"detail": "Method Not Allowed"}', True),
+        (404, b'{"error": {"code": 404, "message": "File Not Found"}}', True),  # llama.cpp
+        (404, b'{"error": {"code": "404", "message": "Resource not found"}}', True),  # Azure
+        (404, b'{"status": 404, "error": "Not Found", "path": "/x"}', True),  # Spring
+        (404, b'{"message": "no Route matched with those values"}', True),  # Kong
+        (404, b'{"error": {"message": "Unknown request URL: POST /v1/x."}}', True),  # Groq
+        (404, b"404 page not found", True),  # Go: Ollama
+        (404, b"<html><h1>404 Not Found</h1>", True),
+        (404, b"", True),
+        (301, b"<html>Moved", True),
+        (400, b"Client sent an HTTP request to an HTTPS server.", True),  # Go
+        (200, b'{"error": "Unexpected endpoint or method. (POST /chat/completions)"}', True),
+        (404, b'{"error": {"message": "No such File object: file-1"}}', False),
+        (404, b'{"error": {"message": "The model `m` does not exist"}}', False),
+        (400, b'{"error": {"message": "Invalid URL (image_url of message 1)"}}', False),
+        (400, b'{"error": {"message": "not found"}}', False),
+        (503, b'{"error": {"message": "no route found"}}', False),
+        (500, b'{"error": {"message": "Not Found"}}', False),
+    ],
+)
+def test_a_path_that_the_server_does_not_have(status: int, body: bytes, is_path: bool) -> None:
+    """Each server has its own words for it (CASES.md A10)."""
+    reply = WireReply(status, {}, body)
+    kind = error_class(read_error(reply), ErrorRules())
+    assert (kind is errors.UnknownPath) == is_path, kind
+
+
 def test_a_list_of_one_is_its_item() -> None:
     """Google puts an error object into a list; any other list is no reply."""
     assert json_object(WireReply(400, {}, b'[{"a": 1}]')) == {"a": 1}

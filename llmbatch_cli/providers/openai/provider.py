@@ -40,6 +40,7 @@ class OpenAI(JsonProvider):
 
     stream_reader: ClassVar[type[EventStream]] = ChatStream
     usage_fields = usage.OPENAI
+    version = "/v1"
 
     own_hosts: ClassVar[tuple[str, ...]] = ("api.openai.com",)
     """Where OpenAI itself answers, its regions' hosts included."""

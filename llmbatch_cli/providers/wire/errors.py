@@ -121,6 +121,19 @@ _WORDS: Final = (
     ),
 )
 """Phrases of many servers, for errors whose code and status are vague."""
+_NO_PATH: Final = re.compile(
+    r"unexpected endpoint|http request (?:was sent )?to (?:an )?https",
+)
+"""Whatever the status: LM Studio in a 200; Go and nginx for http to a port for https."""
+_NOTHING_HERE: Final = re.compile(
+    r"(?:404:? )?(?:(?:the requested )?(?:page|file|path|route|endpoint|resource|url)\b.{0,80})?"
+    r"not found\W*|(?:405:? )?method not allowed\W*|http 40[45]\b.*"
+    r"|.*\b(?:invalid|unknown|unrecognized|no such) (?:request )?(?:url|endpoint|route|path)\b.*"
+    r"|.*\bno (?:route|handler)\b.{0,40}\b(?:match|found).*|.*cannot post /.*",
+    re.DOTALL,
+)
+"""The message of a 404 or 405: FastAPI (vLLM, SGLang), llama.cpp, Azure, Go, a body without one;
+OpenAI, Groq; Kong, Express."""
 
 
 def error_class(error: ErrorBody, rules: ErrorRules) -> ErrorClass:
@@ -138,6 +151,13 @@ def error_class(error: ErrorBody, rules: ErrorRules) -> ErrorClass:
     # "model not found" in a 503 is about the server's state; the same in a 404 is final.
     if own is not None and (vague or found is not errors.Overloaded or rules.words_of_overload):
         return own
+    words_of_all = vague and rules.common_words and _match(_WORDS, words)
+    if (
+        not words_of_all
+        and (vague or found is errors.Rejected)
+        and _is_of_path(error.status, words)
+    ):
+        return errors.UnknownPath
     if not rules.common_words:
         return found
     if error.status in (413, 429) and _TOO_LARGE in words:
@@ -145,7 +165,12 @@ def error_class(error: ErrorBody, rules: ErrorRules) -> ErrorClass:
     unclear = found in (errors.RateLimited, errors.Unauthorized, errors.Rejected)
     if unclear and re.search(_NO_MONEY, words):
         return errors.OutOfQuota
-    return (vague and _match(_WORDS, words)) or found
+    return words_of_all or found
+
+
+def _is_of_path(status: int, words: str) -> bool:
+    here = status in (404, 405) and _NOTHING_HERE.fullmatch(words)
+    return bool(here or _NO_PATH.search(words))
 
 
 def _coded(error: ErrorBody, rules: ErrorRules) -> ErrorClass | None:
@@ -177,6 +202,8 @@ def error_for_status(status: int) -> ErrorClass:
         return errors.RateLimited
     if status in (408, 409, 425) or status >= 500:
         return errors.Overloaded
+    if 300 <= status < 400:
+        return errors.UnknownPath
     if 400 <= status < 500:
         return errors.Rejected
     return errors.BadReply
