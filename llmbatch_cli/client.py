@@ -33,7 +33,7 @@ from llmbatch_cli.engine.failure_limit import FailureLimit
 from llmbatch_cli.engine.hedging import Hedge
 from llmbatch_cli.engine.race_work import Rules
 from llmbatch_cli.engine.run import Stop
-from llmbatch_cli.loops import iterate
+from llmbatch_cli.loops import Detached, detached, iterate
 from llmbatch_cli.models import CallOptions, ModelPool, open_models
 from llmbatch_cli.plans import Ask, Batch, Race
 from llmbatch_cli.providers.registry import DEFAULT_MODEL
@@ -123,8 +123,8 @@ class Client:
         Raises UsageError for what cannot be sent, and RunStopped where no prompt can succeed
         (a bad key, no quota). Any other failure is in `outcome.error`.
         """
-        outcomes = self.batch([prompt], model=model, system=system, **params)
-        async with aclosing(outcomes):
+        ask = Batch(model=model, params=_checked(params), system=system)
+        async with aclosing(self._run([prompt], ask)) as outcomes:
             async for outcome in outcomes:
                 return outcome
         raise RunStopped("the run was stopped before the prompt was sent")
@@ -160,7 +160,7 @@ class Client:
         succeed (a bad key, no quota, too many failures).
         """
         ask = Batch(model=model, fallback=_names(fallback), params=_checked(params), system=system)
-        return self._run(prompts, ask, ordered, stopper)
+        return detached(lambda: self._run(prompts, ask, ordered, stopper))
 
     def race(
         self,
@@ -197,10 +197,10 @@ class Client:
             params=_checked(params),
             system=system,
         )
-        return self._run(prompts, ask, ordered, stopper)
+        return detached(lambda: self._run(prompts, ask, ordered, stopper))
 
     async def _run(
-        self, prompts: Prompts, ask: Ask, ordered: bool, stopper: Stop | None
+        self, prompts: Prompts, ask: Ask, ordered: bool = False, stopper: Stop | None = None
     ) -> AsyncGenerator[Outcome, None]:
         stop = stopper or Stop()
         rows = with_attachments(from_values(prompts), self._files)
@@ -228,7 +228,7 @@ class Client:
                     together=together,
                     environ=self._environ,
                 )
-                opened = open_models(options, self._observe)
+                opened = Detached(open_models(options, self._observe))
                 self._pools[together] = await self._stack.enter_async_context(opened)
         return self._pools[together]
 

@@ -123,10 +123,7 @@ bigscience-workshop/petals 515 (EBADF), cactus 1299 (ENOLCK)."""
     [
         *((fcntl, "flock", number) for number in NO_LOCKS),
         # a folder that is read-only, not ours, full, gone; a lease; a name that is not found
-        *(
-            (os, "open", number)
-            for number in (30, 13, 28, errno.ESTALE, 11, 2)
-        ),
+        *((os, "open", number) for number in (30, 13, 28, errno.ESTALE, 11, 2)),
     ],
 )
 def test_a_place_without_locks(
