@@ -12,9 +12,7 @@ async with Client(limits=Limits(rpm=500)) as client:
 import asyncio
 from collections.abc import (
     AsyncGenerator,
-    AsyncIterable,
     Callable,
-    Iterable,
     Iterator,
     Mapping,
     Sequence,
@@ -38,9 +36,9 @@ from llmbatch_cli.models import CallOptions, ModelPool, open_models
 from llmbatch_cli.plans import Ask, Batch, Race
 from llmbatch_cli.providers.registry import DEFAULT_MODEL
 from llmbatch_cli.rows.input.attachments import with_attachments
-from llmbatch_cli.rows.input.source import from_values
+from llmbatch_cli.rows.input.values import Values, from_values
 
-Prompts = Iterable[object] | AsyncIterable[object]
+Prompts = Values
 """Texts, lists of messages, or objects as in the README's list of input rows."""
 
 LIMITS: Final = Limits()
@@ -146,9 +144,9 @@ class Client:
         flight.
 
         Args:
-            prompts: pulled only as fast as they can be sent, so they may have no end. They are
-                pulled in the event loop: an iterable that blocks holds up all answers, so give
-                an async one where prompts take time.
+            prompts: pulled only as fast as they can be sent, so they may have no end. A list or
+                tuple is in memory; any other iterable is pulled in a thread of its own, up to 64
+                ahead, so that one that blocks holds up no answer.
             model: `provider/model`, or a bare name of a known family.
             fallback: models that a row goes to, in turn, after it fails.
             system: for prompts without a system message.
