@@ -13,7 +13,7 @@ import typer
 from llmbatch_cli.cli.complete import providers
 from llmbatch_cli.cli.options import Only
 from llmbatch_cli.cli.running import run_async
-from llmbatch_cli.cli.say import say
+from llmbatch_cli.cli.say import printing, say
 from llmbatch_cli.core.errors import BadReply, ExitStatus, ProviderError, UsageError
 from llmbatch_cli.core.events import Event, Notice
 from llmbatch_cli.core.options import Network
@@ -72,11 +72,9 @@ def models(
         environ=os.environ,
     )
     target = resolve(f"{provider}/-", access, _tell)
-    try:
-        return run_async(_print(target, timeout, json=json))
-    except BrokenPipeError:  # `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitStatus.OK
+    with printing():
+        run_async(_print(target, timeout, json=json))
+    return ExitStatus.OK
 
 
 def _check(provider: str) -> None:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 import orjson
 import typer
 
+from llmbatch_cli.cli.say import printing
 from llmbatch_cli.core.errors import ExitStatus
 from llmbatch_cli.core.text import clean_for_terminal
 from llmbatch_cli.providers.access import first_named, first_set
@@ -47,11 +48,8 @@ def providers(json: AsJson = False) -> int:
     changes a provider's address.
     """
     found = [known(name, entry, os.environ) for name, entry in PROVIDERS.items()]
-    try:
+    with printing():
         _print(found, json=json)
-        sys.stdout.flush()
-    except BrokenPipeError:  # `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return ExitStatus.OK
 
 
