@@ -29,7 +29,7 @@ from llmbatch_cli.rows.input.source import Inputs
 from llmbatch_cli.rows.lock import locked
 from llmbatch_cli.rows.output.settle import settle
 from llmbatch_cli.rows.output.sink import Sink, open_sink
-from llmbatch_cli.rows.resume import prepare, resuming
+from llmbatch_cli.rows.resume import prepare, resuming, unclaimed
 
 T = TypeVar("T")
 
@@ -97,11 +97,21 @@ class JobRun:
 
     @property
     def can_go_on(self) -> bool:
-        """Whether --resume has an output to continue."""
+        """Whether --resume goes on where this run has ended."""
         output = self._job.output.output
-        written = self.sink is not None and self.sink.rows_written > 0
-        begun = self._job.output.resume or written
-        return self._job.is_resumable and output is not None and begun and output.is_file()
+        begun = self._job.output.resume or self.sink is not None
+        is_file = output is not None and (output.is_file() or not output.exists())
+        return self._job.is_resumable and begun and is_file
+
+    @property
+    def failed_before(self) -> int:
+        """Rows of the input that an earlier run has failed, and that were not sent again."""
+        return 0 if self._finished is None else self._finished.taken_failed
+
+    @property
+    def failures_kept(self) -> int:
+        """Failed rows of earlier runs that stand in the output."""
+        return 0 if self._finished is None else self._finished.failed
 
     async def run(self) -> None:
         """Run to the end; `error` says what ended it early. Raises CancelledError only."""
@@ -140,7 +150,7 @@ class JobRun:
         await self._settle(ordered=job.output.ordered and not self._stop.draining)
         if not looked_ahead and self._finished is not None and self._finished.untaken:
             kept = f"{output} keeps them"
-            self.unclaimed = f"{_unclaimed(self._finished.untaken)}; {kept}"
+            self.unclaimed = f"{unclaimed(self._finished.untaken)}; {kept}"
 
     async def _read_back(self) -> FinishedRows | None:
         """What an earlier run has left in the output; None where this run is the first."""
@@ -158,7 +168,6 @@ class JobRun:
         finished = await _to_its_end(
             partial(prepare, options.output, options.retry_failed, fsync=options.fsync)
         )
-        self._notice(resuming(options.output, finished))
         return finished
 
     # Rows
@@ -208,11 +217,15 @@ class JobRun:
 
         Takes some 11 s a million rows, and the time to read the files that they name.
         """
-        finished = self._finished
-        if finished is None or self._inputs.again() is None:
+        finished, output = self._finished, self._job.output.output
+        if finished is None or output is None:
             return False
-        if not finished.rows:
+        if not finished.rows and not finished.failed_again:
+            self._notice(f"{output} has no rows yet, so all are sent")
             return True
+        if self._inputs.again() is None:
+            self._notice(resuming(output, finished, None))
+            return False
         left = 0
         async with aclosing(self._rows(plan, ignore)) as rows:
             async for _ in rows:
@@ -221,10 +234,9 @@ class JobRun:
                     break
                 if left % YIELD_EVERY == 0:
                     await asyncio.sleep(0)
-        done, unclaimed = finished.taken, finished.untaken
+        message, untaken = resuming(output, finished, left), finished.untaken
         finished.release()
-        message = f"{done:,} of the input's {done + left:,} rows are done, {left:,} to send"
-        self._notice(message + (f"; {_unclaimed(unclaimed)}" if unclaimed else ""))
+        self._notice(message + (f"; {unclaimed(untaken)}" if untaken else ""))
         return True
 
     # Output
@@ -288,9 +300,3 @@ async def _to_its_end(work: Callable[[], T]) -> T:
     except asyncio.CancelledError:
         await asyncio.wait([task])
         raise
-
-
-def _unclaimed(count: int) -> str:
-    """Finished rows that no row of input has asked for."""
-    rows = "finished row is" if count == 1 else "finished rows are"
-    return f"{count:,} {rows} not in this input with this model and parameters"

@@ -104,11 +104,11 @@ async def answer_rows(job: Job, shown: Shown) -> ExitStatus:
                 _say_end(run, job, voice, asked)
         if not voice.as_json:
             if run.sink is not None and not isinstance(run.error, UsageError):
-                voice.notice("\n  ".join(_summary(totals, standings, shown, asked)))
+                voice.notice("\n  ".join(_summary(run, totals, standings, shown, asked)))
             _say_end(run, job, voice, asked)
             if run.unclaimed:
                 voice.notice(run.unclaimed)
-        return _status(totals, run.error, interrupted=asked.count > 0)
+        return _status(run, totals, interrupted=asked.count > 0)
 
 
 def open_display(
@@ -128,9 +128,10 @@ async def _to_its_end(run: JobRun, asked: Interrupts) -> None:
 
 
 def _summary(
-    totals: Totals, standings: Standings, shown: Shown, asked: Interrupts
+    run: JobRun, totals: Totals, standings: Standings, shown: Shown, asked: Interrupts
 ) -> Sequence[str]:
-    lines = [summary(totals, cancelled=asked.stop.cancelling)]
+    cancelled = asked.stop.cancelling
+    lines = [summary(totals, cancelled=cancelled, failed_before=run.failed_before)]
     return lines + _standings_lines(standings) if shown.standings else lines
 
 
@@ -146,8 +147,19 @@ def _say_end(run: JobRun, job: Job, voice: Voice, asked: Interrupts) -> None:
             voice.error(InputError(reason))
     if error is not None and not isinstance(error, ReaderGone):
         voice.error(error)
+    if run.sink is not None and run.sink.old is not None:
+        voice.notice(f"nothing was written; {run.sink.old} holds what {job.output.output} held")
     if (asked.count or isinstance(error, RunStopped | OutputError)) and run.can_go_on:
         voice.notice(f"to go on: {go_on_command(sys.argv, job.inputs.inputs)}")
+    elif job.is_resumable and (asked.totals.failed_rows or run.failures_kept):
+        voice.hint(_about_failures(job.output, kept=run.failures_kept > 0))
+
+
+def _about_failures(output: OutputOptions, *, kept: bool) -> str:
+    """How to see the failed rows of an output, and to send them again."""
+    again = "" if kept or output.retry_failed == "all" else "--resume retries what may succeed, "
+    listed = f"llmbatch errors {shlex.quote(str(output.output))} lists the failed rows"
+    return f"{listed}; {again}--resume --retry-failed all retries them all"
 
 
 def go_on_command(argv: Sequence[str], inputs: Sequence[str]) -> str:
@@ -201,14 +213,16 @@ def _renderer(output: OutputOptions, shown: Shown, voice: Voice) -> Render:
     return plain
 
 
-def _status(totals: Totals, error: LlmbatchError | None, *, interrupted: bool) -> ExitStatus:
+def _status(run: JobRun, totals: Totals, *, interrupted: bool) -> ExitStatus:
+    error = run.error
     if isinstance(error, ReaderGone):
         return ExitStatus.OK
     if error is not None:
         return ExitStatus.USAGE if isinstance(error, UsageError) else ExitStatus.STOPPED
     if interrupted:
         return ExitStatus.INTERRUPTED
-    return ExitStatus.SOME_FAILED if totals.failed_rows else ExitStatus.OK
+    failed = totals.failed_rows or run.failures_kept
+    return ExitStatus.SOME_FAILED if failed else ExitStatus.OK
 
 
 def inputs_of(options: InputOptions, *, for_text: TextFormat = "lines") -> Inputs:
