@@ -161,14 +161,14 @@ class JobRun:
             raise UsageError("--resume continues a file", hint="name it with -o")
         if not self._job.is_resumable:
             raise UsageError(
-                "--resume needs --format jsonl, which has the rows' keys", hint="leave --format out"
+                "--resume needs --format jsonl, which has the rows' keys",
+                hint="leave --format out; jq -r .text makes text of the finished file",
             )
         if options.overwrite:
             raise UsageError("--resume and --overwrite exclude each other", hint="leave one out")
-        finished = await _to_its_end(
+        return await _to_its_end(
             partial(prepare, options.output, options.retry_failed, fsync=options.fsync)
         )
-        return finished
 
     # Rows
 

@@ -19,7 +19,6 @@ from llmbatch_cli.core.errors import (
     BadRows,
     ExitStatus,
     InputError,
-    LlmbatchError,
     OutputError,
     ReaderGone,
     RunStopped,

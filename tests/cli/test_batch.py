@@ -337,7 +337,7 @@ async def test_an_output_file_is_not_lost(tmp_path: Path) -> None:
 async def test_a_run_that_cannot_be_costs_no_old_answers(
     tmp_path: Path, arguments: tuple[str, ...], status: int
 ) -> None:
-    """No key, a wrong parameter, a key refused: no file is emptied, and none is made."""
+    """No key, a wrong parameter, a key refused: no old answer is lost, and no file is made."""
 
     async def handler(exchange: Exchange) -> None:
         await answer(exchange, error("Incorrect API key", "invalid_api_key"), 401)
@@ -352,7 +352,9 @@ async def test_a_run_that_cannot_be_costs_no_old_answers(
                 "batch", str(source), *arguments, "-o", str(out), "--overwrite", env=env
             )
             assert done.status == status, done.err
-    assert (old.read_text(), new.exists()) == ('{"precious":1}\n', False)
+            assert ("old.jsonl.old-1 holds" in done.err) == (status == 3 and out == old)
+    kept = old if status == 2 else tmp_path / "old.jsonl.old-1"
+    assert (kept.read_text(), new.exists()) == ('{"precious":1}\n', False)
 
 
 async def test_a_full_disk_stops_the_run() -> None:

@@ -132,12 +132,12 @@ def open_target(
         return Target(os.dup(stdout_fd), fsync=fsync)
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
     aside = _put_aside(target) if overwrite and not append else None
+    made_here = None if aside is None else Path(os.path.realpath(target))
     try:
-        fd, created = os.open(target, flags | os.O_EXCL, 0o666), target
+        fd, made_here = os.open(target, flags | os.O_EXCL, 0o666), target
     except FileExistsError:
-        made_here = Path(os.path.realpath(target)) if aside is not None else None
-        fd, created = os.open(target, flags, 0o666), made_here
-    return Target(fd, compress=is_packed(target), fsync=fsync, created=created, aside=aside)
+        fd = os.open(target, flags, 0o666)
+    return Target(fd, compress=is_packed(target), fsync=fsync, created=made_here, aside=aside)
 
 
 def _put_aside(target: Path) -> Path | None:
