@@ -17,7 +17,7 @@ from llmbatch_cli.core.errors import (
 )
 from llmbatch_cli.core.events import Notice, Observer, Skipped, ignore
 from llmbatch_cli.core.options import InputOptions, OutputOptions
-from llmbatch_cli.core.types import Outcome, Row
+from llmbatch_cli.core.types import BadRow, Outcome, Prompt, Row
 from llmbatch_cli.drivers.live import RunOptions
 from llmbatch_cli.engine.failure_limit import FailureLimit
 from llmbatch_cli.engine.run import Stop
@@ -37,6 +37,8 @@ YIELD_EVERY: Final = 256
 """After so many rows that cost no wait, others in the loop have their turn."""
 SHOWN_FAULTS: Final = 20
 """So many invalid rows are described; the others are counted."""
+
+ONE_ANSWER: Final = "--format text writes one answer per row"
 
 Render = Callable[[Outcome], bytes]
 """An outcome as the bytes to write."""
@@ -138,6 +140,7 @@ class JobRun:
         plan = await job.ask.plan(
             pool, RunOptions(job.output.ordered, job.failure_limit, self._observe)
         )
+        await self._refuse_several_answers(plan)
         if job.input.strict:
             await self._refuse_faults(plan)
         looked_ahead = await self._look_ahead(plan)
@@ -172,13 +175,14 @@ class JobRun:
 
     # Rows
 
-    def _source(self, observe: Observer) -> AsyncGenerator[Row, None]:
-        return with_attachments(self._inputs.rows(observe), self._job.input.files)
+    def _source(self, plan: Plan, observe: Observer) -> AsyncGenerator[Row, None]:
+        rows = with_attachments(self._inputs.rows(observe), self._job.input.files)
+        return rows if self._job.output.format != "text" else _with_one_answer(rows, plan)
 
     async def _rows(self, plan: Plan, observe: Observer) -> AsyncGenerator[Row, None]:
         """Every row that is to be sent, with its key where the output takes one."""
         finished, skipped = self._finished, 0
-        async with aclosing(self._source(observe)) as rows:
+        async with aclosing(self._source(plan, observe)) as rows:
             async for row in rows:
                 row.key = await plan.key_of(row)
                 if finished is None or not finished.claim(row):
@@ -189,11 +193,19 @@ class JobRun:
                 if skipped % YIELD_EVERY == 0:
                     await asyncio.sleep(0)
 
+    async def _refuse_several_answers(self, plan: Plan) -> None:
+        """Raise UsageError where the options ask for more than the format can say."""
+        if self._job.output.format != "text":
+            return
+        count = await plan.answers_to(Prompt(0, [{"role": "user", "content": ""}], 0))
+        if count > 1:
+            raise UsageError(f"n is {count}, but {ONE_ANSWER}", hint="use --format jsonl")
+
     async def _refuse_faults(self, plan: Plan) -> None:
         """Go through all rows, and send nothing. Raises BadRows if any is invalid."""
         count = invalid = 0
         reasons: list[str] = []
-        async with aclosing(self._source(ignore)) as rows:
+        async with aclosing(self._source(plan, ignore)) as rows:
             async for row in rows:
                 count += 1
                 fault = await plan.fault_in(row)
@@ -252,7 +264,8 @@ class JobRun:
         ) as sink:
             self.sink = sink
             keyed = self._job.is_resumable
-            rows = self._rows(plan, self._observe) if keyed else self._source(self._observe)
+            source = self._rows if keyed else self._source
+            rows = source(plan, self._observe)
             await deliver(plan.driver(rows, self._stop), sink, self._render, self._stop)
 
     async def _settle(self, *, ordered: bool) -> None:
@@ -290,6 +303,19 @@ async def deliver(
         if stop.draining:
             sink.leave()
         watch.cancel()
+
+
+async def _with_one_answer(
+    rows: AsyncGenerator[Row, None], plan: Plan
+) -> AsyncGenerator[Row, None]:
+    """The rows; one that wants several answers is invalid, as text has one per row."""
+    async with aclosing(rows):
+        async for row in rows:
+            count = 1 if isinstance(row, BadRow) else await plan.answers_to(row)
+            if count > 1:
+                reason = f"n is {count}, but {ONE_ANSWER}"
+                row = BadRow(row.index, reason, row.id, row.file, row.line, row.metadata)
+            yield row
 
 
 async def _to_its_end(work: Callable[[], T]) -> T:

@@ -31,7 +31,7 @@ from llmbatch_cli.core.options import (
 from llmbatch_cli.engine.failure_limit import FailureLimit
 from llmbatch_cli.engine.hedging import Hedge
 from llmbatch_cli.engine.race_work import Rules
-from llmbatch_cli.job import Job
+from llmbatch_cli.job import ONE_ANSWER, Job
 from llmbatch_cli.models import CallOptions
 from llmbatch_cli.plans import Race
 from llmbatch_cli.rows.input.inputs import check_inputs
@@ -80,6 +80,8 @@ def race(
     output = with_defaults(output, "text" if is_prompt_ and to_terminal else "jsonl")
     live = Live() if output.format == "text" and to_terminal else None
     wins = _wins(race)
+    if wins != 1 and output.format == "text" and not is_prompt_:
+        raise UsageError(f"several answers per row, but {ONE_ANSWER}", hint="use --format jsonl")
     rules = Rules(wins, race.accept_truncated, race.stream)
     ask = Race(
         models=preferred(racers(race.models), race.prefer),

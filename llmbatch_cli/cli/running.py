@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from llmbatch_cli.cli.in_order import InOrder
 from llmbatch_cli.cli.live import Live
 from llmbatch_cli.cli.say import Voice
 from llmbatch_cli.cli.signals import Interrupts, interrupts
@@ -25,7 +26,13 @@ from llmbatch_cli.core.errors import (
     UsageError,
 )
 from llmbatch_cli.core.events import Observer, both
-from llmbatch_cli.core.options import DisplayOptions, InputOptions, OutputFormat, OutputOptions
+from llmbatch_cli.core.options import (
+    WITHOUT_IDS,
+    DisplayOptions,
+    InputOptions,
+    OutputFormat,
+    OutputOptions,
+)
 from llmbatch_cli.core.text import clean_for_terminal
 from llmbatch_cli.core.types import Outcome
 from llmbatch_cli.job import Job, JobRun, Render
@@ -79,9 +86,11 @@ def stdout_is_terminal(output: Path | None) -> bool:
 
 
 def with_defaults(output: OutputOptions, form: OutputFormat = "jsonl") -> OutputOptions:
-    """The output options with `-` as standard output, and a format."""
+    """The output options with `-` as standard output, a format, and its order."""
     path = None if output.output == Path("-") else output.output
-    return replace(output, output=path, format=output.format or form)
+    form = output.format or form
+    ordered = output.ordered or form in WITHOUT_IDS
+    return replace(output, output=path, format=form, ordered=ordered)
 
 
 async def answer_rows(job: Job, shown: Shown) -> ExitStatus:
@@ -95,7 +104,8 @@ async def answer_rows(job: Job, shown: Shown) -> ExitStatus:
             display = replace(display, verbose=2)
         async with open_display(display, totals, shown.label, to_terminal) as observe:
             listener = both(observe, standings) if shown.standings else observe
-            run = JobRun(job, asked.stop, listener, _renderer(job.output, shown, voice))
+            renderer = _renderer(job.output, shown, voice)
+            run = JobRun(job, asked.stop, listener, renderer)
             asked.rows_waiting = lambda: run.rows_waiting
             await _to_its_end(run, asked)
             totals.cut_short = asked.stop.draining or run.error is not None
@@ -105,8 +115,9 @@ async def answer_rows(job: Job, shown: Shown) -> ExitStatus:
             if run.sink is not None and not isinstance(run.error, UsageError):
                 voice.notice("\n  ".join(_summary(run, totals, standings, shown, asked)))
             _say_end(run, job, voice, asked)
-            if run.unclaimed:
-                voice.notice(run.unclaimed)
+        for notice in (run.unclaimed, renderer.notice if isinstance(renderer, InOrder) else None):
+            if notice:
+                voice.notice(notice)
         return _status(run, totals, interrupted=asked.count > 0)
 
 
@@ -207,9 +218,12 @@ def _renderer(output: OutputOptions, shown: Shown, voice: Voice) -> Render:
             voice.notice(f"{outcome.provider}/{outcome.model} in {seconds}")
         return b""
 
-    if to_terminal:
-        return show if live is not None else clean
-    return plain
+    if live is not None and to_terminal:
+        return show
+    last = clean if to_terminal else plain
+    if form in WITHOUT_IDS:
+        return InOrder(last, text=form == "text", one_line=one_line)
+    return last
 
 
 def _status(run: JobRun, totals: Totals, *, interrupted: bool) -> ExitStatus:
