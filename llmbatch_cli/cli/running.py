@@ -25,7 +25,7 @@ from llmbatch_cli.core.errors import (
     RunStopped,
     UsageError,
 )
-from llmbatch_cli.core.events import Observer, both
+from llmbatch_cli.core.events import Counted, Event, Notice, Observer, Started, both
 from llmbatch_cli.core.options import (
     WITHOUT_IDS,
     DisplayOptions,
@@ -46,6 +46,9 @@ from llmbatch_cli.ui.totals import Totals
 
 INDENT: Final = 2
 """Of the lines below the summary."""
+
+SHORT_ROWS: Final = 50
+"""A longer input is not only a first trial, so the model should be meant."""
 
 GC_THRESHOLDS: Final = (50_000, 20, 100)
 """Rows, requests and replies are freed as they end, so the garbage collector would find nothing;
@@ -78,6 +81,8 @@ class Shown:
     """Shows answers on the terminal, each followed by its model on standard error."""
     standings: bool = False
     """Whether the models' standings are shown at the end."""
+    by_default: str | None = None
+    """The model that answers because none was named."""
 
 
 def stdout_is_terminal(output: Path | None) -> bool:
@@ -88,9 +93,25 @@ def stdout_is_terminal(output: Path | None) -> bool:
 def with_defaults(output: OutputOptions, form: OutputFormat = "jsonl") -> OutputOptions:
     """The output options with `-` as standard output, a format, and its order."""
     path = None if output.output == Path("-") else output.output
+    if path is not None:
+        _check_name(path, named_format=output.format is not None)
     form = output.format or form
     ordered = output.ordered or form in WITHOUT_IDS
     return replace(output, output=path, format=form, ordered=ordered)
+
+
+_TABLES: Final = (".csv", ".tsv", ".xlsx", ".xls", ".parquet", ".arrow", ".feather")
+_PACKERS: Final = (".zst", ".xz", ".bz2", ".zip", ".7z", ".lz4")
+
+
+def _check_name(output: Path, *, named_format: bool) -> None:
+    """Refuse a name that promises what is not written. Raises UsageError."""
+    suffix = output.suffix.lower()
+    if suffix in _PACKERS:
+        raise UsageError(f"cannot write {output}: {suffix} is not supported", hint="use .gz")
+    if suffix in _TABLES and not named_format:
+        hint = "name it .jsonl; jq -r '[.id, .text] | @csv' makes a table of it"
+        raise UsageError(f"cannot write {output}: the output is JSONL, not {suffix}", hint=hint)
 
 
 async def answer_rows(job: Job, shown: Shown) -> ExitStatus:
@@ -104,6 +125,8 @@ async def answer_rows(job: Job, shown: Shown) -> ExitStatus:
             display = replace(display, verbose=2)
         async with open_display(display, totals, shown.label, to_terminal) as observe:
             listener = both(observe, standings) if shown.standings else observe
+            if shown.by_default is not None:
+                listener = both(listener, _UnnamedModel(shown.by_default, observe))
             renderer = _renderer(job.output, shown, voice)
             run = JobRun(job, asked.stop, listener, renderer)
             asked.rows_waiting = lambda: run.rows_waiting
@@ -137,11 +160,30 @@ async def _to_its_end(run: JobRun, asked: Interrupts) -> None:
             raise
 
 
+class _UnnamedModel:
+    """An observer that says once which model answers a long input when none was named."""
+
+    def __init__(self, model: str, observe: Observer) -> None:
+        self._model = model
+        self._observe = observe
+        self._said = False
+
+    def __call__(self, event: Event) -> None:
+        many = isinstance(event, Counted) and event.rows > SHORT_ROWS
+        if self._said or not (many or (isinstance(event, Started) and event.index >= SHORT_ROWS)):
+            return
+        self._said = True
+        small = f"no -m is given, so {self._model}, a small embedded model, answers every row"
+        self._observe(Notice(f"{small}; name another with -m, as in -m gpt-4o-mini"))
+
+
 def _summary(
     run: JobRun, totals: Totals, standings: Standings, shown: Shown, asked: Interrupts
 ) -> Sequence[str]:
     cancelled = asked.stop.cancelling
     lines = [summary(totals, cancelled=cancelled, failed_before=run.failed_before)]
+    if shown.by_default is not None and totals.rows:
+        lines.append(f"by {shown.by_default}, the small embedded model; -m names another")
     return lines + _standings_lines(standings) if shown.standings else lines
 
 

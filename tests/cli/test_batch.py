@@ -357,6 +357,26 @@ async def test_a_run_that_cannot_be_costs_no_old_answers(
     assert (kept.read_text(), new.exists()) == ('{"precious":1}\n', False)
 
 
+@pytest.mark.parametrize("rows", [2, 60])
+async def test_a_forgotten_model_is_told(rows: int, tmp_path: Path) -> None:
+    """Without -m the summary names the model, and a long input gets a notice while it is read
+    (CASES.md D12)."""
+    model = tmp_path / "sitecustomize.py"
+    model.write_text(
+        "import llmbatch_cli.providers.access as access\n"
+        "access.DEFAULT_MODEL = 'fake/echo'\n"
+        "import llmbatch_cli.providers.registry as registry\n"
+        "registry.DEFAULT_MODEL = 'fake/echo'\n"
+    )
+    env = {"PYTHONPATH": str(tmp_path)}
+    done = await run("batch", "-", stdin=jsonl(["a"] * rows), env=env)
+    assert done.status == 0
+    assert "by fake/echo, the small embedded model; -m names another" in done.err
+    assert done.err.count("no -m is given, so fake/echo, a small") == (rows > 50)
+    named = await run("batch", "-", "-m", "fake/echo", stdin=jsonl(["a"] * rows), env=env)
+    assert "embedded" not in named.err
+
+
 async def test_a_full_disk_stops_the_run() -> None:
     """When answers cannot be written no more prompts are paid for: exit 3."""
     async with serve(echo) as server:

@@ -2,6 +2,7 @@
 
 import os
 import select
+import shlex
 import stat
 import sys
 import zlib
@@ -182,7 +183,10 @@ def check_file(target: Path, inputs: Sequence[str], *, filled: bool) -> None:
     except FileNotFoundError:
         if target.parent.is_dir():
             return
-        raise UsageError(f"cannot write {target}: no directory {target.parent}") from None
+        raise UsageError(
+            f"cannot write {target}: no directory {target.parent}",
+            hint=f"mkdir -p {shlex.quote(str(target.parent))} makes it",
+        ) from None
     except OSError as error:
         raise cannot_open(str(target), error) from error
     if stat.S_ISDIR(status.st_mode):
