@@ -47,6 +47,15 @@ class Plan:
         names = ",".join(model.name for model in models)
         return request_key("race", Request(names, request.messages, request.params), row)
 
+    async def answers_to(self, row: Prompt) -> int:
+        """How many answers the row asks of one model, at most."""
+        try:
+            models = [*await self.models_for(row), *self.fallbacks]
+        except UsageError:  # its outcome will say so
+            return 1
+        wanted = (request_for(row, model, self.system).params.get("n") for model in models)
+        return max((n for n in wanted if isinstance(n, int)), default=1)
+
     async def fault_in(self, row: Row) -> str | None:
         """Why the row cannot be sent; None where one of its models can take it. Sends nothing."""
         if isinstance(row, BadRow):

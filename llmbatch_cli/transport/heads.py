@@ -61,5 +61,5 @@ def _with_one_length(data: bytes, end: int) -> bytes:
     values = {value.strip() for length in lengths for value in length.split(b",")}
     if len(values) > 1 or lengths == [*values]:
         return data
-    one = b"\r\ncontent-length: " + values.pop()
+    one: bytes = b"\r\ncontent-length: " + values.pop()
     return _LENGTH.sub(b"", head[: -len(_END_LINE)]) + one + _END_LINE + data[end:]
