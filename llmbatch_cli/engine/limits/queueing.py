@@ -45,6 +45,10 @@ FLAT: Final = 0.03
 """The same at which the two numbers stay."""
 PULL: Final = 0.1
 """How much that grows as latency does against the lowest seen, so that in doubt it stays low."""
+LONG: Final = log(3)
+"""From which latency on, in logarithms of the lowest, that grows at once as latency does: of two
+runs at one server each gets more throughput the more it sends, and where answers come in no
+order, it seems so."""
 STEEP: Final = 0.7
 """The same at which the number doubles again."""
 STEP: Final = 0.8
@@ -81,6 +85,7 @@ class Stage:
         self._part = part
         self._ended = self._later = 0
         self._last_at = -inf
+        self._most_in_flight = 0
 
     def ended(self, ticket: Ticket, now: float, tokens: int | None) -> None:
         """A request has ended, with an answer of so many tokens, or None for no answer."""
@@ -93,6 +98,7 @@ class Stage:
         self._ended += 1
         if tokens is not None and others + 1 >= self._counted_from:
             self.sample.add(others + 1, now - at, tokens)
+            self._most_in_flight = max(self._most_in_flight, others + 1)
             self._last_at = max(self._last_at, at)
 
     def extend(self, many: int) -> None:
@@ -103,6 +109,10 @@ class Stage:
     def over(self) -> bool:
         """Whether what there is to learn from it is known."""
         return self._ended >= self._part * self.many or self._later >= self.many
+
+    def reached(self, limit: int) -> bool:
+        """Whether so many were in flight, or nearly."""
+        return self._most_in_flight >= FULL * limit
 
     def result(self, now: float) -> Sample | None:
         """What was learned; None for too little.
@@ -243,7 +253,7 @@ class QueueLimit:
         fewest = max(FEWEST, self.high)
         if self._level >= self._most:
             self._end_start(sample, ratio)
-        elif more < log(FILLED):  # rejections held it down
+        elif not self._stage.reached(self.high) or more < log(FILLED):
             self._start_at(self._level, self._below)
         elif follows >= FOLLOWS:
             self._start_at(self._level * (2 if follows > WELL else 1.5), [lower, sample])
@@ -263,6 +273,8 @@ class QueueLimit:
             lowest = self._below[0]
             enough = ABOVE * lowest.mean_in_flight * gain(sample, lowest).ratio
             level = min(level, max(level / 2, enough))
+        if self._usual_s is None:
+            self._lowest_s = min(one.mean_latency for one in self._below)
         self._starting, self._below, self._usual_s, self._run = False, [], None, 0
         self._settle(min(level, self._level), WIDE_APART if flat else APART)
         self._stage = self._turn()
@@ -294,10 +306,11 @@ class QueueLimit:
         high = before + after if after is not None else before
         ratio, error, latency_s = gain(high, low)
         span = log(high.mean_in_flight / low.mean_in_flight)
-        self._lowest_s = min(self._lowest_s, low.mean_latency)
-        longer = max(1.0, latency_s / self._lowest_s)
-        error *= sqrt(longer)  # what waits for the same answers is late together
-        missing = log(ratio) - (FLAT + PULL * log(longer)) * span
+        steep = log(ratio) > STEEP * span
+        self._lowest_s = low.mean_latency if steep else min(self._lowest_s, low.mean_latency)
+        longer = log(max(1.0, latency_s / self._lowest_s))
+        error *= exp(longer / 2)  # what waits for the same answers is late together
+        missing = log(ratio) - (FLAT + PULL * longer + max(0.0, longer - LONG)) * span
         if missing > max(3 * error, STEEP * span) and self.high < self._most:
             self._start_at(2 * self.high, [low, high])
             return
