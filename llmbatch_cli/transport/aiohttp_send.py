@@ -178,7 +178,7 @@ def _unparsed(error: aiohttp.ClientResponseError, request: WireRequest) -> Provi
         cause = cause.__cause__
     ours = BadReply if isinstance(cause, BadStatusLine) else Unreadable
     return ours(
-        f"{host_of(request.url)}: the head of the reply cannot be read: {words_alone(error.message)}",
+        f"{host_of(request.url)}: the reply cannot be read: {words_alone(error.message)}",
         hint="--http httpx reads some replies that aiohttp refuses",
     )
 

@@ -12,7 +12,6 @@ MAX_HEAD_BYTES: Final = 2**20
 
 _END: Final = re.compile(rb"\r?\n\r?\n")
 _CHUNKED: Final = re.compile(rb"\ntransfer-encoding[ \t]*:[^\n]*chunked", re.IGNORECASE)
-_END_LINE: Final = b"\r\n\r\n"
 _LENGTH: Final = re.compile(rb"\r?\ncontent-length:[ \t]*([^\r\n]*)", re.IGNORECASE)
 
 
@@ -52,14 +51,14 @@ class TolerantHandler(ResponseHandler):
 
 
 def _with_one_length(data: bytes, end: int) -> bytes:
-    head = data[:end]
-    lengths = _LENGTH.findall(head)
+    head, rest = data[:end], data[end:]
+    lengths: list[bytes] = _LENGTH.findall(head)
     if not lengths:
         return data
     if _CHUNKED.search(head):
-        return _LENGTH.sub(b"", head) + data[end:]
+        return b"%b%b" % (_LENGTH.sub(b"", head), rest)
     values = {value.strip() for length in lengths for value in length.split(b",")}
     if len(values) > 1 or lengths == [*values]:
         return data
-    one = b"\r\ncontent-length: " + values.pop()
-    return _LENGTH.sub(b"", head[: -len(_END_LINE)]) + one + _END_LINE + data[end:]
+    first, _, others = _LENGTH.sub(b"", head).partition(b"\n")
+    return b"%b\ncontent-length: %b\r\n%b%b" % (first, values.pop(), others, rest)
