@@ -158,11 +158,12 @@ def built(build: Callable[[Request], WireRequest], request: Request) -> WireRequ
 def holds_for_all(error: ProviderError, *, answered: bool) -> bool:
     """Whether the model fails every row like this one.
 
-    A 403 from a model that has answered is about this prompt, not about the key.
+    A 403 from a model that has answered is about this prompt, not about the key, and an unknown
+    path is about one of several servers.
     """
-    return error.fatal and not (
-        answered and isinstance(error, Unauthorized) and error.status == 403
-    )
+    if answered and isinstance(error, Unauthorized) and error.status == 403:
+        return False
+    return error.fatal or (error.hopeless and not answered)
 
 
 def request_for(prompt: Prompt, model: Model, system: Message | None) -> Request:
@@ -190,7 +191,7 @@ def _mapping(value: object) -> Mapping[str, Any]:
 def failure_of(error: ProviderError, messages: Sequence[Message]) -> Failure:
     """The error as a row of output shows it; `messages` is what was sent."""
     message = f"{error.message}. hint: {error.hint}" if error.hint else error.message
-    return Failure(error.kind, message, error.status, error.retry, messages)
+    return Failure(error.kind, message, error.status, error.retryable, messages)
 
 
 def stopped(

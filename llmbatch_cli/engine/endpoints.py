@@ -20,6 +20,7 @@ from llmbatch_cli.core.errors import (
     TimedOut,
     Unauthorized,
     UnknownModel,
+    UnknownPath,
     Unreachable,
     Unreadable,
 )
@@ -35,6 +36,7 @@ DOWN: Final = (
     Unauthorized,
     OutOfQuota,
     UnknownModel,
+    UnknownPath,
 )
 """What an endpoint is left out for; another may well answer the same request. One that fails at
 once would otherwise be the least busy of all, and get nearly every request."""

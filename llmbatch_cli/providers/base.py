@@ -24,6 +24,8 @@ class Settings:
     """For a provider's own settings: a region, a project, an API version."""
     withheld: str | None = None
     """Why credentials that the provider finds by itself must not go there; None where they may."""
+    query: str = ""
+    """Goes behind the path of every request, as the base URL had it; added by who sends."""
 
 
 class Stream(ABC):
@@ -52,6 +54,7 @@ class Provider(ABC):
         self.name = settings.name
         self._api_key = settings.api_key
         self._withheld = settings.withheld
+        self.query = settings.query
         self.aim(settings.base_url)
 
     def aim(self, base_url: str) -> None:

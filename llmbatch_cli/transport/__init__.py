@@ -1,7 +1,9 @@
 """The network behind two functions; the registry of what can stand there."""
 
+import asyncio
 import math
 import re
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -65,6 +67,8 @@ def open_network(connection: Connection) -> AbstractAsyncContextManager[Network]
 async def _opened(connection: Connection) -> AsyncIterator[Network]:
     module, _, attribute = CLIENTS[connection.http].partition(":")
     opener: Callable[[Connection], AbstractAsyncContextManager[Network]]
+    if module not in sys.modules:  # reading it, and all authorities' certificates, takes long
+        await asyncio.to_thread(import_module, module)
     opener = getattr(import_module(module), attribute)
     async with opener(connection) as network:
         yield network

@@ -177,8 +177,9 @@ def _unparsed(error: aiohttp.ClientResponseError, request: WireRequest) -> Provi
     while cause is not None and not isinstance(cause, BadStatusLine | LineTooLong):
         cause = cause.__cause__
     ours = BadReply if isinstance(cause, BadStatusLine) else Unreadable
+    words = words_alone(error.message)
     return ours(
-        f"{host_of(request.url)}: the reply cannot be read: {words_alone(error.message)}",
+        f"{host_of(request.url)}: the reply cannot be read: {words}",
         hint="--http httpx reads some replies that aiohttp refuses",
     )
 

@@ -51,14 +51,13 @@ class TolerantHandler(ResponseHandler):
 
 
 def _with_one_length(data: bytes, end: int) -> bytes:
-    head, rest = data[:end], data[end:]
-    lengths: list[bytes] = _LENGTH.findall(head)
+    lengths: list[bytes] = _LENGTH.findall(data, 0, end)
     if not lengths:
         return data
-    if _CHUNKED.search(head):
-        return b"%b%b" % (_LENGTH.sub(b"", head), rest)
     values = {value.strip() for length in lengths for value in length.split(b",")}
-    if len(values) > 1 or lengths == [*values]:
+    chunked = _CHUNKED.search(data, 0, end)
+    if not chunked and (len(values) > 1 or lengths == [*values]):
         return data
-    first, _, others = _LENGTH.sub(b"", head).partition(b"\n")
-    return b"%b\ncontent-length: %b\r\n%b%b" % (first, values.pop(), others, rest)
+    first, _, others = _LENGTH.sub(b"", data[:end]).partition(b"\n")
+    one = b"" if chunked else b"content-length: %b\r\n" % values.pop()
+    return b"%b\n%b%b%b" % (first, one, others, data[end:])

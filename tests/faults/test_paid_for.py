@@ -73,7 +73,7 @@ async def test_each_answer_is_kept_and_asked_for_once(options: list[str]) -> Non
 
 
 async def test_what_a_refusal_has_cost_is_in_its_row() -> None:
-    """Usage and maybe_billed of the failed attempt, and the tokens in the summary (CASES E1, E3)."""
+    """Usage and maybe_billed of the failed attempt, and the summary's tokens (CASES E1, E3)."""
     refused = completion("")
     refused["choices"] = [{"index": 0, "finish_reason": "content_filter"}]
 

@@ -31,7 +31,7 @@ TOO_LONG = {
     "tgi": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096.",
     "tgi 2": "Input validation error: `inputs` must have less than 1024 tokens.",
     "huggingface": "tokens in request more than max tokens allowed",
-    "mistral": "Prompt contains 40000 tokens, too large for model with 32768 maximum context length",
+    "mistral": "Prompt contains 4000 tokens, too large for model with 3276 maximum context length",
     "gemini": "The input token count (1196265) exceeds the maximum number of tokens allowed.",
     "vertex": "the input token count is 40000 but model only supports up to 32768",
     "cohere": "too many tokens: total number of tokens in the prompt cannot exceed 4081",

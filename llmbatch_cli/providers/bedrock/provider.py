@@ -81,6 +81,8 @@ class Bedrock(JsonProvider):
     usage_fields = usage.BEDROCK
 
     def __init__(self, settings: Settings) -> None:
+        if settings.query:  # which would have to be signed, too
+            raise UsageError("the base URL for bedrock has a query, which is not sent")
         environ = settings.environ
         self._environ = environ
         self._region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or ""

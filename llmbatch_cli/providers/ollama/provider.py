@@ -70,7 +70,8 @@ def address(host: str) -> str:
     name = f"[{name}]" if ":" in name else name
     path = parts.path.rstrip("/").removesuffix("/v1").removesuffix("/api")
     user, at, _ = parts.netloc.rpartition("@")
-    return f"{parts.scheme}://{user}{at}{name}{f':{port}' if port else ''}{path}"
+    query = f"?{parts.query}" if parts.query else ""
+    return f"{parts.scheme}://{user}{at}{name}{f':{port}' if port else ''}{path}{query}"
 
 
 class Ollama(JsonProvider):

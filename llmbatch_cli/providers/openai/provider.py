@@ -43,6 +43,7 @@ class OpenAI(JsonProvider):
     usage_fields = usage.OPENAI
     # llama.cpp says in a 500 that the prompt is too long.
     rules = ErrorRules(words=((CONTEXT_LENGTH, ContextLength),), words_of_overload=True)
+    version = "/v1"
 
     own_hosts: ClassVar[tuple[str, ...]] = ("api.openai.com",)
     """Where OpenAI itself answers, its regions' hosts included."""

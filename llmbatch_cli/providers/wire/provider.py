@@ -6,7 +6,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
-from llmbatch_cli.core.errors import BadReply, Interrupted, ProviderError, Unreadable
+from llmbatch_cli.core.errors import (
+    BadReply,
+    Interrupted,
+    ProviderError,
+    UnknownPath,
+    Unreadable,
+)
 from llmbatch_cli.core.ledger import Usage
 from llmbatch_cli.core.types import Completion, Request, WireReply
 from llmbatch_cli.providers.base import Provider, Stream
@@ -37,6 +43,8 @@ class JsonProvider(Provider):
     """What its errors mean."""
     request_id_headers: ClassVar[Sequence[str]] = ("x-request-id",)
     """The headers that may name the request for the provider's support; the first wins."""
+    version: ClassVar[str] = ""
+    """What a base URL usually ends in, where it must be written out."""
     stream_reader: "ClassVar[type[EventStream] | None]" = None
     """None where the wire has no streaming form."""
     usage_fields: ClassVar[UsageFields]
@@ -106,7 +114,7 @@ class JsonProvider(Provider):
     def failed(self, error: ErrorBody, reply: WireReply, model: str) -> ProviderError:
         """The exception for this error body."""
         kind = self.error_class(error)
-        hint = self.hint(kind, error, model)
+        hint = self.hint(kind, error, model) or (self.url_hint() if kind is UnknownPath else None)
         return error_of(kind, error.message, reply, self._api_key, hint)
 
     def error_class(self, error: ErrorBody) -> ErrorClass:
@@ -116,6 +124,12 @@ class JsonProvider(Provider):
     def hint(self, kind: ErrorClass, error: ErrorBody, model: str) -> str | None:
         """What the user can do about the error; None where the message is enough."""
         return self.rules.hints.get(kind)
+
+    def url_hint(self) -> str:
+        """What to check where the server has nothing at the path."""
+        if self.version and not re.search(r"/v\d\w*(/|$)", self.base_url):
+            return f"does the base URL end in {self.version}? Try {self.base_url}{self.version}"
+        return f"is this the base URL of its API: {self.base_url}?"
 
 
 def _raise_if_accepted(error: ProviderError, reply: WireReply) -> None:

@@ -57,10 +57,17 @@ def _not_json(reply: WireReply, error: NotJson) -> str:
         )
     if not reply.body:
         return "the reply is empty"
-    if "html" in reply.headers.get("content-type", "") or reply.body.lstrip()[:1] == b"<":
+    if is_page(reply):
         page = "the reply is a web page, not JSON (is a proxy or a wrong base URL in between?)"
         return f"{page}: {excerpt(reply.body)}"
     return f"the reply is not valid JSON: {clean(str(error), 400)}"
+
+
+def is_page(reply: WireReply) -> bool:
+    """Whether the body is a web page, or the line that Cloudflare sends in place of one."""
+    beginning = reply.body[:200].lstrip()
+    html = "html" in reply.headers.get("content-type", "").lower() or beginning[:1] == b"<"
+    return html or beginning.startswith(b"error code: 10")
 
 
 def excerpt(body: bytes, max_chars: int = 200) -> str:
