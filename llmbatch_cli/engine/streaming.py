@@ -3,10 +3,11 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol
 
-from llmbatch_cli.core.errors import BadReply, ProviderError
+from llmbatch_cli.core.errors import BadReply, Interrupted, ProviderError
 from llmbatch_cli.core.ledger import CANCELLED
 from llmbatch_cli.core.privacy import without_keys
 from llmbatch_cli.core.types import (
@@ -108,9 +109,14 @@ def around(stream: StreamCall, wrap: Callable[[Call], Call]) -> StreamCall:
 async def _streamed(
     reply: WireStream, reader: Reader, on_text: Callable[[str], None]
 ) -> Completion:
-    async for chunk in reply.chunks:
-        if text := reader.feed(chunk):
-            on_text(text)
+    try:
+        async for chunk in reply.chunks:
+            if text := reader.feed(chunk):
+                on_text(text)
+    except Interrupted:
+        with suppress(ProviderError, *UNFORESEEN):
+            return reader.finish()  # its end has come, only not the connection's
+        raise
     return reader.finish()
 
 

@@ -1,7 +1,7 @@
 """Heads of replies that aiohttp's parser would refuse: long ones, and two lengths at once."""
 
 import re
-from typing import Any, Final
+from typing import Final
 
 from aiohttp.client_proto import ResponseHandler
 
@@ -21,30 +21,25 @@ class TolerantHandler(ResponseHandler):
     That is none of one that is chunked, too, and one of several that are the same.
     """
 
-    _head: bytes | None = None
-    """What has come of a reply's head; None behind it."""
-
-    def set_response_params(self, **params: Any) -> None:
-        """A request begins on this connection."""
-        self._head = b""
-        super().set_response_params(**params)
+    _head = b""
+    """What has come of a reply's head, as long as that is not all of it."""
 
     def data_received(self, data: bytes) -> None:
         """Bytes of a reply, whose head is read at once."""
-        if self._head is not None:
-            seen, data = max(0, len(self._head) - 3), self._head + data
-            end = _end_of_head(data, seen)
+        if self._payload is None or self._payload.is_eof():
+            begin, data = max(0, len(self._head) - 3), self._head + data
+            end = _end_of_head(data, begin)
             if end < 0 and len(data) < MAX_HEAD_BYTES:
                 self._head = data
                 return
-            self._head = None
+            self._head = b""
             if end > 0:
                 data = _with_one_length(data, end)
         super().data_received(data)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """The connection is closed, perhaps within a head."""
-        head, self._head = self._head, None
+        head, self._head = self._head, b""
         if head and self._parser is not None:
             super().data_received(head)
         super().connection_lost(exc)
