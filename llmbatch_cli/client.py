@@ -10,6 +10,7 @@ async with Client(limits=Limits(rpm=500)) as client:
 """
 
 import asyncio
+from collections import deque
 from collections.abc import (
     AsyncGenerator,
     Callable,
@@ -44,6 +45,9 @@ Prompts = Values
 LIMITS: Final = Limits()
 RETRIES: Final = Retries()
 NETWORK: Final = Network()
+
+KEPT: Final = 10_000
+"""Outcomes that RunStopped holds at most."""
 
 
 class Client:
@@ -155,7 +159,8 @@ class Client:
             params: sampling parameters by OpenAI's names; a row's own win.
 
         Raises UsageError before anything is sent, and RunStopped where no further row can
-        succeed (a bad key, no quota, too many failures).
+        succeed (a bad key, no quota, too many failures), after all that were answered: they are
+        in its `outcomes`, too. So is an error of `prompts` itself raised last.
         """
         ask = Batch(model=model, fallback=_names(fallback), params=_checked(params), system=system)
         return detached(lambda: self._run(prompts, ask, ordered, stopper))
@@ -206,10 +211,15 @@ class Client:
         options = RunOptions(ordered, self._failure_limit, self._observe)
         plan = await ask.plan(pool, options)
         self._running.add(stop)
+        yielded: deque[Outcome] = deque(maxlen=KEPT)
         try:
             async with aclosing(plan.driver(rows, stop)) as outcomes:
                 async for outcome in outcomes:
+                    yielded.append(outcome)
                     yield outcome
+        except RunStopped as error:
+            error.outcomes = tuple(yielded)
+            raise
         finally:
             self._running.discard(stop)
 
