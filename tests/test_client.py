@@ -297,3 +297,19 @@ def test_an_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="hint: ") as caught:
         list(batch(["a"], model="gpt-4o-mini"))
     assert "OPENAI_API_KEY" in str(caught.value)
+
+
+@pytest.mark.parametrize("racing", [False, True])
+def test_progress_shows_a_run_on_standard_error(
+    capsys: pytest.CaptureFixture[str], racing: bool
+) -> None:
+    """The command's display and summary; nothing without it, nor for a single prompt."""
+    prompts = ["a", "b", {"prompt": 5}]
+    ways: Any = [race, {"models": ["fake/echo"]}] if racing else [batch, {"model": "fake/echo"}]
+    assert len(list(ways[0](prompts, **ways[1]))) == 3
+    assert capsys.readouterr().err == ""
+    assert len(list(ways[0](prompts, progress=True, **ways[1]))) == 3
+    assert "llmbatch: 3 rows: 2 answered, 1 failed (1 invalid_row)" in capsys.readouterr().err
+    for _ in ways[0](iter(["a"] * 900), progress=True, **ways[1]):
+        break
+    assert "not answered: the run ended" in capsys.readouterr().err
