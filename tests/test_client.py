@@ -312,4 +312,4 @@ def test_progress_shows_a_run_on_standard_error(
     assert "llmbatch: 3 rows: 2 answered, 1 failed (1 invalid_row)" in capsys.readouterr().err
     for _ in ways[0](iter(["a"] * 900), progress=True, **ways[1]):
         break
-    assert "not answered: the run ended" in capsys.readouterr().err
+    assert "the run ended before its input" in capsys.readouterr().err
