@@ -14,7 +14,7 @@ import typer
 from llmbatch_cli.cli.say import printing
 from llmbatch_cli.core.errors import ExitStatus
 from llmbatch_cli.core.text import clean_for_terminal
-from llmbatch_cli.providers.access import first_set
+from llmbatch_cli.providers.access import first_named, first_set
 from llmbatch_cli.providers.registry import PROVIDERS, Entry
 
 EXAMPLES = """\b
@@ -39,13 +39,15 @@ class Known:
     """The address in force, without a password; None where there is none."""
     url_variables: Sequence[str]
     in_process: bool
+    credentials: str | None = None
+    """What is used where no key is set."""
 
 
 def providers(json: AsJson = False) -> int:
     """List the providers and their key variables.
 
-    Shows whether each key is set, but never the key; nothing is sent. PROVIDER_BASE_URL
-    changes a provider's address.
+    Shows whether each key is set, or what is used in its place, but never the key; nothing is
+    sent. PROVIDER_BASE_URL changes a provider's address.
     """
     found = [known(name, entry, os.environ) for name, entry in PROVIDERS.items()]
     with printing():
@@ -66,11 +68,12 @@ def known(name: str, entry: Entry, environ: Mapping[str, str]) -> Known:
     return Known(
         name,
         entry.key_variables,
-        next((name for name in entry.key_variables if environ.get(name, "").strip()), None),
+        first_named(environ, entry.key_variables)[0],
         entry.keyless or entry.in_process,
         without_password(base_url) if base_url else None,
         entry.url_variables,
         entry.in_process,
+        entry.credentials,
     )
 
 
@@ -109,13 +112,15 @@ def _as_json(one: Known) -> bytes:
         "key_needed": not one.keyless,
         "base_url": one.base_url,
     }
+    if one.credentials is not None:
+        said["credentials"] = one.credentials
     return orjson.dumps(said) + b"\n"
 
 
 def _cells(one: Known) -> tuple[str, str, str, str]:
     if one.in_process:
         return one.name, "-", "not needed", "in this process"
-    unset = "not needed" if one.keyless else "no"
+    unset = one.credentials or ("not needed" if one.keyless else "no")
     base_url = one.base_url or f"set {' or '.join(one.url_variables)}"
     return (
         one.name,

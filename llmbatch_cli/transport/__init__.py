@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import re
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -10,11 +11,14 @@ from importlib import import_module
 from typing import Final, Literal
 
 from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.core.text import clean
 from llmbatch_cli.core.types import OpenStream, Send
 
 MEBIBYTE: Final = 2**20
 
 HttpClient = Literal["aiohttp", "httpx"]
+
+_BYTES: Final = re.compile(r":?\n| when reading|:? (?:bytearray\()?b['\"]|, got:")
 
 CLIENTS: Final[dict[HttpClient, str]] = {
     "aiohttp": "llmbatch_cli.transport.aiohttp_send:open_network",
@@ -37,6 +41,11 @@ class Connection:
     Shorter than the 5 s after which the servers of Node, uvicorn (vLLM) and llama.cpp close it, so
     that none is closed in the moment it is used again.
     """
+
+
+def words_alone(message: str) -> str:
+    """What a parser says of a reply, without the reply's bytes, which may hold a cookie."""
+    return clean(_BYTES.split(message, maxsplit=1)[0].strip(), 100) or "it is not HTTP"
 
 
 @dataclass(frozen=True, slots=True)
