@@ -96,6 +96,10 @@ def with_defaults(output: OutputOptions, form: OutputFormat = "jsonl") -> Output
     if path is not None:
         _check_name(path, named_format=output.format is not None)
     form = output.format or form
+    if output.include_input and form != "jsonl":
+        raise UsageError(
+            f"--include-input, but --format {form} has no place for it", hint="leave one out"
+        )
     ordered = output.ordered or form in WITHOUT_IDS
     return replace(output, output=path, format=form, ordered=ordered)
 

@@ -79,10 +79,12 @@ def resuming(path: Path, finished: FinishedRows, to_send: int | None) -> str:
     return f"resuming {path}: {', '.join(fields)}"
 
 
-def unclaimed(count: int) -> str:
-    """Finished rows that no row of input has asked for."""
-    rows = "finished row is" if count == 1 else "finished rows are"
-    return f"{count:,} {rows} not in this input with this model and parameters"
+def unclaimed(finished: FinishedRows) -> str:
+    """How many answers no row of input has asked for; nothing where there are none."""
+    count = finished.untaken - (finished.failed - finished.taken_failed)
+    are = "is" if count == 1 else "are"
+    text = f"{_count(count, 'answer')} {are} not of this input with this model and parameters"
+    return text if count > 0 else ""
 
 
 def _count(number: int, noun: str) -> str:
@@ -185,6 +187,7 @@ def _take_row(found: _Survey, row: Any, select: Callable[[Any], bool]) -> None:
         found.dropped.append(found.lines)
     else:
         finished.add(key, index, failed=error is not None)
+        finished.with_input += "input" in row
 
 
 def _take_part(found: _Survey, row: Any, select: Callable[[Any], bool]) -> None:
@@ -208,6 +211,7 @@ def _take_part(found: _Survey, row: Any, select: Callable[[Any], bool]) -> None:
             found.dropped.extend(group.lines)
         else:
             found.finished.add(group.key, group.index, failed=group.failed)
+            found.finished.with_input += "input" in row
         found.group = None
 
 

@@ -64,6 +64,8 @@ def _row(outcome: Outcome) -> _Json:
     }
     if completion is not None:
         _add_completion(row, completion)
+    if outcome.input is not None:
+        row["input"] = outcome.input or None
     if outcome.race:
         row["race"] = [_racer(racer) for racer in outcome.race]
     if outcome.failed_attempts:
