@@ -335,7 +335,11 @@ class DisplayOptions:
 
     section: ClassVar[str] = "Display"
 
-    progress: ProgressMode = option("auto", "Progress display on standard error.")
+    progress: ProgressMode = option(
+        "auto",
+        "Progress display on standard error: a bar on a terminal, else and in a pipe a line every "
+        "10 s.",
+    )
     quiet: bool = option(False, "Print nothing but errors.", letter="q", everyday=True)
     verbose: int = option(
         0, "Log failed rows; -vv logs their whole messages.", letter="v", count=True
