@@ -162,7 +162,10 @@ class Race:
         )
         races.append(work)
         at_once = _races_at_once(pool.most_in_flight, len(racers), hedged=self.hedge is not None)
-        window = Window(lambda: at_once, _most_open(pool, options), pool.holding)
+        # A race that waits for all of its models would only start its hedge too early.
+        window = Window(
+            lambda: min(at_once, pool.widest()), _most_open(pool, options), pool.holding
+        )
         return Plan(live(work, window, options), models_for, (), _system(self.system))
 
 

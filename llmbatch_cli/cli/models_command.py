@@ -12,7 +12,7 @@ import typer
 from llmbatch_cli.cli.complete import providers
 from llmbatch_cli.cli.options import Here, Only
 from llmbatch_cli.cli.running import run_async
-from llmbatch_cli.cli.say import say
+from llmbatch_cli.cli.say import printing, say
 from llmbatch_cli.core.errors import BadReply, ExitStatus, ProviderError, UsageError
 from llmbatch_cli.core.events import Event, Notice
 from llmbatch_cli.core.near import did_you_mean, near_names
@@ -61,7 +61,7 @@ def models(
     json: AsJson = False,
     timeout: Seconds = 30.0,
     *,
-    network: Annotated[Network, Only("base_url", "insecure"), BASE_URL],
+    network: Annotated[Network, Only("base_url", "no_key", "insecure"), BASE_URL],
 ) -> int:
     """List the models that a provider has now, one per line.
 
@@ -71,13 +71,16 @@ def models(
     if len(network.base_url) > 1:
         raise UsageError("one --base-url at a time", hint="list each server by itself")
     base_url = next(iter(network.base_url), None)
-    access = Access(base_url=base_url, insecure=network.insecure, environ=os.environ)
+    access = Access(
+        base_url=base_url,
+        no_key=network.no_key,
+        insecure=network.insecure,
+        environ=os.environ,
+    )
     target = resolve(f"{provider}/-", access, _tell)
-    try:
-        return run_async(_print(target, timeout, json=json))
-    except BrokenPipeError:  # `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitStatus.OK
+    with printing():
+        run_async(_print(target, timeout, json=json))
+    return ExitStatus.OK
 
 
 def _check(provider: str) -> None:

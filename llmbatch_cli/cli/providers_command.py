@@ -11,9 +11,10 @@ from urllib.parse import urlsplit, urlunsplit
 import orjson
 import typer
 
+from llmbatch_cli.cli.say import printing
 from llmbatch_cli.core.errors import ExitStatus
 from llmbatch_cli.core.text import clean_for_terminal
-from llmbatch_cli.providers.access import first_set
+from llmbatch_cli.providers.access import first_named, first_set
 from llmbatch_cli.providers.registry import PROVIDERS, Entry
 
 EXAMPLES = """\b
@@ -49,11 +50,8 @@ def providers(json: AsJson = False) -> int:
     sent. PROVIDER_BASE_URL changes a provider's address.
     """
     found = [known(name, entry, os.environ) for name, entry in PROVIDERS.items()]
-    try:
+    with printing():
         _print(found, json=json)
-        sys.stdout.flush()
-    except BrokenPipeError:  # `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return ExitStatus.OK
 
 
@@ -70,7 +68,7 @@ def known(name: str, entry: Entry, environ: Mapping[str, str]) -> Known:
     return Known(
         name,
         entry.key_variables,
-        next((name for name in entry.key_variables if environ.get(name, "").strip()), None),
+        first_named(environ, entry.key_variables)[0],
         entry.keyless or entry.in_process,
         without_password(base_url) if base_url else None,
         entry.url_variables,

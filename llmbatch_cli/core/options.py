@@ -318,6 +318,7 @@ class Network:
         metavar="chat|responses",
         shown="what the model needs",
     )
+    no_key: bool = option(False, "Send no key, whatever the environment has.")
     insecure: bool = option(False, "Send keys over plain http to other machines too.")
     connect_timeout_s: float = option(
         10.0,

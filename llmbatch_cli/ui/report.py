@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from llmbatch_cli.core.events import Holder
+from llmbatch_cli.core.text import clean
 from llmbatch_cli.ui.totals import Totals
 
 HOLDERS: Final[Mapping[Holder | None, str]] = {
@@ -14,6 +15,10 @@ HOLDERS: Final[Mapping[Holder | None, str]] = {
     "output": "waiting for output",
 }
 """What a run waits for; nothing to say where all its slots are in flight."""
+
+
+QUOTED_CHARS: Final = 160
+"""The most of a failed row's message in the summary."""
 
 
 def summary(totals: Totals, *, cancelled: bool = False, failed_before: int = 0) -> str:
@@ -27,7 +32,7 @@ def summary(totals: Totals, *, cancelled: bool = False, failed_before: int = 0) 
     before = _before(totals.skipped - failed_before, failed_before)
     if before and not (totals.rows or totals.has_begun or totals.total):
         return f"nothing to send: {before}"
-    lines = [_result(totals)]
+    lines = [_result(totals), *_messages(totals)]
     if before:
         lines.append(before)
     if missing := _missing(totals):
@@ -67,8 +72,18 @@ def _before(answered: int, failed: int) -> str:
 
 
 def _kinds(totals: Totals) -> str:
-    kinds = sorted(totals.failed.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{format_count(n)} {kind}" for kind, n in kinds)
+    return ", ".join(f"{format_count(n)} {kind}" for kind, n in _by_count(totals))
+
+
+def _messages(totals: Totals) -> list[str]:
+    """One message of each kind of failure, on a line."""
+    said = [(kind, totals.said[kind]) for kind, _ in _by_count(totals) if totals.said.get(kind)]
+    return [clean(f"{kind}: {message}", QUOTED_CHARS) for kind, message in said]
+
+
+def _by_count(totals: Totals) -> list[tuple[str, int]]:
+    """The kinds of failures, the most frequent first."""
+    return sorted(totals.failed.items(), key=lambda item: (-item[1], item[0]))
 
 
 def _missing(totals: Totals) -> str:

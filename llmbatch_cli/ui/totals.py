@@ -18,7 +18,8 @@ from llmbatch_cli.core.events import (
     Started,
 )
 from llmbatch_cli.core.ledger import Usage
-from llmbatch_cli.core.types import Outcome
+from llmbatch_cli.core.privacy import without_prompt
+from llmbatch_cli.core.types import Failure, Outcome
 
 WINDOW_S: Final = 10.0
 """The current speed is measured over this time."""
@@ -50,6 +51,8 @@ class Totals:
         self.answered = 0
         self.failed: Counter[str] = Counter()
         """Failed rows, by the kind of their failure."""
+        self.said: dict[str, str] = {}
+        """Of each kind the first one's message, without the prompt."""
         self.truncated = 0
         """Answers cut off by a length limit."""
         self.prompt_tokens = 0
@@ -168,13 +171,19 @@ class Totals:
             self.answered += 1
             self.truncated += completion.finish_reason == "length"
         else:
-            self.failed[outcome.error.kind if outcome.error is not None else "unknown"] += 1
+            self._add_failure(outcome.error)
         for racer in outcome.race:  # losers too, as far as their usage is known
             if racer.usage is not None or racer.status == "won":
                 self._add_usage(racer.usage)
         if billed := _billed_attempts(outcome):
             self.billed_attempts += billed
             self.billed_rows += completion is None
+
+    def _add_failure(self, error: Failure | None) -> None:
+        kind = error.kind if error is not None else "unknown"
+        self.failed[kind] += 1
+        if error is not None and kind not in self.said:
+            self.said[kind] = without_prompt(error.message, error.messages)
 
     def _add_usage(self, usage: Usage | None) -> None:
         if usage is None or (usage.prompt_tokens is None and usage.completion_tokens is None):

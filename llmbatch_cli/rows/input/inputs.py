@@ -19,9 +19,9 @@ from llmbatch_cli.rows.input.chunks import (
     WIDE,
     file_chunks,
     plain,
-    pumped,
     stream_chunks,
 )
+from llmbatch_cli.rows.input.pump import pumped
 from llmbatch_cli.rows.lines import MAX_LINE_BYTES, Line, Lines, Unreadable
 
 TextFormat = Literal["lines", "whole"]
