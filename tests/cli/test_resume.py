@@ -152,8 +152,8 @@ async def test_a_resumed_run_in_which_no_row_has_an_answer_is_no_success(tmp_pat
     """Exit 1 while failed rows stand in the output; all that is to know in two lines and a hint,
     also where the input can be read only once (CASES.md D3)."""
     source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
-    source.write_bytes(jsonl(["one", "two"]))
-    here = ("-m", "fake/echo?rejected=1", "-o", str(out))
+    source.write_bytes(jsonl([{"prompt": 1}, {"prompt": 2}]))
+    here = ("-m", "fake/echo", "-o", str(out))
     first = await run("batch", str(source), *here)
     second = await run("batch", str(source), *here, "--resume")
     third = await run("batch", "-", *here, "--resume", stdin=source.read_bytes())
