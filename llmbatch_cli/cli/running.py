@@ -220,14 +220,16 @@ def _say_end(run: JobRun, job: Job, voice: Voice, asked: Interrupts) -> None:
     if (asked.count or isinstance(error, RunStopped | OutputError)) and run.can_go_on:
         voice.notice(f"to go on: {go_on_command(sys.argv, job.inputs.inputs)}")
     elif job.is_resumable and (asked.totals.failed_rows or run.failures_kept):
-        voice.hint(_about_failures(job.output, kept=run.failures_kept > 0))
+        for hint in _about_failures(job.output, kept=run.failures_kept > 0):
+            voice.hint(hint)
 
 
-def _about_failures(output: OutputOptions, *, kept: bool) -> str:
+def _about_failures(output: OutputOptions, *, kept: bool) -> tuple[str, str]:
     """How to see the failed rows of an output, and to send them again."""
-    again = "" if kept or output.retry_failed == "all" else "--resume retries what may succeed, "
-    listed = f"llmbatch errors {shlex.quote(str(output.output))} lists the failed rows"
-    return f"{listed}; {again}--resume --retry-failed all retries them all"
+    again = "--resume --retry-failed all sends them all again"
+    if not kept and output.retry_failed != "all":
+        again = "--resume sends again what may succeed, with --retry-failed all every one"
+    return f"llmbatch errors {shlex.quote(str(output.output))} lists the failed rows", again
 
 
 def go_on_command(argv: Sequence[str], inputs: Sequence[str]) -> str:

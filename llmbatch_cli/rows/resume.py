@@ -81,8 +81,7 @@ def resuming(path: Path, finished: FinishedRows, to_send: int | None) -> str:
         fields = [f"{finished.taken - failed:,} of {_count(rows, 'row')} answered"]
         fields.append(f"{to_send:,} to send")
     if failed:
-        them = "it" if failed == 1 else "them"
-        fields.append(f"{failed:,} failed before (--retry-failed all sends {them} again)")
+        fields.append(f"{failed:,} failed before")
     return f"resuming {path}: {', '.join(fields)}"
 
 

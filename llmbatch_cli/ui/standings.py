@@ -13,7 +13,7 @@ from llmbatch_cli.ui.report import format_count, format_duration
 REMEMBERED: Final = 100_000
 """Times kept per model for its median and p95; later ones are ignored."""
 
-OPTIONAL: Final = ("cancelled", "races", "tokens")
+OPTIONAL: Final = ("cancelled", "races", "tokens", "p95")
 """Columns that a narrow terminal leaves out, in this order."""
 _NAME_CHARS: Final = 200
 SHORTEST_NAME: Final = 12

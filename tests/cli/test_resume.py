@@ -113,8 +113,11 @@ async def test_failed_rows_are_tried_again_and_not_told_twice(tmp_path: Path) ->
         third = await batch(server, source, out, "--resume", "--retry-failed", "all")
         assert asked(server) == ["busy", "bad"]
     assert (first.status, second.status, third.status) == (1, 1, 0)
-    assert f"hint: llmbatch errors {out} lists the failed rows; --resume retries" in first.err
-    assert "1 of 3 rows answered, 1 to send, 1 failed before (--retry-failed all" in second.err
+    assert (
+        f"hint: llmbatch errors {out} lists the failed rows\nhint: --resume sends again"
+        in first.err
+    )
+    assert "1 of 3 rows answered, 1 to send, 1 failed before\n" in second.err
     assert "1 row answered before, 1 failed before" in second.err
     assert "hint" not in third.err
     rows = rows_of(out)
@@ -149,7 +152,7 @@ async def test_an_interrupted_run_tells_the_command_that_goes_on(tmp_path: Path)
 
 
 async def test_a_resumed_run_in_which_no_row_has_an_answer_is_no_success(tmp_path: Path) -> None:
-    """Exit 1 while failed rows stand in the output; all that is to know in two lines and a hint,
+    """Exit 1 while failed rows stand in the output; all that is to know in two lines and two hints,
     also where the input can be read only once (CASES.md D3)."""
     source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_bytes(jsonl([{"prompt": 1}, {"prompt": 2}]))
@@ -158,14 +161,13 @@ async def test_a_resumed_run_in_which_no_row_has_an_answer_is_no_success(tmp_pat
     second = await run("batch", str(source), *here, "--resume")
     third = await run("batch", "-", *here, "--resume", stdin=source.read_bytes())
     assert (first.status, second.status, third.status) == (1, 1, 1)
-    again = "2 failed before (--retry-failed all sends them again)"
-    hint = f"hint: llmbatch errors {out} lists the failed rows; --resume --retry-failed all"
     assert second.err.splitlines() == [
-        f"llmbatch: resuming {out}: 0 of 2 rows answered, 0 to send, {again}",
+        f"llmbatch: resuming {out}: 0 of 2 rows answered, 0 to send, 2 failed before",
         "llmbatch: nothing to send: 0 rows answered before, 2 failed before",
-        f"{hint} retries them all",
+        f"hint: llmbatch errors {out} lists the failed rows",
+        "hint: --resume --retry-failed all sends them all again",
     ]
-    assert third.err.splitlines()[0] == f"llmbatch: resuming {out}: 0 answers, {again}"
+    assert third.err.splitlines()[0] == f"llmbatch: resuming {out}: 0 answers, 2 failed before"
 
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz"])
