@@ -66,6 +66,8 @@ def _row(outcome: Outcome) -> _Json:
         _add_completion(row, completion)
     elif (usage := _failed_usage(outcome)) is not None:
         row["usage"] = _usage(usage)
+    if outcome.input is not None:
+        row["input"] = outcome.input or None
     if outcome.race:
         row["race"] = [_racer(racer) for racer in outcome.race]
     if outcome.failed_attempts:
