@@ -71,7 +71,10 @@ def streaming(
         except (ProviderError, *UNFORESEEN) as error:
             ledger.partial = "".join(texts) or None
             failed = _as_provider_error(error, wire)
-            record(ledger, reader.billed(failed) if reader else failed, clock())
+            if reader is not None:
+                with suppress(*UNFORESEEN):  # what it has counted may be of any shape
+                    reader.billed(failed)
+            record(ledger, failed, clock())
             if failed is error:
                 raise
             raise failed from error
