@@ -34,6 +34,9 @@ class Streams:
     """TERM, NO_COLOR, COLUMNS and what else rich reads."""
     stdout_is_terminal: bool = False
     """Whether answers go to a terminal; auto then shows no rows, as both would mix."""
+    stdout_is_pipe: bool = False
+    """Whether another program reads the answers; auto then draws nothing, as that program may
+    use the same terminal: a pager, or one that prints."""
 
 
 @contextlib.asynccontextmanager
@@ -46,8 +49,8 @@ async def open_progress(
     downloads. No thread is started, and a broken standard error is never an error.
 
     Args:
-        options: with `progress` auto, a bar on a terminal, else plain lines. A bar needs a
-            terminal with cursor movement, and without one gives way to plain lines too.
+        options: with `progress` auto, a bar on a terminal, else and in a pipe plain lines.
+            A bar needs a terminal with cursor movement, else it gives way to plain lines, too.
         streams: where to show it.
         totals: the run's numbers, fed by this observer only.
         label: what is run, mostly the model.
@@ -87,7 +90,8 @@ def _choose(mode: str, streams: Streams, totals: Totals, label: str) -> Display:
         return Display(err, totals)
     if mode == "json":
         return Json(err, totals)
-    if mode == "plain" or not _can_draw(err.stream, environ):
+    piped = mode == "auto" and streams.stdout_is_pipe
+    if mode == "plain" or piped or not _can_draw(err.stream, environ):
         return Plain(err, totals)
     from llmbatch_cli.ui.bar import Bar
 

@@ -66,6 +66,18 @@ def _row(outcome: Outcome) -> _Json:
         _add_completion(row, completion)
     elif (usage := _failed_usage(outcome)) is not None:
         row["usage"] = _usage(usage)
+    if outcome.input is not None:
+        row["input"] = outcome.input or None
+    _add_course(row, outcome)
+    if outcome.key is not None:
+        row["key"] = outcome.key
+    if outcome.part != (1, 1):
+        row["part"] = outcome.part
+    return row
+
+
+def _add_course(row: _Json, outcome: Outcome) -> None:
+    """How the row came to its end."""
     if outcome.race:
         row["race"] = [_racer(racer) for racer in outcome.race]
     if outcome.failed_attempts:
@@ -76,11 +88,6 @@ def _row(outcome: Outcome) -> _Json:
         row["ttft"] = round(outcome.ttft_s, 3)
     if outcome.partial is not None:
         row["partial"] = outcome.partial
-    if outcome.key is not None:
-        row["key"] = outcome.key
-    if outcome.part != (1, 1):
-        row["part"] = outcome.part
-    return row
 
 
 def _failed_usage(outcome: Outcome) -> Usage | None:
