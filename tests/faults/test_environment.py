@@ -113,7 +113,7 @@ async def test_an_output_that_cannot_be_written_is_told_before_anything_is_sent(
         "missing": tmp_path / "no" / "out.jsonl",
         "file": tmp_path / "in.jsonl" / "out.jsonl",
         # no file of the kernel's can be written, not even by root
-        "read-only": Path("/proc/version"),
+        "read-only": Path("/proc/sys/kernel/ostype"),
     }
     write_rows(tmp_path / "in.jsonl", ids(2))
     async with fault_server() as server:
