@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.chat import answer, echo, error, last_text
+from support.chat import answer, completion, echo, error, last_text
 from support.program import Done, jsonl, run, start
 from support.scripted import Exchange, Server, serve
 
@@ -168,6 +168,33 @@ async def test_a_resumed_run_in_which_no_row_has_an_answer_is_no_success(tmp_pat
         "hint: --resume --retry-failed all sends them all again",
     ]
     assert third.err.splitlines()[0] == f"llmbatch: resuming {out}: 0 answers, 2 failed before"
+
+
+async def test_equal_rows_keep_their_answers(tmp_path: Path) -> None:
+    """A row that failed does not take the answer of a row with the same prompt: that one's stays
+    what it was, and only the failed one is sent again."""
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_bytes(jsonl([{"id": name, "prompt": "same"} for name in "abc"] + ["same", "same"]))
+    sent = 0
+
+    async def handler(exchange: Exchange) -> None:
+        nonlocal sent
+        sent += 1
+        if sent in (1, 4):
+            await answer(exchange, error("busy"), 503)
+        else:
+            await answer(exchange, completion(f"answer {sent}"))
+
+    async with serve(handler) as server:
+        first = await batch(server, source, out, "--max-attempts", "1", "-c", "1")
+        before = {row["id"]: row["text"] for row in rows_of(out)}
+        assert before == {"a": None, "b": "answer 2", "c": "answer 3", 3: None, 4: "answer 5"}
+        done = await batch(server, source, out, "--resume")
+    assert "3 of 5 rows answered, 2 to send" in done.err
+    after = {row["id"]: row["text"] for row in rows_of(out)}
+    assert {**after, "a": None, 3: None} == before
+    assert {after["a"], after[3]} == {"answer 6", "answer 7"}
+    assert (first.status, done.status) == (1, 0)
 
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz"])
