@@ -152,9 +152,9 @@ class JobRun:
         except BaseException:
             await self._settle(to_the_end=False)
             raise
-        await self._settle(to_the_end=not self._stop.draining)
+        replaced = await self._settle(to_the_end=not self._stop.draining)
         if not looked_ahead and self._finished is not None:
-            note = unclaimed(self._finished)
+            note = unclaimed(self._finished, replaced)
             self.unclaimed = f"{note}; {output} keeps them" if note else None
 
     async def _read_back(self) -> FinishedRows | None:
@@ -309,19 +309,25 @@ class JobRun:
             self._with_input.add(outcome)
         return self._render(outcome)
 
-    async def _settle(self, *, to_the_end: bool) -> None:
+    async def _settle(self, *, to_the_end: bool) -> int:
         """Give rows of earlier runs their present ids and places, in input order if asked.
 
-        `to_the_end`: the whole input was read, so failures that are not of it are out of date.
+        `to_the_end`: the whole input was read, so what is not of it may be out of date. Returns
+        how many answers of edited rows were moved to another file.
         """
         options, finished = self._job.output, self._finished
         if options.output is None or finished is None:
-            return
+            return 0
         ordered = options.ordered and to_the_end
-        drop = to_the_end and self._inputs.limit is None
-        await _to_its_end(
-            partial(settle, options.output, finished, ordered=ordered, drop_left_over=drop)
+        whole = to_the_end and self._inputs.limit is None
+        settled = await _to_its_end(
+            partial(settle, options.output, finished, ordered=ordered, whole=whole)
         )
+        if settled.replaced:
+            answers = "answer" if settled.replaced == 1 else "answers"
+            where = f"of edited rows moved to {settled.replaced_in}"
+            self._notice(f"{settled.replaced:,} old {answers} {where}")
+        return settled.replaced
 
     def _notice(self, message: str) -> None:
         self._observe(Notice(message))

@@ -87,6 +87,11 @@ class FinishedRows:
         """Finished rows that no row of input has claimed so far."""
         return self.rows - self.taken
 
+    @property
+    def untaken_answers(self) -> int:
+        """Those of `untaken` that are no failures."""
+        return self.untaken - (self.failed - self.taken_failed)
+
     def add(self, key: str, index: int, *, failed: bool = False) -> None:
         """Add the next finished row of the output, before anything is claimed.
 

@@ -67,7 +67,7 @@ async def test_a_renamed_row_is_written_under_its_new_id(tmp_path: Path) -> None
 async def test_a_changed_model_or_parameter_is_new_work(tmp_path: Path) -> None:
     """Answers of another model or temperature do not count, are kept, and told in numbers."""
     source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
-    source.write_bytes(jsonl(["one", "two"]))
+    source.write_bytes(jsonl(["one", {"id": "own", "prompt": "two"}]))
     async with serve(echo) as server:
         await batch(server, source, out, "--temperature", "0")
         done = await batch(server, source, out, "--temperature", "1", "--resume")
@@ -198,10 +198,10 @@ async def test_equal_rows_keep_their_answers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz"])
-async def test_failures_of_rows_that_are_gone_are_removed(tmp_path: Path, name: str) -> None:
-    """A row that failed and was corrected, or was edited, leaves no failure behind; with --limit
-    the rest of the input is unknown, and an answer is never removed. A run that changes nothing
-    adds nothing (reported with CASES.md D3)."""
+async def test_no_row_leaves_a_stale_line(tmp_path: Path, name: str) -> None:
+    """A row that failed and was corrected leaves no failure behind; the answer of a row that was
+    edited is moved to another file. With --limit the rest of the input is unknown. A run that
+    changes nothing adds nothing (reported with CASES.md D3)."""
     source, out = tmp_path / "in.jsonl", tmp_path / name
     model = ("-m", "fake/echo", "-o", str(out))
     good, bad = {"id": "a", "prompt": "one"}, {"id": "b", "prompt": 5}
@@ -218,8 +218,11 @@ async def test_failures_of_rows_that_are_gone_are_removed(tmp_path: Path, name: 
     assert len(unpack(before).splitlines()) == 4
     rows = [json.loads(line) for line in unpack(after).splitlines()]
     assert sorted((row["id"], row["text"]) for row in rows) == [
-        ("a", "one"), ("b", "two"), ("c", "3"), ("c", "three"),
+        ("a", "one"), ("b", "two"), ("c", "3"),
     ]  # fmt: skip
+    aside = tmp_path / f"{name}.replaced-1"
+    assert [json.loads(line)["text"] for line in aside.read_text().splitlines()] == ["three"]
+    assert f"1 old answer of edited rows moved to {aside}" in done.err
     assert out.read_bytes() == after
 
 
