@@ -108,8 +108,9 @@ def mapped(request: WireRequest) -> Iterator[None]:
     except tuple(theirs for theirs, _ in ERRORS) as error:
         ours = next(ours for theirs, ours in ERRORS if isinstance(error, theirs))
         if isinstance(error, httpx.RemoteProtocolError) and not _BROKEN_OFF.match(str(error)):
-            raise Unreadable(
-                f"{host_of(request.url)}: the reply cannot be read: {words_alone(str(error))}",
+            words = words_alone(str(error))
+            raise (BadReply if "status line" in words else Unreadable)(
+                f"{host_of(request.url)}: the reply cannot be read: {words}",
                 hint="--http aiohttp reads some replies that httpx refuses",
             ) from error
         raise ours(f"{host_of(request.url)}: {error or type(error).__name__}") from error

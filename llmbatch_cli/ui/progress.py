@@ -3,18 +3,20 @@
 import asyncio
 import contextlib
 import os
+import sys
 import threading
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sized
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, TextIO
 
-from llmbatch_cli.core.events import Event, Finished, Notice, Observer, Pulled
+from llmbatch_cli.core.events import Counted, Event, Finished, Notice, Observer, Pulled
 from llmbatch_cli.core.options import DisplayOptions
 from llmbatch_cli.core.privacy import prompt_of, without_prompt
 from llmbatch_cli.core.text import clean
 from llmbatch_cli.core.types import Failure, RowId
-from llmbatch_cli.ui.plain import Display, Failures, Json, Plain
+from llmbatch_cli.ui.plain import PREFIX, Display, Failures, Json, Plain
+from llmbatch_cli.ui.report import summary
 from llmbatch_cli.ui.stderr import Stderr, terminal_size
 from llmbatch_cli.ui.totals import Totals
 
@@ -61,6 +63,25 @@ async def open_progress(
         yield showing.observe
     finally:
         showing.close()
+
+
+@contextlib.asynccontextmanager
+async def shown(label: str, rows: object = None) -> AsyncIterator[Observer]:
+    """A run's display on standard error, and its summary at the end, for callers from Python.
+
+    `rows` are those of the run; where they have a length, the display says how many are left.
+    """
+    totals, streams = Totals(), Streams(sys.stderr, os.environ)
+    try:
+        async with open_progress(DisplayOptions(), streams, totals, label) as observe:
+            if isinstance(rows, Sized):
+                observe(Counted(len(rows)))
+            yield observe
+    except BaseException:
+        totals.cut_short = True
+        raise
+    finally:
+        Stderr(streams.stderr).write(f"{PREFIX}{summary(totals)}\n")
 
 
 def _choose(mode: str, streams: Streams, totals: Totals, label: str) -> Display:
