@@ -217,19 +217,20 @@ def _say_end(run: JobRun, job: Job, voice: Voice, asked: Interrupts) -> None:
         voice.error(error)
     if run.sink is not None and run.sink.old is not None:
         voice.notice(f"nothing was written; {run.sink.old} holds what {job.output.output} held")
-    if (asked.count or isinstance(error, RunStopped | OutputError)) and run.can_go_on:
+    goes_on = run.can_go_on and (asked.count > 0 or isinstance(error, RunStopped | OutputError))
+    if goes_on:
         voice.notice(f"to go on: {go_on_command(sys.argv, job.inputs.inputs)}")
-    elif job.is_resumable and (asked.totals.failed_rows or run.failures_kept):
-        for hint in _about_failures(job.output, kept=run.failures_kept > 0):
-            voice.hint(hint)
+    if job.is_resumable and (asked.totals.failed_rows or run.failures_kept):
+        voice.hint(f"llmbatch errors {shlex.quote(str(job.output.output))} lists the failed rows")
+        if not goes_on:
+            voice.hint(_again(job.output, kept=run.failures_kept > 0))
 
 
-def _about_failures(output: OutputOptions, *, kept: bool) -> tuple[str, str]:
-    """How to see the failed rows of an output, and to send them again."""
-    again = "--resume --retry-failed all sends them all again"
-    if not kept and output.retry_failed != "all":
-        again = "--resume sends again what may succeed, with --retry-failed all every one"
-    return f"llmbatch errors {shlex.quote(str(output.output))} lists the failed rows", again
+def _again(output: OutputOptions, *, kept: bool) -> str:
+    """How to send the failed rows of an output again."""
+    if kept or output.retry_failed == "all":
+        return "--resume --retry-failed all sends them all again"
+    return "--resume sends again what may succeed, with --retry-failed all every one"
 
 
 def go_on_command(argv: Sequence[str], inputs: Sequence[str]) -> str:
