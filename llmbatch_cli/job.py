@@ -29,6 +29,7 @@ from llmbatch_cli.rows.input.source import Inputs
 from llmbatch_cli.rows.lock import locked
 from llmbatch_cli.rows.output.settle import settle
 from llmbatch_cli.rows.output.sink import Sink, open_sink
+from llmbatch_cli.rows.output.with_input import WithInput
 from llmbatch_cli.rows.resume import prepare, resuming, unclaimed
 
 T = TypeVar("T")
@@ -83,6 +84,7 @@ class JobRun:
         self._observe = observe
         self._render = render
         self._inputs = job.inputs
+        self._with_input = WithInput() if job.output.include_input else None
         self._finished: FinishedRows | None = None
         self._cancelled = False
 
@@ -148,12 +150,12 @@ class JobRun:
         try:
             await self._deliver(plan)
         except BaseException:
-            await self._settle(ordered=False)
+            await self._settle(to_the_end=False)
             raise
-        await self._settle(ordered=job.output.ordered and not self._stop.draining)
-        if not looked_ahead and self._finished is not None and self._finished.untaken:
-            kept = f"{output} keeps them"
-            self.unclaimed = f"{unclaimed(self._finished.untaken)}; {kept}"
+        replaced = await self._settle(to_the_end=not self._stop.draining)
+        if not looked_ahead and self._finished is not None:
+            note = unclaimed(self._finished, replaced)
+            self.unclaimed = f"{note}; {output} keeps them" if note else None
 
     async def _read_back(self) -> FinishedRows | None:
         """What an earlier run has left in the output; None where this run is the first."""
@@ -169,26 +171,39 @@ class JobRun:
             )
         if options.overwrite:
             raise UsageError("--resume and --overwrite exclude each other", hint="leave one out")
-        return await _to_its_end(
+        finished = await _to_its_end(
             partial(prepare, options.output, options.retry_failed, fsync=options.fsync)
         )
+        if finished.with_input != (finished.rows if options.include_input else 0):
+            has, hint = ("the", "add") if finished.with_input else ("no", "leave out")
+            raise UsageError(
+                f"the rows of {options.output} have {has} field input",
+                hint=f"{hint} --include-input, so that all rows are alike",
+            )
+        return finished
 
     # Rows
 
-    def _source(self, plan: Plan, observe: Observer) -> AsyncGenerator[Row, None]:
-        rows = with_attachments(self._inputs.rows(observe), self._job.input.files)
+    def _source(self, plan: Plan, *, sending: bool) -> AsyncGenerator[Row, None]:
+        rows = self._inputs.rows(self._observe if sending else ignore)
+        if self._with_input is not None and sending:
+            rows = self._with_input.rows(rows)
+        rows = with_attachments(rows, self._job.input.files)
         return rows if self._job.output.format != "text" else _with_one_answer(rows, plan)
 
-    async def _rows(self, plan: Plan, observe: Observer) -> AsyncGenerator[Row, None]:
+    async def _rows(self, plan: Plan, *, sending: bool) -> AsyncGenerator[Row, None]:
         """Every row that is to be sent, with its key where the output takes one."""
         finished, skipped = self._finished, 0
-        async with aclosing(self._source(plan, observe)) as rows:
+        async with aclosing(self._source(plan, sending=sending)) as rows:
             async for row in rows:
                 row.key = await plan.key_of(row)
                 if finished is None or not finished.claim(row):
                     yield row
                     continue
-                observe(Skipped(row.index))
+                if sending:
+                    self._observe(Skipped(row.index))
+                if self._with_input is not None:
+                    self._with_input.forget(row.index)
                 skipped += 1
                 if skipped % YIELD_EVERY == 0:
                     await asyncio.sleep(0)
@@ -205,7 +220,7 @@ class JobRun:
         """Go through all rows, and send nothing. Raises BadRows if any is invalid."""
         count = invalid = 0
         reasons: list[str] = []
-        async with aclosing(self._source(plan, ignore)) as rows:
+        async with aclosing(self._source(plan, sending=False)) as rows:
             async for row in rows:
                 count += 1
                 fault = await plan.fault_in(row)
@@ -227,7 +242,8 @@ class JobRun:
     async def _look_ahead(self, plan: Plan) -> bool:
         """Say how many rows are done and how many are left, where the input can be read twice.
 
-        Takes some 11 s a million rows, and the time to read the files that they name.
+        Takes some 11 s a million rows, twice that where rows have changed, and the time to read
+        the files that they name.
         """
         finished, output = self._finished, self._job.output.output
         if finished is None or output is None:
@@ -238,18 +254,39 @@ class JobRun:
         if self._inputs.again() is None:
             self._notice(resuming(output, finished, None))
             return False
-        left = 0
-        async with aclosing(self._rows(plan, ignore)) as rows:
-            async for _ in rows:
-                left += 1
-                if self._stop.draining:
-                    break
-                if left % YIELD_EVERY == 0:
-                    await asyncio.sleep(0)
-        message, untaken = resuming(output, finished, left), finished.untaken
+        left = await self._left_over(plan, finished)
+        if left and finished.untaken:  # some may be for rows that are equal but for their ids
+            finished.release()
+            async with aclosing(self._rows(plan, sending=False)) as rows:
+                left = await self._counted(rows)
+        message, note = resuming(output, finished, left), unclaimed(finished)
         finished.release()
-        self._notice(message + (f"; {unclaimed(untaken)}" if untaken else ""))
+        self._notice("; ".join(filter(None, (message, note))))
         return True
+
+    async def _left_over(self, plan: Plan, finished: FinishedRows) -> int:
+        """Keep each row of the output for its row of input; returns how many rows have none."""
+
+        async def kept() -> AsyncGenerator[Row, None]:
+            async with aclosing(self._source(plan, sending=False)) as rows:
+                async for row in rows:
+                    row.key = await plan.key_of(row)
+                    finished.keep(row)
+                    yield row
+
+        async with aclosing(kept()) as rows:
+            return await self._counted(rows) - finished.taken
+
+    async def _counted(self, rows: AsyncGenerator[Row, None]) -> int:
+        """How many rows there are, or were before the run was stopped."""
+        count = 0
+        async for _ in rows:
+            count += 1
+            if self._stop.draining:
+                break
+            if count % YIELD_EVERY == 0:
+                await asyncio.sleep(0)
+        return count
 
     # Output
 
@@ -264,16 +301,33 @@ class JobRun:
         ) as sink:
             self.sink = sink
             keyed = self._job.is_resumable
-            source = self._rows if keyed else self._source
-            rows = source(plan, self._observe)
-            await deliver(plan.driver(rows, self._stop), sink, self._render, self._stop)
+            rows = (self._rows if keyed else self._source)(plan, sending=True)
+            await deliver(plan.driver(rows, self._stop), sink, self._rendered, self._stop)
 
-    async def _settle(self, *, ordered: bool) -> None:
-        """Give rows of earlier runs their present ids and places, in input order if asked."""
-        output, finished = self._job.output.output, self._finished
-        if output is None or finished is None:
-            return
-        await _to_its_end(partial(settle, output, finished, ordered=ordered))
+    def _rendered(self, outcome: Outcome) -> bytes:
+        if self._with_input is not None:
+            self._with_input.add(outcome)
+        return self._render(outcome)
+
+    async def _settle(self, *, to_the_end: bool) -> int:
+        """Give rows of earlier runs their present ids and places, in input order if asked.
+
+        `to_the_end`: the whole input was read, so what is not of it may be out of date. Returns
+        how many answers of edited rows were moved to another file.
+        """
+        options, finished = self._job.output, self._finished
+        if options.output is None or finished is None:
+            return 0
+        ordered = options.ordered and to_the_end
+        whole = to_the_end and self._inputs.limit is None
+        settled = await _to_its_end(
+            partial(settle, options.output, finished, ordered=ordered, whole=whole)
+        )
+        if settled.replaced:
+            answers = "answer" if settled.replaced == 1 else "answers"
+            where = f"of edited rows moved to {settled.replaced_in}"
+            self._notice(f"{settled.replaced:,} old {answers} {where}")
+        return settled.replaced
 
     def _notice(self, message: str) -> None:
         self._observe(Notice(message))

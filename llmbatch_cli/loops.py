@@ -3,10 +3,18 @@ async code that ends in good order whenever its loop does.
 """
 
 import asyncio
+import os
+import signal
 import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
-from contextlib import AbstractAsyncContextManager, aclosing, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    aclosing,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from queue import SimpleQueue
 from typing import Any, Final, Generic, Self, TypeVar
 
@@ -20,7 +28,7 @@ def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """The coroutine's result. It runs on a loop of its own, which is closed at the end.
 
     Inside a running loop, which is blocked meanwhile, it runs in another thread. Ctrl-C cancels it
-    in either; inside asyncio.run, which uses the first one for itself, the second Ctrl-C does.
+    in either, and raises KeyboardInterrupt.
     """
     try:
         asyncio.get_running_loop()
@@ -133,7 +141,8 @@ class _Feed(Generic[T]):
     def next(self) -> T:
         """The next item. Raises StopIteration, or what the generator raises."""
         self.start()
-        item = self._queue.get()
+        with nullcontext() if not self._queue.empty() else _interruptible():
+            item = self._queue.get()
         if isinstance(item, _End):
             self._queue.put(_End())  # for other threads that wait for an item
             raise StopIteration if item.error is None else item.error
@@ -181,6 +190,24 @@ class _Feed(Generic[T]):
         self._full = True
         if self._queue.qsize() > AHEAD // 2:  # else the caller may not have seen that it is full
             await self._room.wait()
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """While this is open, Ctrl-C raises KeyboardInterrupt also inside asyncio.run.
+
+    asyncio.run would only cancel its task, which is what waits here and cannot be.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    is_asyncios = getattr(getattr(handler, "func", None), "__module__", "") == "asyncio.runners"
+    if not is_asyncios or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 async def detached(
@@ -238,10 +265,16 @@ async def cancelled(task: asyncio.Task[Any]) -> None:
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """What makes uvloop's loops, where it is installed."""
+    """What makes uvloop's loops, where it is installed and the standard streams are open.
+
+    Where one is closed, as in a daemon, a socket gets its number, and libuv aborts on closing that.
+    """
     try:
         from uvloop import new_event_loop
-    except ImportError:
+
+        for number in range(3):
+            os.fstat(number)
+    except (ImportError, OSError):
         return None
     factory: Callable[[], asyncio.AbstractEventLoop] = new_event_loop
     return factory

@@ -1,13 +1,14 @@
 """`--resume`: going on where a run has stopped, as users do it."""
 
 import asyncio
+import gzip
 import json
 import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.chat import answer, echo, error, last_text
+from support.chat import answer, completion, echo, error, last_text
 from support.program import Done, jsonl, run, start
 from support.scripted import Exchange, Server, serve
 
@@ -40,7 +41,7 @@ async def test_only_what_is_new_or_changed_is_sent(tmp_path: Path) -> None:
         assert sorted(asked(server)) == ["ONE", "new", "two"]
         again = await batch(server, source, out, "--resume")
         assert len(server.exchanges) == 3
-    told = f"resuming {out}: 3 of 6 rows answered, 3 to send; 1 finished row is not in this input"
+    told = f"resuming {out}: 3 of 6 rows answered, 3 to send; 1 answer is not of this input"
     assert told in done.err
     assert done.status == again.status == 0
     assert "nothing to send: 6 rows were answered before" in again.err
@@ -66,12 +67,12 @@ async def test_a_renamed_row_is_written_under_its_new_id(tmp_path: Path) -> None
 async def test_a_changed_model_or_parameter_is_new_work(tmp_path: Path) -> None:
     """Answers of another model or temperature do not count, are kept, and told in numbers."""
     source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
-    source.write_bytes(jsonl(["one", "two"]))
+    source.write_bytes(jsonl(["one", {"id": "own", "prompt": "two"}]))
     async with serve(echo) as server:
         await batch(server, source, out, "--temperature", "0")
         done = await batch(server, source, out, "--temperature", "1", "--resume")
         assert len(server.exchanges) == 4
-    told = "0 of 2 rows answered, 2 to send; 2 finished rows are not in this input"
+    told = "0 of 2 rows answered, 2 to send; 2 answers are not of this input"
     assert told in done.err
     assert done.err.index(told) < done.err.index("2 rows: 2 answered")
     assert len(rows_of(out)) == 4
@@ -86,7 +87,7 @@ async def test_what_a_pipe_leaves_over_is_told_at_the_end(tmp_path: Path) -> Non
         done = await run(*here, "--resume", stdin=jsonl(["two", "three"]))
         assert len(server.exchanges) == 3
     assert done.err.endswith(
-        f"not in this input with this model and parameters; {out} keeps them\n"
+        f"not of this input with this model and parameters; {out} keeps them\n"
     )
 
 
@@ -112,8 +113,11 @@ async def test_failed_rows_are_tried_again_and_not_told_twice(tmp_path: Path) ->
         third = await batch(server, source, out, "--resume", "--retry-failed", "all")
         assert asked(server) == ["busy", "bad"]
     assert (first.status, second.status, third.status) == (1, 1, 0)
-    assert f"hint: llmbatch errors {out} lists the failed rows; --resume retries" in first.err
-    assert "1 of 3 rows answered, 1 to send, 1 failed before (--retry-failed all" in second.err
+    assert (
+        f"hint: llmbatch errors {out} lists the failed rows\nhint: --resume sends again"
+        in first.err
+    )
+    assert "1 of 3 rows answered, 1 to send, 1 failed before\n" in second.err
     assert "1 row answered before, 1 failed before" in second.err
     assert "hint" not in third.err
     rows = rows_of(out)
@@ -148,23 +152,78 @@ async def test_an_interrupted_run_tells_the_command_that_goes_on(tmp_path: Path)
 
 
 async def test_a_resumed_run_in_which_no_row_has_an_answer_is_no_success(tmp_path: Path) -> None:
-    """Exit 1 while failed rows stand in the output; all that is to know in two lines and a hint,
+    """Exit 1 while failed rows stand in the output; all that is to know in two lines and two hints,
     also where the input can be read only once (CASES.md D3)."""
     source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
-    source.write_bytes(jsonl(["one", "two"]))
-    here = ("-m", "fake/echo?rejected=1", "-o", str(out))
+    source.write_bytes(jsonl([{"prompt": 1}, {"prompt": 2}]))
+    here = ("-m", "fake/echo", "-o", str(out))
     first = await run("batch", str(source), *here)
     second = await run("batch", str(source), *here, "--resume")
     third = await run("batch", "-", *here, "--resume", stdin=source.read_bytes())
     assert (first.status, second.status, third.status) == (1, 1, 1)
-    again = "2 failed before (--retry-failed all sends them again)"
-    hint = f"hint: llmbatch errors {out} lists the failed rows; --resume --retry-failed all"
     assert second.err.splitlines() == [
-        f"llmbatch: resuming {out}: 0 of 2 rows answered, 0 to send, {again}",
+        f"llmbatch: resuming {out}: 0 of 2 rows answered, 0 to send, 2 failed before",
         "llmbatch: nothing to send: 0 rows answered before, 2 failed before",
-        f"{hint} retries them all",
+        f"hint: llmbatch errors {out} lists the failed rows",
+        "hint: --resume --retry-failed all sends them all again",
     ]
-    assert third.err.splitlines()[0] == f"llmbatch: resuming {out}: 0 answers, {again}"
+    assert third.err.splitlines()[0] == f"llmbatch: resuming {out}: 0 answers, 2 failed before"
+
+
+async def test_equal_rows_keep_their_answers(tmp_path: Path) -> None:
+    """A row that failed does not take the answer of a row with the same prompt: that one's stays
+    what it was, and only the failed one is sent again."""
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_bytes(jsonl([{"id": name, "prompt": "same"} for name in "abc"] + ["same", "same"]))
+    sent = 0
+
+    async def handler(exchange: Exchange) -> None:
+        nonlocal sent
+        sent += 1
+        if sent in (1, 4):
+            await answer(exchange, error("busy"), 503)
+        else:
+            await answer(exchange, completion(f"answer {sent}"))
+
+    async with serve(handler) as server:
+        first = await batch(server, source, out, "--max-attempts", "1", "-c", "1")
+        before = {row["id"]: row["text"] for row in rows_of(out)}
+        assert before == {"a": None, "b": "answer 2", "c": "answer 3", 3: None, 4: "answer 5"}
+        done = await batch(server, source, out, "--resume")
+    assert "3 of 5 rows answered, 2 to send" in done.err
+    after = {row["id"]: row["text"] for row in rows_of(out)}
+    assert {**after, "a": None, 3: None} == before
+    assert {after["a"], after[3]} == {"answer 6", "answer 7"}
+    assert (first.status, done.status) == (1, 0)
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz"])
+async def test_no_row_leaves_a_stale_line(tmp_path: Path, name: str) -> None:
+    """A row that failed and was corrected leaves no failure behind; the answer of a row that was
+    edited is moved to another file. With --limit the rest of the input is unknown. A run that
+    changes nothing adds nothing (reported with CASES.md D3)."""
+    source, out = tmp_path / "in.jsonl", tmp_path / name
+    model = ("-m", "fake/echo", "-o", str(out))
+    good, bad = {"id": "a", "prompt": "one"}, {"id": "b", "prompt": 5}
+    source.write_bytes(jsonl([good, bad, {"id": "c", "prompt": "three"}]) + b"{\n")
+    first = await run("batch", str(source), *model)
+    limited = await run("batch", str(source), *model, "--resume", "--limit", "1")
+    before = out.read_bytes()
+    source.write_bytes(jsonl([good, {"id": "b", "prompt": "two"}, {"id": "c", "prompt": "3"}]))
+    done = await run("batch", str(source), *model, "--resume")
+    after = out.read_bytes()
+    again = await run("batch", str(source), *model, "--resume")
+    assert (first.status, limited.status, done.status, again.status) == (1, 1, 0, 0), done.err
+    unpack = gzip.decompress if name.endswith("gz") else bytes
+    assert len(unpack(before).splitlines()) == 4
+    rows = [json.loads(line) for line in unpack(after).splitlines()]
+    assert sorted((row["id"], row["text"]) for row in rows) == [
+        ("a", "one"), ("b", "two"), ("c", "3"),
+    ]  # fmt: skip
+    aside = tmp_path / f"{name}.replaced-1"
+    assert [json.loads(line)["text"] for line in aside.read_text().splitlines()] == ["three"]
+    assert f"1 old answer of edited rows moved to {aside}" in done.err
+    assert out.read_bytes() == after
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
