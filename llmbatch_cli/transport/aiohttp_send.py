@@ -7,17 +7,29 @@ cancelled request closes its socket at once.
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from ssl import SSLContext
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_exceptions import ContentEncodingError
 from yarl import URL
 
-from llmbatch_cli.core.errors import BadReply, Interrupted, ProviderError, Unreachable
+from llmbatch_cli.core.errors import (
+    BadReply,
+    Blocked,
+    Interrupted,
+    ProviderError,
+    Unreachable,
+    UsageError,
+)
 from llmbatch_cli.core.types import WireReply, WireRequest, WireStream
 from llmbatch_cli.transport import Connection, Network
-from llmbatch_cli.transport.proxies import host_of, proxy_for
+from llmbatch_cli.transport.certificates import trusted
+from llmbatch_cli.transport.proxies import Proxy, host_of, proxy_for
+from llmbatch_cli.transport.troubles import check_proxy, place_of, refused_by, tls_trouble
 
 ERRORS: Final[tuple[tuple[type[BaseException], type[ProviderError]], ...]] = (
     (aiohttp.InvalidURL, Unreachable),
@@ -86,7 +98,7 @@ async def open_network(connection: Connection) -> AsyncIterator[Network]:
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=connection.connect_timeout_s),
         skip_auto_headers=("user-agent",),
     )
-    addresses: dict[str, tuple[URL, str | None]] = {}
+    addresses: dict[str, _Address] = {}
 
     def begun(request: WireRequest, body: _Body | None) -> Any:
         address = addresses.get(request.url)
@@ -96,16 +108,18 @@ async def open_network(connection: Connection) -> AsyncIterator[Network]:
             address = addresses[request.url] = _address(request.url)
         return session.request(
             request.method,
-            address[0],
+            address.url,
             data=body,
             headers=request.headers,
             allow_redirects=False,
-            proxy=address[1],
+            proxy=address.proxy_url,
+            ssl=address.tls,
         )
 
     async def send(request: WireRequest) -> WireReply:
         try:
             async with await _begin(request, begun) as response:
+                check_proxy(response.status, request.url)
                 body = await _body(response, connection.max_reply_bytes)
                 return WireReply(response.status, response.headers, body)
         except FOREIGN as error:
@@ -115,6 +129,7 @@ async def open_network(connection: Connection) -> AsyncIterator[Network]:
     async def stream(request: WireRequest) -> AsyncIterator[WireStream]:
         try:
             async with await _begin(request, begun) as response:
+                check_proxy(response.status, request.url)
                 chunks = _capped(response, connection.max_reply_bytes)
                 yield WireStream(response.status, response.headers, chunks)
         except FOREIGN as error:
@@ -139,8 +154,24 @@ async def _begin(
     return response
 
 
-def _address(url: str) -> tuple[URL, str | None]:
-    return URL(url, encoded=True), proxy_for(url)
+@dataclass(frozen=True, slots=True)
+class _Address:
+    """Where a request goes, and how."""
+
+    url: URL
+    proxy_url: str | None
+    tls: SSLContext | bool
+
+
+def _address(url: str) -> _Address:
+    """Raises Blocked where the environment bars the way."""
+    try:
+        proxy = proxy_for(url)
+        is_tls = any(one.startswith("https:") for one in (url, proxy.url if proxy else ""))
+        tls = trusted() if is_tls else True
+    except UsageError as error:
+        raise Blocked(error.message, hint=error.hint) from error
+    return _Address(URL(url, encoded=True), proxy.url if proxy is not None else None, tls)
 
 
 def translated(error: BaseException, request: WireRequest) -> ProviderError:
@@ -151,15 +182,25 @@ def translated(error: BaseException, request: WireRequest) -> ProviderError:
     ours = next(ours for theirs, ours in ERRORS if isinstance(error, theirs))
     if isinstance(error.__cause__, ContentEncodingError):
         ours = BadReply
-    return ours(describe(error, request))
+    proxy = proxy_for(request.url)
+    if proxy is not None and isinstance(error, aiohttp.ClientHttpProxyError):
+        return refused_by(proxy, error.status, request.url)
+    place = _place(error, request.url, proxy)
+    return tls_trouble(error, place) or ours(describe(error, place))
 
 
-def describe(error: BaseException, request: WireRequest) -> str:
-    """What failed, at which host; never a password, headers or body."""
-    host = host_of(request.url)
+def _place(error: BaseException, url: str, proxy: Proxy | None) -> str:
+    """The host with which there was trouble: the proxy's where that was not reached."""
+    if proxy is not None and isinstance(error, aiohttp.ClientConnectorError):
+        return str(proxy) if error.host == urlsplit(proxy.url).hostname else host_of(url)
+    return place_of(url, proxy)
+
+
+def describe(error: BaseException, place: str) -> str:
+    """What failed, and where; never a password, headers or body."""
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"{host}: cannot connect: {error.os_error.strerror or error.os_error}"
-    return f"{host}: {error or type(error).__name__}"
+        return f"{place}: cannot connect: {error.os_error.strerror or error.os_error}"
+    return f"{place}: {str(error) or type(error).__name__}"
 
 
 async def _body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
