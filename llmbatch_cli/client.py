@@ -12,9 +12,7 @@ async with Client(limits=Limits(rpm=500)) as client:
 import asyncio
 from collections.abc import (
     AsyncGenerator,
-    AsyncIterable,
     Callable,
-    Iterable,
     Iterator,
     Mapping,
     Sequence,
@@ -33,14 +31,14 @@ from llmbatch_cli.engine.failure_limit import FailureLimit
 from llmbatch_cli.engine.hedging import Hedge
 from llmbatch_cli.engine.race_work import Rules
 from llmbatch_cli.engine.run import Stop
-from llmbatch_cli.loops import iterate
+from llmbatch_cli.loops import Detached, detached, iterate
 from llmbatch_cli.models import CallOptions, ModelPool, open_models
 from llmbatch_cli.plans import Ask, Batch, Race
 from llmbatch_cli.providers.registry import DEFAULT_MODEL
 from llmbatch_cli.rows.input.attachments import with_attachments
-from llmbatch_cli.rows.input.source import from_values
+from llmbatch_cli.rows.input.values import Values, from_values
 
-Prompts = Iterable[object] | AsyncIterable[object]
+Prompts = Values
 """Texts, lists of messages, or objects as in the README's list of input rows."""
 
 LIMITS: Final = Limits()
@@ -123,8 +121,8 @@ class Client:
         Raises UsageError for what cannot be sent, and RunStopped where no prompt can succeed
         (a bad key, no quota). Any other failure is in `outcome.error`.
         """
-        outcomes = self.batch([prompt], model=model, system=system, **params)
-        async with aclosing(outcomes):
+        ask = Batch(model=model, params=_checked(params), system=system)
+        async with aclosing(self._run([prompt], ask)) as outcomes:
             async for outcome in outcomes:
                 return outcome
         raise RunStopped("the run was stopped before the prompt was sent")
@@ -146,9 +144,9 @@ class Client:
         flight.
 
         Args:
-            prompts: pulled only as fast as they can be sent, so they may have no end. They are
-                pulled in the event loop: an iterable that blocks holds up all answers, so give
-                an async one where prompts take time.
+            prompts: pulled only as fast as they can be sent, so they may have no end. A list or
+                tuple is in memory; any other iterable is pulled in a thread of its own, up to 64
+                ahead, so that one that blocks holds up no answer.
             model: `provider/model`, or a bare name of a known family.
             fallback: models that a row goes to, in turn, after it fails.
             system: for prompts without a system message.
@@ -160,7 +158,7 @@ class Client:
         succeed (a bad key, no quota, too many failures).
         """
         ask = Batch(model=model, fallback=_names(fallback), params=_checked(params), system=system)
-        return self._run(prompts, ask, ordered, stopper)
+        return detached(lambda: self._run(prompts, ask, ordered, stopper))
 
     def race(
         self,
@@ -197,10 +195,10 @@ class Client:
             params=_checked(params),
             system=system,
         )
-        return self._run(prompts, ask, ordered, stopper)
+        return detached(lambda: self._run(prompts, ask, ordered, stopper))
 
     async def _run(
-        self, prompts: Prompts, ask: Ask, ordered: bool, stopper: Stop | None
+        self, prompts: Prompts, ask: Ask, ordered: bool = False, stopper: Stop | None = None
     ) -> AsyncGenerator[Outcome, None]:
         stop = stopper or Stop()
         rows = with_attachments(from_values(prompts), self._files)
@@ -228,7 +226,7 @@ class Client:
                     together=together,
                     environ=self._environ,
                 )
-                opened = open_models(options, self._observe)
+                opened = Detached(open_models(options, self._observe))
                 self._pools[together] = await self._stack.enter_async_context(opened)
         return self._pools[together]
 

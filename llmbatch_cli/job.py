@@ -17,7 +17,7 @@ from llmbatch_cli.core.errors import (
 )
 from llmbatch_cli.core.events import Notice, Observer, Skipped, ignore
 from llmbatch_cli.core.options import InputOptions, OutputOptions
-from llmbatch_cli.core.types import Outcome, Row
+from llmbatch_cli.core.types import BadRow, Outcome, Prompt, Row
 from llmbatch_cli.drivers.live import RunOptions
 from llmbatch_cli.engine.failure_limit import FailureLimit
 from llmbatch_cli.engine.run import Stop
@@ -29,7 +29,7 @@ from llmbatch_cli.rows.input.source import Inputs
 from llmbatch_cli.rows.lock import locked
 from llmbatch_cli.rows.output.settle import settle
 from llmbatch_cli.rows.output.sink import Sink, open_sink
-from llmbatch_cli.rows.resume import prepare, resuming
+from llmbatch_cli.rows.resume import prepare, resuming, unclaimed
 
 T = TypeVar("T")
 
@@ -37,6 +37,8 @@ YIELD_EVERY: Final = 256
 """After so many rows that cost no wait, others in the loop have their turn."""
 SHOWN_FAULTS: Final = 20
 """So many invalid rows are described; the others are counted."""
+
+ONE_ANSWER: Final = "--format text writes one answer per row"
 
 Render = Callable[[Outcome], bytes]
 """An outcome as the bytes to write."""
@@ -97,11 +99,21 @@ class JobRun:
 
     @property
     def can_go_on(self) -> bool:
-        """Whether --resume has an output to continue."""
+        """Whether --resume goes on where this run has ended."""
         output = self._job.output.output
-        written = self.sink is not None and self.sink.rows_written > 0
-        begun = self._job.output.resume or written
-        return self._job.is_resumable and output is not None and begun and output.is_file()
+        begun = self._job.output.resume or self.sink is not None
+        is_file = output is not None and (output.is_file() or not output.exists())
+        return self._job.is_resumable and begun and is_file
+
+    @property
+    def failed_before(self) -> int:
+        """Rows of the input that an earlier run has failed, and that were not sent again."""
+        return 0 if self._finished is None else self._finished.taken_failed
+
+    @property
+    def failures_kept(self) -> int:
+        """Failed rows of earlier runs that stand in the output."""
+        return 0 if self._finished is None else self._finished.failed
 
     async def run(self) -> None:
         """Run to the end; `error` says what ended it early. Raises CancelledError only."""
@@ -128,6 +140,7 @@ class JobRun:
         plan = await job.ask.plan(
             pool, RunOptions(job.output.ordered, job.failure_limit, self._observe)
         )
+        await self._refuse_several_answers(plan)
         if job.input.strict:
             await self._refuse_faults(plan)
         looked_ahead = await self._look_ahead(plan)
@@ -140,7 +153,7 @@ class JobRun:
         await self._settle(ordered=job.output.ordered and not self._stop.draining)
         if not looked_ahead and self._finished is not None and self._finished.untaken:
             kept = f"{output} keeps them"
-            self.unclaimed = f"{_unclaimed(self._finished.untaken)}; {kept}"
+            self.unclaimed = f"{unclaimed(self._finished.untaken)}; {kept}"
 
     async def _read_back(self) -> FinishedRows | None:
         """What an earlier run has left in the output; None where this run is the first."""
@@ -151,25 +164,25 @@ class JobRun:
             raise UsageError("--resume continues a file", hint="name it with -o")
         if not self._job.is_resumable:
             raise UsageError(
-                "--resume needs --format jsonl, which has the rows' keys", hint="leave --format out"
+                "--resume needs --format jsonl, which has the rows' keys",
+                hint="leave --format out; jq -r .text makes text of the finished file",
             )
         if options.overwrite:
             raise UsageError("--resume and --overwrite exclude each other", hint="leave one out")
-        finished = await _to_its_end(
+        return await _to_its_end(
             partial(prepare, options.output, options.retry_failed, fsync=options.fsync)
         )
-        self._notice(resuming(options.output, finished))
-        return finished
 
     # Rows
 
-    def _source(self, observe: Observer) -> AsyncGenerator[Row, None]:
-        return with_attachments(self._inputs.rows(observe), self._job.input.files)
+    def _source(self, plan: Plan, observe: Observer) -> AsyncGenerator[Row, None]:
+        rows = with_attachments(self._inputs.rows(observe), self._job.input.files)
+        return rows if self._job.output.format != "text" else _with_one_answer(rows, plan)
 
     async def _rows(self, plan: Plan, observe: Observer) -> AsyncGenerator[Row, None]:
         """Every row that is to be sent, with its key where the output takes one."""
         finished, skipped = self._finished, 0
-        async with aclosing(self._source(observe)) as rows:
+        async with aclosing(self._source(plan, observe)) as rows:
             async for row in rows:
                 row.key = await plan.key_of(row)
                 if finished is None or not finished.claim(row):
@@ -180,11 +193,19 @@ class JobRun:
                 if skipped % YIELD_EVERY == 0:
                     await asyncio.sleep(0)
 
+    async def _refuse_several_answers(self, plan: Plan) -> None:
+        """Raise UsageError where the options ask for more than the format can say."""
+        if self._job.output.format != "text":
+            return
+        count = await plan.answers_to(Prompt(0, [{"role": "user", "content": ""}], 0))
+        if count > 1:
+            raise UsageError(f"n is {count}, but {ONE_ANSWER}", hint="use --format jsonl")
+
     async def _refuse_faults(self, plan: Plan) -> None:
         """Go through all rows, and send nothing. Raises BadRows if any is invalid."""
         count = invalid = 0
         reasons: list[str] = []
-        async with aclosing(self._source(ignore)) as rows:
+        async with aclosing(self._source(plan, ignore)) as rows:
             async for row in rows:
                 count += 1
                 fault = await plan.fault_in(row)
@@ -208,11 +229,15 @@ class JobRun:
 
         Takes some 11 s a million rows, and the time to read the files that they name.
         """
-        finished = self._finished
-        if finished is None or self._inputs.again() is None:
+        finished, output = self._finished, self._job.output.output
+        if finished is None or output is None:
             return False
-        if not finished.rows:
+        if not finished.rows and not finished.failed_again:
+            self._notice(f"{output} has no rows yet, so all are sent")
             return True
+        if self._inputs.again() is None:
+            self._notice(resuming(output, finished, None))
+            return False
         left = 0
         async with aclosing(self._rows(plan, ignore)) as rows:
             async for _ in rows:
@@ -221,10 +246,9 @@ class JobRun:
                     break
                 if left % YIELD_EVERY == 0:
                     await asyncio.sleep(0)
-        done, unclaimed = finished.taken, finished.untaken
+        message, untaken = resuming(output, finished, left), finished.untaken
         finished.release()
-        message = f"{done:,} of the input's {done + left:,} rows are done, {left:,} to send"
-        self._notice(message + (f"; {_unclaimed(unclaimed)}" if unclaimed else ""))
+        self._notice(message + (f"; {unclaimed(untaken)}" if untaken else ""))
         return True
 
     # Output
@@ -240,7 +264,8 @@ class JobRun:
         ) as sink:
             self.sink = sink
             keyed = self._job.is_resumable
-            rows = self._rows(plan, self._observe) if keyed else self._source(self._observe)
+            source = self._rows if keyed else self._source
+            rows = source(plan, self._observe)
             await deliver(plan.driver(rows, self._stop), sink, self._render, self._stop)
 
     async def _settle(self, *, ordered: bool) -> None:
@@ -280,6 +305,19 @@ async def deliver(
         watch.cancel()
 
 
+async def _with_one_answer(
+    rows: AsyncGenerator[Row, None], plan: Plan
+) -> AsyncGenerator[Row, None]:
+    """The rows; one that wants several answers is invalid, as text has one per row."""
+    async with aclosing(rows):
+        async for row in rows:
+            count = 1 if isinstance(row, BadRow) else await plan.answers_to(row)
+            if count > 1:
+                reason = f"n is {count}, but {ONE_ANSWER}"
+                row = BadRow(row.index, reason, row.id, row.file, row.line, row.metadata)
+            yield row
+
+
 async def _to_its_end(work: Callable[[], T]) -> T:
     """Work in a thread on the output, whose lock is not given up before it ends."""
     task = asyncio.ensure_future(asyncio.to_thread(work))
@@ -288,9 +326,3 @@ async def _to_its_end(work: Callable[[], T]) -> T:
     except asyncio.CancelledError:
         await asyncio.wait([task])
         raise
-
-
-def _unclaimed(count: int) -> str:
-    """Finished rows that no row of input has asked for."""
-    rows = "finished row is" if count == 1 else "finished rows are"
-    return f"{count:,} {rows} not in this input with this model and parameters"

@@ -1,10 +1,12 @@
-"""Async code for callers that cannot await: without a loop, or inside one, as in notebooks."""
+"""Async code for callers that cannot await, without a loop or inside one, as in notebooks; and
+async code that ends in good order whenever its loop does.
+"""
 
 import asyncio
 import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
-from contextlib import aclosing, suppress
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from queue import SimpleQueue
 from typing import Any, Final, Generic, Self, TypeVar
 
@@ -179,6 +181,60 @@ class _Feed(Generic[T]):
         self._full = True
         if self._queue.qsize() > AHEAD // 2:  # else the caller may not have seen that it is full
             await self._room.wait()
+
+
+async def detached(
+    make: Callable[[], AsyncGenerator[T, None]], ahead: int = AHEAD
+) -> AsyncGenerator[T, None]:
+    """The async generator's items, made in a task of their own, at most `ahead` of the caller.
+
+    For a generator that holds others: where it is left suspended and its loop ends, asyncio closes
+    all generators at once, and one that closes another then fails with pages of tracebacks. A
+    task is cancelled before that, and leaves them in their order.
+    """
+    queue: asyncio.Queue[T | _End] = asyncio.Queue()
+    room = asyncio.Semaphore(ahead)
+
+    async def fill() -> None:
+        async with aclosing(make()) as items:
+            async for item in items:
+                queue.put_nowait(item)
+                await room.acquire()
+
+    task = asyncio.create_task(fill())
+    task.add_done_callback(lambda _: queue.put_nowait(_End()))
+    try:
+        while not isinstance(item := await queue.get(), _End):
+            yield item
+            room.release()
+        await task
+    finally:
+        await cancelled(task)
+
+
+class Detached(AbstractAsyncContextManager[T]):
+    """An async context that is entered and left in a task of its own, for the same reason."""
+
+    def __init__(self, context: AbstractAsyncContextManager[T]) -> None:
+        async def once() -> AsyncGenerator[T, None]:
+            async with context as value:
+                yield value
+
+        self._values = detached(once, ahead=0)
+
+    async def __aenter__(self) -> T:
+        return await anext(self._values)
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._values.aclose()
+
+
+async def cancelled(task: asyncio.Task[Any]) -> None:
+    """Cancel the task and wait for its end, however it ends."""
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.exception()  # else asyncio says that nobody has asked for it
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -47,9 +47,7 @@ def rate_limits(limits: Limits, *, together: bool) -> RateLimits:
         raise UsageError("concurrency must be at least 1")
     if (rpm is not None and not 0 < rpm < math.inf) or (tpm is not None and tpm <= 0):
         raise UsageError("rpm and tpm must be numbers above 0")
-    if together:
-        concurrency = concurrency or RACE_IN_FLIGHT
-    most = concurrency or MOST_IN_FLIGHT
+    most = concurrency or (RACE_IN_FLIGHT if together else MOST_IN_FLIGHT)
     return RateLimits(most, concurrency or START_IN_FLIGHT, rpm, tpm, together)
 
 
@@ -222,6 +220,10 @@ class ModelPool:
         at_once = sum([limiter.slots for limiter in self._shared.limiters.values()])
         return max(1, at_once) + self._shared.sleeping
 
+    def widest(self) -> int:
+        """Requests that may be in flight now to the model that allows most."""
+        return max((limiter.slots for limiter in self._shared.limiters.values()), default=1)
+
     def holding(self) -> Holding | None:
         """What the next request waits for; None while none waits."""
         held = (limiter.holding for limiter in self._shared.limiters.values())
@@ -245,7 +247,7 @@ class ModelPool:
 
         def wrapped(call: Call) -> Call:
             if limiter is not None:
-                call = admitted(call, limiter, deadlines.begin)
+                call = admitted(call, limiter, deadlines.begin, deadlines.is_over)
             again = retried(
                 call,
                 options.policy,

@@ -2,14 +2,10 @@
 
 import asyncio
 import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
-from support.chat import answer, completion, echo, error, last_text
-from support.program import environment
+from support.chat import answer, echo, error
 from support.scripted import Exchange, serve
 
 from llmbatch_cli import Client, Limits, Network, RowFailed, RunStopped, UsageError, batch, race
@@ -161,46 +157,6 @@ async def test_a_sync_batch_is_bounded_and_stops_when_left() -> None:
     before = pulled
     await asyncio.sleep(0.2)
     assert pulled == before < 5_000
-
-
-LEAVE = """
-import asyncio
-from llmbatch_cli import Client, Network, batch
-
-network = Network(base_url=["URL/v1"])
-for outcome in batch((f"row {n}" for n in range(500)), model="m", network=network):
-    break
-
-async def main():
-    async with Client(network=network) as client:
-        async for outcome in client.batch((f"row {n}" for n in range(500)), model="m"):
-            break
-
-asyncio.run(main())
-print("left")
-"""
-
-
-async def test_leaving_early_is_silent(tmp_path: Path) -> None:
-    """Not a word on standard error, by the sync way or by the client's, with warnings on."""
-    seen = 0
-
-    async def some(exchange: Exchange) -> None:
-        nonlocal seen
-        seen += 1
-        if seen % 8:
-            await asyncio.sleep(0.05)
-        await answer(exchange, completion(last_text(exchange)))
-
-    async with serve(some) as server:
-        program = LEAVE.replace("URL", server.url)
-        done = await asyncio.to_thread(
-            subprocess.run,
-            [sys.executable, "-X", "dev", "-c", program],
-            capture_output=True, text=True, timeout=30, env=environment(), cwd=tmp_path,
-        )  # fmt: skip
-    lines = [line for line in done.stderr.splitlines() if "took" not in line]
-    assert (done.stdout, lines, done.returncode) == ("left\n", [], 0)
 
 
 async def test_retries_are_the_users() -> None:

@@ -1,6 +1,8 @@
 """The command line as a whole: the commands, and the one place where errors become exits."""
 
+import os
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -111,6 +113,10 @@ def _hint(error: Any, words: Sequence[str]) -> str:
     name = _command_path(words)
     if near:
         return f"did you mean {near[0]}? {name} --help lists all"
+    if name == "llmbatch" and not words[0].startswith("-"):
+        if os.path.exists(words[0]):  # noqa: PTH110 - which takes any text
+            return f"llmbatch batch {shlex.quote(words[0])} ... sends it"
+        return f"the commands are {', '.join(COMMANDS)}; llmbatch --help tells what they do"
     return f"{name} --help"
 
 

@@ -73,4 +73,6 @@ def batch(
         input_,
         FailureLimit.parse(retries.max_errors),
     )
-    return run_async(answer_rows(job, Shown(display, ask.model.partition("?")[0])))
+    by_default = None if model.model else DEFAULT_MODEL
+    shown = Shown(display, ask.model.partition("?")[0], by_default=by_default)
+    return run_async(answer_rows(job, shown))

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 import orjson
 import typer
 
+from llmbatch_cli.cli.say import printing
 from llmbatch_cli.core.errors import ExitStatus
 from llmbatch_cli.core.text import clean_for_terminal
 from llmbatch_cli.providers.access import first_named, first_set
@@ -38,20 +39,19 @@ class Known:
     """The address in force, without a password; None where there is none."""
     url_variables: Sequence[str]
     in_process: bool
+    credentials: str | None = None
+    """What is used where no key is set."""
 
 
 def providers(json: AsJson = False) -> int:
     """List the providers and their key variables.
 
-    Shows whether each key is set, but never the key; nothing is sent. PROVIDER_BASE_URL
-    changes a provider's address.
+    Shows whether each key is set, or what is used in its place, but never the key; nothing is
+    sent. PROVIDER_BASE_URL changes a provider's address.
     """
     found = [known(name, entry, os.environ) for name, entry in PROVIDERS.items()]
-    try:
+    with printing():
         _print(found, json=json)
-        sys.stdout.flush()
-    except BrokenPipeError:  # `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return ExitStatus.OK
 
 
@@ -73,6 +73,7 @@ def known(name: str, entry: Entry, environ: Mapping[str, str]) -> Known:
         without_password(base_url) if base_url else None,
         entry.url_variables,
         entry.in_process,
+        entry.credentials,
     )
 
 
@@ -111,13 +112,15 @@ def _as_json(one: Known) -> bytes:
         "key_needed": not one.keyless,
         "base_url": one.base_url,
     }
+    if one.credentials is not None:
+        said["credentials"] = one.credentials
     return orjson.dumps(said) + b"\n"
 
 
 def _cells(one: Known) -> tuple[str, str, str, str]:
     if one.in_process:
         return one.name, "-", "not needed", "in this process"
-    unset = "not needed" if one.keyless else "no"
+    unset = one.credentials or ("not needed" if one.keyless else "no")
     base_url = one.base_url or f"set {' or '.join(one.url_variables)}"
     return (
         one.name,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from llmbatch_cli.cli.in_order import InOrder
 from llmbatch_cli.cli.live import Live
 from llmbatch_cli.cli.say import Voice
 from llmbatch_cli.cli.signals import Interrupts, interrupts
@@ -19,14 +20,19 @@ from llmbatch_cli.core.errors import (
     BadRows,
     ExitStatus,
     InputError,
-    LlmbatchError,
     OutputError,
     ReaderGone,
     RunStopped,
     UsageError,
 )
-from llmbatch_cli.core.events import Observer, both
-from llmbatch_cli.core.options import DisplayOptions, InputOptions, OutputFormat, OutputOptions
+from llmbatch_cli.core.events import Counted, Event, Notice, Observer, Started, both
+from llmbatch_cli.core.options import (
+    WITHOUT_IDS,
+    DisplayOptions,
+    InputOptions,
+    OutputFormat,
+    OutputOptions,
+)
 from llmbatch_cli.core.text import clean_for_terminal
 from llmbatch_cli.core.types import Outcome
 from llmbatch_cli.job import Job, JobRun, Render
@@ -40,6 +46,9 @@ from llmbatch_cli.ui.totals import Totals
 
 INDENT: Final = 2
 """Of the lines below the summary."""
+
+SHORT_ROWS: Final = 50
+"""A longer input is not only a first trial, so the model should be meant."""
 
 GC_THRESHOLDS: Final = (50_000, 20, 100)
 """Rows, requests and replies are freed as they end, so the garbage collector would find nothing;
@@ -72,6 +81,8 @@ class Shown:
     """Shows answers on the terminal, each followed by its model on standard error."""
     standings: bool = False
     """Whether the models' standings are shown at the end."""
+    by_default: str | None = None
+    """The model that answers because none was named."""
 
 
 def stdout_is_terminal(output: Path | None) -> bool:
@@ -80,9 +91,27 @@ def stdout_is_terminal(output: Path | None) -> bool:
 
 
 def with_defaults(output: OutputOptions, form: OutputFormat = "jsonl") -> OutputOptions:
-    """The output options with `-` as standard output, and a format."""
+    """The output options with `-` as standard output, a format, and its order."""
     path = None if output.output == Path("-") else output.output
-    return replace(output, output=path, format=output.format or form)
+    if path is not None:
+        _check_name(path, named_format=output.format is not None)
+    form = output.format or form
+    ordered = output.ordered or form in WITHOUT_IDS
+    return replace(output, output=path, format=form, ordered=ordered)
+
+
+_TABLES: Final = (".csv", ".tsv", ".xlsx", ".xls", ".parquet", ".arrow", ".feather")
+_PACKERS: Final = (".zst", ".xz", ".bz2", ".zip", ".7z", ".lz4")
+
+
+def _check_name(output: Path, *, named_format: bool) -> None:
+    """Refuse a name that promises what is not written. Raises UsageError."""
+    suffix = output.suffix.lower()
+    if suffix in _PACKERS:
+        raise UsageError(f"cannot write {output}: {suffix} is not supported", hint="use .gz")
+    if suffix in _TABLES and not named_format:
+        hint = "name it .jsonl; jq -r '[.id, .text] | @csv' makes a table of it"
+        raise UsageError(f"cannot write {output}: the output is JSONL, not {suffix}", hint=hint)
 
 
 async def answer_rows(job: Job, shown: Shown) -> ExitStatus:
@@ -96,7 +125,10 @@ async def answer_rows(job: Job, shown: Shown) -> ExitStatus:
             display = replace(display, verbose=2)
         async with open_display(display, totals, shown.label, to_terminal) as observe:
             listener = both(observe, standings) if shown.standings else observe
-            run = JobRun(job, asked.stop, listener, _renderer(job.output, shown, voice))
+            if shown.by_default is not None:
+                listener = both(listener, _UnnamedModel(shown.by_default, observe))
+            renderer = _renderer(job.output, shown, voice)
+            run = JobRun(job, asked.stop, listener, renderer)
             asked.rows_waiting = lambda: run.rows_waiting
             await _to_its_end(run, asked)
             totals.cut_short = asked.stop.draining or run.error is not None
@@ -104,11 +136,12 @@ async def answer_rows(job: Job, shown: Shown) -> ExitStatus:
                 _say_end(run, job, voice, asked)
         if not voice.as_json:
             if run.sink is not None and not isinstance(run.error, UsageError):
-                voice.notice("\n  ".join(_summary(totals, standings, shown, asked, _readable(job))))
+                voice.notice("\n  ".join(_summary(run, totals, standings, shown, asked)))
             _say_end(run, job, voice, asked)
-            if run.unclaimed:
-                voice.notice(run.unclaimed)
-        return _status(totals, run.error, interrupted=asked.count > 0)
+        for notice in (run.unclaimed, renderer.notice if isinstance(renderer, InOrder) else None):
+            if notice:
+                voice.notice(notice)
+        return _status(run, totals, interrupted=asked.count > 0)
 
 
 def open_display(
@@ -127,16 +160,31 @@ async def _to_its_end(run: JobRun, asked: Interrupts) -> None:
             raise
 
 
+class _UnnamedModel:
+    """An observer that says once which model answers a long input when none was named."""
+
+    def __init__(self, model: str, observe: Observer) -> None:
+        self._model = model
+        self._observe = observe
+        self._said = False
+
+    def __call__(self, event: Event) -> None:
+        many = isinstance(event, Counted) and event.rows > SHORT_ROWS
+        if self._said or not (many or (isinstance(event, Started) and event.index >= SHORT_ROWS)):
+            return
+        self._said = True
+        small = f"no -m is given, so {self._model}, a small embedded model, answers every row"
+        self._observe(Notice(f"{small}; name another with -m, as in -m gpt-4o-mini"))
+
+
 def _summary(
-    totals: Totals, standings: Standings, shown: Shown, asked: Interrupts, output: str | None
+    run: JobRun, totals: Totals, standings: Standings, shown: Shown, asked: Interrupts
 ) -> Sequence[str]:
-    lines = [summary(totals, cancelled=asked.stop.cancelling, output=output)]
+    cancelled = asked.stop.cancelling
+    lines = [summary(totals, cancelled=cancelled, failed_before=run.failed_before)]
+    if shown.by_default is not None and totals.rows:
+        lines.append(f"by {shown.by_default}, the small embedded model; -m names another")
     return lines + _standings_lines(standings) if shown.standings else lines
-
-
-def _readable(job: Job) -> str | None:
-    """The output that `llmbatch errors` can read; None for none."""
-    return str(job.output.output) if job.is_resumable else None
 
 
 def _say_end(run: JobRun, job: Job, voice: Voice, asked: Interrupts) -> None:
@@ -151,8 +199,19 @@ def _say_end(run: JobRun, job: Job, voice: Voice, asked: Interrupts) -> None:
             voice.error(InputError(reason))
     if error is not None and not isinstance(error, ReaderGone):
         voice.error(error)
+    if run.sink is not None and run.sink.old is not None:
+        voice.notice(f"nothing was written; {run.sink.old} holds what {job.output.output} held")
     if (asked.count or isinstance(error, RunStopped | OutputError)) and run.can_go_on:
         voice.notice(f"to go on: {go_on_command(sys.argv, job.inputs.inputs)}")
+    elif job.is_resumable and (asked.totals.failed_rows or run.failures_kept):
+        voice.hint(_about_failures(job.output, kept=run.failures_kept > 0))
+
+
+def _about_failures(output: OutputOptions, *, kept: bool) -> str:
+    """How to see the failed rows of an output, and to send them again."""
+    again = "" if kept or output.retry_failed == "all" else "--resume retries what may succeed, "
+    listed = f"llmbatch errors {shlex.quote(str(output.output))} lists the failed rows"
+    return f"{listed}; {again}--resume --retry-failed all retries them all"
 
 
 def go_on_command(argv: Sequence[str], inputs: Sequence[str]) -> str:
@@ -201,19 +260,24 @@ def _renderer(output: OutputOptions, shown: Shown, voice: Voice) -> Render:
             voice.notice(f"{outcome.provider}/{outcome.model} in {seconds}")
         return b""
 
-    if to_terminal:
-        return show if live is not None else clean
-    return plain
+    if live is not None and to_terminal:
+        return show
+    last = clean if to_terminal else plain
+    if form in WITHOUT_IDS:
+        return InOrder(last, text=form == "text", one_line=one_line)
+    return last
 
 
-def _status(totals: Totals, error: LlmbatchError | None, *, interrupted: bool) -> ExitStatus:
+def _status(run: JobRun, totals: Totals, *, interrupted: bool) -> ExitStatus:
+    error = run.error
     if isinstance(error, ReaderGone):
         return ExitStatus.OK
     if error is not None:
         return ExitStatus.USAGE if isinstance(error, UsageError) else ExitStatus.STOPPED
     if interrupted:
         return ExitStatus.INTERRUPTED
-    return ExitStatus.SOME_FAILED if totals.failed_rows else ExitStatus.OK
+    failed = totals.failed_rows or run.failures_kept
+    return ExitStatus.SOME_FAILED if failed else ExitStatus.OK
 
 
 def inputs_of(options: InputOptions, *, for_text: TextFormat = "lines") -> Inputs:

@@ -131,6 +131,8 @@ EXCEPTIONS: Final[Mapping[type[LlmbatchError], type[OpenAIError]]] = {
     errors.Interrupted: APIConnectionError,
     errors.TimedOut: Timeout,
     errors.BadReply: APIError,
+    errors.Unreadable: APIError,
+    errors.NotFinished: APIError,
     errors.OutOfQuota: RateLimitError,
     errors.Unauthorized: AuthenticationError,
     errors.Rejected: BadRequestError,

@@ -18,11 +18,14 @@ LlmbatchError
     Interrupted         sent, no whole reply: maybe billed
       TimedOut          the row's time was over
     BadReply            a reply that cannot be understood
+      Unreadable        one that would not be understood the next time either
+        NotFinished     a job in place of an answer, which is waited for
     OutOfQuota          402, or a 429 that waiting does not resolve
     Unauthorized        401, 403: the key is missing, wrong or not allowed
     Rejected            400, 404, 413, 422: this request can never succeed
       ContextLength     the prompt is longer than the model reads
       UnknownModel      the provider has no such model
+      Firewalled        403 with a web page: something in front of the server refuses
       UnknownPath       the server has nothing at this path: the base URL is wrong
     Refused             the provider's content filter
 """
@@ -126,8 +129,9 @@ class ProviderError(LlmbatchError):
     """Whether the same holds as long as the model has not answered: the settings are wrong."""
     slow: ClassVar[bool] = False
     """Whether the provider asks for fewer requests."""
-    maybe_billed: ClassVar[bool] = False
-    """Whether the provider may have done the work and charged for it."""
+    maybe_billed: bool = False
+    """Whether the provider may have done the work and charged for it; an instance says so where
+    its class leaves that open, as of a refusal."""
     sent: ClassVar[bool] = True
     """False where the request was refused on this side, so that there was no attempt."""
 
@@ -144,6 +148,8 @@ class ProviderError(LlmbatchError):
         self.retry_after_s = retry_after_s
         self.limits: Any = None
         """The account's rate limits as the reply has them, a types.RateInfo."""
+        self.usage: Any = None
+        """The tokens that the reply counts all the same, a ledger.Usage."""
 
     @property
     def retryable(self) -> bool:
@@ -216,6 +222,23 @@ class BadReply(ProviderError):
     maybe_billed = True
 
 
+class Unreadable(BadReply):
+    """A reply that may well hold the answer, and that asking again would only pay for again."""
+
+    retry = False
+
+
+class NotFinished(Unreadable):
+    """A job that the provider has begun in place of an answer.
+
+    `ask` is the types.WireRequest that asks for what has become of it.
+    """
+
+    def __init__(self, message: str, ask: Any, *, status: int) -> None:
+        super().__init__(message, status=status)
+        self.ask = ask
+
+
 class OutOfQuota(ProviderError):
     """The account has no money or no quota left: 402, 429 `insufficient_quota`."""
 
@@ -260,6 +283,10 @@ class UnknownPath(Rejected):
 
     kind = "unknown_path"
     hopeless = True
+
+
+class Firewalled(Rejected):
+    """A firewall in front of the server has refused the request, and answered by a web page."""
 
 
 class Refused(ProviderError):

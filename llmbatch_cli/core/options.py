@@ -17,6 +17,8 @@ MEBIBYTE: Final = 2**20
 
 InputFormat = Literal["auto", "jsonl", "text", "whole"]
 OutputFormat = Literal["jsonl", "text", "openai", "chat"]
+WITHOUT_IDS: Final[frozenset[str]] = frozenset(("text", "chat"))
+"""Formats whose rows have no id, so that only the order of the input tells them apart."""
 RetryFailed = Literal["all", "retryable", "none"]
 ProgressMode = Literal["auto", "bar", "plain", "json", "none"]
 HttpClient = Literal["aiohttp", "httpx"]
@@ -225,7 +227,7 @@ class OutputOptions:
     format: OutputFormat | None = option(
         None,
         "jsonl (all fields), text (the answer alone), openai (a batch API line) or chat "
-        "(the chat.completion object).",
+        "(the chat.completion object). text and chat are in input order.",
         letter="f",
         metavar="FORMAT",
         shown="jsonl",
@@ -238,7 +240,9 @@ class OutputOptions:
     )
     overwrite: bool = option(False, "Replace an existing output file.", everyday=True)
     ordered: bool = option(False, "Write rows in input order.", everyday=True)
-    one_line: bool = option(False, "With --format text: escape newlines, one line per row.")
+    one_line: bool = option(
+        False, "With --format text: escape newlines, so that line N answers row N."
+    )
     retry_failed: RetryFailed = option("retryable", "Failed rows that --resume sends again.")
     fsync: bool = option(False, "fsync each write; survives power loss.")
 

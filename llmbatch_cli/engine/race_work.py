@@ -6,6 +6,7 @@ from typing import Final
 
 from llmbatch_cli.core.errors import ProviderError, RunStopped, TimedOut, Unreachable, UsageError
 from llmbatch_cli.core.events import Event, Notice, Observer, Retried
+from llmbatch_cli.core.near import install_hint
 from llmbatch_cli.core.privacy import without_prompt
 from llmbatch_cli.core.types import Completion, Failure, Message, Outcome, Params, Prompt, Request
 from llmbatch_cli.engine.calls import (
@@ -158,7 +159,7 @@ class Race:
             self._observe(
                 Notice(
                     "answers are checked to be JSON, but not against their schema: that needs "
-                    "pip install 'llmbatch-cli[schema]'"
+                    + install_hint("schema")
                 )
             )
 

@@ -29,6 +29,8 @@ class Entry:
     """The environment variables that move its address."""
     keyless: bool = False
     """Whether it may be called without a key, or finds credentials by itself."""
+    credentials: str | None = None
+    """What it finds by itself where no key is set."""
     address: str | None = None
     """`module:function` that makes a base URL of an address as users write it."""
     in_process: bool = False

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.core.errors import ProviderError, UsageError
 from llmbatch_cli.core.events import Observer
 from llmbatch_cli.core.types import Completion, Request, Send, WireReply, WireRequest
 
@@ -41,6 +41,10 @@ class Stream(ABC):
 
         Raises Interrupted where the stream ended before its own end mark.
         """
+
+    def billed(self, error: ProviderError) -> ProviderError:
+        """The error, with what the stream so far has counted, and may have cost."""
+        return error
 
 
 class Provider(ABC):

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -11,6 +10,7 @@ import orjson
 
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.events import Observer, ignore
+from llmbatch_cli.core.near import did_you_mean, near_names
 from llmbatch_cli.core.types import Params
 from llmbatch_cli.providers.access import (
     DEFAULT_MODEL,
@@ -91,6 +91,7 @@ OWN_WIRES: Final[Mapping[str, Entry]] = {
         keys_page="https://console.aws.amazon.com/bedrock/home#/api-keys",
         url_variables=("BEDROCK_BASE_URL",),
         keyless=True,
+        credentials="AWS credentials",
     ),
     "vertex": Entry(
         "llmbatch_cli.providers.vertex.provider:Vertex",
@@ -99,6 +100,7 @@ OWN_WIRES: Final[Mapping[str, Entry]] = {
         keys_page="https://console.cloud.google.com/iam-admin/serviceaccounts",
         url_variables=("VERTEX_BASE_URL",),
         keyless=True,
+        credentials="Google credentials",
     ),
     "local": Entry("llmbatch_cli.providers.local.provider:Local", in_process=True),
     "fake": Entry("llmbatch_cli.providers.fake.provider:Fake", in_process=True),
@@ -223,13 +225,18 @@ def family_of(name: str) -> str | None:
 
 
 def _unknown(path: str) -> UsageError:
+    name, slash, model = path.partition("/")
+    lists = "llmbatch providers lists them, and --base-url names your own server"
+    if slash and model:
+        near = [f"{one}/{model}" for one in near_names(name, PROVIDERS)]
+        hint = f"write it as PROVIDER/{path}; {lists}"
+        if near:
+            hint = f"{did_you_mean(near)} Or {hint}"
+        return UsageError(f"unknown model {path!r}: no provider {name!r}", hint=hint)
     known = [*WELL_KNOWN, *(f"{name}/..." for name in PROVIDERS), DEFAULT_MODEL]
-    near = get_close_matches(path, known, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}" if near else "write it as provider/model"
-    return UsageError(
-        f"unknown model {path!r}",
-        hint=f"{hint}; llmbatch providers lists them, and --base-url names your own server",
-    )
+    near = [*near_names(path, known)]
+    hint = did_you_mean(near) if near else "write it as PROVIDER/MODEL;"
+    return UsageError(f"unknown model {path!r}", hint=f"{hint} {lists}")
 
 
 def parse_query(query: str) -> dict[str, Any]:

@@ -64,11 +64,36 @@ def read_back(path: Path, retry_failed: RetryFailed = "retryable") -> FinishedRo
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def resuming(path: Path, finished: FinishedRows) -> str:
-    """The first message of a resumed run."""
-    rows = f"{finished.rows:,} {'row' if finished.rows == 1 else 'rows'}"
-    failed = f" ({finished.failed:,} of them failed, not retried)" if finished.failed else ""
-    return f"resuming {path}: {rows} done{failed}, {finished.failed_again:,} to retry"
+def resuming(path: Path, finished: FinishedRows, to_send: int | None) -> str:
+    """The first message of a resumed run.
+
+    Args:
+        path: the output.
+        finished: its rows, claimed by all rows of the input where `to_send` is known.
+        to_send: how many rows of the input are left; None where it can be read only once.
+    """
+    if to_send is None:
+        failed = finished.failed
+        fields = [_count(finished.rows - failed, "answer")]
+    else:
+        failed = finished.taken_failed
+        rows = finished.taken + to_send
+        fields = [f"{finished.taken - failed:,} of {_count(rows, 'row')} answered"]
+        fields.append(f"{to_send:,} to send")
+    if failed:
+        them = "it" if failed == 1 else "them"
+        fields.append(f"{failed:,} failed before (--retry-failed all sends {them} again)")
+    return f"resuming {path}: {', '.join(fields)}"
+
+
+def unclaimed(count: int) -> str:
+    """Finished rows that no row of input has asked for."""
+    rows = "finished row is" if count == 1 else "finished rows are"
+    return f"{count:,} {rows} not in this input with this model and parameters"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 # Reading
@@ -82,6 +107,7 @@ class _Group:
     index: int
     again: bool
     """Whether the row is sent again."""
+    failed: bool
     lines: list[int] = field(default_factory=list)
 
 
@@ -194,8 +220,7 @@ def _take_row(found: _Survey, row: Any, select: Callable[[Any], bool]) -> None:
         finished.failed_again += 1
         found.dropped.append(found.lines)
     else:
-        finished.add(key, index)
-        finished.failed += error is not None
+        finished.add(key, index, failed=error is not None)
         found.note(error)
 
 
@@ -216,8 +241,9 @@ def _take_part(found: _Survey, row: Any, select: Callable[[Any], bool]) -> None:
     group = found.group
     if group is None:
         error = row["error"]
+        failed = error is not None
         again = _is_again(found, error, select)
-        group = found.group = _Group(row["key"], row["index"], again)
+        group = found.group = _Group(row["key"], row["index"], again, failed)
         if not again:
             found.note(error)
         found.finished.failed_again += group.again
@@ -228,7 +254,7 @@ def _take_part(found: _Survey, row: Any, select: Callable[[Any], bool]) -> None:
         if group.again:
             found.dropped.extend(group.lines)
         else:
-            found.finished.add(group.key, group.index)
+            found.finished.add(group.key, group.index, failed=group.failed)
         found.group = None
 
 

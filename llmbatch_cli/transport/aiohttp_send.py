@@ -4,17 +4,19 @@ aiohttp's pool costs the same for a thousand requests in flight as for one, and 
 cancelled request closes its socket at once.
 """
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from ssl import SSLContext
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http_exceptions import ContentEncodingError
+from aiohttp.http_exceptions import BadStatusLine, LineTooLong
 from yarl import URL
 
 from llmbatch_cli.core.errors import (
@@ -23,11 +25,14 @@ from llmbatch_cli.core.errors import (
     Interrupted,
     ProviderError,
     Unreachable,
+    Unreadable,
     UsageError,
 )
 from llmbatch_cli.core.types import WireReply, WireRequest, WireStream
-from llmbatch_cli.transport import Connection, Network
+from llmbatch_cli.transport import Connection, Network, words_alone
 from llmbatch_cli.transport.certificates import trusted
+from llmbatch_cli.transport.heads import MAX_FIELD_BYTES, MAX_HEADERS, TolerantHandler
+from llmbatch_cli.transport.packing import unpacked
 from llmbatch_cli.transport.proxies import Proxy, host_of, proxy_for
 from llmbatch_cli.transport.troubles import check_proxy, place_of, refused_by, tls_trouble
 
@@ -90,10 +95,17 @@ class _Body(aiohttp.BytesPayload):
 @asynccontextmanager
 async def open_network(connection: Connection) -> AsyncIterator[Network]:
     """The network over one aiohttp session; its sockets are closed at the end."""
+    connector = aiohttp.TCPConnector(
+        limit=0, ttl_dns_cache=300, keepalive_timeout=connection.idle_timeout_s
+    )
+    make_handler: Any = partial(TolerantHandler, loop=asyncio.get_running_loop())
+    connector._factory = make_handler
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(
-            limit=0, ttl_dns_cache=300, keepalive_timeout=connection.idle_timeout_s
-        ),
+        connector=connector,
+        auto_decompress=False,
+        max_line_size=MAX_FIELD_BYTES,
+        max_field_size=MAX_FIELD_BYTES,
+        max_headers=MAX_HEADERS,
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=connection.connect_timeout_s),
         skip_auto_headers=("user-agent",),
@@ -175,13 +187,10 @@ def _address(url: str) -> _Address:
 
 
 def translated(error: BaseException, request: WireRequest) -> ProviderError:
-    """aiohttp's error as ours, by the table.
-
-    A body that cannot be decompressed comes as the same error as one that breaks off.
-    """
+    """aiohttp's error as ours, by the table."""
+    if isinstance(error, aiohttp.ClientResponseError) and error.__cause__ is not None:
+        return _unparsed(error, request)
     ours = next(ours for theirs, ours in ERRORS if isinstance(error, theirs))
-    if isinstance(error.__cause__, ContentEncodingError):
-        ours = BadReply
     proxy = proxy_for(request.url)
     if proxy is not None and isinstance(error, aiohttp.ClientHttpProxyError):
         return refused_by(proxy, error.status, request.url)
@@ -194,6 +203,22 @@ def _place(error: BaseException, url: str, proxy: Proxy | None) -> str:
     if proxy is not None and isinstance(error, aiohttp.ClientConnectorError):
         return str(proxy) if error.host == urlsplit(proxy.url).hostname else host_of(url)
     return place_of(url, proxy)
+
+
+def _unparsed(error: aiohttp.ClientResponseError, request: WireRequest) -> ProviderError:
+    """The error of a reply that aiohttp's parser refuses; of its words only what holds no data.
+
+    What has a status line is a reply, and may be an answer that the other client reads.
+    """
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, BadStatusLine | LineTooLong):
+        cause = cause.__cause__
+    ours = BadReply if isinstance(cause, BadStatusLine) else Unreadable
+    words = words_alone(error.message)
+    return ours(
+        f"{host_of(request.url)}: the head of the reply cannot be read: {words}",
+        hint="--http httpx reads some replies that aiohttp refuses",
+    )
 
 
 def describe(error: BaseException, place: str) -> str:
@@ -214,7 +239,10 @@ async def _body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
 async def _capped(response: aiohttp.ClientResponse, max_bytes: int) -> AsyncIterator[bytes]:
     """The body as it comes, decompressed, and BadReply once it is longer than allowed."""
     size = 0
-    async for chunk in response.content.iter_any():
+    chunks: AsyncIterator[bytes] = response.content.iter_any()
+    if "content-encoding" in response.headers:
+        chunks = unpacked(chunks, response.headers, response.status)
+    async for chunk in chunks:
         size += len(chunk)
         if size > max_bytes:
             raise BadReply(f"the reply is longer than {max_bytes:,} bytes", status=response.status)

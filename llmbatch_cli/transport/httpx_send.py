@@ -3,6 +3,7 @@
 Its pool costs time that grows with the requests in flight: a few dozen are its best.
 """
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
@@ -21,11 +22,13 @@ from llmbatch_cli.core.errors import (
     Interrupted,
     ProviderError,
     Unreachable,
+    Unreadable,
     UsageError,
 )
 from llmbatch_cli.core.types import WireReply, WireRequest, WireStream
-from llmbatch_cli.transport import Connection, Network
+from llmbatch_cli.transport import Connection, Network, words_alone
 from llmbatch_cli.transport.certificates import trusted
+from llmbatch_cli.transport.packing import unpacked
 from llmbatch_cli.transport.proxies import Proxy, proxy_for
 from llmbatch_cli.transport.troubles import check_proxy, place_of, refused_by, tls_trouble
 
@@ -44,6 +47,9 @@ ERRORS: Final[tuple[tuple[type[Exception], type[ProviderError]], ...]] = (
     (httpx.CookieConflict, Interrupted),
 )
 """httpx's errors as ours; the first that fits counts."""
+
+_BROKEN_OFF: Final = re.compile("server disconnected|peer closed", re.IGNORECASE)
+"""How httpx begins to say that the connection ended; what it says else is of a reply it refuses."""
 
 
 @asynccontextmanager
@@ -123,17 +129,26 @@ def translated(error: Exception, request: WireRequest) -> ProviderError:
         status = str(error).partition(" ")[0]
         if status.isdecimal():
             return refused_by(proxy, int(status), request.url)
-    if (blocked := tls_trouble(error, place_of(request.url, proxy))) is not None:
+    place = place_of(request.url, proxy)
+    if (blocked := tls_trouble(error, place)) is not None:
         return blocked
-    unconnected = proxy is not None and isinstance(error, httpx.ConnectError)
-    place = str(proxy) if unconnected else place_of(request.url, proxy)
+    if isinstance(error, httpx.RemoteProtocolError) and not _BROKEN_OFF.match(str(error)):
+        return Unreadable(
+            f"{place}: the reply cannot be read: {words_alone(str(error))}",
+            hint="--http aiohttp reads some replies that httpx refuses",
+        )
+    if proxy is not None and isinstance(error, httpx.ConnectError):
+        place = str(proxy)
     return ours(f"{place}: {str(error) or type(error).__name__}")
 
 
 async def _capped(response: httpx.Response, max_bytes: int) -> AsyncIterator[bytes]:
     """The body as it comes, decompressed, and BadReply once it is longer than allowed."""
     size = 0
-    async for chunk in response.aiter_bytes():
+    chunks = response.aiter_raw()
+    if "content-encoding" in response.headers:
+        chunks = unpacked(chunks, response.headers, response.status_code)
+    async for chunk in chunks:
         size += len(chunk)
         if size > max_bytes:
             raise BadReply(

@@ -1,6 +1,5 @@
 """Numbers as text, and the summary of a run."""
 
-import shlex
 from collections.abc import Mapping
 from typing import Final
 
@@ -22,19 +21,20 @@ QUOTED_CHARS: Final = 160
 """The most of a failed row's message in the summary."""
 
 
-def summary(totals: Totals, *, cancelled: bool = False, output: str | None = None) -> str:
+def summary(totals: Totals, *, cancelled: bool = False, failed_before: int = 0) -> str:
     """The result of a run: one line, and an indented one for each thing to know.
 
     Args:
         totals: of the run, at its end.
         cancelled: whether the dropped rows were cancelled in flight, so that they may be billed.
-        output: the file that `llmbatch errors` can read, where there is one.
+        failed_before: rows skipped because an earlier run has failed them.
     """
+    before = _before(totals.skipped - failed_before, failed_before)
+    if before and not (totals.rows or totals.has_begun or totals.total):
+        return f"nothing to send: {before}"
     lines = [_result(totals), *_messages(totals)]
-    if totals.failed and output is not None:
-        lines.append(f"llmbatch errors {shlex.quote(output)} lists the failed rows")
-    if totals.skipped:
-        lines.append(f"{format_rows(totals.skipped)} of the input were done before")
+    if before:
+        lines.append(before)
     if missing := _missing(totals):
         lines.append(missing)
     if cancelled and totals.dropped:
@@ -48,7 +48,7 @@ def summary(totals: Totals, *, cancelled: bool = False, output: str | None = Non
 
 def _result(totals: Totals) -> str:
     if not (totals.rows or totals.has_begun or totals.total):
-        return "no rows to answer" if totals.skipped else "no rows"
+        return "no rows"
     failed = f"{format_count(totals.failed_rows)} failed ({_kinds(totals)})"
     tokens = f"{format_count(totals.tokens)} tokens"
     if totals.unknown_usage:
@@ -61,6 +61,14 @@ def _result(totals: Totals) -> str:
         f", {format_count(totals.truncated)} cut off by length" if totals.truncated else "",
     ]
     return f"{format_rows(totals.rows)}: {''.join(fields)}"
+
+
+def _before(answered: int, failed: int) -> str:
+    """What earlier runs have done with rows of this input."""
+    if not failed:
+        were = "was" if answered == 1 else "were"
+        return f"{format_rows(answered)} {were} answered before" if answered else ""
+    return f"{format_rows(answered)} answered before, {format_count(failed)} failed before"
 
 
 def _kinds(totals: Totals) -> str:

@@ -101,11 +101,26 @@ def as_lines(standings: Standings, columns: int | None = None) -> list[str]:
     widths = {name: max(map(len, cells)) for name, cells in table.items()}
     if columns is not None:
         _narrow(widths, columns)
+    table["model"] = _shortened(table["model"], widths["model"])
     lines = []
     for model, *cells in zip(*(table[name] for name in widths), strict=True):
         numbers = map(str.rjust, cells, list(widths.values())[1:])
-        lines.append(GAP.join([clean(model, widths["model"]).ljust(widths["model"]), *numbers]))
+        lines.append(GAP.join([model.ljust(widths["model"]), *numbers]))
     return lines if columns is None else [lines[0], "-" * len(lines[0]), *lines[1:]]
+
+
+def _shortened(names: Sequence[str], width: int) -> list[str]:
+    """The names, cut where no two become alike: in the middle, in front or at the end."""
+    short: list[str] = []
+    for head in (width // 2, 0, width - 1):
+        tail = width - 1 - head
+        short = [
+            name if len(name) <= width else f"{name[:head]}…{name[len(name) - tail :]}"
+            for name in names
+        ]
+        if len({*short}) == len({*names}):
+            break
+    return short
 
 
 def _narrow(widths: dict[str, int], columns: int) -> None:

@@ -140,7 +140,14 @@ def documentation() -> str:
 
 USAGE_ERRORS = {
     ("bach",): ("no such command 'bach'", "did you mean batch? llmbatch --help lists all"),
-    ("qqq",): ("no such command 'qqq'", "llmbatch --help"),
+    ("qqq",): (
+        "no such command 'qqq'",
+        "the commands are batch, race, errors, providers, models, pull; llmbatch --help tells "
+        "what they do",
+    ),
+    ("pyproject.toml",): (
+        "no such command 'pyproject.toml'", "llmbatch batch pyproject.toml ... sends it",
+    ),
     ("--verson",): (
         "no such option: --verson", "did you mean --version? llmbatch --help lists all",
     ),

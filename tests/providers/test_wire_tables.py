@@ -63,6 +63,66 @@ def test_error_class(status: int, body: Mapping[str, Any], kind: type[ProviderEr
     assert error_class(read_error(reply), RULES) is kind
 
 
+CODES_OF_TROUBLE = ("server_error", "server_is_overloaded", "service_unavailable_error")
+EXACT_CODES = {
+    "rate_limit_exceeded": errors.RateLimited,
+    "insufficient_quota": errors.OutOfQuota,
+    "invalid_api_key": errors.Unauthorized,
+    "model_not_found": errors.UnknownModel,
+    "context_length_exceeded": errors.ContextLength,
+}
+STATUSES = {
+    400: errors.Rejected,
+    401: errors.Unauthorized,
+    402: errors.OutOfQuota,
+    403: errors.Unauthorized,
+    413: errors.Rejected,
+    422: errors.Rejected,
+    500: errors.Overloaded,
+    502: errors.Overloaded,
+    503: errors.Overloaded,
+    529: errors.Overloaded,
+}
+
+
+@pytest.mark.parametrize(("field", "inside"), [("code", False), ("type", False), ("type", True)])
+def test_status_and_code_are_weighed(field: str, inside: bool) -> None:
+    """A code for the server's own trouble makes no refusal a passing one; an exact code decides
+    under any status; with neither the status does. So also for an error inside of a 200."""
+
+    def found(status: int, code: str) -> type[ProviderError]:
+        error = {"message": "sorry", field: code, **({"code": status} if inside else {})}
+        body = orjson.dumps({"error": error})
+        return error_class(read_error(WireReply(200 if inside else status, {}, body)), RULES)
+
+    codes = (*CODES_OF_TROUBLE, "made_up", "")
+    assert all(found(status, code) is STATUSES[status] for status in STATUSES for code in codes)
+    assert found(429, "server_error") is errors.RateLimited
+    for code, kind in EXACT_CODES.items():
+        assert all(found(status, code) is kind for status in STATUSES)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body", "kind"),
+    [
+        (403, {"content-type": "text/html"}, b"<!DOCTYPE html><html>blocked", errors.Firewalled),
+        (403, {}, b" \n<html><title>403 Forbidden", errors.Firewalled),
+        (403, {"content-type": "text/plain"}, b"error code: 1020", errors.Firewalled),
+        (403, {}, b'{"error": "no access"}', errors.Unauthorized),
+        (403, {}, b"", errors.Unauthorized),
+        (401, {"content-type": "text/html"}, b"<html>", errors.Unauthorized),
+        (429, {"content-type": "text/html"}, b"<html>", errors.RateLimited),
+        (503, {"content-type": "text/html"}, b"<html>", errors.Overloaded),
+    ],
+)
+def test_a_firewalls_page_is_not_about_the_key(
+    status: int, headers: Mapping[str, str], body: bytes, kind: type[ProviderError]
+) -> None:
+    """A 403 with a web page comes from something in front of the server: OpenHands/OpenHands
+    4480, run-llama/llama_index 16796 (CASES.md A12)."""
+    assert error_class(read_error(WireReply(status, headers, body)), ErrorRules()) is kind
+
+
 @pytest.mark.parametrize(
     ("status", "body", "is_path"),
     [

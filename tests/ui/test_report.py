@@ -153,7 +153,7 @@ def test_what_a_user_has_to_know_has_its_own_line() -> None:
 
 def test_one_message_of_each_kind_of_failure_is_quoted() -> None:
     """The first of each kind, the most frequent kind first, cleaned and on one line, without the
-    prompt; then how to see the others (CASES.md D2)."""
+    prompt (CASES.md D2)."""
     totals = Totals()
     prompt = [{"role": "user", "content": "the patient 4711 has measles and more"}]
     for index, (kind, message) in enumerate(
@@ -165,10 +165,9 @@ def test_one_message_of_each_kind_of_failure_is_quoted() -> None:
     ):
         failure = Failure(kind, message, messages=prompt)
         totals(Finished(Outcome(index, index, "m", "p", error=failure)))
-    _, model, refused, where = summary(totals, output="my out.jsonl").splitlines()
+    _, model, refused = summary(totals).splitlines()
     assert model == "  " + ("unknown_model: no model gpt-5o " + "x" * 200)[:159] + "…"
     assert refused.startswith("  refused: the provider's message repeats the prompt")
-    assert where == "  llmbatch errors 'my out.jsonl' lists the failed rows"
 
 
 def test_rows_dropped_from_an_input_without_an_end_are_told() -> None:

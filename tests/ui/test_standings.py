@@ -1,5 +1,7 @@
 """How the models of a run have fared, as a table."""
 
+import pytest
+
 from llmbatch_cli.core.events import Finished
 from llmbatch_cli.core.ledger import Usage
 from llmbatch_cli.core.types import Outcome, Racer
@@ -59,6 +61,21 @@ def test_a_narrow_terminal_has_a_narrower_table() -> None:
         assert {"wins", "median", "p95", "failed"} <= set(lines[0].split())
     assert "b/a-mod" in as_lines(told, 45)[3]
     assert "…" in as_lines(told, 45)[3]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("gpt-4o-mini", "gpt-4.1-mini"),
+        ("c-haiku-20240307", "c-sonnet-20240307"),
+        ("gpt-5", "gpt-5.1"),
+    ],
+)
+def test_names_that_are_cut_stay_apart(names: tuple[str, str]) -> None:
+    """Two racers do not look alike at 40 columns (CASES.md D12)."""
+    told = standings([Racer(name, "openai", "won", 0.1) for name in names])
+    _, _, *rows = as_lines(told, 40)
+    assert len({row.split()[0] for row in rows}) == 2
 
 
 def test_a_models_name_has_no_power_over_the_terminal() -> None:

@@ -1,18 +1,13 @@
 """Bytes from files and standard input, as they arrive."""
 
-import asyncio
 import os
 import select
-import threading
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator
 from io import FileIO
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, Final, Generic, TypeVar
+from typing import BinaryIO, Final
 
-from llmbatch_cli.core.errors import InputError
 from llmbatch_cli.rows.lines import CHUNK_BYTES, Unreadable, unpacked
 
 GZIP: Final = b"\x1f\x8b"
@@ -22,9 +17,6 @@ WIDE: Final = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")
 """What text in UTF-16 or UTF-32 begins with, if it has a byte order mark."""
 _UTF_32_LE: Final = b"\xff\xfe\0\0"
 TO_UTF_8: Final = "convert it to UTF-8, as by iconv -f utf-16 -t utf-8"
-_WAITING: Final = 2
-
-T = TypeVar("T")
 
 
 def file_chunks(path: str) -> Iterator[bytes]:
@@ -94,56 +86,3 @@ def _head(chunks: Iterator[bytes], *marks: bytes) -> bytes:
             break
         head += chunk
     return head
-
-
-async def pumped(items: Iterator[T]) -> AsyncGenerator[T, None]:
-    """The items, made in a thread of their own and at most two ahead.
-
-    The thread is a daemon: neither closing this generator nor the end of the program waits
-    for a read that blocks. Raises what the iterator raises, if it is an InputError.
-    """
-    pump = _Pump(items)
-    try:
-        while not isinstance(item := await pump.queue.get(), _End):
-            pump.room.release()
-            yield item
-        if item.error is not None:
-            raise item.error
-    finally:
-        pump.closed = True
-        pump.room.release()
-
-
-@dataclass(frozen=True, slots=True)
-class _End:
-    """The last item of a queue, and the error that has ended it."""
-
-    error: Exception | None = None
-
-
-class _Pump(Generic[T]):
-    def __init__(self, items: Iterator[T]) -> None:
-        self._items = items
-        self._loop = asyncio.get_running_loop()
-        self.queue: asyncio.Queue[T | _End] = asyncio.Queue()
-        self.room = threading.Semaphore(_WAITING - 1)
-        self.closed = False
-        threading.Thread(target=self._work, name="read input", daemon=True).start()
-
-    def _work(self) -> None:
-        end = _End(RuntimeError("reading the input broke off"))
-        try:
-            for item in self._items:
-                self._give(item)
-                self.room.acquire()
-                if self.closed:
-                    break
-            end = _End()
-        except InputError as error:
-            end = _End(error)
-        finally:
-            self._give(end)
-
-    def _give(self, item: T | _End) -> None:
-        with suppress(RuntimeError):  # the loop is closed: nobody is waiting
-            self._loop.call_soon_threadsafe(self.queue.put_nowait, item)

@@ -11,6 +11,7 @@ from pathlib import Path, PurePath
 from typing import BinaryIO, Final, Literal
 
 from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.core.near import did_you_mean, near_file
 from llmbatch_cli.core.options import InputFormat
 from llmbatch_cli.rows.input.chunks import (
     BOM,
@@ -18,9 +19,9 @@ from llmbatch_cli.rows.input.chunks import (
     WIDE,
     file_chunks,
     plain,
-    pumped,
     stream_chunks,
 )
+from llmbatch_cli.rows.input.pump import pumped
 from llmbatch_cli.rows.lines import MAX_LINE_BYTES, Line, Lines, Unreadable
 
 TextFormat = Literal["lines", "whole"]
@@ -72,10 +73,19 @@ def _check_file(name: str) -> None:
         if not os.access(name, os.R_OK):  # opening a pipe would wait for its writer
             raise PermissionError(13, "Permission denied")
     except FileNotFoundError as error:
-        raise UsageError(f"no such file: {shown_name(name)}", hint="- is standard input") from error
+        raise UsageError(f"no such file: {shown_name(name)}", hint=_hint(name)) from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UsageError(f"cannot read {shown_name(name)}: {reason}") from error
+
+
+def _hint(missing: str) -> str:
+    """What may have been meant by a name that no file has."""
+    if near := near_file(missing):
+        return did_you_mean([shown_name(near)])
+    if suffix_of(missing) or os.sep in missing:
+        return "- is standard input"
+    return "prompts come from files or standard input: echo 'A PROMPT' | llmbatch batch"
 
 
 def shown_name(name: str) -> str:

@@ -1,29 +1,26 @@
-"""Rows from files, standard input and Python values, read as they are needed."""
+"""Rows from files and standard input, read as they are needed."""
 
 import asyncio
 import threading
 from collections.abc import (
     AsyncGenerator,
-    AsyncIterable,
     AsyncIterator,
-    Iterable,
     Iterator,
     Mapping,
     Sequence,
 )
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import BinaryIO, Final, NamedTuple
 
 import orjson
 
-from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.events import Counted, Notice, Observer, ignore
 from llmbatch_cli.core.options import InputFormat
-from llmbatch_cli.core.types import BadRow, Prompt, Row
+from llmbatch_cli.core.types import BadRow, Row
 from llmbatch_cli.rows.big_ints import with_big_ints
-from llmbatch_cli.rows.input.chunks import TO_UTF_8, plain, pumped
+from llmbatch_cli.rows.input.chunks import TO_UTF_8, plain
 from llmbatch_cli.rows.input.inputs import (
     STDIN,
     Format,
@@ -37,6 +34,7 @@ from llmbatch_cli.rows.input.inputs import (
     suffix_of,
 )
 from llmbatch_cli.rows.input.parse import ONE_A_LINE, parse_row
+from llmbatch_cli.rows.input.pump import pumped
 from llmbatch_cli.rows.lines import CHUNK_BYTES, MAX_LINE_BYTES, Line, Lines, Unreadable
 
 _JSON_BEGINS: Final = (b"{", b"[", b'"')
@@ -290,38 +288,3 @@ def _not_utf8(data: bytes, error: UnicodeDecodeError) -> str:
     column = len(data[: error.start].decode()) + 1
     hint = " (it looks like UTF-16)" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
     return f"not UTF-8: byte 0x{data[error.start]:02x} at column {column}{hint}"
-
-
-# Values from Python
-
-
-def from_values(values: Iterable[object] | AsyncIterable[object]) -> AsyncGenerator[Row, None]:
-    """Yield a row for each text, list of messages, mapping or Prompt, pulled as needed.
-
-    A Prompt keeps everything but its index. Raises UsageError for a single prompt.
-    """
-    if isinstance(values, str | bytes | Mapping | Prompt):
-        raise UsageError("prompts is one prompt, but must be several", hint="put it in a list")
-    return _from_values(values)
-
-
-async def _from_values(
-    values: Iterable[object] | AsyncIterable[object],
-) -> AsyncGenerator[Row, None]:
-    index = 0
-    if isinstance(values, AsyncIterable):
-        async with AsyncExitStack() as stack:
-            if isinstance(values, AsyncGenerator):  # an early end cancels what it awaits
-                await stack.enter_async_context(aclosing(values))
-            async for value in values:
-                yield _row_of(value, index)
-                index += 1
-    else:
-        for index, value in enumerate(values):
-            yield _row_of(value, index)
-
-
-def _row_of(value: object, index: int) -> Row:
-    if isinstance(value, Prompt):
-        return replace(value, index=index)
-    return parse_row(value, index=index)
