@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from llmbatch_cli.cli.go_on import go_on_command
 from llmbatch_cli.cli.in_order import InOrder
 from llmbatch_cli.cli.live import Live
 from llmbatch_cli.cli.say import Voice
@@ -212,14 +213,6 @@ def _about_failures(output: OutputOptions, *, kept: bool) -> str:
     again = "" if kept or output.retry_failed == "all" else "--resume retries what may succeed, "
     listed = f"llmbatch errors {shlex.quote(str(output.output))} lists the failed rows"
     return f"{listed}; {again}--resume --retry-failed all retries them all"
-
-
-def go_on_command(argv: Sequence[str], inputs: Sequence[str]) -> str:
-    """The command that goes on where this run has stopped."""
-    arguments = [one for one in argv[1:] if one not in ("--overwrite", "--resume")]
-    place = arguments.index("--") if "--" in arguments else len(arguments)
-    command = shlex.join(["llmbatch", *arguments[:place], "--resume", *arguments[place:]])
-    return f"{command} < THE SAME INPUT" if "-" in inputs else command
 
 
 def _standings_lines(standings: Standings) -> list[str]:
