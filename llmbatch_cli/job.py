@@ -29,6 +29,7 @@ from llmbatch_cli.rows.input.source import Inputs
 from llmbatch_cli.rows.lock import locked
 from llmbatch_cli.rows.output.settle import settle
 from llmbatch_cli.rows.output.sink import Sink, open_sink
+from llmbatch_cli.rows.output.with_input import WithInput
 from llmbatch_cli.rows.resume import prepare, resuming, unclaimed
 
 T = TypeVar("T")
@@ -83,6 +84,7 @@ class JobRun:
         self._observe = observe
         self._render = render
         self._inputs = job.inputs
+        self._with_input = WithInput() if job.output.include_input else None
         self._finished: FinishedRows | None = None
         self._cancelled = False
 
@@ -148,12 +150,12 @@ class JobRun:
         try:
             await self._deliver(plan)
         except BaseException:
-            await self._settle(ordered=False)
+            await self._settle(to_the_end=False)
             raise
-        await self._settle(ordered=job.output.ordered and not self._stop.draining)
-        if not looked_ahead and self._finished is not None and self._finished.untaken:
-            kept = f"{output} keeps them"
-            self.unclaimed = f"{unclaimed(self._finished.untaken)}; {kept}"
+        await self._settle(to_the_end=not self._stop.draining)
+        if not looked_ahead and self._finished is not None:
+            note = unclaimed(self._finished)
+            self.unclaimed = f"{note}; {output} keeps them" if note else None
 
     async def _read_back(self) -> FinishedRows | None:
         """What an earlier run has left in the output; None where this run is the first."""
@@ -169,26 +171,39 @@ class JobRun:
             )
         if options.overwrite:
             raise UsageError("--resume and --overwrite exclude each other", hint="leave one out")
-        return await _to_its_end(
+        finished = await _to_its_end(
             partial(prepare, options.output, options.retry_failed, fsync=options.fsync)
         )
+        if finished.with_input != (finished.rows if options.include_input else 0):
+            has, hint = ("the", "add") if finished.with_input else ("no", "leave out")
+            raise UsageError(
+                f"the rows of {options.output} have {has} field input",
+                hint=f"{hint} --include-input, so that all rows are alike",
+            )
+        return finished
 
     # Rows
 
-    def _source(self, plan: Plan, observe: Observer) -> AsyncGenerator[Row, None]:
-        rows = with_attachments(self._inputs.rows(observe), self._job.input.files)
+    def _source(self, plan: Plan, *, sending: bool) -> AsyncGenerator[Row, None]:
+        rows = self._inputs.rows(self._observe if sending else ignore)
+        if self._with_input is not None and sending:
+            rows = self._with_input.rows(rows)
+        rows = with_attachments(rows, self._job.input.files)
         return rows if self._job.output.format != "text" else _with_one_answer(rows, plan)
 
-    async def _rows(self, plan: Plan, observe: Observer) -> AsyncGenerator[Row, None]:
+    async def _rows(self, plan: Plan, *, sending: bool) -> AsyncGenerator[Row, None]:
         """Every row that is to be sent, with its key where the output takes one."""
         finished, skipped = self._finished, 0
-        async with aclosing(self._source(plan, observe)) as rows:
+        async with aclosing(self._source(plan, sending=sending)) as rows:
             async for row in rows:
                 row.key = await plan.key_of(row)
                 if finished is None or not finished.claim(row):
                     yield row
                     continue
-                observe(Skipped(row.index))
+                if sending:
+                    self._observe(Skipped(row.index))
+                if self._with_input is not None:
+                    self._with_input.forget(row.index)
                 skipped += 1
                 if skipped % YIELD_EVERY == 0:
                     await asyncio.sleep(0)
@@ -205,7 +220,7 @@ class JobRun:
         """Go through all rows, and send nothing. Raises BadRows if any is invalid."""
         count = invalid = 0
         reasons: list[str] = []
-        async with aclosing(self._source(plan, ignore)) as rows:
+        async with aclosing(self._source(plan, sending=False)) as rows:
             async for row in rows:
                 count += 1
                 fault = await plan.fault_in(row)
@@ -239,16 +254,16 @@ class JobRun:
             self._notice(resuming(output, finished, None))
             return False
         left = 0
-        async with aclosing(self._rows(plan, ignore)) as rows:
+        async with aclosing(self._rows(plan, sending=False)) as rows:
             async for _ in rows:
                 left += 1
                 if self._stop.draining:
                     break
                 if left % YIELD_EVERY == 0:
                     await asyncio.sleep(0)
-        message, untaken = resuming(output, finished, left), finished.untaken
+        message, note = resuming(output, finished, left), unclaimed(finished)
         finished.release()
-        self._notice(message + (f"; {unclaimed(untaken)}" if untaken else ""))
+        self._notice("; ".join(filter(None, (message, note))))
         return True
 
     # Output
@@ -264,16 +279,27 @@ class JobRun:
         ) as sink:
             self.sink = sink
             keyed = self._job.is_resumable
-            source = self._rows if keyed else self._source
-            rows = source(plan, self._observe)
-            await deliver(plan.driver(rows, self._stop), sink, self._render, self._stop)
+            rows = (self._rows if keyed else self._source)(plan, sending=True)
+            await deliver(plan.driver(rows, self._stop), sink, self._rendered, self._stop)
 
-    async def _settle(self, *, ordered: bool) -> None:
-        """Give rows of earlier runs their present ids and places, in input order if asked."""
-        output, finished = self._job.output.output, self._finished
-        if output is None or finished is None:
+    def _rendered(self, outcome: Outcome) -> bytes:
+        if self._with_input is not None:
+            self._with_input.add(outcome)
+        return self._render(outcome)
+
+    async def _settle(self, *, to_the_end: bool) -> None:
+        """Give rows of earlier runs their present ids and places, in input order if asked.
+
+        `to_the_end`: the whole input was read, so failures that are not of it are out of date.
+        """
+        options, finished = self._job.output, self._finished
+        if options.output is None or finished is None:
             return
-        await _to_its_end(partial(settle, output, finished, ordered=ordered))
+        ordered = options.ordered and to_the_end
+        drop = to_the_end and self._inputs.limit is None
+        await _to_its_end(
+            partial(settle, options.output, finished, ordered=ordered, drop_left_over=drop)
+        )
 
     def _notice(self, message: str) -> None:
         self._observe(Notice(message))

@@ -3,10 +3,17 @@ async code that ends in good order whenever its loop does.
 """
 
 import asyncio
+import signal
 import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
-from contextlib import AbstractAsyncContextManager, aclosing, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    aclosing,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from queue import SimpleQueue
 from typing import Any, Final, Generic, Self, TypeVar
 
@@ -20,7 +27,7 @@ def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """The coroutine's result. It runs on a loop of its own, which is closed at the end.
 
     Inside a running loop, which is blocked meanwhile, it runs in another thread. Ctrl-C cancels it
-    in either; inside asyncio.run, which uses the first one for itself, the second Ctrl-C does.
+    in either, and raises KeyboardInterrupt.
     """
     try:
         asyncio.get_running_loop()
@@ -133,7 +140,8 @@ class _Feed(Generic[T]):
     def next(self) -> T:
         """The next item. Raises StopIteration, or what the generator raises."""
         self.start()
-        item = self._queue.get()
+        with nullcontext() if not self._queue.empty() else _interruptible():
+            item = self._queue.get()
         if isinstance(item, _End):
             self._queue.put(_End())  # for other threads that wait for an item
             raise StopIteration if item.error is None else item.error
@@ -181,6 +189,24 @@ class _Feed(Generic[T]):
         self._full = True
         if self._queue.qsize() > AHEAD // 2:  # else the caller may not have seen that it is full
             await self._room.wait()
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """While this is open, Ctrl-C raises KeyboardInterrupt also inside asyncio.run.
+
+    asyncio.run would only cancel its task, which is what waits here and cannot be.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    is_asyncios = getattr(getattr(handler, "func", None), "__module__", "") == "asyncio.runners"
+    if not is_asyncios or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 async def detached(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Final, Protocol
 
 from llmbatch_cli.core.errors import ProviderError, UsageError
-from llmbatch_cli.core.events import Event, both
+from llmbatch_cli.core.events import Event, Racing, both
 from llmbatch_cli.core.types import BadRow, Message, Params, Prompt, Request, Row
 from llmbatch_cli.drivers import Driver
 from llmbatch_cli.drivers.live import RunOptions, Window, live
@@ -143,6 +143,7 @@ class Race:
 
         pool = pool.using(self.params, both(options.observe, learn))
         racers = await pool.with_keys(self.models)
+        options.observe(Racing([model.name for model in racers]))
 
         async def models_for(prompt: Prompt) -> Sequence[Model]:
             if not prompt.models:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, cast
 import typer
 
 from llmbatch_cli import __version__
+from llmbatch_cli.cli.complete import leave_no_space_after_slash
 from llmbatch_cli.cli.options import command
 from llmbatch_cli.cli.say import say_error
 from llmbatch_cli.core.errors import ExitStatus, LlmbatchError, UsageError
@@ -73,6 +74,8 @@ def app_for(words: Sequence[str]) -> typer.Typer:
 
 def run_app() -> int:
     """Run the command line; returns the exit status."""
+    if any(word.endswith("-completion") for word in sys.argv[1:]):
+        leave_no_space_after_slash()
     try:
         status = app_for(sys.argv[1:])(prog_name="llmbatch", standalone_mode=False)
     except TypersUsageError as error:

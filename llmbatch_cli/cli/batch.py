@@ -63,7 +63,7 @@ def batch(
         model=model.model or DEFAULT_MODEL,
         fallback=model.fallback,
         params=sampling.params(),
-        system=sampling.system,
+        system=sampling.system_text(),
     )
     job = Job(
         inputs,

@@ -1,11 +1,12 @@
 """`llmbatch providers`: which there are, with which key, at which base URL."""
 
 import os
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Annotated
+from typing import Annotated, Final
 from urllib.parse import urlsplit, urlunsplit
 
 import orjson
@@ -22,6 +23,9 @@ Examples:
   llmbatch providers
   llmbatch providers --json | jq -r 'select(.key_set).provider'
 """
+
+LEAST_COLUMNS: Final = 72
+"""A table on a narrower terminal would lose columns."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 
@@ -94,7 +98,7 @@ def _print(found: Sequence[Known], *, json: bool) -> None:
         return
     rows = [_cells(one) for one in found]
     heads = ("provider", "key", "set", "base URL")
-    if sys.stdout.isatty():
+    if sys.stdout.isatty() and shutil.get_terminal_size().columns >= LEAST_COLUMNS:
         _print_table(heads, rows)
         return
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]

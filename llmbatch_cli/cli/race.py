@@ -96,7 +96,7 @@ def race(
         rules=rules,
         hedge=Hedge.parse(race.hedge),
         params=sampling.params(),
-        system=sampling.system,
+        system=sampling.system_text(),
     )
     if live is not None and race.stream and wins == 1 and is_prompt_:  # several would mix
         ask = replace(ask, on_text=live)

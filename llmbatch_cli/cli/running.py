@@ -4,10 +4,11 @@ import asyncio
 import gc
 import os
 import shlex
+import stat
 import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -97,6 +98,10 @@ def with_defaults(output: OutputOptions, form: OutputFormat = "jsonl") -> Output
     if path is not None:
         _check_name(path, named_format=output.format is not None)
     form = output.format or form
+    if output.include_input and form != "jsonl":
+        raise UsageError(
+            f"--include-input, but --format {form} has no place for it", hint="leave one out"
+        )
     ordered = output.ordered or form in WITHOUT_IDS
     return replace(output, output=path, format=form, ordered=ordered)
 
@@ -124,7 +129,8 @@ async def answer_rows(job: Job, shown: Shown) -> ExitStatus:
         display = shown.display
         if job.output.format == "text":  # a failed row has no other place
             display = replace(display, verbose=2)
-        async with open_display(display, totals, shown.label, to_terminal) as observe:
+        piped = job.output.output is None and _stdout_is_pipe()
+        async with open_display(display, totals, shown.label, to_terminal, piped) as observe:
             listener = both(observe, standings) if shown.standings else observe
             if shown.by_default is not None:
                 listener = both(listener, _UnnamedModel(shown.by_default, observe))
@@ -146,11 +152,21 @@ async def answer_rows(job: Job, shown: Shown) -> ExitStatus:
 
 
 def open_display(
-    options: DisplayOptions, totals: Totals, label: str, to_terminal: bool = False
+    options: DisplayOptions,
+    totals: Totals,
+    label: str,
+    to_terminal: bool = False,
+    piped: bool = False,
 ) -> AbstractAsyncContextManager[Observer]:
-    """The progress display on standard error; `to_terminal`: answers go to a terminal."""
-    streams = Streams(sys.stderr, os.environ, stdout_is_terminal=to_terminal)
+    """The progress display on standard error; answers go to a terminal, or to a program."""
+    streams = Streams(sys.stderr, os.environ, stdout_is_terminal=to_terminal, stdout_is_pipe=piped)
     return open_progress(options, streams, totals, label)
+
+
+def _stdout_is_pipe() -> bool:
+    with suppress(OSError):
+        return stat.S_ISFIFO(os.fstat(1).st_mode)
+    return False
 
 
 async def _to_its_end(run: JobRun, asked: Interrupts) -> None:
@@ -202,22 +218,25 @@ def _say_end(run: JobRun, job: Job, voice: Voice, asked: Interrupts) -> None:
         voice.error(error)
     if run.sink is not None and run.sink.old is not None:
         voice.notice(f"nothing was written; {run.sink.old} holds what {job.output.output} held")
-    if (asked.count or isinstance(error, RunStopped | OutputError)) and run.can_go_on:
+    goes_on = run.can_go_on and (asked.count > 0 or isinstance(error, RunStopped | OutputError))
+    if goes_on:
         voice.notice(f"to go on: {go_on_command(sys.argv, job.inputs.inputs)}")
-    elif job.is_resumable and (asked.totals.failed_rows or run.failures_kept):
-        voice.hint(_about_failures(job.output, kept=run.failures_kept > 0))
+    if job.is_resumable and (asked.totals.failed_rows or run.failures_kept):
+        voice.hint(f"llmbatch errors {shlex.quote(str(job.output.output))} lists the failed rows")
+        if not goes_on:
+            voice.hint(_again(job.output, kept=run.failures_kept > 0))
 
 
-def _about_failures(output: OutputOptions, *, kept: bool) -> str:
-    """How to see the failed rows of an output, and to send them again."""
-    again = "" if kept or output.retry_failed == "all" else "--resume retries what may succeed, "
-    listed = f"llmbatch errors {shlex.quote(str(output.output))} lists the failed rows"
-    return f"{listed}; {again}--resume --retry-failed all retries them all"
+def _again(output: OutputOptions, *, kept: bool) -> str:
+    """How to send the failed rows of an output again."""
+    if kept or output.retry_failed == "all":
+        return "--resume --retry-failed all sends them all again"
+    return "--resume sends again what may succeed, with --retry-failed all every one"
 
 
 def _standings_lines(standings: Standings) -> list[str]:
     """The models' table, and what its cancelled requests may cost."""
-    if not standings.models:
+    if not any(model.races for model in standings.models.values()):
         return []
     columns = _columns()
     lines = as_lines(standings, columns and columns - INDENT)

@@ -128,6 +128,7 @@ EXCEPTIONS: Final[Mapping[type[LlmbatchError], type[OpenAIError]]] = {
     errors.RateLimited: RateLimitError,
     errors.Overloaded: InternalServerError,
     errors.Unreachable: APIConnectionError,
+    errors.Blocked: APIConnectionError,
     errors.Interrupted: APIConnectionError,
     errors.TimedOut: Timeout,
     errors.BadReply: APIError,
@@ -139,6 +140,8 @@ EXCEPTIONS: Final[Mapping[type[LlmbatchError], type[OpenAIError]]] = {
     errors.Unsent: BadRequestError,
     errors.ContextLength: ContextWindowExceededError,
     errors.UnknownModel: NotFoundError,
+    errors.UnknownPath: NotFoundError,
+    errors.Firewalled: PermissionDeniedError,
     errors.Refused: ContentPolicyViolationError,
 }
 """A class that is missing here goes by its base."""

@@ -1,4 +1,4 @@
-"""Everything that can go wrong, as one tree; imports nothing of ours.
+"""Everything that can go wrong, as one tree; imports nothing of ours at run time.
 
 LlmbatchError
   UsageError            the command or call is wrong; nothing was sent
@@ -32,7 +32,10 @@ LlmbatchError
 
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+if TYPE_CHECKING:
+    from llmbatch_cli.core.types import Outcome
 
 
 class ExitStatus(IntEnum):
@@ -55,6 +58,10 @@ class LlmbatchError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    def __str__(self) -> str:
+        """Both, as a traceback shows them."""
+        return f"{self.message}\nhint: {self.hint}" if self.hint else self.message
 
 
 class UsageError(LlmbatchError):
@@ -100,7 +107,13 @@ class ReaderGone(LlmbatchError):
 
 
 class RunStopped(LlmbatchError):
-    """The run ended before its input, as with a bad key or no quota."""
+    """The run ended before its input, as with a bad key or no quota.
+
+    `outcomes` are those that the Python API has yielded before, the last 10,000 of them: what
+    was paid for is at hand even where they were only to be collected, as by `list(batch(...))`.
+    """
+
+    outcomes: "Sequence[Outcome]" = ()
 
 
 class RowFailed(LlmbatchError):

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Final, Literal
 
 import orjson
 
+from llmbatch_cli.core.at_file import text_of
 from llmbatch_cli.core.errors import UsageError
 
 MEBIBYTE: Final = 2**20
@@ -127,7 +128,10 @@ class Sampling:
     section: ClassVar[str] = "Sampling"
 
     system: str | None = option(
-        None, "System message for rows that have none.", letter="s", everyday=True
+        None,
+        "System message for rows that have none; @FILE reads it from a file.",
+        letter="s",
+        everyday=True,
     )
     temperature: float | None = option(None, "Sampling temperature, from 0.", everyday=True)
     max_tokens: int | None = option(
@@ -142,11 +146,15 @@ class Sampling:
     )
     param: Sequence[str] = option(
         (),
-        "Any other request parameter, as in top_k=40. Repeatable.",
+        "Any other request parameter, as in top_k=40; NAME=@FILE reads it from a file. Repeatable.",
         letter="p",
         metavar="NAME=JSON",
     )
     drop_params: bool = option(False, "Drop unsupported parameters; warns once.")
+
+    def system_text(self) -> str | None:
+        """The system message, also of a file. Raises UsageError."""
+        return None if self.system is None else text_of(self.system, "--system")
 
     def params(self) -> dict[str, object]:
         """The parameters that were given, unchecked. Raises UsageError for a bad `param`."""
@@ -159,6 +167,7 @@ class Sampling:
         return {**named, **dict(map(_named_param, self.param))}
 
 
+_SHOWN_CHARS: Final = 200
 _NOT_SENT: Final = frozenset(("system", "param", "drop_params"))
 """Fields of Sampling that are no parameters by their own name."""
 
@@ -168,10 +177,15 @@ def _named_param(pair: str) -> tuple[str, object]:
     if not (name and equals):
         begin = re.split(r"[\s:=]", pair[:20])[0]  # the rest may be a secret
         raise UsageError(f"--param {begin!r} is not NAME=JSON", hint="as in --param top_k=40")
+    text = text_of(text, f"--param {name}")
     value = json_or_text(text)
     if value == text and text[:1] in ("{", "["):
-        shown = "its value" if name.startswith("extra_") else repr(text)
-        raise UsageError(f"--param {name}: {shown} is not valid JSON")
+        shown = repr(text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}...")
+        raise UsageError(
+            f"--param {name}: {'its value' if name.startswith('extra_') else shown} is not "
+            "valid JSON",
+            hint="quote it for the shell, or read it from a file: --param NAME=@FILE",
+        )
     return name, value
 
 
@@ -243,6 +257,9 @@ class OutputOptions:
     )
     overwrite: bool = option(False, "Replace an existing output file.", everyday=True)
     ordered: bool = option(False, "Write rows in input order.", everyday=True)
+    include_input: bool = option(
+        False, "Add each row's messages to its output, in the field input."
+    )
     one_line: bool = option(
         False, "With --format text: escape newlines, so that line N answers row N."
     )
@@ -322,7 +339,11 @@ class DisplayOptions:
 
     section: ClassVar[str] = "Display"
 
-    progress: ProgressMode = option("auto", "Progress display on standard error.")
+    progress: ProgressMode = option(
+        "auto",
+        "Progress display on standard error: a bar on a terminal, else and in a pipe a line every "
+        "10 s.",
+    )
     quiet: bool = option(False, "Print nothing but errors.", letter="q", everyday=True)
     verbose: int = option(
         0, "Log failed rows; -vv logs their whole messages.", letter="v", count=True

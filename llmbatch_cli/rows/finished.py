@@ -50,6 +50,8 @@ class FinishedRows:
         """Those of `failed` that a row of input has claimed."""
         self.failed_again = 0
         """Failed rows that were taken out of the output, to be sent again."""
+        self.with_input = 0
+        """Those of `rows` that have an `input`."""
         self.taken = 0
         """Those of `rows` that a row of input has claimed."""
         self.changed = 0

@@ -81,15 +81,16 @@ def resuming(path: Path, finished: FinishedRows, to_send: int | None) -> str:
         fields = [f"{finished.taken - failed:,} of {_count(rows, 'row')} answered"]
         fields.append(f"{to_send:,} to send")
     if failed:
-        them = "it" if failed == 1 else "them"
-        fields.append(f"{failed:,} failed before (--retry-failed all sends {them} again)")
+        fields.append(f"{failed:,} failed before")
     return f"resuming {path}: {', '.join(fields)}"
 
 
-def unclaimed(count: int) -> str:
-    """Finished rows that no row of input has asked for."""
-    rows = "finished row is" if count == 1 else "finished rows are"
-    return f"{count:,} {rows} not in this input with this model and parameters"
+def unclaimed(finished: FinishedRows) -> str:
+    """How many answers no row of input has asked for; nothing where there are none."""
+    count = finished.untaken - (finished.failed - finished.taken_failed)
+    are = "is" if count == 1 else "are"
+    text = f"{_count(count, 'answer')} {are} not of this input with this model and parameters"
+    return text if count > 0 else ""
 
 
 def _count(number: int, noun: str) -> str:
@@ -221,6 +222,7 @@ def _take_row(found: _Survey, row: Any, select: Callable[[Any], bool]) -> None:
         found.dropped.append(found.lines)
     else:
         finished.add(key, index, failed=error is not None)
+        finished.with_input += "input" in row
         found.note(error)
 
 
@@ -255,6 +257,7 @@ def _take_part(found: _Survey, row: Any, select: Callable[[Any], bool]) -> None:
             found.dropped.extend(group.lines)
         else:
             found.finished.add(group.key, group.index, failed=group.failed)
+            found.finished.with_input += "input" in row
         found.group = None
 
 

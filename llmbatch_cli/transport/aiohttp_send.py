@@ -216,7 +216,7 @@ def _unparsed(error: aiohttp.ClientResponseError, request: WireRequest) -> Provi
     ours = BadReply if isinstance(cause, BadStatusLine) else Unreadable
     words = words_alone(error.message)
     return ours(
-        f"{host_of(request.url)}: the head of the reply cannot be read: {words}",
+        f"{host_of(request.url)}: the reply cannot be read: {words}",
         hint="--http httpx reads some replies that aiohttp refuses",
     )
 

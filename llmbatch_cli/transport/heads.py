@@ -12,7 +12,6 @@ MAX_HEAD_BYTES: Final = 2**20
 
 _END: Final = re.compile(rb"\r?\n\r?\n")
 _CHUNKED: Final = re.compile(rb"\ntransfer-encoding[ \t]*:[^\n]*chunked", re.IGNORECASE)
-_END_LINE: Final = b"\r\n\r\n"
 _LENGTH: Final = re.compile(rb"\r?\ncontent-length:[ \t]*([^\r\n]*)", re.IGNORECASE)
 
 
@@ -52,14 +51,13 @@ class TolerantHandler(ResponseHandler):
 
 
 def _with_one_length(data: bytes, end: int) -> bytes:
-    head = data[:end]
-    lengths = _LENGTH.findall(head)
+    lengths: list[bytes] = _LENGTH.findall(data, 0, end)
     if not lengths:
         return data
-    if _CHUNKED.search(head):
-        return _LENGTH.sub(b"", head) + data[end:]
     values = {value.strip() for length in lengths for value in length.split(b",")}
-    if len(values) > 1 or lengths == [*values]:
+    chunked = _CHUNKED.search(data, 0, end)
+    if not chunked and (len(values) > 1 or lengths == [*values]):
         return data
-    one: bytes = b"\r\ncontent-length: " + values.pop()
-    return _LENGTH.sub(b"", head[: -len(_END_LINE)]) + one + _END_LINE + data[end:]
+    first, _, others = _LENGTH.sub(b"", data[:end]).partition(b"\n")
+    one = b"" if chunked else b"content-length: %b\r\n" % values.pop()
+    return b"%b\n%b%b%b" % (first, one, others, data[end:])

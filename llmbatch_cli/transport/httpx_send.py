@@ -133,8 +133,9 @@ def translated(error: Exception, request: WireRequest) -> ProviderError:
     if (blocked := tls_trouble(error, place)) is not None:
         return blocked
     if isinstance(error, httpx.RemoteProtocolError) and not _BROKEN_OFF.match(str(error)):
-        return Unreadable(
-            f"{place}: the reply cannot be read: {words_alone(str(error))}",
+        words = words_alone(str(error))
+        return (BadReply if "status line" in words else Unreadable)(
+            f"{place}: the reply cannot be read: {words}",
             hint="--http aiohttp reads some replies that httpx refuses",
         )
     if proxy is not None and isinstance(error, httpx.ConnectError):

@@ -121,10 +121,10 @@ def _zstd(module: Any) -> Unpack:
     return unpack
 
 
-_ZSTD_MODULE: Final = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
-UNPACKERS: Final[Mapping[str, tuple[str, Callable[..., Unpack]]]] = {
+ZSTD_MODULE: Final = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
+UNPACKERS: Final[dict[str, tuple[str, Callable[..., Unpack]]]] = {
     **dict.fromkeys(("gzip", "x-gzip", "deflate"), ("", _inflating)),
     "br": ("brotli", _brotli),
-    "zstd": (_ZSTD_MODULE, _zstd),
+    "zstd": (ZSTD_MODULE, _zstd),
 }
 """By the names that a header has: the library it takes, and what unpacks."""

@@ -59,6 +59,7 @@ def _result(totals: Totals) -> str:
         f" in {format_duration(totals.elapsed_s)}, {format_rate(totals.rows_per_s)} rows/s",
         f", {tokens}" if totals.tokens else "",
         f", {format_count(totals.truncated)} cut off by length" if totals.truncated else "",
+        f", {format_count(totals.empty)} empty" if totals.empty else "",
     ]
     return f"{format_rows(totals.rows)}: {''.join(fields)}"
 

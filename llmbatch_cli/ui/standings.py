@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from llmbatch_cli.core.events import Event, Finished
+from llmbatch_cli.core.events import Event, Finished, Racing
 from llmbatch_cli.core.text import clean
 from llmbatch_cli.core.types import Racer
 from llmbatch_cli.ui.report import format_count, format_duration
@@ -13,7 +13,7 @@ from llmbatch_cli.ui.report import format_count, format_duration
 REMEMBERED: Final = 100_000
 """Times kept per model for its median and p95; later ones are ignored."""
 
-OPTIONAL: Final = ("cancelled", "races", "tokens")
+OPTIONAL: Final = ("cancelled", "races", "tokens", "p95")
 """Columns that a narrow terminal leaves out, in this order."""
 _NAME_CHARS: Final = 200
 SHORTEST_NAME: Final = 12
@@ -54,18 +54,17 @@ class Standings:
         self._last: Sequence[Racer] = ()
 
     def __call__(self, event: Event) -> None:
+        if isinstance(event, Racing):  # so that one that is never started has its line, too
+            for name in _numbered(event.names):
+                self.models.setdefault(name, Standing())
         if not isinstance(event, Finished) or not event.outcome.race:
             return
         race = event.outcome.race
         if race is self._last:  # another winner of the same race
             return
         self._last = race
-        seen: Counter[str] = Counter()
-        for racer in race:
-            name = f"{racer.provider}/{racer.model}"
-            seen[name] += 1
-            if seen[name] > 1:  # a model that races against itself
-                name = f"{name} ({seen[name]})"
+        names = _numbered([f"{racer.provider}/{racer.model}" for racer in race])
+        for name, racer in zip(names, race, strict=True):
             self.models.setdefault(name, Standing()).add(racer)
 
     @property
@@ -87,6 +86,16 @@ class Standings:
             "cancelled": [format_count(model.races["cancelled"]) for model in models],
             "tokens": [format_count(model.tokens) for model in models],
         }
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    """The names, with a number from the second on of a model that races against itself."""
+    seen: Counter[str] = Counter()
+    numbered = []
+    for name in names:
+        seen[name] += 1
+        numbered.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return numbered
 
 
 def as_lines(standings: Standings, columns: int | None = None) -> list[str]:

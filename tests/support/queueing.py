@@ -3,11 +3,28 @@
 import asyncio
 import math
 import random
+from typing import NamedTuple
 
 from llmbatch_cli.core.ledger import Usage
 from llmbatch_cli.core.types import Completion, Request
 
 TOKENS_A_SECOND = 200
+
+
+class Sums(NamedTuple):
+    """What was at a server, up to a moment."""
+
+    at_s: float
+    """By the loop's clock."""
+    in_flight: float
+    """How many were served or waited, times the seconds."""
+    used: float
+    """The part of its throughput that was used, times the seconds."""
+
+    def since(self, before: "Sums") -> tuple[float, float]:
+        """How many were in flight since then, and the part that was used, on average."""
+        spent_s = self.at_s - before.at_s
+        return (self.in_flight - before.in_flight) / spent_s, (self.used - before.used) / spent_s
 
 
 class QueueingProvider:
@@ -23,7 +40,8 @@ class QueueingProvider:
         shuffled: bool = False,
         seed: int = 0,
     ) -> None:
-        """
+        """Create it inside the running loop.
+
         Args:
             slots: how many are served at once.
             mean_s: of the lognormal times of an answer that is served alone.
@@ -38,23 +56,27 @@ class QueueingProvider:
         self._dice = random.Random(seed)
         self._serving = 0
         self._waiting: list[asyncio.Future[None]] = []
-        self._area = self._area_at = 0.0
+        self._sums = Sums(asyncio.get_running_loop().time(), 0.0, 0.0)
 
-    @property
-    def possible(self) -> float:
-        """Answers a second at most."""
-        return self.slots / self.mean_s / (1 + self.slots / self._batch)
-
-    def area(self) -> float:
-        """How many were here, summed over the seconds so far."""
+    def so_far(self) -> "Sums":
+        """What has been here until now."""
         now = asyncio.get_running_loop().time()
-        self._area += self.in_flight * (now - self._area_at)
-        self._area_at = now
-        return self._area
+        spent_s = now - self._sums.at_s
+        old = self._sums
+        self._sums = Sums(
+            now,
+            old.in_flight + self.in_flight * spent_s,
+            old.used + self._speed(self._serving) / self._speed(self.slots) * spent_s,
+        )
+        return self._sums
+
+    def _speed(self, serving: int) -> float:
+        """Answers at a time, where a mean answer that is served alone takes 1."""
+        return serving / (1 + serving / self._batch)
 
     async def call(self, request: Request) -> Completion:
         """Wait for a slot, then answer; a client that goes leaves the queue."""
-        self.area()
+        self.so_far()
         self.in_flight += 1
         try:
             await self._turn()
@@ -64,10 +86,11 @@ class QueueingProvider:
                 )
                 await asyncio.sleep(alone_s * (1 + self._serving / self._batch))
             finally:
+                self.so_far()
                 self._serving -= 1
                 self._next()
         finally:
-            self.area()
+            self.so_far()
             self.in_flight -= 1
         self.answered += 1
         tokens = round(TOKENS_A_SECOND * alone_s * self._dice.uniform(0.8, 1.2))
@@ -75,10 +98,12 @@ class QueueingProvider:
 
     def change(self, slots: int, mean_s: float) -> None:
         """Serve differently from now on."""
+        self.so_far()
         self.slots, self.mean_s = slots, mean_s
         self._next()
 
     async def _turn(self) -> None:
+        self.so_far()
         if self._serving < self.slots and not self._waiting:
             self._serving += 1
             return
@@ -95,6 +120,7 @@ class QueueingProvider:
             raise
 
     def _next(self) -> None:
+        self.so_far()
         while self._waiting and self._serving < self.slots:
             place = self._dice.randrange(len(self._waiting)) if self._shuffled else 0
             self._serving += 1

@@ -2,7 +2,7 @@
 
 import pytest
 
-from llmbatch_cli.core.events import Finished
+from llmbatch_cli.core.events import Finished, Racing
 from llmbatch_cli.core.ledger import Usage
 from llmbatch_cli.core.types import Outcome, Racer
 from llmbatch_cli.ui.standings import Standings, as_lines
@@ -61,6 +61,16 @@ def test_a_narrow_terminal_has_a_narrower_table() -> None:
         assert {"wins", "median", "p95", "failed"} <= set(lines[0].split())
     assert "b/a-mod" in as_lines(told, 45)[3]
     assert "…" in as_lines(told, 45)[3]
+
+
+def test_a_model_that_never_started_has_its_line() -> None:
+    """With --hedge the second model may never be asked: the table says so (CASES.md D12)."""
+    told = Standings()
+    told(Racing(["a/fast", "b/spare", "b/spare"]))
+    told(Finished(Outcome(0, 0, "fast", "a", race=[FAST])))
+    lines = as_lines(told)
+    assert [line.split()[0] for line in lines] == ["model", "a/fast", "b/spare", "b/spare"]
+    assert lines[2].split()[1:3] == ["0", "0"]
 
 
 @pytest.mark.parametrize(

@@ -21,10 +21,12 @@ FULL: Final = 0.9
 """The part of a limit that is in flight at least where it is the limit that holds."""
 FEWEST: Final = 12
 """Requests of a stage of the start, at least."""
-FOLLOWS: Final = 1.3
-"""How much throughput rises at least, if it follows when the number is doubled."""
-FILLED: Final = 1.4
-"""How many more are in flight on average while a doubled number fills up, at least."""
+FOLLOWS: Final = 0.38
+"""The rise of throughput, as a part of the number's rise, from which on it follows."""
+WELL: Final = 0.65
+"""The same from which on the number may double at once."""
+FILLED: Final = 1.2
+"""How many times as many are in flight on average while a raised number fills up, at least."""
 PATIENCE: Final = 4
 """How many times as long a stage of the start may last whose result is unclear."""
 ABOVE: Final = 1.7
@@ -40,7 +42,7 @@ WIDE_APART: Final = 1.8
 SLOWER: Final = 1.5
 """How much latency grows to say so."""
 FLAT: Final = 0.03
-"""The rise of throughput at which the numbers stay, as a part of the number's rise."""
+"""The same at which the two numbers stay."""
 PULL: Final = 0.1
 """How much that grows as latency does against the lowest seen, so that in doubt it stays low."""
 STEEP: Final = 0.7
@@ -151,7 +153,7 @@ class QueueLimit:
         """Steps in one direction; below 0 downwards."""
         self._usual_s: float | None = None
         self._lowest_s = inf
-        self._stage = self._doubled()
+        self._stage = self._raised()
 
     def answered(
         self, ticket: Ticket, now: float, tokens: int, *, last: int, in_flight: int
@@ -204,14 +206,14 @@ class QueueLimit:
         sample = stage.result(now)
         if self._starting:
             if sample is not None:
-                self._compare_doubled(sample)
+                self._compare_raised(sample)
             else:
                 outrun = stage.outrun > stage.many / 2
                 self._start_at(self._level * (2 if outrun else 1), self._below)
             return
         if sample is not None:
             self._turns.append(sample)
-        if len(self._turns) == 3:
+        if len(self._turns) == (2 if self._usual_s is None else 3):
             self._compare_turns(*self._turns)
         else:
             self._stage = self._turn()
@@ -221,29 +223,31 @@ class QueueLimit:
         self._starting, self._below = True, below
         self._level = max(1.0, min(self._most, level))
         self._set(round(self._level))
-        self._stage = self._doubled()
+        self._stage = self._raised()
 
-    def _doubled(self) -> Stage:
+    def _raised(self) -> Stage:
         """The stage of the start at this level. What fills it up counts: it shows the most."""
         self.limit = self.high
         lower = self._below[-1].mean_in_flight + 0.5 if self._below else FULL * self.high
         return Stage(lower, self._last + 1, max(FEWEST, self.high), 0.75)
 
-    def _compare_doubled(self, sample: Sample) -> None:
-        """Double again where throughput has followed."""
+    def _compare_raised(self, sample: Sample) -> None:
+        """Raise the number again where throughput has followed."""
         if not self._below:
             self._start_at(2 * self._level, [sample])
             return
         lower = self._below[-1]
         ratio, error, _ = gain(sample, lower)
+        more = log(sample.mean_in_flight / lower.mean_in_flight)
+        follows, unsure = log(ratio) / more, error / more
         fewest = max(FEWEST, self.high)
         if self._level >= self._most:
             self._end_start(sample, ratio)
-        elif sample.mean_in_flight < FILLED * lower.mean_in_flight:  # rejections held it down
+        elif more < log(FILLED):  # rejections held it down
             self._start_at(self._level, self._below)
-        elif ratio >= FOLLOWS:
-            self._start_at(2 * self._level, [lower, sample])
-        elif ratio * exp(error) > FOLLOWS and self._stage.many < PATIENCE * fewest:
+        elif follows >= FOLLOWS:
+            self._start_at(self._level * (2 if follows > WELL else 1.5), [lower, sample])
+        elif follows + unsure > FOLLOWS and self._stage.many < PATIENCE * fewest:
             self._stage.extend(fewest)
         else:
             self._end_start(sample, ratio)
@@ -285,16 +289,16 @@ class QueueLimit:
         many += max(0, self.limit - self._in_flight)  # sent at once, to fill it up
         return Stage(FULL * self.limit, self._last + 1, many, 0.99)
 
-    def _compare_turns(self, before: Sample, low: Sample, after: Sample) -> None:
+    def _compare_turns(self, before: Sample, low: Sample, after: Sample | None = None) -> None:
         """Move both numbers to where throughput stops rising."""
-        high = before + after
+        high = before + after if after is not None else before
         ratio, error, latency_s = gain(high, low)
         span = log(high.mean_in_flight / low.mean_in_flight)
         self._lowest_s = min(self._lowest_s, low.mean_latency)
         longer = max(1.0, latency_s / self._lowest_s)
         error *= sqrt(longer)  # what waits for the same answers is late together
         missing = log(ratio) - (FLAT + PULL * log(longer)) * span
-        if missing > max(2 * error, STEEP * span) and self.high < self._most:
+        if missing > max(3 * error, STEEP * span) and self.high < self._most:
             self._start_at(2 * self.high, [low, high])
             return
         self._run = max(1, self._run + 1) if missing > 0 else min(-1, self._run - 1)
@@ -307,7 +311,7 @@ class QueueLimit:
         far = self._is_far(latency_s)
         self._usual_s = latency_s
         self._settle(self._level * exp(step), WIDE_APART if far else APART)
-        if abs(step) < 0.2 and not far:
+        if after is not None and abs(step) < 0.2 and not far:
             self._turns = [after]
         self._stage = self._turn()
 

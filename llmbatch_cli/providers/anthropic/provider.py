@@ -24,6 +24,7 @@ from llmbatch_cli.providers.wire.answers import (
     missing,
     raise_if_refused,
 )
+from llmbatch_cli.providers.wire.context_words import CONTEXT_LENGTH
 from llmbatch_cli.providers.wire.errors import (
     ErrorBody,
     ErrorClass,
@@ -55,7 +56,7 @@ ERROR_TYPES: Final = by_code(
 )
 """`error.type`; the last is llama.cpp's."""
 WORDS: Final = (
-    ("prompt is too long|exceed context limit|context (window|size)", errors.ContextLength),
+    (CONTEXT_LENGTH, errors.ContextLength),
     ("credit balance is too low|api usage limits|spend limit", errors.OutOfQuota),
     ("content filtering policy", errors.Refused),
 )

@@ -22,6 +22,7 @@ from llmbatch_cli.providers.bedrock.body import body
 from llmbatch_cli.providers.bedrock.stream import ConverseStream
 from llmbatch_cli.providers.wire import usage
 from llmbatch_cli.providers.wire.answers import extras, finish_reason, missing, raise_if_refused
+from llmbatch_cli.providers.wire.context_words import CONTEXT_LENGTH
 from llmbatch_cli.providers.wire.credentials import renewed
 from llmbatch_cli.providers.wire.errors import ErrorBody, ErrorRules, by_code
 from llmbatch_cli.providers.wire.messages import bearer_headers, post
@@ -53,7 +54,7 @@ ERROR_TYPES: Final = by_code(
 )
 """The error's name, of the reply's header or of the stream's exception, in lower case."""
 WORDS: Final = (
-    ("is too long|too many input tokens|context (length|window)", errors.ContextLength),
+    (CONTEXT_LENGTH, errors.ContextLength),
     (
         "model identifier is invalid|on-demand throughput isn|access to the model",
         errors.UnknownModel,

@@ -12,6 +12,7 @@ from typing import Any, Final
 from llmbatch_cli.core import errors
 from llmbatch_cli.core.types import Completion, Request
 from llmbatch_cli.providers.wire.answers import extras, finish_reason, is_one_of, missing
+from llmbatch_cli.providers.wire.context_words import CONTEXT_LENGTH
 from llmbatch_cli.providers.wire.errors import ErrorRules
 from llmbatch_cli.providers.wire.provider import EventStream, Pieces
 from llmbatch_cli.providers.wire.replies import (
@@ -28,7 +29,8 @@ RULES: Final = ErrorRules(
     # 498: a deny-listed token in the prompt or the answer; 499: cancelled, "try again".
     statuses={498: errors.Refused, 499: errors.Overloaded, 501: errors.Rejected},
     words=(
-        (r"^too many tokens: (?!max tokens)", errors.ContextLength),
+        (r"^too many tokens: max tokens", errors.Rejected),
+        (CONTEXT_LENGTH, errors.ContextLength),
         (r"\bmodel\b.{0,200}(not found|was removed|not supported|deprecated)", errors.UnknownModel),
         (r"limited to [\d,]+ api calls / month", errors.OutOfQuota),
         (r"maximum billing reached|update your payment method", errors.OutOfQuota),

@@ -11,6 +11,7 @@ from typing import Any, Final
 from llmbatch_cli.core import errors
 from llmbatch_cli.core.types import Completion, Request
 from llmbatch_cli.providers.wire.answers import extras, finish_reason, is_one_of, missing
+from llmbatch_cli.providers.wire.context_words import CONTEXT_LENGTH
 from llmbatch_cli.providers.wire.errors import ErrorRules
 from llmbatch_cli.providers.wire.provider import EventStream, Pieces
 from llmbatch_cli.providers.wire.replies import (
@@ -26,7 +27,7 @@ RULES: Final = ErrorRules(
     words=(
         (r"\bmodel\b.{0,200}\bnot found", errors.UnknownModel),
         (r"(hourly|session|daily|weekly|monthly) usage limit", errors.OutOfQuota),
-        (r"exceeds? the (available )?context (length|size)", errors.ContextLength),
+        (CONTEXT_LENGTH, errors.ContextLength),
         (r"requires more system memory|does not support|invalid model name", errors.Rejected),
     ),
     # A model too large for the machine is a 500.

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
 
-from llmbatch_cli.core.errors import Overloaded, Rejected, UnknownModel
+from llmbatch_cli.core.errors import ContextLength, Overloaded, Rejected, UnknownModel
 from llmbatch_cli.core.types import Completion, Request, WireRequest
 from llmbatch_cli.providers.base import Settings
 from llmbatch_cli.providers.openai.models import NOTHING, near, neutral
@@ -21,8 +21,9 @@ from llmbatch_cli.providers.wire.answers import (
     raise_if_refused,
     writable,
 )
+from llmbatch_cli.providers.wire.context_words import CONTEXT_LENGTH
 from llmbatch_cli.providers.wire.draft import Draft
-from llmbatch_cli.providers.wire.errors import ErrorBody, ErrorClass, holds_error
+from llmbatch_cli.providers.wire.errors import ErrorBody, ErrorClass, ErrorRules, holds_error
 from llmbatch_cli.providers.wire.messages import bearer_headers, post
 from llmbatch_cli.providers.wire.params import ParamTable, unless
 from llmbatch_cli.providers.wire.provider import EventStream, JsonProvider
@@ -40,6 +41,8 @@ class OpenAI(JsonProvider):
 
     stream_reader: ClassVar[type[EventStream]] = ChatStream
     usage_fields = usage.OPENAI
+    # llama.cpp says in a 500 that the prompt is too long.
+    rules = ErrorRules(words=((CONTEXT_LENGTH, ContextLength),), words_of_overload=True)
     version = "/v1"
 
     own_hosts: ClassVar[tuple[str, ...]] = ("api.openai.com",)

@@ -72,6 +72,9 @@ class ResponseStream(EventStream):
             self.ended = bool(self._response)
         return ""
 
+    def is_whole(self, event: Mapping[str, Any]) -> bool:
+        return isinstance(event.get("output"), list)
+
     def whole(self) -> dict[str, Any]:
         # Where the last event lacks the items, those of the events before it count.
         return {**self._response, "output": self._response.get("output") or self._items}

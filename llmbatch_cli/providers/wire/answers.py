@@ -1,7 +1,7 @@
 """What the wires share in making an answer of a reply: why it ended, and what else it carried."""
 
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final, TypeVar
 
 import orjson
@@ -41,16 +41,19 @@ def finish_reason(native: object) -> FinishReason | None:
     """
     if not isinstance(native, str):
         return None
-    found = FINISH_REASONS.get(native)
-    if found is None and len(native) < 100:
-        letters = _NO_LETTERS.sub("", native.lower()).removeprefix("finishreason")
-        found = _LETTERS_ONLY.get(letters)
-    return found
+    return FINISH_REASONS.get(native) or _LETTERS_ONLY.get(_letters(native))
 
 
-def is_one_of(native: object, words: Container[str]) -> bool:
-    """Whether the provider's word is one of these, which are in lower case."""
-    return isinstance(native, str) and native.lower() in words
+def _letters(native: str) -> str:
+    return _NO_LETTERS.sub("", native[:100].lower()).removeprefix("finishreason")
+
+
+def is_one_of(native: object, words: Collection[str]) -> bool:
+    """Whether the provider's word is one of these, however it is written."""
+    if not isinstance(native, str) or native in words:
+        return isinstance(native, str)
+    # The usual words need no second look.
+    return native not in FINISH_REASONS and _letters(native) in map(_letters, words)
 
 
 def raise_if_refused(native: object, words: object = None) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from llmbatch_cli.core import errors
 from llmbatch_cli.core.types import WireReply
 from llmbatch_cli.providers.wire.answers import beginning
+from llmbatch_cli.providers.wire.context_words import CONTEXT_LENGTH
 from llmbatch_cli.providers.wire.limits import asked_in_words_s, rate_info, retry_after_s
 from llmbatch_cli.providers.wire.replies import (
     MAX_MESSAGE_CHARS,
@@ -101,12 +102,7 @@ _NO_MONEY: Final = (
     r"|billing (?:details|hard limit)"
 )
 _WORDS: Final = (
-    (
-        r"(?:maximum|model's|max|the) context|context[ _](?:length|window|size)"
-        r"|(?:prompt|input|messages?) (?:is|are) too long|exceeds? .{0,40}max_?model_?len"
-        r"|too many (?:input )?tokens",
-        errors.ContextLength,
-    ),
+    (CONTEXT_LENGTH, errors.ContextLength),
     (
         r"model\b.{0,160}\b(?:does ?n[o']t exist|not exist|not found|not available|not support"
         r"|no access|not have access)|no such model|(?:unknown|invalid|unsupported) model\b"
@@ -146,7 +142,7 @@ def error_class(error: ErrorBody, rules: ErrorRules) -> ErrorClass:
     coded = _coded(error, rules)
     found = coded or rules.statuses.get(error.status) or error_for_status(error.status)
     vague = coded is None and (error.wrapped or found is errors.Rejected or error.status == 403)
-    words = error.message.lower()
+    words = error.message[:MOST_WORDS].lower()
     own = _match(rules.words, words)
     # "model not found" in a 503 is about the server's state; the same in a 404 is final.
     if own is not None and (vague or found is not errors.Overloaded or rules.words_of_overload):
@@ -209,6 +205,8 @@ def error_for_status(status: int) -> ErrorClass:
     return errors.BadReply
 
 
+MOST_WORDS: Final = 20_000
+"""Characters of a message by which it is classified."""
 STATUS_OF_TYPE: Final[Mapping[str, int]] = {
     **dict.fromkeys(("invalid_request_error", "BadRequestError"), 400),
     **dict.fromkeys(("authentication_error", "AuthenticationError"), 401),

@@ -59,7 +59,8 @@ class Target:
 
     def finish(self) -> None:
         """Write what ends the format, and wait for the disk with fsync."""
-        self._write(b"" if self._gzip is None else self._gzip.flush(), [])
+        nothing = not self.rows and os.fstat(self._fd).st_size > 0  # appended to
+        self._write(b"" if self._gzip is None or nothing else self._gzip.flush(), [])
         if self._fsync:
             os.fsync(self._fd)
 

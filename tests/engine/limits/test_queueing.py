@@ -64,7 +64,7 @@ async def observe(scenario: Scenario) -> Seen:
     left, late = scenario.rows, 0
     change_at = scenario.rows // 3 if scenario.change else -1
     watch_at = change_at + scenario.rows // 6 if scenario.change else scenario.rows // 10
-    begun = ended = (0.0, 0, 0.0)
+    begun = ended = None
 
     async def rows() -> None:
         nonlocal left, late, begun, ended
@@ -76,17 +76,17 @@ async def observe(scenario: Scenario) -> Seen:
                 late += 1
             if server.answered == change_at:
                 server.change(**scenario.change)
-            if begun[0] == 0.0 and server.answered >= watch_at:
-                begun = loop.time(), server.answered, server.area()
-            if left:
-                ended = loop.time(), server.answered, server.area()
+            if begun is None and server.answered >= watch_at:
+                begun = server.so_far()
+            if limiter.holding is not None:
+                ended = server.so_far()
 
     await asyncio.gather(*(rows() for _ in range(MOST)))
     assert (limiter.in_flight, server.in_flight) == (0, 0)
-    took_s = ended[0] - begun[0]
-    return Seen(
-        (ended[1] - begun[1]) / took_s / server.possible, (ended[2] - begun[2]) / took_s, late
-    )
+    assert begun is not None
+    assert ended is not None
+    in_flight, share = ended.since(begun)
+    return Seen(share, in_flight, late)
 
 
 SCENARIOS = [
@@ -99,7 +99,7 @@ SCENARIOS = [
     Scenario("16 slots, varied much", {"slots": 16, "sigma": 1.0}, 2000, timeout=30),
     Scenario("64 slots", {"slots": 64}, 3000),
     Scenario("64 slots, varied", {"slots": 64, "sigma": 0.3}, 3000),
-    Scenario("128 at a growing time", {"slots": 128, "sigma": 0.3, "batch": 64}, 5000),
+    Scenario("128 at a growing time", {"slots": 128, "sigma": 0.3, "batch": 128}, 5000),
     Scenario("no order", {"slots": 16, "sigma": 0.3, "shuffled": True}, 1500, timeout=60),
     Scenario("halved", {"slots": 32, "sigma": 0.3}, 3000, change={"slots": 16, "mean_s": 1.0}),
     Scenario("doubled", {"slots": 8, "sigma": 0.3}, 3000, change={"slots": 16, "mean_s": 1.0}),
