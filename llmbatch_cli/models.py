@@ -32,7 +32,7 @@ from llmbatch_cli.providers.addresses import with_query
 from llmbatch_cli.providers.base import Provider
 from llmbatch_cli.providers.registry import Access, Target, resolve
 from llmbatch_cli.rows.input.params import check_all
-from llmbatch_cli.transport import Connection, Network, open_network
+from llmbatch_cli.transport import Connection, Network, check_way, open_network
 from llmbatch_cli.transport.descriptors import room_for
 
 MOST_IN_FLIGHT: Final = 512
@@ -277,6 +277,7 @@ class ModelPool:
         check = partial(built, build)
         if own_send is not None:
             return Wire(calling(build, provider.parse, own_send), None, check)
+        check_way(provider.base_url)
         network = await self._shared.network()
         stream = streaming(build, provider.parse, provider.stream, network.stream)
         return Wire(calling(build, provider.parse, network.send), stream, check)

@@ -4,6 +4,7 @@ An option is one field. Its metadata, an `Option`, is what the command line says
 there is the field's, with dashes and without the unit.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -174,13 +175,15 @@ _NOT_SENT: Final = frozenset(("system", "param", "drop_params"))
 def _named_param(pair: str) -> tuple[str, object]:
     name, equals, text = pair.partition("=")
     if not (name and equals):
-        raise UsageError(f"--param {pair!r} is not NAME=JSON", hint="as in --param top_k=40")
+        begin = re.split(r"[\s:=]", pair[:20])[0]  # the rest may be a secret
+        raise UsageError(f"--param {begin!r} is not NAME=JSON", hint="as in --param top_k=40")
     text = text_of(text, f"--param {name}")
     value = json_or_text(text)
     if value == text and text[:1] in ("{", "["):
-        shown = text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}..."
+        shown = repr(text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}...")
         raise UsageError(
-            f"--param {name}: {shown!r} is not valid JSON",
+            f"--param {name}: {'its value' if name.startswith('extra_') else shown} is not "
+            "valid JSON",
             hint="quote it for the shell, or read it from a file: --param NAME=@FILE",
         )
     return name, value

@@ -245,7 +245,8 @@ def parse_query(query: str) -> dict[str, Any]:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
     except ValueError as error:
         raise UsageError(
-            f"cannot read the model's options {query!r}", hint="write them as ?name=value&..."
+            "cannot read the options behind the ? of the model",
+            hint="write them as ?name=value&...",
         ) from error
     return {name: json_or_text(value) for name, value in pairs}
 

@@ -89,7 +89,8 @@ async def test_loopback_needs_no_proxy_and_other_kinds_are_named(http: str) -> N
         here = await run(*told, "--base-url", f"{server.url}/v1", stdin=ROW, env=env)
     away = await run(*told, "--base-url", "https://llmbatch.invalid/v1", stdin=ROW, env=env)
     assert here.rows[0]["text"] == "HI"
-    assert "socks5 proxy" in away.rows[0]["error"]["message"]
+    assert away.status == 2
+    assert "ALL_PROXY names a socks5 proxy" in away.err
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux")

@@ -101,6 +101,15 @@ PARAMETERS: Final[Mapping[str, Rule]] = {
 NO_PARAMETERS: Final = frozenset(("model", "messages", "stream", "stream_options"))
 """Fields of a request that are never set as a parameter."""
 
+_SECRET: Final = re.compile(
+    r"(?:.*[-_])?api[-_]?key|(?:proxy[-_])?authorization|(?:api|base)[-_](?:base|url)"
+    r"|(?:auth|access|bearer)[-_]token",
+    re.IGNORECASE,
+)
+"""Names that are no parameters of any API, but how other libraries are given keys and addresses."""
+API_KEYS: Final = frozenset(("api_key", "apikey", "api-key", "x-api-key"))
+"""Fields of a row that are not even carried to the output."""
+
 OUR_HEADERS: Final = frozenset(
     (
         *("host", "content-length", "transfer-encoding", "connection", "expect"),
@@ -139,15 +148,27 @@ def check_all(params: Mapping[str, object]) -> dict[str, Any]:
         if name in NO_PARAMETERS:
             raise InputError(f"{name} cannot be set as a parameter")
         if name not in PARAMETERS:
+            refuse_secret(name)
             unknown[name] = value
             continue
         kept = "max_tokens" if name == "max_completion_tokens" else name
         value = check(name, value)
         if checked.setdefault(kept, value) != value:
             raise InputError(f"{kept} and {name} are the same parameter but have two values")
+    for name in checked.get("extra_body", ()):
+        refuse_secret(name)
     if unknown:
         checked["extra_body"] = {**unknown, **checked.get("extra_body", {})}
     return checked
+
+
+def refuse_secret(name: str) -> None:
+    """Raise InputError for the name of a key or an address, which would be sent in the body."""
+    if _SECRET.fullmatch(name):
+        raise InputError(
+            f"{name} is not sent: keys come from the environment (see `llmbatch providers`), "
+            "an address from --base-url"
+        )
 
 
 def _headers(headers: Any) -> dict[str, str]:

@@ -6,7 +6,15 @@ from typing import Any, Final, TypeGuard
 
 from llmbatch_cli.core.errors import InputError
 from llmbatch_cli.core.types import BadRow, Message, Prompt, Row, RowId
-from llmbatch_cli.rows.input.params import PARAMETERS, check_all, escaped, quoted, shown
+from llmbatch_cli.rows.input.params import (
+    API_KEYS,
+    PARAMETERS,
+    check_all,
+    escaped,
+    quoted,
+    refuse_secret,
+    shown,
+)
 
 ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
 """The roles of messages; `function` is the old name of `tool`."""
@@ -16,8 +24,8 @@ ONE_A_LINE: Final = "write one JSON value per line: jq -c '.[]' FILE"
 
 _IDS: Final = ("id", "custom_id")
 _BATCH_IDS: Final = ("custom_id", "id")
-_OWN: Final = {*PARAMETERS, *_IDS, "prompt", "system", "messages", "model", "models"}
-_BATCH_OWN: Final = {*_BATCH_IDS, "method", "url", "body"}
+_OWN: Final = {*PARAMETERS, *API_KEYS, *_IDS, "prompt", "system", "messages", "model", "models"}
+_BATCH_OWN: Final = {*API_KEYS, *_BATCH_IDS, "method", "url", "body"}
 # `stream` says how an answer travels, which the row does not decide.
 _BODY_OWN: Final = {"model", "messages", "stream", "stream_options"}
 _KEYS_SHOWN_CHARS: Final = 80
@@ -52,6 +60,8 @@ def _prompt(value: object, index: int, file: str | None, line: int | None) -> Pr
         return Prompt(index, _of_list(value), index, file, line)
     if not isinstance(value, dict | Mapping):  # the ABC's check alone is slow
         raise InputError(f"a row is text, an object or a list of messages, not {shown(value)}")
+    if not API_KEYS.isdisjoint(value):
+        refuse_secret(next(name for name in value if name in API_KEYS))
     if _is_batch_line(value):
         return _of_batch_line(value, index, file, line)
     return Prompt(
