@@ -203,7 +203,7 @@ class Client:
         self, prompts: Prompts, ask: Ask, ordered: bool, stopper: Stop | None
     ) -> AsyncGenerator[Outcome, None]:
         stop = stopper or Stop()
-        rows = with_attachments(from_values(prompts), self._files)
+        rows = with_attachments(from_values(prompts, self._observe), self._files)
         pool = await self._pool(ask.shares_limits)
         options = RunOptions(ordered, self._failure_limit, self._observe)
         plan = await ask.plan(pool, options)

@@ -19,7 +19,6 @@ from llmbatch_cli.job import Job
 from llmbatch_cli.models import CallOptions
 from llmbatch_cli.plans import Batch
 from llmbatch_cli.providers.registry import DEFAULT_MODEL
-from llmbatch_cli.rows.input.inputs import check_inputs
 
 EXAMPLES = """\b
 Examples:
@@ -58,7 +57,7 @@ def batch(
         print(USAGE, file=sys.stderr)  # noqa: T201
         return ExitStatus.USAGE
     inputs = inputs_of(input_)
-    check_inputs(inputs.inputs)
+    inputs.check()
     ask = Batch(
         model=model.model or DEFAULT_MODEL,
         fallback=model.fallback,

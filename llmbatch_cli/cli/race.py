@@ -34,7 +34,6 @@ from llmbatch_cli.engine.race_work import Rules
 from llmbatch_cli.job import Job
 from llmbatch_cli.models import CallOptions
 from llmbatch_cli.plans import Race
-from llmbatch_cli.rows.input.inputs import check_inputs
 from llmbatch_cli.rows.input.source import Inputs
 
 EXAMPLES = """\b
@@ -133,7 +132,7 @@ def _inputs(options: InputOptions) -> tuple[Inputs, bool]:
             raise UsageError("the prompt is empty")
         return replace(inputs_of(options), inputs=(), prompt=arguments[0]), True
     inputs = inputs_of(options, for_text="whole")
-    check_inputs(inputs.inputs)
+    inputs.check()
     if not arguments and sys.stdin.isatty():
         say("type the prompt, then Ctrl-D")
         return replace(inputs, input_format="whole"), True
