@@ -1,7 +1,9 @@
 """`llmbatch batch`: many prompts, one model."""
 
+import os
 import sys
 
+from llmbatch_cli.cli.model_names import one_model, split_names
 from llmbatch_cli.cli.running import Shown, answer_rows, inputs_of, run_async, with_defaults
 from llmbatch_cli.core.errors import ExitStatus
 from llmbatch_cli.core.options import (
@@ -59,8 +61,8 @@ def batch(
     inputs = inputs_of(input_)
     inputs.check()
     ask = Batch(
-        model=model.model or DEFAULT_MODEL,
-        fallback=model.fallback,
+        model=one_model(model.models, os.environ.get("LLMBATCH_MODEL") or DEFAULT_MODEL),
+        fallback=split_names(model.fallback),
         params=sampling.params(),
         system=sampling.system,
     )

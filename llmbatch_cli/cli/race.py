@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 from llmbatch_cli.cli.live import Live
+from llmbatch_cli.cli.model_names import split_names
 from llmbatch_cli.cli.options import Arguments
 from llmbatch_cli.cli.running import (
     Shown,
@@ -34,6 +35,7 @@ from llmbatch_cli.engine.race_work import Rules
 from llmbatch_cli.job import Job
 from llmbatch_cli.models import CallOptions
 from llmbatch_cli.plans import Race
+from llmbatch_cli.rows.input.foreign import by_suffix
 from llmbatch_cli.rows.input.source import Inputs
 
 EXAMPLES = """\b
@@ -49,7 +51,9 @@ Exit status: 0 all rows answered, 1 some failed, 2 usage error (nothing was
 sent), 3 stopped early, 130 interrupted.
 """
 
-SUFFIXES: Final = (".jsonl", ".ndjson", ".json", ".txt", ".md", ".gz")
+SUFFIXES: Final = (".jsonl", ".ndjson", ".json", ".txt", ".md")
+MOST_WORDS: Final = 4
+"""In a file's name with spaces; a prompt that ends in a name has more."""
 
 PROMPTS: Final = Arguments(
     "[PROMPT | INPUT...]",
@@ -78,10 +82,11 @@ def race(
     to_terminal = stdout_is_terminal(with_defaults(output).output)
     output = with_defaults(output, "text" if is_prompt_ and to_terminal else "jsonl")
     live = Live() if output.format == "text" and to_terminal else None
-    wins = _wins(race)
+    models = racers(race.models)
+    wins = _wins(race, len(models))
     rules = Rules(wins, race.accept_truncated, race.stream)
     ask = Race(
-        models=preferred(racers(race.models), race.prefer),
+        models=preferred(models, split_names(race.prefer)),
         rules=rules,
         hedge=Hedge.parse(race.hedge),
         params=sampling.params(),
@@ -97,14 +102,8 @@ def race(
 
 
 def racers(named: Sequence[str]) -> list[str]:
-    """Every `-m`, split at commas; a comma inside a model's options splits nothing."""
-    models = []
-    for one in named:
-        path, mark, query = one.partition("?")
-        *before, last = path.split(",")
-        models += [model.strip() for model in before if model.strip()]
-        if last.strip():
-            models.append(f"{last.strip()}{mark}{query}")
+    """Every `-m`, split at commas."""
+    models = split_names(named)
     if not models:
         raise UsageError("a race needs models", hint="llmbatch race -m MODEL -m MODEL PROMPT")
     return models
@@ -118,9 +117,14 @@ def preferred(models: Sequence[str], first: Sequence[str]) -> list[str]:
     return sorted(models, key=lambda model: first.index(model) if model in first else len(first))
 
 
-def _wins(race: RaceOptions) -> int | None:
+def _wins(race: RaceOptions, models: int) -> int | None:
     if race.first + race.all + (race.wins is not None) > 1:
         raise UsageError("--first, --all and --wins exclude each other")
+    if race.wins is not None and race.wins > models:
+        raise UsageError(
+            f"--wins {race.wins} of {models} {'model' if models == 1 else 'models'}",
+            hint="name more with -m; --all writes every answer",
+        )
     return None if race.all else race.wins or 1
 
 
@@ -150,5 +154,14 @@ def is_prompt(argument: str) -> bool:
         exists = argument == "-" or Path(argument).exists()
     except (OSError, ValueError):  # too long for a name, or not one at all
         exists = False
-    looks = argument.lower().endswith(SUFFIXES) and not any(map(str.isspace, argument))
-    return not (exists or looks)
+    return not (exists or looks_like_a_name(argument))
+
+
+def looks_like_a_name(argument: str) -> bool:
+    """Whether it ends as a file's name does, and has few words; "my prompts.jsonl" is no prompt."""
+    words = argument.split()
+    last = words[-1].lower()
+    stem, dot, suffix = last.removesuffix(".gz").rpartition(".")
+    known = f"{dot}{suffix}" in SUFFIXES or by_suffix(f"{dot}{suffix}") is not None
+    ends_so = bool(stem) and (known or last.endswith(".gz"))
+    return ends_so and len(words) <= MOST_WORDS and "\n" not in argument

@@ -30,7 +30,8 @@ from llmbatch_cli.core.options import DisplayOptions, InputOptions, OutputFormat
 from llmbatch_cli.core.text import clean_for_terminal
 from llmbatch_cli.core.types import Outcome
 from llmbatch_cli.job import Job, JobRun, Render
-from llmbatch_cli.rows.input.inputs import TextFormat
+from llmbatch_cli.rows.input.foreign import by_suffix
+from llmbatch_cli.rows.input.inputs import TextFormat, suffix_of
 from llmbatch_cli.rows.input.source import Inputs
 from llmbatch_cli.rows.output.render import render
 from llmbatch_cli.ui.progress import Streams, open_progress
@@ -80,8 +81,17 @@ def stdout_is_terminal(output: Path | None) -> bool:
 
 
 def with_defaults(output: OutputOptions, form: OutputFormat = "jsonl") -> OutputOptions:
-    """The output options with `-` as standard output, and a format."""
+    """The output options with `-` as standard output, and a format.
+
+    Raises UsageError for a file whose name promises what is not written.
+    """
     path = None if output.output == Path("-") else output.output
+    kind = by_suffix(suffix_of(str(path))) if path is not None else None
+    if kind is not None:
+        raise UsageError(
+            f"--output {path}: answers are written as JSONL or text, not as {kind.name}",
+            hint="name it .jsonl, or .jsonl.gz to compress it",
+        )
     return replace(output, output=path, format=output.format or form)
 
 

@@ -34,8 +34,6 @@ class Option:
     metavar: str | None = None
     min: float | None = None
     """The least value, itself allowed."""
-    env: str | None = None
-    """The environment variable that stands in for it."""
     shown: str | None = None
     """What help shows as the default, where that is not the field's own."""
     everyday: bool = False
@@ -65,13 +63,13 @@ class ModelOptions:
 
     section: ClassVar[str] = "Model"
 
-    model: str | None = option(
-        None,
+    models: Sequence[str] = option(
+        (),
         "PROVIDER/MODEL, or a bare name such as gpt-4o-mini. Append ?name=value to set "
         "parameters for this model.",
+        name="model",
         letter="m",
         metavar="MODEL",
-        env="LLMBATCH_MODEL",
         shown="local/smollm2, a small model in this process, free",
         everyday=True,
         complete="models",

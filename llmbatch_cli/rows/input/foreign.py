@@ -200,14 +200,20 @@ def _is_table(lines: Sequence[str], delimiter: str) -> bool:
         rows = list(islice(csv.reader(lines[1:], delimiter=delimiter), _ROWS_CHECKED))
     except csv.Error:
         return False
-    return bool(rows) and all(len(row) == len(header) for row in rows[:-1] or rows)
+    is_usual = not _COLUMNS.isdisjoint(header)
+    is_quoted = len(rows) > 1 and any(f'{delimiter}"' in line for line in lines[1:])
+    fits = all(len(row) == len(header) for row in rows[:-1] or rows)
+    return bool(rows) and fits and (is_usual or is_quoted)
 
 
 def _columns(line: str, delimiter: str) -> Sequence[str]:
-    """The names of columns in the first line of a table; none where it may be a sentence."""
+    """The names of columns in the first line of a table, in lower case; none where it may be a
+    sentence."""
     if delimiter not in line:
         return ()
-    names = [name.strip().strip('"') for name in line.strip().split(delimiter)]
+    names = [name.strip('"') for name in line.strip().lower().split(delimiter)]
+    if f"{delimiter} " in line and _COLUMNS.issuperset(name.strip() for name in names):
+        names = [name.strip() for name in names]
     if len(set(names)) < len(names) or not all(map(_COLUMN_NAME.fullmatch, names)):
         return ()
-    return () if _COLUMNS.isdisjoint(name.lower() for name in names) else names
+    return names

@@ -8,13 +8,14 @@ import orjson
 from llmbatch_cli.core.options import InputFormat
 from llmbatch_cli.rows.big_ints import read_json
 from llmbatch_cli.rows.input.chunks import plain
-from llmbatch_cli.rows.input.foreign import Foreign, by_shape, may_be_header
+from llmbatch_cli.rows.input.foreign import Foreign, by_shape, by_suffix, may_be_header
 from llmbatch_cli.rows.input.inputs import (
     Format,
     TextFormat,
     chunks_of,
     format_of_name,
     is_conversation,
+    suffix_of,
 )
 from llmbatch_cli.rows.lines import CHUNK_BYTES, Line, Lines, Unreadable
 
@@ -54,12 +55,15 @@ def groups_of(name: str, reading: Reading, stdin: BinaryIO | None = None) -> Ite
 
 
 def _groups_of(name: str, reading: Reading, stdin: BinaryIO | None) -> Iterator[Group]:
+    kind = by_suffix(suffix_of(name)) if reading.input_format == "auto" else None
+    if kind is not None:
+        raise Foreign(kind)
     head = _Head(plain(chunks_of(name, stdin)))
     head.read(lambda data: data.strip() or len(data) > CHUNK_BYTES)
     begin = head.data.lstrip()[:1]
     form = format_of_name(name, reading.input_format)
     guessed = form is None and begin != b"" and begin not in _JSON_BEGINS
-    form = form or (_TEXT[reading.for_text] if guessed else "jsonl")
+    form = form or ("jsonl" if begin in _JSON_BEGINS else _TEXT[reading.for_text])
     if reading.input_format == "auto":
         _refuse_shapes(head, form, begin)
     if guessed:

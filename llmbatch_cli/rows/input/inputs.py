@@ -1,12 +1,14 @@
 """Inputs before their rows are read: names, formats, sizes, copies of pipes."""
 
 import os
+import shlex
 import stat
 import sys
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
+from difflib import get_close_matches
 from pathlib import Path, PurePath
 from typing import BinaryIO, Final, Literal
 
@@ -75,10 +77,22 @@ def _check_file(name: str) -> None:
         if not os.access(name, os.R_OK):  # opening a pipe would wait for its writer
             raise PermissionError(13, "Permission denied")
     except FileNotFoundError as error:
-        raise UsageError(f"no such file: {shown_name(name)}", hint="- is standard input") from error
+        raise UsageError(f"no such file: {shown_name(name)}", hint=_near(name)) from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UsageError(f"cannot read {shown_name(name)}: {reason}") from error
+
+
+def _near(name: str) -> str:
+    """Files of nearly this name, as a hint."""
+    path = Path(name)
+    try:
+        names = [one.name for one in path.parent.iterdir()]
+        near = get_close_matches(path.name, names, n=1, cutoff=0.75)
+    except (OSError, ValueError):
+        near = []
+    found = shown_name(str(path.parent / near[0])) if near else None
+    return f"did you mean {shlex.quote(found)}?" if found else "- is standard input"
 
 
 def shown_name(name: str) -> str:

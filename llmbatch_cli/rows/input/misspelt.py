@@ -60,7 +60,7 @@ def _notice(name: str, value: Any) -> str | None:
     if name in LABELS:
         return (
             f"{quoted(name)} is carried to the output and not sent: "
-            f"as a parameter it is {LABELS[name].words}"
+            f"as a parameter it must be {LABELS[name].words}"
         )
     meant = meant_by(name, value)
     if meant is None:

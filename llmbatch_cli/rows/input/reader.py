@@ -70,7 +70,8 @@ class Reader:
         the first."""
         if group.guessed:
             self._report_guess(group.form)
-        for row in self._rows(group):
+        is_plain = group.form == "jsonl" and not group.is_last
+        for row in self._json_rows(group.lines) if is_plain else self._rows(group):
             yield row
             self.index += 1
             if self.index == self._limit:

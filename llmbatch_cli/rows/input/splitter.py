@@ -54,6 +54,8 @@ class Splitter:
         self._in_string = False
         self._first_item: int | None = None
         """Where the first item of an array begins that may be a conversation."""
+        self._item: Piece | None = None
+        """The last item of an array."""
         self._expected: Literal["value", "first item", "item", "comma"] = "value"
         """What comes next outside a value; all but `value` are inside an array."""
 
@@ -76,9 +78,9 @@ class Splitter:
         """What the end of the input completes, or leaves open."""
         yield from self._pieces(is_end=True)
         if self._data:
-            yield self._wrong("the JSON value that begins here has no end")
+            yield self._wrong("bad JSON: the value that begins here has no end")
         elif self._expected != "value":
-            yield self._wrong("the JSON array has no end")
+            yield self._wrong("bad JSON: the array has no end")
 
     def _pieces(self, *, is_end: bool) -> Iterator[Piece]:
         while (piece := self._next(is_end=is_end)) is not None:
@@ -98,7 +100,11 @@ class Splitter:
     def _next(self, *, is_end: bool) -> Piece | None:
         """The next value; None where that takes more bytes."""
         data = self._data
-        while not (self._depth or self._in_string):
+        while True:
+            if self._depth or self._in_string:
+                piece = self._inside()
+                if piece is not None or self._depth or self._in_string:
+                    return piece
             self._at = self._start = at = _end(_BETWEEN, data, self._at)
             if at == len(data) or (data[at] == _BOM[0] and len(data) - at < len(_BOM)):
                 return None
@@ -110,23 +116,24 @@ class Splitter:
                 return self._wrong(_no_value(byte))
             elif not self._begin(byte, is_end=is_end):
                 return None
-        return self._inside()
 
     def _in_array(self, byte: int, *, is_end: bool) -> Piece | None:
-        """Go on in an array of rows; the value, where it is a whole scalar."""
+        """Go on in an array of rows; an item, once what follows shows that it has ended there."""
         self._at += 1
         if byte == _COMMA and self._expected == "comma":
             self._expected = "item"
-        elif byte == _CLOSE and self._expected != "item":
-            self._expected = "value"
-        elif self._expected == "comma" or byte in b",:]}":
+            return self._item
+        if byte == _CLOSE and self._expected != "item":
+            item, self._item, self._expected = self._item, None, "value"
+            return item
+        if self._expected == "comma" or byte in b",:]}":
             return self._wrong("bad JSON: expected ',' or ']' between the items of an array")
-        elif byte in _OPEN:
+        if byte in _OPEN:
             self._depth = 1
         elif byte == _QUOTE:
             self._in_string = True
         else:
-            return self._scalar(is_end=is_end)
+            self._scalar(is_end=is_end)
         return None
 
     def _begin(self, byte: int, *, is_end: bool) -> bool:
@@ -184,23 +191,25 @@ class Splitter:
         self._start, self._depth, self._expected = first, 0, "comma"
         return True
 
-    def _scalar(self, *, is_end: bool) -> Piece | None:
+    def _scalar(self, *, is_end: bool) -> None:
         end = _end(_SCALAR, self._data, self._start)
         if end == len(self._data) and not is_end and end - self._start < _MAX_SCALAR_BYTES:
-            self._at = self._start
-            return None
+            self._at = self._start  # it may go on
+            return
         self._at = end
-        return self._take()
+        self._take()
 
-    def _take(self) -> Piece:
-        """The value that ends here."""
+    def _take(self) -> Piece | None:
+        """The value that ends here; None for an item of an array, which is kept."""
         self._count_lines(self._start)
         data = bytes(self._data[self._start : self._at])
+        piece = Piece(self._line, data, None if len(data) <= self._max_bytes else self._too_long())
         self._start = self._at
         self._first_item = None
-        if self._expected != "value":
-            self._expected = "comma"
-        return Piece(self._line, data, None if len(data) <= self._max_bytes else self._too_long())
+        if self._expected == "value":
+            return piece
+        self._item, self._expected = piece, "comma"
+        return None
 
     def _wrong(self, reason: str) -> Piece:
         self._count_lines(self._start)
