@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from llmbatch_cli.core.errors import UsageError
-from llmbatch_cli.core.events import Event, Notice
+from llmbatch_cli.core.events import Event, Notice, ignore
 from llmbatch_cli.core.types import BadRow, Prompt, Row
 from llmbatch_cli.rows.input.source import Inputs, from_values
 
@@ -21,7 +21,7 @@ def jsonl(*values: object) -> bytes:
 
 
 async def read(data: bytes, events: list[Event] | None = None, **options: Any) -> list[Row]:
-    observe = [].append if events is None else events.append
+    observe = ignore if events is None else events.append
     inputs = Inputs(["-"], **options)
     async with aclosing(inputs.rows(observe, io.BytesIO(data))) as rows:
         return [row async for row in rows]
@@ -64,7 +64,7 @@ async def test_lines_that_are_no_json_are_alike() -> None:
 
 async def test_fewer_or_others_are_error_rows() -> None:
     """Nineteen, or a good one or another mistake among them: each is a row, in order."""
-    bad = [{"text": "hi"}] * 19
+    bad: list[object] = [{"text": "hi"}] * 19
     for values in (bad, [*bad, "good", *bad, *bad], [*bad, {"prompt": 5}, *bad]):
         found = await read(jsonl(*values))
         assert [row.index for row in found] == list(range(len(values)))

@@ -62,13 +62,13 @@ def rows_of(data: bytes, **options: Any) -> list[Row]:
     return asyncio.run(read("-", stdin=io.BytesIO(data), **options))
 
 
-def whole_run(data: bytes | io.BytesIO, **options: Any) -> list[Row] | str:
+def whole_run(data: bytes | io.BytesIO, **options: Any) -> list[Any]:
     """The rows, or the error that ends the run before its first."""
     stdin = io.BytesIO(data) if isinstance(data, bytes) else data
     try:
-        return asyncio.run(read("-", stdin=stdin, **options))
+        return [*asyncio.run(read("-", stdin=stdin, **options))]
     except UsageError as error:
-        return error.message
+        return [error.message]
 
 
 def texts(rows: Sequence[Row]) -> list[str | None]:
@@ -138,7 +138,7 @@ def test_counting_ahead_agrees_with_reading(data: bytes) -> None:
         file.write(data)
         file.flush()
         rows = whole_run(data, input_format="text")
-        assert files.count_rows(file.name) in (None, len(rows))
+        assert files.count_rows(file.name) in (None, len(rows)) or isinstance(rows[0], str)
 
 
 # Formats
