@@ -39,14 +39,18 @@ if TYPE_CHECKING:  # isort: off
     from llmbatch_cli.core.options import (
         Limits as Limits, Network as Network, Retries as Retries,
     )  # fmt: skip
-    from llmbatch_cli.core.types import Outcome as Outcome
+    from llmbatch_cli.core.ledger import Usage as Usage
+    from llmbatch_cli.core.types import (
+        Completion as Completion, Failure as Failure, Outcome as Outcome,
+    )  # fmt: skip
     from llmbatch_cli.engine.race_work import Rules as Rules
 
 _NAMES = {
     "client": "Client batch race",
     "core.errors": "LlmbatchError RowFailed RunStopped UsageError",
     "core.options": "Limits Network Retries",
-    "core.types": "Outcome",
+    "core.ledger": "Usage",
+    "core.types": "Completion Failure Outcome",
     "engine.race_work": "Rules",
     "compat.exceptions": """
         APIConnectionError APIError AuthenticationError BadGatewayError BadRequestError

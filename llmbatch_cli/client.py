@@ -10,11 +10,10 @@ async with Client(limits=Limits(rpm=500)) as client:
 """
 
 import asyncio
+from collections import deque
 from collections.abc import (
     AsyncGenerator,
-    AsyncIterable,
     Callable,
-    Iterable,
     Iterator,
     Mapping,
     Sequence,
@@ -25,7 +24,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from llmbatch_cli.core.errors import RunStopped, UsageError
-from llmbatch_cli.core.events import Observer, ignore
+from llmbatch_cli.core.events import Observer, both, ignore
 from llmbatch_cli.core.options import Limits, Network, Retries
 from llmbatch_cli.core.types import Outcome
 from llmbatch_cli.drivers.live import RunOptions
@@ -33,19 +32,23 @@ from llmbatch_cli.engine.failure_limit import FailureLimit
 from llmbatch_cli.engine.hedging import Hedge
 from llmbatch_cli.engine.race_work import Rules
 from llmbatch_cli.engine.run import Stop
-from llmbatch_cli.loops import iterate
+from llmbatch_cli.loops import Detached, detached, iterate
 from llmbatch_cli.models import CallOptions, ModelPool, open_models
 from llmbatch_cli.plans import Ask, Batch, Race
 from llmbatch_cli.providers.registry import DEFAULT_MODEL
 from llmbatch_cli.rows.input.attachments import with_attachments
-from llmbatch_cli.rows.input.source import from_values
+from llmbatch_cli.rows.input.values import Values, from_values
+from llmbatch_cli.ui.progress import shown
 
-Prompts = Iterable[object] | AsyncIterable[object]
+Prompts = Values
 """Texts, lists of messages, or objects as in the README's list of input rows."""
 
 LIMITS: Final = Limits()
 RETRIES: Final = Retries()
 NETWORK: Final = Network()
+
+KEPT: Final = 10_000
+"""Outcomes that RunStopped holds at most."""
 
 
 class Client:
@@ -63,6 +66,7 @@ class Client:
         files: the folder below which messages may name files; None reads none.
         observe: receives events (core/events.py) in the loop's thread; it must not block.
         environ: keys and base URLs; None is the process's environment.
+        progress: show each batch and race on standard error, as the command does.
     """
 
     def __init__(
@@ -75,6 +79,7 @@ class Client:
         files: Path | None = None,
         observe: Observer = ignore,
         environ: Mapping[str, str] | None = None,
+        progress: bool = False,
     ) -> None:
         self._limits = limits
         self._retries = retries
@@ -83,6 +88,7 @@ class Client:
         self._files = files
         self._observe = observe
         self._environ = environ
+        self._progress = progress
         self._failure_limit = FailureLimit.parse(retries.max_errors)
         self._stack: AsyncExitStack | None = None
         self._pools: dict[bool, ModelPool] = {}
@@ -123,8 +129,8 @@ class Client:
         Raises UsageError for what cannot be sent, and RunStopped where no prompt can succeed
         (a bad key, no quota). Any other failure is in `outcome.error`.
         """
-        outcomes = self.batch([prompt], model=model, system=system, **params)
-        async with aclosing(outcomes):
+        ask = Batch(model=model, params=_checked(params), system=system)
+        async with aclosing(self._run([prompt], ask)) as outcomes:
             async for outcome in outcomes:
                 return outcome
         raise RunStopped("the run was stopped before the prompt was sent")
@@ -146,9 +152,9 @@ class Client:
         flight.
 
         Args:
-            prompts: pulled only as fast as they can be sent, so they may have no end. They are
-                pulled in the event loop: an iterable that blocks holds up all answers, so give
-                an async one where prompts take time.
+            prompts: pulled only as fast as they can be sent, so they may have no end. A list or
+                tuple is in memory; any other iterable is pulled in a thread of its own, up to 64
+                ahead, so that one that blocks holds up no answer.
             model: `provider/model`, or a bare name of a known family.
             fallback: models that a row goes to, in turn, after it fails.
             system: for prompts without a system message.
@@ -157,10 +163,11 @@ class Client:
             params: sampling parameters by OpenAI's names; a row's own win.
 
         Raises UsageError before anything is sent, and RunStopped where no further row can
-        succeed (a bad key, no quota, too many failures).
+        succeed (a bad key, no quota, too many failures), after all that were answered: they are
+        in its `outcomes`, too. So is an error of `prompts` itself raised last.
         """
         ask = Batch(model=model, fallback=_names(fallback), params=_checked(params), system=system)
-        return self._run(prompts, ask, ordered, stopper)
+        return detached(lambda: self._run(prompts, ask, ordered, stopper, label=model))
 
     def race(
         self,
@@ -197,21 +204,38 @@ class Client:
             params=_checked(params),
             system=system,
         )
-        return self._run(prompts, ask, ordered, stopper)
+        label = ", ".join(ask.models)
+        return detached(lambda: self._run(prompts, ask, ordered, stopper, label=label))
 
     async def _run(
-        self, prompts: Prompts, ask: Ask, ordered: bool, stopper: Stop | None
+        self,
+        prompts: Prompts,
+        ask: Ask,
+        ordered: bool = False,
+        stopper: Stop | None = None,
+        *,
+        label: str | None = None,
     ) -> AsyncGenerator[Outcome, None]:
+        """`label`: what the display calls the run; None shows none."""
         stop = stopper or Stop()
         rows = with_attachments(from_values(prompts, self._observe), self._files)
         pool = await self._pool(ask.shares_limits)
-        options = RunOptions(ordered, self._failure_limit, self._observe)
-        plan = await ask.plan(pool, options)
+        yielded: deque[Outcome] = deque(maxlen=KEPT)
         self._running.add(stop)
         try:
-            async with aclosing(plan.driver(rows, stop)) as outcomes:
+            async with AsyncExitStack() as stack:
+                observe = self._observe
+                if self._progress and label:
+                    observe = both(observe, await stack.enter_async_context(shown(label, prompts)))
+                plan = await ask.plan(pool, RunOptions(ordered, self._failure_limit, observe))
+                outcomes = plan.driver(rows, stop)
+                await stack.enter_async_context(aclosing(outcomes))
                 async for outcome in outcomes:
+                    yielded.append(outcome)
                     yield outcome
+        except RunStopped as error:
+            error.outcomes = tuple(yielded)
+            raise
         finally:
             self._running.discard(stop)
 
@@ -228,12 +252,12 @@ class Client:
                     together=together,
                     environ=self._environ,
                 )
-                opened = open_models(options, self._observe)
+                opened = Detached(open_models(options, self._observe))
                 self._pools[together] = await self._stack.enter_async_context(opened)
         return self._pools[together]
 
 
-_CLIENTS: Final = frozenset(("drop_params", "files", "observe", "environ", "stopper"))
+_CLIENTS: Final = frozenset(("drop_params", "files", "observe", "environ", "stopper", "progress"))
 """Arguments of Client that the plain functions lack: none may pass for a sampling parameter."""
 
 
@@ -272,6 +296,7 @@ def batch(
     limits: Limits = LIMITS,
     retries: Retries = RETRIES,
     network: Network = NETWORK,
+    progress: bool = False,
     **params: Any,
 ) -> Iterator[Outcome]:
     """`Client.batch` for a plain `for` loop, also inside a running event loop, as in a notebook.
@@ -280,7 +305,7 @@ def batch(
     flight. The arguments are those of Client and Client.batch.
     """
 
-    client = Client(limits=limits, retries=retries, network=network)
+    client = Client(limits=limits, retries=retries, network=network, progress=progress)
     return _iterated(
         client,
         lambda: client.batch(
@@ -299,11 +324,12 @@ def race(
     limits: Limits = LIMITS,
     retries: Retries = RETRIES,
     network: Network = NETWORK,
+    progress: bool = False,
     **params: Any,
 ) -> Iterator[Outcome]:
     """`Client.race` for a plain `for` loop: see `batch`. The arguments are those of Client.race."""
 
-    client = Client(limits=limits, retries=retries, network=network)
+    client = Client(limits=limits, retries=retries, network=network, progress=progress)
     return _iterated(
         client,
         lambda: client.race(

@@ -17,7 +17,7 @@ from llmbatch_cli.core.errors import (
 )
 from llmbatch_cli.core.events import Notice, Observer, Skipped, ignore
 from llmbatch_cli.core.options import InputOptions, OutputOptions
-from llmbatch_cli.core.types import Outcome, Row
+from llmbatch_cli.core.types import BadRow, Outcome, Prompt, Row
 from llmbatch_cli.drivers.live import RunOptions
 from llmbatch_cli.engine.failure_limit import FailureLimit
 from llmbatch_cli.engine.run import Stop
@@ -29,7 +29,8 @@ from llmbatch_cli.rows.input.source import Inputs
 from llmbatch_cli.rows.lock import locked
 from llmbatch_cli.rows.output.settle import settle
 from llmbatch_cli.rows.output.sink import Sink, open_sink
-from llmbatch_cli.rows.resume import prepare, resuming
+from llmbatch_cli.rows.output.with_input import WithInput
+from llmbatch_cli.rows.resume import prepare, resuming, unclaimed
 
 T = TypeVar("T")
 
@@ -37,6 +38,8 @@ YIELD_EVERY: Final = 256
 """After so many rows that cost no wait, others in the loop have their turn."""
 SHOWN_FAULTS: Final = 20
 """So many invalid rows are described; the others are counted."""
+
+ONE_ANSWER: Final = "--format text writes one answer per row"
 
 Render = Callable[[Outcome], bytes]
 """An outcome as the bytes to write."""
@@ -81,6 +84,7 @@ class JobRun:
         self._observe = observe
         self._render = render
         self._inputs = job.inputs
+        self._with_input = WithInput() if job.output.include_input else None
         self._finished: FinishedRows | None = None
         self._cancelled = False
 
@@ -97,11 +101,21 @@ class JobRun:
 
     @property
     def can_go_on(self) -> bool:
-        """Whether --resume has an output to continue."""
+        """Whether --resume goes on where this run has ended."""
         output = self._job.output.output
-        written = self.sink is not None and self.sink.rows_written > 0
-        begun = self._job.output.resume or written
-        return self._job.is_resumable and output is not None and begun and output.is_file()
+        begun = self._job.output.resume or self.sink is not None
+        is_file = output is not None and (output.is_file() or not output.exists())
+        return self._job.is_resumable and begun and is_file
+
+    @property
+    def failed_before(self) -> int:
+        """Rows of the input that an earlier run has failed, and that were not sent again."""
+        return 0 if self._finished is None else self._finished.taken_failed
+
+    @property
+    def failures_kept(self) -> int:
+        """Failed rows of earlier runs that stand in the output."""
+        return 0 if self._finished is None else self._finished.failed
 
     async def run(self) -> None:
         """Run to the end; `error` says what ended it early. Raises CancelledError only."""
@@ -128,6 +142,7 @@ class JobRun:
         plan = await job.ask.plan(
             pool, RunOptions(job.output.ordered, job.failure_limit, self._observe)
         )
+        await self._refuse_several_answers(plan)
         if job.input.strict:
             await self._refuse_faults(plan)
         looked_ahead = await self._look_ahead(plan)
@@ -135,12 +150,12 @@ class JobRun:
         try:
             await self._deliver(plan)
         except BaseException:
-            await self._settle(ordered=False)
+            await self._settle(to_the_end=False)
             raise
-        await self._settle(ordered=job.output.ordered and not self._stop.draining)
-        if not looked_ahead and self._finished is not None and self._finished.untaken:
-            kept = f"{output} keeps them"
-            self.unclaimed = f"{_unclaimed(self._finished.untaken)}; {kept}"
+        await self._settle(to_the_end=not self._stop.draining)
+        if not looked_ahead and self._finished is not None:
+            note = unclaimed(self._finished)
+            self.unclaimed = f"{note}; {output} keeps them" if note else None
 
     async def _read_back(self) -> FinishedRows | None:
         """What an earlier run has left in the output; None where this run is the first."""
@@ -151,40 +166,61 @@ class JobRun:
             raise UsageError("--resume continues a file", hint="name it with -o")
         if not self._job.is_resumable:
             raise UsageError(
-                "--resume needs --format jsonl, which has the rows' keys", hint="leave --format out"
+                "--resume needs --format jsonl, which has the rows' keys",
+                hint="leave --format out; jq -r .text makes text of the finished file",
             )
         if options.overwrite:
             raise UsageError("--resume and --overwrite exclude each other", hint="leave one out")
         finished = await _to_its_end(
             partial(prepare, options.output, options.retry_failed, fsync=options.fsync)
         )
-        self._notice(resuming(options.output, finished))
+        if finished.with_input != (finished.rows if options.include_input else 0):
+            has, hint = ("the", "add") if finished.with_input else ("no", "leave out")
+            raise UsageError(
+                f"the rows of {options.output} have {has} field input",
+                hint=f"{hint} --include-input, so that all rows are alike",
+            )
         return finished
 
     # Rows
 
-    def _source(self, observe: Observer) -> AsyncGenerator[Row, None]:
-        return with_attachments(self._inputs.rows(observe), self._job.input.files)
+    def _source(self, plan: Plan, *, sending: bool) -> AsyncGenerator[Row, None]:
+        rows = self._inputs.rows(self._observe if sending else ignore)
+        if self._with_input is not None and sending:
+            rows = self._with_input.rows(rows)
+        rows = with_attachments(rows, self._job.input.files)
+        return rows if self._job.output.format != "text" else _with_one_answer(rows, plan)
 
-    async def _rows(self, plan: Plan, observe: Observer) -> AsyncGenerator[Row, None]:
+    async def _rows(self, plan: Plan, *, sending: bool) -> AsyncGenerator[Row, None]:
         """Every row that is to be sent, with its key where the output takes one."""
         finished, skipped = self._finished, 0
-        async with aclosing(self._source(observe)) as rows:
+        async with aclosing(self._source(plan, sending=sending)) as rows:
             async for row in rows:
                 row.key = await plan.key_of(row)
                 if finished is None or not finished.claim(row):
                     yield row
                     continue
-                observe(Skipped(row.index))
+                if sending:
+                    self._observe(Skipped(row.index))
+                if self._with_input is not None:
+                    self._with_input.forget(row.index)
                 skipped += 1
                 if skipped % YIELD_EVERY == 0:
                     await asyncio.sleep(0)
+
+    async def _refuse_several_answers(self, plan: Plan) -> None:
+        """Raise UsageError where the options ask for more than the format can say."""
+        if self._job.output.format != "text":
+            return
+        count = await plan.answers_to(Prompt(0, [{"role": "user", "content": ""}], 0))
+        if count > 1:
+            raise UsageError(f"n is {count}, but {ONE_ANSWER}", hint="use --format jsonl")
 
     async def _refuse_faults(self, plan: Plan) -> None:
         """Go through all rows, and send nothing. Raises BadRows if any is invalid."""
         count = invalid = 0
         reasons: list[str] = []
-        async with aclosing(self._source(ignore)) as rows:
+        async with aclosing(self._source(plan, sending=False)) as rows:
             async for row in rows:
                 count += 1
                 fault = await plan.fault_in(row)
@@ -208,23 +244,26 @@ class JobRun:
 
         Takes some 11 s a million rows, and the time to read the files that they name.
         """
-        finished = self._finished
-        if finished is None or self._inputs.again() is None:
+        finished, output = self._finished, self._job.output.output
+        if finished is None or output is None:
             return False
-        if not finished.rows:
+        if not finished.rows and not finished.failed_again:
+            self._notice(f"{output} has no rows yet, so all are sent")
             return True
+        if self._inputs.again() is None:
+            self._notice(resuming(output, finished, None))
+            return False
         left = 0
-        async with aclosing(self._rows(plan, ignore)) as rows:
+        async with aclosing(self._rows(plan, sending=False)) as rows:
             async for _ in rows:
                 left += 1
                 if self._stop.draining:
                     break
                 if left % YIELD_EVERY == 0:
                     await asyncio.sleep(0)
-        done, unclaimed = finished.taken, finished.untaken
+        message, note = resuming(output, finished, left), unclaimed(finished)
         finished.release()
-        message = f"{done:,} of the input's {done + left:,} rows are done, {left:,} to send"
-        self._notice(message + (f"; {_unclaimed(unclaimed)}" if unclaimed else ""))
+        self._notice("; ".join(filter(None, (message, note))))
         return True
 
     # Output
@@ -240,15 +279,27 @@ class JobRun:
         ) as sink:
             self.sink = sink
             keyed = self._job.is_resumable
-            rows = self._rows(plan, self._observe) if keyed else self._source(self._observe)
-            await deliver(plan.driver(rows, self._stop), sink, self._render, self._stop)
+            rows = (self._rows if keyed else self._source)(plan, sending=True)
+            await deliver(plan.driver(rows, self._stop), sink, self._rendered, self._stop)
 
-    async def _settle(self, *, ordered: bool) -> None:
-        """Give rows of earlier runs their present ids and places, in input order if asked."""
-        output, finished = self._job.output.output, self._finished
-        if output is None or finished is None:
+    def _rendered(self, outcome: Outcome) -> bytes:
+        if self._with_input is not None:
+            self._with_input.add(outcome)
+        return self._render(outcome)
+
+    async def _settle(self, *, to_the_end: bool) -> None:
+        """Give rows of earlier runs their present ids and places, in input order if asked.
+
+        `to_the_end`: the whole input was read, so failures that are not of it are out of date.
+        """
+        options, finished = self._job.output, self._finished
+        if options.output is None or finished is None:
             return
-        await _to_its_end(partial(settle, output, finished, ordered=ordered))
+        ordered = options.ordered and to_the_end
+        drop = to_the_end and self._inputs.limit is None
+        await _to_its_end(
+            partial(settle, options.output, finished, ordered=ordered, drop_left_over=drop)
+        )
 
     def _notice(self, message: str) -> None:
         self._observe(Notice(message))
@@ -280,6 +331,19 @@ async def deliver(
         watch.cancel()
 
 
+async def _with_one_answer(
+    rows: AsyncGenerator[Row, None], plan: Plan
+) -> AsyncGenerator[Row, None]:
+    """The rows; one that wants several answers is invalid, as text has one per row."""
+    async with aclosing(rows):
+        async for row in rows:
+            count = 1 if isinstance(row, BadRow) else await plan.answers_to(row)
+            if count > 1:
+                reason = f"n is {count}, but {ONE_ANSWER}"
+                row = BadRow(row.index, reason, row.id, row.file, row.line, row.metadata)
+            yield row
+
+
 async def _to_its_end(work: Callable[[], T]) -> T:
     """Work in a thread on the output, whose lock is not given up before it ends."""
     task = asyncio.ensure_future(asyncio.to_thread(work))
@@ -288,9 +352,3 @@ async def _to_its_end(work: Callable[[], T]) -> T:
     except asyncio.CancelledError:
         await asyncio.wait([task])
         raise
-
-
-def _unclaimed(count: int) -> str:
-    """Finished rows that no row of input has asked for."""
-    rows = "finished row is" if count == 1 else "finished rows are"
-    return f"{count:,} {rows} not in this input with this model and parameters"

@@ -1,10 +1,19 @@
-"""Async code for callers that cannot await: without a loop, or inside one, as in notebooks."""
+"""Async code for callers that cannot await, without a loop or inside one, as in notebooks; and
+async code that ends in good order whenever its loop does.
+"""
 
 import asyncio
+import signal
 import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
-from contextlib import aclosing, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    aclosing,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from queue import SimpleQueue
 from typing import Any, Final, Generic, Self, TypeVar
 
@@ -18,7 +27,7 @@ def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """The coroutine's result. It runs on a loop of its own, which is closed at the end.
 
     Inside a running loop, which is blocked meanwhile, it runs in another thread. Ctrl-C cancels it
-    in either; inside asyncio.run, which uses the first one for itself, the second Ctrl-C does.
+    in either, and raises KeyboardInterrupt.
     """
     try:
         asyncio.get_running_loop()
@@ -131,7 +140,8 @@ class _Feed(Generic[T]):
     def next(self) -> T:
         """The next item. Raises StopIteration, or what the generator raises."""
         self.start()
-        item = self._queue.get()
+        with nullcontext() if not self._queue.empty() else _interruptible():
+            item = self._queue.get()
         if isinstance(item, _End):
             self._queue.put(_End())  # for other threads that wait for an item
             raise StopIteration if item.error is None else item.error
@@ -179,6 +189,78 @@ class _Feed(Generic[T]):
         self._full = True
         if self._queue.qsize() > AHEAD // 2:  # else the caller may not have seen that it is full
             await self._room.wait()
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """While this is open, Ctrl-C raises KeyboardInterrupt also inside asyncio.run.
+
+    asyncio.run would only cancel its task, which is what waits here and cannot be.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    is_asyncios = getattr(getattr(handler, "func", None), "__module__", "") == "asyncio.runners"
+    if not is_asyncios or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+async def detached(
+    make: Callable[[], AsyncGenerator[T, None]], ahead: int = AHEAD
+) -> AsyncGenerator[T, None]:
+    """The async generator's items, made in a task of their own, at most `ahead` of the caller.
+
+    For a generator that holds others: where it is left suspended and its loop ends, asyncio closes
+    all generators at once, and one that closes another then fails with pages of tracebacks. A
+    task is cancelled before that, and leaves them in their order.
+    """
+    queue: asyncio.Queue[T | _End] = asyncio.Queue()
+    room = asyncio.Semaphore(ahead)
+
+    async def fill() -> None:
+        async with aclosing(make()) as items:
+            async for item in items:
+                queue.put_nowait(item)
+                await room.acquire()
+
+    task = asyncio.create_task(fill())
+    task.add_done_callback(lambda _: queue.put_nowait(_End()))
+    try:
+        while not isinstance(item := await queue.get(), _End):
+            yield item
+            room.release()
+        await task
+    finally:
+        await cancelled(task)
+
+
+class Detached(AbstractAsyncContextManager[T]):
+    """An async context that is entered and left in a task of its own, for the same reason."""
+
+    def __init__(self, context: AbstractAsyncContextManager[T]) -> None:
+        async def once() -> AsyncGenerator[T, None]:
+            async with context as value:
+                yield value
+
+        self._values = detached(once, ahead=0)
+
+    async def __aenter__(self) -> T:
+        return await anext(self._values)
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._values.aclose()
+
+
+async def cancelled(task: asyncio.Task[Any]) -> None:
+    """Cancel the task and wait for its end, however it ends."""
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.exception()  # else asyncio says that nobody has asked for it
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

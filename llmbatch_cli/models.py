@@ -13,7 +13,7 @@ from llmbatch_cli.core.errors import InputError, MissingKey, ProviderError, Usag
 from llmbatch_cli.core.events import LimitChanged, Notice, Observer, Retried, ignore
 from llmbatch_cli.core.options import Limits, Retries
 from llmbatch_cli.core.options import Network as NetworkOptions
-from llmbatch_cli.core.types import Call, Params, Request, WireRequest
+from llmbatch_cli.core.types import Call, Params, Request
 from llmbatch_cli.engine.calls import Model, StreamCall, built, calling, merged
 from llmbatch_cli.engine.deadline import Deadlines
 from llmbatch_cli.engine.drop_params import dropping
@@ -28,6 +28,7 @@ from llmbatch_cli.engine.limits.limiter import (
 from llmbatch_cli.engine.limits.shared_capacity import SharedCapacity
 from llmbatch_cli.engine.retry import RetryPolicy, retried
 from llmbatch_cli.engine.streaming import around, streaming
+from llmbatch_cli.providers.addresses import with_query
 from llmbatch_cli.providers.base import Provider
 from llmbatch_cli.providers.registry import Access, Target, resolve
 from llmbatch_cli.rows.input.params import check_all
@@ -46,9 +47,7 @@ def rate_limits(limits: Limits, *, together: bool) -> RateLimits:
         raise UsageError("concurrency must be at least 1")
     if (rpm is not None and not 0 < rpm < math.inf) or (tpm is not None and tpm <= 0):
         raise UsageError("rpm and tpm must be numbers above 0")
-    if together:
-        concurrency = concurrency or RACE_IN_FLIGHT
-    most = concurrency or MOST_IN_FLIGHT
+    most = concurrency or (RACE_IN_FLIGHT if together else MOST_IN_FLIGHT)
     return RateLimits(most, concurrency or START_IN_FLIGHT, rpm, tpm, together)
 
 
@@ -83,11 +82,12 @@ class CallOptions:
 
         `environ` holds keys and addresses; None is the process's environment.
         """
-        urls = network.base_url
+        urls = [network.base_url] if isinstance(network.base_url, str) else network.base_url
         access = Access(
             base_url=urls[0] if urls else None,
             more_base_urls=urls[1:],
             api=network.api,
+            no_key=network.no_key,
             insecure=network.insecure,
             environ=os.environ if environ is None else environ,
         )
@@ -220,6 +220,10 @@ class ModelPool:
         at_once = sum([limiter.slots for limiter in self._shared.limiters.values()])
         return max(1, at_once) + self._shared.sleeping
 
+    def widest(self) -> int:
+        """Requests that may be in flight now to the model that allows most."""
+        return max((limiter.slots for limiter in self._shared.limiters.values()), default=1)
+
     def holding(self) -> Holding | None:
         """What the next request waits for; None while none waits."""
         held = (limiter.holding for limiter in self._shared.limiters.values())
@@ -243,7 +247,7 @@ class ModelPool:
 
         def wrapped(call: Call) -> Call:
             if limiter is not None:
-                call = admitted(call, limiter, deadlines.begin)
+                call = admitted(call, limiter, deadlines.begin, deadlines.is_over)
             again = retried(
                 call,
                 options.policy,
@@ -265,7 +269,7 @@ class ModelPool:
     async def _wire(self, target: Target, params: Params, options: CallOptions) -> Wire:
         """The innermost calls to one address. Raises UsageError for unsupported parameters."""
         provider = target.provider
-        build: Callable[[Request], WireRequest] = provider.build
+        build = with_query(provider.build, provider.query)
         if options.drop_params:
             build = dropping(build, self._observe, self._dropped)
         build(Request(target.model, [{"role": "user", "content": "?"}], params))

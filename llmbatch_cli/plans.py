@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Final, Protocol
 
 from llmbatch_cli.core.errors import ProviderError, UsageError
-from llmbatch_cli.core.events import Event, both
+from llmbatch_cli.core.events import Event, Racing, both
 from llmbatch_cli.core.types import BadRow, Message, Params, Prompt, Request, Row
 from llmbatch_cli.drivers import Driver
 from llmbatch_cli.drivers.live import RunOptions, Window, live
@@ -46,6 +46,15 @@ class Plan:
             return request_key(models[0].provider, request, row)
         names = ",".join(model.name for model in models)
         return request_key("race", Request(names, request.messages, request.params), row)
+
+    async def answers_to(self, row: Prompt) -> int:
+        """How many answers the row asks of one model, at most."""
+        try:
+            models = [*await self.models_for(row), *self.fallbacks]
+        except UsageError:  # its outcome will say so
+            return 1
+        wanted = (request_for(row, model, self.system).params.get("n") for model in models)
+        return max((n for n in wanted if isinstance(n, int)), default=1)
 
     async def fault_in(self, row: Row) -> str | None:
         """Why the row cannot be sent; None where one of its models can take it. Sends nothing."""
@@ -134,6 +143,7 @@ class Race:
 
         pool = pool.using(self.params, both(options.observe, learn))
         racers = await pool.with_keys(self.models)
+        options.observe(Racing([model.name for model in racers]))
 
         async def models_for(prompt: Prompt) -> Sequence[Model]:
             if not prompt.models:
@@ -152,7 +162,10 @@ class Race:
         )
         races.append(work)
         at_once = _races_at_once(pool.most_in_flight, len(racers), hedged=self.hedge is not None)
-        window = Window(lambda: at_once, _most_open(pool, options), pool.holding)
+        # A race that waits for all of its models would only start its hedge too early.
+        window = Window(
+            lambda: min(at_once, pool.widest()), _most_open(pool, options), pool.holding
+        )
         return Plan(live(work, window, options), models_for, (), _system(self.system))
 
 

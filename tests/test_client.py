@@ -2,14 +2,12 @@
 
 import asyncio
 import json
-import subprocess
-import sys
-from pathlib import Path
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support.chat import answer, completion, echo, error, last_text
-from support.program import environment
+from support.chat import answer, echo, error
 from support.scripted import Exchange, serve
 
 from llmbatch_cli import Client, Limits, Network, RowFailed, RunStopped, UsageError, batch, race
@@ -163,46 +161,6 @@ async def test_a_sync_batch_is_bounded_and_stops_when_left() -> None:
     assert pulled == before < 5_000
 
 
-LEAVE = """
-import asyncio
-from llmbatch_cli import Client, Network, batch
-
-network = Network(base_url=["URL/v1"])
-for outcome in batch((f"row {n}" for n in range(500)), model="m", network=network):
-    break
-
-async def main():
-    async with Client(network=network) as client:
-        async for outcome in client.batch((f"row {n}" for n in range(500)), model="m"):
-            break
-
-asyncio.run(main())
-print("left")
-"""
-
-
-async def test_leaving_early_is_silent(tmp_path: Path) -> None:
-    """Not a word on standard error, by the sync way or by the client's, with warnings on."""
-    seen = 0
-
-    async def some(exchange: Exchange) -> None:
-        nonlocal seen
-        seen += 1
-        if seen % 8:
-            await asyncio.sleep(0.05)
-        await answer(exchange, completion(last_text(exchange)))
-
-    async with serve(some) as server:
-        program = LEAVE.replace("URL", server.url)
-        done = await asyncio.to_thread(
-            subprocess.run,
-            [sys.executable, "-X", "dev", "-c", program],
-            capture_output=True, text=True, timeout=30, env=environment(), cwd=tmp_path,
-        )  # fmt: skip
-    lines = [line for line in done.stderr.splitlines() if "took" not in line]
-    assert (done.stdout, lines, done.returncode) == ("left\n", [], 0)
-
-
 async def test_retries_are_the_users() -> None:
     """`max_attempts` of Retries is what a failing server sees."""
 
@@ -257,3 +215,101 @@ def test_one_model_needs_no_list() -> None:
     """A single name is one model, not its letters."""
     (outcome,) = race(["hi"], models="fake/echo")
     assert outcome.text == "hi"
+
+
+class Quota:
+    """Answers three rows; then the account has nothing left."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    async def __call__(self, exchange: Exchange) -> None:
+        self.seen += 1
+        if self.seen > 3:
+            await answer(exchange, error("You exceeded your quota", "insufficient_quota"), 429)
+        else:
+            await echo(exchange)
+
+
+@pytest.mark.parametrize("racing", [False, True])
+@pytest.mark.parametrize("collected", ["sync list", "async list", "loop"])
+async def test_a_stopped_run_keeps_what_was_paid_for(collected: str, racing: bool) -> None:
+    """RunStopped comes after every answer, and holds them, as a list that is being made is lost
+    (CASES.md D5)."""
+    got: list[Any] = []
+    rows, one = [f"row {n}" for n in range(9)], Limits(concurrency=1)
+
+    def run_it(url: str) -> Any:
+        if racing:
+            return race(rows, models=["openai/m"], network=at(url), limits=one)
+        return batch(rows, model="m", network=at(url), limits=one)
+
+    async with serve(Quota()) as server:
+        with pytest.raises(RunStopped, match="quota") as caught:
+            if collected == "async list":
+                async with Client(network=at(server.url), limits=one) as client:
+                    way = client.race(rows, models="m") if racing else client.batch(rows, model="m")
+                    got = [outcome async for outcome in way]
+            elif collected == "sync list":
+                await asyncio.to_thread(lambda: list(run_it(server.url)))
+            else:
+                await asyncio.to_thread(lambda: got.extend(run_it(server.url)))
+    texts = [outcome.text for outcome in caught.value.outcomes]
+    assert texts[:3] == ["ROW 0", "ROW 1", "ROW 2"]
+    if collected == "loop":  # extend keeps what came before the error
+        assert got == list(caught.value.outcomes)
+
+
+async def test_prompts_that_fail_cost_no_answer() -> None:
+    """Rows in flight are answered before the error of a broken cursor is raised."""
+
+    def broken() -> Iterator[str]:
+        yield from ("a", "b")
+        raise ValueError("the cursor is closed")
+
+    got = []
+    with pytest.raises(ValueError, match="cursor"):
+        for outcome in batch(broken(), model="fake/echo?latency=0.1"):
+            got.append(outcome.text)
+    assert got == ["a", "b"]
+
+
+async def test_prompts_that_block_hold_up_no_answer() -> None:
+    """The first row is answered while the generator sleeps before its second."""
+    answered = threading.Event()
+
+    def slow() -> Iterator[str]:
+        yield "a"
+        assert answered.wait(20)
+        yield "b"
+
+    async with Client() as client:
+        texts = []
+        async for outcome in client.batch(slow(), model="fake/echo"):
+            answered.set()
+            texts.append(outcome.text)
+    assert texts == ["a", "b"]
+
+
+def test_an_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hint stands in what a traceback shows."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(UsageError, match="hint: ") as caught:
+        list(batch(["a"], model="gpt-4o-mini"))
+    assert "OPENAI_API_KEY" in str(caught.value)
+
+
+@pytest.mark.parametrize("racing", [False, True])
+def test_progress_shows_a_run_on_standard_error(
+    capsys: pytest.CaptureFixture[str], racing: bool
+) -> None:
+    """The command's display and summary; nothing without it, nor for a single prompt."""
+    prompts = ["a", "b", {"prompt": 5}]
+    ways: Any = [race, {"models": ["fake/echo"]}] if racing else [batch, {"model": "fake/echo"}]
+    assert len(list(ways[0](prompts, **ways[1]))) == 3
+    assert capsys.readouterr().err == ""
+    assert len(list(ways[0](prompts, progress=True, **ways[1]))) == 3
+    assert "llmbatch: 3 rows: 2 answered, 1 failed (1 invalid_row)" in capsys.readouterr().err
+    for _ in ways[0](iter(["a"] * 900), progress=True, **ways[1]):
+        break
+    assert "the run ended before its input" in capsys.readouterr().err

@@ -240,9 +240,10 @@ def interrupted_after(wait_s: float) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.parametrize("inside", [False, True])
-def test_an_interrupt_cancels_a_coroutine(inside: bool) -> None:
-    """Ctrl-C while it blocks: it is cancelled and waited for, whatever thread it has."""
+@pytest.mark.parametrize("inside", ["nothing", "a loop", "asyncio.run"])
+def test_an_interrupt_cancels_a_coroutine(inside: str) -> None:
+    """Ctrl-C while it blocks: it is cancelled and waited for, whatever thread it has, and whoever
+    has taken the first one for himself."""
     ended = threading.Event()
 
     async def forever() -> None:
@@ -255,7 +256,9 @@ def test_an_interrupt_cancels_a_coroutine(inside: bool) -> None:
         run(forever)
 
     with interrupted_after(0.2), pytest.raises(KeyboardInterrupt):
-        if inside:
+        if inside == "asyncio.run":
+            asyncio.run(around())
+        elif inside == "a loop":
             loop = asyncio.new_event_loop()
             try:
                 loop.run_until_complete(around())

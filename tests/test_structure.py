@@ -30,7 +30,6 @@ HOMES = {
     "httpx": {"transport"},
     "xllamacpp": {"providers"},
     "jsonschema": {"engine"},
-    "filelock": {"rows"},
 }
 """Where a library may be imported."""
 

@@ -1,6 +1,8 @@
 """The command line as a whole: the commands, and the one place where errors become exits."""
 
+import os
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -10,6 +12,7 @@ from typing import Annotated, Any, Final, cast
 import typer
 
 from llmbatch_cli import __version__
+from llmbatch_cli.cli.complete import leave_no_space_after_slash
 from llmbatch_cli.cli.options import command
 from llmbatch_cli.cli.say import say_error
 from llmbatch_cli.core.errors import ExitStatus, LlmbatchError, UsageError
@@ -71,6 +74,8 @@ def app_for(words: Sequence[str]) -> typer.Typer:
 
 def run_app() -> int:
     """Run the command line; returns the exit status."""
+    if any(word.endswith("-completion") for word in sys.argv[1:]):
+        leave_no_space_after_slash()
     try:
         status = app_for(sys.argv[1:])(prog_name="llmbatch", standalone_mode=False)
     except TypersUsageError as error:
@@ -111,6 +116,10 @@ def _hint(error: Any, words: Sequence[str]) -> str:
     name = _command_path(words)
     if near:
         return f"did you mean {near[0]}? {name} --help lists all"
+    if name == "llmbatch" and not words[0].startswith("-"):
+        if os.path.exists(words[0]):  # noqa: PTH110 - which takes any text
+            return f"llmbatch batch {shlex.quote(words[0])} ... sends it"
+        return f"the commands are {', '.join(COMMANDS)}; llmbatch --help tells what they do"
     return f"{name} --help"
 
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from typing import Final
 
 from llmbatch_cli.cli.model_names import one_model, split_names
 from llmbatch_cli.cli.running import Shown, answer_rows, inputs_of, run_async, with_defaults
@@ -21,6 +22,9 @@ from llmbatch_cli.job import Job
 from llmbatch_cli.models import CallOptions
 from llmbatch_cli.plans import Batch
 from llmbatch_cli.providers.registry import DEFAULT_MODEL
+
+VARIABLE: Final = "LLMBATCH_MODEL"
+"""The environment variable that stands in for -m."""
 
 EXAMPLES = """\b
 Examples:
@@ -60,11 +64,12 @@ def batch(
         return ExitStatus.USAGE
     inputs = inputs_of(input_)
     inputs.check()
+    named = model.models or [os.environ.get(VARIABLE, "")]
     ask = Batch(
-        model=one_model(model.models, os.environ.get("LLMBATCH_MODEL") or DEFAULT_MODEL),
+        model=one_model(named) or DEFAULT_MODEL,
         fallback=split_names(model.fallback),
         params=sampling.params(),
-        system=sampling.system,
+        system=sampling.system_text(),
     )
     job = Job(
         inputs,
@@ -74,4 +79,6 @@ def batch(
         input_,
         FailureLimit.parse(retries.max_errors),
     )
-    return run_async(answer_rows(job, Shown(display, ask.model.partition("?")[0])))
+    by_default = None if any(named) else DEFAULT_MODEL
+    shown = Shown(display, ask.model.partition("?")[0], by_default=by_default)
+    return run_async(answer_rows(job, shown))

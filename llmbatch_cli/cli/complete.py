@@ -30,3 +30,18 @@ PROPOSALS: Final[Mapping[str, Callable[[str], list[str]]]] = {
     "models": models,
     "providers": providers,
 }
+
+NO_SPACE: Final = "[[ ${COMPREPLY-} == */ ]] && compopt -o nospace"
+
+
+def leave_no_space_after_slash() -> None:
+    """Let bash go on with the model's name behind `anthropic/`.
+
+    Typer's script has no option for it, so a line is put into it where it is as known.
+    """
+    from typer import _completion_shared as shared
+
+    scripts: dict[str, str] = getattr(shared, "_completion_scripts", {})
+    if "bash" in scripts and NO_SPACE not in scripts["bash"]:
+        line = f"    {NO_SPACE}\n    return 0\n"
+        scripts["bash"] = scripts["bash"].replace("    return 0\n", line)

@@ -1,8 +1,7 @@
 """`llmbatch errors`: what has failed in an output, and the rows to try again."""
 
-import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,12 +9,12 @@ import typer
 
 from llmbatch_cli.cli.options import Only
 from llmbatch_cli.cli.running import run_async
-from llmbatch_cli.cli.say import say
+from llmbatch_cli.cli.say import printing, say
 from llmbatch_cli.core.errors import ExitStatus, UsageError
 from llmbatch_cli.core.options import InputFormat, InputOptions
 from llmbatch_cli.core.text import clean_for_terminal
 from llmbatch_cli.rows.failures import Failures, Kind, as_json, by_count, failures_in, input_rows
-from llmbatch_cli.rows.input.inputs import check_inputs, spooled
+from llmbatch_cli.rows.input.inputs import check_inputs, shown_name, spooled
 from llmbatch_cli.rows.output.outfile import OutputLines
 from llmbatch_cli.ui.report import format_count
 
@@ -54,14 +53,11 @@ def errors(
     content, not by position, so INPUT may have changed since.
     """
     _check(file, inputs or [], rows=rows, json=json)
-    found = failures_in(_output_lines(file), "<stdin>" if file == "-" else file)
-    try:
+    with printing():
+        found = failures_in(_output_lines(file), shown_name(file))
         if rows:
             return run_async(_print_rows(found, inputs or [], reading.input_format))
         _print_failures(found, file, json=json)
-        sys.stdout.flush()
-    except BrokenPipeError:  # `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return ExitStatus.OK
 
 
@@ -75,15 +71,11 @@ def _check(file: str, inputs: Sequence[str], *, rows: bool, json: bool) -> None:
     check_inputs([file, *inputs])
 
 
-def _output_lines(file: str) -> Iterable[bytes]:
-    return sys.stdin.buffer if file == "-" else _lines_of(file)
-
-
-def _lines_of(file: str) -> Iterator[bytes]:
+def _output_lines(file: str) -> Iterator[bytes]:
     try:
-        yield from OutputLines(Path(file))
+        yield from sys.stdin.buffer if file == "-" else OutputLines(Path(file))
     except OSError as error:
-        raise UsageError(f"cannot read {file}: {error.strerror}") from error
+        raise UsageError(f"cannot read {shown_name(file)}: {error.strerror}") from error
 
 
 def _print_failures(found: Failures, file: str, *, json: bool) -> None:

@@ -13,7 +13,7 @@ OF_A_FILE: Final = "local/"
 """A path may have commas in it."""
 
 
-def one_model(named: Sequence[str], default: str) -> str:
+def one_model(named: Sequence[str]) -> str | None:
     """The only model. Raises UsageError for several, of which one would be asked silently."""
     names = split_names(named)
     if len(names) > 1:
@@ -22,7 +22,7 @@ def one_model(named: Sequence[str], default: str) -> str:
             hint="llmbatch race sends each row to several; --fallback names a model for rows "
             "that fail",
         )
-    return names[0] if names else default
+    return names[0] if names else None
 
 
 def split_names(named: Sequence[str]) -> list[str]:

@@ -4,18 +4,18 @@ import os
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from difflib import get_close_matches
 from typing import Annotated
 
 import orjson
 import typer
 
 from llmbatch_cli.cli.complete import providers
-from llmbatch_cli.cli.options import Only
+from llmbatch_cli.cli.options import Here, Only
 from llmbatch_cli.cli.running import run_async
-from llmbatch_cli.cli.say import say
+from llmbatch_cli.cli.say import printing, say
 from llmbatch_cli.core.errors import BadReply, ExitStatus, ProviderError, UsageError
 from llmbatch_cli.core.events import Event, Notice
+from llmbatch_cli.core.near import did_you_mean, near_names
 from llmbatch_cli.core.options import Network
 from llmbatch_cli.core.text import clean_for_terminal
 from llmbatch_cli.core.types import Send
@@ -51,34 +51,43 @@ Seconds = Annotated[
     ),
 ]
 
+BASE_URL = Here(
+    "base_url", "Ask this server instead of the provider's, as in http://localhost:8000/v1."
+)
+
 
 def models(
     provider: Name,
     json: AsJson = False,
     timeout: Seconds = 30.0,
     *,
-    network: Annotated[Network, Only("base_url", "insecure")],
+    network: Annotated[Network, Only("base_url", "no_key", "insecure"), BASE_URL],
 ) -> int:
     """List the models that a provider has now, one per line.
 
     Use them as PROVIDER/MODEL in -m. Costs nothing; most providers require a key.
     """
     _check(provider)
+    if len(network.base_url) > 1:
+        raise UsageError("one --base-url at a time", hint="list each server by itself")
     base_url = next(iter(network.base_url), None)
-    access = Access(base_url=base_url, insecure=network.insecure, environ=os.environ)
+    access = Access(
+        base_url=base_url,
+        no_key=network.no_key,
+        insecure=network.insecure,
+        environ=os.environ,
+    )
     target = resolve(f"{provider}/-", access, _tell)
-    try:
-        return run_async(_print(target, timeout, json=json))
-    except BrokenPipeError:  # `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitStatus.OK
+    with printing():
+        run_async(_print(target, timeout, json=json))
+    return ExitStatus.OK
 
 
 def _check(provider: str) -> None:
     """Raise UsageError for an unknown provider, or one without a list."""
     if provider not in PROVIDERS:
-        near = get_close_matches(provider, PROVIDERS, n=3, cutoff=0.5)
-        known = f"did you mean {', '.join(near)}?" if near else "llmbatch providers lists them"
+        near = near_names(provider, PROVIDERS)
+        known = did_you_mean(near) if near else "llmbatch providers lists them"
         raise UsageError(f"unknown provider {provider[:80]!r}", hint=known)
     listing_of(provider)
 

@@ -39,6 +39,14 @@ class Only:
 
 
 @dataclass(frozen=True, slots=True)
+class Here:
+    """In the annotation of a group: what a field's help is for this command."""
+
+    name: str
+    help: str
+
+
+@dataclass(frozen=True, slots=True)
 class Arguments:
     """In the annotation of a group: what its positional field is called here."""
 
@@ -136,9 +144,10 @@ def _typers(one: Field[Any], described: Option, group: _Group) -> Any:
         flags.append(f"-{described.letter}")
     default = f"{one.default:g}" if isinstance(one.default, float) else described.shown
     shown = f"  [default: {default}]" if default else ""
+    own = (note.help for note in group.notes if isinstance(note, Here) and note.name == one.name)
     return typer.Option(
         *flags,
-        help=described.help + shown,
+        help=next(own, described.help) + shown,
         metavar=described.metavar or METAVARS.get(_kind(one.type)),
         min=described.min,
         count=described.count,

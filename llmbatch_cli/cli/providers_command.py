@@ -1,19 +1,21 @@
 """`llmbatch providers`: which there are, with which key, at which base URL."""
 
 import os
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Annotated
+from typing import Annotated, Final
 from urllib.parse import urlsplit, urlunsplit
 
 import orjson
 import typer
 
+from llmbatch_cli.cli.say import printing
 from llmbatch_cli.core.errors import ExitStatus
 from llmbatch_cli.core.text import clean_for_terminal
-from llmbatch_cli.providers.access import first_set
+from llmbatch_cli.providers.access import first_named, first_set
 from llmbatch_cli.providers.registry import PROVIDERS, Entry
 
 EXAMPLES = """\b
@@ -21,6 +23,9 @@ Examples:
   llmbatch providers
   llmbatch providers --json | jq -r 'select(.key_set).provider'
 """
+
+LEAST_COLUMNS: Final = 72
+"""A table on a narrower terminal would lose columns."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 
@@ -38,20 +43,19 @@ class Known:
     """The address in force, without a password; None where there is none."""
     url_variables: Sequence[str]
     in_process: bool
+    credentials: str | None = None
+    """What is used where no key is set."""
 
 
 def providers(json: AsJson = False) -> int:
     """List the providers and their key variables.
 
-    Shows whether each key is set, but never the key; nothing is sent. PROVIDER_BASE_URL
-    changes a provider's address.
+    Shows whether each key is set, or what is used in its place, but never the key; nothing is
+    sent. PROVIDER_BASE_URL changes a provider's address.
     """
     found = [known(name, entry, os.environ) for name, entry in PROVIDERS.items()]
-    try:
+    with printing():
         _print(found, json=json)
-        sys.stdout.flush()
-    except BrokenPipeError:  # `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return ExitStatus.OK
 
 
@@ -68,11 +72,12 @@ def known(name: str, entry: Entry, environ: Mapping[str, str]) -> Known:
     return Known(
         name,
         entry.key_variables,
-        next((name for name in entry.key_variables if environ.get(name, "").strip()), None),
+        first_named(environ, entry.key_variables)[0],
         entry.keyless or entry.in_process,
         without_password(base_url) if base_url else None,
         entry.url_variables,
         entry.in_process,
+        entry.credentials,
     )
 
 
@@ -93,7 +98,7 @@ def _print(found: Sequence[Known], *, json: bool) -> None:
         return
     rows = [_cells(one) for one in found]
     heads = ("provider", "key", "set", "base URL")
-    if sys.stdout.isatty():
+    if sys.stdout.isatty() and shutil.get_terminal_size().columns >= LEAST_COLUMNS:
         _print_table(heads, rows)
         return
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
@@ -111,13 +116,15 @@ def _as_json(one: Known) -> bytes:
         "key_needed": not one.keyless,
         "base_url": one.base_url,
     }
+    if one.credentials is not None:
+        said["credentials"] = one.credentials
     return orjson.dumps(said) + b"\n"
 
 
 def _cells(one: Known) -> tuple[str, str, str, str]:
     if one.in_process:
         return one.name, "-", "not needed", "in this process"
-    unset = "not needed" if one.keyless else "no"
+    unset = one.credentials or ("not needed" if one.keyless else "no")
     base_url = one.base_url or f"set {' or '.join(one.url_variables)}"
     return (
         one.name,

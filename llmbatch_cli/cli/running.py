@@ -4,14 +4,16 @@ import asyncio
 import gc
 import os
 import shlex
+import stat
 import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from llmbatch_cli.cli.in_order import InOrder
 from llmbatch_cli.cli.live import Live
 from llmbatch_cli.cli.say import Voice
 from llmbatch_cli.cli.signals import Interrupts, interrupts
@@ -19,19 +21,23 @@ from llmbatch_cli.core.errors import (
     BadRows,
     ExitStatus,
     InputError,
-    LlmbatchError,
     OutputError,
     ReaderGone,
     RunStopped,
     UsageError,
 )
-from llmbatch_cli.core.events import Observer, both
-from llmbatch_cli.core.options import DisplayOptions, InputOptions, OutputFormat, OutputOptions
+from llmbatch_cli.core.events import Counted, Event, Notice, Observer, Started, both
+from llmbatch_cli.core.options import (
+    WITHOUT_IDS,
+    DisplayOptions,
+    InputOptions,
+    OutputFormat,
+    OutputOptions,
+)
 from llmbatch_cli.core.text import clean_for_terminal
 from llmbatch_cli.core.types import Outcome
 from llmbatch_cli.job import Job, JobRun, Render
-from llmbatch_cli.rows.input.foreign import by_suffix
-from llmbatch_cli.rows.input.inputs import TextFormat, suffix_of
+from llmbatch_cli.rows.input.inputs import TextFormat
 from llmbatch_cli.rows.input.source import Inputs
 from llmbatch_cli.rows.output.render import render
 from llmbatch_cli.ui.progress import Streams, open_progress
@@ -41,6 +47,9 @@ from llmbatch_cli.ui.totals import Totals
 
 INDENT: Final = 2
 """Of the lines below the summary."""
+
+SHORT_ROWS: Final = 50
+"""A longer input is not only a first trial, so the model should be meant."""
 
 GC_THRESHOLDS: Final = (50_000, 20, 100)
 """Rows, requests and replies are freed as they end, so the garbage collector would find nothing;
@@ -73,6 +82,8 @@ class Shown:
     """Shows answers on the terminal, each followed by its model on standard error."""
     standings: bool = False
     """Whether the models' standings are shown at the end."""
+    by_default: str | None = None
+    """The model that answers because none was named."""
 
 
 def stdout_is_terminal(output: Path | None) -> bool:
@@ -81,18 +92,31 @@ def stdout_is_terminal(output: Path | None) -> bool:
 
 
 def with_defaults(output: OutputOptions, form: OutputFormat = "jsonl") -> OutputOptions:
-    """The output options with `-` as standard output, and a format.
-
-    Raises UsageError for a file whose name promises what is not written.
-    """
+    """The output options with `-` as standard output, a format, and its order."""
     path = None if output.output == Path("-") else output.output
-    kind = by_suffix(suffix_of(str(path))) if path is not None else None
-    if kind is not None:
+    if path is not None:
+        _check_name(path, named_format=output.format is not None)
+    form = output.format or form
+    if output.include_input and form != "jsonl":
         raise UsageError(
-            f"--output {path}: answers are written as JSONL or text, not as {kind.name}",
-            hint="name it .jsonl, or .jsonl.gz to compress it",
+            f"--include-input, but --format {form} has no place for it", hint="leave one out"
         )
-    return replace(output, output=path, format=output.format or form)
+    ordered = output.ordered or form in WITHOUT_IDS
+    return replace(output, output=path, format=form, ordered=ordered)
+
+
+_TABLES: Final = (".csv", ".tsv", ".xlsx", ".xls", ".parquet", ".arrow", ".feather")
+_PACKERS: Final = (".zst", ".xz", ".bz2", ".zip", ".7z", ".lz4")
+
+
+def _check_name(output: Path, *, named_format: bool) -> None:
+    """Refuse a name that promises what is not written. Raises UsageError."""
+    suffix = output.suffix.lower()
+    if suffix in _PACKERS:
+        raise UsageError(f"cannot write {output}: {suffix} is not supported", hint="use .gz")
+    if suffix in _TABLES and not named_format:
+        hint = "name it .jsonl; jq -r '[.id, .text] | @csv' makes a table of it"
+        raise UsageError(f"cannot write {output}: the output is JSONL, not {suffix}", hint=hint)
 
 
 async def answer_rows(job: Job, shown: Shown) -> ExitStatus:
@@ -104,9 +128,13 @@ async def answer_rows(job: Job, shown: Shown) -> ExitStatus:
         display = shown.display
         if job.output.format == "text":  # a failed row has no other place
             display = replace(display, verbose=2)
-        async with open_display(display, totals, shown.label, to_terminal) as observe:
+        piped = job.output.output is None and _stdout_is_pipe()
+        async with open_display(display, totals, shown.label, to_terminal, piped) as observe:
             listener = both(observe, standings) if shown.standings else observe
-            run = JobRun(job, asked.stop, listener, _renderer(job.output, shown, voice))
+            if shown.by_default is not None:
+                listener = both(listener, _UnnamedModel(shown.by_default, observe))
+            renderer = _renderer(job.output, shown, voice)
+            run = JobRun(job, asked.stop, listener, renderer)
             asked.rows_waiting = lambda: run.rows_waiting
             await _to_its_end(run, asked)
             totals.cut_short = asked.stop.draining or run.error is not None
@@ -114,19 +142,30 @@ async def answer_rows(job: Job, shown: Shown) -> ExitStatus:
                 _say_end(run, job, voice, asked)
         if not voice.as_json:
             if run.sink is not None and not isinstance(run.error, UsageError):
-                voice.notice("\n  ".join(_summary(totals, standings, shown, asked)))
+                voice.notice("\n  ".join(_summary(run, totals, standings, shown, asked)))
             _say_end(run, job, voice, asked)
-            if run.unclaimed:
-                voice.notice(run.unclaimed)
-        return _status(totals, run.error, interrupted=asked.count > 0)
+        for notice in (run.unclaimed, renderer.notice if isinstance(renderer, InOrder) else None):
+            if notice:
+                voice.notice(notice)
+        return _status(run, totals, interrupted=asked.count > 0)
 
 
 def open_display(
-    options: DisplayOptions, totals: Totals, label: str, to_terminal: bool = False
+    options: DisplayOptions,
+    totals: Totals,
+    label: str,
+    to_terminal: bool = False,
+    piped: bool = False,
 ) -> AbstractAsyncContextManager[Observer]:
-    """The progress display on standard error; `to_terminal`: answers go to a terminal."""
-    streams = Streams(sys.stderr, os.environ, stdout_is_terminal=to_terminal)
+    """The progress display on standard error; answers go to a terminal, or to a program."""
+    streams = Streams(sys.stderr, os.environ, stdout_is_terminal=to_terminal, stdout_is_pipe=piped)
     return open_progress(options, streams, totals, label)
+
+
+def _stdout_is_pipe() -> bool:
+    with suppress(OSError):
+        return stat.S_ISFIFO(os.fstat(1).st_mode)
+    return False
 
 
 async def _to_its_end(run: JobRun, asked: Interrupts) -> None:
@@ -137,10 +176,30 @@ async def _to_its_end(run: JobRun, asked: Interrupts) -> None:
             raise
 
 
+class _UnnamedModel:
+    """An observer that says once which model answers a long input when none was named."""
+
+    def __init__(self, model: str, observe: Observer) -> None:
+        self._model = model
+        self._observe = observe
+        self._said = False
+
+    def __call__(self, event: Event) -> None:
+        many = isinstance(event, Counted) and event.rows > SHORT_ROWS
+        if self._said or not (many or (isinstance(event, Started) and event.index >= SHORT_ROWS)):
+            return
+        self._said = True
+        small = f"no -m is given, so {self._model}, a small embedded model, answers every row"
+        self._observe(Notice(f"{small}; name another with -m, as in -m gpt-4o-mini"))
+
+
 def _summary(
-    totals: Totals, standings: Standings, shown: Shown, asked: Interrupts
+    run: JobRun, totals: Totals, standings: Standings, shown: Shown, asked: Interrupts
 ) -> Sequence[str]:
-    lines = [summary(totals, cancelled=asked.stop.cancelling)]
+    cancelled = asked.stop.cancelling
+    lines = [summary(totals, cancelled=cancelled, failed_before=run.failed_before)]
+    if shown.by_default is not None and totals.rows:
+        lines.append(f"by {shown.by_default}, the small embedded model; -m names another")
     return lines + _standings_lines(standings) if shown.standings else lines
 
 
@@ -156,8 +215,22 @@ def _say_end(run: JobRun, job: Job, voice: Voice, asked: Interrupts) -> None:
             voice.error(InputError(reason))
     if error is not None and not isinstance(error, ReaderGone):
         voice.error(error)
-    if (asked.count or isinstance(error, RunStopped | OutputError)) and run.can_go_on:
+    if run.sink is not None and run.sink.old is not None:
+        voice.notice(f"nothing was written; {run.sink.old} holds what {job.output.output} held")
+    goes_on = run.can_go_on and (asked.count > 0 or isinstance(error, RunStopped | OutputError))
+    if goes_on:
         voice.notice(f"to go on: {go_on_command(sys.argv, job.inputs.inputs)}")
+    if job.is_resumable and (asked.totals.failed_rows or run.failures_kept):
+        voice.hint(f"llmbatch errors {shlex.quote(str(job.output.output))} lists the failed rows")
+        if not goes_on:
+            voice.hint(_again(job.output, kept=run.failures_kept > 0))
+
+
+def _again(output: OutputOptions, *, kept: bool) -> str:
+    """How to send the failed rows of an output again."""
+    if kept or output.retry_failed == "all":
+        return "--resume --retry-failed all sends them all again"
+    return "--resume sends again what may succeed, with --retry-failed all every one"
 
 
 def go_on_command(argv: Sequence[str], inputs: Sequence[str]) -> str:
@@ -170,7 +243,7 @@ def go_on_command(argv: Sequence[str], inputs: Sequence[str]) -> str:
 
 def _standings_lines(standings: Standings) -> list[str]:
     """The models' table, and what its cancelled requests may cost."""
-    if not standings.models:
+    if not any(model.races for model in standings.models.values()):
         return []
     columns = _columns()
     lines = as_lines(standings, columns and columns - INDENT)
@@ -206,19 +279,24 @@ def _renderer(output: OutputOptions, shown: Shown, voice: Voice) -> Render:
             voice.notice(f"{outcome.provider}/{outcome.model} in {seconds}")
         return b""
 
-    if to_terminal:
-        return show if live is not None else clean
-    return plain
+    if live is not None and to_terminal:
+        return show
+    last = clean if to_terminal else plain
+    if form in WITHOUT_IDS:
+        return InOrder(last, text=form == "text", one_line=one_line)
+    return last
 
 
-def _status(totals: Totals, error: LlmbatchError | None, *, interrupted: bool) -> ExitStatus:
+def _status(run: JobRun, totals: Totals, *, interrupted: bool) -> ExitStatus:
+    error = run.error
     if isinstance(error, ReaderGone):
         return ExitStatus.OK
     if error is not None:
         return ExitStatus.USAGE if isinstance(error, UsageError) else ExitStatus.STOPPED
     if interrupted:
         return ExitStatus.INTERRUPTED
-    return ExitStatus.SOME_FAILED if totals.failed_rows else ExitStatus.OK
+    failed = totals.failed_rows or run.failures_kept
+    return ExitStatus.SOME_FAILED if failed else ExitStatus.OK
 
 
 def inputs_of(options: InputOptions, *, for_text: TextFormat = "lines") -> Inputs:

@@ -1,11 +1,13 @@
-"""What the command line says on standard error, outside the progress display."""
+"""What the command line says, outside the progress display and the rows of a run."""
 
 import contextlib
 import json
+import os
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from llmbatch_cli.core.errors import LlmbatchError
+from llmbatch_cli.core.errors import LlmbatchError, UsageError
 
 
 def say(message: str) -> None:
@@ -18,6 +20,21 @@ def say_error(error: LlmbatchError) -> None:
     say(f"error: {error.message}")
     if error.hint:
         _put(f"hint: {error.hint}")
+
+
+@contextlib.contextmanager
+def printing() -> Iterator[None]:
+    """While this is open, standard output is written to; its reader may leave, as `| head` does.
+
+    Raises UsageError where it was closed at the start.
+    """
+    if sys.stdout is None:
+        raise UsageError("standard output is closed")
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +54,12 @@ class Voice:
             _put(json.dumps({"notice": message}))
         else:
             say(message)
+
+    def hint(self, message: str) -> None:
+        """What to do next: a line, or `{"hint": message}`."""
+        if self.quiet:
+            return
+        _put(json.dumps({"hint": message}) if self.as_json else f"hint: {message}")
 
     def error(self, error: LlmbatchError) -> None:
         """An error and what to do: lines, or `{"error": message, "hint": hint}`."""

@@ -6,7 +6,7 @@ Rows that are finished are written as long as their reader reads, until a third 
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from llmbatch_cli.cli.say import Voice
@@ -20,6 +20,14 @@ GRACE_S: Final = 2.0
 NUMBERS: Final = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
+
+
+def handled() -> Sequence[int]:
+    """The signals that end a run, without those that whoever started us has had ignored.
+
+    nohup does so with SIGHUP, and a shell with SIGINT of a script's `command &`.
+    """
+    return [number for number in NUMBERS if signal.getsignal(number) != signal.SIG_IGN]
 
 
 class Interrupts:
@@ -64,11 +72,11 @@ class Interrupts:
 
 @contextlib.contextmanager
 def interrupts(voice: Voice, totals: Totals) -> Iterator[Interrupts]:
-    """While this is open, SIGINT, SIGTERM and SIGHUP end the run in good order."""
+    """While this is open, SIGINT, SIGTERM and SIGHUP end the run, but for ignored ones."""
     asked = Interrupts(voice, totals)
     loop = asyncio.get_running_loop()
-    before = [(number, signal.getsignal(number)) for number in NUMBERS]
-    for number in NUMBERS:
+    before = [(number, signal.getsignal(number)) for number in handled()]
+    for number, _ in before:
         try:
             loop.add_signal_handler(number, asked.interrupt, number)
         except NotImplementedError:  # Windows

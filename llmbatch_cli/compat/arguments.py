@@ -71,7 +71,7 @@ REFUSED: Final = frozenset(
 
 CONTROLS: Final = re.compile(
     r"api_(key|base)|base_url|(request_)?timeout|(num|max)_retries|headers|extra_headers"
-    r"|custom_llm_provider|deployment_id|drop_params|stream|stream_options|max_workers"
+    r"|custom_llm_provider|deployment_id|drop_params|stream|stream_options|max_workers|progress"
 )
 """Arguments that control the call and are not sent."""
 

@@ -11,32 +11,25 @@ running event loop too, as in notebooks.
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from functools import wraps
-from typing import Any, Final, Literal, ParamSpec, TypeAlias, TypeVar, overload
+from typing import Any, Final, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from llmbatch_cli.compat.arguments import conversation
+from llmbatch_cli.compat.batching import DEFAULT_WORKERS, Chunks, Params, batch_of
 from llmbatch_cli.compat.exceptions import OpenAIError, UnsupportedParamsError
 from llmbatch_cli.compat.models import open_model, open_pool
 from llmbatch_cli.compat.racing import Race, answer_or_error, or_error
-from llmbatch_cli.compat.response import ModelResponse, ModelResponseStream
+from llmbatch_cli.compat.response import ModelResponse
 from llmbatch_cli.compat.streaming import Stream
-from llmbatch_cli.core.events import ignore
-from llmbatch_cli.loops import Iteration, iterate, run
-from llmbatch_cli.transport.descriptors import room_for
-
-DEFAULT_WORKERS: Final = 100
+from llmbatch_cli.loops import iterate, run
 
 NOT_SENT: Final = ("model", "models", "deployments", "model_list", "messages", "return_exceptions")
 """Arguments of the functions with several models that are not acompletion's `params`."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-Params: TypeAlias = Mapping[str, Any]
-Chunks: TypeAlias = Iteration[ModelResponseStream]
 
 
 @overload
@@ -104,24 +97,57 @@ def _blocking(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
     return blocking
 
 
-def _blocking_batch(
-    function: Callable[P, Coroutine[Any, Any, list[Any]]],
-) -> Callable[P, list[Any]]:
+class BatchCompletion(Protocol):
+    """batch_completion's types."""
+
+    @overload
+    def __call__(
+        self,
+        model: str,
+        messages: Sequence[Any] = ...,
+        *,
+        stream: Literal[True],
+        **kwargs: Any,
+    ) -> list[Chunks | OpenAIError]: ...
+    @overload
+    def __call__(
+        self,
+        model: str,
+        messages: Sequence[Any] = ...,
+        *,
+        stream: Literal[False] | None = ...,
+        **kwargs: Any,
+    ) -> list[ModelResponse | OpenAIError]: ...
+
+
+def _blocking_batch(function: Callable[..., Coroutine[Any, Any, list[Any]]]) -> BatchCompletion:
     """The same, with plain iterators for `stream`."""
     signature = inspect.signature(function)
     plain = _blocking(function)
 
     @wraps(plain)
-    def blocking(*args: P.args, **kwargs: P.kwargs) -> list[Any]:
+    def blocking(*args: Any, **kwargs: Any) -> list[Any]:
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
         if bound.arguments["stream"]:
-            return _batch(bound.arguments).blocking_streams()
+            return batch_of(bound.arguments).blocking_streams()
         return plain(*args, **kwargs)
 
     return blocking
 
 
+@overload
+async def abatch_completion(
+    model: str, messages: Sequence[Any] = ..., *, stream: Literal[True], **kwargs: Any
+) -> list[Stream | OpenAIError]: ...
+@overload
+async def abatch_completion(
+    model: str,
+    messages: Sequence[Any] = ...,
+    *,
+    stream: Literal[False] | None = ...,
+    **kwargs: Any,
+) -> list[ModelResponse | OpenAIError]: ...
 async def abatch_completion(
     model: str,
     messages: Sequence[Any] = (),
@@ -155,16 +181,27 @@ async def abatch_completion(
         max_workers: maximum requests in flight, from 1; None is 100.
         stream: whether each result is an iterator of its chunks, as acompletion's. All of
             them are open at once, from their first text until they are read or closed.
-        kwargs: as acompletion's `params`.
+        kwargs: as acompletion's `params`; and `progress`, whether a display on standard error
+            shows how it goes.
     """
-    batch = _batch(locals())
+    batch = batch_of(locals())
     return await (batch.streams() if stream else batch.answers())
 
 
 batch_completion = _blocking_batch(abatch_completion)
 
 
-async def abatch_completion_models(**kwargs: Any) -> Any:
+@overload
+async def abatch_completion_models(
+    *, models: str | Sequence[str], stream: Literal[True], **kwargs: Any
+) -> Stream: ...
+@overload
+async def abatch_completion_models(
+    *, models: str | Sequence[str], stream: Literal[False] | None = ..., **kwargs: Any
+) -> ModelResponse: ...
+@overload
+async def abatch_completion_models(**kwargs: Any) -> ModelResponse | Stream | None: ...
+async def abatch_completion_models(**kwargs: Any) -> ModelResponse | Stream | None:
     """The first success of several models, at once; the others' connections are closed.
 
     The result is a ModelResponse, or a Stream, or None.
@@ -189,7 +226,17 @@ async def abatch_completion_models(**kwargs: Any) -> Any:
     return None
 
 
-def batch_completion_models(**kwargs: Any) -> Any:
+@overload
+def batch_completion_models(
+    *, models: str | Sequence[str], stream: Literal[True], **kwargs: Any
+) -> Chunks: ...
+@overload
+def batch_completion_models(
+    *, models: str | Sequence[str], stream: Literal[False] | None = ..., **kwargs: Any
+) -> ModelResponse: ...
+@overload
+def batch_completion_models(**kwargs: Any) -> ModelResponse | Chunks | None: ...
+def batch_completion_models(**kwargs: Any) -> ModelResponse | Chunks | None:
     """abatch_completion_models, blocking; a stream is a plain iterator."""
     race = _race(kwargs)
     with suppress(*_suppressed(kwargs)):
@@ -198,7 +245,9 @@ def batch_completion_models(**kwargs: Any) -> Any:
     return None
 
 
-async def abatch_completion_models_all_responses(**kwargs: Any) -> list[Any]:
+async def abatch_completion_models_all_responses(
+    **kwargs: Any,
+) -> list[ModelResponse | OpenAIError]:
     """The answers of several models, in the models' order.
 
     Args:
@@ -221,79 +270,6 @@ async def abatch_completion_models_all_responses(**kwargs: Any) -> list[Any]:
 
 
 batch_completion_models_all_responses = _blocking(abatch_completion_models_all_responses)
-
-
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    """What batch_completion is called with."""
-
-    model: str
-    conversations: Sequence[Any]
-    params: Params
-    workers: int
-
-    async def answers(self) -> list[ModelResponse | OpenAIError]:
-        async with open_pool() as pool:
-            model = await or_error(open_model(pool, self.model, self.params))
-            fit = room_for(min(self.workers, len(self.conversations)), ignore)
-            return await _each(self.conversations, fit, lambda one: answer_or_error(model, one))
-
-    async def streams(self) -> list[Stream | OpenAIError]:
-        room_for(len(self.conversations), ignore)
-        return await _each(
-            self.conversations, self.workers, lambda one: or_error(self._race(one).stream())
-        )
-
-    def blocking_streams(self) -> list[Chunks | OpenAIError]:
-        room_for(len(self.conversations), ignore)
-        results = []
-        with ExitStack() as stack:
-            races = [self._race(one) for one in self.conversations]
-            streams = [stack.enter_context(iterate(race.chunks)) for race in races]
-            for place, stream in enumerate(streams):
-                for soon in streams[place : place + self.workers]:
-                    soon.start()
-                results.append(_begun(stream))
-            stack.pop_all()  # none was interrupted: they stay open
-        return results
-
-    def _race(self, messages: object) -> Race:
-        return Race([(self.model, self.params)], messages)
-
-
-def _batch(given: Params) -> _Batch:
-    """From abatch_completion's arguments by their names."""
-    params = {**given, **given["kwargs"]}
-    for name in ("model", "messages", "stream", "max_workers", "kwargs"):
-        del params[name]
-    messages, workers = given["messages"], given["max_workers"]
-    if workers is not None and workers < 1:
-        raise ValueError("max_workers must be greater than 0")
-    flat = messages and not any(isinstance(one, str | list | tuple) for one in messages)
-    conversations = [messages] if flat else messages
-    return _Batch(given["model"], conversations, params, workers or DEFAULT_WORKERS)
-
-
-async def _each(items: Sequence[Any], at_once: int, job: Callable[[Any], Awaitable[T]]) -> list[T]:
-    """The jobs' results, in the order of the items."""
-    results: dict[int, T] = {}
-    left = iter(enumerate(items))
-
-    async def work() -> None:
-        for place, item in left:
-            results[place] = await job(item)
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(min(at_once, len(items))):
-            group.create_task(work())
-    return [results[place] for place in range(len(items))]
-
-
-def _begun(stream: Chunks) -> Chunks | OpenAIError:
-    try:
-        return stream.begin()
-    except OpenAIError as error:
-        return error
 
 
 def _race(kwargs: Params) -> Race | None:

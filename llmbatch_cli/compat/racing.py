@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from llmbatch_cli.compat.exceptions import OpenAIError
 from llmbatch_cli.compat.models import OpenModel, open_model, open_pool
 from llmbatch_cli.compat.response import ModelResponse, ModelResponseStream
-from llmbatch_cli.compat.streaming import Stream, chunks_of
+from llmbatch_cli.compat.streaming import Stream
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ class Race:
 
     async def stream(self) -> Stream:
         """The stream of the first model to produce text; the others' connections are closed."""
-        streams = [Stream(chunks_of(*one, self.messages)) for one in self.models]
+        streams = [Stream(*one, self.messages) for one in self.models]
         winner = None
         try:
             winner = await _first(or_error(stream.begin()) for stream in streams)

@@ -14,7 +14,7 @@ import orjson
 
 from llmbatch_cli.core.ledger import Usage as Tokens
 from llmbatch_cli.core.types import Completion
-from llmbatch_cli.providers.wire.answers import FINISH_REASONS
+from llmbatch_cli.providers.wire.answers import finish_reason
 from llmbatch_cli.providers.wire.replies import content_text
 from llmbatch_cli.providers.wire.tools import tool_calls
 
@@ -253,7 +253,7 @@ def _read(choice: Mapping[str, Any]) -> Completion:
     native = choice.get("finish_reason")
     return Completion(
         content_text(message.get("content")),
-        FINISH_REASONS.get(str(native)),
+        finish_reason(native),
         native,
         tool_calls=tool_calls(message),
         extras={"logprobs": choice.get("logprobs")},

@@ -2,7 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+import weakref
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from typing import Any, Self
 
 from llmbatch_cli.compat.models import open_model, open_pool
@@ -15,27 +17,48 @@ from llmbatch_cli.compat.response import (
     usage_of,
 )
 from llmbatch_cli.core.types import Completion
+from llmbatch_cli.loops import cancelled
 
 
 class Stream:
     """The chunks of one answer as they come: `chunk.choices[0].delta.content`.
 
-    Leaving an `async for` loop early closes the connection, as `aclose()` does; after that there
-    are no more chunks. An answer that breaks off raises OpenAIError.
+    Leaving an `async for` loop early closes the connection, as do `aclose()` and losing the last
+    reference; after that there are no more chunks. An answer that breaks off raises OpenAIError.
     """
 
-    def __init__(self, chunks: AsyncGenerator[ModelResponseStream, None]) -> None:
+    def __init__(self, model: str, params: Mapping[str, Any], messages: object) -> None:
+        chunks: asyncio.Queue[ModelResponseStream | None] = asyncio.Queue()
+
+        def end(task: asyncio.Task[None]) -> None:
+            chunks.put_nowait(None)
+            if not task.cancelled():
+                task.exception()  # else asyncio says that nobody has asked for it
+
         self._chunks = chunks
         self._first: ModelResponseStream | None = None
+        self._ended = False
+        self._task = asyncio.create_task(_fill(chunks.put_nowait, model, params, messages))
+        self._task.add_done_callback(end)
+        # the task holds the queue, never this object, so that it can be collected
+        weakref.finalize(self, _cancel, self._task)
 
     async def begin(self) -> Self:
         """Wait for the first chunk, which comes with the first text. Raises OpenAIError."""
-        self._first = await anext(self._chunks)
+        self._first = await anext(self)
         return self
 
     async def __anext__(self) -> ModelResponseStream:
         first, self._first = self._first, None
-        return first if first is not None else await anext(self._chunks)
+        if first is not None:
+            return first
+        chunk = None if self._ended else await self._chunks.get()
+        if chunk is not None:
+            return chunk
+        if not (self._ended or self._task.cancelled()):
+            self._ended = True
+            await self._task
+        raise StopAsyncIteration
 
     async def __aiter__(self) -> AsyncIterator[ModelResponseStream]:
         try:
@@ -50,28 +73,28 @@ class Stream:
 
     async def aclose(self) -> None:
         """Close the connection."""
-        self._first = None
-        await self._chunks.aclose()
+        self._first, self._ended = None, True
+        await cancelled(self._task)
 
 
-async def chunks_of(
-    model: str, params: Mapping[str, Any], messages: object
-) -> AsyncGenerator[ModelResponseStream, None]:
-    """The answer's chunks. Raises OpenAIError."""
-    texts: asyncio.Queue[str | None] = asyncio.Queue()
+def _cancel(task: asyncio.Task[None]) -> None:
+    with suppress(RuntimeError):  # the loop is closed, and has ended the task
+        task.get_loop().call_soon_threadsafe(task.cancel)
+
+
+async def _fill(
+    put: Callable[[ModelResponseStream], None],
+    model: str,
+    params: Mapping[str, Any],
+    messages: object,
+) -> None:
+    """Put the answer's chunks. Raises OpenAIError."""
     async with open_pool() as pool:
         opened = await open_model(pool, model, params)
-        running = asyncio.ensure_future(opened.stream(messages, texts.put_nowait))
-        running.add_done_callback(lambda _: texts.put_nowait(None))
         write = _Writer(opened.model.id)
-        try:
-            while (text := await texts.get()) is not None:
-                yield write(content=text)
-            for chunk in write.end(await running, usage=opened.how.include_usage):
-                yield chunk
-        finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+        completion = await opened.stream(messages, lambda text: put(write(content=text)))
+        for chunk in write.end(completion, usage=opened.how.include_usage):
+            put(chunk)
 
 
 class _Writer:

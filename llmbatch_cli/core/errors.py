@@ -1,4 +1,4 @@
-"""Everything that can go wrong, as one tree; imports nothing of ours.
+"""Everything that can go wrong, as one tree; imports nothing of ours at run time.
 
 LlmbatchError
   UsageError            the command or call is wrong; nothing was sent
@@ -13,21 +13,29 @@ LlmbatchError
   ProviderError         one request has no answer
     RateLimited         429: too fast, or too many at once
     Overloaded          408, 5xx, 529: the provider's own trouble
-    Unreachable         never sent: DNS, connection refused, TLS
+    Unreachable         never sent: DNS, connection refused
+      Blocked           never sent, and waiting does not help: certificate, TLS, proxy
     Interrupted         sent, no whole reply: maybe billed
       TimedOut          the row's time was over
     BadReply            a reply that cannot be understood
+      Unreadable        one that would not be understood the next time either
+        NotFinished     a job in place of an answer, which is waited for
     OutOfQuota          402, or a 429 that waiting does not resolve
     Unauthorized        401, 403: the key is missing, wrong or not allowed
     Rejected            400, 404, 413, 422: this request can never succeed
       ContextLength     the prompt is longer than the model reads
       UnknownModel      the provider has no such model
+      Firewalled        403 with a web page: something in front of the server refuses
+      UnknownPath       the server has nothing at this path: the base URL is wrong
     Refused             the provider's content filter
 """
 
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+if TYPE_CHECKING:
+    from llmbatch_cli.core.types import Outcome
 
 
 class ExitStatus(IntEnum):
@@ -50,6 +58,10 @@ class LlmbatchError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    def __str__(self) -> str:
+        """Both, as a traceback shows them."""
+        return f"{self.message}\nhint: {self.hint}" if self.hint else self.message
 
 
 class UsageError(LlmbatchError):
@@ -95,7 +107,13 @@ class ReaderGone(LlmbatchError):
 
 
 class RunStopped(LlmbatchError):
-    """The run ended before its input, as with a bad key or no quota."""
+    """The run ended before its input, as with a bad key or no quota.
+
+    `outcomes` are those that the Python API has yielded before, the last 10,000 of them: what
+    was paid for is at hand even where they were only to be collected, as by `list(batch(...))`.
+    """
+
+    outcomes: "Sequence[Outcome]" = ()
 
 
 class RowFailed(LlmbatchError):
@@ -120,10 +138,13 @@ class ProviderError(LlmbatchError):
     """Whether the same request may succeed later."""
     fatal: ClassVar[bool] = False
     """Whether every other row of this provider and key will fail the same way."""
+    hopeless: ClassVar[bool] = False
+    """Whether the same holds as long as the model has not answered: the settings are wrong."""
     slow: ClassVar[bool] = False
     """Whether the provider asks for fewer requests."""
-    maybe_billed: ClassVar[bool] = False
-    """Whether the provider may have done the work and charged for it."""
+    maybe_billed: bool = False
+    """Whether the provider may have done the work and charged for it; an instance says so where
+    its class leaves that open, as of a refusal."""
     sent: ClassVar[bool] = True
     """False where the request was refused on this side, so that there was no attempt."""
 
@@ -140,6 +161,14 @@ class ProviderError(LlmbatchError):
         self.retry_after_s = retry_after_s
         self.limits: Any = None
         """The account's rate limits as the reply has them, a types.RateInfo."""
+        self.usage: Any = None
+        """The tokens that the reply counts all the same, a ledger.Usage."""
+
+    @property
+    def retryable(self) -> bool:
+        """Whether --resume sends the row again: it may succeed later, or once a setting is
+        mended that is not the row's."""
+        return self.retry or isinstance(self, Blocked | UnknownPath)
 
     def without_frames(self) -> Self:
         """Itself, without the calls that it and its causes came through.
@@ -170,10 +199,18 @@ class Overloaded(ProviderError):
 
 
 class Unreachable(ProviderError):
-    """The request was never sent: the name is unknown, the connection refused, TLS failed."""
+    """The request was never sent: the name is unknown, the connection refused."""
 
     kind = "unreachable"
     retry = True
+
+
+class Blocked(Unreachable):
+    """There is no way until a setting is mended: the certificate is not trusted, TLS is not
+    spoken there, the proxy wants a password."""
+
+    retry = False
+    hopeless = True
 
 
 class Interrupted(ProviderError):
@@ -196,6 +233,23 @@ class BadReply(ProviderError):
     kind = "bad_reply"
     retry = True
     maybe_billed = True
+
+
+class Unreadable(BadReply):
+    """A reply that may well hold the answer, and that asking again would only pay for again."""
+
+    retry = False
+
+
+class NotFinished(Unreadable):
+    """A job that the provider has begun in place of an answer.
+
+    `ask` is the types.WireRequest that asks for what has become of it.
+    """
+
+    def __init__(self, message: str, ask: Any, *, status: int) -> None:
+        super().__init__(message, status=status)
+        self.ask = ask
 
 
 class OutOfQuota(ProviderError):
@@ -234,6 +288,18 @@ class UnknownModel(Rejected):
     """The provider has no such model, or not for this key."""
 
     kind = "unknown_model"
+    hopeless = True
+
+
+class UnknownPath(Rejected):
+    """The server has nothing at this path: a base URL without /v1, or another kind of server."""
+
+    kind = "unknown_path"
+    hopeless = True
+
+
+class Firewalled(Rejected):
+    """A firewall in front of the server has refused the request, and answered by a web page."""
 
 
 class Refused(ProviderError):

@@ -1,6 +1,6 @@
 """What happened, as frozen facts for listeners: progress, log and report only listen."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -90,8 +90,16 @@ class Opened:
     held_by: Callable[[], Holder | None]
 
 
+@dataclass(frozen=True, slots=True)
+class Racing:
+    """The models that race, in the order of preference, as `provider/model`."""
+
+    names: Sequence[str]
+
+
 Event = (
     Opened
+    | Racing
     | Counted
     | Skipped
     | Started

@@ -11,12 +11,15 @@ from typing import Any, ClassVar, Final, Literal
 
 import orjson
 
+from llmbatch_cli.core.at_file import text_of
 from llmbatch_cli.core.errors import UsageError
 
 MEBIBYTE: Final = 2**20
 
 InputFormat = Literal["auto", "jsonl", "text", "whole"]
 OutputFormat = Literal["jsonl", "text", "openai", "chat"]
+WITHOUT_IDS: Final[frozenset[str]] = frozenset(("text", "chat"))
+"""Formats whose rows have no id, so that only the order of the input tells them apart."""
 RetryFailed = Literal["all", "retryable", "none"]
 ProgressMode = Literal["auto", "bar", "plain", "json", "none"]
 HttpClient = Literal["aiohttp", "httpx"]
@@ -122,7 +125,10 @@ class Sampling:
     section: ClassVar[str] = "Sampling"
 
     system: str | None = option(
-        None, "System message for rows that have none.", letter="s", everyday=True
+        None,
+        "System message for rows that have none; @FILE reads it from a file.",
+        letter="s",
+        everyday=True,
     )
     temperature: float | None = option(None, "Sampling temperature, from 0.", everyday=True)
     max_tokens: int | None = option(
@@ -137,11 +143,15 @@ class Sampling:
     )
     param: Sequence[str] = option(
         (),
-        "Any other request parameter, as in top_k=40. Repeatable.",
+        "Any other request parameter, as in top_k=40; NAME=@FILE reads it from a file. Repeatable.",
         letter="p",
         metavar="NAME=JSON",
     )
     drop_params: bool = option(False, "Drop unsupported parameters; warns once.")
+
+    def system_text(self) -> str | None:
+        """The system message, also of a file. Raises UsageError."""
+        return None if self.system is None else text_of(self.system, "--system")
 
     def params(self) -> dict[str, object]:
         """The parameters that were given, unchecked. Raises UsageError for a bad `param`."""
@@ -154,6 +164,7 @@ class Sampling:
         return {**named, **dict(map(_named_param, self.param))}
 
 
+_SHOWN_CHARS: Final = 200
 _NOT_SENT: Final = frozenset(("system", "param", "drop_params"))
 """Fields of Sampling that are no parameters by their own name."""
 
@@ -162,9 +173,14 @@ def _named_param(pair: str) -> tuple[str, object]:
     name, equals, text = pair.partition("=")
     if not (name and equals):
         raise UsageError(f"--param {pair!r} is not NAME=JSON", hint="as in --param top_k=40")
+    text = text_of(text, f"--param {name}")
     value = json_or_text(text)
     if value == text and text[:1] in ("{", "["):
-        raise UsageError(f"--param {name}: {text!r} is not valid JSON")
+        shown = text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}..."
+        raise UsageError(
+            f"--param {name}: {shown!r} is not valid JSON",
+            hint="quote it for the shell, or read it from a file: --param NAME=@FILE",
+        )
     return name, value
 
 
@@ -223,7 +239,7 @@ class OutputOptions:
     format: OutputFormat | None = option(
         None,
         "jsonl (all fields), text (the answer alone), openai (a batch API line) or chat "
-        "(the chat.completion object).",
+        "(the chat.completion object). text and chat are in input order.",
         letter="f",
         metavar="FORMAT",
         shown="jsonl",
@@ -236,7 +252,12 @@ class OutputOptions:
     )
     overwrite: bool = option(False, "Replace an existing output file.", everyday=True)
     ordered: bool = option(False, "Write rows in input order.", everyday=True)
-    one_line: bool = option(False, "With --format text: escape newlines, one line per row.")
+    include_input: bool = option(
+        False, "Add each row's messages to its output, in the field input."
+    )
+    one_line: bool = option(
+        False, "With --format text: escape newlines, so that line N answers row N."
+    )
     retry_failed: RetryFailed = option("retryable", "Failed rows that --resume sends again.")
     fsync: bool = option(False, "fsync each write; survives power loss.")
 
@@ -295,6 +316,7 @@ class Network:
         metavar="chat|responses",
         shown="what the model needs",
     )
+    no_key: bool = option(False, "Send no key, whatever the environment has.")
     insecure: bool = option(False, "Send keys over plain http to other machines too.")
     connect_timeout_s: float = option(
         10.0,
@@ -312,7 +334,11 @@ class DisplayOptions:
 
     section: ClassVar[str] = "Display"
 
-    progress: ProgressMode = option("auto", "Progress display on standard error.")
+    progress: ProgressMode = option(
+        "auto",
+        "Progress display on standard error: a bar on a terminal, else and in a pipe a line every "
+        "10 s.",
+    )
     quiet: bool = option(False, "Print nothing but errors.", letter="q", everyday=True)
     verbose: int = option(
         0, "Log failed rows; -vv logs their whole messages.", letter="v", count=True

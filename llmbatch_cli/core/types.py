@@ -199,6 +199,8 @@ class Outcome:
     """The model that failed before this one was asked."""
     key: str | None = None
     """The row's own."""
+    input: Sequence[Message] | None = None
+    """The row's messages, with --include-input; none for a row that could not be read."""
     part: tuple[int, int] = (1, 1)
     """Which of the row's outcomes this is, from 1, and how many there are, as with --all."""
     ledgers: Sequence[Ledger] = ()

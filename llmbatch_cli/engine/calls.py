@@ -4,10 +4,12 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from llmbatch_cli.core.errors import (
     BadReply,
+    NotFinished,
     ProviderError,
     RunStopped,
     Unauthorized,
@@ -30,6 +32,7 @@ from llmbatch_cli.core.types import (
     WireReply,
     WireRequest,
 )
+from llmbatch_cli.engine.jobs import finished
 
 StreamCall = Callable[[Request, Callable[[str], None]], Awaitable[Completion]]
 """A Call that also passes on the answer's text as it arrives, and sets the ledger's `partial`
@@ -90,7 +93,10 @@ def calling(
         ledger.begin(clock())
         try:
             reply = await send(wire)
-            completion = read(parse, request, wire, reply)
+            try:
+                completion = read(parse, request, wire, reply)
+            except NotFinished as job:
+                completion = await finished(job, send, partial(read, parse, request, wire))
         except ProviderError as error:
             record(ledger, error, clock())
             raise
@@ -106,7 +112,8 @@ def calling(
 def record(ledger: Ledger, error: ProviderError, now_s: float) -> None:
     """The attempt that began last has failed."""
     if error.sent:
-        ledger.end(now_s, error.kind, error.status, maybe_billed=error.maybe_billed)
+        billed, used = error.maybe_billed, error.usage
+        ledger.end(now_s, error.kind, error.status, maybe_billed=billed, usage=used)
 
 
 def read(
@@ -151,11 +158,12 @@ def built(build: Callable[[Request], WireRequest], request: Request) -> WireRequ
 def holds_for_all(error: ProviderError, *, answered: bool) -> bool:
     """Whether the model fails every row like this one.
 
-    A 403 from a model that has answered is about this prompt, not about the key.
+    A 403 from a model that has answered is about this prompt, not about the key, and an unknown
+    path is about one of several servers.
     """
-    return error.fatal and not (
-        answered and isinstance(error, Unauthorized) and error.status == 403
-    )
+    if answered and isinstance(error, Unauthorized) and error.status == 403:
+        return False
+    return error.fatal or (error.hopeless and not answered)
 
 
 def request_for(prompt: Prompt, model: Model, system: Message | None) -> Request:
@@ -185,7 +193,7 @@ def _mapping(value: object) -> Mapping[str, Any]:
 def failure_of(error: ProviderError, messages: Sequence[Message]) -> Failure:
     """The error as a row of output shows it; `messages` is what was sent."""
     message = f"{error.message}. hint: {error.hint}" if error.hint else error.message
-    return Failure(error.kind, message, error.status, error.retry, messages)
+    return Failure(error.kind, message, error.status, error.retryable, messages)
 
 
 def stopped(

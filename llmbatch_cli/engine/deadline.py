@@ -66,6 +66,10 @@ class Deadlines:
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._timeout_s, self._sweep)
 
+    def is_over(self) -> bool:
+        """Whether this task's time is over."""
+        return asyncio.current_task() in self._expired
+
     def _leave(self, task: Task) -> None:
         self._began.pop(task, None)
         self._expired.discard(task)

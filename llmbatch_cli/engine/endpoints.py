@@ -20,7 +20,9 @@ from llmbatch_cli.core.errors import (
     TimedOut,
     Unauthorized,
     UnknownModel,
+    UnknownPath,
     Unreachable,
+    Unreadable,
 )
 from llmbatch_cli.core.types import Call, Completion, Request
 from llmbatch_cli.engine.calls import StreamCall
@@ -34,9 +36,12 @@ DOWN: Final = (
     Unauthorized,
     OutOfQuota,
     UnknownModel,
+    UnknownPath,
 )
 """What an endpoint is left out for; another may well answer the same request. One that fails at
 once would otherwise be the least busy of all, and get nearly every request."""
+FINAL: Final = (TimedOut, Unreadable)
+"""Of these, what another endpoint is not asked for either."""
 PAUSE_S: Final = 1.0
 """How long a failed endpoint is left out at first, unless its Retry-After is longer."""
 LONGEST_PAUSE_S: Final = 60.0
@@ -83,8 +88,8 @@ class Endpoints:
                 return await self._call_one(endpoint, call)
             except ProviderError as error:
                 # Not once text was passed on: the reader would see two answers.
-                movable = isinstance(error, DOWN) and request.ledger.partial is None
-                if isinstance(error, TimedOut) or not movable or not self._any_for(left):
+                movable = isinstance(error, DOWN) and not isinstance(error, FINAL)
+                if request.ledger.partial is not None or not movable or not self._any_for(left):
                     raise
                 error.without_frames()
 

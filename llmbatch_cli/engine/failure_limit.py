@@ -1,11 +1,13 @@
 """Ends a run that no longer makes sense: too many failures, or nothing but failures."""
 
+import re
 from dataclasses import dataclass
 from typing import Final, Self
 
 from llmbatch_cli.core.errors import RunStopped, UsageError
 from llmbatch_cli.core.events import Event, Finished
 from llmbatch_cli.core.privacy import without_prompt
+from llmbatch_cli.core.types import Outcome
 from llmbatch_cli.engine.run import Stop
 
 MIN_ROWS: Final = 20
@@ -17,6 +19,13 @@ PROVIDERS_FAULT: Final = frozenset(
 )
 """Failures that no row is to blame for. A 403 for a revoked key alone stops no run, so
 unauthorized is among them."""
+ALIKE: Final = 20
+"""So many rows that the provider has refused with the same words, and not one answer before:
+what is wrong is not the rows'."""
+REFUSALS: Final = frozenset(("rejected", "unknown_model", "unknown_path"))
+"""Failures that may be a row's fault or that of the whole run: a parameter, the model, the URL."""
+_VARIES: Final = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|\w*\d\w*")
+"""What may differ from row to row in the same message: quoted text, numbers, identifiers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +72,10 @@ class Breaker:
         self._rows = 0
         self._failed = 0
         self._in_a_row = 0
+        self._answered = False
+        self._alike = 0
+        self._words = ""
+        """What the last refused rows have in common."""
 
     def __call__(self, event: Event) -> None:
         if type(event) is not Finished or self.error is not None:
@@ -70,18 +83,32 @@ class Breaker:
         self._rows += 1
         failure = event.outcome.error
         if failure is None:
-            self._in_a_row = 0
+            self._in_a_row, self._answered = 0, True
             return
         self._failed += 1
         if failure.kind in PROVIDERS_FAULT:
             self._in_a_row += 1
+        if not self._answered and event.outcome.part[0] == 1:
+            self._compare(event.outcome, failure.message)
         if (reason := self._reason()) is not None:
             message = without_prompt(failure.message, failure.messages)
             self.error = RunStopped(
                 f"{reason}; the last one: {failure.kind}: {message}",
-                hint="--resume goes on with the rows that are left",
+                hint=_ALIKE_HINT
+                if self._alike >= ALIKE
+                else "--resume goes on with the rows that are left",
             )
             self._stop.drain()
+
+    def _compare(self, outcome: Outcome, message: str) -> None:
+        """Count the rows that are refused as the one before was; unreadable ones do not matter."""
+        kinds = {racer.error.kind for racer in outcome.race if racer.error is not None}
+        kinds = kinds or {outcome.error.kind if outcome.error is not None else ""}
+        if kinds == {"invalid_row"}:
+            return
+        words = _VARIES.sub("", message)
+        self._alike = (self._alike + 1 if words == self._words else 1) * (kinds <= REFUSALS)
+        self._words = words
 
     def _reason(self) -> str | None:
         limit = self._limit
@@ -95,4 +122,12 @@ class Breaker:
             )
         if self._in_a_row >= limit.in_a_row:
             return f"{self._in_a_row:,} rows failed one after the other"
+        if self._alike >= ALIKE and limit == FailureLimit(in_a_row=limit.in_a_row):
+            return f"{self._alike:,} rows were refused alike, and none was answered"
         return None
+
+
+_ALIKE_HINT: Final = (
+    "mend what the message names, such as a parameter or the model, then --resume; "
+    "--max-errors 1000 goes on regardless"
+)

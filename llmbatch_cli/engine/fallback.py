@@ -78,9 +78,10 @@ class WithFallbacks:
     def _end_without_models(
         self, prompt: Prompt, model: Model, error: ProviderError, messages: Sequence[Message]
     ) -> None:
-        """Raise RunStopped, unless the run has other models than this one of a row."""
+        """Raise RunStopped, unless the run has other models than this one of a row, or may have:
+        a wrong setting of one model is no reason to end a run whose rows name their own."""
         own = prompt.model is not None and not self._fallbacks
-        if not (own and self._answered):
+        if not (own and (self._answered or error.hopeless)):
             raise stopped(model.name, error, messages, model.key_hint) from error
 
     def _drop(self, model: Model, error: ProviderError, messages: Sequence[Message]) -> None:

@@ -6,6 +6,7 @@ from typing import Final
 
 from llmbatch_cli.core.errors import ProviderError, RunStopped, TimedOut, Unreachable, UsageError
 from llmbatch_cli.core.events import Event, Notice, Observer, Retried
+from llmbatch_cli.core.near import install_hint
 from llmbatch_cli.core.privacy import without_prompt
 from llmbatch_cli.core.types import Completion, Failure, Message, Outcome, Params, Prompt, Request
 from llmbatch_cli.engine.calls import (
@@ -134,8 +135,7 @@ class Race:
         )
         for call, result in zip(calls, results, strict=True):
             call.result = result
-        self._learn(calls)
-        if all(result.error is not None and result.error.fatal for result in results):
+        if self._learn(calls):
             self._end_without_models()
         return outcomes_of(prompt, calls, every=self._rules.wins is None, started_s=started_s)
 
@@ -155,7 +155,7 @@ class Race:
             self._observe(
                 Notice(
                     "answers are checked to be JSON, but not against their schema: that needs "
-                    "pip install 'llmbatch-cli[schema]'"
+                    + install_hint("schema")
                 )
             )
 
@@ -180,8 +180,9 @@ class Race:
 
         return start
 
-    def _learn(self, calls: Sequence[RacedCall]) -> None:
-        first = calls[0]
+    def _learn(self, calls: Sequence[RacedCall]) -> bool:
+        """Learn from a race; whether each of its models fails every row as it did this one."""
+        first, hopeless = calls[0], 0
         if self._hedge is not None and first.result.status != "failed":
             self._hedge.add(first.latency_s)
         for call in calls:
@@ -190,18 +191,21 @@ class Race:
                 self._reached.add(name)
                 self._answered.add(name)
             elif error is not None:
-                self._learn_failure(call.model, error, call.request.messages)
+                hopeless += self._learn_failure(call.model, error, call.request.messages)
+        return hopeless == len(calls)
 
     def _learn_failure(
         self, model: Model, error: ProviderError, messages: Sequence[Message]
-    ) -> None:
+    ) -> bool:
         name = model.name
         if isinstance(error, Unreachable):
             self._count_unreached(name)
         elif not isinstance(error, TimedOut):  # which may have gone into connecting
             self._reached.add(name)
-        if self._is_dead(name) or holds_for_all(error, answered=name in self._answered):
+        hopeless = holds_for_all(error, answered=name in self._answered)
+        if hopeless or self._is_dead(name):
             self._drop(name, error, messages, model.key_hint)
+        return hopeless
 
     def _count_unreached(self, name: str) -> None:
         self._unreached[name] = self._unreached.get(name, 0) + 1

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from typing import Literal
 
-from llmbatch_cli.core.errors import LlmbatchError, RunStopped
+from llmbatch_cli.core.errors import RunStopped
 from llmbatch_cli.core.events import Dropped, Finished, Observer, Started
 from llmbatch_cli.core.types import BadRow, Failure, Outcome, Row, Work
 from llmbatch_cli.engine.calls import failed_row
@@ -175,7 +175,7 @@ class _Run:
             return None if self._ended else await anext(self._rows)
         except StopAsyncIteration:
             self._ended = True
-        except (OSError, LlmbatchError) as error:
+        except Exception as error:  # noqa: BLE001 - raised at the end, after what is in flight
             self._fail(error)
         finally:
             self._gauge.waiting = None

@@ -30,6 +30,9 @@ class Reader(Protocol):
     def finish(self) -> Completion:
         """The whole answer."""
 
+    def billed(self, error: ProviderError) -> ProviderError:
+        """The error, with what the stream so far has counted, and may have cost."""
+
 
 def streaming(
     build: Callable[[Request], WireRequest],
@@ -40,14 +43,15 @@ def streaming(
 ) -> StreamCall:
     """Build, send, and read the reply as it comes. Each request that is sent is one attempt.
 
-    A reply that is no stream (an error, or a server that does not stream) is parsed whole. After
-    an error or a cancellation the ledger's `partial` is the text so far.
+    An error is parsed whole. After an error or a cancellation the ledger's `partial` is the text
+    so far.
     """
 
     async def call(request: Request, on_text: Callable[[str], None]) -> Completion:
         request = replace(request, stream=True)
         wire, ledger = built(build, request), request.ledger
         texts: list[str] = []
+        reader: Reader | None = None
 
         def add_text(text: str) -> None:
             texts.append(text)
@@ -56,18 +60,17 @@ def streaming(
         ledger.begin(clock())
         try:
             async with open_stream(wire) as reply:
-                if _is_stream(reply):
+                if 200 <= reply.status < 300:
                     reader = reader_for(request, reply.headers)
-                    async for chunk in reply.chunks:
-                        if text := reader.feed(chunk):
-                            add_text(text)
-                    completion = reader.finish()
+                    completion = await _streamed(reply, reader, add_text)
+                    if completion.text and not texts:  # it came whole
+                        add_text(completion.text)
                 else:
                     completion = await _whole(request, wire, reply, parse, add_text)
         except (ProviderError, *UNFORESEEN) as error:
             ledger.partial = "".join(texts) or None
             failed = _as_provider_error(error, wire)
-            record(ledger, failed, clock())
+            record(ledger, reader.billed(failed) if reader else failed, clock())
             if failed is error:
                 raise
             raise failed from error
@@ -102,9 +105,13 @@ def around(stream: StreamCall, wrap: Callable[[Call], Call]) -> StreamCall:
     return call
 
 
-def _is_stream(reply: WireStream) -> bool:
-    kind = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
-    return reply.status == 200 and kind != "application/json"
+async def _streamed(
+    reply: WireStream, reader: Reader, on_text: Callable[[str], None]
+) -> Completion:
+    async for chunk in reply.chunks:
+        if text := reader.feed(chunk):
+            on_text(text)
+    return reader.finish()
 
 
 async def _whole(

@@ -1,14 +1,14 @@
 """How a provider is reached in one run: its address, its key, and whether the key may go there."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from ipaddress import ip_address
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from llmbatch_cli.core.errors import MissingKey, UsageError
 from llmbatch_cli.core.events import Notice, Observer
+from llmbatch_cli.providers.addresses import is_exposed, split_base_url
 
 DEFAULT_MODEL: Final = "local/smollm2"
 
@@ -29,10 +29,14 @@ class Entry:
     """The environment variables that move its address."""
     keyless: bool = False
     """Whether it may be called without a key, or finds credentials by itself."""
+    credentials: str | None = None
+    """What it finds by itself where no key is set."""
     address: str | None = None
     """`module:function` that makes a base URL of an address as users write it."""
     in_process: bool = False
     """Whether it has no address: it runs in this process."""
+    whole_urls: bool = False
+    """Whether its base URL may be that of a whole request, which it takes apart by itself."""
     other_wires: Mapping[str, str] = field(default_factory=dict)
     """The factories of its other APIs, by their names for `--api`; else there is `chat` alone."""
 
@@ -45,6 +49,8 @@ class Access:
     """Replaces every provider's own address."""
     api_key: str | None = field(default=None, repr=False)
     """Replaces the key in the environment."""
+    no_key: bool = False
+    """Send no key, whatever the environment has."""
     api: str | None = None
     """Which API, where a provider has several; None leaves it to the model."""
     insecure: bool = False
@@ -62,24 +68,39 @@ def load(path: str) -> Any:
     return getattr(import_module(module), attribute)
 
 
-def base_url_of(name: str, entry: Entry, access: Access) -> str:
-    """The provider's address in this run. Raises UsageError for none, and for an invalid one."""
-    moved = access.base_url or first_set(access.environ, entry.url_variables)
-    base_url = (moved or entry.base_url or "").strip()
+def base_url_of(name: str, entry: Entry, access: Access) -> tuple[str, str]:
+    """The provider's address in this run, and the query for each request there.
+
+    Raises UsageError for none, and for an invalid one.
+    """
+    variable, moved = first_named(access.environ, entry.url_variables)
+    if access.base_url:
+        variable, moved = None, bare(access.base_url)
+    base_url = moved or entry.base_url or ""
     if entry.address is not None:
         base_url = load(entry.address)(base_url)
     if not base_url:
         variables = " or ".join(entry.url_variables)
         raise UsageError(f"{name} has no base URL", hint=f"set {variables}, or use --base-url")
-    check_url(name, base_url)
-    return base_url
+    if not moved:
+        return base_url, ""
+    whose = f"{name} ({variable})" if variable else name
+    if entry.whole_urls and "/openai/" in base_url:
+        split_base_url(whose, base_url.partition("/openai/")[0])
+        return base_url, ""
+    base, query = split_base_url(whose, base_url)
+    return (f"{base}?{query}", "") if entry.whole_urls and query else (base, query)
 
 
 def api_key_of(
     name: str, entry: Entry, access: Access, base_url: str, observe: Observer
 ) -> str | None:
     """The key to send; None for none. Raises MissingKey, and UsageError for an invalid one."""
-    api_key = access.api_key or first_set(access.environ, entry.key_variables)
+    if access.no_key:
+        return None
+    variable, api_key = first_named(access.environ, entry.key_variables)
+    if access.api_key and bare(access.api_key):
+        variable, api_key = None, bare(access.api_key)
     if api_key is None:
         if entry.base_url in (base_url, None) and not entry.keyless:
             raise MissingKey(
@@ -88,9 +109,11 @@ def api_key_of(
                 f"without a key, -m {DEFAULT_MODEL} runs on this machine",
             )
         return None
-    api_key = api_key.strip()
-    if not api_key.isascii() or not api_key.isprintable():
-        raise UsageError(f"the key for {name} has characters that no key has")
+    if not api_key.isascii() or not api_key.isprintable() or " " in api_key:
+        raise UsageError(
+            f"the key for {name} has characters that no key has: {variable or 'api_key'}",
+            hint="look for spaces, line breaks and invisible characters in it",
+        )
     if is_exposed(base_url) and not access.insecure:
         text = f"the key for {name} is withheld: {base_url} is {_EXPOSED.format('it')}"
         observe(Notice(text))
@@ -103,61 +126,43 @@ _EXPOSED: Final = "plain http on another machine (--insecure sends {} anyway)"
 
 def why_withheld(base_url: str, access: Access) -> str | None:
     """Why no credentials may go there; None where they may."""
+    if access.no_key:
+        return "--no-key"
     if is_exposed(base_url) and not access.insecure:
         return f"it is {_EXPOSED.format('them')}"
     return None if access.may_find else "only a row names this provider, not the run (-m)"
 
 
-def key_hint_of(name: str, entry: Entry, api_key: str | None) -> str:
+def key_hint_of(name: str, entry: Entry, api_key: str | None, *, no_key: bool = False) -> str:
     """What to check when the provider rejects the key."""
     variables = " or ".join(entry.key_variables)
+    if no_key:
+        return "no key was sent, as --no-key says"
     if api_key is None:
         return f"no key was sent; set {variables}"
     return f"check {variables}; keys for {name} are made at {entry.keys_page}"
 
 
 def first_set(environ: Mapping[str, str], names: Sequence[str]) -> str | None:
-    """The value of the first variable that is set and not blank."""
-    return next((environ[name] for name in names if environ.get(name, "").strip()), None)
+    """The value of the first variable that is set and not blank, bare."""
+    return first_named(environ, names)[1]
 
 
-def check_url(name: str, url: str) -> None:
-    """Raise UsageError, without any password in it, for an invalid base URL."""
-    is_valid = _is_valid(url)
-    if "@" in (urlsplit(url).netloc if is_valid else url):
-        raise UsageError(
-            f"the base URL for {name} has a user name or a password, which is not sent",
-            hint='remove it, and use --param \'extra_headers={"authorization": "Basic ..."}\'',
-        )
-    if not is_valid:
-        raise UsageError(
-            f"{url!r} is not a base URL for {name}",
-            hint="it begins with http:// or https://, as in http://localhost:8000/v1",
-        )
+def first_named(
+    environ: Mapping[str, str], names: Sequence[str]
+) -> tuple[str, str] | tuple[None, None]:
+    """The first variable that is set and not blank, with its value, bare."""
+    for name in names:
+        if value := bare(environ.get(name, "")):
+            return name, value
+    return None, None
 
 
-def _is_valid(url: str) -> bool:
-    """Whether it is an http or https URL that names a host."""
-    try:
-        parts = urlsplit(url)
-        (parts.hostname or "").encode("idna")  # raises for an invalid name, as `port` does
-        has_host = bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and has_host and url.isprintable() and " " not in url
+_AROUND: Final = " \t\r\n\xa0\u200b\ufeff\"'`\u2018\u2019\u201a\u201c\u201d\u201e\xab\xbb"
+_BEARER: Final = re.compile(r"(?:authorization:\s*)?bearer(?:\s*:\s*|\s+|$)", re.IGNORECASE)
 
 
-def is_exposed(url: str) -> bool:
-    """Whether a key sent there could be read on the way: plain http to another machine."""
-    return urlsplit(url).scheme == "http" and not is_loopback(url)
-
-
-def is_loopback(url: str) -> bool:
-    """Whether the URL's host is this machine."""
-    host = urlsplit(url).hostname or ""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+def bare(value: str) -> str:
+    """A key or an address without what is copied along with it: white space, quotes, `Bearer`."""
+    value = value.strip(_AROUND)
+    return _BEARER.sub("", value, count=1).strip(_AROUND) if _BEARER.match(value) else value

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.core.errors import ProviderError, UsageError
 from llmbatch_cli.core.events import Observer
 from llmbatch_cli.core.types import Completion, Request, Send, WireReply, WireRequest
 
@@ -24,6 +24,8 @@ class Settings:
     """For a provider's own settings: a region, a project, an API version."""
     withheld: str | None = None
     """Why credentials that the provider finds by itself must not go there; None where they may."""
+    query: str = ""
+    """Goes behind the path of every request, as the base URL had it; added by who sends."""
 
 
 class Stream(ABC):
@@ -40,6 +42,10 @@ class Stream(ABC):
         Raises Interrupted where the stream ended before its own end mark.
         """
 
+    def billed(self, error: ProviderError) -> ProviderError:
+        """The error, with what the stream so far has counted, and may have cost."""
+        return error
+
 
 class Provider(ABC):
     """One provider at one address with one key. No I/O in `build` and `parse`."""
@@ -48,6 +54,7 @@ class Provider(ABC):
         self.name = settings.name
         self._api_key = settings.api_key
         self._withheld = settings.withheld
+        self.query = settings.query
         self.aim(settings.base_url)
 
     def aim(self, base_url: str) -> None:

@@ -98,7 +98,7 @@ ROWS: Final = (
         docs="https://docs.together.ai/docs/openai-api-compatibility",
         keys_page="https://api.together.ai/settings/api-keys",
         # docs/error-codes: 403 is a prompt that is too long.
-        words=(("input token count", ContextLength), ("`inputs` tokens", ContextLength)),
+        words=(("input token count", ContextLength),),
     ),
     Host(
         name="fireworks",
@@ -238,7 +238,7 @@ ROWS: Final = (
             "invalid_authentication_error": Unauthorized,
             "content_filter": Refused,
         },
-        words=(_BALANCE, ("exceeded model token limit", ContextLength)),
+        words=(_BALANCE,),
     ),
     Host(
         name="zai",
@@ -342,7 +342,6 @@ ROWS: Final = (
         key_variables=("LM_STUDIO_API_KEY", "LM_API_TOKEN"),
         keyless=True,
         url_variables=("LM_STUDIO_API_BASE",),
-        words=(("context the overflows", ContextLength),),
     ),
     Host(
         name="llamacpp",

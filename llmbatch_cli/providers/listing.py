@@ -17,6 +17,7 @@ import orjson
 
 from llmbatch_cli.core.errors import BadReply, ProviderError, Rejected, UsageError
 from llmbatch_cli.core.types import Request, WireReply, WireRequest
+from llmbatch_cli.providers.addresses import queried
 from llmbatch_cli.providers.base import Provider
 from llmbatch_cli.providers.wire.replies import excerpt, mapping, text_or_none
 
@@ -130,7 +131,7 @@ def request(listing: Listing, provider: Provider, after: str | None = None) -> W
     query = dict(listing.query)
     if after is not None and listing.cursor is not None:
         query[listing.cursor] = after
-    url = listing.address(provider.base_url) + (f"?{urlencode(query)}" if query else "")
+    url = queried(queried(listing.address(provider.base_url), urlencode(query)), provider.query)
     headers = dict(provider.build(_PROBE).headers)
     headers.pop("content-type", None)
     return WireRequest("GET", url, headers)

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -11,6 +10,7 @@ import orjson
 
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.events import Observer, ignore
+from llmbatch_cli.core.near import did_you_mean, near_names
 from llmbatch_cli.core.types import Params
 from llmbatch_cli.providers.access import (
     DEFAULT_MODEL,
@@ -18,6 +18,7 @@ from llmbatch_cli.providers.access import (
     Entry,
     api_key_of,
     base_url_of,
+    first_set,
     key_hint_of,
     load,
     why_withheld,
@@ -72,6 +73,7 @@ OWN_WIRES: Final[Mapping[str, Entry]] = {
         key_variables=("AZURE_OPENAI_API_KEY",),
         keys_page="https://portal.azure.com",
         url_variables=("AZURE_OPENAI_ENDPOINT", "AZURE_BASE_URL"),
+        whole_urls=True,
     ),
     "ollama": Entry(
         "llmbatch_cli.providers.ollama.provider:Ollama",
@@ -89,6 +91,7 @@ OWN_WIRES: Final[Mapping[str, Entry]] = {
         keys_page="https://console.aws.amazon.com/bedrock/home#/api-keys",
         url_variables=("BEDROCK_BASE_URL",),
         keyless=True,
+        credentials="AWS credentials",
     ),
     "vertex": Entry(
         "llmbatch_cli.providers.vertex.provider:Vertex",
@@ -97,6 +100,7 @@ OWN_WIRES: Final[Mapping[str, Entry]] = {
         keys_page="https://console.cloud.google.com/iam-admin/serviceaccounts",
         url_variables=("VERTEX_BASE_URL",),
         keyless=True,
+        credentials="Google credentials",
     ),
     "local": Entry("llmbatch_cli.providers.local.provider:Local", in_process=True),
     "fake": Entry("llmbatch_cli.providers.fake.provider:Fake", in_process=True),
@@ -160,18 +164,18 @@ def resolve(spec: str, access: Access, observe: Observer = ignore) -> Target:
     a missing key, or an invalid option.
     """
     path, _, query = spec.partition("?")
-    name, model = _split(path, moved=access.base_url is not None)
+    name, model = _split(path, access)
     entry = PROVIDERS[name]
     factory = load(_factory(name, entry, access.api))
     if entry.in_process:
         target: Target = factory.target(model, query)
         return target
-    base_url = base_url_of(name, entry, access)
+    base_url, url_query = base_url_of(name, entry, access)
     api_key = api_key_of(name, entry, access, base_url, observe)
-    provider = factory(
-        Settings(name, base_url, api_key, access.environ, why_withheld(base_url, access))
-    )
-    return Target(provider, model, parse_query(query), key_hint_of(name, entry, api_key))
+    withheld = why_withheld(base_url, access)
+    provider = factory(Settings(name, base_url, api_key, access.environ, withheld, url_query))
+    key_hint = key_hint_of(name, entry, api_key, no_key=access.no_key)
+    return Target(provider, model, parse_query(query), key_hint)
 
 
 def _factory(name: str, entry: Entry, api: str | None) -> str:
@@ -184,19 +188,33 @@ def _factory(name: str, entry: Entry, api: str | None) -> str:
     return factories[api]
 
 
-def _split(path: str, *, moved: bool) -> tuple[str, str]:
-    """The provider's name and the model's."""
+def _split(path: str, access: Access) -> tuple[str, str]:
+    """The provider's name and the model's.
+
+    A server of the user's own, by --base-url or OPENAI_BASE_URL, has models of any name; but with
+    the variable a name of a known family goes to its provider, where there is a key for it.
+    """
     name, slash, model = path.partition("/")
     if slash and name in PROVIDERS:
         if not model:
             raise UsageError(f"{path!r} names a provider but no model")
         return name, model
-    if moved and path:  # the user's own server, whatever its models are called
+    if access.base_url is not None and path:
         return "openai", path
     family = family_of(path)
+    entry = PROVIDERS[family] if family is not None else None
+    if entry is not None and (access.api_key or _is_set_up(entry, access)):
+        return str(family), path
+    if path and first_set(access.environ, PROVIDERS["openai"].url_variables):
+        return "openai", path
     if family is None:
         raise _unknown(path)
     return family, path
+
+
+def _is_set_up(entry: Entry, access: Access) -> bool:
+    """Whether the environment says how to reach the provider."""
+    return first_set(access.environ, (*entry.key_variables, *entry.url_variables)) is not None
 
 
 def family_of(name: str) -> str | None:
@@ -207,13 +225,18 @@ def family_of(name: str) -> str | None:
 
 
 def _unknown(path: str) -> UsageError:
+    name, slash, model = path.partition("/")
+    lists = "llmbatch providers lists them, and --base-url names your own server"
+    if slash and model:
+        near = [f"{one}/{model}" for one in near_names(name, PROVIDERS)]
+        hint = f"write it as PROVIDER/{path}; {lists}"
+        if near:
+            hint = f"{did_you_mean(near)} Or {hint}"
+        return UsageError(f"unknown model {path!r}: no provider {name!r}", hint=hint)
     known = [*WELL_KNOWN, *(f"{name}/..." for name in PROVIDERS), DEFAULT_MODEL]
-    near = get_close_matches(path, known, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}" if near else "write it as provider/model"
-    return UsageError(
-        f"unknown model {path!r}",
-        hint=f"{hint}; llmbatch providers lists them, and --base-url names your own server",
-    )
+    near = [*near_names(path, known)]
+    hint = did_you_mean(near) if near else "write it as PROVIDER/MODEL;"
+    return UsageError(f"unknown model {path!r}", hint=f"{hint} {lists}")
 
 
 def parse_query(query: str) -> dict[str, Any]:

@@ -46,8 +46,12 @@ class FinishedRows:
         """`folder`: where the temporary file goes; None is the system's own place."""
         self.failed = 0
         """Those of `rows` that are failures, which are not sent again."""
+        self.taken_failed = 0
+        """Those of `failed` that a row of input has claimed."""
         self.failed_again = 0
         """Failed rows that were taken out of the output, to be sent again."""
+        self.with_input = 0
+        """Those of `rows` that have an `input`."""
         self.taken = 0
         """Those of `rows` that a row of input has claimed."""
         self.changed = 0
@@ -57,6 +61,8 @@ class FinishedRows:
         self._is_sorted = bytearray(_BUCKETS)
         self._states = array("Q")
         """By the row's number, its place among the rows of the output."""
+        self._is_failed = bytearray()
+        """By the row's number, too."""
         self._cursors: dict[bytes, int] = {}
         """Where to go on looking, for a prefix whose first records are claimed."""
         self._new_fields: SpooledTemporaryFile[bytes] | None = None
@@ -74,7 +80,7 @@ class FinishedRows:
         """Finished rows that no row of input has claimed so far."""
         return self.rows - self.taken
 
-    def add(self, key: str, index: int) -> None:
+    def add(self, key: str, index: int, *, failed: bool = False) -> None:
         """Add the next finished row of the output, before anything is claimed.
 
         Raises TypeError or ValueError for an invalid key or index.
@@ -86,6 +92,8 @@ class FinishedRows:
             bucket = self._buckets[number] = bytearray()
         bucket += raw + _four_bytes(index) + _four_bytes(len(self._states))
         self._states.append(_UNCLAIMED)
+        self._is_failed.append(failed)
+        self.failed += failed
 
     def claim(self, row: Row) -> bool:
         """Whether the row is finished. Called once for each row of input, with its key set.
@@ -104,13 +112,14 @@ class FinishedRows:
         else:
             return False
         self.taken += 1
+        self.taken_failed += self._is_failed[number]
         return True
 
     def release(self) -> None:
         """Forget all claims, so that the input can be read again from its start."""
         self._states = array("Q", bytes(8 * self.rows))
         self._cursors.clear()
-        self.taken = self.changed = 0
+        self.taken = self.taken_failed = self.changed = 0
         self.close()
 
     def close(self) -> None:
@@ -122,6 +131,10 @@ class FinishedRows:
     def is_claimed(self, number: int) -> bool:
         """Whether a row of input has claimed this row of output, counted from 0."""
         return self._states[number] != _UNCLAIMED
+
+    def is_left_over(self, number: int) -> bool:
+        """Whether this row of output is a failure that no row of input has claimed."""
+        return bool(self._is_failed[number]) and not self.is_claimed(number)
 
     def new_fields(self, number: int) -> dict[str, Any]:
         """The fields that this row of output gets; none for most. Raises OSError."""

@@ -1,13 +1,31 @@
 """One run per output: a lock that ends with its owner."""
 
+import errno
 import os
 import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 from llmbatch_cli.core.errors import UsageError
+
+HELD: Final = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
+"""What says that another process has the lock. Anything else says that there is none to have."""
+MOST_TRIES: Final = 100
+"""Each owner removes the file at its end, and whoever has opened it meanwhile opens it anew."""
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(descriptor: int) -> None:
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @contextmanager
@@ -25,30 +43,64 @@ def locked(path: Path) -> Iterator[str | None]:
     if not _can_be_locked(path):
         yield None
         return
-    from filelock import FileLock, Timeout
-
     real = Path(os.path.realpath(path))
     sidecar = real.with_name(f".{real.name}.lock")
-    # a soft lock would outlive a kill
-    lock = FileLock(sidecar, blocking=False, thread_local=False, fallback_to_soft=False)
     try:
-        lock.acquire()
-    except Timeout:
-        raise _refusal(path, sidecar) from None
+        descriptor = _taken(sidecar)
     except OSError as error:
         _remove_empty(sidecar)
         yield f"cannot lock {path} ({error.strerror}): no other run may write to it now"
         return
+    if descriptor is None:
+        raise _refusal(path, sidecar)
     try:
         with suppress(OSError):
             sidecar.write_text(f"{os.getpid()}\n")
         yield None
     finally:
         if sys.platform == "win32":  # which removes no open file
-            lock.release()
+            os.close(descriptor)
         with suppress(OSError):  # while it is locked, or it may be the next owner's
             sidecar.unlink()
-        lock.release()
+        if sys.platform != "win32":
+            with suppress(OSError):  # a network disk's that went away
+                os.close(descriptor)
+
+
+def _taken(sidecar: Path) -> int | None:
+    """The descriptor that holds the lock; None where another has it. Raises OSError."""
+    for _ in range(MOST_TRIES):
+        descriptor = os.open(sidecar, os.O_RDWR | os.O_CREAT, 0o644)
+        is_ours = False
+        try:
+            is_free = _could_lock(descriptor)
+            is_ours = is_free and _is_at(sidecar, descriptor)
+        finally:
+            if not is_ours:
+                os.close(descriptor)
+        if is_ours:
+            return descriptor
+        if not is_free:
+            return None
+    raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+
+def _could_lock(descriptor: int) -> bool:
+    try:
+        _lock(descriptor)
+    except OSError as error:
+        if error.errno in HELD:
+            return False
+        raise
+    return True
+
+
+def _is_at(sidecar: Path, descriptor: int) -> bool:
+    """Whether the open file still is the one of this name."""
+    try:
+        return os.path.samestat(sidecar.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _can_be_locked(path: Path) -> bool:

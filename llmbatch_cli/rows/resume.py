@@ -2,6 +2,7 @@
 
 import os
 import stat
+import sys
 from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -18,6 +19,12 @@ from llmbatch_cli.rows.keys import check_key
 from llmbatch_cli.rows.output.outfile import OutputLines, is_packed, new_name, replacing
 
 _BEGINNING: Final = b'{"index":'
+_REFUSALS: Final = frozenset(
+    ("rejected", "unknown_model", "unauthorized", "out_of_quota", "all_failed")
+)
+"""Failures that may be the row's fault, or that of an option, the server or the account."""
+_ALIKE: Final = 20
+"""So many other failures at the end of an output are those of a run that was stopped for them."""
 
 
 def prepare(
@@ -57,11 +64,37 @@ def read_back(path: Path, retry_failed: RetryFailed = "retryable") -> FinishedRo
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def resuming(path: Path, finished: FinishedRows) -> str:
-    """The first message of a resumed run."""
-    rows = f"{finished.rows:,} {'row' if finished.rows == 1 else 'rows'}"
-    failed = f" ({finished.failed:,} of them failed, not retried)" if finished.failed else ""
-    return f"resuming {path}: {rows} done{failed}, {finished.failed_again:,} to retry"
+def resuming(path: Path, finished: FinishedRows, to_send: int | None) -> str:
+    """The first message of a resumed run.
+
+    Args:
+        path: the output.
+        finished: its rows, claimed by all rows of the input where `to_send` is known.
+        to_send: how many rows of the input are left; None where it can be read only once.
+    """
+    if to_send is None:
+        failed = finished.failed
+        fields = [_count(finished.rows - failed, "answer")]
+    else:
+        failed = finished.taken_failed
+        rows = finished.taken + to_send
+        fields = [f"{finished.taken - failed:,} of {_count(rows, 'row')} answered"]
+        fields.append(f"{to_send:,} to send")
+    if failed:
+        fields.append(f"{failed:,} failed before")
+    return f"resuming {path}: {', '.join(fields)}"
+
+
+def unclaimed(finished: FinishedRows) -> str:
+    """How many answers no row of input has asked for; nothing where there are none."""
+    count = finished.untaken - (finished.failed - finished.taken_failed)
+    are = "is" if count == 1 else "are"
+    text = f"{_count(count, 'answer')} {are} not of this input with this model and parameters"
+    return text if count > 0 else ""
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 # Reading
@@ -75,6 +108,7 @@ class _Group:
     index: int
     again: bool
     """Whether the row is sent again."""
+    failed: bool
     lines: list[int] = field(default_factory=list)
 
 
@@ -94,6 +128,13 @@ class _Survey:
     """Whether the last row is whole but for its newline."""
     cut_short: bool = False
     """Whether gzip data ends too early, so that nothing can be appended to it."""
+    again_from: int = sys.maxsize
+    """From this line on, refusals are sent again, too."""
+    answered: bool = False
+    after_answers: int = 0
+    """The first line behind the last answer."""
+    unexplained: int = 0
+    """Refusals since then that are not sent again."""
     group: "_Group | None" = None
     """The row whose outcomes are being read, where it has several."""
 
@@ -101,10 +142,32 @@ class _Survey:
     def is_ragged(self) -> bool:
         return bool(self.torn) or self.unended
 
+    @property
+    def ended_hopeless(self) -> bool:
+        """Whether its run had no answer at all, or was stopped as all rows were refused alike:
+        what was wrong, such as a parameter or the server, may be mended now."""
+        return self.unexplained > 0 and (not self.answered or self.unexplained >= _ALIKE)
+
+    def note(self, error: Any) -> None:
+        """Take a row that is kept into account."""
+        if error is None:
+            self.answered, self.after_answers, self.unexplained = True, self.lines + 1, 0
+        elif error["type"] in _REFUSALS:
+            self.unexplained += 1
+
 
 def _survey(real: Path, shown: Path, retry_failed: RetryFailed) -> _Survey:
-    """Read the whole file."""
-    found = _Survey(FinishedRows(real.parent))
+    """Read the whole file; again, where its last rows failed by no fault of theirs."""
+    found = _read(real, shown, retry_failed)
+    if retry_failed == "retryable" and found.ended_hopeless:
+        found = _read(real, shown, retry_failed, found.after_answers)
+    return found
+
+
+def _read(
+    real: Path, shown: Path, retry_failed: RetryFailed, again_from: int = sys.maxsize
+) -> _Survey:
+    found = _Survey(FinishedRows(real.parent), again_from=again_from)
     try:
         status = real.stat()
     except FileNotFoundError:
@@ -153,13 +216,22 @@ def _take_row(found: _Survey, row: Any, select: Callable[[Any], bool]) -> None:
         _take_part(found, row, select)
         return
     _leave_group(found)
-    if error is not None and select(error):
+    if _is_again(found, error, select):
         check_key(key)
         finished.failed_again += 1
         found.dropped.append(found.lines)
     else:
-        finished.add(key, index)
-        finished.failed += error is not None
+        finished.add(key, index, failed=error is not None)
+        finished.with_input += "input" in row
+        found.note(error)
+
+
+def _is_again(found: _Survey, error: Any, select: Callable[[Any], bool]) -> bool:
+    """Whether the row of the present line is sent again."""
+    if error is None:
+        return False
+    late = found.lines >= found.again_from and error["type"] in _REFUSALS
+    return late or select(error)
 
 
 def _take_part(found: _Survey, row: Any, select: Callable[[Any], bool]) -> None:
@@ -171,7 +243,11 @@ def _take_part(found: _Survey, row: Any, select: Callable[[Any], bool]) -> None:
     group = found.group
     if group is None:
         error = row["error"]
-        group = found.group = _Group(row["key"], row["index"], error is not None and select(error))
+        failed = error is not None
+        again = _is_again(found, error, select)
+        group = found.group = _Group(row["key"], row["index"], again, failed)
+        if not again:
+            found.note(error)
         found.finished.failed_again += group.again
     if (row["key"], row["index"], number) != (group.key, group.index, len(group.lines) + 1):
         raise ValueError("the outcomes of one row do not stand together")
@@ -180,7 +256,8 @@ def _take_part(found: _Survey, row: Any, select: Callable[[Any], bool]) -> None:
         if group.again:
             found.dropped.extend(group.lines)
         else:
-            found.finished.add(group.key, group.index)
+            found.finished.add(group.key, group.index, failed=group.failed)
+            found.finished.with_input += "input" in row
         found.group = None
 
 

@@ -1,6 +1,9 @@
 """The network behind two functions; the registry of what can stand there."""
 
+import asyncio
 import math
+import re
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -8,11 +11,14 @@ from importlib import import_module
 from typing import Final, Literal
 
 from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.core.text import clean
 from llmbatch_cli.core.types import OpenStream, Send
 
 MEBIBYTE: Final = 2**20
 
 HttpClient = Literal["aiohttp", "httpx"]
+
+_BYTES: Final = re.compile(r":?\n| when reading|:? (?:bytearray\()?b['\"]|, got:")
 
 CLIENTS: Final[dict[HttpClient, str]] = {
     "aiohttp": "llmbatch_cli.transport.aiohttp_send:open_network",
@@ -37,6 +43,11 @@ class Connection:
     """
 
 
+def words_alone(message: str) -> str:
+    """What a parser says of a reply, without the reply's bytes, which may hold a cookie."""
+    return clean(_BYTES.split(message, maxsplit=1)[0].strip(), 100) or "it is not HTTP"
+
+
 @dataclass(frozen=True, slots=True)
 class Network:
     """The two ways to send a request: for a whole reply, and for one that is read as it comes."""
@@ -56,6 +67,8 @@ def open_network(connection: Connection) -> AbstractAsyncContextManager[Network]
 async def _opened(connection: Connection) -> AsyncIterator[Network]:
     module, _, attribute = CLIENTS[connection.http].partition(":")
     opener: Callable[[Connection], AbstractAsyncContextManager[Network]]
+    if module not in sys.modules:  # reading it, and all authorities' certificates, takes long
+        await asyncio.to_thread(import_module, module)
     opener = getattr(import_module(module), attribute)
     async with opener(connection) as network:
         yield network

@@ -4,19 +4,29 @@ aiohttp's pool costs the same for a thousand requests in flight as for one, and 
 cancelled request closes its socket at once.
 """
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http_exceptions import ContentEncodingError
+from aiohttp.http_exceptions import BadStatusLine, LineTooLong
 from yarl import URL
 
-from llmbatch_cli.core.errors import BadReply, Interrupted, ProviderError, Unreachable
+from llmbatch_cli.core.errors import (
+    BadReply,
+    Interrupted,
+    ProviderError,
+    Unreachable,
+    Unreadable,
+)
 from llmbatch_cli.core.types import WireReply, WireRequest, WireStream
-from llmbatch_cli.transport import Connection, Network
+from llmbatch_cli.transport import Connection, Network, words_alone
+from llmbatch_cli.transport.heads import MAX_FIELD_BYTES, MAX_HEADERS, TolerantHandler
+from llmbatch_cli.transport.packing import unpacked
 from llmbatch_cli.transport.proxies import host_of, proxy_for
 
 ERRORS: Final[tuple[tuple[type[BaseException], type[ProviderError]], ...]] = (
@@ -78,10 +88,17 @@ class _Body(aiohttp.BytesPayload):
 @asynccontextmanager
 async def open_network(connection: Connection) -> AsyncIterator[Network]:
     """The network over one aiohttp session; its sockets are closed at the end."""
+    connector = aiohttp.TCPConnector(
+        limit=0, ttl_dns_cache=300, keepalive_timeout=connection.idle_timeout_s
+    )
+    make_handler: Any = partial(TolerantHandler, loop=asyncio.get_running_loop())
+    connector._factory = make_handler
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(
-            limit=0, ttl_dns_cache=300, keepalive_timeout=connection.idle_timeout_s
-        ),
+        connector=connector,
+        auto_decompress=False,
+        max_line_size=MAX_FIELD_BYTES,
+        max_field_size=MAX_FIELD_BYTES,
+        max_headers=MAX_HEADERS,
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=connection.connect_timeout_s),
         skip_auto_headers=("user-agent",),
@@ -144,14 +161,27 @@ def _address(url: str) -> tuple[URL, str | None]:
 
 
 def translated(error: BaseException, request: WireRequest) -> ProviderError:
-    """aiohttp's error as ours, by the table.
-
-    A body that cannot be decompressed comes as the same error as one that breaks off.
-    """
+    """aiohttp's error as ours, by the table."""
+    if isinstance(error, aiohttp.ClientResponseError) and error.__cause__ is not None:
+        return _unparsed(error, request)
     ours = next(ours for theirs, ours in ERRORS if isinstance(error, theirs))
-    if isinstance(error.__cause__, ContentEncodingError):
-        ours = BadReply
     return ours(describe(error, request))
+
+
+def _unparsed(error: aiohttp.ClientResponseError, request: WireRequest) -> ProviderError:
+    """The error of a reply that aiohttp's parser refuses; of its words only what holds no data.
+
+    What has a status line is a reply, and may be an answer that the other client reads.
+    """
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, BadStatusLine | LineTooLong):
+        cause = cause.__cause__
+    ours = BadReply if isinstance(cause, BadStatusLine) else Unreadable
+    words = words_alone(error.message)
+    return ours(
+        f"{host_of(request.url)}: the reply cannot be read: {words}",
+        hint="--http httpx reads some replies that aiohttp refuses",
+    )
 
 
 def describe(error: BaseException, request: WireRequest) -> str:
@@ -173,7 +203,10 @@ async def _body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
 async def _capped(response: aiohttp.ClientResponse, max_bytes: int) -> AsyncIterator[bytes]:
     """The body as it comes, decompressed, and BadReply once it is longer than allowed."""
     size = 0
-    async for chunk in response.content.iter_any():
+    chunks: AsyncIterator[bytes] = response.content.iter_any()
+    if "content-encoding" in response.headers:
+        chunks = unpacked(chunks, response.headers, response.status)
+    async for chunk in chunks:
         size += len(chunk)
         if size > max_bytes:
             raise BadReply(f"the reply is longer than {max_bytes:,} bytes", status=response.status)

@@ -3,6 +3,7 @@
 Its pool costs time that grows with the requests in flight: a few dozen are its best.
 """
 
+import re
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import (
@@ -16,9 +17,16 @@ from typing import Final
 
 import httpx
 
-from llmbatch_cli.core.errors import BadReply, Interrupted, ProviderError, Unreachable
+from llmbatch_cli.core.errors import (
+    BadReply,
+    Interrupted,
+    ProviderError,
+    Unreachable,
+    Unreadable,
+)
 from llmbatch_cli.core.types import WireReply, WireRequest, WireStream
-from llmbatch_cli.transport import Connection, Network
+from llmbatch_cli.transport import Connection, Network, words_alone
+from llmbatch_cli.transport.packing import unpacked
 from llmbatch_cli.transport.proxies import host_of, proxy_for
 
 ERRORS: Final[tuple[tuple[type[Exception], type[ProviderError]], ...]] = (
@@ -36,6 +44,9 @@ ERRORS: Final[tuple[tuple[type[Exception], type[ProviderError]], ...]] = (
     (httpx.CookieConflict, Interrupted),
 )
 """httpx's errors as ours; the first that fits counts."""
+
+_BROKEN_OFF: Final = re.compile("server disconnected|peer closed", re.IGNORECASE)
+"""How httpx begins to say that the connection ended; what it says else is of a reply it refuses."""
 
 
 @asynccontextmanager
@@ -96,13 +107,22 @@ def mapped(request: WireRequest) -> Iterator[None]:
         yield
     except tuple(theirs for theirs, _ in ERRORS) as error:
         ours = next(ours for theirs, ours in ERRORS if isinstance(error, theirs))
+        if isinstance(error, httpx.RemoteProtocolError) and not _BROKEN_OFF.match(str(error)):
+            words = words_alone(str(error))
+            raise (BadReply if "status line" in words else Unreadable)(
+                f"{host_of(request.url)}: the reply cannot be read: {words}",
+                hint="--http aiohttp reads some replies that httpx refuses",
+            ) from error
         raise ours(f"{host_of(request.url)}: {error or type(error).__name__}") from error
 
 
 async def _capped(response: httpx.Response, max_bytes: int) -> AsyncIterator[bytes]:
     """The body as it comes, decompressed, and BadReply once it is longer than allowed."""
     size = 0
-    async for chunk in response.aiter_bytes():
+    chunks = response.aiter_raw()
+    if "content-encoding" in response.headers:
+        chunks = unpacked(chunks, response.headers, response.status_code)
+    async for chunk in chunks:
         size += len(chunk)
         if size > max_bytes:
             raise BadReply(

@@ -3,18 +3,20 @@
 import asyncio
 import contextlib
 import os
+import sys
 import threading
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sized
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, TextIO
 
-from llmbatch_cli.core.events import Event, Finished, Notice, Observer, Pulled
+from llmbatch_cli.core.events import Counted, Event, Finished, Notice, Observer, Pulled
 from llmbatch_cli.core.options import DisplayOptions
 from llmbatch_cli.core.privacy import prompt_of, without_prompt
 from llmbatch_cli.core.text import clean
 from llmbatch_cli.core.types import Failure, RowId
-from llmbatch_cli.ui.plain import Display, Failures, Json, Plain
+from llmbatch_cli.ui.plain import PREFIX, Display, Failures, Json, Plain
+from llmbatch_cli.ui.report import summary
 from llmbatch_cli.ui.stderr import Stderr, terminal_size
 from llmbatch_cli.ui.totals import Totals
 
@@ -32,6 +34,9 @@ class Streams:
     """TERM, NO_COLOR, COLUMNS and what else rich reads."""
     stdout_is_terminal: bool = False
     """Whether answers go to a terminal; auto then shows no rows, as both would mix."""
+    stdout_is_pipe: bool = False
+    """Whether another program reads the answers; auto then draws nothing, as that program may
+    use the same terminal: a pager, or one that prints."""
 
 
 @contextlib.asynccontextmanager
@@ -44,8 +49,8 @@ async def open_progress(
     downloads. No thread is started, and a broken standard error is never an error.
 
     Args:
-        options: with `progress` auto, a bar on a terminal, else plain lines. A bar needs a
-            terminal with cursor movement, and without one gives way to plain lines too.
+        options: with `progress` auto, a bar on a terminal, else and in a pipe plain lines.
+            A bar needs a terminal with cursor movement, else it gives way to plain lines, too.
         streams: where to show it.
         totals: the run's numbers, fed by this observer only.
         label: what is run, mostly the model.
@@ -60,13 +65,33 @@ async def open_progress(
         showing.close()
 
 
+@contextlib.asynccontextmanager
+async def shown(label: str, rows: object = None) -> AsyncIterator[Observer]:
+    """A run's display on standard error, and its summary at the end, for callers from Python.
+
+    `rows` are those of the run; where they have a length, the display says how many are left.
+    """
+    totals, streams = Totals(), Streams(sys.stderr, os.environ)
+    try:
+        async with open_progress(DisplayOptions(), streams, totals, label) as observe:
+            if isinstance(rows, Sized):
+                observe(Counted(len(rows)))
+            yield observe
+    except BaseException:
+        totals.cut_short = True
+        raise
+    finally:
+        Stderr(streams.stderr).write(f"{PREFIX}{summary(totals)}\n")
+
+
 def _choose(mode: str, streams: Streams, totals: Totals, label: str) -> Display:
     err, environ = Stderr(streams.stderr), streams.environ
     if mode == "none":
         return Display(err, totals)
     if mode == "json":
         return Json(err, totals)
-    if mode == "plain" or not _can_draw(err.stream, environ):
+    piped = mode == "auto" and streams.stdout_is_pipe
+    if mode == "plain" or piped or not _can_draw(err.stream, environ):
         return Plain(err, totals)
     from llmbatch_cli.ui.bar import Bar
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from llmbatch_cli.core.events import Holder
+from llmbatch_cli.core.text import clean
 from llmbatch_cli.ui.totals import Totals
 
 HOLDERS: Final[Mapping[Holder | None, str]] = {
@@ -16,16 +17,24 @@ HOLDERS: Final[Mapping[Holder | None, str]] = {
 """What a run waits for; nothing to say where all its slots are in flight."""
 
 
-def summary(totals: Totals, *, cancelled: bool = False) -> str:
+QUOTED_CHARS: Final = 160
+"""The most of a failed row's message in the summary."""
+
+
+def summary(totals: Totals, *, cancelled: bool = False, failed_before: int = 0) -> str:
     """The result of a run: one line, and an indented one for each thing to know.
 
     Args:
         totals: of the run, at its end.
         cancelled: whether the dropped rows were cancelled in flight, so that they may be billed.
+        failed_before: rows skipped because an earlier run has failed them.
     """
-    lines = [_result(totals)]
-    if totals.skipped:
-        lines.append(f"{format_rows(totals.skipped)} of the input were done before")
+    before = _before(totals.skipped - failed_before, failed_before)
+    if before and not (totals.rows or totals.has_begun or totals.total):
+        return f"nothing to send: {before}"
+    lines = [_result(totals), *_messages(totals)]
+    if before:
+        lines.append(before)
     if missing := _missing(totals):
         lines.append(missing)
     if cancelled and totals.dropped:
@@ -39,7 +48,7 @@ def summary(totals: Totals, *, cancelled: bool = False) -> str:
 
 def _result(totals: Totals) -> str:
     if not (totals.rows or totals.has_begun or totals.total):
-        return "no rows to answer" if totals.skipped else "no rows"
+        return "no rows"
     failed = f"{format_count(totals.failed_rows)} failed ({_kinds(totals)})"
     tokens = f"{format_count(totals.tokens)} tokens"
     if totals.unknown_usage:
@@ -50,13 +59,32 @@ def _result(totals: Totals) -> str:
         f" in {format_duration(totals.elapsed_s)}, {format_rate(totals.rows_per_s)} rows/s",
         f", {tokens}" if totals.tokens else "",
         f", {format_count(totals.truncated)} cut off by length" if totals.truncated else "",
+        f", {format_count(totals.empty)} empty" if totals.empty else "",
     ]
     return f"{format_rows(totals.rows)}: {''.join(fields)}"
 
 
+def _before(answered: int, failed: int) -> str:
+    """What earlier runs have done with rows of this input."""
+    if not failed:
+        were = "was" if answered == 1 else "were"
+        return f"{format_rows(answered)} {were} answered before" if answered else ""
+    return f"{format_rows(answered)} answered before, {format_count(failed)} failed before"
+
+
 def _kinds(totals: Totals) -> str:
-    kinds = sorted(totals.failed.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{format_count(n)} {kind}" for kind, n in kinds)
+    return ", ".join(f"{format_count(n)} {kind}" for kind, n in _by_count(totals))
+
+
+def _messages(totals: Totals) -> list[str]:
+    """One message of each kind of failure, on a line."""
+    said = [(kind, totals.said[kind]) for kind, _ in _by_count(totals) if totals.said.get(kind)]
+    return [clean(f"{kind}: {message}", QUOTED_CHARS) for kind, message in said]
+
+
+def _by_count(totals: Totals) -> list[tuple[str, int]]:
+    """The kinds of failures, the most frequent first."""
+    return sorted(totals.failed.items(), key=lambda item: (-item[1], item[0]))
 
 
 def _missing(totals: Totals) -> str:

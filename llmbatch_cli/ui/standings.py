@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from llmbatch_cli.core.events import Event, Finished
+from llmbatch_cli.core.events import Event, Finished, Racing
 from llmbatch_cli.core.text import clean
 from llmbatch_cli.core.types import Racer
 from llmbatch_cli.ui.report import format_count, format_duration
@@ -13,7 +13,7 @@ from llmbatch_cli.ui.report import format_count, format_duration
 REMEMBERED: Final = 100_000
 """Times kept per model for its median and p95; later ones are ignored."""
 
-OPTIONAL: Final = ("cancelled", "races", "tokens")
+OPTIONAL: Final = ("cancelled", "races", "tokens", "p95")
 """Columns that a narrow terminal leaves out, in this order."""
 _NAME_CHARS: Final = 200
 SHORTEST_NAME: Final = 12
@@ -54,18 +54,17 @@ class Standings:
         self._last: Sequence[Racer] = ()
 
     def __call__(self, event: Event) -> None:
+        if isinstance(event, Racing):  # so that one that is never started has its line, too
+            for name in _numbered(event.names):
+                self.models.setdefault(name, Standing())
         if not isinstance(event, Finished) or not event.outcome.race:
             return
         race = event.outcome.race
         if race is self._last:  # another winner of the same race
             return
         self._last = race
-        seen: Counter[str] = Counter()
-        for racer in race:
-            name = f"{racer.provider}/{racer.model}"
-            seen[name] += 1
-            if seen[name] > 1:  # a model that races against itself
-                name = f"{name} ({seen[name]})"
+        names = _numbered([f"{racer.provider}/{racer.model}" for racer in race])
+        for name, racer in zip(names, race, strict=True):
             self.models.setdefault(name, Standing()).add(racer)
 
     @property
@@ -89,6 +88,16 @@ class Standings:
         }
 
 
+def _numbered(names: Sequence[str]) -> list[str]:
+    """The names, with a number from the second on of a model that races against itself."""
+    seen: Counter[str] = Counter()
+    numbered = []
+    for name in names:
+        seen[name] += 1
+        numbered.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return numbered
+
+
 def as_lines(standings: Standings, columns: int | None = None) -> list[str]:
     """The standings as aligned columns.
 
@@ -101,11 +110,26 @@ def as_lines(standings: Standings, columns: int | None = None) -> list[str]:
     widths = {name: max(map(len, cells)) for name, cells in table.items()}
     if columns is not None:
         _narrow(widths, columns)
+    table["model"] = _shortened(table["model"], widths["model"])
     lines = []
     for model, *cells in zip(*(table[name] for name in widths), strict=True):
         numbers = map(str.rjust, cells, list(widths.values())[1:])
-        lines.append(GAP.join([clean(model, widths["model"]).ljust(widths["model"]), *numbers]))
+        lines.append(GAP.join([model.ljust(widths["model"]), *numbers]))
     return lines if columns is None else [lines[0], "-" * len(lines[0]), *lines[1:]]
+
+
+def _shortened(names: Sequence[str], width: int) -> list[str]:
+    """The names, cut where no two become alike: in the middle, in front or at the end."""
+    short: list[str] = []
+    for head in (width // 2, 0, width - 1):
+        tail = width - 1 - head
+        short = [
+            name if len(name) <= width else f"{name[:head]}…{name[len(name) - tail :]}"
+            for name in names
+        ]
+        if len({*short}) == len({*names}):
+            break
+    return short
 
 
 def _narrow(widths: dict[str, int], columns: int) -> None:

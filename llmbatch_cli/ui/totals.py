@@ -17,11 +17,14 @@ from llmbatch_cli.core.events import (
     Skipped,
     Started,
 )
-from llmbatch_cli.core.ledger import Usage
-from llmbatch_cli.core.types import Outcome
+from llmbatch_cli.core.ledger import Attempt, Usage
+from llmbatch_cli.core.privacy import without_prompt
+from llmbatch_cli.core.types import Completion, Failure, Outcome
 
 WINDOW_S: Final = 10.0
 """The current speed is measured over this time."""
+_CONTENTS: Final = frozenset(("images", "audio", "code", "output", "blocks"))
+"""Extras that are an answer by themselves."""
 _ENOUGH_ROWS: Final = 5
 """With fewer rows in the window, the time left is estimated from the whole run."""
 
@@ -50,8 +53,12 @@ class Totals:
         self.answered = 0
         self.failed: Counter[str] = Counter()
         """Failed rows, by the kind of their failure."""
+        self.said: dict[str, str] = {}
+        """Of each kind the first one's message, without the prompt."""
         self.truncated = 0
         """Answers cut off by a length limit."""
+        self.empty = 0
+        """Answers without a text, a tool call, or anything else to read, as of thoughts alone."""
         self.prompt_tokens = 0
         self.completion_tokens = 0
         self.unknown_usage = 0
@@ -167,14 +174,25 @@ class Totals:
         if completion is not None:
             self.answered += 1
             self.truncated += completion.finish_reason == "length"
+            self.empty += _is_empty(completion)
         else:
-            self.failed[outcome.error.kind if outcome.error is not None else "unknown"] += 1
+            self._add_failure(outcome.error)
         for racer in outcome.race:  # losers too, as far as their usage is known
             if racer.usage is not None or racer.status == "won":
                 self._add_usage(racer.usage)
-        if billed := _billed_attempts(outcome):
+        if failed := _failed_attempts(outcome):
+            billed = sum(attempt.maybe_billed for attempt in failed)
             self.billed_attempts += billed
-            self.billed_rows += completion is None
+            self.billed_rows += completion is None and billed > 0
+            for attempt in failed:
+                if attempt.usage is not None:  # as of a refusal
+                    self._add_usage(attempt.usage)
+
+    def _add_failure(self, error: Failure | None) -> None:
+        kind = error.kind if error is not None else "unknown"
+        self.failed[kind] += 1
+        if error is not None and kind not in self.said:
+            self.said[kind] = without_prompt(error.message, error.messages)
 
     def _add_usage(self, usage: Usage | None) -> None:
         if usage is None or (usage.prompt_tokens is None and usage.completion_tokens is None):
@@ -184,6 +202,13 @@ class Totals:
         self.completion_tokens += usage.completion_tokens or 0
 
 
-def _billed_attempts(outcome: Outcome) -> int:
+def _is_empty(completion: Completion) -> bool:
+    text = completion.text
+    if text and not text.isspace():
+        return False
+    return not completion.tool_calls and _CONTENTS.isdisjoint(completion.extras)
+
+
+def _failed_attempts(outcome: Outcome) -> list[Attempt]:
     parts = outcome.race or (outcome,)
-    return sum(attempt.maybe_billed for part in parts for attempt in part.failed_attempts)
+    return [attempt for part in parts for attempt in part.failed_attempts]

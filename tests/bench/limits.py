@@ -85,12 +85,13 @@ def _counts(account: Account, rows: Path) -> dict[str, float]:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(account.run_s)
             since_s = account.steady_after_s
-            counts = _ask(f"http://127.0.0.1:{server.port}/counts?since={since_s}")
+            counts = ask(f"http://127.0.0.1:{server.port}/counts?since={since_s}")
             process.kill()
     return counts
 
 
-def _ask(url: str) -> dict[str, float]:
+def ask(url: str) -> dict[str, float]:
+    """What a server counts."""
     with urllib.request.urlopen(url, timeout=10) as reply:
         found: dict[str, float] = json.load(reply)
     return found

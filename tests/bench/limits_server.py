@@ -15,9 +15,10 @@ import math
 import random
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from typing import Any, Protocol
+from urllib.parse import parse_qsl, urlsplit
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -59,10 +60,11 @@ class Account:
             await self._pause(MEDIAN_S)
         finally:
             self.law.leave()
-        return 200, self._told(), _completion(tokens, answer_tokens)
+        return 200, self._told(), completion(tokens, answer_tokens)
 
-    def counts(self, since_s: float) -> dict[str, float]:
+    def counts(self, query: dict[str, float]) -> dict[str, float]:
         """What was let in and refused since then."""
+        since_s = query.get("since", 0.0)
         seen = [tokens for at, tokens in self._seen if at >= since_s]
         refused = seen.count(0)
         spent_s = self._elapsed_s() - since_s
@@ -93,10 +95,20 @@ class Account:
         await asyncio.sleep(self._dice.lognormvariate(math.log(median_s), SIGMA))
 
 
+class Answers(Protocol):
+    """What answers the requests of all connections."""
+
+    async def answer(self, body_bytes: int) -> tuple[int, dict[str, str], dict[str, Any]]:
+        """Status, headers and body, when the time for them has come."""
+
+    def counts(self, query: dict[str, float]) -> dict[str, float]:
+        """What was seen so far."""
+
+
 class Answering(asyncio.Protocol):
     """One connection, one request at a time."""
 
-    def __init__(self, account: Account) -> None:
+    def __init__(self, account: Answers) -> None:
         self._account = account
         self._received = b""
         self._transport: asyncio.Transport | None = None
@@ -122,8 +134,8 @@ class Answering(asyncio.Protocol):
     async def _answer(self, head: bytes, body_bytes: int) -> None:
         method, target, _ = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ", 2)
         if method == "GET":
-            since_s = float(parse_qs(urlsplit(target).query).get("since", ["0"])[0])
-            self._write(200, {}, self._account.counts(since_s))
+            query = {name: float(value) for name, value in parse_qsl(urlsplit(target).query)}
+            self._write(200, {}, self._account.counts(query))
         else:
             self._write(*await self._account.answer(body_bytes))
 
@@ -147,7 +159,8 @@ def _text(value: float) -> str:
     return f"{value:.3f}s" if isinstance(value, float) else str(value)
 
 
-def _completion(tokens: int, answer_tokens: int) -> dict[str, Any]:
+def completion(tokens: int, answer_tokens: int) -> dict[str, Any]:
+    """A chat completion of so many tokens, its prompt's included."""
     message = {"role": "assistant", "content": "Paris."}
     return {
         "id": "chatcmpl-1",
@@ -163,9 +176,9 @@ def _completion(tokens: int, answer_tokens: int) -> dict[str, Any]:
     }
 
 
-async def serve(law: dict[str, Any]) -> None:
+async def serve(make: Callable[[], Answers]) -> None:
     """Listen on a free loopback port, print it, and serve until cancelled."""
-    account = Account(law)
+    account = make()
     server = await asyncio.get_running_loop().create_server(
         lambda: Answering(account), "127.0.0.1", 0, backlog=BACKLOG
     )
@@ -175,4 +188,4 @@ async def serve(law: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(json.loads(sys.argv[1])))
+    asyncio.run(serve(lambda: Account(json.loads(sys.argv[1]))))

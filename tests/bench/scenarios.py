@@ -8,6 +8,7 @@ from bench.embedded import embedded
 from bench.limits import limits
 from bench.measure import run_process
 from bench.programs import LLMBATCH, RUN_LIMIT_S, Bench, Throughput
+from bench.queueing import queueing
 from bench.race import race
 from bench.servers import delayed_server, instant_server
 from bench.table import Figure, Section, at_least, at_most
@@ -142,4 +143,5 @@ SCENARIOS: dict[str, Callable[[Bench], Section]] = {
     "embedded": embedded,
     "race": race,
     "limits": limits,
+    "queueing": queueing,
 }

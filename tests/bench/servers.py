@@ -17,6 +17,7 @@ START_LIMIT_S = 10.0
 STOP_LIMIT_S = 5.0
 ASYNCIO_SERVER = Path(__file__).with_name("asyncio_server.py")
 LIMITS_SERVER = Path(__file__).with_name("limits_server.py")
+QUEUEING_SERVER = Path(__file__).with_name("queueing_server.py")
 RACE_SERVER = Path(__file__).parents[1] / "support" / "race_server.py"
 REPLY = json.dumps(
     {
@@ -116,6 +117,13 @@ def named_delays_server() -> Iterator[Server]:
 def limits_server(law: dict[str, Any]) -> Iterator[Server]:
     """A server with an account's limits, see limits_server.py."""
     with _port_of([sys.executable, str(LIMITS_SERVER), json.dumps(law)]) as port:
+        yield Server("asyncio", port)
+
+
+@contextmanager
+def queueing_server(server: dict[str, Any]) -> Iterator[Server]:
+    """A server that queues, see queueing_server.py."""
+    with _port_of([sys.executable, str(QUEUEING_SERVER), json.dumps(server)]) as port:
         yield Server("asyncio", port)
 
 

@@ -337,7 +337,7 @@ async def test_an_output_file_is_not_lost(tmp_path: Path) -> None:
 async def test_a_run_that_cannot_be_costs_no_old_answers(
     tmp_path: Path, arguments: tuple[str, ...], status: int
 ) -> None:
-    """No key, a wrong parameter, a key refused: no file is emptied, and none is made."""
+    """No key, a wrong parameter, a key refused: no old answer is lost, and no file is made."""
 
     async def handler(exchange: Exchange) -> None:
         await answer(exchange, error("Incorrect API key", "invalid_api_key"), 401)
@@ -352,7 +352,29 @@ async def test_a_run_that_cannot_be_costs_no_old_answers(
                 "batch", str(source), *arguments, "-o", str(out), "--overwrite", env=env
             )
             assert done.status == status, done.err
-    assert (old.read_text(), new.exists()) == ('{"precious":1}\n', False)
+            assert ("old.jsonl.old-1 holds" in done.err) == (status == 3 and out == old)
+    kept = old if status == 2 else tmp_path / "old.jsonl.old-1"
+    assert (kept.read_text(), new.exists()) == ('{"precious":1}\n', False)
+
+
+@pytest.mark.parametrize("rows", [2, 60])
+async def test_a_forgotten_model_is_told(rows: int, tmp_path: Path) -> None:
+    """Without -m the summary names the model, and a long input gets a notice while it is read
+    (CASES.md D12)."""
+    model = tmp_path / "sitecustomize.py"
+    model.write_text(
+        "import llmbatch_cli.providers.access as access\n"
+        "access.DEFAULT_MODEL = 'fake/echo'\n"
+        "import llmbatch_cli.providers.registry as registry\n"
+        "registry.DEFAULT_MODEL = 'fake/echo'\n"
+    )
+    env = {"PYTHONPATH": str(tmp_path)}
+    done = await run("batch", "-", stdin=jsonl(["a"] * rows), env=env)
+    assert done.status == 0
+    assert "by fake/echo, the small embedded model; -m names another" in done.err
+    assert done.err.count("no -m is given, so fake/echo, a small") == (rows > 50)
+    named = await run("batch", "-", "-m", "fake/echo", stdin=jsonl(["a"] * rows), env=env)
+    assert "embedded" not in named.err
 
 
 async def test_a_full_disk_stops_the_run() -> None:

@@ -112,6 +112,33 @@ async def test_the_second_signal_drops_what_is_in_flight(tmp_path: Path) -> None
     assert len(out.read_bytes().splitlines()) == 10
 
 
+@pytest.mark.parametrize("ignored", ["HUP", "INT", "HUP INT TERM"])
+async def test_a_signal_that_was_ignored_at_the_start_stays_ignored(
+    tmp_path: Path, ignored: str
+) -> None:
+    """nohup survives a hang-up, and a script's `command &` a Ctrl-C: every row is answered.
+
+    CASES.md C1; gem/oq-engine PR 4027, science-learner/ScienceFlow PR 2.
+    """
+    source, handler = tmp_path / "in.jsonl", Slow()
+    source.write_bytes(jsonl([f"row {index}" for index in range(30)]))
+    async with serve(handler) as server:
+        process = await asyncio.create_subprocess_shell(
+            f"trap '' {ignored}; exec {' '.join(PROGRAM)} batch {source} -m m -c 8 "
+            f"--base-url {server.url}",
+            stdin=DEVNULL, stdout=PIPE, stderr=PIPE, env=environment(), executable="/bin/bash",
+        )  # fmt: skip
+        await handler.holds(8)
+        for name in ignored.split():
+            process.send_signal(signal.Signals[f"SIG{name}"])
+        await asyncio.sleep(0.2)
+        handler.released.set()
+        async with asyncio.timeout(20):
+            out, err = await process.communicate()
+    assert (process.returncode, out.count(b"\n")) == (0, 30)
+    assert b"stopping" not in err
+
+
 async def test_a_signal_while_the_input_is_silent_ends_the_run() -> None:
     """Waiting for a pipe that says nothing is no reason to hang."""
     async with serve(echo) as server:

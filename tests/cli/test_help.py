@@ -5,8 +5,10 @@ To write the stored copies again after a change of help:
     LLMBATCH_WRITE_HELP=1 python -m pytest tests/cli/test_help.py
 """
 
+import asyncio
 import os
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import fields
 from functools import cache
@@ -14,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from support.program import jsonl, run
+from support.program import environment, jsonl, run
 
 from llmbatch_cli.cli.app import COMMANDS
 from llmbatch_cli.core.options import (
@@ -140,7 +142,14 @@ def documentation() -> str:
 
 USAGE_ERRORS = {
     ("bach",): ("no such command 'bach'", "did you mean batch? llmbatch --help lists all"),
-    ("qqq",): ("no such command 'qqq'", "llmbatch --help"),
+    ("qqq",): (
+        "no such command 'qqq'",
+        "the commands are batch, race, errors, providers, models, pull; llmbatch --help tells "
+        "what they do",
+    ),
+    ("pyproject.toml",): (
+        "no such command 'pyproject.toml'", "llmbatch batch pyproject.toml ... sends it",
+    ),
     ("--verson",): (
         "no such option: --verson", "did you mean --version? llmbatch --help lists all",
     ),
@@ -197,6 +206,25 @@ async def test_a_usage_error_says_what_and_what_to_do(
     done = await run(*words, stdin=jsonl(["hi"]), cwd=TOP if words[0] != "batch" else tmp_path)
     assert (done.status, done.out) == (2, b"")
     assert done.err == f"llmbatch: error: {message}\nhint: {hint}\n"
+
+
+async def test_bash_adds_no_space_after_a_provider() -> None:
+    """`anthropic/` goes on with the model's name; a whole model's name ends (CASES.md D12)."""
+    env = environment({"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"})
+    script = """
+        source <(llmbatch --show-completion)
+        compopt() { echo "compopt $1 $2"; }
+        for word in anthr gpt-4o-m; do
+            COMP_WORDS=(llmbatch batch -m $word) COMP_CWORD=3 COMPREPLY=()
+            _llmbatch_completion llmbatch
+            echo "$COMPREPLY"
+        done
+    """
+    process = await asyncio.create_subprocess_exec(
+        "bash", "-c", script, env=env, stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    assert out.decode().splitlines() == ["compopt -o nospace", "anthropic/", "gpt-4o-mini"]
 
 
 COMPLETIONS = {

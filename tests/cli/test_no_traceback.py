@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -118,3 +119,34 @@ async def test_an_early_interrupt_is_quiet(after_s: float) -> None:
     _, err = await process.communicate()
     assert process.returncode in (130, -signal.SIGINT)
     assert b"Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("batch -m fake/echo <&-", "standard input is closed"),
+        ("batch - -m fake/echo <&- >&-", "standard input is closed"),
+        ("race -m fake/echo,fake/lorem <&-", "standard input is closed"),
+        ("errors - <&-", "standard input is closed"),
+        ("batch IN -m fake/echo >&-", "standard output is closed"),
+        ("race -m fake/echo,fake/lorem hi --stream <&- >&-", "standard output is closed"),
+        ("errors IN >&-", "standard output is closed"),
+        ("errors - < IN >&-", "standard output is closed"),
+        ("errors - 0>OUT", "cannot read <stdin>: Bad file descriptor"),
+        ("providers <&- >&-", "standard output is closed"),
+        ("models ollama >&-", "standard output is closed"),
+        ("providers >&- 2>&-", ""),
+        ("batch <&- >&- 2>&-", ""),
+    ],
+)
+def test_closed_standard_streams(tmp_path: Path, command: str, words: str) -> None:
+    """As under systemd, cron or a daemon: exit 2, with what is closed (CASES.md C2; pixelb/crudini
+    67, clustershell PR 460)."""
+    (tmp_path / "IN").write_bytes(ROW)
+    done = subprocess.run(
+        ["/bin/bash", "-c", f"{' '.join(PROGRAM)} {command}"],
+        capture_output=True, text=True, timeout=30, env=environment(), cwd=tmp_path,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr

@@ -57,6 +57,8 @@ async def test_the_list_is_for_people_too() -> None:
     assert "yes, OPENAI_API_KEY" in by_name["openai"]
     assert " no " in by_name["anthropic"]
     assert "not needed" in by_name["vllm"]
+    assert by_name["bedrock"].split()[2:4] == ["AWS", "credentials"]
+    assert by_name["vertex"].split()[2:4] == ["Google", "credentials"]
     assert by_name["azure"][start:] == "set AZURE_OPENAI_ENDPOINT or AZURE_BASE_URL"
     assert by_name["local"][start:] == "in this process"
     assert "\x1b" not in done.out.decode()

@@ -16,6 +16,7 @@ from urllib.request import urlopen
 import pytest
 from support.client import client, race
 
+from llmbatch_cli.core.options import Retries
 from llmbatch_cli.core.types import Outcome
 from llmbatch_cli.engine.race_work import Rules
 
@@ -70,7 +71,7 @@ async def races(
     pause_s: float = 0,
 ) -> list[Outcome]:
     return await race(
-        client(url, in_flight=in_flight),
+        client(url, in_flight=in_flight, retries=Retries(max_errors=1000)),
         prompts(count, pause_s),
         [f"openai/{model}" for model in models],
         rules=Rules(stream=stream),

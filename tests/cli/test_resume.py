@@ -1,11 +1,13 @@
 """`--resume`: going on where a run has stopped, as users do it."""
 
 import asyncio
+import gzip
 import json
 import signal
 from pathlib import Path
 from typing import Any
 
+import pytest
 from support.chat import answer, echo, error, last_text
 from support.program import Done, jsonl, run, start
 from support.scripted import Exchange, Server, serve
@@ -39,11 +41,10 @@ async def test_only_what_is_new_or_changed_is_sent(tmp_path: Path) -> None:
         assert sorted(asked(server)) == ["ONE", "new", "two"]
         again = await batch(server, source, out, "--resume")
         assert len(server.exchanges) == 3
-    assert "resuming" in done.err
-    assert "4 rows done" in done.err
-    assert "3 of the input's 6 rows are done, 3 to send; 1 finished row is not in this" in done.err
+    told = f"resuming {out}: 3 of 6 rows answered, 3 to send; 1 answer is not of this input"
+    assert told in done.err
     assert done.status == again.status == 0
-    assert "no rows to answer" in again.err
+    assert "nothing to send: 6 rows were answered before" in again.err
     assert len(rows_of(out)) == 4 + 3
 
 
@@ -71,7 +72,7 @@ async def test_a_changed_model_or_parameter_is_new_work(tmp_path: Path) -> None:
         await batch(server, source, out, "--temperature", "0")
         done = await batch(server, source, out, "--temperature", "1", "--resume")
         assert len(server.exchanges) == 4
-    told = "0 of the input's 2 rows are done, 2 to send; 2 finished rows are not in this input"
+    told = "0 of 2 rows answered, 2 to send; 2 answers are not of this input"
     assert told in done.err
     assert done.err.index(told) < done.err.index("2 rows: 2 answered")
     assert len(rows_of(out)) == 4
@@ -86,7 +87,7 @@ async def test_what_a_pipe_leaves_over_is_told_at_the_end(tmp_path: Path) -> Non
         done = await run(*here, "--resume", stdin=jsonl(["two", "three"]))
         assert len(server.exchanges) == 3
     assert done.err.endswith(
-        f"not in this input with this model and parameters; {out} keeps them\n"
+        f"not of this input with this model and parameters; {out} keeps them\n"
     )
 
 
@@ -111,7 +112,14 @@ async def test_failed_rows_are_tried_again_and_not_told_twice(tmp_path: Path) ->
         assert asked(server) == ["busy"]
         third = await batch(server, source, out, "--resume", "--retry-failed", "all")
         assert asked(server) == ["busy", "bad"]
-    assert (first.status, second.status, third.status) == (1, 0, 0)
+    assert (first.status, second.status, third.status) == (1, 1, 0)
+    assert (
+        f"hint: llmbatch errors {out} lists the failed rows\nhint: --resume sends again"
+        in first.err
+    )
+    assert "1 of 3 rows answered, 1 to send, 1 failed before\n" in second.err
+    assert "1 row answered before, 1 failed before" in second.err
+    assert "hint" not in third.err
     rows = rows_of(out)
     assert sorted(row["text"] for row in rows) == ["BAD", "BUSY", "FINE"]
     assert len(rows) == 3
@@ -141,6 +149,88 @@ async def test_an_interrupted_run_tells_the_command_that_goes_on(tmp_path: Path)
         assert len(server.exchanges) == 200
     assert (process.returncode, done.status) == (130, 0)
     assert sorted(row["index"] for row in rows_of(out)) == list(range(200))
+
+
+async def test_a_resumed_run_in_which_no_row_has_an_answer_is_no_success(tmp_path: Path) -> None:
+    """Exit 1 while failed rows stand in the output; all that is to know in two lines and two hints,
+    also where the input can be read only once (CASES.md D3)."""
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_bytes(jsonl([{"prompt": 1}, {"prompt": 2}]))
+    here = ("-m", "fake/echo", "-o", str(out))
+    first = await run("batch", str(source), *here)
+    second = await run("batch", str(source), *here, "--resume")
+    third = await run("batch", "-", *here, "--resume", stdin=source.read_bytes())
+    assert (first.status, second.status, third.status) == (1, 1, 1)
+    assert second.err.splitlines() == [
+        f"llmbatch: resuming {out}: 0 of 2 rows answered, 0 to send, 2 failed before",
+        "llmbatch: nothing to send: 0 rows answered before, 2 failed before",
+        f"hint: llmbatch errors {out} lists the failed rows",
+        "hint: --resume --retry-failed all sends them all again",
+    ]
+    assert third.err.splitlines()[0] == f"llmbatch: resuming {out}: 0 answers, 2 failed before"
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz"])
+async def test_failures_of_rows_that_are_gone_are_removed(tmp_path: Path, name: str) -> None:
+    """A row that failed and was corrected, or was edited, leaves no failure behind; with --limit
+    the rest of the input is unknown, and an answer is never removed. A run that changes nothing
+    adds nothing (reported with CASES.md D3)."""
+    source, out = tmp_path / "in.jsonl", tmp_path / name
+    model = ("-m", "fake/echo", "-o", str(out))
+    good, bad = {"id": "a", "prompt": "one"}, {"id": "b", "prompt": 5}
+    source.write_bytes(jsonl([good, bad, {"id": "c", "prompt": "three"}]) + b"{\n")
+    first = await run("batch", str(source), *model)
+    limited = await run("batch", str(source), *model, "--resume", "--limit", "1")
+    before = out.read_bytes()
+    source.write_bytes(jsonl([good, {"id": "b", "prompt": "two"}, {"id": "c", "prompt": "3"}]))
+    done = await run("batch", str(source), *model, "--resume")
+    after = out.read_bytes()
+    again = await run("batch", str(source), *model, "--resume")
+    assert (first.status, limited.status, done.status, again.status) == (1, 1, 0, 0), done.err
+    unpack = gzip.decompress if name.endswith("gz") else bytes
+    assert len(unpack(before).splitlines()) == 4
+    rows = [json.loads(line) for line in unpack(after).splitlines()]
+    assert sorted((row["id"], row["text"]) for row in rows) == [
+        ("a", "one"), ("b", "two"), ("c", "3"), ("c", "three"),
+    ]  # fmt: skip
+    assert out.read_bytes() == after
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
+async def test_overwritten_answers_are_never_taken_for_new_ones(
+    tmp_path: Path, end: signal.Signals
+) -> None:
+    """--overwrite that ends before its first answer: --resume sends everything, and the old
+    answers are put aside (CASES.md D6)."""
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_bytes(jsonl(["one", "two"]))
+    asked_for = asyncio.Event()
+
+    async def never(exchange: Exchange) -> None:
+        asked_for.set()
+        await asyncio.sleep(60)
+
+    async with serve(echo) as server:
+        await batch(server, source, out)
+        old = out.read_bytes()
+    async with serve(never) as server:
+        arguments = ("batch", str(source), "-m", "m", "--base-url", server.url, "-o", str(out))
+        process = await start(*arguments, "--overwrite")
+        await asked_for.wait()
+        process.send_signal(end)
+        await asyncio.sleep(0.05)
+        if process.returncode is None:  # the first interrupt lets what is in flight finish
+            process.send_signal(end)
+        _, err = await process.communicate()
+    aside = tmp_path / "out.jsonl.old-1"
+    assert aside.read_bytes() == old
+    if end == signal.SIGINT:
+        assert f"nothing was written; {aside} holds what {out} held" in err.decode()
+        assert err.decode().splitlines()[-1].endswith("--resume")
+    async with serve(echo) as server:
+        done = await batch(server, source, out, "--resume")
+        assert sorted(asked(server)) == ["one", "two"]
+    assert done.status == 0
 
 
 async def test_two_runs_on_one_output_do_not_mix(tmp_path: Path) -> None:

@@ -4,11 +4,15 @@ from typing import Any
 
 import pytest
 from compat.loopback import Loopback
+from pydantic import BaseModel
 
 from llmbatch_cli import (
     APIConnectionError,
     BadRequestError,
     UnsupportedParamsError,
+    batch_completion,
+    batch_completion_models,
+    batch_completion_models_all_responses,
     completion,
 )
 from llmbatch_cli.compat.arguments import (
@@ -164,3 +168,21 @@ def test_after_the_messages_arguments_are_named() -> None:
     call: Any = completion
     with pytest.raises(TypeError, match="positional"):
         call("gpt-4o", HI, 30, mock_response="x")
+
+
+def test_a_pydantic_class_is_a_response_format(loopback: Loopback) -> None:
+    """As litellm documents it, in each function (CASES.md C6)."""
+
+    class Answer(BaseModel):
+        city: str
+
+    how: Any = {"api_base": loopback.api_base, "api_key": "k", "response_format": Answer}
+    completion("openai/m", HI, **how)
+    batch_completion("openai/m", [HI], **how)
+    batch_completion_models(models=["openai/m"], messages=HI, **how)
+    batch_completion_models_all_responses(models=["openai/m"], messages=HI, **how)
+    formats = [body["response_format"] for body in loopback.bodies()]
+    assert len(formats) == 4
+    for one in formats:
+        assert one["json_schema"]["name"] == "Answer"
+        assert one["json_schema"]["schema"]["required"] == ["city"]

@@ -117,6 +117,15 @@ def test_messages_may_be_a_flat_list_or_texts(echo: Loopback) -> None:
     assert texts(batch_completion("openai/m", ["one", user("two")], **how(echo))) == ["one", "two"]
 
 
+def test_progress_shows_a_batch(echo: Loopback, capsys: pytest.CaptureFixture[str]) -> None:
+    """On standard error, with a summary at the end; the argument is not sent."""
+    batch_completion("openai/m", ["a", user("bad"), "b"], progress=True, **how(echo))
+    shown = capsys.readouterr().err
+    assert "llmbatch: 3 rows: 2 answered, 1 failed (1 rejected)" in shown
+    assert ", 10 tokens" in shown
+    assert not any("progress" in body for body in echo.bodies())
+
+
 def test_nothing_in_nothing_out() -> None:
     """`[]` gives `[]`, with any model."""
     assert batch_completion("openai/m", []) == []

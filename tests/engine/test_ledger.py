@@ -284,6 +284,9 @@ def test_a_stream_that_breaks_off_leaves_its_text_in_the_ledger() -> None:
         def finish(self) -> Completion:
             raise AssertionError("it breaks off")
 
+        def billed(self, error: ProviderError) -> ProviderError:
+            return error
+
     async def main() -> None:
         async def chunks(then: float) -> AsyncIterator[bytes]:
             yield b"the "

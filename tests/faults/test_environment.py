@@ -104,16 +104,16 @@ async def test_an_output_directory_that_goes_away_loses_nothing_that_is_open(
     assert (ran.status, sorted(ran.by_id)) == (0, sorted(ids(200)))
 
 
-@pytest.mark.parametrize("kind", ["missing", "file", "read-only"])
+@pytest.mark.parametrize("kind", ["missing", "file", "unwritable"])
 async def test_an_output_that_cannot_be_written_is_told_before_anything_is_sent(
     tmp_path: Path, kind: str
 ) -> None:
-    """No directory, a file in its place, a read-only file: exit 2, nothing spent."""
+    """No directory, a file in its place, one that takes no file: exit 2, nothing spent."""
     places = {
         "missing": tmp_path / "no" / "out.jsonl",
         "file": tmp_path / "in.jsonl" / "out.jsonl",
-        # no file of the kernel's can be written, not even by root
-        "read-only": Path("/proc/version"),
+        # where not even root can make a file
+        "unwritable": Path("/proc/out.jsonl"),
     }
     write_rows(tmp_path / "in.jsonl", ids(2))
     async with fault_server() as server:

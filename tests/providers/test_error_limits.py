@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+import orjson
 import pytest
 
-from llmbatch_cli.core.errors import ProviderError
+from llmbatch_cli.core.errors import OutOfQuota, ProviderError, RateLimited
 from llmbatch_cli.core.types import RateInfo, Request, WireReply
 from llmbatch_cli.providers.registry import Access, resolve
-from llmbatch_cli.providers.wire.limits import rate_info, until_s
+from llmbatch_cli.providers.wire.limits import rate_info, retry_after_s, until_s
 from llmbatch_cli.providers.wire.replies import without_key
 from llmbatch_cli.providers.wire.tools import tool_calls
 
@@ -78,13 +79,92 @@ def test_what_is_left_without_a_limit() -> None:
     assert rate_info({}) is None
 
 
+NOW_S = 1_795_000_000
+NOW = datetime.fromtimestamp(NOW_S, UTC)
+
+
 @pytest.mark.parametrize(
     ("moment", "wait_s"),
-    [("60000", 60.0), (90_000, 90.0), (1e300, 86_400.0), ("0", None), ("x", None), (None, None)],
+    [
+        *((str(NOW_S * 1000 + 60_000), 60.0), (NOW_S * 1000 + 90_000, 90.0)),
+        *((NOW_S + 3, 3.0), (str(NOW_S - 3), 0.0), (NOW_S * 10**6 + 5 * 10**6, 5.0)),
+        *((1e300, None), (10**400, None), ("0", None), ("x", None), (None, None), ("nan", None)),
+    ],
 )
-def test_moments_in_milliseconds(moment: object, wait_s: float | None) -> None:
-    """A moment in milliseconds is a wait until then, of a day at most; nonsense is none."""
-    assert until_s(moment, datetime.fromtimestamp(0, UTC)) == wait_s
+def test_moments_as_numbers(moment: object, wait_s: float | None) -> None:
+    """A moment in seconds or parts of them is a wait until then; what is far from now is none."""
+    assert until_s(moment, NOW) == wait_s
+
+
+WAITS = [
+    *(("0", 0.0), ("2", 2.0), ("1.5s", 1.5), ("7h12m3s", 25_923.0), ("25923", 25_923.0)),
+    *((str(NOW_S + 3), 3.0), (str(NOW_S * 1000 + 3000), 3.0), (str(NOW_S - 60), 0.0)),
+    *((value, None) for value in ("nan", "inf", "-inf", "-5", "1e400", "99999999", "1e20")),
+    *((value, None) for value in ("", "soon", "5m nan", "0x10")),
+]
+
+
+@pytest.mark.parametrize(("value", "wait_s"), WAITS)
+def test_a_wait_is_one_that_a_server_can_mean(value: str, wait_s: float | None) -> None:
+    """A number near now is a moment (openclaw/clawhub 407, ArjanCodes/moneysnake PR 24; CASES.md
+    A14); what is no time, or years of it, is ignored (D8). In every header alike."""
+    assert retry_after_s({"retry-after": value}, NOW) == wait_s
+    found = rate_info({"x-ratelimit-reset-requests": value}, NOW)
+    assert (found.reset_requests_s if found is not None else None) == wait_s
+
+
+@pytest.mark.parametrize(
+    ("value", "wait_s"),
+    [("3000", 3.0), (str(NOW_S * 1000 + 3000), 3.0), ("nan", 7.0), ("-1", 7.0), ("1e300", 7.0)],
+)
+def test_milliseconds_win_where_they_are_any(value: str, wait_s: float) -> None:
+    """`retry-after-ms` is the more exact of the two, unless it is nonsense."""
+    assert retry_after_s({"retry-after-ms": value, "retry-after": "7"}, NOW) == wait_s
+
+
+@pytest.mark.parametrize(
+    ("message", "wait_s"),
+    [
+        ("Limit 100000, Used 99990. Please try again in 7h12m3.5s. Need more?", 25_923.5),
+        ("Please try again in 120ms. Visit us", 0.12),
+        ("Please retry after 24 seconds.", 24.0),
+        ("please retry in 38.8s", 38.8),
+        ("Try again in 1 hour and 5 minutes", 3_900.0),
+        ("try again in 3", None),
+        ("try again in 5 moons", None),
+        ("try again in 99999999999 d", None),
+        ("slow down", None),
+    ],
+)
+def test_a_wait_that_only_the_message_tells(message: str, wait_s: float | None) -> None:
+    """OpenAI, Groq and Azure name the wait in the message, too; a header wins (CASES.md D8)."""
+    target = resolve("openai/gpt-4o", Access(environ=KEYS))
+    body = orjson.dumps({"error": {"message": message}})
+    for headers, expected in (({}, wait_s), ({"retry-after": "2"}, 2.0)):
+        with pytest.raises(ProviderError) as raised:
+            target.provider.parse(Request(target.model, [], {}), WireReply(429, headers, body))
+        assert raised.value.retry_after_s == expected
+        assert type(raised.value) is RateLimited
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ("Trial keys are limited to 1000 API calls / month.", OutOfQuota),
+        ("You have reached your daily request limit", OutOfQuota),
+        ("Rate limit reached on tokens per day (TPD)", OutOfQuota),
+        ("Rate limit reached on tokens per day (TPD), try again in 8s", RateLimited),
+        ("Rate limit reached on tokens per minute (TPM)", RateLimited),
+    ],
+)
+def test_a_quota_of_a_day_without_a_wait(message: str, kind: type[ProviderError]) -> None:
+    """A 429 for a day's quota that asks for no wait is not tried again for ever:
+    Doriandarko/claude-engineer 104 (CASES.md A1)."""
+    target = resolve("cohere/command-a-03-2025", Access(environ=KEYS))
+    body = orjson.dumps({"message": message})
+    with pytest.raises(ProviderError) as raised:
+        target.provider.parse(Request(target.model, [], {}), WireReply(429, {}, body))
+    assert type(raised.value) is kind
 
 
 def test_so_short_a_key_is_no_secret() -> None:
@@ -97,11 +177,11 @@ def test_so_short_a_key_is_no_secret() -> None:
     ("call", "read"),
     [
         (
-            {"id": 5, "function": None},
+            {"id": 5, "function": {"name": "f"}},
             {
                 "id": "call_0",
                 "type": "function",
-                "function": {"name": "", "arguments": "{}"},
+                "function": {"name": "f", "arguments": "{}"},
             },
         ),
         (

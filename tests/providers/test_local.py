@@ -95,7 +95,7 @@ async def test_without_the_extra_there_is_a_hint(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(UsageError, match="needs xllamacpp") as caught:
         async with Local("smollm2").serving(ignore):
             pass
-    assert caught.value.hint == "pip install 'llmbatch-cli[local]'"
+    assert caught.value.hint == "pip install '.[local]' in a clone of llmbatch"
 
 
 async def test_a_download_ends_when_the_run_is_cancelled() -> None:

@@ -165,7 +165,9 @@ def test_recorded_streams(wire: str, name: str, data: st.DataObject) -> None:
         text, outcome = fed(wire, case, pieces)
         check(case, outcome)
         if isinstance(outcome, Completion):
-            assert text == (outcome.text or "")
+            # What is no stream after all is passed on by the caller, at its end.
+            came_whole = wire != "ollama" and body[:1] == b"{"
+            assert text == ("" if came_whole else outcome.text or "")
 
 
 @pytest.mark.parametrize("wire", WIRES)

@@ -63,6 +63,97 @@ def test_error_class(status: int, body: Mapping[str, Any], kind: type[ProviderEr
     assert error_class(read_error(reply), RULES) is kind
 
 
+CODES_OF_TROUBLE = ("server_error", "server_is_overloaded", "service_unavailable_error")
+EXACT_CODES = {
+    "rate_limit_exceeded": errors.RateLimited,
+    "insufficient_quota": errors.OutOfQuota,
+    "invalid_api_key": errors.Unauthorized,
+    "model_not_found": errors.UnknownModel,
+    "context_length_exceeded": errors.ContextLength,
+}
+STATUSES = {
+    400: errors.Rejected,
+    401: errors.Unauthorized,
+    402: errors.OutOfQuota,
+    403: errors.Unauthorized,
+    413: errors.Rejected,
+    422: errors.Rejected,
+    500: errors.Overloaded,
+    502: errors.Overloaded,
+    503: errors.Overloaded,
+    529: errors.Overloaded,
+}
+
+
+@pytest.mark.parametrize(("field", "inside"), [("code", False), ("type", False), ("type", True)])
+def test_status_and_code_are_weighed(field: str, inside: bool) -> None:
+    """A code for the server's own trouble makes no refusal a passing one; an exact code decides
+    under any status; with neither the status does. So also for an error inside of a 200."""
+
+    def found(status: int, code: str) -> type[ProviderError]:
+        error = {"message": "sorry", field: code, **({"code": status} if inside else {})}
+        body = orjson.dumps({"error": error})
+        return error_class(read_error(WireReply(200 if inside else status, {}, body)), RULES)
+
+    codes = (*CODES_OF_TROUBLE, "made_up", "")
+    assert all(found(status, code) is STATUSES[status] for status in STATUSES for code in codes)
+    assert found(429, "server_error") is errors.RateLimited
+    for code, kind in EXACT_CODES.items():
+        assert all(found(status, code) is kind for status in STATUSES)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body", "kind"),
+    [
+        (403, {"content-type": "text/html"}, b"<!DOCTYPE html><html>blocked", errors.Firewalled),
+        (403, {}, b" \n<html><title>403 Forbidden", errors.Firewalled),
+        (403, {"content-type": "text/plain"}, b"error code: 1020", errors.Firewalled),
+        (403, {}, b'{"error": "no access"}', errors.Unauthorized),
+        (403, {}, b"", errors.Unauthorized),
+        (401, {"content-type": "text/html"}, b"<html>", errors.Unauthorized),
+        (429, {"content-type": "text/html"}, b"<html>", errors.RateLimited),
+        (503, {"content-type": "text/html"}, b"<html>", errors.Overloaded),
+    ],
+)
+def test_a_firewalls_page_is_not_about_the_key(
+    status: int, headers: Mapping[str, str], body: bytes, kind: type[ProviderError]
+) -> None:
+    """A 403 with a web page comes from something in front of the server: OpenHands/OpenHands
+    4480, run-llama/llama_index 16796 (CASES.md A12)."""
+    assert error_class(read_error(WireReply(status, headers, body)), ErrorRules()) is kind
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "is_path"),
+    [
+        (404, b'{"detail": "Not Found"}', True),  # FastAPI: vLLM, SGLang
+        (405, b'{"detail": "Method Not Allowed"}', True),
+        (404, b'{"error": {"code": 404, "message": "File Not Found"}}', True),  # llama.cpp
+        (404, b'{"error": {"code": "404", "message": "Resource not found"}}', True),  # Azure
+        (404, b'{"status": 404, "error": "Not Found", "path": "/x"}', True),  # Spring
+        (404, b'{"message": "no Route matched with those values"}', True),  # Kong
+        (404, b'{"error": {"message": "Unknown request URL: POST /v1/x."}}', True),  # Groq
+        (404, b"404 page not found", True),  # Go: Ollama
+        (404, b"<html><h1>404 Not Found</h1>", True),
+        (404, b"", True),
+        (301, b"<html>Moved", True),
+        (400, b"Client sent an HTTP request to an HTTPS server.", True),  # Go
+        (200, b'{"error": "Unexpected endpoint or method. (POST /chat/completions)"}', True),
+        (404, b'{"error": {"message": "No such File object: file-1"}}', False),
+        (404, b'{"error": {"message": "The model `m` does not exist"}}', False),
+        (400, b'{"error": {"message": "Invalid URL (image_url of message 1)"}}', False),
+        (400, b'{"error": {"message": "not found"}}', False),
+        (503, b'{"error": {"message": "no route found"}}', False),
+        (500, b'{"error": {"message": "Not Found"}}', False),
+    ],
+)
+def test_a_path_that_the_server_does_not_have(status: int, body: bytes, is_path: bool) -> None:
+    """Each server has its own words for it (CASES.md A10)."""
+    reply = WireReply(status, {}, body)
+    kind = error_class(read_error(reply), ErrorRules())
+    assert (kind is errors.UnknownPath) == is_path, kind
+
+
 def test_a_list_of_one_is_its_item() -> None:
     """Google puts an error object into a list; any other list is no reply."""
     assert json_object(WireReply(400, {}, b'[{"a": 1}]')) == {"a": 1}

@@ -1,5 +1,6 @@
 """One run an output."""
 
+import errno
 import fcntl
 import multiprocessing
 import os
@@ -111,12 +112,25 @@ def test_no_folder_is_left_to_whoever_writes(tmp_path: Path) -> None:
         assert names(tmp_path) == set()
 
 
-@pytest.mark.parametrize("call", [(os, "open", 13), (fcntl, "flock", 37), (fcntl, "flock", 38)])
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, 524, errno.EIO, errno.ESTALE, errno.EBADF,
+            errno.EINVAL, errno.EPERM, errno.ENODEV)  # fmt: skip
+"""What network disks answer to flock: llnl/scr 510 and cctools 1737 (524, the kernel's ENOTSUPP),
+bigscience-workshop/petals 515 (EBADF), cactus 1299 (ENOLCK)."""
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        *((fcntl, "flock", number) for number in NO_LOCKS),
+        # a folder that is read-only, not ours, full, gone; a lease; a name that is not found
+        *((os, "open", number) for number in (30, 13, 28, errno.ESTALE, 11, 2)),
+    ],
+)
 def test_a_place_without_locks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: tuple[object, str, int]
 ) -> None:
     """Where no file can be made beside the output, or nothing locked, the run goes on unlocked
-    and says so."""
+    and says so (CASES.md C3)."""
     path = tmp_path / "out.jsonl"
     module, name, number = call
 
@@ -133,6 +147,30 @@ def test_a_place_without_locks(
     assert names(tmp_path) == set()
     with locked(path) as notice:
         assert notice is None
+
+
+@pytest.mark.parametrize("number", [errno.EWOULDBLOCK, errno.EACCES])
+def test_only_two_answers_say_that_another_run_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """The owner may be on another machine, so that nothing else tells of it."""
+
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    with pytest.raises(UsageError, match="another run"):
+        locked(tmp_path / "out.jsonl").__enter__()
+
+
+def test_a_disk_whose_files_have_no_names_has_no_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some file systems in user space number a file anew each time that it is looked up."""
+    monkeypatch.setattr(os.path, "samestat", lambda *_: False)
+    with locked(tmp_path / "out.jsonl") as notice:
+        assert notice is not None
+    assert names(tmp_path) == set()
 
 
 def contend(path: str, rounds: int, failures: "multiprocessing.Queue[str]") -> None:

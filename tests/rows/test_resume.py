@@ -350,11 +350,11 @@ def test_what_a_killed_rewrite_left_is_cleared_away(path: Path) -> None:
 
 
 def test_the_start_is_told_in_numbers(tmp_path: Path) -> None:
-    """The first words say how much is done and how much is tried again."""
+    """The first words say how much is answered, and what failed and is not tried again."""
     path = written(tmp_path / "out.jsonl", fates={0: "retryable", 1: "final"})
-    told = resuming(path, read_back(path))
-    assert told == f"resuming {path}: 4 rows done (1 of them failed, not retried), 1 to retry"
-    assert "3 rows done, 2 to retry" in resuming(path, read_back(path, "all"))
+    told = resuming(path, read_back(path), None)
+    assert told == f"resuming {path}: 3 answers, 1 failed before"
+    assert resuming(path, read_back(path, "all"), None) == f"resuming {path}: 3 answers"
 
 
 # Any input, any history

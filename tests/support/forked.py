@@ -54,8 +54,6 @@ async def forks(env: Mapping[str, str]) -> AsyncIterator[Forks]:
 
 def serve() -> None:
     """Fork for every line of standard input."""
-    import filelock  # noqa: F401
-
     import llmbatch_cli.cli.batch
     import llmbatch_cli.providers.openai.provider
     import llmbatch_cli.transport.aiohttp_send  # noqa: F401 - what a run imports

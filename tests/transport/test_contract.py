@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import socket
 import time
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, get_args
@@ -12,9 +13,16 @@ import aiohttp
 import pytest
 from support.scripted import Exchange, Handler, Server, abort, serve
 
-from llmbatch_cli.core.errors import BadReply, Interrupted, ProviderError, Unreachable
+from llmbatch_cli.core.errors import (
+    BadReply,
+    Interrupted,
+    ProviderError,
+    Unreachable,
+    Unreadable,
+)
 from llmbatch_cli.core.types import Send, WireReply, WireRequest
 from llmbatch_cli.transport import Connection, HttpClient, Network, open_network
+from llmbatch_cli.transport.packing import UNPACKERS, ZSTD_MODULE
 
 CLIENTS: tuple[HttpClient, ...] = get_args(HttpClient)
 CAP = 100_000
@@ -409,3 +417,116 @@ async def test_a_stream_is_read_as_it_comes(network: Network) -> None:
             assert await anext(reply.chunks) == b"first"
             left = time.monotonic()
         assert await asyncio.wait_for(closed, 5) - left < 0.05
+
+
+def with_headers(*lines: str) -> bytes:
+    return "\r\n".join(["HTTP/1.1 200 OK", *lines, "", ""]).encode()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        # bentoml/BentoML 4346, aio-libs/aiohttp 2304, Rongronggg9/RSS-to-Telegram-Bot 705
+        with_headers(f"x: {'y' * 65_536}", "content-length: 7"),
+        with_headers(*(f"x-h-{n}: the value of it" for n in range(1000)), "content-length: 7"),
+        # timoklimmer/powerproxy-aoai 53
+        with_headers("content-length: 7", "transfer-encoding: chunked"),
+        with_headers("Transfer-Encoding: Chunked", "x: y", "CONTENT-LENGTH: 99"),
+        with_headers("content-length: 7", "x: y", "Content-Length: 7"),
+        with_headers("x: y", "content-length: 7, 7"),
+    ],
+)
+async def test_what_proxies_do_to_a_head_is_read(send: Send, head: bytes) -> None:
+    """Long and many headers, and two lengths at once: chunked wins. In pieces of any size."""
+    body = b'7\r\n{"a":1}\r\n0\r\n\r\n' if b"hunked" in head else b'{"a":1}'
+
+    async def handler(exchange: Exchange) -> None:
+        data = head + body
+        for at in range(0, len(data), 30_000):
+            await exchange.raw(data[at : at + 30_000])
+
+    async with serving(handler) as server, asyncio.timeout(10):
+        for _ in range(2):
+            reply = await send(post(server.url))
+            assert (reply.status, reply.body) == (200, b'{"a":1}')
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        with_headers(f"set-cookie: secret{'y' * 200_000}", "content-length: 7"),
+        with_headers("secret line", "content-length: 7"),
+        with_headers("content-length: 7", "content-length: 8", "x: secret"),
+    ],
+)
+async def test_a_head_that_no_parser_takes_is_not_asked_for_again(send: Send, head: bytes) -> None:
+    """The message names the other client, and no status, no URL, nothing of the headers."""
+    async with serving(lambda exchange: exchange.raw(head + b'{"a":1}')) as server:
+        with pytest.raises(Unreadable) as caught:
+            await send(post(f"{server.url}/v1/chat?key=secret", authorization="Bearer secret"))
+    error = caught.value
+    assert (error.retry, error.maybe_billed, error.status) == (False, True, None)
+    assert "--http" in (error.hint or "")
+    for wrong in ("secret", "/v1", "400", "yyy"):
+        assert wrong not in error.message
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [
+        ("deflate", zlib.compress(b'{"a":1}')),
+        ("deflate", zlib.compress(b'{"a":1}')[2:-4]),
+        ("gzip", zlib.compress(b'{"a":1}')),
+        ("x-gzip", gzip.compress(b'{"a"') + gzip.compress(b":1}")),
+        ("gzip, deflate", zlib.compress(gzip.compress(b'{"a":1}'))),
+        ("br", b'{"a":1}'),
+        ("gzip", b'{"a":1}'),
+        ("identity", b'{"a":1}'),
+        ("utf-8", b'{"a":1}'),
+    ],
+)
+async def test_a_body_is_unpacked_as_it_is_packed(send: Send, encoding: str, body: bytes) -> None:
+    """Also one that a proxy has unpacked, or packed otherwise than its header says."""
+
+    async def handler(exchange: Exchange) -> None:
+        await exchange.reply(body, headers={"content-encoding": encoding})
+
+    async with serving(handler) as server:
+        assert (await send(post(server.url))).body == b'{"a":1}'
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd"])
+async def test_a_body_packed_by_what_is_not_here_says_so(
+    send: Send, encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not asked for again, which would be paid, too; an error reply keeps its status."""
+    monkeypatch.setitem(UNPACKERS, encoding, ("no_such_module", lambda module: iter))
+
+    async def handler(exchange: Exchange) -> None:
+        status = 200 if exchange.body == b"{}" else 429
+        await exchange.reply(b"\x0b\x03\x80x", status, {"content-encoding": encoding})
+
+    async with serving(handler) as server:
+        with pytest.raises(Unreadable, match=f"packed with {encoding}") as caught:
+            await send(post(server.url))
+        assert (caught.value.retry, caught.value.status) == (False, 200)
+        assert "pip install" in (caught.value.hint or "")
+        assert (await send(post(server.url, b"[]"))).status == 429
+
+
+@pytest.mark.parametrize(("encoding", "module"), [("br", "brotli"), ("zstd", ZSTD_MODULE)])
+async def test_a_body_packed_by_what_is_here_is_read(
+    send: Send, encoding: str, module: str
+) -> None:
+    """With the library installed, in a run that has never asked for it; a bomb is stopped."""
+    library = pytest.importorskip(module)
+    text = b'{"a": "' + b"hello" * 5000 + b'"}'
+
+    async def handler(exchange: Exchange) -> None:
+        plain = text if exchange.body == b"{}" else bytes(50_000_000)
+        await exchange.reply(library.compress(plain), headers={"content-encoding": encoding})
+
+    async with serving(handler) as server:
+        assert (await send(post(server.url))).body == text
+        with pytest.raises(BadReply, match="longer than 100,000 bytes"):
+            await send(post(server.url, b"[]"))

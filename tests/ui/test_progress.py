@@ -40,11 +40,12 @@ async def shown(
     wait_s: float = 0.0,
     environ: Mapping[str, str] = XTERM,
     stdout_is_terminal: bool = False,
+    stdout_is_pipe: bool = False,
     **options: Any,
 ) -> Totals:
     """The events shown in this mode, then a wait."""
     totals = Totals()
-    streams = Streams(stderr, environ, stdout_is_terminal)
+    streams = Streams(stderr, environ, stdout_is_terminal, stdout_is_pipe)
     async with open_progress(DisplayOptions(progress=mode, **options), streams, totals) as observe:
         for event in EVENTS:
             observe(event)
@@ -70,6 +71,8 @@ def drawn(out: io.StringIO) -> bool:
         ("none", Tty, XTERM, {}, False),
         ("auto", Tty, XTERM, {"quiet": True}, False),
         ("auto", Tty, XTERM, {"stdout_is_terminal": True}, False),
+        ("auto", Tty, XTERM, {"stdout_is_pipe": True}, False),
+        ("bar", Tty, XTERM, {"stdout_is_pipe": True}, True),
     ],
 )  # fmt: skip
 async def test_a_display_is_drawn_only_where_it_can_be_seen(

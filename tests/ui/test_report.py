@@ -115,7 +115,9 @@ def test_the_summary_in_its_plain_form() -> None:
     run.now_s += 38.2
     assert summary(run.totals) == (
         "1,200 rows: 1,194 answered, 6 failed (4 rate_limited, 2 rejected) in 38.2 s, "
-        "31.4 rows/s, 41,200 tokens"
+        "31.4 rows/s, 41,200 tokens\n"
+        "  rate_limited: no\n"
+        "  rejected: no"
     )
 
 
@@ -142,10 +144,30 @@ def test_what_a_user_has_to_know_has_its_own_line() -> None:
     assert summary(run.totals, cancelled=True) == (
         "9 rows: 5 answered, 4 failed (4 timed_out) in 10.0 s, 0.90 rows/s, "
         "60 tokens (unknown for 2 rows), 3 cut off by length\n"
+        "  timed_out: no\n"
         "  11 rows not answered: the run ended early\n"
         "  up to 2 rows dropped in flight may have been billed\n"
         "  4 failed attempts may have been billed; 4 rows got no answer"
     )
+
+
+def test_one_message_of_each_kind_of_failure_is_quoted() -> None:
+    """The first of each kind, the most frequent kind first, cleaned and on one line, without the
+    prompt (CASES.md D2)."""
+    totals = Totals()
+    prompt = [{"role": "user", "content": "the patient 4711 has measles and more"}]
+    for index, (kind, message) in enumerate(
+        [
+            ("refused", f"not this: {prompt[0]['content']}"),
+            ("unknown_model", "no model\n\x1b[31mgpt-5o " + "x" * 200),
+            ("unknown_model", "a second message"),
+        ]
+    ):
+        failure = Failure(kind, message, messages=prompt)
+        totals(Finished(Outcome(index, index, "m", "p", error=failure)))
+    _, model, refused = summary(totals).splitlines()
+    assert model == "  " + ("unknown_model: no model gpt-5o " + "x" * 200)[:159] + "…"
+    assert refused.startswith("  refused: the provider's message repeats the prompt")
 
 
 def test_rows_dropped_from_an_input_without_an_end_are_told() -> None:

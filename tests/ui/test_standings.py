@@ -1,6 +1,8 @@
 """How the models of a run have fared, as a table."""
 
-from llmbatch_cli.core.events import Finished
+import pytest
+
+from llmbatch_cli.core.events import Finished, Racing
 from llmbatch_cli.core.ledger import Usage
 from llmbatch_cli.core.types import Outcome, Racer
 from llmbatch_cli.ui.standings import Standings, as_lines
@@ -59,6 +61,31 @@ def test_a_narrow_terminal_has_a_narrower_table() -> None:
         assert {"wins", "median", "p95", "failed"} <= set(lines[0].split())
     assert "b/a-mod" in as_lines(told, 45)[3]
     assert "…" in as_lines(told, 45)[3]
+
+
+def test_a_model_that_never_started_has_its_line() -> None:
+    """With --hedge the second model may never be asked: the table says so (CASES.md D12)."""
+    told = Standings()
+    told(Racing(["a/fast", "b/spare", "b/spare"]))
+    told(Finished(Outcome(0, 0, "fast", "a", race=[FAST])))
+    lines = as_lines(told)
+    assert [line.split()[0] for line in lines] == ["model", "a/fast", "b/spare", "b/spare"]
+    assert lines[2].split()[1:3] == ["0", "0"]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("gpt-4o-mini", "gpt-4.1-mini"),
+        ("c-haiku-20240307", "c-sonnet-20240307"),
+        ("gpt-5", "gpt-5.1"),
+    ],
+)
+def test_names_that_are_cut_stay_apart(names: tuple[str, str]) -> None:
+    """Two racers do not look alike at 40 columns (CASES.md D12)."""
+    told = standings([Racer(name, "openai", "won", 0.1) for name in names])
+    _, _, *rows = as_lines(told, 40)
+    assert len({row.split()[0] for row in rows}) == 2
 
 
 def test_a_models_name_has_no_power_over_the_terminal() -> None:

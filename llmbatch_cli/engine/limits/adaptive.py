@@ -57,25 +57,24 @@ FORGOTTEN_AFTER_S: Final = 30.0
 
 
 class Slots:
-    """How many at once. Doubles each round trip until their number is rejected."""
+    """How many at once, as far as their number is rejected."""
 
-    def __init__(self, start: int, most: int) -> None:
-        self.limit = min(start, most)
+    def __init__(self, most: int, *, growing: bool) -> None:
+        self.limit = most
         self.accepted = [0] * most
         """How many requests were accepted with so many others in flight, since the last episode."""
         self._accepted_before = self.accepted
         self._kept_until = float("-inf")
         self._most = most
         self._probe = Probe()
-        self.growing = self.limit < most
-        """Whether every answer adds a slot."""
+        self.growing = growing
+        """Whether every answer adds a slot, up to the most."""
         self.met = False
         """Whether a number was rejected."""
 
     def add(self) -> None:
         """One more, up to the most."""
-        self.limit += 1
-        self.growing = self.limit < self._most
+        self.limit = min(self.limit + 1, self._most)
 
     def crowded(self, in_flight: int) -> bool:
         """Whether a rejection of one more than `in_flight` may be due to their number."""
@@ -207,25 +206,28 @@ class Learner:
 
     def __init__(
         self,
-        start: int,
         most: int,
         *,
         adaptive: bool,
+        growing: bool,
         changed: Callable[[], None],
         resumed: Callable[[], None],
     ) -> None:
         """
         Args:
-            start: how many at once in the beginning.
             most: how many at once, whatever is learned.
             adaptive: whether anything is learned.
+            growing: whether the run begins with few at once, so that the first rejection does
+                not show how many are too many.
             changed: is called when a limit has changed.
             resumed: is called when a cool-down turns out to be unnecessary.
         """
-        self.slots = Slots(start, most)
+        self.slots = Slots(most, growing=growing)
         self.rate = Rate()
         self.slots_bound = False
         """Whether a request had to wait for a slot since the last review; set from outside."""
+        self.queue_bound = False
+        """The same for what the server's queue allows."""
         self.rate_bound = False
         """The same for the learned rate."""
         self._adaptive = adaptive
@@ -336,7 +338,7 @@ class Learner:
             unsure = counted < (TOO_FEW if plain else MANY)
             rate.shrink(seen, now, self._answers, pause_s, unsure=unsure)
         self._since, self._has_learned, self._pause_s = ticket, True, pause_s
-        self._idle = self.slots_bound = self.rate_bound = False
+        self._idle = self.slots_bound = self.queue_bound = self.rate_bound = False
         self._review_at = now + pause_s + REVIEW_S
 
     def _in_vain(self, *, plain: bool) -> bool:
@@ -374,14 +376,15 @@ class Learner:
         if self._since is None:
             self._since = ticket
         before = self.slots.limit, self.rate.per_minute
+        many = self.slots_bound or self.queue_bound
         if self._adaptive:
             stepped = self.rate.stepped
             if self.slots_bound and not self.slots.growing:
                 self.slots.grow(now, self._answers)
-            self.rate.grow(now, self._answers, bound=self.rate_bound, slots_bound=self.slots_bound)
+            self.rate.grow(now, self._answers, bound=self.rate_bound, slots_bound=many)
             if self.rate.stepped and not stepped:
                 self._slowed = max(0, self._slowed - 1)
-        self._idle |= not (self.slots_bound or self.rate_bound)
-        self.slots_bound = self.rate_bound = False
+        self._idle |= not (many or self.rate_bound)
+        self.slots_bound = self.queue_bound = self.rate_bound = False
         if before != (self.slots.limit, self.rate.per_minute):
             self._changed()

@@ -8,17 +8,28 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from llmbatch_cli.core.errors import ProviderError, RateLimited, Unreachable, Unsent
+from llmbatch_cli.core.errors import (
+    Overloaded,
+    ProviderError,
+    RateLimited,
+    TimedOut,
+    Unreachable,
+    Unsent,
+)
 from llmbatch_cli.core.types import Call, Completion, RateInfo, Request
 from llmbatch_cli.engine.limits.adaptive import PAUSE_S, Learner
 from llmbatch_cli.engine.limits.buckets import Gate, LastMinute, Pace
 from llmbatch_cli.engine.limits.estimate import Estimate, used_tokens
 from llmbatch_cli.engine.limits.isolated_429 import Ticket
+from llmbatch_cli.engine.limits.queueing import QueueLimit
 from llmbatch_cli.engine.limits.rate_headers import RateHeaders
 from llmbatch_cli.engine.limits.shared_capacity import SharedCapacity
 
-START_IN_FLIGHT: Final = 16
-"""Requests at once at the start of a run without --concurrency."""
+START_IN_FLIGHT: Final = 3
+"""Requests at once at the start of a run without --concurrency: a server of one's own may answer
+one at a time, and what waits there for more than its time limit is lost."""
+TIME_OUTS: Final = frozenset((408, 504, 524))
+"""Statuses by which a server or its gateway says that an answer took too long."""
 
 Holding = Literal["slots", "rpm", "tpm", "cool-down"]
 
@@ -30,7 +41,7 @@ class RateLimits:
     most_in_flight: int
     """Requests at once, from 1, whatever is learned."""
     start_in_flight: int = START_IN_FLIGHT
-    """At once in the beginning; doubles each round trip until a request is rejected."""
+    """At once in the beginning; doubles while throughput follows and no request is rejected."""
     rpm: float | None = None
     """Requests in any minute, its end not counted; None leaves it to what the run learns."""
     tpm: int | None = None
@@ -66,8 +77,8 @@ class Limiter:
         """
         Args:
             limits: the user's own.
-            adaptive: follow rate limit headers and learn from rejections; without it a 429
-                only makes all wait.
+            adaptive: follow rate limit headers, learn from rejections and keep the server's queue
+                short; without it a 429 only makes all wait.
             capacity: how many at once with all others that share it; None is no such limit.
             chance: uniform in [0, 1).
             changed: is called when what is allowed changes.
@@ -81,13 +92,16 @@ class Limiter:
         if capacity is not None:
             capacity.join(self._pump)
         self._learner = Learner(
-            limits.start_in_flight,
             limits.most_in_flight,
             adaptive=adaptive,
+            growing=limits.start_in_flight < limits.most_in_flight,
             changed=self._follow,
             resumed=self._resume,
         )
         self._slots = self._learner.slots
+        most = limits.most_in_flight
+        start = limits.start_in_flight if adaptive else most
+        self._queue = QueueLimit(start, most, changed=lambda: self._changed(self.allowed))
         self._reported = RateHeaders()
         self._learned = Pace(1.0, "rpm")
         self._flags = _flag_gates(limits.rpm, limits.tpm)
@@ -108,7 +122,7 @@ class Limiter:
         """What is allowed now, by the user, the provider and what was learned."""
         paces = [gate for gate in self._gates if isinstance(gate, Pace)]
         return Allowed(
-            self._slots.limit,
+            min(self._slots.limit, self._queue.high),
             min((one.per_minute for one in paces if one.counts == "rpm"), default=None),
             min((one.per_minute for one in paces if one.counts == "tpm"), default=None),
         )
@@ -116,7 +130,7 @@ class Limiter:
     @property
     def slots(self) -> int:
         """Requests that are allowed at once now."""
-        return self._slots.limit
+        return min(self._slots.limit, self._queue.limit)
 
     @property
     def holding(self) -> Holding | None:
@@ -129,8 +143,9 @@ class Limiter:
             return None
         now = self.now()
         in_flight = self.in_flight
-        held = self._gates or now < self._cool_until or in_flight >= self._slots.limit
-        if held or self._capacity is not None:
+        held = self._gates or now < self._cool_until
+        full = in_flight >= self._queue.limit or in_flight >= self._slots.limit
+        if held or full or self._capacity is not None:
             return self._admit_now(tokens, now) if self._ready_at(tokens, now) <= now else None
         return self._admit_now(tokens, now)
 
@@ -165,18 +180,33 @@ class Limiter:
     def settle(self, ticket: Ticket, result: Completion | ProviderError | None) -> None:
         """A request has ended: with an answer, an error, or None where it was cancelled."""
         self.in_flight -= 1
+        now = self.now()
         if isinstance(result, Completion):
-            self._learner.accepted(ticket, self.now())
+            self._learner.accepted(ticket, now)
+            usage = result.usage
+            tokens = 0 if usage is None else usage.completion_tokens or 0
+            self._queue.answered(ticket, now, tokens, last=self._number, in_flight=self.in_flight)
             if self.counts_tokens or result.limits is not None:
                 self._count(ticket, result)
         elif isinstance(result, RateLimited):
             self._rejected(ticket, result)
         elif isinstance(result, Unreachable):
             self._correct(ticket, 0)
+        if not isinstance(result, Completion):
+            self._unanswered(ticket, now, result)
         if self._capacity is not None:
             self._capacity.leave()
         elif self._waiters:
             self._pump()
+
+    def _unanswered(self, ticket: Ticket, now: float, error: ProviderError | None) -> None:
+        late = isinstance(error, Overloaded) and error.status in TIME_OUTS
+        if late or isinstance(error, TimedOut):
+            self._queue.timed_out(ticket, now, last=self._number, in_flight=self.in_flight)
+        else:
+            self._queue.lost(
+                ticket, now, outrun=error is None, last=self._number, in_flight=self.in_flight
+            )
 
     def _count(self, ticket: Ticket, completion: Completion) -> None:
         if completion.limits is not None and self._adaptive:
@@ -235,6 +265,10 @@ class Limiter:
             self._learner.slots_bound = True
             self._held_by = "slots"
             return float("inf")
+        if self.in_flight >= self._queue.limit:
+            self._learner.queue_bound = True
+            self._held_by = "slots"
+            return float("inf")
         if self._capacity is not None and self._capacity.full:
             self._held_by = "slots"
             return float("inf")
@@ -259,6 +293,8 @@ class Limiter:
         self.in_flight = in_flight + 1
         if in_flight + 1 >= self._slots.limit:  # a run starts no more rows than there are slots
             self._learner.slots_bound = True
+        if in_flight + 1 >= self._queue.limit:
+            self._learner.queue_bound = True
         return now, in_flight, tokens, self._number
 
     def _give_back(self, ticket: Ticket) -> None:
@@ -306,10 +342,15 @@ def _flag_gates(rpm: float | None, tpm: int | None) -> list[Gate]:
     return gates
 
 
-def admitted(call: Call, limiter: Limiter, on_admit: Callable[[], None] = lambda: None) -> Call:
+def admitted(
+    call: Call,
+    limiter: Limiter,
+    on_admit: Callable[[], None] = lambda: None,
+    is_late: Callable[[], bool] = lambda: False,
+) -> Call:
     """The call, begun when its limiter admits it; inside `retried`, so that each attempt pays anew.
 
-    `on_admit` is called in that moment.
+    `on_admit` is called in that moment; `is_late` tells a cancelled call whether its time was over.
     """
     settle, try_admit, estimate = limiter.settle, limiter.try_admit, limiter.estimate
 
@@ -323,6 +364,10 @@ def admitted(call: Call, limiter: Limiter, on_admit: Callable[[], None] = lambda
             return result
         except ProviderError as error:
             result = error
+            raise
+        except asyncio.CancelledError:
+            if is_late():
+                result = TimedOut("no answer in time")
             raise
         finally:
             settle(ticket, result)

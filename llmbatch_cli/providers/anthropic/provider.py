@@ -17,12 +17,32 @@ from llmbatch_cli.providers.anthropic.models import CURRENT, is_retired
 from llmbatch_cli.providers.anthropic.stream import MessageStream
 from llmbatch_cli.providers.base import Settings
 from llmbatch_cli.providers.wire import usage
-from llmbatch_cli.providers.wire.answers import extras, finish_reason, missing, raise_if_refused
-from llmbatch_cli.providers.wire.errors import ErrorBody, ErrorClass, ErrorRules, by_code
+from llmbatch_cli.providers.wire.answers import (
+    extras,
+    finish_reason,
+    is_one_of,
+    missing,
+    raise_if_refused,
+)
+from llmbatch_cli.providers.wire.context_words import CONTEXT_LENGTH
+from llmbatch_cli.providers.wire.errors import (
+    ErrorBody,
+    ErrorClass,
+    ErrorRules,
+    by_code,
+    holds_error,
+)
 from llmbatch_cli.providers.wire.messages import json_headers, post
 from llmbatch_cli.providers.wire.provider import JsonProvider
-from llmbatch_cli.providers.wire.replies import joined, mapping, mappings, of_type, text_or_none
-from llmbatch_cli.providers.wire.tools import function_call
+from llmbatch_cli.providers.wire.replies import (
+    blocks_of,
+    joined,
+    mapping,
+    mappings,
+    of_type,
+    text_or_none,
+)
+from llmbatch_cli.providers.wire.tools import function_call, named
 
 ERROR_TYPES: Final = by_code(
     {
@@ -36,7 +56,7 @@ ERROR_TYPES: Final = by_code(
 )
 """`error.type`; the last is llama.cpp's."""
 WORDS: Final = (
-    ("prompt is too long|exceed context limit|context (window|size)", errors.ContextLength),
+    (CONTEXT_LENGTH, errors.ContextLength),
     ("credit balance is too low|api usage limits|spend limit", errors.OutOfQuota),
     ("content filtering policy", errors.Refused),
 )
@@ -51,6 +71,7 @@ class Anthropic(JsonProvider):
     rules = ErrorRules(words=WORDS, codes=ERROR_TYPES, hints={errors.UnknownModel: _MODELS_HINT})
     request_id_headers: ClassVar[Sequence[str]] = ("request-id",)
     stream_reader = MessageStream
+    usage_fields = usage.ANTHROPIC
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -76,26 +97,26 @@ class Anthropic(JsonProvider):
         return body(request, self.name)
 
     def is_error(self, body: Mapping[str, Any]) -> bool:
-        return body.get("type") == "error" or bool(body.get("error"))
+        return body.get("type") == "error" or holds_error(body)
 
     def read(self, body: dict[str, Any]) -> Completion:
-        if not isinstance(body.get("content"), list):
+        content, native = body.get("content"), text_or_none(body.get("stop_reason"))
+        if not isinstance(content, list | dict | str):
+            raise_if_refused(native)
             raise missing("content", body)
-        blocks = mappings(body["content"])
-        native = text_or_none(body.get("stop_reason"))
+        blocks = blocks_of(content)
         text = joined(of_type("text", blocks), "text")
-        calls = [
+        calls = named(
             function_call(use.get("id"), use.get("name"), use.get("input"), place)
             for place, use in enumerate(of_type("tool_use", blocks))
-        ]
-        if not text and native == "refusal":
+        )
+        if not text and is_one_of(native, ("refusal",)):
             details = mapping(body.get("stop_details"))
             raise_if_refused(native, details.get("explanation") or details.get("category"))
         return Completion(
             text=text or (None if calls else ""),
             finish_reason=finish_reason(native),
             native_finish_reason=native,
-            usage=usage.read_usage(body.get("usage"), usage.ANTHROPIC),
             model=text_or_none(body.get("model")),
             reasoning=joined(of_type("thinking", blocks), "thinking", "\n\n") or None,
             tool_calls=calls,

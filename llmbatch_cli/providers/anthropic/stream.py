@@ -61,6 +61,9 @@ class MessageStream(EventStream):
             self.ended = bool(self._message)
         return ""
 
+    def is_whole(self, event: Mapping[str, Any]) -> bool:
+        return "content" in event and event.get("type") in ("message", None)
+
     def whole(self) -> dict[str, Any]:
         blocks = [block.whole() for _, block in sorted(self._blocks.items())]
         return {**self._message, "content": blocks}

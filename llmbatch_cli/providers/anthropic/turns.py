@@ -135,6 +135,8 @@ def cached(block: Block, source: Mapping[str, Any]) -> Block:
 
 
 def _part(part: Any, draft: Draft) -> Block:
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
     if not isinstance(part, Mapping):
         raise draft.refused("a part of a message that is not an object")
     kind = part.get("type")

@@ -10,7 +10,9 @@ from typing import Any, Final, NamedTuple
 from zlib import crc32
 
 from llmbatch_cli.core.errors import BadReply, UsageError
+from llmbatch_cli.core.near import install_hint
 from llmbatch_cli.core.types import WireRequest
+from llmbatch_cli.providers.access import first_set
 
 _PRELUDE: Final = struct.Struct(">III")
 _MAX_FRAME_BYTES: Final = 24 * 2**20
@@ -38,6 +40,10 @@ class Frames:
         while (frame := self._next()) is not None:
             frames.append(frame)
         return frames
+
+    def rest(self) -> list[Frame]:
+        """Nothing: a frame without its end is none."""
+        return []
 
     def _next(self) -> Frame | None:
         if len(self._rest) < _PRELUDE.size:
@@ -88,14 +94,12 @@ def load_credentials(environ: Mapping[str, str]) -> Any:
         from botocore.session import Session
     except ImportError as error:
         raise UsageError(
-            f"AWS credentials need botocore: {error}", hint="pip install 'llmbatch-cli[bedrock]'"
+            f"AWS credentials need botocore: {error}", hint=install_hint("bedrock")
         ) from error
-    if environ.get("AWS_ACCESS_KEY_ID") and environ.get("AWS_SECRET_ACCESS_KEY"):
-        return Credentials(
-            environ["AWS_ACCESS_KEY_ID"],
-            environ["AWS_SECRET_ACCESS_KEY"],
-            environ.get("AWS_SESSION_TOKEN"),
-        )
+    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+    key_id, secret, token = (first_set(environ, (name,)) for name in names)
+    if key_id and secret:
+        return Credentials(key_id, secret, token)
     try:
         return Session(profile=environ.get("AWS_PROFILE")).get_credentials()
     except BotoCoreError as error:

@@ -22,18 +22,20 @@ from llmbatch_cli.providers.bedrock.body import body
 from llmbatch_cli.providers.bedrock.stream import ConverseStream
 from llmbatch_cli.providers.wire import usage
 from llmbatch_cli.providers.wire.answers import extras, finish_reason, missing, raise_if_refused
+from llmbatch_cli.providers.wire.context_words import CONTEXT_LENGTH
 from llmbatch_cli.providers.wire.credentials import renewed
 from llmbatch_cli.providers.wire.errors import ErrorBody, ErrorRules, by_code
 from llmbatch_cli.providers.wire.messages import bearer_headers, post
 from llmbatch_cli.providers.wire.provider import JsonProvider
 from llmbatch_cli.providers.wire.replies import (
+    blocks_of,
     joined,
     listed,
     mapping,
     mappings,
     text_or_none,
 )
-from llmbatch_cli.providers.wire.tools import function_call
+from llmbatch_cli.providers.wire.tools import function_call, named
 
 CREDENTIALS_REFRESH_S: Final = 60.0
 """botocore itself renews short-lived credentials minutes before their end."""
@@ -52,7 +54,7 @@ ERROR_TYPES: Final = by_code(
 )
 """The error's name, of the reply's header or of the stream's exception, in lower case."""
 WORDS: Final = (
-    ("is too long|too many input tokens|context (length|window)", errors.ContextLength),
+    (CONTEXT_LENGTH, errors.ContextLength),
     (
         "model identifier is invalid|on-demand throughput isn|access to the model",
         errors.UnknownModel,
@@ -76,8 +78,11 @@ class Bedrock(JsonProvider):
     )
     request_id_headers: ClassVar[Sequence[str]] = ("x-amzn-requestid",)
     stream_reader = ConverseStream
+    usage_fields = usage.BEDROCK
 
     def __init__(self, settings: Settings) -> None:
+        if settings.query:  # which would have to be signed, too
+            raise UsageError("the base URL for bedrock has a query, which is not sent")
         environ = settings.environ
         self._environ = environ
         self._region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or ""
@@ -130,16 +135,17 @@ class Bedrock(JsonProvider):
 
     def read(self, body: dict[str, Any]) -> Completion:
         message = mapping(mapping(body.get("output")).get("message"))
-        if not isinstance(message.get("content"), list):
+        content, native = message.get("content"), text_or_none(body.get("stopReason"))
+        if not isinstance(content, list | dict | str):
+            raise_if_refused(native)
             raise missing("message with content", body)
-        blocks = mappings(message["content"])
-        native = text_or_none(body.get("stopReason"))
+        blocks = blocks_of(content)
         text, citations = _text(blocks)
         uses = [block["toolUse"] for block in blocks if isinstance(block.get("toolUse"), dict)]
-        calls = [
+        calls = named(
             function_call(use.get("toolUseId"), use.get("name"), use.get("input"), place)
             for place, use in enumerate(use for use in uses if use.get("type") != "server_tool_use")
-        ]
+        )
         if not text:
             raise_if_refused(native)
         router = mapping(mapping(body.get("trace")).get("promptRouter"))
@@ -148,7 +154,6 @@ class Bedrock(JsonProvider):
             text=text or (None if calls else ""),
             finish_reason=finish_reason(native),
             native_finish_reason=native,
-            usage=usage.read_usage(body.get("usage"), usage.BEDROCK),
             # Converse names no model but the one that a prompt router chose.
             model=text_or_none(router.get("invokedModelId")),
             reasoning=joined(

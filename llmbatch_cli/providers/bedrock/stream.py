@@ -54,6 +54,11 @@ class ConverseStream(EventStream):
     """Reads one streamed answer."""
 
     framing = Frames
+    whole_begins = b"{[<"
+
+    @classmethod
+    def reads(cls, body: bytes) -> bool:
+        return body[:1] == b"\0"
 
     def begin(self, request: Request) -> None:
         self._body: dict[str, Any] = {}
@@ -64,7 +69,8 @@ class ConverseStream(EventStream):
         if headers.get(":message-type") != "event":
             name = headers.get(":exception-type") or headers.get(":error-code", "")
             known = {**self.reply.headers, "x-amzn-errortype": name}
-            raise self.provider.error(WireReply(200, known, event.payload), self.model)
+            reply = WireReply(200, known, event.payload)
+            raise self.billed(self.provider.error(reply, self.request.model))
         self.reply.body = event.payload
         body = json_object(self.reply)
         return self.add({**body, ":event-type": headers.get(":event-type")})

@@ -14,6 +14,7 @@ from llmbatch_cli.providers.wire.draft import NO_PARAMETERS, Draft, message_fiel
 from llmbatch_cli.providers.wire.messages import bearer_headers, json_bytes, post
 from llmbatch_cli.providers.wire.params import ParamTable, as_list, format_kind, limits, unless
 from llmbatch_cli.providers.wire.provider import JsonProvider
+from llmbatch_cli.providers.wire.usage import COHERE
 
 FIELDS: Final = message_fields(
     tool=("name",),
@@ -34,6 +35,7 @@ class Cohere(JsonProvider):
     rules = RULES
     request_id_headers: ClassVar[Sequence[str]] = ("x-debug-trace-id",)
     stream_reader = CohereStream
+    usage_fields = COHERE
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)

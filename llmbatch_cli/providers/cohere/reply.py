@@ -11,18 +11,26 @@ from typing import Any, Final
 
 from llmbatch_cli.core import errors
 from llmbatch_cli.core.types import Completion, Request
-from llmbatch_cli.providers.wire import usage
-from llmbatch_cli.providers.wire.answers import extras, finish_reason, missing
+from llmbatch_cli.providers.wire.answers import extras, finish_reason, is_one_of, missing
+from llmbatch_cli.providers.wire.context_words import CONTEXT_LENGTH
 from llmbatch_cli.providers.wire.errors import ErrorRules
 from llmbatch_cli.providers.wire.provider import EventStream, Pieces
-from llmbatch_cli.providers.wire.replies import clean, joined, mapping, mappings, text_or_none
-from llmbatch_cli.providers.wire.tools import ToolCallPieces, function_call
+from llmbatch_cli.providers.wire.replies import (
+    blocks_of,
+    clean,
+    joined,
+    mapping,
+    mappings,
+    text_or_none,
+)
+from llmbatch_cli.providers.wire.tools import ToolCallPieces, function_call, named
 
 RULES: Final = ErrorRules(
     # 498: a deny-listed token in the prompt or the answer; 499: cancelled, "try again".
     statuses={498: errors.Refused, 499: errors.Overloaded, 501: errors.Rejected},
     words=(
-        (r"^too many tokens: (?!max tokens)", errors.ContextLength),
+        (r"^too many tokens: max tokens", errors.Rejected),
+        (CONTEXT_LENGTH, errors.ContextLength),
         (r"\bmodel\b.{0,200}(not found|was removed|not supported|deprecated)", errors.UnknownModel),
         (r"limited to [\d,]+ api calls / month", errors.OutOfQuota),
         (r"maximum billing reached|update your payment method", errors.OutOfQuota),
@@ -40,11 +48,11 @@ RULES: Final = ErrorRules(
 def completion(body: Mapping[str, Any]) -> Completion:
     """The answer in a body of /v2/chat. Raises ProviderError for a body without one."""
     message = body.get("message")
+    native = text_or_none(body.get("finish_reason"))
     if not isinstance(message, dict):
         raise missing("message", body)
-    native = text_or_none(body.get("finish_reason"))
-    if native in ("ERROR", "TIMEOUT"):
-        words = text_or_none(body.get("error")) or native
+    if is_one_of(native, ("error", "timeout")):
+        words = text_or_none(body.get("error")) or str(native)
         raise errors.Overloaded(f"the server gave up on the answer: {clean(words)}", status=200)
     calls = []
     for place, call in enumerate(mappings(message.get("tool_calls"))):
@@ -52,14 +60,12 @@ def completion(body: Mapping[str, Any]) -> Completion:
         # A call without arguments has an empty text, which is not JSON.
         arguments = text_or_none(function.get("arguments")) or None
         calls.append(function_call(call.get("id"), function.get("name"), arguments, place))
-    content = message.get("content")
-    # A stream of text alone may have its content as a string.
-    parts = [{"text": content}] if isinstance(content, str) else mappings(content)
+    calls = named(calls)
+    parts = blocks_of(message.get("content"))
     return Completion(
         text=joined(parts, "text") or (None if calls else ""),
         finish_reason=finish_reason(native),
         native_finish_reason=native,
-        usage=usage.read_usage(body.get("usage"), usage.COHERE),
         reasoning=joined(parts, "thinking") or None,
         tool_calls=calls,
         extras=extras(
@@ -112,6 +118,9 @@ class CohereStream(EventStream):
         self._pieces.add("tool_plan", message.get("tool_plan"))
         self._pieces.add("thinking", content.get("thinking"))
         return self._pieces.add("text", content.get("text"))
+
+    def is_whole(self, event: Mapping[str, Any]) -> bool:
+        return "message" in event and "delta" not in event
 
     def whole(self) -> dict[str, Any]:
         texts = self._pieces.whole()

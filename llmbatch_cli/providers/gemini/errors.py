@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from llmbatch_cli.core import errors
+from llmbatch_cli.providers.wire.context_words import CONTEXT_LENGTH
 from llmbatch_cli.providers.wire.errors import (
     ErrorBody,
     ErrorClass,
@@ -41,10 +42,7 @@ RULES: Final = ErrorRules(
         (r"api key (not valid|expired|not found)|reported as leaked", errors.Unauthorized),
         (r"permission to access the file\b", errors.Rejected),
         (r"user location is not supported|free tier is not available", errors.Unauthorized),
-        (
-            r"token count.{0,60}exceeds the maximum|exceeds the maximum number of tokens",
-            errors.ContextLength,
-        ),
+        (CONTEXT_LENGTH, errors.ContextLength),
         (r"unexpected model name format", errors.UnknownModel),
         (
             r"\bmodels?\b.{0,200}(not found|no longer available|not supported for)",

@@ -4,10 +4,12 @@ Source: ai.google.dev/api, /gemini-api/docs/api-key (read 2026-11-22).
 """
 
 import re
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
 from llmbatch_cli.core.errors import ProviderError
+from llmbatch_cli.core.ledger import Usage
 from llmbatch_cli.core.types import Completion, Request, WireReply, WireRequest
 from llmbatch_cli.providers.base import Settings
 from llmbatch_cli.providers.gemini.body import body
@@ -16,6 +18,7 @@ from llmbatch_cli.providers.gemini.reply import GeminiStream, completion
 from llmbatch_cli.providers.wire.errors import ErrorBody, ErrorClass
 from llmbatch_cli.providers.wire.messages import json_headers, post
 from llmbatch_cli.providers.wire.provider import JsonProvider
+from llmbatch_cli.providers.wire.usage import GEMINI, read_usage
 
 
 class Gemini(JsonProvider):
@@ -23,6 +26,7 @@ class Gemini(JsonProvider):
 
     rules = RULES
     stream_reader = GeminiStream
+    usage_fields = GEMINI
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -49,6 +53,9 @@ class Gemini(JsonProvider):
 
     def read(self, body: dict[str, Any]) -> Completion:
         return completion(body)
+
+    def usage_in(self, body: Mapping[str, Any]) -> Usage | None:
+        return read_usage(body.get("usageMetadata"), self.usage_fields)
 
     def failed(self, error: ErrorBody, reply: WireReply, model: str) -> ProviderError:
         failed = super().failed(error, reply, model)

@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from llmbatch_cli.core.errors import BadReply, ProviderError, Refused, Rejected, Unauthorized
 from llmbatch_cli.core.types import Completion, Request
-from llmbatch_cli.providers.wire import usage
 from llmbatch_cli.providers.wire.answers import extras, finish_reason, missing
 from llmbatch_cli.providers.wire.provider import EventStream
 from llmbatch_cli.providers.wire.replies import (
+    blocks_of,
     clean,
     count,
     joined,
@@ -22,7 +22,7 @@ from llmbatch_cli.providers.wire.replies import (
     mappings,
     text_or_none,
 )
-from llmbatch_cli.providers.wire.tools import function_call
+from llmbatch_cli.providers.wire.tools import function_call, named
 
 EMPTY_ANSWERS: Final[Mapping[str, type[ProviderError]]] = {
     "MISSING_THOUGHT_SIGNATURE": Rejected,
@@ -57,7 +57,6 @@ def completion(body: Mapping[str, Any]) -> Completion:
         text=message["content"],
         finish_reason=first["finish_reason"],
         native_finish_reason=text_or_none(candidates[0].get("finishReason")),
-        usage=usage.read_usage(body.get("usageMetadata"), usage.GEMINI),
         model=text_or_none(body.get("modelVersion")),
         reasoning=message.get("reasoning"),
         tool_calls=message.get("tool_calls", ()),
@@ -78,7 +77,7 @@ def _raise_if_empty(candidate: Mapping[str, Any]) -> None:
     native, more = text_or_none(candidate.get("finishReason")), candidate.get("finishMessage")
     words = f": {clean(more)}" if isinstance(more, str) else ""
     filtered = finish_reason(native) == "content_filter"
-    kind = Refused if filtered else EMPTY_ANSWERS.get(native or "")
+    kind = Refused if filtered else EMPTY_ANSWERS.get((native or "").upper())
     if kind is not None:
         raise kind(f"the answer is empty: {native}{words}", status=200)
 
@@ -101,7 +100,10 @@ def _choice(candidate: Mapping[str, Any], place: int) -> dict[str, Any]:
 
 
 def _parts(candidate: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return mappings(mapping(candidate.get("content")).get("parts"))
+    content = candidate.get("content")
+    if isinstance(content, dict) and "text" not in content:
+        content = content.get("parts")
+    return blocks_of(content)
 
 
 def _message(parts: list[dict[str, Any]]) -> dict[str, Any]:
@@ -111,7 +113,7 @@ def _message(parts: list[dict[str, Any]]) -> dict[str, Any]:
     if thoughts:
         message["reasoning"] = thoughts
     if calls:
-        message["tool_calls"] = [_call(part, place) for place, part in enumerate(calls)]
+        message["tool_calls"] = named(_call(part, place) for place, part in enumerate(calls))
     if images := [image for part in parts if (image := _image(part))]:
         message["images"] = images
     signatures = (part.get("thoughtSignature") for part in parts if "functionCall" not in part)

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.events import Event, Observer
+from llmbatch_cli.core.near import did_you_mean, install_hint, near_file
 from llmbatch_cli.core.types import Completion, Request, Send, WireReply
 from llmbatch_cli.providers.base import Settings
 from llmbatch_cli.providers.local.weights import SMOLLM2, pull
@@ -154,7 +155,7 @@ def _engine() -> ModuleType:
     except ImportError as error:
         raise UsageError(
             f"the embedded model needs xllamacpp: {error}",
-            hint="pip install 'llmbatch-cli[local]'",
+            hint=install_hint("local"),
         ) from error
     module: ModuleType = xllamacpp
     return module
@@ -172,5 +173,9 @@ def _existing(model: str) -> Load:
             hint=f"it is local/{SMOLLM2.name}, or local/PATH.gguf for a model file",
         )
     if not os.path.isfile(path):  # noqa: PTH113 - which raises for a name that is too long
-        raise UsageError(f"no model file {model[:200]}")
+        near = near_file(os.fspath(path))
+        hint = (
+            did_you_mean([f"local/{near}"]) if near else "local/PATH.gguf names a file on the disk"
+        )
+        raise UsageError(f"no model file {model[:200]}", hint=hint)
     return lambda observe, stop: path

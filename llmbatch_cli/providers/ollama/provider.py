@@ -13,6 +13,7 @@ from llmbatch_cli.core.errors import (
     OutOfQuota,
     UnknownModel,
 )
+from llmbatch_cli.core.ledger import Usage
 from llmbatch_cli.core.types import Completion, Message, Request, WireRequest
 from llmbatch_cli.providers.base import Settings
 from llmbatch_cli.providers.ollama.reply import RULES, OllamaStream, completion
@@ -22,6 +23,7 @@ from llmbatch_cli.providers.wire.messages import bearer_headers, data_url, post
 from llmbatch_cli.providers.wire.params import ParamTable, as_list, format_kind, limits
 from llmbatch_cli.providers.wire.provider import JsonProvider
 from llmbatch_cli.providers.wire.replies import clean
+from llmbatch_cli.providers.wire.usage import OLLAMA, read_usage
 
 PORT: Final = 11434
 OPTIONS: Final = frozenset(
@@ -68,7 +70,8 @@ def address(host: str) -> str:
     name = f"[{name}]" if ":" in name else name
     path = parts.path.rstrip("/").removesuffix("/v1").removesuffix("/api")
     user, at, _ = parts.netloc.rpartition("@")
-    return f"{parts.scheme}://{user}{at}{name}{f':{port}' if port else ''}{path}"
+    query = f"?{parts.query}" if parts.query else ""
+    return f"{parts.scheme}://{user}{at}{name}{f':{port}' if port else ''}{path}{query}"
 
 
 class Ollama(JsonProvider):
@@ -76,6 +79,7 @@ class Ollama(JsonProvider):
 
     rules = RULES
     stream_reader = OllamaStream
+    usage_fields = OLLAMA
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -90,6 +94,9 @@ class Ollama(JsonProvider):
 
     def read(self, body: dict[str, Any]) -> Completion:
         return completion(body)
+
+    def usage_in(self, body: Mapping[str, Any]) -> Usage | None:
+        return read_usage(body, self.usage_fields)
 
     def hint(self, kind: ErrorClass, error: ErrorBody, model: str) -> str | None:
         if kind is UnknownModel:

@@ -10,19 +10,24 @@ from typing import Any, Final
 
 from llmbatch_cli.core import errors
 from llmbatch_cli.core.types import Completion, Request
-from llmbatch_cli.providers.wire import usage
-from llmbatch_cli.providers.wire.answers import extras, finish_reason, missing
+from llmbatch_cli.providers.wire.answers import extras, finish_reason, is_one_of, missing
+from llmbatch_cli.providers.wire.context_words import CONTEXT_LENGTH
 from llmbatch_cli.providers.wire.errors import ErrorRules
-from llmbatch_cli.providers.wire.framing import Lines
 from llmbatch_cli.providers.wire.provider import EventStream, Pieces
-from llmbatch_cli.providers.wire.replies import count, mapping, mappings, text_or_none
-from llmbatch_cli.providers.wire.tools import function_call
+from llmbatch_cli.providers.wire.replies import (
+    content_text,
+    count,
+    mapping,
+    mappings,
+    text_or_none,
+)
+from llmbatch_cli.providers.wire.tools import function_call, named
 
 RULES: Final = ErrorRules(
     words=(
         (r"\bmodel\b.{0,200}\bnot found", errors.UnknownModel),
         (r"(hourly|session|daily|weekly|monthly) usage limit", errors.OutOfQuota),
-        (r"exceeds? the (available )?context (length|size)", errors.ContextLength),
+        (CONTEXT_LENGTH, errors.ContextLength),
         (r"requires more system memory|does not support|invalid model name", errors.Rejected),
     ),
     # A model too large for the machine is a 500.
@@ -44,15 +49,15 @@ def completion(body: Mapping[str, Any]) -> Completion:
     for place, call in enumerate(mappings(message.get("tool_calls"))):
         function, call_id = mapping(call.get("function")), call.get("id")
         calls.append(function_call(call_id, function.get("name"), function.get("arguments"), place))
-    text = text_or_none(message.get("content")) or ""
-    if native in ("load", "unload") and not text and not calls:
+    calls = named(calls)
+    text = content_text(message.get("content")) or ""
+    if is_one_of(native, ("load", "unload")) and not text and not calls:
         raise errors.BadReply(f"the server has only {native}ed the model", status=200)
     finish = finish_reason(native)
     return Completion(
         text=text or (None if calls else ""),
         finish_reason="tool_calls" if calls and finish == "stop" else finish,
         native_finish_reason=native,
-        usage=usage.read_usage(body, usage.OLLAMA),
         model=text_or_none(body.get("model")),
         reasoning=text_or_none(message.get("thinking")) or None,
         tool_calls=calls,
@@ -71,7 +76,7 @@ def _extras(body: Mapping[str, Any]) -> dict[str, Any]:
 class OllamaStream(EventStream):
     """Reads one JSON object a line; the one that is `done` is the end mark, and has the counts."""
 
-    framing = Lines
+    whole_begins = b"[<"
 
     def begin(self, request: Request) -> None:
         self._pieces = Pieces()
@@ -92,13 +97,3 @@ class OllamaStream(EventStream):
     def whole(self) -> dict[str, Any]:
         message = {**self._pieces.whole(), "tool_calls": self._calls}
         return {**self._end, "message": message, "logprobs": self._logprobs}
-
-    def finish(self) -> Completion:
-        """A last line without its end may be whole; one that is not was cut off."""
-        # Only here may the end mark come without a line end behind it.
-        try:
-            if not self.ended:
-                self.take(self.events.rest())
-        except errors.BadReply as bad:
-            raise errors.Interrupted("the stream was cut off within a line", status=200) from bad
-        return super().finish()

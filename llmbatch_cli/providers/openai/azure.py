@@ -47,6 +47,7 @@ class Azure(OpenAI):
 
     own_hosts: ClassVar[tuple[str, ...]] = ()
     rules = ErrorRules(codes=CODES)
+    version = ""
 
     def __init__(self, settings: Settings) -> None:
         versions = (settings.environ.get(name) for name in VERSION_VARIABLES)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from llmbatch_cli.core.errors import (
+    ContextLength,
     OutOfQuota,
     ProviderError,
     RateLimited,
@@ -15,6 +16,7 @@ from llmbatch_cli.providers.base import Settings
 from llmbatch_cli.providers.hosts import HOSTS, Host
 from llmbatch_cli.providers.openai.provider import OpenAI
 from llmbatch_cli.providers.wire.answers import extras
+from llmbatch_cli.providers.wire.context_words import CONTEXT_LENGTH
 from llmbatch_cli.providers.wire.errors import (
     COMMON_CODES,
     ErrorBody,
@@ -39,7 +41,7 @@ class Compatible(OpenAI):
     def __init__(self, settings: Settings, host: Host | None = None) -> None:
         self.host = host or HOSTS[settings.name]
         self.rules = ErrorRules(
-            words=self.host.words,
+            words=(*self.host.words, (CONTEXT_LENGTH, ContextLength)),
             words_of_overload=True,
             codes={**COMMON_CODES, **self.host.codes},
             statuses=self.host.statuses,
@@ -116,6 +118,10 @@ def _amount(usage: object, path: Sequence[str], per_usd: float) -> float | None:
     found = usage
     for step in path:
         found = mapping(found).get(step)
-    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found < 1e18:
+    try:
+        amount = float(found) if isinstance(found, int | float | str) else None
+    except (ValueError, OverflowError):
         return None
-    return found / per_usd
+    if isinstance(found, bool) or amount is None or not 0 <= amount < 1e18:
+        return None
+    return amount / per_usd

@@ -51,7 +51,7 @@ def neutral(model: str, effort: object) -> Mapping[str, Any]:
     if found is None:
         return {**_SAMPLING, **_PENALTIES} if _ALWAYS_REASONS.match(name) else NOTHING
     if found["o"] is not None:
-        stop = _STOP if int(found["o"]) >= 3 else {}
+        stop = {} if int(found["o"]) < 3 or name.startswith("o3-mini") else _STOP
         return {**_SAMPLING, **_PENALTIES, **stop}
     version = _version(found)
     if version < (5, 0) or (version == (5, 0) and (found["kind"] or "").startswith("chat")):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
 
-from llmbatch_cli.core.errors import Overloaded, Rejected, UnknownModel
+from llmbatch_cli.core.errors import ContextLength, Overloaded, Rejected, UnknownModel
 from llmbatch_cli.core.types import Completion, Request, WireRequest
 from llmbatch_cli.providers.base import Settings
 from llmbatch_cli.providers.openai.models import NOTHING, near, neutral
@@ -16,12 +16,14 @@ from llmbatch_cli.providers.wire import usage
 from llmbatch_cli.providers.wire.answers import (
     extras,
     finish_reason,
+    is_one_of,
     missing,
     raise_if_refused,
     writable,
 )
+from llmbatch_cli.providers.wire.context_words import CONTEXT_LENGTH
 from llmbatch_cli.providers.wire.draft import Draft
-from llmbatch_cli.providers.wire.errors import ErrorBody, ErrorClass
+from llmbatch_cli.providers.wire.errors import ErrorBody, ErrorClass, ErrorRules, holds_error
 from llmbatch_cli.providers.wire.messages import bearer_headers, post
 from llmbatch_cli.providers.wire.params import LIMITS, ParamTable, unless
 from llmbatch_cli.providers.wire.provider import EventStream, JsonProvider
@@ -38,6 +40,10 @@ class OpenAI(JsonProvider):
     """One server that speaks chat completions."""
 
     stream_reader: ClassVar[type[EventStream]] = ChatStream
+    usage_fields = usage.OPENAI
+    # llama.cpp says in a 500 that the prompt is too long.
+    rules = ErrorRules(words=((CONTEXT_LENGTH, ContextLength),), words_of_overload=True)
+    version = "/v1"
 
     own_hosts: ClassVar[tuple[str, ...]] = ("api.openai.com",)
     """Where OpenAI itself answers, its regions' hosts included."""
@@ -87,7 +93,7 @@ class OpenAI(JsonProvider):
         return {"max_tokens": "max_completion_tokens"} if self.at_home else NOTHING
 
     def is_error(self, body: Mapping[str, Any]) -> bool:
-        return bool(body.get("error")) or body.get("object") == "error"
+        return body.get("object") == "error" or holds_error(body)
 
     def read(self, body: dict[str, Any]) -> Completion:
         choices = mappings(body.get("choices"))
@@ -95,15 +101,18 @@ class OpenAI(JsonProvider):
             raise missing("choices", body)
         first = choices[0]
         message = first.get("message")
-        if not isinstance(message, dict):
-            raise missing("message in its choice", body)
         native = text_or_none(first.get("finish_reason"))
+        if not isinstance(message, dict):
+            # Azure's filter may leave nothing but its results.
+            raise_if_refused(native)
+            raise missing("message in its choice", body)
         content = message.get("content")
         text = content if isinstance(content, str) else content_text(content)
-        calls = message.get("tool_calls") or message.get("function_call")
+        has_calls = message.get("tool_calls") or message.get("function_call")
+        calls = tool_calls(message) if has_calls else ()
         if not text:
             raise_if_refused(native, message.get("refusal"))
-        if native in GAVE_UP:
+        if is_one_of(native, GAVE_UP):
             raise Overloaded(f"the server gave up on the answer: {native}", status=200)
         if not text and not calls:
             text = text_or_none(mapping(message.get("audio")).get("transcript")) or ""
@@ -111,10 +120,9 @@ class OpenAI(JsonProvider):
             text=text,
             finish_reason=finish_reason(native),
             native_finish_reason=native,
-            usage=usage.read_usage(body.get("usage"), usage.OPENAI),
             model=text_or_none(body.get("model")),
             reasoning=_reasoning(message),
-            tool_calls=tool_calls(message) if calls else (),
+            tool_calls=calls,
             choices=writable(choices) if len(choices) > 1 else (),
             extras=_extras(first, message),
             response_id=text_or_none(body.get("id")),

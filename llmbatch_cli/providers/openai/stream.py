@@ -38,6 +38,10 @@ class ChatStream(EventStream):
             text += added if place == 0 else ""
         return text
 
+    def is_whole(self, event: Mapping[str, Any]) -> bool:
+        choices = mappings(event.get("choices"))
+        return any(choice.get("message") and not choice.get("delta") for choice in choices)
+
     def is_complete(self) -> bool:
         ended = sum(choice.ended for choice in self._choices.values())
         return self.done or ended >= max(self._requested, len(self._choices))
@@ -104,7 +108,7 @@ class _Choice:
             else:
                 self._pieces.add("content", value)
             return value
-        self._parts.extend(listed(value))
+        self._parts.extend(value if isinstance(value, list) else [] if value is None else [value])
         return content_text(value) or ""
 
     def whole(self, place: int) -> dict[str, Any]:

@@ -7,19 +7,29 @@ and vLLM serve /v1/responses too.
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import quote
 
-from llmbatch_cli.core.errors import BadReply, Refused, Rejected
+from llmbatch_cli.core.errors import NotFinished, Refused, Rejected, Unreadable
 from llmbatch_cli.core.types import Completion, Request, WireReply, WireRequest
 from llmbatch_cli.providers.base import Provider, Settings, Stream
 from llmbatch_cli.providers.openai.models import needs_responses
 from llmbatch_cli.providers.openai.provider import OpenAI
 from llmbatch_cli.providers.responses.body import body
 from llmbatch_cli.providers.wire import usage
-from llmbatch_cli.providers.wire.answers import extras, finish_reason, missing, raise_if_refused
-from llmbatch_cli.providers.wire.errors import COMMON_CODES, ErrorRules, by_code
+from llmbatch_cli.providers.wire.answers import (
+    WAITING,
+    extras,
+    finish_reason,
+    is_one_of,
+    missing,
+    raise_if_refused,
+)
+from llmbatch_cli.providers.wire.errors import COMMON_CODES, ErrorRules, by_code, holds_error
 from llmbatch_cli.providers.wire.messages import post
 from llmbatch_cli.providers.wire.provider import EventStream
 from llmbatch_cli.providers.wire.replies import (
+    blocks_of,
+    clean,
     joined,
     listed,
     mapping,
@@ -27,7 +37,7 @@ from llmbatch_cli.providers.wire.replies import (
     of_type,
     text_or_none,
 )
-from llmbatch_cli.providers.wire.tools import function_call
+from llmbatch_cli.providers.wire.tools import function_call, named
 
 CODES: Final = {
     **COMMON_CODES,
@@ -62,6 +72,9 @@ class ResponseStream(EventStream):
             self.ended = bool(self._response)
         return ""
 
+    def is_whole(self, event: Mapping[str, Any]) -> bool:
+        return isinstance(event.get("output"), list)
+
     def whole(self) -> dict[str, Any]:
         # Where the last event lacks the items, those of the events before it count.
         return {**self._response, "output": self._response.get("output") or self._items}
@@ -72,6 +85,7 @@ class Responses(OpenAI):
 
     rules = ErrorRules(codes=CODES)
     stream_reader = ResponseStream
+    usage_fields = usage.RESPONSES
 
     def aim(self, base_url: str) -> None:
         super().aim(base_url)
@@ -82,10 +96,12 @@ class Responses(OpenAI):
         return post(self._url, self._headers, request, built)
 
     def is_error(self, body: Mapping[str, Any]) -> bool:
-        failed = body.get("status") == "failed" or body.get("type") == "error"
-        return failed or bool(body.get("error"))
+        failed = is_one_of(body.get("status"), ("failed",)) or body.get("type") == "error"
+        return failed or holds_error(body)
 
     def read(self, body: dict[str, Any]) -> Completion:
+        if is_one_of(body.get("status"), WAITING):
+            raise self._unfinished(body)
         if not isinstance(body.get("output"), list):
             raise missing("output", body)
         items = mappings(body["output"])
@@ -93,20 +109,19 @@ class Responses(OpenAI):
             part
             for item in items
             if item.get("type") == "message"
-            for part in mappings(item.get("content"))
+            for part in blocks_of(item.get("content"))
         ]
-        texts = of_type("output_text", parts)
-        calls = _tool_calls(items)
+        texts = [part for part in parts if part.get("type") in ("output_text", "text")]
+        calls = named(_tool_calls(items))
         native = _native(body)
         text = joined(texts, "text")
         if not text:
             raise_if_refused(native, joined(of_type("refusal", parts), "refusal"))
-        finish = finish_reason(native) if native != "completed" else "stop"
+        finish = "stop" if is_one_of(native, ("completed",)) else finish_reason(native)
         return Completion(
             text=text if text or not calls else None,
             finish_reason="tool_calls" if calls and finish == "stop" else finish,
             native_finish_reason=native,
-            usage=usage.read_usage(body.get("usage"), usage.RESPONSES),
             model=text_or_none(body.get("model")),
             reasoning=_reasoning(items),
             tool_calls=calls,
@@ -114,14 +129,28 @@ class Responses(OpenAI):
             response_id=text_or_none(body.get("id")),
         )
 
+    def _unfinished(self, body: Mapping[str, Any]) -> Unreadable:
+        """The error of a response that is not there yet, as with `background`."""
+        status, name = clean(str(body.get("status")), 60), body.get("id")
+        if not isinstance(name, str) or not name:
+            return Unreadable(
+                f"the response is {status}, and has no id to ask for it by", status=200
+            )
+        url = f"{self._url}/{quote(name, safe='')}"
+        return NotFinished(
+            f"the response {clean(name, 100)} is {status}",
+            WireRequest("GET", url, self._headers),
+            status=200,
+        )
+
 
 def _native(body: Mapping[str, Any]) -> str | None:
-    """Why the answer ended, in OpenAI's words. Raises BadReply where it has not ended."""
+    """Why the answer ended, in OpenAI's words. Raises Unreadable where it has not."""
     status = text_or_none(body.get("status"))
-    if status in ("queued", "in_progress", "cancelled"):
-        raise BadReply(f"the response is not complete: its status is {status}", status=200)
+    if is_one_of(status, ("cancelled", "cancelling")):
+        raise Unreadable(f"the response was {status}", status=200)
     reason = text_or_none(mapping(body.get("incomplete_details")).get("reason"))
-    return reason or status if status == "incomplete" else status
+    return reason or status if is_one_of(status, ("incomplete",)) else status
 
 
 def _reasoning(items: Sequence[Mapping[str, Any]]) -> str | None:

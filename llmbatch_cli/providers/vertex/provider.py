@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from llmbatch_cli.core.errors import OutOfQuota, ProviderError, UnknownModel, UsageError
 from llmbatch_cli.core.events import Observer
+from llmbatch_cli.core.near import install_hint
 from llmbatch_cli.core.types import Completion, Request, Send, WireReply, WireRequest
 from llmbatch_cli.providers.anthropic.provider import Anthropic
 from llmbatch_cli.providers.base import Provider, Settings, Stream
@@ -187,7 +188,7 @@ def _credentials() -> tuple[Any, str | None]:
         from google.auth.exceptions import GoogleAuthError
     except ImportError as error:
         raise UsageError(
-            f"vertex needs google-auth: {error}", hint="pip install 'llmbatch-cli[vertex]'"
+            f"vertex needs google-auth: {error}", hint=install_hint("vertex")
         ) from error
     try:
         credentials, project = google.auth.default(scopes=[SCOPE])

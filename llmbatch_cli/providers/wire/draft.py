@@ -11,6 +11,7 @@ import orjson
 
 from llmbatch_cli.core.errors import UnsupportedParameter, UsageError
 from llmbatch_cli.core.types import Message, Params, Request
+from llmbatch_cli.providers.wire.replies import blocks_of
 
 INNER: Final[Mapping[str, frozenset[str]]] = {
     "image_url": frozenset(("url", "detail")),
@@ -115,8 +116,8 @@ class Draft:
             return ()
         if isinstance(content, str):
             return ({"type": "text", "text": content},)
-        if isinstance(content, list) and all(isinstance(part, dict) for part in content):
-            return content
+        if isinstance(content, list) and all(isinstance(part, dict | str) for part in content):
+            return blocks_of(content)
         raise self.refused("content that is neither a text nor a list of parts")
 
     def text_of(self, message: Message) -> str:

@@ -13,8 +13,17 @@ from typing import Any, Final
 from llmbatch_cli.core import errors
 from llmbatch_cli.core.types import WireReply
 from llmbatch_cli.providers.wire.answers import beginning
-from llmbatch_cli.providers.wire.limits import rate_info, retry_after_s
-from llmbatch_cli.providers.wire.replies import clean, count, json_object, mapping, without_key
+from llmbatch_cli.providers.wire.context_words import CONTEXT_LENGTH
+from llmbatch_cli.providers.wire.limits import asked_in_words_s, rate_info, retry_after_s
+from llmbatch_cli.providers.wire.replies import (
+    MAX_MESSAGE_CHARS,
+    clean,
+    count,
+    is_page,
+    json_object,
+    mapping,
+    without_key,
+)
 
 ErrorClass = type[errors.ProviderError]
 
@@ -55,6 +64,8 @@ class ErrorBody:
     """`error` of the body, or the body where it has none."""
     wrapped: bool = False
     """Whether it came in a reply whose HTTP status was 200."""
+    page: bool = False
+    """Whether it is a web page, and so of something in front of the server."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +86,14 @@ class ErrorRules:
     """What the user can do about it."""
 
 
+_SUCCESS: Final = (0, "0", 200, "200")
+"""Codes of an error that is none."""
+_STATUS: Final = re.compile("[1-5][0-9]{2}")
+_FINAL: Final = frozenset((400, 401, 402, 403, 404, 405, 413, 422))
+"""Statuses that say more than a code for the server's own trouble."""
+_EXACT: Final = _FINAL | {429}
+"""Those that say more than a code that is put around anything."""
+_VAGUE_CODES: Final = frozenset(("server_error", "api_error"))
 _TOO_LARGE: Final = "request too large for"
 """More tokens than the limit per minute: waiting does not help, though the status is 429."""
 _NO_MONEY: Final = (
@@ -83,12 +102,7 @@ _NO_MONEY: Final = (
     r"|billing (?:details|hard limit)"
 )
 _WORDS: Final = (
-    (
-        r"(?:maximum|model's|max|the) context|context[ _](?:length|window|size)"
-        r"|(?:prompt|input|messages?) (?:is|are) too long|exceeds? .{0,40}max_?model_?len"
-        r"|too many (?:input )?tokens",
-        errors.ContextLength,
-    ),
+    (CONTEXT_LENGTH, errors.ContextLength),
     (
         r"model\b.{0,160}\b(?:does ?n[o']t exist|not exist|not found|not available|not support"
         r"|no access|not have access)|no such model|(?:unknown|invalid|unsupported) model\b"
@@ -103,6 +117,19 @@ _WORDS: Final = (
     ),
 )
 """Phrases of many servers, for errors whose code and status are vague."""
+_NO_PATH: Final = re.compile(
+    r"unexpected endpoint|http request (?:was sent )?to (?:an )?https",
+)
+"""Whatever the status: LM Studio in a 200; Go and nginx for http to a port for https."""
+_NOTHING_HERE: Final = re.compile(
+    r"(?:404:? )?(?:(?:the requested )?(?:page|file|path|route|endpoint|resource|url)\b.{0,80})?"
+    r"not found\W*|(?:405:? )?method not allowed\W*|http 40[45]\b.*"
+    r"|.*\b(?:invalid|unknown|unrecognized|no such) (?:request )?(?:url|endpoint|route|path)\b.*"
+    r"|.*\bno (?:route|handler)\b.{0,40}\b(?:match|found).*|.*cannot post /.*",
+    re.DOTALL,
+)
+"""The message of a 404 or 405: FastAPI (vLLM, SGLang), llama.cpp, Azure, Go, a body without one;
+OpenAI, Groq; Kong, Express."""
 
 
 def error_class(error: ErrorBody, rules: ErrorRules) -> ErrorClass:
@@ -110,14 +137,23 @@ def error_class(error: ErrorBody, rules: ErrorRules) -> ErrorClass:
 
     A status is vague if it is 400 or its like, 403, or 200 around an error.
     """
-    coded = rules.codes.get(error.code) or rules.codes.get(error.type)
+    if error.page and error.status == 403:
+        return errors.Firewalled
+    coded = _coded(error, rules)
     found = coded or rules.statuses.get(error.status) or error_for_status(error.status)
     vague = coded is None and (error.wrapped or found is errors.Rejected or error.status == 403)
-    words = error.message.lower()
+    words = error.message[:MOST_WORDS].lower()
     own = _match(rules.words, words)
     # "model not found" in a 503 is about the server's state; the same in a 404 is final.
     if own is not None and (vague or found is not errors.Overloaded or rules.words_of_overload):
         return own
+    words_of_all = vague and rules.common_words and _match(_WORDS, words)
+    if (
+        not words_of_all
+        and (vague or found is errors.Rejected)
+        and _is_of_path(error.status, words)
+    ):
+        return errors.UnknownPath
     if not rules.common_words:
         return found
     if error.status in (413, 429) and _TOO_LARGE in words:
@@ -125,7 +161,27 @@ def error_class(error: ErrorBody, rules: ErrorRules) -> ErrorClass:
     unclear = found in (errors.RateLimited, errors.Unauthorized, errors.Rejected)
     if unclear and re.search(_NO_MONEY, words):
         return errors.OutOfQuota
-    return (vague and _match(_WORDS, words)) or found
+    return words_of_all or found
+
+
+def _is_of_path(status: int, words: str) -> bool:
+    here = status in (404, 405) and _NOTHING_HERE.fullmatch(words)
+    return bool(here or _NO_PATH.search(words))
+
+
+def _coded(error: ErrorBody, rules: ErrorRules) -> ErrorClass | None:
+    """The class of the code or type; None where the status is the more exact of the two.
+
+    Servers put `server_error` and its like around anything, also around a wrong key.
+    """
+    for name in (error.code, error.type):
+        found = rules.codes.get(name)
+        exact = _EXACT if name in _VAGUE_CODES else _FINAL
+        if found is errors.Overloaded and error.status in exact:
+            continue
+        if found is not None:
+            return found
+    return None
 
 
 def _match(table: Sequence[tuple[str, ErrorClass]], words: str) -> ErrorClass | None:
@@ -142,23 +198,52 @@ def error_for_status(status: int) -> ErrorClass:
         return errors.RateLimited
     if status in (408, 409, 425) or status >= 500:
         return errors.Overloaded
+    if 300 <= status < 400:
+        return errors.UnknownPath
     if 400 <= status < 500:
         return errors.Rejected
     return errors.BadReply
 
 
+MOST_WORDS: Final = 20_000
+"""Characters of a message by which it is classified."""
+STATUS_OF_TYPE: Final[Mapping[str, int]] = {
+    **dict.fromkeys(("invalid_request_error", "BadRequestError"), 400),
+    **dict.fromkeys(("authentication_error", "AuthenticationError"), 401),
+    **dict.fromkeys(("permission_error", "PermissionDeniedError"), 403),
+    **dict.fromkeys(("not_found_error", "NotFoundError"), 404),
+}
+"""The HTTP status of errors that name none, in a stream or a 200: OpenAI's types, and vLLM's."""
+
 QUOTA_HINT: Final = "add credit or raise the limit at the provider, then go on with --resume"
+LONG_QUOTA_HINT: Final = "--resume goes on when the quota is back; the provider does not say when"
+_LONG_QUOTA: Final = re.compile(
+    r"(?i)\b(?:per|a|/) ?(?:day|month)\b|\b(?:daily|monthly) .{0,30}\b(?:limit|quota)"
+    r"|\b[rt]pd\b|/ ?month\b"
+)
+"""In a 429 that asks for no wait: trying again would go on for hours. Cohere's trial keys,
+Doriandarko/claude-engineer 104, micz/ThunderAI 902."""
+_HINTS: Final[Mapping[ErrorClass, str]] = {
+    errors.OutOfQuota: QUOTA_HINT,
+    errors.Firewalled: "a firewall in front of the server refuses this prompt or this machine; "
+    "it is not about the key",
+}
 
 
 def error_of(
     kind: ErrorClass, message: str, reply: WireReply, api_key: str | None, hint: str | None = None
 ) -> errors.ProviderError:
     """The error of this class with the server's message, made fit to be shown."""
+    wait_s = retry_after_s(reply.headers)
+    if wait_s is None and kind.slow:
+        wait_s = asked_in_words_s(message[:MAX_MESSAGE_CHARS])
+        if wait_s is None and _LONG_QUOTA.search(message[:MAX_MESSAGE_CHARS]):
+            kind, hint = errors.OutOfQuota, hint or LONG_QUOTA_HINT
     error = kind(
         clean(without_key(message, api_key)),
         status=reply.status,
-        retry_after_s=retry_after_s(reply.headers),
-        hint=hint or (QUOTA_HINT if kind is errors.OutOfQuota else None),
+        retry_after_s=wait_s,
+        hint=hint or _HINTS.get(kind),
     )
     error.limits = rate_info(reply.headers)
     return error
@@ -169,27 +254,55 @@ def read_error(reply: WireReply) -> ErrorBody:
     try:
         body = json_object(reply)
     except errors.BadReply as bad:
-        status = 500 if reply.status == 200 else reply.status
+        wrapped = 200 <= reply.status < 300
         message = f"HTTP {reply.status}: {bad.message}"
-        return ErrorBody(status, message, wrapped=reply.status == 200)
+        page = is_page(reply)
+        return ErrorBody(500 if wrapped else reply.status, message, wrapped=wrapped, page=page)
     return error_in(body, reply.status)
 
 
 def error_in(body: Mapping[str, Any], status: int) -> ErrorBody:
     """The error in the body of a reply with this HTTP status."""
     fields = _fields(body)
-    code = next((fields[name] for name in ("code", "status_code") if name in fields), None)
+    codes = [found for found in (fields.get("code"), fields.get("status_code")) if found]
+    code = codes[0] if codes else None
     message = _message(fields) or f"HTTP {status}: {beginning(body)}"
     # OpenRouter passes on the upstream provider's own error there.
     upstream = mapping(fields.get("metadata")).get("raw")
     if isinstance(upstream, str) and upstream:
         message = f"{message}: {upstream}"
-    wrapped = status == 200
-    if wrapped:
-        named = count(code)
-        status = named if named is not None and 400 <= named < 600 else 500
+    wrapped = 200 <= status < 300
     kind = fields.get("type") or fields.get("__type")
+    if wrapped:
+        status = (
+            _named_status(fields) or _named_status(body) or STATUS_OF_TYPE.get(_word(kind), 500)
+        )
     return ErrorBody(status, message, _word(code), _word(kind), fields, wrapped)
+
+
+def holds_error(body: Mapping[str, Any]) -> bool:
+    """Whether a body with a status of success reports an error.
+
+    Some servers put an empty error object beside each answer, or one that says "success".
+    """
+    error = body.get("error")
+    if not isinstance(error, dict):
+        return bool(error)
+    return any(_says(value) for value in error.values()) and error.get("code") not in _SUCCESS
+
+
+def _says(value: object) -> bool:
+    return any(map(_says, value.values())) if isinstance(value, dict) else bool(value)
+
+
+def _named_status(fields: Mapping[str, Any]) -> int | None:
+    """The HTTP status that an error names for itself; None for none."""
+    for name in ("code", "status_code", "status", "statusCode", "http_status", "http_code"):
+        value = fields.get(name)
+        number = int(value) if isinstance(value, str) and _STATUS.fullmatch(value) else count(value)
+        if number is not None and 400 <= number < 600:
+            return number
+    return None
 
 
 def _fields(body: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,53 +1,89 @@
-"""Streams of events cut out of bytes that arrive split anywhere: SSE and NDJSON."""
+"""The events of a stream, cut out of bytes that arrive split anywhere."""
 
+import re
+from collections.abc import Sequence
 from typing import Final
+
+import orjson
 
 from llmbatch_cli.core.errors import BadReply
 
 MAX_EVENT_BYTES: Final = 16 * 2**20
 """A longer event is not a model's."""
 
-
-class Lines:
-    """Whole lines, without their ends (LF, CR LF), from bytes in any pieces."""
-
-    def __init__(self) -> None:
-        self._rest = b""
-
-    def feed(self, data: bytes) -> list[bytes]:
-        """The lines that these bytes complete. Raises BadReply for one without an end."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) > MAX_EVENT_BYTES:
-            raise BadReply(f"the stream holds an event of more than {MAX_EVENT_BYTES:,} bytes")
-        return [line.removesuffix(b"\r") for line in lines]
-
-    def rest(self) -> bytes:
-        """The last line, where the stream ended without a line end."""
-        rest, self._rest = self._rest, b""
-        return rest
+_BOM: Final = b"\xef\xbb\xbf"
+_FIELD: Final = re.compile(rb"(?:data|event|id|retry|error)[ \t]*:|:")
+_NEXT_OBJECT: Final = re.compile(rb"\}[ \t]*\r?\n\s*\{")
+"""Between two JSON lines; nowhere within JSON."""
 
 
-class ServerSentEvents:
-    """The data of server-sent events; no wire needs their names.
+class Events:
+    """The data of each event: of server-sent events, or of a stream of bare JSON lines.
+
+    A line that begins with `{` is the data of an event whether or not `data:` stands before it,
+    as gateways remove and add that. An `error:` field (llama.cpp), and the data of an event of
+    the name `error`, become an object with the field `error`, where they are none already.
 
     Source: html.spec.whatwg.org/multipage/server-sent-events.html, section 9.2.6 (read
     2026-11-22); a lone CR as line end, which no provider sends, is not taken for one.
     """
 
     def __init__(self) -> None:
-        self._lines = Lines()
+        self._rest = b""
         self._data: list[bytes] = []
+        self._failed = False
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The data of each event that these bytes complete."""
-        events = []
-        for line in self._lines.feed(data):
-            if line:
-                # A BOM may stand before the first line only; no field begins with one.
-                name, _, value = line.removeprefix(b"\xef\xbb\xbf").partition(b":")
-                if name == b"data":
-                    self._data.append(value.removeprefix(b" "))
-            elif self._data:
-                events.append(b"\n".join(self._data))
-                self._data = []
+        """The data of each event that these bytes complete. Raises BadReply for an endless one."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > MAX_EVENT_BYTES:
+            raise BadReply(f"the stream holds an event of more than {MAX_EVENT_BYTES:,} bytes")
+        return self._events(lines)
+
+    def rest(self) -> list[bytes]:
+        """The data of the last event, where the stream ended without an end of its line."""
+        lines, self._rest = [self._rest, b""], b""
+        return self._events(lines)
+
+    def _events(self, lines: Sequence[bytes]) -> list[bytes]:
+        events: list[bytes] = []
+        for line in lines:
+            # A BOM may stand before the first line only; no field begins with one.
+            line = line.removesuffix(b"\r").removeprefix(_BOM)
+            if not line:
+                self._dispatch(events)
+            elif line[:1] == b"{":
+                self._dispatch(events)
+                events.append(line)
+            else:
+                self._field(line)
         return events
+
+    def _field(self, line: bytes) -> None:
+        name, _, value = line.partition(b":")
+        name, value = name.strip(), value.removeprefix(b" ")
+        if name == b"error" or (name == b"event" and value.strip() == b"error"):
+            self._failed = True
+        if name in (b"data", b"error"):
+            self._data.append(value)
+
+    def _dispatch(self, events: list[bytes]) -> None:
+        if self._data:
+            data = b"\n".join(self._data)
+            events.append(_as_error(data) if self._failed else data)
+            self._data = []
+        self._failed = False
+
+
+def _as_error(data: bytes) -> bytes:
+    if b'"error"' in data:
+        return data
+    if data.lstrip()[:1] == b"{":
+        return b'{"error":' + data + b"}"
+    return orjson.dumps({"error": data.decode("utf-8", "replace")})
+
+
+def is_stream(body: bytes) -> bool:
+    """Whether a body that is not one JSON value is a stream of events."""
+    begin = body[:4096].removeprefix(_BOM).lstrip()
+    return bool(_FIELD.match(begin) or (begin[:1] == b"{" and _NEXT_OBJECT.search(body)))

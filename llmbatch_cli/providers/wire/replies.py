@@ -9,6 +9,7 @@ import orjson
 from llmbatch_cli.core.errors import BadReply
 from llmbatch_cli.core.privacy import SHORTEST_KEY
 from llmbatch_cli.core.types import WireReply
+from llmbatch_cli.providers.wire.lenient import NotJson, read_leniently
 
 MAX_MESSAGE_CHARS = 2000
 
@@ -20,16 +21,17 @@ _SECRET = re.compile(
 
 
 def json_object(reply: WireReply) -> dict[str, Any]:
-    """The reply's body as a JSON object. Raises BadReply that shows how the body begins.
+    """The reply's body as a JSON object. Raises BadReply that shows where it is none.
 
-    Google's endpoints may put an error object into a list, so a list of one is read as its item.
+    What is not quite JSON is read all the same (lenient.py). Google's endpoints may put an error
+    object into a list, so a list of one is read as its item; a text that holds JSON is what some
+    gateways make of it.
     """
-    try:
-        value = orjson.loads(reply.body)
-    except orjson.JSONDecodeError as error:
-        raise BadReply(_not_json(reply), status=reply.status) from error
+    value = _json(reply, reply.body)
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
+    elif isinstance(value, str) and value.lstrip().startswith("{"):
+        value = _json(reply, value.encode())
     if not isinstance(value, dict):
         raise BadReply(
             f"the reply is JSON but not an object: {excerpt(reply.body)}", status=reply.status
@@ -37,7 +39,17 @@ def json_object(reply: WireReply) -> dict[str, Any]:
     return value
 
 
-def _not_json(reply: WireReply) -> str:
+def _json(reply: WireReply, body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        try:
+            return read_leniently(body)
+        except NotJson as error:
+            raise BadReply(_not_json(reply, error), status=reply.status) from error
+
+
+def _not_json(reply: WireReply, error: NotJson) -> str:
     if 300 <= reply.status < 400:
         return (
             f"the server redirects to {clean(reply.headers.get('location', '?'), 200)}, which is "
@@ -45,11 +57,17 @@ def _not_json(reply: WireReply) -> str:
         )
     if not reply.body:
         return "the reply is empty"
-    beginning = excerpt(reply.body)
-    if "html" in reply.headers.get("content-type", "") or reply.body.lstrip()[:1] == b"<":
+    if is_page(reply):
         page = "the reply is a web page, not JSON (is a proxy or a wrong base URL in between?)"
-        return f"{page}: {beginning}"
-    return f"the reply is not valid JSON: {beginning}"
+        return f"{page}: {excerpt(reply.body)}"
+    return f"the reply is not valid JSON: {clean(str(error), 400)}"
+
+
+def is_page(reply: WireReply) -> bool:
+    """Whether the body is a web page, or the line that Cloudflare sends in place of one."""
+    beginning = reply.body[:200].lstrip()
+    html = "html" in reply.headers.get("content-type", "").lower() or beginning[:1] == b"<"
+    return html or beginning.startswith(b"error code: 10")
 
 
 def excerpt(body: bytes, max_chars: int = 200) -> str:
@@ -74,7 +92,7 @@ def without_key(text: str, api_key: str | None) -> str:
 
 
 def count(value: object) -> int | None:
-    """A token count, or None for anything else."""
+    """A whole number that is not negative, or None for anything else."""
     if type(value) is int and 0 <= value < 2**53:
         return value
     return None
@@ -106,10 +124,44 @@ def of_type(kind: str, items: Sequence[Mapping[str, Any]]) -> list[Mapping[str, 
 
 
 def content_text(content: object) -> str | None:
-    """A message's content as text: a string as it is, of a list the texts of its parts."""
+    """A message's content as text: a string as it is, of parts their texts.
+
+    Some servers give the answer's own JSON in place of its text; that is written again.
+    """
     if isinstance(content, str) or content is None:
         return content
-    return joined(mappings(content), "text") if isinstance(content, list) else None
+    parts = content if isinstance(content, list) else [content]
+    if all(isinstance(part, str) or (isinstance(part, dict) and _is_part(part)) for part in parts):
+        return "".join([_part_text(part) for part in parts])
+    try:
+        return orjson.dumps(content).decode() if content else ""
+    except TypeError as error:
+        raise BadReply("the answer is nested too deeply", status=200) from error
+
+
+def blocks_of(content: object) -> list[dict[str, Any]]:
+    """A message's content as blocks, also where it came as a text or as one block."""
+    if isinstance(content, list):
+        texts = (_text_part(part) if isinstance(part, str) else part for part in content)
+        return mappings(list(texts))
+    if isinstance(content, dict) and _is_part(content):
+        return [{"type": "text", **content}]
+    text = content_text(content)
+    return [_text_part(text)] if text else []
+
+
+def _text_part(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text}
+
+
+def _is_part(part: Mapping[str, Any]) -> bool:
+    return isinstance(part.get("type"), str) or isinstance(part.get("text"), str)
+
+
+def _part_text(part: Any) -> str:
+    text = part if isinstance(part, str) else part.get("text")
+    # Assistants have their texts one level deeper.
+    return text_or_none(text) or text_or_none(mapping(text).get("value")) or ""
 
 
 def joined(items: Sequence[Mapping[str, Any]], name: str, between: str = "") -> str:

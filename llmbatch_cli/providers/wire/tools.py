@@ -1,13 +1,15 @@
 """Tool calls of every wire in OpenAI's shape: id, type, function{name, arguments as JSON text}."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import orjson
 
 from llmbatch_cli.core.errors import BadReply
 from llmbatch_cli.providers.wire.answers import writable
-from llmbatch_cli.providers.wire.replies import count, mapping, text_or_none
+from llmbatch_cli.providers.wire.replies import count, mapping, mappings, text_or_none
+
+Call = TypeVar("Call", bound=Mapping[str, Any])
 
 MOST_CALLS = 1024
 """A tool call with a higher index is none."""
@@ -37,10 +39,13 @@ def tool_calls(message: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     given = message.get("tool_calls")
     if not given and message.get("function_call"):
         given = [{"function": message["function_call"]}]
-    if not isinstance(given, list):
-        return ()
-    calls = [call for call in given if isinstance(call, dict)]
-    return writable([_completed(call, place) for place, call in enumerate(calls)])
+    calls = [_completed(call, place) for place, call in enumerate(mappings(given))]
+    return writable(named(calls))
+
+
+def named(calls: Iterable[Call]) -> list[Call]:
+    """Without those calls of functions that name none: some servers leave such fields empty."""
+    return [call for call in calls if "function" not in call or call["function"]["name"]]
 
 
 def _completed(call: dict[str, Any], place: int) -> Mapping[str, Any]:

@@ -113,12 +113,21 @@ def _first(found: object, paths: Sequence[Path]) -> int | None:
         value = found
         for name in path:
             value = value.get(name) if isinstance(value, dict) else None
-        # Cohere writes its counts as 913.0.
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
-        if (number := count(value)) is not None:
+        number = count(value)
+        if number is None and isinstance(value, float | str):
+            number = _counted(value)
+        if number is not None:
             return number
     return None
+
+
+def _counted(value: float | str) -> int | None:
+    """A count as Cohere writes it, 913.0, or as text."""
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return count(int(number)) if number.is_integer() else None
 
 
 def _sum(found: object, paths: Sequence[Path]) -> int | None:

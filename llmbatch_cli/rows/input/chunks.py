@@ -1,19 +1,14 @@
 """Bytes from files and standard input, as they arrive."""
 
-import asyncio
 import codecs
 import os
 import select
-import threading
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator
 from io import FileIO
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, Final, Generic, TypeVar
+from typing import BinaryIO, Final
 
-from llmbatch_cli.core.errors import InputError, UsageError
 from llmbatch_cli.rows.input.foreign import MAGIC_BYTES, Foreign, by_magic
 from llmbatch_cli.rows.lines import BOM, CHUNK_BYTES, Unreadable, unpacked
 
@@ -22,9 +17,6 @@ GZIP: Final = b"\x1f\x8b"
 WIDE: Final = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")
 """What text in UTF-16 or UTF-32 begins with, if it has a byte order mark."""
 _UTF_32_LE: Final = b"\xff\xfe\0\0"
-_WAITING: Final = 2
-
-T = TypeVar("T")
 
 
 def file_chunks(path: str) -> Iterator[bytes]:
@@ -117,57 +109,3 @@ def _converted(chunks: Iterator[bytes], codec: str) -> Iterator[bytes]:
         yield decoder.decode(b"", final=True).encode()
     except UnicodeDecodeError as error:
         raise Unreadable(f"cannot be read as {codec.upper()}: {error.reason}") from error
-
-
-async def pumped(items: Iterator[T]) -> AsyncGenerator[T, None]:
-    """The items, made in a thread of their own and at most two ahead.
-
-    The thread is a daemon: neither closing this generator nor the end of the program waits
-    for a read that blocks. Raises what the iterator raises, if it is an InputError or a
-    UsageError.
-    """
-    pump = _Pump(items)
-    try:
-        while not isinstance(item := await pump.queue.get(), _End):
-            pump.room.release()
-            yield item
-        if item.error is not None:
-            raise item.error
-    finally:
-        pump.closed = True
-        pump.room.release()
-
-
-@dataclass(frozen=True, slots=True)
-class _End:
-    """The last item of a queue, and the error that has ended it."""
-
-    error: Exception | None = None
-
-
-class _Pump(Generic[T]):
-    def __init__(self, items: Iterator[T]) -> None:
-        self._items = items
-        self._loop = asyncio.get_running_loop()
-        self.queue: asyncio.Queue[T | _End] = asyncio.Queue()
-        self.room = threading.Semaphore(_WAITING - 1)
-        self.closed = False
-        threading.Thread(target=self._work, name="read input", daemon=True).start()
-
-    def _work(self) -> None:
-        end = _End(RuntimeError("reading the input broke off"))
-        try:
-            for item in self._items:
-                self._give(item)
-                self.room.acquire()
-                if self.closed:
-                    break
-            end = _End()
-        except (InputError, UsageError) as error:
-            end = _End(error)
-        finally:
-            self._give(end)
-
-    def _give(self, item: T | _End) -> None:
-        with suppress(RuntimeError):  # the loop is closed: nobody is waiting
-            self._loop.call_soon_threadsafe(self.queue.put_nowait, item)

@@ -1,20 +1,19 @@
 """Inputs before their rows are read: names, formats, sizes, copies of pipes."""
 
 import os
-import shlex
 import stat
 import sys
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from difflib import get_close_matches
 from pathlib import Path, PurePath
 from typing import BinaryIO, Final, Literal
 
 import orjson
 
 from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.core.near import did_you_mean, near_file
 from llmbatch_cli.core.options import InputFormat
 from llmbatch_cli.rows.big_ints import read_json
 from llmbatch_cli.rows.input.chunks import (
@@ -22,9 +21,9 @@ from llmbatch_cli.rows.input.chunks import (
     WIDE,
     file_chunks,
     plain,
-    pumped,
     stream_chunks,
 )
+from llmbatch_cli.rows.input.pump import pumped
 from llmbatch_cli.rows.lines import BOM, MAX_LINE_BYTES, Line, Lines, Unreadable
 
 TextFormat = Literal["lines", "whole"]
@@ -77,22 +76,19 @@ def _check_file(name: str) -> None:
         if not os.access(name, os.R_OK):  # opening a pipe would wait for its writer
             raise PermissionError(13, "Permission denied")
     except FileNotFoundError as error:
-        raise UsageError(f"no such file: {shown_name(name)}", hint=_near(name)) from error
+        raise UsageError(f"no such file: {shown_name(name)}", hint=_hint(name)) from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UsageError(f"cannot read {shown_name(name)}: {reason}") from error
 
 
-def _near(name: str) -> str:
-    """Files of nearly this name, as a hint."""
-    path = Path(name)
-    try:
-        names = [one.name for one in path.parent.iterdir()]
-        near = get_close_matches(path.name, names, n=1, cutoff=0.75)
-    except (OSError, ValueError):
-        near = []
-    found = shown_name(str(path.parent / near[0])) if near else None
-    return f"did you mean {shlex.quote(found)}?" if found else "- is standard input"
+def _hint(missing: str) -> str:
+    """What may have been meant by a name that no file has."""
+    if near := near_file(missing):
+        return did_you_mean([shown_name(near)])
+    if suffix_of(missing) or os.sep in missing:
+        return "- is standard input"
+    return "prompts come from files or standard input: echo 'A PROMPT' | llmbatch batch"
 
 
 def shown_name(name: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from llmbatch_cli.core.errors import InputError
+from llmbatch_cli.rows.input.schemas import response_format_of
 
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -125,6 +126,8 @@ def check(name: str, value: object, rules: Mapping[str, Rule] = PARAMETERS) -> A
     `name` is one of `rules`. Raises InputError for an invalid value.
     """
     rule = rules[name]
+    if name == "response_format":
+        value = response_format_of(value)
     if not rule.test(value):
         raise InputError(f"{name} must be {rule.words}, not {shown(value)}")
     if name == "extra_headers":

@@ -201,9 +201,9 @@ def _has_content(message: object) -> bool:
         return any(filled) or _acts(message)
     if content is not None:
         raise InputError(f'"content" must be a string or a list of parts, not {shown(content)}')
-    if not (role == "assistant" and _acts(message)):
+    if role != "assistant":
         raise InputError('no "content"')
-    return True
+    return _acts(message)
 
 
 def _acts(message: Message) -> bool:
@@ -212,6 +212,8 @@ def _acts(message: Message) -> bool:
 
 
 def _part_has_content(part: object) -> bool:
+    if isinstance(part, str):
+        return bool(part and not part.isspace())
     if not isinstance(part, dict):
         raise InputError(f'a part of "content" is an object, not {shown(part)}')
     if not isinstance(part.get("type"), str):

@@ -1,25 +1,20 @@
-"""Rows from files, standard input and Python values, read as they are needed."""
+"""Rows from files and standard input, read as they are needed."""
 
 import asyncio
 import threading
 from collections.abc import (
     AsyncGenerator,
-    AsyncIterable,
     AsyncIterator,
-    Iterable,
     Iterator,
-    Mapping,
     Sequence,
 )
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
-from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.events import Counted, Observer, ignore
 from llmbatch_cli.core.options import InputFormat
-from llmbatch_cli.core.types import Prompt, Row
-from llmbatch_cli.rows.input.chunks import pumped
+from llmbatch_cli.core.types import Row
 from llmbatch_cli.rows.input.first_rows import FirstRows
 from llmbatch_cli.rows.input.foreign import Foreign, refused
 from llmbatch_cli.rows.input.groups import Reading, groups_of
@@ -31,8 +26,8 @@ from llmbatch_cli.rows.input.inputs import (
     shown_name,
     spooled,
 )
-from llmbatch_cli.rows.input.misspelt import Misspelt
 from llmbatch_cli.rows.input.parse import parse_value
+from llmbatch_cli.rows.input.pump import pumped
 from llmbatch_cli.rows.input.reader import Reader
 from llmbatch_cli.rows.lines import MAX_LINE_BYTES
 
@@ -151,55 +146,3 @@ def rows_and_lines(
             yield row, reader.line_of_row(group.form)
         if reader.given_up:
             return
-
-
-# Values from Python
-
-
-def from_values(
-    values: Iterable[object] | AsyncIterable[object], observe: Observer = ignore
-) -> AsyncGenerator[Row, None]:
-    """Yield a row for each text, list of messages, mapping or Prompt, pulled as needed.
-
-    A Prompt keeps everything but its index. Raises UsageError for a single prompt, and where the
-    first twenty are all invalid alike.
-    """
-    if isinstance(values, str | bytes | Mapping | Prompt):
-        raise UsageError("prompts is one prompt, but must be several", hint="put it in a list")
-    return _from_values(values, Misspelt(observe))
-
-
-async def _from_values(
-    values: Iterable[object] | AsyncIterable[object], misspelt: Misspelt
-) -> AsyncGenerator[Row, None]:
-    index, first, are_there = 0, FirstRows(), isinstance(values, Sequence)
-    async with aclosing(_each(values)) as each:
-        async for value in each:
-            row = _row_of(value, index)
-            index += 1
-            if row.metadata:
-                misspelt.look_at(row)
-            for one in first.taken([row], may_hold=are_there) if first.are_invalid else (row,):
-                yield one
-    for row in first.release():
-        yield row
-
-
-async def _each(
-    values: Iterable[object] | AsyncIterable[object],
-) -> AsyncGenerator[object, None]:
-    if isinstance(values, AsyncIterable):
-        async with AsyncExitStack() as stack:
-            if isinstance(values, AsyncGenerator):  # an early end cancels what it awaits
-                await stack.enter_async_context(aclosing(values))
-            async for value in values:
-                yield value
-    else:
-        for value in values:
-            yield value
-
-
-def _row_of(value: object, index: int) -> Row:
-    if isinstance(value, Prompt):
-        return replace(value, index=index)
-    return parse_value(value, index=index)

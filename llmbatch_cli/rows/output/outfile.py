@@ -64,7 +64,7 @@ def replacing(real: Path) -> Iterator[Callable[[bytes], object]]:
     new.unlink(missing_ok=True)
     try:
         with _create(new) as file:
-            _give_rights(new, real.stat())
+            give_rights(new, real.stat())
             if is_packed(real):
                 packer = zlib.compressobj(wbits=31)
                 yield lambda data: file.write(packer.compress(data))
@@ -91,7 +91,8 @@ def _create(new: Path) -> BinaryIO:
     return os.fdopen(fd, "wb", buffering=CHUNK_BYTES)
 
 
-def _give_rights(new: Path, old: os.stat_result) -> None:
+def give_rights(new: Path, old: os.stat_result) -> None:
+    """Give a new file the mode and, where that is allowed, the owner of an old one."""
     if hasattr(os, "chown"):  # not on Windows
         with suppress(OSError):
             os.chown(new, old.st_uid, old.st_gid)

@@ -64,6 +64,20 @@ def _row(outcome: Outcome) -> _Json:
     }
     if completion is not None:
         _add_completion(row, completion)
+    elif (usage := _failed_usage(outcome)) is not None:
+        row["usage"] = _usage(usage)
+    if outcome.input is not None:
+        row["input"] = outcome.input or None
+    _add_course(row, outcome)
+    if outcome.key is not None:
+        row["key"] = outcome.key
+    if outcome.part != (1, 1):
+        row["part"] = outcome.part
+    return row
+
+
+def _add_course(row: _Json, outcome: Outcome) -> None:
+    """How the row came to its end."""
     if outcome.race:
         row["race"] = [_racer(racer) for racer in outcome.race]
     if outcome.failed_attempts:
@@ -74,11 +88,11 @@ def _row(outcome: Outcome) -> _Json:
         row["ttft"] = round(outcome.ttft_s, 3)
     if outcome.partial is not None:
         row["partial"] = outcome.partial
-    if outcome.key is not None:
-        row["key"] = outcome.key
-    if outcome.part != (1, 1):
-        row["part"] = outcome.part
-    return row
+
+
+def _failed_usage(outcome: Outcome) -> Usage | None:
+    """What the last attempt has used that has no answer, as of a refusal."""
+    return outcome.failed_attempts[-1].usage if outcome.failed_attempts else None
 
 
 def _add_completion(row: _Json, completion: Completion) -> None:
@@ -149,12 +163,13 @@ def _racer(racer: Racer) -> _Json:
 
 
 def _attempt(attempt: Attempt) -> _Json:
-    return {
+    made: _Json = {
         "type": attempt.kind,
         "status": attempt.status,
         "latency": round(attempt.latency_s, 3),
         "maybe_billed": attempt.maybe_billed,
     }
+    return made if attempt.usage is None else {**made, "usage": _usage(attempt.usage)}
 
 
 # The text format

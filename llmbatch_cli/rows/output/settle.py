@@ -19,24 +19,29 @@ from llmbatch_cli.rows.output.render import dump
 _LAST: Final = 2**32 - 1
 
 
-def settle(path: Path, finished: FinishedRows, *, ordered: bool) -> bool:
+def settle(
+    path: Path, finished: FinishedRows, *, ordered: bool, drop_left_over: bool = False
+) -> bool:
     """Rewrite an output as `finished` was claimed; returns whether that changed anything.
 
     A row that a renamed, edited or moved row of input has claimed gets its new index, id,
     metadata and key; nothing else of it changes. With `ordered` the rows then stand by their
-    index: those that nobody has claimed last, in the order they had. The several outcomes of
-    one row stay together. `finished` holds no new fields afterwards.
+    index: those that nobody has claimed last, in the order they had. With `drop_left_over`
+    failures that nobody has claimed are removed: of rows that were corrected or taken out of the
+    input, or sent to another model since; answers never are. The several outcomes of one row
+    stay together. `finished` holds no new fields afterwards.
 
     Nobody may be writing the file. The old file stays until the new one is whole and on the
     disk: after a kill the next --resume makes the same changes. Holds 12 bytes a row, and 4
     for each row of input; a `.gz` is unpacked into a temporary file beside it first. Blocks for
     some seconds a million rows. Raises OutputError, the old file untouched.
     """
-    if not finished.changed and not ordered:
+    drop = drop_left_over and finished.failed > finished.taken_failed
+    if not (finished.changed or ordered or drop):
         return False
     real = Path(os.path.realpath(path))
     try:
-        return _settle(real, finished, ordered=ordered)
+        changed = _settle(real, finished, ordered=ordered, drop=drop)
     except (OSError, UsageError, ValueError, TypeError, LookupError) as error:
         reason = error.message if isinstance(error, UsageError) else str(error)
         raise OutputError(
@@ -45,19 +50,25 @@ def settle(path: Path, finished: FinishedRows, *, ordered: bool) -> bool:
         ) from error
     finally:
         finished.close()
+    if drop:
+        finished.failed = finished.taken_failed
+    return changed
 
 
-def _settle(real: Path, finished: FinishedRows, *, ordered: bool) -> bool:
+def _settle(real: Path, finished: FinishedRows, *, ordered: bool, drop: bool) -> bool:
     with TemporaryFile(dir=real.parent) if is_packed(real) else real.open("rb") as copy:
         starts, places = _read_places(OutputLines(real), copy, finished)
         moved = ordered and any(first > second for first, second in pairwise(places))
-        if not moved and not finished.changed:
+        if not (moved or finished.changed or drop):
             return False
         with replacing(real) as write:
             for number in _in_order(places) if moved else range(len(places)):
+                is_old = number < finished.rows
+                if drop and is_old and finished.is_left_over(number):
+                    continue
                 copy.seek(starts[number])
                 lines = copy.read(starts[number + 1] - starts[number])
-                if number < finished.rows and (fields := finished.new_fields(number)):
+                if is_old and (fields := finished.new_fields(number)):
                     lines = b"".join(_with(fields, line) for line in lines.splitlines(True))
                 write(lines)
     return True

@@ -39,8 +39,8 @@ async def open_sink(
     for standard input; none of them is written over. `append` keeps what the file holds,
     which `rows.resume.prepare` has made whole, and wins over `overwrite`.
 
-    What `overwrite` replaces stays until the first row is written, or until an end without
-    rows; a run that is stopped before its first row leaves it as it was (see `Sink.leave`).
+    What `overwrite` replaces is put aside until the first row is written, or until an end
+    without rows; of a run that is stopped before its first row it stays there: `Sink.old`.
 
     The end waits until every row is written (with `fsync`: on the disk). Once cancelled it
     gives up on a reader that takes nothing for 1 s; cancelled again, at once.
@@ -75,6 +75,8 @@ class Sink:
 
     rows_written = 0
     """Rows that the operating system has taken whole, so that a kill cannot lose them."""
+    old: Path | None = None
+    """Where the file is that was to be replaced, if no row was written in its place."""
     rows_handed = 0
     """Rows that were given to `write`."""
 
@@ -100,7 +102,7 @@ class Sink:
         return self.rows_handed - self.rows_written
 
     def leave(self) -> None:
-        """Without a row written, leave the output as it was before the run."""
+        """Without a row written, leave no empty output."""
         self._left = True
 
     def write(self, line: bytes) -> None:
@@ -171,6 +173,7 @@ class Sink:
             self._error = cannot_open(self._name, error)
             self._signal(self._opened)
             return
+        self.old = output.aside
         self._signal(self._opened)
         try:
             self._pump(output)
@@ -190,6 +193,7 @@ class Sink:
                     self._put(output, piece)
             if output.rows or not self._left:
                 output.finish()
+                self.old = output.aside
             else:
                 output.withdraw()
         except BaseException:
@@ -213,7 +217,7 @@ class Sink:
         try:
             output.put(piece)
         finally:
-            self.rows_written = output.rows
+            self.rows_written, self.old = output.rows, output.aside
         self._written_bytes += sum(map(len, piece))
         if not self._drained.is_set() and not self._crowded():
             self._signal(self._drained)

@@ -2,15 +2,17 @@
 
 import os
 import select
+import shlex
 import stat
 import sys
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 from llmbatch_cli.core.errors import UsageError
-from llmbatch_cli.rows.output.outfile import is_packed
+from llmbatch_cli.rows.output.outfile import give_rights, is_packed
 
 _GATHER_S = 0.005
 _GATHER_GZIP_S = 0.05
@@ -29,17 +31,18 @@ class Target:
         *,
         compress: bool = False,
         fsync: bool,
-        replaces: bool = False,
         created: Path | None = None,
+        aside: Path | None = None,
     ) -> None:
-        """`replaces`: the first row replaces all that the file holds. `created`: the file's
-        name, where it did not exist before."""
+        """`created`: the file's name, where it was made here. `aside`: what the file replaces,
+        which goes when the first row is written."""
         mode = os.fstat(fd).st_mode
         self._fd = fd
         self._created = created
         self._regular = stat.S_ISREG(mode)
         self._fsync = fsync and self._regular
-        self._replaces = replaces and self._regular
+        self.aside = aside
+        """The old file, until it is replaced for good."""
         self._gzip = zlib.compressobj(wbits=31) if compress else None
         self.gather_s = _GATHER_GZIP_S if compress else _GATHER_S
         self.watched = hasattr(select, "poll") and (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode))
@@ -56,7 +59,8 @@ class Target:
 
     def finish(self) -> None:
         """Write what ends the format, and wait for the disk with fsync."""
-        self._write(b"" if self._gzip is None else self._gzip.flush(), [])
+        nothing = not self.rows and os.fstat(self._fd).st_size > 0  # appended to
+        self._write(b"" if self._gzip is None or nothing else self._gzip.flush(), [])
         if self._fsync:
             os.fsync(self._fd)
 
@@ -80,9 +84,10 @@ class Target:
 
     def _write(self, data: bytes, lines: list[bytes]) -> None:
         """Write all of `data`; where that fails, count the `lines` that are whole in it."""
-        if self._replaces:
-            os.ftruncate(self._fd, 0)
-            self._replaces = False
+        if self.aside is not None:
+            with suppress(OSError):
+                self.aside.unlink()
+            self.aside = None
         view = memoryview(data)
         written = 0
         try:
@@ -128,12 +133,34 @@ def open_target(
         # a descriptor of its own, which stays valid for as long as the thread may be stuck in it
         return Target(os.dup(stdout_fd), fsync=fsync)
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+    aside = _put_aside(target) if overwrite and not append else None
+    made_here = None if aside is None else Path(os.path.realpath(target))
     try:
-        fd, created = os.open(target, flags | os.O_EXCL, 0o666), target
-    except FileExistsError:  # no O_TRUNC: whether there will be a row is not known yet
-        fd, created = os.open(target, flags, 0o666), None
-    replaces = overwrite and not append
-    return Target(fd, compress=is_packed(target), fsync=fsync, replaces=replaces, created=created)
+        fd, made_here = os.open(target, flags | os.O_EXCL, 0o666), target
+    except FileExistsError:
+        fd = os.open(target, flags, 0o666)
+    return Target(fd, compress=is_packed(target), fsync=fsync, created=made_here, aside=aside)
+
+
+def _put_aside(target: Path) -> Path | None:
+    """Rename what is to be replaced to `OUT.old-<n>`, with an empty file in its place.
+
+    So a run that ends before its first row loses nothing, and no --resume takes the old answers
+    for its own. Where the folder cannot be written, the file is emptied at once.
+    """
+    real = Path(os.path.realpath(target))
+    if not (real.is_file() and os.access(real, os.W_OK) and real.stat().st_size):
+        return None
+    names = (real.with_name(f"{real.name}.old-{number}") for number in count(1))
+    old = next(name for name in names if not name.exists())
+    try:
+        real.rename(old)
+    except OSError:
+        os.truncate(real, 0)
+        return None
+    os.close(os.open(real, os.O_WRONLY | os.O_CREAT, 0o600))
+    give_rights(real, old.stat())
+    return old
 
 
 def check_stdout(fd: int, inputs: Sequence[str]) -> None:
@@ -157,7 +184,10 @@ def check_file(target: Path, inputs: Sequence[str], *, filled: bool) -> None:
     except FileNotFoundError:
         if target.parent.is_dir():
             return
-        raise UsageError(f"cannot write {target}: no directory {target.parent}") from None
+        raise UsageError(
+            f"cannot write {target}: no directory {target.parent}",
+            hint=f"mkdir -p {shlex.quote(str(target.parent))} makes it",
+        ) from None
     except OSError as error:
         raise cannot_open(str(target), error) from error
     if stat.S_ISDIR(status.st_mode):

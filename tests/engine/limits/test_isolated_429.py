@@ -29,7 +29,7 @@ async def rates(
 ) -> list[float]:
     """Answers a second, in each span of so many seconds, of a provider without any limit."""
     loop, dice = asyncio.get_running_loop(), random.Random(seed)
-    limiter = Limiter(RateLimits(most), chance=dice.random)
+    limiter = Limiter(RateLimits(most, start_in_flight=16), chance=dice.random)
     answered: list[float] = []
 
     async def provider(request: Request) -> Completion:

@@ -13,7 +13,8 @@ import pytest
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.events import Event, Notice, ignore
 from llmbatch_cli.core.types import BadRow, Prompt, Row
-from llmbatch_cli.rows.input.source import Inputs, from_values
+from llmbatch_cli.rows.input.source import Inputs
+from llmbatch_cli.rows.input.values import from_values
 
 
 def jsonl(*values: object) -> bytes:

@@ -358,14 +358,17 @@ REASONS: list[tuple[object, str]] = [
         '"messages"[1]: unknown role "robot" (known: system, developer, user, assistant, tool)',
     ),
     ({"messages": [{"role": "user"}]}, '"messages"[0]: no "content"'),
-    ({"messages": [{"role": "assistant", "content": None}]}, '"messages"[0]: no "content"'),
+    (
+        {"messages": [{"role": "assistant", "content": None}]},
+        "the prompt is empty: no message has any content",
+    ),
     (
         {"messages": [{"role": "user", "content": 5}]},
         '"messages"[0]: "content" must be a string or a list of parts, not 5',
     ),
     (
-        {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, "b"]}]},
-        '"messages"[0]: a part of "content" is an object, not "b"',
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, 5]}]},
+        '"messages"[0]: a part of "content" is an object, not 5',
     ),
     (
         {"messages": [{"role": "user", "content": [{"text": "a"}]}]},

@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 import tracemalloc
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from llmbatch_cli.core.events import Event, Notice, Observer, ignore
 from llmbatch_cli.core.types import BadRow, Failure, Outcome, Prompt, Row
 from llmbatch_cli.rows.input import inputs as files
 from llmbatch_cli.rows.input.parse import parse_row
-from llmbatch_cli.rows.input.source import Inputs, from_values
+from llmbatch_cli.rows.input.source import Inputs
 from llmbatch_cli.rows.keys import row_digits
 from llmbatch_cli.rows.output.render import render
 
@@ -676,49 +676,6 @@ def test_what_cannot_be_counted_cheaply_is_unknown(tmp_path: Path) -> None:
     assert files.count_rows("-", input_format="whole") is None
     enough.set()
     assert files.count_rows(str(plain), enough) is None
-
-
-# Values from Python
-
-
-async def test_values_are_rows() -> None:
-    """Texts, mappings, lists of messages and prompts; a bad value is a bad row, in its place."""
-    own = Prompt(99, [{"role": "user", "content": "d"}], "mine", metadata={"a": 1})
-    values = ["a", {"prompt": "b", "id": "x"}, [{"role": "user", "content": "c"}], own, 5]
-    rows = [row async for row in from_values(values)]
-    assert texts(rows) == ["a", "b", "c", "d", None]
-    assert [row.id for row in rows] == [0, "x", 2, "mine", 4]
-    assert [row.index for row in rows] == [0, 1, 2, 3, 4]
-    assert isinstance(rows[4], BadRow)
-    assert rows[4].place == "row 4"
-
-
-async def test_values_are_pulled_as_needed_and_closed() -> None:
-    """An endless source is fine; when reading ends early, an async source is closed."""
-    ended: list[str] = []
-
-    async def endless() -> AsyncIterator[str]:
-        try:
-            while True:
-                yield "a"
-        finally:
-            ended.append("closed")
-
-    def forever() -> Iterator[str]:
-        while True:
-            yield "a"
-
-    for values in (endless(), forever()):
-        async with aclosing(from_values(values)) as rows:
-            assert texts([await anext(rows) for _ in range(3)]) == ["a"] * 3
-    assert ended == ["closed"]
-
-
-@pytest.mark.parametrize("values", ["one prompt", {"prompt": "a"}, b"bytes"])
-def test_one_prompt_in_the_place_of_many_is_refused(values: Any) -> None:
-    """A text is not taken for a list of letters."""
-    with pytest.raises(UsageError, match="one prompt"):
-        from_values(values)
 
 
 # Twice

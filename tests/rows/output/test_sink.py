@@ -165,26 +165,32 @@ async def test_an_empty_file_is_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz"])
-async def test_a_run_that_comes_to_nothing_leaves_the_output(tmp_path: Path, name: str) -> None:
-    """With --overwrite the old rows go when the first new one comes; no file is made for none."""
-    old, new = tmp_path / f"old-{name}", tmp_path / f"new-{name}"
-    old.write_bytes(b"precious\n")
-    for target in (old, new):
+async def test_a_run_that_comes_to_nothing_loses_nothing(tmp_path: Path, name: str) -> None:
+    """With --overwrite the old rows are put aside, so that no --resume takes them for new ones,
+    and go when the first new one comes; no file is made for none (CASES.md D6)."""
+    target = tmp_path / name
+    for _ in range(2):  # the second time there is nothing to put aside
         with pytest.raises(UsageError):
             async with open_sink(target, overwrite=True):
                 raise UsageError("no key")
-        async with open_sink(target, overwrite=True) as sink:
-            sink.leave()
-    assert (old.read_bytes(), new.exists()) == (b"precious\n", False)
-    async with open_sink(old, overwrite=True) as sink:
-        await asyncio.sleep(0.02)
-        assert old.read_bytes() == b"precious\n"
+        assert not target.exists()
+    target.write_bytes(b"precious\n")
+    target.chmod(0o640)
+    async with open_sink(target, overwrite=True) as sink:
+        assert target.read_bytes() == b""
+        sink.leave()
+    old = tmp_path / f"{name}.old-1"
+    assert (old.read_bytes(), target.exists(), sink.old) == (b"precious\n", False, old)
+    old.rename(target)
+    async with open_sink(target, overwrite=True) as sink:
         sink.leave()
         sink.write(b"new\n")
-    data = old.read_bytes()
+    data = target.read_bytes()
     assert (gzip.decompress(data) if name.endswith("gz") else data) == b"new\n"
-    await save(old, [], overwrite=True)
-    assert b"new" not in old.read_bytes()
+    assert (target.stat().st_mode & 0o777, sink.old, old.exists()) == (0o640, None, False)
+    await save(target, [], overwrite=True)
+    assert b"new" not in target.read_bytes()
+    assert [*tmp_path.iterdir()] == [target]
 
 
 @pytest.mark.parametrize("overwrite", [False, True])

@@ -1,0 +1,130 @@
+"""Bodies as their content-encoding has packed them, asked for or not; read the same by every Send.
+
+Source: RFC 9110, section 8.4; RFC 8878 (zstd), RFC 7932 (br). Read 2026-11-26.
+"""
+
+import re
+import sys
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from importlib import import_module
+from typing import Any, Final
+
+from llmbatch_cli.core.errors import BadReply, Unreadable
+
+PIECE_BYTES: Final = 2**18
+"""A body is unpacked in pieces of about this size, so that a bomb is stopped by the size cap."""
+
+Unpack = Callable[[bytes], Iterator[bytes]]
+
+_PLAIN: Final = re.compile(rb"\s*(?:\{\s*[\"}]|\[\s*[\[{\"]|data:|event:|: |<[!a-zA-Z])")
+"""What no packed body begins with: some proxies unpack a body and leave the header."""
+_GZIP: Final = b"\x1f\x8b"
+
+
+async def unpacked(
+    chunks: AsyncIterator[bytes], headers: Mapping[str, str], status: int
+) -> AsyncIterator[bytes]:
+    """The body, unpacked as it comes. Raises BadReply for a damaged one.
+
+    Raises Unreadable for a form that takes a library which is not installed, but for an error
+    reply, which says enough by its status.
+    """
+    names = headers.get("content-encoding", "").lower().split(",")
+    for name in reversed([name.strip() for name in names]):
+        if name in UNPACKERS:
+            chunks = _unpacked(chunks, name, status)
+    async for chunk in chunks:
+        yield chunk
+
+
+async def _unpacked(chunks: AsyncIterator[bytes], name: str, status: int) -> AsyncIterator[bytes]:
+    unpack: Unpack | None = None
+    async for chunk in chunks:
+        if unpack is None:
+            unpack = _as_it_is if _PLAIN.match(chunk) else _opened(name, status)
+        try:
+            for piece in unpack(chunk):
+                yield piece
+        except Exception as error:
+            raise BadReply(
+                f"the reply cannot be unpacked by {name}: {error}", status=status
+            ) from error
+
+
+def _as_it_is(chunk: bytes) -> Iterator[bytes]:
+    yield chunk
+
+
+def _opened(name: str, status: int) -> Unpack:
+    module, made = UNPACKERS[name]
+    try:
+        return made(*([import_module(module)] if module else []))
+    except ImportError as error:
+        if not 200 <= status < 300:
+            return lambda chunk: iter(())
+        raise Unreadable(
+            f"the reply is packed with {name}, which was not asked for",
+            status=status,
+            hint=f"pip install {module}",
+        ) from error
+
+
+def _inflating() -> Unpack:
+    """Of gzip, also in several members, and of deflate with its header or without."""
+    inflating: Any = None
+
+    def unpack(data: bytes) -> Iterator[bytes]:
+        nonlocal inflating
+        if inflating is None:
+            headed = data[:1] == _GZIP[:1] or data[0] & 15 == 8
+            inflating = zlib.decompressobj(47 if headed else -15)
+        piece = b""
+        while data or len(piece) >= PIECE_BYTES:
+            piece = inflating.decompress(data, PIECE_BYTES)
+            if piece:
+                yield piece
+            data = inflating.unconsumed_tail
+            if inflating.eof and (data := inflating.unused_data).startswith(_GZIP):
+                inflating = zlib.decompressobj(47)
+            elif inflating.eof:
+                return
+
+    return unpack
+
+
+def _brotli(module: Any) -> Unpack:
+    decompressor = module.Decompressor()
+
+    def unpack(data: bytes) -> Iterator[bytes]:
+        while piece := decompressor.process(data, output_buffer_limit=PIECE_BYTES):
+            yield piece
+            data = b""
+
+    return unpack
+
+
+def _zstd(module: Any) -> Unpack:
+    decompressor = module.ZstdDecompressor()
+
+    def unpack(data: bytes) -> Iterator[bytes]:
+        nonlocal decompressor
+        while data or not decompressor.needs_input:
+            if decompressor.eof:
+                decompressor = module.ZstdDecompressor()
+            if piece := decompressor.decompress(data, PIECE_BYTES):
+                yield piece
+            data = decompressor.unused_data if decompressor.eof else b""
+            if decompressor.eof and not data:
+                return
+
+    return unpack
+
+
+ZSTD_MODULE: Final = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
+UNPACKERS: Final[dict[str, tuple[str, Callable[..., Unpack]]]] = {
+    **dict.fromkeys(("gzip", "x-gzip", "deflate"), ("", _inflating)),
+    "br": ("brotli", _brotli),
+    "zstd": (ZSTD_MODULE, _zstd),
+}
+"""By the names that a header has: the library it takes, and what unpacks."""
