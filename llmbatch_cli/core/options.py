@@ -200,7 +200,8 @@ class InputOptions:
 
     inputs: Sequence[str] = option(
         (),
-        "Files of prompts, read one after the other; - or nothing is standard input.",
+        "Files of prompts (JSONL, a JSON array or text; .gz too), read one after the other; "
+        "- or nothing is standard input.",
         metavar="[INPUT]...",
         positional=True,
     )
