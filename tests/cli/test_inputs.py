@@ -56,6 +56,25 @@ async def test_a_line_of_the_responses_api_is_answered() -> None:
     assert sent == {"model": "m", "messages": messages, "max_tokens": 9}
 
 
+async def test_the_lines_of_azure_name_its_deployments() -> None:
+    """A deployment may have any name, also a model's: it is asked for at Azure, with its key."""
+    body = {"messages": HI}
+    rows = [
+        {"custom_id": "a", "url": "/chat/completions", "body": {"model": "gpt-4o", **body}},
+        {"custom_id": "b", "url": "/chat/completions", "body": {"model": "mine", **body}},
+        {"custom_id": "c", "url": "/openai/deployments/other/chat/completions", "body": body},
+    ]
+    async with serve(echo) as server:
+        env = {"AZURE_OPENAI_ENDPOINT": server.url, "AZURE_OPENAI_API_KEY": "a-key-of-this-test"}
+        done = await run("batch", "-m", "azure/first", "-c", "1", stdin=jsonl(rows), env=env)
+        seen = [json.loads(exchange.body)["model"] for exchange in server.exchanges]
+        assert {exchange.header("api-key") for exchange in server.exchanges} == {
+            "a-key-of-this-test"
+        }
+    assert done.status == 0, done.err
+    assert seen == ["gpt-4o", "mine", "other"]
+
+
 async def test_an_array_goes_on_and_its_failures_are_found(tmp_path: Path) -> None:
     """--resume and `errors --rows` know the rows of an array by their content, pretty or packed
     (CASES.md B8)."""
