@@ -11,7 +11,15 @@ from llmbatch_cli.rows.big_ints import DEEPEST, is_too_deep
 from llmbatch_cli.rows.input.batch_line import is_batch_line, read_batch_line
 from llmbatch_cli.rows.input.own_params import NAMES as OWN_PARAMETERS
 from llmbatch_cli.rows.input.own_params import OWN, is_sent
-from llmbatch_cli.rows.input.params import PARAMETERS, check, check_all, escaped, quoted, shown
+from llmbatch_cli.rows.input.params import (
+    PARAMETERS,
+    check,
+    check_all,
+    escaped,
+    is_whole,
+    quoted,
+    shown,
+)
 
 ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
 """The roles of messages; `function` is the old name of `tool`."""
@@ -233,9 +241,9 @@ def _id(row: Mapping[str, Any], names: Sequence[str], index: int) -> RowId:
         return index
     if _is_id(value):
         return value
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**63:
         return int(value)  # 1.0, as pandas writes a column of numbers in which one is missing
-    if isinstance(value, float | int) and not isinstance(value, bool) and abs(value) >= 2**53:
+    if is_whole(value):
         raise InputError(f'"{name}" has more than 64 bits: write it as a string')
     raise InputError(f'"{name}" must be a string or a whole number, not {shown(value)}')
 

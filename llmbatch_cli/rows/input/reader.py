@@ -140,7 +140,8 @@ class Reader:
     def _row(self, value: Any, data: bytes, line: int) -> Row:
         """The row of a value that was read from these bytes."""
         self.source = data
-        if data.count(b"[") + data.count(b"{") > DEEPEST and is_too_deep(value):
+        may_be_deep = len(data) > DEEPEST and data.count(b"[") + data.count(b"{") > DEEPEST
+        if may_be_deep and is_too_deep(value):
             return bad_row(value, TOO_DEEP, index=self.index, file=self._file, line=line)
         row = parse_row(value, index=self.index, file=self._file, line=line)
         if row.metadata:
