@@ -73,7 +73,7 @@ class ModelOptions:
         name="model",
         letter="m",
         metavar="MODEL",
-        shown="local/smollm2, a small model in this process, free",
+        shown="local/smollm2, the small embedded model, free",
         everyday=True,
         complete="models",
     )

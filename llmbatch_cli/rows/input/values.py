@@ -63,13 +63,24 @@ async def _from_values(values: Values, beginning: _Beginning) -> AsyncGenerator[
         return
     async with AsyncExitStack() as stack:
         if not isinstance(values, AsyncIterable):
-            values = pumped(iter(values), ahead=AHEAD, closes_within_s=CLOSES_WITHIN_S)
+            values = _in_a_thread(values)
         if isinstance(values, AsyncGenerator):  # an early end cancels what it awaits
             await stack.enter_async_context(aclosing(values))
         async for value in values:
             for row in beginning.rows_of(value, index):
                 yield row
             index += 1
+
+
+async def _in_a_thread(values: Iterable[object]) -> AsyncGenerator[object, None]:
+    pulled = pumped(iter(values), ahead=AHEAD, closes_within_s=CLOSES_WITHIN_S)
+    async with aclosing(pulled):
+        try:
+            async for value in pulled:
+                yield value
+        except Exception as error:  # a sqlite3 cursor's, which knows its thread
+            error.add_note("raised by the prompts, which are read in a thread of their own")
+            raise
 
 
 def _row_of(value: object, index: int) -> Row:
