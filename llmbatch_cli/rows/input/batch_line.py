@@ -3,8 +3,8 @@
 A body of chat completions is read as it is, one of the Responses API as the chat completion that
 asks for the same; which API answers is decided by the run, as with every row.
 
-Sources (read 2026-11-26): platform.openai.com/docs/guides/batch, /api-reference/responses/create;
-learn.microsoft.com/azure/ai-services/openai/how-to/batch ("/chat/completions", "/v1/responses").
+Sources (read 2026-11-26): batch_create_params.py and responses/*_param.py of OpenAI's Python SDK
+3.54.0. Azure's lines have "/chat/completions" in its older samples, which many files follow.
 """
 
 import re
