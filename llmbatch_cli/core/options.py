@@ -38,8 +38,6 @@ class Option:
     metavar: str | None = None
     min: float | None = None
     """The least value, itself allowed."""
-    env: str | None = None
-    """The environment variable that stands in for it."""
     shown: str | None = None
     """What help shows as the default, where that is not the field's own."""
     everyday: bool = False
@@ -69,13 +67,13 @@ class ModelOptions:
 
     section: ClassVar[str] = "Model"
 
-    model: str | None = option(
-        None,
+    models: Sequence[str] = option(
+        (),
         "PROVIDER/MODEL, or a bare name such as gpt-4o-mini. Append ?name=value to set "
         "parameters for this model.",
+        name="model",
         letter="m",
         metavar="MODEL",
-        env="LLMBATCH_MODEL",
         shown="local/smollm2, the small embedded model, free",
         everyday=True,
         complete="models",
@@ -205,7 +203,8 @@ class InputOptions:
 
     inputs: Sequence[str] = option(
         (),
-        "Files of prompts, read one after the other; - or nothing is standard input.",
+        "Files of prompts (JSONL, a JSON array or text; .gz too), read one after the other; "
+        "- or nothing is standard input.",
         metavar="[INPUT]...",
         positional=True,
     )

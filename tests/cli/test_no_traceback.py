@@ -34,7 +34,8 @@ ROW = jsonl(["hi"])
 )
 async def test_wrong_usage(arguments: tuple[str, ...], words: str) -> None:
     """Exit 2 and one clear line that shows no secret."""
-    done = await run("batch", "-m", "fake/echo", *arguments, stdin=ROW, env={"OPENAI_API_KEY": "k"})
+    model = () if "-m" in arguments else ("-m", "fake/echo")
+    done = await run("batch", *model, *arguments, stdin=ROW, env={"OPENAI_API_KEY": "k"})
     assert (done.status, done.out) == (2, b"")
     assert words in done.err
     assert "Traceback" not in done.err

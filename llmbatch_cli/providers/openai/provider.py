@@ -25,7 +25,7 @@ from llmbatch_cli.providers.wire.context_words import CONTEXT_LENGTH
 from llmbatch_cli.providers.wire.draft import Draft
 from llmbatch_cli.providers.wire.errors import ErrorBody, ErrorClass, ErrorRules, holds_error
 from llmbatch_cli.providers.wire.messages import bearer_headers, post
-from llmbatch_cli.providers.wire.params import ParamTable, unless
+from llmbatch_cli.providers.wire.params import LIMITS, ParamTable, unless
 from llmbatch_cli.providers.wire.provider import EventStream, JsonProvider
 from llmbatch_cli.providers.wire.replies import clean, content_text, mapping, mappings, text_or_none
 from llmbatch_cli.providers.wire.tools import tool_calls
@@ -149,8 +149,8 @@ class OpenAI(JsonProvider):
 def parameters(renamed: Mapping[str, str]) -> ParamTable:
     """The parameters of a server that has these names of its own for some."""
     # Most servers refuse -1 for no limit.
-    limit = unless(-1, renamed.get("max_tokens", "max_tokens"))
-    return ParamTable(rules={**renamed, "max_tokens": limit})
+    limits = {name: unless(-1, renamed.get(name, name)) for name in LIMITS}
+    return ParamTable(rules={**renamed, **limits})
 
 
 def _reasoning(message: Mapping[str, Any]) -> str | None:
