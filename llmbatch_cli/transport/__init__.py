@@ -81,8 +81,8 @@ def open_network(connection: Connection) -> AbstractAsyncContextManager[Network]
 async def _opened(connection: Connection) -> AsyncIterator[Network]:
     module, _, attribute = CLIENTS[connection.http].partition(":")
     opener: Callable[[Connection], AbstractAsyncContextManager[Network]]
-    if module not in sys.modules:  # reading it, and all authorities' certificates, takes long
-        await asyncio.to_thread(import_module, module)
-    opener = getattr(import_module(module), attribute)
+    if not hasattr(sys.modules.get(module), attribute):  # not read, or not to its end
+        await asyncio.to_thread(import_module, module)  # it reads all authorities' certificates
+    opener = getattr(sys.modules[module], attribute)
     async with opener(connection) as network:
         yield network
