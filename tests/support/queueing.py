@@ -112,9 +112,9 @@ class QueueingProvider:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.cancelled():
+            if turn in self._waiting:
                 self._waiting.remove(turn)
-            else:
+            elif not turn.cancelled():
                 self._serving -= 1
                 self._next()
             raise
@@ -123,5 +123,7 @@ class QueueingProvider:
         self.so_far()
         while self._waiting and self._serving < self.slots:
             place = self._dice.randrange(len(self._waiting)) if self._shuffled else 0
-            self._serving += 1
-            self._waiting.pop(place).set_result(None)
+            turn = self._waiting.pop(place)
+            if not turn.done():  # else its client has just gone
+                self._serving += 1
+                turn.set_result(None)

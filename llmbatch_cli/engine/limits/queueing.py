@@ -11,7 +11,7 @@ while fewer were in flight do not count: a slow input shows nothing about the se
 """
 
 from collections.abc import Callable
-from math import ceil, exp, inf, log, sqrt
+from math import ceil, exp, inf, log
 from typing import Final
 
 from llmbatch_cli.engine.limits.isolated_429 import Ticket
@@ -25,6 +25,9 @@ FOLLOWS: Final = 0.38
 """The rise of throughput, as a part of the number's rise, from which on it follows."""
 WELL: Final = 0.65
 """The same from which on the number may double at once."""
+FULLY: Final = 0.9
+"""The same from which on it may treble, where it is at least MANY."""
+MANY: Final = 24
 FILLED: Final = 1.2
 """How many times as many are in flight on average while a raised number fills up, at least."""
 PATIENCE: Final = 4
@@ -45,7 +48,15 @@ FLAT: Final = 0.03
 """The same at which the two numbers stay."""
 PULL: Final = 0.1
 """How much that grows as latency does against the lowest seen, so that in doubt it stays low."""
-STEEP: Final = 0.7
+LONG: Final = log(3)
+"""From which latency on, in logarithms of the lowest, that grows at once as latency does: of two
+runs at one server each gets more throughput the more it sends, and where answers come in no
+order, it seems so."""
+BRIEF: Final = log(2)
+"""Up to which latency, likewise, the number may double again."""
+FORGETS: Final = 1.3
+"""How the lowest latency grows with each comparison that shows no queue."""
+STEEP: Final = 0.85
 """The same at which the number doubles again."""
 STEP: Final = 0.8
 """The step for a difference in throughput."""
@@ -81,6 +92,7 @@ class Stage:
         self._part = part
         self._ended = self._later = 0
         self._last_at = -inf
+        self._most_in_flight = 0
 
     def ended(self, ticket: Ticket, now: float, tokens: int | None) -> None:
         """A request has ended, with an answer of so many tokens, or None for no answer."""
@@ -93,6 +105,7 @@ class Stage:
         self._ended += 1
         if tokens is not None and others + 1 >= self._counted_from:
             self.sample.add(others + 1, now - at, tokens)
+            self._most_in_flight = max(self._most_in_flight, others + 1)
             self._last_at = max(self._last_at, at)
 
     def extend(self, many: int) -> None:
@@ -103,6 +116,10 @@ class Stage:
     def over(self) -> bool:
         """Whether what there is to learn from it is known."""
         return self._ended >= self._part * self.many or self._later >= self.many
+
+    def reached(self, limit: int) -> bool:
+        """Whether so many were in flight, or nearly."""
+        return self._most_in_flight >= FULL * limit
 
     def result(self, now: float) -> Sample | None:
         """What was learned; None for too little.
@@ -153,6 +170,7 @@ class QueueLimit:
         """Steps in one direction; below 0 downwards."""
         self._usual_s: float | None = None
         self._lowest_s = inf
+        """The lowest mean latency seen."""
         self._stage = self._raised()
 
     def answered(
@@ -243,14 +261,20 @@ class QueueLimit:
         fewest = max(FEWEST, self.high)
         if self._level >= self._most:
             self._end_start(sample, ratio)
-        elif more < log(FILLED):  # rejections held it down
+        elif not self._stage.reached(self.high) or more < log(FILLED):
             self._start_at(self._level, self._below)
         elif follows >= FOLLOWS:
-            self._start_at(self._level * (2 if follows > WELL else 1.5), [lower, sample])
+            self._start_at(self._level * self._step_up(follows), [lower, sample])
         elif follows + unsure > FOLLOWS and self._stage.many < PATIENCE * fewest:
             self._stage.extend(fewest)
         else:
             self._end_start(sample, ratio)
+
+    def _step_up(self, follows: float) -> float:
+        """How many times as many to try next."""
+        if follows < WELL:
+            return 1.5
+        return 3 if follows > FULLY and self.high >= MANY else 2
 
     def _end_start(self, sample: Sample, ratio: float) -> None:
         """Throughput has risen by this ratio only: go on from a little more than was enough."""
@@ -263,6 +287,8 @@ class QueueLimit:
             lowest = self._below[0]
             enough = ABOVE * lowest.mean_in_flight * gain(sample, lowest).ratio
             level = min(level, max(level / 2, enough))
+        if self._usual_s is None:
+            self._lowest_s = (self._below[0] + lower).mean_latency
         self._starting, self._below, self._usual_s, self._run = False, [], None, 0
         self._settle(min(level, self._level), WIDE_APART if flat else APART)
         self._stage = self._turn()
@@ -294,11 +320,14 @@ class QueueLimit:
         high = before + after if after is not None else before
         ratio, error, latency_s = gain(high, low)
         span = log(high.mean_in_flight / low.mean_in_flight)
+        if log(ratio) > STEEP * span:  # there is no queue: answers just are slower than before
+            self._lowest_s *= FORGETS
         self._lowest_s = min(self._lowest_s, low.mean_latency)
-        longer = max(1.0, latency_s / self._lowest_s)
-        error *= sqrt(longer)  # what waits for the same answers is late together
-        missing = log(ratio) - (FLAT + PULL * log(longer)) * span
-        if missing > max(3 * error, STEEP * span) and self.high < self._most:
+        longer = log(max(1.0, latency_s / self._lowest_s))
+        error *= exp(longer / 2)  # what waits for the same answers is late together
+        missing = log(ratio) - (FLAT + PULL * longer + max(0.0, longer - LONG)) * span
+        steep = missing > max(3 * error, STEEP * span) and longer < BRIEF
+        if steep and self.high < self._most:
             self._start_at(2 * self.high, [low, high])
             return
         self._run = max(1, self._run + 1) if missing > 0 else min(-1, self._run - 1)

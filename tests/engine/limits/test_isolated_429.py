@@ -68,7 +68,7 @@ def test_a_few_early_rejections_cost_seconds(median_s: float, most: int, seed: i
     """Six at most within the first moments, and none after: soon the run is as fast as it can."""
     left = [6]
     early_s = 0.3 + 3 * median_s
-    share = 0.03 * (1 + seed % 3)
+    share = 0.04 * (1 + seed % 3)
 
     def early(at: float, dice: random.Random) -> bool:
         refused = left[0] > 0 and at < early_s and dice.random() < share

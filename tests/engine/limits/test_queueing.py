@@ -10,9 +10,10 @@ from support.attempts import attempting, new
 from support.queueing import QueueingProvider
 from support.virtual_time import run_virtually
 
-from llmbatch_cli.core.errors import TimedOut
-from llmbatch_cli.core.types import Request
+from llmbatch_cli.core.errors import Overloaded, ProviderError, TimedOut
+from llmbatch_cli.core.types import Call, Completion, Request
 from llmbatch_cli.engine.deadline import Deadlines
+from llmbatch_cli.engine.limits.isolated_429 import Ticket
 from llmbatch_cli.engine.limits.limiter import Limiter, RateLimits, admitted
 from llmbatch_cli.engine.retry import RetryPolicy, retried
 
@@ -50,10 +51,10 @@ class Seen:
     late: int
 
 
-async def observe(scenario: Scenario) -> Seen:
+async def observe(scenario: Scenario, most: int = MOST) -> Seen:
     loop, dice = asyncio.get_running_loop(), random.Random(scenario.seed)
     server = QueueingProvider(**scenario.server, seed=scenario.seed)
-    limiter = Limiter(RateLimits(MOST, scenario.start), chance=dice.random)
+    limiter = Limiter(RateLimits(most, scenario.start), chance=dice.random)
     deadlines = Deadlines(scenario.timeout * server.mean_s, deferred=True, clock=loop.time)
     call = deadlines.within(
         retried(
@@ -100,7 +101,7 @@ SCENARIOS = [
     Scenario("64 slots", {"slots": 64}, 3000),
     Scenario("64 slots, varied", {"slots": 64, "sigma": 0.3}, 3000),
     Scenario("128 at a growing time", {"slots": 128, "sigma": 0.3, "batch": 128}, 5000),
-    Scenario("no order", {"slots": 16, "sigma": 0.3, "shuffled": True}, 1500, timeout=60),
+    Scenario("no order", {"slots": 16, "sigma": 0.3, "shuffled": True}, 1500, timeout=60, most=48),
     Scenario("halved", {"slots": 32, "sigma": 0.3}, 3000, change={"slots": 16, "mean_s": 1.0}),
     Scenario("doubled", {"slots": 8, "sigma": 0.3}, 3000, change={"slots": 16, "mean_s": 1.0}),
     Scenario("slower", {"slots": 16, "sigma": 0.3}, 3000, change={"slots": 16, "mean_s": 2.5}),
@@ -115,3 +116,134 @@ def test_a_server_that_queues_is_kept_busy_and_no_more(scenario: Scenario) -> No
     assert seen.share >= scenario.share
     assert seen.in_flight <= (scenario.most or 2 * slots + 8)
     assert seen.late <= scenario.late
+
+
+def virtual_limiter(start: int, most: int = MOST) -> Limiter:
+    return Limiter(RateLimits(most, start), chance=lambda: 0.5)
+
+
+async def fill(limiter: Limiter, many: int) -> list[Ticket]:
+    return [await limiter.admit(1) for _ in range(many)]
+
+
+LATE = [TimedOut("late"), Overloaded("a gateway's", status=504)]
+
+
+@pytest.mark.parametrize("error", LATE, ids=lambda error: error.kind)
+def test_one_time_out_is_enough_to_send_less(error: ProviderError) -> None:
+    """Of 60 in flight 9 were answered in the time limit: 3 are answered well within it. Those
+    that were on their way change nothing more, and nothing is sent until there is room."""
+
+    async def trial() -> None:
+        limiter = virtual_limiter(start=60, most=60)
+        tickets = await fill(limiter, 60)
+        for ticket in tickets[:9]:
+            await asyncio.sleep(1)
+            limiter.settle(ticket, Completion("done"))
+        limiter.settle(tickets[9], error)
+        assert limiter.allowed.in_flight == 3
+        for ticket in tickets[10:58]:
+            limiter.settle(ticket, error)
+            assert limiter.try_admit(1) is None or limiter.in_flight <= 3
+        assert limiter.allowed.in_flight == 3
+
+    run_virtually(trial())
+
+
+def test_a_time_out_among_many_answers_is_not_the_queue() -> None:
+    """One that hangs while hundreds are answered says nothing about the others."""
+
+    async def trial() -> None:
+        limiter = virtual_limiter(start=8, most=8)
+        hung = await limiter.admit(1)
+        for _ in range(200):
+            ticket = await limiter.admit(1)
+            await asyncio.sleep(0.1)
+            limiter.settle(ticket, Completion("done"))
+        limiter.settle(hung, TimedOut("late"))
+        assert limiter.allowed.in_flight == 8
+
+    run_virtually(trial())
+
+
+def test_the_users_number_holds_until_a_time_out() -> None:
+    """With -c 40 at 4 slots 40 are sent at once; it stays so, since none times out."""
+    scenario = Scenario("-c 40", {"slots": 4}, 500, timeout=15, start=40)
+    seen = run_virtually(observe(scenario, most=40))
+    assert seen.late == 0
+    assert seen.share == pytest.approx(1.0)
+    assert seen.in_flight == pytest.approx(40, abs=1)
+
+
+def test_a_users_number_that_is_too_high_costs_few_rows() -> None:
+    """With -c 100 at 4 slots, where 40 are in time, the rows that time out are those of the
+    beginning; then it goes on below, and loses nothing (661 of 1,800 were answered)."""
+    scenario = Scenario("-c 100", {"slots": 4, "sigma": 0.3}, 1000, start=100)
+    seen = run_virtually(observe(scenario, most=100))
+    assert seen.late <= 70
+    assert seen.share >= 0.95
+    assert seen.in_flight <= 16
+
+
+def test_a_slow_input_shows_nothing() -> None:
+    """With two rows a second at 1 s each nothing is learned, up or down."""
+
+    async def trial() -> None:
+        limiter, server = virtual_limiter(start=8), QueueingProvider(4)
+        call = admitted(server.call, limiter)
+        rows = []
+        for _ in range(300):
+            await asyncio.sleep(0.5)
+            rows.append(asyncio.ensure_future(call(new(REQUEST))))
+        assert limiter.allowed.in_flight == 8
+        await asyncio.gather(*rows)
+
+    run_virtually(trial())
+
+
+def test_a_model_that_always_loses_its_races_is_not_held_back() -> None:
+    """What is cancelled because another model was faster is no answer, and no reason to wait."""
+
+    async def trial() -> None:
+        limiter = virtual_limiter(start=3, most=64)
+
+        async def lose() -> None:
+            for _ in range(30):
+                ticket = await limiter.admit(1)
+                await asyncio.sleep(1)
+                limiter.settle(ticket, None)
+
+        await asyncio.gather(*(lose() for _ in range(80)))
+        assert limiter.allowed.in_flight == 64
+
+    run_virtually(trial())
+
+
+def test_two_runs_share_a_server() -> None:
+    """Neither is starved, hardly a row times out, and the server is busy."""
+
+    async def trial() -> None:
+        loop, server = asyncio.get_running_loop(), QueueingProvider(16, sigma=0.3, seed=1)
+        done, late = [0, 0], [0, 0]
+
+        async def rows(run: int, call: Call) -> None:
+            while loop.time() < 200:
+                try:
+                    await call(new(REQUEST))
+                    done[run] += 1
+                except TimedOut:
+                    late[run] += 1
+
+        def one() -> Call:
+            deadlines = Deadlines(10, deferred=True, clock=loop.time)
+            limiter = virtual_limiter(start=3)
+            begin, is_late = deadlines.begin, deadlines.is_over
+            return deadlines.within(admitted(attempting(server.call), limiter, begin, is_late))
+
+        pair = [one(), one()]
+        await asyncio.gather(*(rows(i % 2, pair[i % 2]) for i in range(400)))
+        assert sum(done) > 0.95 * 16 * 200
+        assert min(done) > 0.25 * sum(done)
+        assert sum(late) < 0.02 * sum(done)
+
+    run_virtually(trial())
