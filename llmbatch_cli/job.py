@@ -152,9 +152,9 @@ class JobRun:
         except BaseException:
             await self._settle(to_the_end=False)
             raise
-        await self._settle(to_the_end=not self._stop.draining)
+        replaced = await self._settle(to_the_end=not self._stop.draining)
         if not looked_ahead and self._finished is not None:
-            note = unclaimed(self._finished)
+            note = unclaimed(self._finished, replaced)
             self.unclaimed = f"{note}; {output} keeps them" if note else None
 
     async def _read_back(self) -> FinishedRows | None:
@@ -242,7 +242,8 @@ class JobRun:
     async def _look_ahead(self, plan: Plan) -> bool:
         """Say how many rows are done and how many are left, where the input can be read twice.
 
-        Takes some 11 s a million rows, and the time to read the files that they name.
+        Takes some 11 s a million rows, twice that where rows have changed, and the time to read
+        the files that they name.
         """
         finished, output = self._finished, self._job.output.output
         if finished is None or output is None:
@@ -253,18 +254,39 @@ class JobRun:
         if self._inputs.again() is None:
             self._notice(resuming(output, finished, None))
             return False
-        left = 0
-        async with aclosing(self._rows(plan, sending=False)) as rows:
-            async for _ in rows:
-                left += 1
-                if self._stop.draining:
-                    break
-                if left % YIELD_EVERY == 0:
-                    await asyncio.sleep(0)
+        left = await self._left_over(plan, finished)
+        if left and finished.untaken:  # some may be for rows that are equal but for their ids
+            finished.release()
+            async with aclosing(self._rows(plan, sending=False)) as rows:
+                left = await self._counted(rows)
         message, note = resuming(output, finished, left), unclaimed(finished)
         finished.release()
         self._notice("; ".join(filter(None, (message, note))))
         return True
+
+    async def _left_over(self, plan: Plan, finished: FinishedRows) -> int:
+        """Keep each row of the output for its row of input; returns how many rows have none."""
+
+        async def kept() -> AsyncGenerator[Row, None]:
+            async with aclosing(self._source(plan, sending=False)) as rows:
+                async for row in rows:
+                    row.key = await plan.key_of(row)
+                    finished.keep(row)
+                    yield row
+
+        async with aclosing(kept()) as rows:
+            return await self._counted(rows) - finished.taken
+
+    async def _counted(self, rows: AsyncGenerator[Row, None]) -> int:
+        """How many rows there are, or were before the run was stopped."""
+        count = 0
+        async for _ in rows:
+            count += 1
+            if self._stop.draining:
+                break
+            if count % YIELD_EVERY == 0:
+                await asyncio.sleep(0)
+        return count
 
     # Output
 
@@ -287,19 +309,25 @@ class JobRun:
             self._with_input.add(outcome)
         return self._render(outcome)
 
-    async def _settle(self, *, to_the_end: bool) -> None:
+    async def _settle(self, *, to_the_end: bool) -> int:
         """Give rows of earlier runs their present ids and places, in input order if asked.
 
-        `to_the_end`: the whole input was read, so failures that are not of it are out of date.
+        `to_the_end`: the whole input was read, so what is not of it may be out of date. Returns
+        how many answers of edited rows were moved to another file.
         """
         options, finished = self._job.output, self._finished
         if options.output is None or finished is None:
-            return
+            return 0
         ordered = options.ordered and to_the_end
-        drop = to_the_end and self._inputs.limit is None
-        await _to_its_end(
-            partial(settle, options.output, finished, ordered=ordered, drop_left_over=drop)
+        whole = to_the_end and self._inputs.limit is None
+        settled = await _to_its_end(
+            partial(settle, options.output, finished, ordered=ordered, whole=whole)
         )
+        if settled.replaced:
+            answers = "answer" if settled.replaced == 1 else "answers"
+            where = f"of edited rows moved to {settled.replaced_in}"
+            self._notice(f"{settled.replaced:,} old {answers} {where}")
+        return settled.replaced
 
     def _notice(self, message: str) -> None:
         self._observe(Notice(message))

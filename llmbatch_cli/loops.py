@@ -3,6 +3,7 @@ async code that ends in good order whenever its loop does.
 """
 
 import asyncio
+import os
 import signal
 import threading
 import weakref
@@ -264,10 +265,16 @@ async def cancelled(task: asyncio.Task[Any]) -> None:
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """What makes uvloop's loops, where it is installed."""
+    """What makes uvloop's loops, where it is installed and the standard streams are open.
+
+    Where one is closed, as in a daemon, a socket gets its number, and libuv aborts on closing that.
+    """
     try:
         from uvloop import new_event_loop
-    except ImportError:
+
+        for number in range(3):
+            os.fstat(number)
+    except (ImportError, OSError):
         return None
     factory: Callable[[], asyncio.AbstractEventLoop] = new_event_loop
     return factory

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from support.chat import answer, completion, event, last_text
+from support.chat import answer, completion, event, last_text, stream
 from support.program import environment
 from support.scripted import Exchange, serve
 
@@ -86,6 +86,35 @@ else:
     asyncio.run(main())
 print("left")
 """
+
+
+CLOSED = """
+[outcome] = batch(["quick"], model="m", network=network, progress=True)
+assert outcome.text == "done"
+for chunk in batch_completion("openai/m", ["a"], **how)[0]:
+    break
+open("left", "w").close()
+"""
+
+
+@pytest.mark.parametrize("closed", ["<&- 2>&-", "<&- >&- 2>&-"])
+async def test_closed_standard_streams_end_no_program(tmp_path: Path, closed: str) -> None:
+    """As a daemon's (CASES.md C2): a socket that gets the number of one of them is a socket."""
+
+    async def handle(exchange: Exchange) -> None:
+        if json.loads(exchange.body).get("stream"):
+            await stream(exchange, "a", "b", pause_s=0.1)
+        else:
+            await answer(exchange, completion("done"))
+
+    async with serve(handle) as server:
+        (tmp_path / "program.py").write_text((COMMON + CLOSED).replace("URL", server.url))
+        process = await asyncio.create_subprocess_shell(
+            f"{sys.executable} program.py {closed}", cwd=tmp_path, env=environment()
+        )
+        async with asyncio.timeout(30):
+            assert await process.wait() == 0
+    assert (tmp_path / "left").exists()
 
 
 @pytest.mark.parametrize(

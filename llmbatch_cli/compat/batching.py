@@ -74,6 +74,7 @@ def batch_of(given: Params) -> Batch:
     for name in ("model", "messages", "stream", "max_workers", "kwargs"):
         del params[name]
     messages, workers = given["messages"], given["max_workers"]
+    messages = [messages] if isinstance(messages, str) else list(messages)
     if workers is not None and workers < 1:
         raise ValueError("max_workers must be greater than 0")
     flat = messages and not any(isinstance(one, str | list | tuple) for one in messages)

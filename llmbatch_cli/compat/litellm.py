@@ -11,7 +11,7 @@ running event loop too, as in notebooks.
 
 import asyncio
 import inspect
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import wraps
 from typing import Any, Final, Literal, ParamSpec, Protocol, TypeVar, overload
@@ -104,7 +104,7 @@ class BatchCompletion(Protocol):
     def __call__(
         self,
         model: str,
-        messages: Sequence[Any] = ...,
+        messages: Iterable[Any] = ...,
         *,
         stream: Literal[True],
         **kwargs: Any,
@@ -113,7 +113,7 @@ class BatchCompletion(Protocol):
     def __call__(
         self,
         model: str,
-        messages: Sequence[Any] = ...,
+        messages: Iterable[Any] = ...,
         *,
         stream: Literal[False] | None = ...,
         **kwargs: Any,
@@ -138,19 +138,19 @@ def _blocking_batch(function: Callable[..., Coroutine[Any, Any, list[Any]]]) -> 
 
 @overload
 async def abatch_completion(
-    model: str, messages: Sequence[Any] = ..., *, stream: Literal[True], **kwargs: Any
+    model: str, messages: Iterable[Any] = ..., *, stream: Literal[True], **kwargs: Any
 ) -> list[Stream | OpenAIError]: ...
 @overload
 async def abatch_completion(
     model: str,
-    messages: Sequence[Any] = ...,
+    messages: Iterable[Any] = ...,
     *,
     stream: Literal[False] | None = ...,
     **kwargs: Any,
 ) -> list[ModelResponse | OpenAIError]: ...
 async def abatch_completion(
     model: str,
-    messages: Sequence[Any] = (),
+    messages: Iterable[Any] = (),
     functions: list[Any] | None = None,
     function_call: str | None = None,
     temperature: float | None = None,

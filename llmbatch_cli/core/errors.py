@@ -219,6 +219,8 @@ class Interrupted(ProviderError):
     kind = "interrupted"
     retry = True
     maybe_billed = True
+    received: Any = None
+    """The types.WireReply as far as it came; it may hold the whole answer all the same."""
 
 
 class TimedOut(Interrupted):

@@ -76,7 +76,7 @@ class ModelOptions:
         letter="m",
         metavar="MODEL",
         env="LLMBATCH_MODEL",
-        shown="local/smollm2, a small model in this process, free",
+        shown="local/smollm2, the small embedded model, free",
         everyday=True,
         complete="models",
     )

@@ -3,12 +3,14 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
 from llmbatch_cli.core.errors import (
     BadReply,
+    Interrupted,
     NotFinished,
     ProviderError,
     RunStopped,
@@ -92,9 +94,12 @@ def calling(
         wire, ledger = built(build, request), request.ledger
         ledger.begin(clock())
         try:
-            reply = await send(wire)
             try:
+                reply = await send(wire)
                 completion = read(parse, request, wire, reply)
+            except Interrupted as broken:
+                reply = broken.received
+                completion = salvaged(broken, partial(read, parse, request, wire))
             except NotFinished as job:
                 completion = await finished(job, send, partial(read, parse, request, wire))
         except ProviderError as error:
@@ -107,6 +112,15 @@ def calling(
         return completion
 
     return call
+
+
+def salvaged(broken: Interrupted, read: Callable[[WireReply], Completion]) -> Completion:
+    """The answer, where all of it had come before the connection broke. Raises `broken`."""
+    reply: WireReply | None = broken.received
+    if reply is not None and 200 <= reply.status < 300:
+        with suppress(ProviderError):
+            return read(reply)
+    raise broken
 
 
 def record(ledger: Ledger, error: ProviderError, now_s: float) -> None:

@@ -3,10 +3,11 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol
 
-from llmbatch_cli.core.errors import BadReply, ProviderError
+from llmbatch_cli.core.errors import BadReply, Interrupted, ProviderError
 from llmbatch_cli.core.ledger import CANCELLED
 from llmbatch_cli.core.privacy import without_keys
 from llmbatch_cli.core.types import (
@@ -70,7 +71,10 @@ def streaming(
         except (ProviderError, *UNFORESEEN) as error:
             ledger.partial = "".join(texts) or None
             failed = _as_provider_error(error, wire)
-            record(ledger, reader.billed(failed) if reader else failed, clock())
+            if reader is not None:
+                with suppress(*UNFORESEEN):  # what it has counted may be of any shape
+                    reader.billed(failed)
+            record(ledger, failed, clock())
             if failed is error:
                 raise
             raise failed from error
@@ -108,9 +112,14 @@ def around(stream: StreamCall, wrap: Callable[[Call], Call]) -> StreamCall:
 async def _streamed(
     reply: WireStream, reader: Reader, on_text: Callable[[str], None]
 ) -> Completion:
-    async for chunk in reply.chunks:
-        if text := reader.feed(chunk):
-            on_text(text)
+    try:
+        async for chunk in reply.chunks:
+            if text := reader.feed(chunk):
+                on_text(text)
+    except Interrupted:
+        with suppress(ProviderError, *UNFORESEEN):
+            return reader.finish()  # its end has come, only not the connection's
+        raise
     return reader.finish()
 
 

@@ -24,6 +24,10 @@ _LONG_WAY: Final = 8 * _RECORD
 _SHORT_BYTES: Final = 2**13
 _IN_MEMORY_BYTES: Final = 2**20
 
+_BY_KEY: Final = 1
+_BY_PLACE: Final = 2
+"""How a row of output is kept for a row of input; 0 is not at all."""
+
 _UNCLAIMED: Final = 0
 _UNCHANGED: Final = 1
 _CHANGED: Final = 2
@@ -35,7 +39,9 @@ class FinishedRows:
 
     A row of input claims the row of output with its key and index; else one with its key; else
     one with the same request. In the last two cases the row of output gets the row's present
-    index, id, metadata and key when the run ends (`rows.output.settle`).
+    index, id, metadata and key when the run ends (`rows.output.settle`). Where the input can be
+    read twice, each row of output is first kept for the row of input that it was written for, so
+    that a failed row does not take the answer of an equal one.
 
     A row of output takes 32 bytes of memory; new fields beyond 1 MiB are held in an unnamed file
     beside the output. Of the request 80 bits are compared: a million rows looked up among a
@@ -62,6 +68,7 @@ class FinishedRows:
         self._states = array("Q")
         """By the row's number, its place among the rows of the output."""
         self._is_failed = bytearray()
+        self._kept = bytearray()
         """By the row's number, too."""
         self._cursors: dict[bytes, int] = {}
         """Where to go on looking, for a prefix whose first records are claimed."""
@@ -80,6 +87,11 @@ class FinishedRows:
         """Finished rows that no row of input has claimed so far."""
         return self.rows - self.taken
 
+    @property
+    def untaken_answers(self) -> int:
+        """Those of `untaken` that are no failures."""
+        return self.untaken - (self.failed - self.taken_failed)
+
     def add(self, key: str, index: int, *, failed: bool = False) -> None:
         """Add the next finished row of the output, before anything is claimed.
 
@@ -93,7 +105,28 @@ class FinishedRows:
         bucket += raw + _four_bytes(index) + _four_bytes(len(self._states))
         self._states.append(_UNCLAIMED)
         self._is_failed.append(failed)
+        self._kept.append(0)
         self.failed += failed
+
+    def keep(self, row: Row) -> bool:
+        """Keep a row of output for this row of input; returns whether there is one.
+
+        Called for every row of the input before any is claimed, then `release`. Until then
+        `taken` counts what is kept.
+        """
+        key = bytes.fromhex(row.key or "")
+        bucket = self._sorted(_bucket_number(key))
+        if (number := self._free(bucket, key + _four_bytes(row.index), _BY_KEY)) is not None:
+            if self._kept[number] == _BY_KEY:  # which then is one short
+                self.taken -= 1
+                self.taken_failed -= self._is_failed[number]
+            self._kept[number] = _BY_PLACE
+        elif (number := self._free(bucket, key, 0)) is not None:
+            self._kept[number] = _BY_KEY
+        else:
+            return False
+        self._take(number)
+        return True
 
     def claim(self, row: Row) -> bool:
         """Whether the row is finished. Called once for each row of input, with its key set.
@@ -102,18 +135,21 @@ class FinishedRows:
         """
         key = bytes.fromhex(row.key or "")
         bucket = self._sorted(_bucket_number(key))
-        if (number := self._unclaimed(bucket, key + _four_bytes(row.index))) is not None:
+        if (number := self._free(bucket, key + _four_bytes(row.index), _BY_PLACE)) is not None:
             self._states[number] = _UNCHANGED
-        elif (number := self._unclaimed(bucket, key)) is not None:
+        elif (number := self._free(bucket, key, _BY_KEY)) is not None:
             self._change(number, {"index": row.index, "id": row.id})
-        elif (number := self._unclaimed(bucket, key[:_REQUEST])) is not None:
+        elif (number := self._free(bucket, key[:_REQUEST], 0)) is not None:
             fields = {"index": row.index, "id": row.id, "metadata": row.metadata, "key": row.key}
             self._change(number, fields)
         else:
             return False
+        self._take(number)
+        return True
+
+    def _take(self, number: int) -> None:
         self.taken += 1
         self.taken_failed += self._is_failed[number]
-        return True
 
     def release(self) -> None:
         """Forget all claims, so that the input can be read again from its start."""
@@ -159,18 +195,18 @@ class FinishedRows:
             ) from error
         self.changed += 1
 
-    def _unclaimed(self, bucket: bytearray, prefix: bytes) -> int | None:
-        """The number of the first unclaimed row whose record begins with this."""
+    def _free(self, bucket: bytearray, prefix: bytes, kept: int) -> int | None:
+        """The number of the first unclaimed row whose record begins with this, kept at most so."""
         width = len(prefix)
         at = start = self._cursors.get(prefix) or _first(bucket, prefix)
         found = None
         while bucket[at : at + width] == prefix:
             number = int.from_bytes(bucket[at + _NUMBER : at + _RECORD])
-            if self._states[number] == _UNCLAIMED:
+            if self._states[number] == _UNCLAIMED and self._kept[number] <= kept:
                 found = number
                 break
             at += _RECORD
-        if at - start > _LONG_WAY:  # claims are never given back, so all before stay claimed
+        if at - start > _LONG_WAY:  # what is taken is never given back
             self._cursors[prefix] = at
         return found
 

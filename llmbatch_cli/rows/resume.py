@@ -85,9 +85,12 @@ def resuming(path: Path, finished: FinishedRows, to_send: int | None) -> str:
     return f"resuming {path}: {', '.join(fields)}"
 
 
-def unclaimed(finished: FinishedRows) -> str:
-    """How many answers no row of input has asked for; nothing where there are none."""
-    count = finished.untaken - (finished.failed - finished.taken_failed)
+def unclaimed(finished: FinishedRows, replaced: int = 0) -> str:
+    """How many answers no row of input has asked for; nothing where there are none.
+
+    `replaced`: those of edited rows, which are not in the output any more.
+    """
+    count = finished.untaken_answers - replaced
     are = "is" if count == 1 else "are"
     text = f"{_count(count, 'answer')} {are} not of this input with this model and parameters"
     return text if count > 0 else ""

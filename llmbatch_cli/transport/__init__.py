@@ -4,15 +4,15 @@ import asyncio
 import math
 import re
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Final, Literal
 
-from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.core.errors import Interrupted, UsageError
 from llmbatch_cli.core.text import clean
-from llmbatch_cli.core.types import OpenStream, Send
+from llmbatch_cli.core.types import OpenStream, Send, WireReply
 from llmbatch_cli.transport.proxies import proxy_for
 
 MEBIBYTE: Final = 2**20
@@ -42,6 +42,20 @@ class Connection:
     Shorter than the 5 s after which the servers of Node, uvicorn (vLLM) and llama.cpp close it, so
     that none is closed in the moment it is used again.
     """
+
+
+async def gathered(
+    status: int, headers: Mapping[str, str], chunks: AsyncIterator[bytes]
+) -> WireReply:
+    """The whole reply. An Interrupted takes along what has come of it."""
+    pieces: list[bytes] = []
+    try:
+        async for piece in chunks:
+            pieces.append(piece)  # noqa: PERF401 - what has come is kept
+    except Interrupted as broken:
+        broken.received = WireReply(status, headers, b"".join(pieces))
+        raise
+    return WireReply(status, headers, b"".join(pieces))
 
 
 def words_alone(message: str) -> str:
@@ -78,8 +92,8 @@ def open_network(connection: Connection) -> AbstractAsyncContextManager[Network]
 async def _opened(connection: Connection) -> AsyncIterator[Network]:
     module, _, attribute = CLIENTS[connection.http].partition(":")
     opener: Callable[[Connection], AbstractAsyncContextManager[Network]]
-    if module not in sys.modules:  # reading it, and all authorities' certificates, takes long
-        await asyncio.to_thread(import_module, module)
-    opener = getattr(import_module(module), attribute)
+    if not hasattr(sys.modules.get(module), attribute):  # not read, or not to its end
+        await asyncio.to_thread(import_module, module)  # it reads all authorities' certificates
+    opener = getattr(sys.modules[module], attribute)
     async with opener(connection) as network:
         yield network

@@ -29,7 +29,7 @@ from llmbatch_cli.core.errors import (
     UsageError,
 )
 from llmbatch_cli.core.types import WireReply, WireRequest, WireStream
-from llmbatch_cli.transport import Connection, Network, words_alone
+from llmbatch_cli.transport import Connection, Network, gathered, words_alone
 from llmbatch_cli.transport.certificates import trusted
 from llmbatch_cli.transport.heads import MAX_FIELD_BYTES, MAX_HEADERS, TolerantHandler
 from llmbatch_cli.transport.packing import unpacked
@@ -132,8 +132,12 @@ async def open_network(connection: Connection) -> AsyncIterator[Network]:
         try:
             async with await _begin(request, begun) as response:
                 check_proxy(response.status, request.url)
-                body = await _body(response, connection.max_reply_bytes)
-                return WireReply(response.status, response.headers, body)
+                max_bytes = connection.max_reply_bytes
+                if _is_plain(response, max_bytes):
+                    chunks = _raw(response, request)
+                else:
+                    chunks = _capped(response, max_bytes, request)
+                return await gathered(response.status, response.headers, chunks)
         except FOREIGN as error:
             raise translated(error, request) from error
 
@@ -142,7 +146,7 @@ async def open_network(connection: Connection) -> AsyncIterator[Network]:
         try:
             async with await _begin(request, begun) as response:
                 check_proxy(response.status, request.url)
-                chunks = _capped(response, connection.max_reply_bytes)
+                chunks = _capped(response, connection.max_reply_bytes, request)
                 yield WireStream(response.status, response.headers, chunks)
         except FOREIGN as error:
             raise translated(error, request) from error
@@ -228,18 +232,18 @@ def describe(error: BaseException, place: str) -> str:
     return f"{place}: {str(error) or type(error).__name__}"
 
 
-async def _body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
-    """The whole body, decompressed, or BadReply when it is longer than allowed."""
+def _is_plain(response: aiohttp.ClientResponse, max_bytes: int) -> bool:
+    """Whether the body is as short as its header says, and as it is."""
     length = response.content_length
-    if length is not None and length <= max_bytes and "content-encoding" not in response.headers:
-        return await response.read()
-    return b"".join([chunk async for chunk in _capped(response, max_bytes)])
+    return length is not None and length <= max_bytes and "content-encoding" not in response.headers
 
 
-async def _capped(response: aiohttp.ClientResponse, max_bytes: int) -> AsyncIterator[bytes]:
-    """The body as it comes, decompressed, and BadReply once it is longer than allowed."""
+async def _capped(
+    response: aiohttp.ClientResponse, max_bytes: int, request: WireRequest
+) -> AsyncIterator[bytes]:
+    """The body as it comes, unpacked, and BadReply once it is longer than allowed."""
     size = 0
-    chunks: AsyncIterator[bytes] = response.content.iter_any()
+    chunks = _raw(response, request)
     if "content-encoding" in response.headers:
         chunks = unpacked(chunks, response.headers, response.status)
     async for chunk in chunks:
@@ -247,3 +251,15 @@ async def _capped(response: aiohttp.ClientResponse, max_bytes: int) -> AsyncIter
         if size > max_bytes:
             raise BadReply(f"the reply is longer than {max_bytes:,} bytes", status=response.status)
         yield chunk
+
+
+async def _raw(response: aiohttp.ClientResponse, request: WireRequest) -> AsyncIterator[bytes]:
+    """The body as it comes, to the last byte before an error."""
+    content = response.content
+    try:
+        while chunk := await content.readany():
+            yield chunk
+    except FOREIGN as error:
+        if left := content._read_nowait(-1):
+            yield left
+        raise translated(error, request) from error

@@ -26,7 +26,7 @@ from llmbatch_cli.core.errors import (
     UsageError,
 )
 from llmbatch_cli.core.types import WireReply, WireRequest, WireStream
-from llmbatch_cli.transport import Connection, Network, words_alone
+from llmbatch_cli.transport import Connection, Network, gathered, words_alone
 from llmbatch_cli.transport.certificates import trusted
 from llmbatch_cli.transport.packing import unpacked
 from llmbatch_cli.transport.proxies import Proxy, proxy_for
@@ -74,15 +74,15 @@ async def open_network(connection: Connection) -> AsyncIterator[Network]:
         with mapped(request):
             async with await begun(request) as response:
                 check_proxy(response.status_code, request.url)
-                pieces = [piece async for piece in _capped(response, connection.max_reply_bytes)]
-                return WireReply(response.status_code, response.headers, b"".join(pieces))
+                chunks = _capped(response, connection.max_reply_bytes, request)
+                return await gathered(response.status_code, response.headers, chunks)
 
     @asynccontextmanager
     async def stream(request: WireRequest) -> AsyncIterator[WireStream]:
         with mapped(request):
             async with await begun(request) as response:
                 check_proxy(response.status_code, request.url)
-                chunks = _capped(response, connection.max_reply_bytes)
+                chunks = _capped(response, connection.max_reply_bytes, request)
                 yield WireStream(response.status_code, response.headers, chunks)
 
     async with AsyncExitStack() as stack:
@@ -143,10 +143,18 @@ def translated(error: Exception, request: WireRequest) -> ProviderError:
     return ours(f"{place}: {str(error) or type(error).__name__}")
 
 
-async def _capped(response: httpx.Response, max_bytes: int) -> AsyncIterator[bytes]:
+async def _raw(response: httpx.Response, request: WireRequest) -> AsyncIterator[bytes]:
+    with mapped(request):
+        async for chunk in response.aiter_raw():
+            yield chunk
+
+
+async def _capped(
+    response: httpx.Response, max_bytes: int, request: WireRequest
+) -> AsyncIterator[bytes]:
     """The body as it comes, decompressed, and BadReply once it is longer than allowed."""
     size = 0
-    chunks = response.aiter_raw()
+    chunks = _raw(response, request)
     if "content-encoding" in response.headers:
         chunks = unpacked(chunks, response.headers, response.status_code)
     async for chunk in chunks:

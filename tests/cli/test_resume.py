@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.chat import answer, echo, error, last_text
+from support.chat import answer, completion, echo, error, last_text
 from support.program import Done, jsonl, run, start
 from support.scripted import Exchange, Server, serve
 
@@ -67,7 +67,7 @@ async def test_a_renamed_row_is_written_under_its_new_id(tmp_path: Path) -> None
 async def test_a_changed_model_or_parameter_is_new_work(tmp_path: Path) -> None:
     """Answers of another model or temperature do not count, are kept, and told in numbers."""
     source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
-    source.write_bytes(jsonl(["one", "two"]))
+    source.write_bytes(jsonl(["one", {"id": "own", "prompt": "two"}]))
     async with serve(echo) as server:
         await batch(server, source, out, "--temperature", "0")
         done = await batch(server, source, out, "--temperature", "1", "--resume")
@@ -170,11 +170,38 @@ async def test_a_resumed_run_in_which_no_row_has_an_answer_is_no_success(tmp_pat
     assert third.err.splitlines()[0] == f"llmbatch: resuming {out}: 0 answers, 2 failed before"
 
 
+async def test_equal_rows_keep_their_answers(tmp_path: Path) -> None:
+    """A row that failed does not take the answer of a row with the same prompt: that one's stays
+    what it was, and only the failed one is sent again."""
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_bytes(jsonl([{"id": name, "prompt": "same"} for name in "abc"] + ["same", "same"]))
+    sent = 0
+
+    async def handler(exchange: Exchange) -> None:
+        nonlocal sent
+        sent += 1
+        if sent in (1, 4):
+            await answer(exchange, error("busy"), 503)
+        else:
+            await answer(exchange, completion(f"answer {sent}"))
+
+    async with serve(handler) as server:
+        first = await batch(server, source, out, "--max-attempts", "1", "-c", "1")
+        before = {row["id"]: row["text"] for row in rows_of(out)}
+        assert before == {"a": None, "b": "answer 2", "c": "answer 3", 3: None, 4: "answer 5"}
+        done = await batch(server, source, out, "--resume")
+    assert "3 of 5 rows answered, 2 to send" in done.err
+    after = {row["id"]: row["text"] for row in rows_of(out)}
+    assert {**after, "a": None, 3: None} == before
+    assert {after["a"], after[3]} == {"answer 6", "answer 7"}
+    assert (first.status, done.status) == (1, 0)
+
+
 @pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz"])
-async def test_failures_of_rows_that_are_gone_are_removed(tmp_path: Path, name: str) -> None:
-    """A row that failed and was corrected, or was edited, leaves no failure behind; with --limit
-    the rest of the input is unknown, and an answer is never removed. A run that changes nothing
-    adds nothing (reported with CASES.md D3)."""
+async def test_no_row_leaves_a_stale_line(tmp_path: Path, name: str) -> None:
+    """A row that failed and was corrected leaves no failure behind; the answer of a row that was
+    edited is moved to another file. With --limit the rest of the input is unknown. A run that
+    changes nothing adds nothing (reported with CASES.md D3)."""
     source, out = tmp_path / "in.jsonl", tmp_path / name
     model = ("-m", "fake/echo", "-o", str(out))
     good, bad = {"id": "a", "prompt": "one"}, {"id": "b", "prompt": 5}
@@ -191,8 +218,11 @@ async def test_failures_of_rows_that_are_gone_are_removed(tmp_path: Path, name: 
     assert len(unpack(before).splitlines()) == 4
     rows = [json.loads(line) for line in unpack(after).splitlines()]
     assert sorted((row["id"], row["text"]) for row in rows) == [
-        ("a", "one"), ("b", "two"), ("c", "3"), ("c", "three"),
+        ("a", "one"), ("b", "two"), ("c", "3"),
     ]  # fmt: skip
+    aside = tmp_path / f"{name}.replaced-1"
+    assert [json.loads(line)["text"] for line in aside.read_text().splitlines()] == ["three"]
+    assert f"1 old answer of edited rows moved to {aside}" in done.err
     assert out.read_bytes() == after
 
 

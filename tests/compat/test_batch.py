@@ -110,11 +110,14 @@ def test_a_model_that_cannot_be_called_fails_every_conversation() -> None:
 
 
 def test_messages_may_be_a_flat_list_or_texts(echo: Loopback) -> None:
-    """A flat list of messages is one conversation; a text is what the user says."""
+    """A flat list of messages is one conversation; a text is what the user says, also alone."""
     flat = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "hi"}]
     assert texts(batch_completion("openai/m", flat, **how(echo))) == ["hi"]
     assert len(echo.bodies()[0]["messages"]) == 2
     assert texts(batch_completion("openai/m", ["one", user("two")], **how(echo))) == ["one", "two"]
+    some = (text for text in ("one", "two"))
+    assert texts(batch_completion("openai/m", some, **how(echo))) == ["one", "two"]
+    assert texts(batch_completion("openai/m", "one", **how(echo))) == ["one"]
 
 
 def test_progress_shows_a_batch(echo: Loopback, capsys: pytest.CaptureFixture[str]) -> None:

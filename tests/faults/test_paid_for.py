@@ -42,6 +42,9 @@ REPLIES = {
     "headers": reply(body(), "application/json", *(f"x-{n}: y" for n in range(300))),
     "created": reply(body()).replace(b"200 OK", b"201 Created"),
     "error": reply(body().replace(b'{"id"', b'{"error": {"message": ""}, "id"')),
+    "no end": head("application/json", "content-length: 9999", "connection: close") + body(),
+    "stream without end": head("text/event-stream", "transfer-encoding: chunked")
+    + b"%x\r\n%b\r\n" % (len(stream()), stream()),
     "chunked": head("application/json", "content-length: 9", "transfer-encoding: chunked")
     + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body()), body()),
 }
@@ -57,6 +60,8 @@ async def test_each_answer_is_kept_and_asked_for_once(options: list[str]) -> Non
         text = last_text(exchange)
         asked[text] += 1
         await exchange.raw(REPLIES[text])
+        if "end" in text:
+            exchange.writer.close()
 
     command, *more = options
     model = ["-m", "m"] if command == "batch" else ["-m", "m,n", "--hedge", "30"]

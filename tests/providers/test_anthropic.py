@@ -249,7 +249,7 @@ def test_tool_calls_and_their_results() -> None:
             "role": "user",
             "content": [{"type": "file", "file": {"file_data": "data:text/plain;base64,/w=="}}],
         },
-        {"role": "user", "content": ["Hi"]},
+        {"role": "user", "content": [5]},
         {"role": "user", "content": "Hi", "name": "ann"},
         {"role": "function", "name": "f", "content": "1"},
         {"role": "assistant", "function_call": {"name": "f", "arguments": "{}"}},

@@ -106,6 +106,7 @@ def test_streams_in_other_clothes(name: str) -> None:
     whole = orjson.dumps(wire.whole("hello", wire.stop))
     bodies = [
         b"\n".join(lines),
+        b"[" + b",\r\n".join(lines) + b"]",
         b"".join(b"event: x\r\ndata:%b\r\n\r\n" % line for line in lines),
         b": hi\n\n" + b"\n\n".join(b"data: " + line for line in lines),
         b"\xef\xbb\xbf"

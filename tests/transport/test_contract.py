@@ -467,8 +467,9 @@ async def test_a_head_that_no_parser_takes_is_not_asked_for_again(send: Send, he
     error = caught.value
     assert (error.retry, error.maybe_billed, error.status) == (False, True, None)
     assert "--http" in (error.hint or "")
+    words = error.message.partition(": ")[2]
     for wrong in ("secret", "/v1", "400", "yyy"):
-        assert wrong not in error.message
+        assert wrong not in words
 
 
 @pytest.mark.parametrize(
@@ -477,8 +478,8 @@ async def test_a_head_that_no_parser_takes_is_not_asked_for_again(send: Send, he
         ("deflate", zlib.compress(b'{"a":1}')),
         ("deflate", zlib.compress(b'{"a":1}')[2:-4]),
         ("gzip", zlib.compress(b'{"a":1}')),
-        ("x-gzip", gzip.compress(b'{"a"') + gzip.compress(b":1}")),
-        ("gzip, deflate", zlib.compress(gzip.compress(b'{"a":1}'))),
+        ("x-gzip", gzip.compress(b'{"a"', mtime=0) + gzip.compress(b":1}", mtime=0)),
+        ("gzip, deflate", zlib.compress(gzip.compress(b'{"a":1}', mtime=0))),
         ("br", b'{"a":1}'),
         ("gzip", b'{"a":1}'),
         ("identity", b'{"a":1}'),
@@ -530,3 +531,28 @@ async def test_a_body_packed_by_what_is_here_is_read(
         assert (await send(post(server.url))).body == text
         with pytest.raises(BadReply, match="longer than 100,000 bytes"):
             await send(post(server.url, b"[]"))
+
+
+async def no_last_chunk(exchange: Exchange) -> None:
+    await exchange.raw(b'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n7\r\n{"a":1}\r\n')
+    exchange.writer.close()
+
+
+async def too_great_a_length(exchange: Exchange) -> None:
+    await exchange.raw(b'HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{"a":1}')
+    exchange.writer.close()
+
+
+@pytest.mark.parametrize("handler", [no_last_chunk, too_great_a_length])
+async def test_what_came_before_the_end_broke_is_kept(network: Network, handler: Handler) -> None:
+    """The answer may be whole, and only the connection's end wrong."""
+    async with serving(handler) as server:
+        with pytest.raises(Interrupted) as caught:
+            await network.send(post(server.url))
+        assert (caught.value.received.status, caught.value.received.body) == (200, b'{"a":1}')
+        chunks: list[bytes] = []
+        with pytest.raises(Interrupted):
+            async with network.stream(post(server.url)) as reply:
+                async for chunk in reply.chunks:
+                    chunks.append(chunk)
+        assert b"".join(chunks) == b'{"a":1}'

@@ -61,6 +61,10 @@ class MessageStream(EventStream):
             self.ended = bool(self._message)
         return ""
 
+    def is_complete(self) -> bool:
+        # Some servers close the stream behind the reason for its end.
+        return self.ended or bool(self._message.get("stop_reason"))
+
     def is_whole(self, event: Mapping[str, Any]) -> bool:
         return "content" in event and event.get("type") in ("message", None)
 

@@ -52,7 +52,7 @@ class Events:
             line = line.removesuffix(b"\r").removeprefix(_BOM)
             if not line:
                 self._dispatch(events)
-            elif line[:1] == b"{":
+            elif line.lstrip()[:1] == b"{":
                 self._dispatch(events)
                 events.append(line)
             else:
@@ -81,6 +81,17 @@ def _as_error(data: bytes) -> bytes:
     if data.lstrip()[:1] == b"{":
         return b'{"error":' + data + b"}"
     return orjson.dumps({"error": data.decode("utf-8", "replace")})
+
+
+def as_lines(body: bytes) -> bytes:
+    """The body, or a list of events, as Gemini's without `alt=sse`, an event a line."""
+    if body.lstrip()[:1] != b"[":
+        return body
+    try:
+        items = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return body
+    return b"\n".join(map(orjson.dumps, items))
 
 
 def is_stream(body: bytes) -> bool:

@@ -26,7 +26,7 @@ from llmbatch_cli.providers.wire.errors import (
     holds_error,
     read_error,
 )
-from llmbatch_cli.providers.wire.framing import Events, is_stream
+from llmbatch_cli.providers.wire.framing import Events, as_lines, is_stream
 from llmbatch_cli.providers.wire.limits import rate_info
 from llmbatch_cli.providers.wire.replies import clean, json_object
 from llmbatch_cli.providers.wire.usage import UsageFields, read_usage
@@ -63,9 +63,9 @@ class JsonProvider(Provider):
         try:
             body = json_object(reply)
         except BadReply as bad:
-            reader = self.stream_reader
-            if reader is not None and reader.reads(reply.body):
-                return reader(self, request, reply.headers).replay(reply.body)
+            reader, events = self.stream_reader, as_lines(reply.body)
+            if reader is not None and reader.reads(events):
+                return reader(self, request, reply.headers).replay(events)
             _raise_if_accepted(bad, reply)
             raise
         return self.answer(body, reply, request.model)

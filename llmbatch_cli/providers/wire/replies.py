@@ -133,6 +133,7 @@ def content_text(content: object) -> str | None:
     if isinstance(content, str) or content is None:
         return content
     parts = content if isinstance(content, list) else [content]
+    parts = [part for part in parts if part is not None]
     if all(isinstance(part, str) or (isinstance(part, dict) and _is_part(part)) for part in parts):
         return "".join([_part_text(part) for part in parts])
     try:

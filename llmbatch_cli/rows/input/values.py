@@ -38,12 +38,23 @@ async def _from_values(values: Values) -> AsyncGenerator[Row, None]:
         return
     async with AsyncExitStack() as stack:
         if not isinstance(values, AsyncIterable):
-            values = pumped(iter(values), ahead=AHEAD, closes_within_s=CLOSES_WITHIN_S)
+            values = _in_a_thread(values)
         if isinstance(values, AsyncGenerator):  # an early end cancels what it awaits
             await stack.enter_async_context(aclosing(values))
         async for value in values:
             yield _row_of(value, index)
             index += 1
+
+
+async def _in_a_thread(values: Iterable[object]) -> AsyncGenerator[object, None]:
+    pulled = pumped(iter(values), ahead=AHEAD, closes_within_s=CLOSES_WITHIN_S)
+    async with aclosing(pulled):
+        try:
+            async for value in pulled:
+                yield value
+        except Exception as error:  # a sqlite3 cursor's, which knows its thread
+            error.add_note("raised by the prompts, which are read in a thread of their own")
+            raise
 
 
 def _row_of(value: object, index: int) -> Row:

@@ -6,6 +6,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -78,6 +79,12 @@ def replacing(real: Path) -> Iterator[Callable[[bytes], object]]:
         new.unlink(missing_ok=True)
         raise
     _sync_folder(real.parent)
+
+
+def free_name(real: Path, word: str) -> Path:
+    """`OUT.<word>-<n>` with the first number that is free."""
+    names = (real.with_name(f"{real.name}.{word}-{number}") for number in count(1))
+    return next(name for name in names if not name.exists())
 
 
 def new_name(real: Path) -> Path:

@@ -8,11 +8,10 @@ import sys
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
-from itertools import count
 from pathlib import Path
 
 from llmbatch_cli.core.errors import UsageError
-from llmbatch_cli.rows.output.outfile import give_rights, is_packed
+from llmbatch_cli.rows.output.outfile import free_name, give_rights, is_packed
 
 _GATHER_S = 0.005
 _GATHER_GZIP_S = 0.05
@@ -151,8 +150,7 @@ def _put_aside(target: Path) -> Path | None:
     real = Path(os.path.realpath(target))
     if not (real.is_file() and os.access(real, os.W_OK) and real.stat().st_size):
         return None
-    names = (real.with_name(f"{real.name}.old-{number}") for number in count(1))
-    old = next(name for name in names if not name.exists())
+    old = free_name(real, "old")
     try:
         real.rename(old)
     except OSError:

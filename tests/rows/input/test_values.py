@@ -99,10 +99,11 @@ async def test_values_are_pulled_a_bounded_way_ahead() -> None:
         raise ValueError("no more")
 
     found: list[Row] = []
-    with pytest.raises(ValueError, match="no more"):
+    with pytest.raises(ValueError, match="no more") as caught:
         async for row in from_values(some()):
             if not found:
                 await asyncio.sleep(0.05)
                 assert pulled <= AHEAD + 1
             found.append(row)
     assert texts(found) == [str(number) for number in range(1, 301)]
+    assert "a thread of their own" in caught.value.__notes__[0]

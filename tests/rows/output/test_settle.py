@@ -55,7 +55,7 @@ def go_on(path: Path, rows: Sequence[Prompt]) -> tuple[FinishedRows, list[Prompt
 
 
 def put_in_order(path: Path) -> bool:
-    return settle(path, FinishedRows(), ordered=True)
+    return bool(settle(path, FinishedRows(), ordered=True))
 
 
 @pytest.fixture(params=["out.jsonl", "out.jsonl.gz"])
