@@ -218,7 +218,7 @@ class Client:
     ) -> AsyncGenerator[Outcome, None]:
         """`label`: what the display calls the run; None shows none."""
         stop = stopper or Stop()
-        rows = with_attachments(from_values(prompts), self._files)
+        rows = with_attachments(from_values(prompts, self._observe), self._files)
         pool = await self._pool(ask.shares_limits)
         yielded: deque[Outcome] = deque(maxlen=KEPT)
         self._running.add(stop)

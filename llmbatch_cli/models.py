@@ -30,9 +30,9 @@ from llmbatch_cli.engine.retry import RetryPolicy, retried
 from llmbatch_cli.engine.streaming import around, streaming
 from llmbatch_cli.providers.addresses import with_query
 from llmbatch_cli.providers.base import Provider
-from llmbatch_cli.providers.registry import Access, Target, resolve
+from llmbatch_cli.providers.registry import Access, Target, home_of, resolve
 from llmbatch_cli.rows.input.params import check_all
-from llmbatch_cli.transport import Connection, Network, open_network
+from llmbatch_cli.transport import Connection, Network, check_way, open_network
 from llmbatch_cli.transport.descriptors import room_for
 
 MOST_IN_FLIGHT: Final = 512
@@ -153,6 +153,8 @@ class ModelPool:
         self._options = options
         self._observe = observe
         self._models: dict[str, Model] = {}
+        self._home: str | None = None
+        """Where a row's model is that is of no family."""
         self._named = {"openai"}
         """Providers whose keys may go to `base_url`."""
         self._keyless: set[str] = set()
@@ -187,12 +189,13 @@ class ModelPool:
                     self._models[name] = model
                     if not of_row:
                         self._named.add(model.provider)
+                        self._home = self._home or home_of(model.provider)
         return model
 
     def _for_row(self, name: str) -> CallOptions:
-        access = self._options.access
+        access = replace(self._options.access, home=self._home)
         if access.base_url is None or resolve(name, access).provider.name in self._named:
-            return self._options
+            return replace(self._options, access=access)
         keyless = replace(access, api_key=None, environ={}, may_find=False)
         return replace(self._options, access=keyless)
 
@@ -277,6 +280,7 @@ class ModelPool:
         check = partial(built, build)
         if own_send is not None:
             return Wire(calling(build, provider.parse, own_send), None, check)
+        check_way(provider.base_url)
         network = await self._shared.network()
         stream = streaming(build, provider.parse, provider.stream, network.stream)
         return Wire(calling(build, provider.parse, network.send), stream, check)

@@ -1,7 +1,10 @@
 """`llmbatch batch`: many prompts, one model."""
 
+import os
 import sys
+from typing import Final
 
+from llmbatch_cli.cli.model_names import one_model, split_names
 from llmbatch_cli.cli.running import Shown, answer_rows, inputs_of, run_async, with_defaults
 from llmbatch_cli.core.errors import ExitStatus
 from llmbatch_cli.core.options import (
@@ -19,7 +22,9 @@ from llmbatch_cli.job import Job
 from llmbatch_cli.models import CallOptions
 from llmbatch_cli.plans import Batch
 from llmbatch_cli.providers.registry import DEFAULT_MODEL
-from llmbatch_cli.rows.input.inputs import check_inputs
+
+VARIABLE: Final = "LLMBATCH_MODEL"
+"""The environment variable that stands in for -m."""
 
 EXAMPLES = """\b
 Examples:
@@ -58,10 +63,11 @@ def batch(
         print(USAGE, file=sys.stderr)  # noqa: T201
         return ExitStatus.USAGE
     inputs = inputs_of(input_)
-    check_inputs(inputs.inputs)
+    inputs.check()
+    named = model.models or [os.environ.get(VARIABLE, "")]
     ask = Batch(
-        model=model.model or DEFAULT_MODEL,
-        fallback=model.fallback,
+        model=one_model(named) or DEFAULT_MODEL,
+        fallback=split_names(model.fallback),
         params=sampling.params(),
         system=sampling.system_text(),
     )
@@ -73,6 +79,6 @@ def batch(
         input_,
         FailureLimit.parse(retries.max_errors),
     )
-    by_default = None if model.model else DEFAULT_MODEL
+    by_default = None if any(named) else DEFAULT_MODEL
     shown = Shown(display, ask.model.partition("?")[0], by_default=by_default)
     return run_async(answer_rows(job, shown))

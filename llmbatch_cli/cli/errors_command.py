@@ -136,7 +136,7 @@ async def _print_rows(
         )
     printed = 0
     async with spooled(inputs) as names:
-        async for line in input_rows(names, found.wanted, input_format=input_format):
+        for line in input_rows(names, found.wanted, input_format=input_format):
             sys.stdout.buffer.write(line)
             printed += 1
     sys.stdout.buffer.flush()

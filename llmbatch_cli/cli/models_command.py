@@ -21,6 +21,7 @@ from llmbatch_cli.core.text import clean_for_terminal
 from llmbatch_cli.core.types import Send
 from llmbatch_cli.providers.listing import MOST_PAGES, Model, listing_of, read, request
 from llmbatch_cli.providers.registry import PROVIDERS, Access, Target, resolve
+from llmbatch_cli.transport import check_way
 
 EXAMPLES = """\b
 Examples:
@@ -78,6 +79,7 @@ def models(
         environ=os.environ,
     )
     target = resolve(f"{provider}/-", access, _tell)
+    check_way(target.provider.base_url)
     with printing():
         run_async(_print(target, timeout, json=json))
     return ExitStatus.OK

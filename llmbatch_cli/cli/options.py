@@ -150,7 +150,6 @@ def _typers(one: Field[Any], described: Option, group: _Group) -> Any:
         help=next(own, described.help) + shown,
         metavar=described.metavar or METAVARS.get(_kind(one.type)),
         min=described.min,
-        envvar=described.env,
         count=described.count,
         show_envvar=False,
         show_default=not (shown or described.count),

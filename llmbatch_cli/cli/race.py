@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 from llmbatch_cli.cli.live import Live
+from llmbatch_cli.cli.model_names import split_names
 from llmbatch_cli.cli.options import Arguments
 from llmbatch_cli.cli.running import (
     Shown,
@@ -35,7 +36,6 @@ from llmbatch_cli.engine.race_work import Rules
 from llmbatch_cli.job import ONE_ANSWER, Job
 from llmbatch_cli.models import CallOptions
 from llmbatch_cli.plans import Race
-from llmbatch_cli.rows.input.inputs import check_inputs
 from llmbatch_cli.rows.input.source import Inputs
 
 EXAMPLES = """\b
@@ -86,7 +86,7 @@ def race(
     to_terminal = stdout_is_terminal(with_defaults(output).output)
     output = with_defaults(output, "text" if is_prompt_ and to_terminal else "jsonl")
     live = Live() if output.format == "text" and to_terminal else None
-    models = preferred(racers(race.models), race.prefer)
+    models = preferred(racers(race.models), split_names(race.prefer))
     wins = _wins(race, models)
     if wins != 1 and output.format == "text" and not is_prompt_:
         raise UsageError(f"several answers per row, but {ONE_ANSWER}", hint="use --format jsonl")
@@ -108,14 +108,8 @@ def race(
 
 
 def racers(named: Sequence[str]) -> list[str]:
-    """Every `-m`, split at commas; a comma inside a model's options splits nothing."""
-    models = []
-    for one in named:
-        path, mark, query = one.partition("?")
-        *before, last = path.split(",")
-        models += [model.strip() for model in before if model.strip()]
-        if last.strip():
-            models.append(f"{last.strip()}{mark}{query}")
+    """Every `-m`, split at commas."""
+    models = split_names(named)
     if not models:
         raise UsageError("a race needs models", hint="llmbatch race -m MODEL -m MODEL PROMPT")
     return models
@@ -146,7 +140,7 @@ def _inputs(options: InputOptions) -> tuple[Inputs, bool]:
             raise UsageError("the prompt is empty")
         return replace(inputs_of(options), inputs=(), prompt=arguments[0]), True
     inputs = inputs_of(options, for_text="whole")
-    check_inputs(inputs.inputs)
+    inputs.check()
     if not arguments and sys.stdin.isatty():
         say("type the prompt, then Ctrl-D")
         return replace(inputs, input_format="whole"), True

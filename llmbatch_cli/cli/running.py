@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from llmbatch_cli.cli.go_on import go_on_command
 from llmbatch_cli.cli.in_order import InOrder
 from llmbatch_cli.cli.live import Live
 from llmbatch_cli.cli.say import Voice
@@ -231,14 +232,6 @@ def _again(output: OutputOptions, *, kept: bool) -> str:
     if kept or output.retry_failed == "all":
         return "--resume --retry-failed all sends them all again"
     return "--resume sends again what may succeed, with --retry-failed all every one"
-
-
-def go_on_command(argv: Sequence[str], inputs: Sequence[str]) -> str:
-    """The command that goes on where this run has stopped."""
-    arguments = [one for one in argv[1:] if one not in ("--overwrite", "--resume")]
-    place = arguments.index("--") if "--" in arguments else len(arguments)
-    command = shlex.join(["llmbatch", *arguments[:place], "--resume", *arguments[place:]])
-    return f"{command} < THE SAME INPUT" if "-" in inputs else command
 
 
 def _standings_lines(standings: Standings) -> list[str]:

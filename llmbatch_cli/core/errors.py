@@ -138,7 +138,7 @@ class ProviderError(LlmbatchError):
     """Whether the same request may succeed later."""
     fatal: ClassVar[bool] = False
     """Whether every other row of this provider and key will fail the same way."""
-    hopeless: ClassVar[bool] = False
+    hopeless: bool = False
     """Whether the same holds as long as the model has not answered: the settings are wrong."""
     slow: ClassVar[bool] = False
     """Whether the provider asks for fewer requests."""

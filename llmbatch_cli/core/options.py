@@ -4,6 +4,7 @@ An option is one field. Its metadata, an `Option`, is what the command line says
 there is the field's, with dashes and without the unit.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -37,8 +38,6 @@ class Option:
     metavar: str | None = None
     min: float | None = None
     """The least value, itself allowed."""
-    env: str | None = None
-    """The environment variable that stands in for it."""
     shown: str | None = None
     """What help shows as the default, where that is not the field's own."""
     everyday: bool = False
@@ -68,13 +67,13 @@ class ModelOptions:
 
     section: ClassVar[str] = "Model"
 
-    model: str | None = option(
-        None,
+    models: Sequence[str] = option(
+        (),
         "PROVIDER/MODEL, or a bare name such as gpt-4o-mini. Append ?name=value to set "
         "parameters for this model.",
+        name="model",
         letter="m",
         metavar="MODEL",
-        env="LLMBATCH_MODEL",
         shown="local/smollm2, the small embedded model, free",
         everyday=True,
         complete="models",
@@ -174,13 +173,15 @@ _NOT_SENT: Final = frozenset(("system", "param", "drop_params"))
 def _named_param(pair: str) -> tuple[str, object]:
     name, equals, text = pair.partition("=")
     if not (name and equals):
-        raise UsageError(f"--param {pair!r} is not NAME=JSON", hint="as in --param top_k=40")
+        begin = re.split(r"[\s:=]", pair[:20])[0]  # the rest may be a secret
+        raise UsageError(f"--param {begin!r} is not NAME=JSON", hint="as in --param top_k=40")
     text = text_of(text, f"--param {name}")
     value = json_or_text(text)
     if value == text and text[:1] in ("{", "["):
-        shown = text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}..."
+        shown = repr(text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}...")
         raise UsageError(
-            f"--param {name}: {shown!r} is not valid JSON",
+            f"--param {name}: {'its value' if name.startswith('extra_') else shown} is not "
+            "valid JSON",
             hint="quote it for the shell, or read it from a file: --param NAME=@FILE",
         )
     return name, value
@@ -202,7 +203,8 @@ class InputOptions:
 
     inputs: Sequence[str] = option(
         (),
-        "Files of prompts, read one after the other; - or nothing is standard input.",
+        "Files of prompts (JSONL, a JSON array or text; .gz too), read one after the other; "
+        "- or nothing is standard input.",
         metavar="[INPUT]...",
         positional=True,
     )

@@ -192,6 +192,8 @@ def request_for(prompt: Prompt, model: Model, system: Message | None) -> Request
 def merged(under: Params, over: Params) -> dict[str, Any]:
     """Both, the second winning; `extra_body` and `extra_headers` are merged inside."""
     both = {**under, **over}
+    if "max_tokens" in both and "max_completion_tokens" in both:  # two names of one parameter
+        del both["max_completion_tokens" if "max_tokens" in over else "max_tokens"]
     for name in ("extra_body", "extra_headers"):
         if name in under and name in over:
             both[name] = {**_mapping(under[name]), **_mapping(over[name])}

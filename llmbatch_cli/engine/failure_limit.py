@@ -20,9 +20,9 @@ PROVIDERS_FAULT: Final = frozenset(
 """Failures that no row is to blame for. A 403 for a revoked key alone stops no run, so
 unauthorized is among them."""
 ALIKE: Final = 20
-"""So many rows that the provider has refused with the same words, and not one answer before:
-what is wrong is not the rows'."""
-REFUSALS: Final = frozenset(("rejected", "unknown_model", "unknown_path"))
+"""So many rows that have failed with the same words, and not one answer before: what is wrong is
+not the rows'."""
+SUSPECT: Final = frozenset(("rejected", "unknown_model", "unknown_path", "bad_reply"))
 """Failures that may be a row's fault or that of the whole run: a parameter, the model, the URL."""
 _VARIES: Final = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|\w*\d\w*")
 """What may differ from row to row in the same message: quoted text, numbers, identifiers."""
@@ -75,7 +75,7 @@ class Breaker:
         self._answered = False
         self._alike = 0
         self._words = ""
-        """What the last refused rows have in common."""
+        """What the last of them have in common."""
 
     def __call__(self, event: Event) -> None:
         if type(event) is not Finished or self.error is not None:
@@ -101,13 +101,13 @@ class Breaker:
             self._stop.drain()
 
     def _compare(self, outcome: Outcome, message: str) -> None:
-        """Count the rows that are refused as the one before was; unreadable ones do not matter."""
+        """Count the rows that fail as the one before did; unreadable ones do not matter."""
         kinds = {racer.error.kind for racer in outcome.race if racer.error is not None}
         kinds = kinds or {outcome.error.kind if outcome.error is not None else ""}
         if kinds == {"invalid_row"}:
             return
         words = _VARIES.sub("", message)
-        self._alike = (self._alike + 1 if words == self._words else 1) * (kinds <= REFUSALS)
+        self._alike = (self._alike + 1 if words == self._words else 1) * (kinds <= SUSPECT)
         self._words = words
 
     def _reason(self) -> str | None:
@@ -123,7 +123,7 @@ class Breaker:
         if self._in_a_row >= limit.in_a_row:
             return f"{self._in_a_row:,} rows failed one after the other"
         if self._alike >= ALIKE and limit == FailureLimit(in_a_row=limit.in_a_row):
-            return f"{self._alike:,} rows were refused alike, and none was answered"
+            return f"{self._alike:,} rows failed alike, and none was answered"
         return None
 
 

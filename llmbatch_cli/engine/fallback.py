@@ -10,11 +10,11 @@ from llmbatch_cli.engine.calls import (
     Model,
     ModelFor,
     failure_of,
-    holds_for_all,
     request_for,
     stopped,
     unsent,
 )
+from llmbatch_cli.engine.verdicts import Verdicts
 
 
 class WithFallbacks:
@@ -38,7 +38,7 @@ class WithFallbacks:
         self._observe = observe
         self._system = system
         self._dropped: dict[str, Failure] = {}
-        self._answered: set[str] = set()
+        self._verdicts = Verdicts()
 
     async def __call__(self, prompt: Prompt) -> tuple[Outcome, ...]:
         try:
@@ -55,11 +55,12 @@ class WithFallbacks:
             request = request_for(prompt, model, self._system)
             ledgers.append(request.ledger)
             try:
-                result = await model.call(request)
-                self._answered.add(model.name)
+                with self._verdicts.calling(model.name):
+                    result = await model.call(request)
                 break
             except ProviderError as error:
-                if holds_for_all(error, answered=model.name in self._answered):
+                await self._verdicts.settle(model.name, error)
+                if self._verdicts.is_final(model.name, error):
                     if model is models[-1]:
                         self._end_without_models(prompt, model, error, request.messages)
                     self._drop(model, error, request.messages)
@@ -81,7 +82,7 @@ class WithFallbacks:
         """Raise RunStopped, unless the run has other models than this one of a row, or may have:
         a wrong setting of one model is no reason to end a run whose rows name their own."""
         own = prompt.model is not None and not self._fallbacks
-        if not (own and (self._answered or error.hopeless)):
+        if not (own and (self._verdicts.any_answered or error.hopeless)):
             raise stopped(model.name, error, messages, model.key_hint) from error
 
     def _drop(self, model: Model, error: ProviderError, messages: Sequence[Message]) -> None:

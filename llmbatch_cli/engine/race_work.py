@@ -13,7 +13,6 @@ from llmbatch_cli.engine.calls import (
     Model,
     ModelsFor,
     failed_row,
-    holds_for_all,
     request_for,
     stopped,
     unsent,
@@ -22,6 +21,7 @@ from llmbatch_cli.engine.hedging import Hedge
 from llmbatch_cli.engine.race import Start, race
 from llmbatch_cli.engine.race_outcomes import RacedCall, outcomes_of
 from llmbatch_cli.engine.validate import can_check, mismatch, schema_of
+from llmbatch_cli.engine.verdicts import Verdicts
 
 DEAD_AFTER: Final = 3
 """Failed attempts to connect after which a model whose host was never reached is dropped."""
@@ -109,7 +109,7 @@ class Race:
         self._unreached: dict[str, int] = {}
         """Attempts that did not reach a model's host, for those that never did."""
         self._reached: set[str] = set()
-        self._answered: set[str] = set()
+        self._verdicts = Verdicts()
         self._checked_schema = False
 
     async def __call__(self, prompt: Prompt) -> tuple[Outcome, ...]:
@@ -135,6 +135,10 @@ class Race:
         )
         for call, result in zip(calls, results, strict=True):
             call.result = result
+        if all(result.error is not None for result in results):
+            for call in calls:
+                if call.result.error is not None:
+                    await self._verdicts.settle(call.model.name, call.result.error)
         if self._learn(calls):
             self._end_without_models()
         return outcomes_of(prompt, calls, every=self._rules.wins is None, started_s=started_s)
@@ -174,9 +178,10 @@ class Race:
                     lead()
                 self._on_text(prompt, call.model, text)
 
-            if not self._rules.stream or call.model.stream is None:
-                return await call.model.call(call.request)
-            return await call.model.stream(call.request, on_text)
+            with self._verdicts.calling(call.model.name):
+                if not self._rules.stream or call.model.stream is None:
+                    return await call.model.call(call.request)
+                return await call.model.stream(call.request, on_text)
 
         return start
 
@@ -189,7 +194,6 @@ class Race:
             name, error = call.model.name, call.result.error
             if call.result.completion is not None:
                 self._reached.add(name)
-                self._answered.add(name)
             elif error is not None:
                 hopeless += self._learn_failure(call.model, error, call.request.messages)
         return hopeless == len(calls)
@@ -202,7 +206,7 @@ class Race:
             self._count_unreached(name)
         elif not isinstance(error, TimedOut):  # which may have gone into connecting
             self._reached.add(name)
-        hopeless = holds_for_all(error, answered=name in self._answered)
+        hopeless = self._verdicts.is_final(name, error)
         if hopeless or self._is_dead(name):
             self._drop(name, error, messages, model.key_hint)
         return hopeless

@@ -57,6 +57,8 @@ class Access:
     """Send keys over plain http to other machines too."""
     may_find: bool = True
     """Whether a provider may look for credentials outside `environ`."""
+    home: str | None = None
+    """The provider of names that are of no family, as in the rows of a run of azure/NAME."""
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     more_base_urls: Sequence[str] = ()
     """Further addresses of the same model, over which requests are spread."""

@@ -199,6 +199,8 @@ def _split(path: str, access: Access) -> tuple[str, str]:
         if not model:
             raise UsageError(f"{path!r} names a provider but no model")
         return name, model
+    if access.home == "azure" and path:  # a deployment may have any name, a model's too
+        return access.home, path
     if access.base_url is not None and path:
         return "openai", path
     family = family_of(path)
@@ -207,9 +209,17 @@ def _split(path: str, access: Access) -> tuple[str, str]:
         return str(family), path
     if path and first_set(access.environ, PROVIDERS["openai"].url_variables):
         return "openai", path
+    if family is None and access.home is not None and path:
+        return access.home, path
     if family is None:
         raise _unknown(path)
     return family, path
+
+
+def home_of(provider: str) -> str | None:
+    """The provider, if its models have names of its own: bare names of rows may be such."""
+    is_of_family = any(provider == name for _, name in FAMILIES)
+    return None if is_of_family or PROVIDERS[provider].in_process else provider
 
 
 def _is_set_up(entry: Entry, access: Access) -> bool:
@@ -245,7 +255,8 @@ def parse_query(query: str) -> dict[str, Any]:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
     except ValueError as error:
         raise UsageError(
-            f"cannot read the model's options {query!r}", hint="write them as ?name=value&..."
+            "cannot read the options behind the ? of the model",
+            hint="write them as ?name=value&...",
         ) from error
     return {name: json_or_text(value) for name, value in pairs}
 

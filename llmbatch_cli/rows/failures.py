@@ -1,8 +1,7 @@
 """The failed rows of an output, and their rows of input."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import aclosing, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -12,11 +11,8 @@ import orjson
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.options import InputFormat
 from llmbatch_cli.core.types import Row, RowId
-from llmbatch_cli.rows.input.chunks import plain
-from llmbatch_cli.rows.input.inputs import chunks_of, format_of_name
-from llmbatch_cli.rows.input.source import Inputs
+from llmbatch_cli.rows.input.source import rows_and_lines
 from llmbatch_cli.rows.keys import REQUEST_DIGITS, check_key, row_digits
-from llmbatch_cli.rows.lines import MAX_LINE_BYTES, Line, Lines, Unreadable
 
 EXAMPLES: Final = 3
 
@@ -103,22 +99,20 @@ def _not_an_output(name: str, line: int) -> UsageError:
 # Their rows of input
 
 
-async def input_rows(
+def input_rows(
     inputs: Sequence[str], wanted: Mapping[str, int], *, input_format: InputFormat = "auto"
-) -> AsyncIterator[bytes]:
-    r"""Yield the lines of input, as they are and with a newline, whose rows are wanted.
+) -> Iterator[bytes]:
+    """Yield the lines of input, as they are and with a newline, whose rows are wanted.
 
     A row is found by its content, not by its place, so the input may have been reordered
-    or added to since. A text that is one prompt over many lines becomes a JSON string.
-    Reads each input twice, so standard input must have been spooled.
+    or added to since. A row that stands on many lines, or in an array, is put on one; a text that
+    is one prompt over many lines becomes a JSON string.
     """
     left = dict(wanted)
     for name in inputs:
-        async with aclosing(Inputs([name], input_format).rows()) as rows:
-            places = {row.line async for row in rows if row.line is not None and _take(left, row)}
-        if places:
-            for line in _lines_of(name, places, input_format):
-                yield line
+        for row, line in rows_and_lines(name, input_format):
+            if _take(left, row) and line is not None:
+                yield line + b"\n"
 
 
 def _take(left: dict[str, int], row: Row) -> bool:
@@ -131,26 +125,6 @@ def _take(left: dict[str, int], row: Row) -> bool:
             left[digits] -= 1
             return True
     return False
-
-
-def _lines_of(name: str, places: Set[int], input_format: InputFormat) -> Iterator[bytes]:
-    chunks = plain(chunks_of(name))
-    if format_of_name(name, input_format) == "whole":
-        with suppress(Unreadable, UnicodeDecodeError):  # there is no row to send again
-            text = b"".join(chunks).rstrip(b"\r\n")
-            yield orjson.dumps(text.decode(), option=orjson.OPT_APPEND_NEWLINE)
-        return
-    for number, line in enumerate(_all_lines(chunks), 1):
-        if number in places and line is not None:
-            yield line + b"\n"
-
-
-def _all_lines(chunks: Iterator[bytes]) -> Iterator[Line]:
-    lines = Lines(MAX_LINE_BYTES)
-    with suppress(Unreadable):  # the rows before the damage are what there is
-        for chunk in chunks:
-            yield from lines.feed(chunk)
-    yield from lines.finish()
 
 
 def as_json(found: Failures, name: str | Path) -> bytes:

@@ -9,6 +9,8 @@ from llmbatch_cli.core.errors import InputError
 CHUNK_BYTES: Final = 2**18
 """The most that is read, or unpacked, in one step."""
 MAX_LINE_BYTES: Final = 64 * 2**20
+BOM: Final = b"\xef\xbb\xbf"
+"""The byte order mark in UTF-8."""
 _PACKED_BYTES: Final = 2**16  # zlib copies what it has not used at every step
 
 Line = bytes | None

@@ -8,8 +8,11 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
+from ssl import SSLContext
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
@@ -18,16 +21,20 @@ from yarl import URL
 
 from llmbatch_cli.core.errors import (
     BadReply,
+    Blocked,
     Interrupted,
     ProviderError,
     Unreachable,
     Unreadable,
+    UsageError,
 )
 from llmbatch_cli.core.types import WireReply, WireRequest, WireStream
 from llmbatch_cli.transport import Connection, Network, gathered, words_alone
+from llmbatch_cli.transport.certificates import trusted
 from llmbatch_cli.transport.heads import MAX_FIELD_BYTES, MAX_HEADERS, TolerantHandler
 from llmbatch_cli.transport.packing import unpacked
-from llmbatch_cli.transport.proxies import host_of, proxy_for
+from llmbatch_cli.transport.proxies import Proxy, host_of, proxy_for
+from llmbatch_cli.transport.troubles import check_proxy, place_of, refused_by, tls_trouble
 
 ERRORS: Final[tuple[tuple[type[BaseException], type[ProviderError]], ...]] = (
     (aiohttp.InvalidURL, Unreachable),
@@ -103,7 +110,7 @@ async def open_network(connection: Connection) -> AsyncIterator[Network]:
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=connection.connect_timeout_s),
         skip_auto_headers=("user-agent",),
     )
-    addresses: dict[str, tuple[URL, str | None]] = {}
+    addresses: dict[str, _Address] = {}
 
     def begun(request: WireRequest, body: _Body | None) -> Any:
         address = addresses.get(request.url)
@@ -113,16 +120,18 @@ async def open_network(connection: Connection) -> AsyncIterator[Network]:
             address = addresses[request.url] = _address(request.url)
         return session.request(
             request.method,
-            address[0],
+            address.url,
             data=body,
             headers=request.headers,
             allow_redirects=False,
-            proxy=address[1],
+            proxy=address.proxy_url,
+            ssl=address.tls,
         )
 
     async def send(request: WireRequest) -> WireReply:
         try:
             async with await _begin(request, begun) as response:
+                check_proxy(response.status, request.url)
                 max_bytes = connection.max_reply_bytes
                 if _is_plain(response, max_bytes):
                     chunks = _raw(response, request)
@@ -136,6 +145,7 @@ async def open_network(connection: Connection) -> AsyncIterator[Network]:
     async def stream(request: WireRequest) -> AsyncIterator[WireStream]:
         try:
             async with await _begin(request, begun) as response:
+                check_proxy(response.status, request.url)
                 chunks = _capped(response, connection.max_reply_bytes, request)
                 yield WireStream(response.status, response.headers, chunks)
         except FOREIGN as error:
@@ -160,8 +170,24 @@ async def _begin(
     return response
 
 
-def _address(url: str) -> tuple[URL, str | None]:
-    return URL(url, encoded=True), proxy_for(url)
+@dataclass(frozen=True, slots=True)
+class _Address:
+    """Where a request goes, and how."""
+
+    url: URL
+    proxy_url: str | None
+    tls: SSLContext | bool
+
+
+def _address(url: str) -> _Address:
+    """Raises Blocked where the environment bars the way."""
+    try:
+        proxy = proxy_for(url)
+        is_tls = any(one.startswith("https:") for one in (url, proxy.url if proxy else ""))
+        tls = trusted() if is_tls else True
+    except UsageError as error:
+        raise Blocked(error.message, hint=error.hint) from error
+    return _Address(URL(url, encoded=True), proxy.url if proxy is not None else None, tls)
 
 
 def translated(error: BaseException, request: WireRequest) -> ProviderError:
@@ -169,7 +195,18 @@ def translated(error: BaseException, request: WireRequest) -> ProviderError:
     if isinstance(error, aiohttp.ClientResponseError) and error.__cause__ is not None:
         return _unparsed(error, request)
     ours = next(ours for theirs, ours in ERRORS if isinstance(error, theirs))
-    return ours(describe(error, request))
+    proxy = proxy_for(request.url)
+    if proxy is not None and isinstance(error, aiohttp.ClientHttpProxyError):
+        return refused_by(proxy, error.status, request.url)
+    place = _place(error, request.url, proxy)
+    return tls_trouble(error, place) or ours(describe(error, place))
+
+
+def _place(error: BaseException, url: str, proxy: Proxy | None) -> str:
+    """The host with which there was trouble: the proxy's where that was not reached."""
+    if proxy is not None and isinstance(error, aiohttp.ClientConnectorError):
+        return str(proxy) if error.host == urlsplit(proxy.url).hostname else host_of(url)
+    return place_of(url, proxy)
 
 
 def _unparsed(error: aiohttp.ClientResponseError, request: WireRequest) -> ProviderError:
@@ -188,12 +225,11 @@ def _unparsed(error: aiohttp.ClientResponseError, request: WireRequest) -> Provi
     )
 
 
-def describe(error: BaseException, request: WireRequest) -> str:
-    """What failed, at which host; never a password, headers or body."""
-    host = host_of(request.url)
+def describe(error: BaseException, place: str) -> str:
+    """What failed, and where; never a password, headers or body."""
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"{host}: cannot connect: {error.os_error.strerror or error.os_error}"
-    return f"{host}: {error or type(error).__name__}"
+        return f"{place}: cannot connect: {error.os_error.strerror or error.os_error}"
+    return f"{place}: {str(error) or type(error).__name__}"
 
 
 def _is_plain(response: aiohttp.ClientResponse, max_bytes: int) -> bool:

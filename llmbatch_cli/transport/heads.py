@@ -10,6 +10,7 @@ MAX_HEADERS: Final = 2_000
 MAX_HEAD_BYTES: Final = 2**20
 """All headers of a reply together."""
 
+_BEGIN: Final = b"HTTP/"
 _NAME: Final = b"\ncontent-length:"
 _LENGTH: Final = re.compile(rb"\r?\ncontent-length:[ \t]*([^\r\n]*)", re.IGNORECASE)
 _CHUNKED: Final = re.compile(rb"\ntransfer-encoding[ \t]*:[^\n]*chunked")
@@ -29,7 +30,7 @@ class TolerantHandler(ResponseHandler):
         if self._payload is None or self._payload.is_eof():
             begin, data = max(0, len(self._head) - 3), self._head + data
             end = _end_of_head(data, begin)
-            if end < 0 and len(data) < MAX_HEAD_BYTES:
+            if end < 0 and len(data) < MAX_HEAD_BYTES and data[:5] == _BEGIN[: len(data)]:
                 self._head = data
                 return
             self._head = b""

@@ -4,7 +4,6 @@ Its pool costs time that grows with the requests in flight: a few dozen are its 
 """
 
 import re
-import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
@@ -19,15 +18,19 @@ import httpx
 
 from llmbatch_cli.core.errors import (
     BadReply,
+    Blocked,
     Interrupted,
     ProviderError,
     Unreachable,
     Unreadable,
+    UsageError,
 )
 from llmbatch_cli.core.types import WireReply, WireRequest, WireStream
 from llmbatch_cli.transport import Connection, Network, gathered, words_alone
+from llmbatch_cli.transport.certificates import trusted
 from llmbatch_cli.transport.packing import unpacked
-from llmbatch_cli.transport.proxies import host_of, proxy_for
+from llmbatch_cli.transport.proxies import Proxy, proxy_for
+from llmbatch_cli.transport.troubles import check_proxy, place_of, refused_by, tls_trouble
 
 ERRORS: Final[tuple[tuple[type[Exception], type[ProviderError]], ...]] = (
     (httpx.ConnectError, Unreachable),
@@ -52,21 +55,25 @@ _BROKEN_OFF: Final = re.compile("server disconnected|peer closed", re.IGNORECASE
 @asynccontextmanager
 async def open_network(connection: Connection) -> AsyncIterator[Network]:
     """The network over one httpx client, and one a proxy; their sockets are closed at the end."""
-    clients: dict[str | None, httpx.AsyncClient] = {}
+    clients: dict[tuple[Proxy | None, bool], httpx.AsyncClient] = {}
 
     async def begun(request: WireRequest) -> AbstractAsyncContextManager[httpx.Response]:
-        proxy = proxy_for(request.url)
-        if proxy not in clients:
-            clients[proxy] = await stack.enter_async_context(_client(connection, proxy))
+        try:
+            key = proxy_for(request.url), request.url.startswith("https:")
+            if key not in clients:
+                clients[key] = await stack.enter_async_context(_client(connection, *key))
+        except UsageError as error:
+            raise Blocked(error.message, hint=error.hint) from error
         # as aiohttp does it; httpx itself refuses what is not ASCII
         headers = [(name.encode(), text.strip().encode()) for name, text in request.headers.items()]
-        return clients[proxy].stream(
+        return clients[key].stream(
             request.method, request.url, content=request.body, headers=headers
         )
 
     async def send(request: WireRequest) -> WireReply:
         with mapped(request):
             async with await begun(request) as response:
+                check_proxy(response.status_code, request.url)
                 chunks = _capped(response, connection.max_reply_bytes, request)
                 return await gathered(response.status_code, response.headers, chunks)
 
@@ -74,6 +81,7 @@ async def open_network(connection: Connection) -> AsyncIterator[Network]:
     async def stream(request: WireRequest) -> AsyncIterator[WireStream]:
         with mapped(request):
             async with await begun(request) as response:
+                check_proxy(response.status_code, request.url)
                 chunks = _capped(response, connection.max_reply_bytes, request)
                 yield WireStream(response.status_code, response.headers, chunks)
 
@@ -81,11 +89,15 @@ async def open_network(connection: Connection) -> AsyncIterator[Network]:
         yield Network(send, stream)
 
 
-def _client(connection: Connection, proxy: str | None) -> httpx.AsyncClient:
+def _client(connection: Connection, proxy: Proxy | None, tls: bool) -> httpx.AsyncClient:
+    by = None
+    if proxy is not None:
+        by_tls = proxy.url.startswith("https:")
+        by = httpx.Proxy(proxy.url, ssl_context=trusted() if by_tls else None)
     client = httpx.AsyncClient(
-        proxy=proxy,
+        proxy=by,
         trust_env=False,  # which would send loopback requests to a proxy, too
-        verify=ssl.create_default_context(),
+        verify=trusted() if tls else False,
         timeout=httpx.Timeout(None, connect=connection.connect_timeout_s),
         limits=httpx.Limits(
             max_connections=None,
@@ -106,14 +118,29 @@ def mapped(request: WireRequest) -> Iterator[None]:
     try:
         yield
     except tuple(theirs for theirs, _ in ERRORS) as error:
-        ours = next(ours for theirs, ours in ERRORS if isinstance(error, theirs))
-        if isinstance(error, httpx.RemoteProtocolError) and not _BROKEN_OFF.match(str(error)):
-            words = words_alone(str(error))
-            raise (BadReply if "status line" in words else Unreadable)(
-                f"{host_of(request.url)}: the reply cannot be read: {words}",
-                hint="--http aiohttp reads some replies that httpx refuses",
-            ) from error
-        raise ours(f"{host_of(request.url)}: {error or type(error).__name__}") from error
+        raise translated(error, request) from error
+
+
+def translated(error: Exception, request: WireRequest) -> ProviderError:
+    """httpx's error as ours, by the table; never with a password."""
+    ours = next(ours for theirs, ours in ERRORS if isinstance(error, theirs))
+    proxy = proxy_for(request.url)
+    if proxy is not None and isinstance(error, httpx.ProxyError):
+        status = str(error).partition(" ")[0]
+        if status.isdecimal():
+            return refused_by(proxy, int(status), request.url)
+    place = place_of(request.url, proxy)
+    if (blocked := tls_trouble(error, place)) is not None:
+        return blocked
+    if isinstance(error, httpx.RemoteProtocolError) and not _BROKEN_OFF.match(str(error)):
+        words = words_alone(str(error))
+        return (BadReply if "status line" in words else Unreadable)(
+            f"{place}: the reply cannot be read: {words}",
+            hint="--http aiohttp reads some replies that httpx refuses",
+        )
+    if proxy is not None and isinstance(error, httpx.ConnectError):
+        place = str(proxy)
+    return ours(f"{place}: {str(error) or type(error).__name__}")
 
 
 async def _raw(response: httpx.Response, request: WireRequest) -> AsyncIterator[bytes]:

@@ -3,33 +3,64 @@
 That is HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY.
 """
 
+import os
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from llmbatch_cli.core.errors import Unreachable
+from llmbatch_cli.core.errors import UsageError
 
 
-def proxy_for(url: str) -> str | None:
-    """The proxy's URL, or None for a direct connection, as to every loopback address.
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """An http or https proxy."""
 
-    Raises Unreachable for a proxy of another kind.
+    url: str = field(repr=False)
+    """May hold a password."""
+    variable: str
+    """Where it was found."""
+
+    def __str__(self) -> str:
+        return f"the proxy {host_of(self.url)} ({self.variable})"
+
+
+def proxy_for(url: str) -> Proxy | None:
+    """The URL's proxy, or None for a direct connection, as to every loopback address.
+
+    Raises UsageError for a proxy of another kind, and for what is none.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
     if host in ("localhost", "::1") or host.startswith("127.") or proxy_bypass(parts.netloc):
         return None
     proxies = getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    if proxy and "://" not in proxy:
-        proxy = f"http://{proxy}"
-    scheme = urlsplit(proxy).scheme if proxy else "http"
-    if scheme not in ("http", "https"):
-        raise Unreachable(
-            f"{host}: the environment names a {scheme} proxy, and only http and https ones are "
-            "spoken to",
-            hint="set HTTPS_PROXY to such a one, or NO_PROXY to this host",
+    scheme = parts.scheme if proxies.get(parts.scheme) else "all"
+    found = proxies.get(scheme, "").strip(" \t\r\n\"'")
+    if not found:
+        return None
+    names = (f"{scheme}_proxy", f"{scheme}_proxy".upper())
+    variable = next((name for name in names if os.environ.get(name)), "set in this system")
+    return _checked(Proxy(found if "://" in found else f"http://{found}", variable), host)
+
+
+def _checked(proxy: Proxy, host: str) -> Proxy:
+    try:
+        parts = urlsplit(proxy.url)
+        is_valid = bool(parts.hostname) and parts.port != 0 and " " not in proxy.url
+    except ValueError:
+        is_valid = False
+    if not is_valid:
+        raise UsageError(
+            f"{proxy.variable} is not the URL of a proxy",
+            hint="write it as http://proxy.example:3128",
         )
-    return proxy or None
+    if parts.scheme not in ("http", "https"):
+        raise UsageError(
+            f"{proxy.variable} names a {parts.scheme[:20]} proxy, and only http and https proxies "
+            "are spoken to",
+            hint=f"set {proxy.variable} to an http proxy, or add {host} to NO_PROXY to go without",
+        )
+    return proxy
 
 
 def host_of(url: str) -> str:

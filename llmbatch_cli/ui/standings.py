@@ -13,8 +13,8 @@ from llmbatch_cli.ui.report import format_count, format_duration
 REMEMBERED: Final = 100_000
 """Times kept per model for its median and p95; later ones are ignored."""
 
-OPTIONAL: Final = ("cancelled", "races", "tokens", "p95")
-"""Columns that a narrow terminal leaves out, in this order."""
+OPTIONAL: Final = ("cancelled", "races", "tokens")
+"""Columns that a narrow terminal leaves out, in this order; p95 goes last, after long names."""
 _NAME_CHARS: Final = 200
 SHORTEST_NAME: Final = 12
 GAP: Final = "  "
@@ -142,4 +142,6 @@ def _narrow(widths: dict[str, int], columns: int) -> None:
         if excess() > 0:
             del widths[name]
     model = widths["model"]
+    if excess() > max(0, model - SHORTEST_NAME):
+        del widths["p95"]
     widths["model"] = min(model, max(SHORTEST_NAME, model - excess()))

@@ -150,7 +150,7 @@ async def test_strict_sends_nothing_if_any_row_is_bad(tmp_path: Path) -> None:
 
 
 UNSENDABLE: dict[str, dict[str, Any]] = {
-    "unknown model": {"prompt": "a", "model": "nobody/nothing"},
+    "no model": {"prompt": "a", "model": "openai/"},
     "no key": {"prompt": "a", "model": "anthropic/claude-sonnet-4-5"},
     "no option": {"prompt": "a", "model": "fake/echo?latncy=1"},
     "no words": {"prompt": "a", "model": "ollama/m", "logit_bias": {"1": 2}},

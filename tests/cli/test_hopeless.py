@@ -13,6 +13,7 @@ ROWS = jsonl([f"row {index}" for index in range(200)])
 MANY = jsonl([f"row {index}" for index in range(2000)])
 NO_SUCH_MODEL = error("The model `gpt-5o` does not exist", "model_not_found")
 TOO_WARM = error("'temperature' does not support 0.5 with this model", "unsupported_value")
+TOO_WARM["error"]["param"] = "temperature"
 
 
 def replying(body: Any, status: int, content_type: str = "application/json") -> Handler:
@@ -39,6 +40,8 @@ def replying(body: Any, status: int, content_type: str = "application/json") -> 
         ("<html>404 Not Found</html>", 404, "/v1", "unknown_path (404)", "of its API: {url}"),
         # OpenAI, with a path twice
         (error("Invalid URL (POST /v1/v1/chat/completions)"), 404, "", "unknown_path", "{url}"),
+        # a web page in place of an answer, as a chat's own user interface gives it
+        ("<!doctype html><title>Chat", 200, "/v1", "bad_reply (200): the reply is a web page", ""),
         # CASES.md D2: OpenAI's own words for a mistyped model
         (NO_SUCH_MODEL, 404, "/v1", "unknown_model (404)", "llmbatch models openai"),
     ],
@@ -53,7 +56,8 @@ async def test_a_sure_sign_stops_the_run_at_once(
         done = await run(
             command, "-m", "m", "--base-url", url, "-o", str(tmp_path / "out"), stdin=ROWS
         )
-        assert 1 <= len(server.exchanges) <= (16 if command == "batch" else 64)
+        most = 2 * (16 if command == "batch" else 64)  # a bad reply is tried twice
+        assert 1 <= len(server.exchanges) <= most
     assert done.status == 3
     assert f"openai/m: {kind}" in done.err
     assert hint.format(url=server.url) in done.err.partition("hint: ")[2]
@@ -70,8 +74,9 @@ async def test_a_refusal_of_every_row_stops_the_run_after_some_and_resume_sends_
         done = await run(*there, "--base-url", server.url)
         assert 20 <= len(server.exchanges) <= 60
     assert done.status == 3
-    assert "20 rows were refused alike, and none was answered" in done.err
+    assert "20 rows failed alike, and none was answered" in done.err
     assert "rejected: 'temperature' does not support 0.5" in done.err
+    assert "hint: leave temperature out" in done.err
     assert f"llmbatch errors {out}" in done.err
     async with serve(echo) as server:
         done = await run(*there, "--base-url", server.url, "--resume")
@@ -126,6 +131,22 @@ async def test_max_errors_lets_a_run_go_on_that_is_refused() -> None:
             "batch", "-m", "m", "--max-errors", "500", "--base-url", server.url, stdin=ROWS
         )
     assert (done.status, len(done.rows)) == (1, 200)
+
+
+async def test_a_race_that_is_refused_alike_stops_too() -> None:
+    """And a run whose rows all name the same wrong model, as batch lines do."""
+    async with serve(replying(TOO_WARM, 400)) as server:
+        models = ("-m", "a", "-m", "b", "-c", "8")
+        done = await run("race", *models, "--base-url", server.url, stdin=ROWS)
+        assert len(server.exchanges) <= 2 * 20 + 8
+    assert done.status == 3
+    assert 20 <= len(done.rows) <= 28
+    own = jsonl([{"prompt": f"row {number}", "model": "typo"} for number in range(200)])
+    async with serve(replying(NO_SUCH_MODEL, 404)) as server:
+        done = await run("batch", "-m", "m", "-c", "4", "--base-url", server.url, stdin=own)
+        assert len(server.exchanges) <= 16
+    assert done.status == 3
+    assert "failed alike" in done.err
 
 
 @pytest.mark.parametrize("command", ["batch", "race"])

@@ -13,15 +13,10 @@ import signal
 import ssl
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from faults.harness import (
     KEY,
     PROMPT_END,
@@ -35,6 +30,7 @@ from faults.harness import (
     rows_of,
     write_rows,
 )
+from support.certificates import write_certificate
 from support.program import PROGRAM, environment, start
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX")
@@ -243,38 +239,17 @@ async def test_a_name_that_nobody_knows_is_unreachable(tmp_path: Path) -> None:
     assert "billed" not in ran.err
 
 
-def write_certificate(path: Path) -> None:
-    """A certificate for 127.0.0.1 that nobody but itself vouches for, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "loopback")])
-    now = datetime.now(UTC)
-    names = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(names, critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    path.write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))
-
-
 async def test_a_certificate_that_nobody_vouches_for_is_not_trusted(tmp_path: Path) -> None:
-    """The rows fail as unreachable; neither key nor prompt has left."""
+    """The run stops at once, as no row would fare better; neither key nor prompt has left
+    (CASES.md C7: simonw/llm PR 979, litellm 9848)."""
     pem = tmp_path / "server.pem"
     write_certificate(pem)
     async with fault_server(None, "--tls", str(pem)) as server:
-        ran = await batch(tmp_path, ids(2), server.url, "--max-attempts", "2")
+        ran = await batch(tmp_path, ids(2), server.url)
         counts = await server.counts(ssl.create_default_context(cafile=str(pem)))
-    assert (ran.status, sorted(ran.by_id)) == (1, ids(2))
-    for row in ran.rows:
-        assert (row["error"]["type"], row["attempts"]) == ("unreachable", 2)
-        assert "certificate" in row["error"]["message"].lower()
+    assert (ran.status, ran.rows) == (3, [])
+    assert "certificate is not trusted: self-signed certificate" in ran.err
+    assert "hint: set SSL_CERT_FILE" in ran.err
     assert (counts.log, counts.keys) == ({}, [])
 
 

@@ -19,10 +19,10 @@ MEANING: Final = {
     **dict.fromkeys(("429", "429-ms"), ("rate_limited", 429)),
     **{status: ("overloaded", int(status)) for status in ("408", "500", "502", "503", "529")},
     "502-html": ("overloaded", 502),
-    **dict.fromkeys(("reset", "reset-amid", "closed", "cut", "cut-chunk"), ("interrupted", None)),
-    **dict.fromkeys(("bad-gzip", "bad-http"), ("bad_reply", None)),
+    **dict.fromkeys(("reset", "reset-amid", "closed", "cut"), ("interrupted", None)),
+    "bad-http": ("bad_reply", None),
     **dict.fromkeys(
-        ("cut-gzip", "bad-json", "other-json", "no-choices", "empty", "html", "bad-utf8"),
+        ("bad-gzip", "cut-gzip", "bad-json", "other-json", "no-choices", "empty", "html"),
         ("bad_reply", 200),
     ),
     "redirect": ("bad_reply", 307),

@@ -34,7 +34,7 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.upper().endswith(("_API_KEY", "_BASE_URL", "_PROXY"))
+        if not name.upper().endswith(("_API_KEY", "_BASE_URL", "_PROXY", "_CA_BUNDLE", "_CERT_DIR"))
         and not name.startswith(("LLMBATCH_", "PYTEST_", "PYTHON"))
     }
     if "LLMBATCH_CACHE_DIR" in os.environ:

@@ -17,7 +17,7 @@ from llmbatch_cli.providers.anthropic.models import (
 )
 from llmbatch_cli.providers.anthropic.turns import Block, cached, conversation, short
 from llmbatch_cli.providers.wire.draft import NO_PARAMETERS, Draft
-from llmbatch_cli.providers.wire.params import ParamTable, as_list, format_kind
+from llmbatch_cli.providers.wire.params import ParamTable, as_list, format_kind, limit_of, limits
 from llmbatch_cli.providers.wire.replies import mapping
 
 
@@ -25,7 +25,7 @@ def body(request: Request, provider: str) -> dict[str, Any]:
     """The request's body. Raises UnsupportedParameter, or UsageError for its messages."""
     draft = Draft(request, provider)
     system, messages = conversation(draft)
-    limit = request.params.get("max_tokens", -1)
+    limit = limit_of(request.params)
     if limit == -1:
         most = claude(request.model).max_output_tokens
         limit = most if request.stream else min(most, MAX_TOKENS_AT_ONCE)
@@ -118,7 +118,7 @@ UNSUPPORTED: Final[Mapping[str, Any]] = {
 
 PARAMETERS: Final = ParamTable(
     rules={
-        "max_tokens": lambda value, draft: {},  # the body has it: it is required here
+        **limits(lambda value, draft: {}),  # the body has it: it is required here
         "temperature": sampling("temperature", "temperature"),
         "top_p": sampling("top_p", "top_p"),
         "stop": as_list("stop_sequences"),

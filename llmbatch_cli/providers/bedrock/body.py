@@ -26,6 +26,8 @@ from llmbatch_cli.providers.wire.params import (
     ParamTable,
     as_list,
     format_kind,
+    limit_of,
+    limits,
     unless,
 )
 from llmbatch_cli.providers.wire.replies import mapping
@@ -75,7 +77,7 @@ def _sampling(name: str, path: str) -> Convert:
 def _effort(value: Any, draft: Draft) -> Mapping[str, Any]:
     if not _is_claude(draft):
         raise draft.unsupported("reasoning_effort", _OWN)
-    limit = draft.params.get("max_tokens", -1)
+    limit = limit_of(draft.params)
     limit = claude(draft.request.model).max_output_tokens if limit == -1 else limit
     fields = thinking(value, limit, draft)
     return {f"additionalModelRequestFields.{path}": field for path, field in fields.items()}
@@ -118,7 +120,7 @@ def _tool_choice(value: Any, draft: Draft) -> Mapping[str, Any]:
 
 PARAMETERS: Final = ParamTable(
     rules={
-        "max_tokens": unless(-1, "inferenceConfig.maxTokens"),
+        **limits(unless(-1, "inferenceConfig.maxTokens")),
         "temperature": _sampling("temperature", "inferenceConfig.temperature"),
         "top_p": _sampling("top_p", "inferenceConfig.topP"),
         "stop": as_list("inferenceConfig.stopSequences"),

@@ -12,7 +12,7 @@ from llmbatch_cli.providers.base import Settings
 from llmbatch_cli.providers.cohere.reply import RULES, CohereStream, completion
 from llmbatch_cli.providers.wire.draft import NO_PARAMETERS, Draft, message_fields, reasoning_of
 from llmbatch_cli.providers.wire.messages import bearer_headers, json_bytes, post
-from llmbatch_cli.providers.wire.params import ParamTable, as_list, format_kind, unless
+from llmbatch_cli.providers.wire.params import ParamTable, as_list, format_kind, limits, unless
 from llmbatch_cli.providers.wire.provider import JsonProvider
 from llmbatch_cli.providers.wire.usage import COHERE
 
@@ -172,7 +172,7 @@ def _effort(value: Any, draft: Draft) -> Mapping[str, Any]:
 PARAMETERS: Final = ParamTable(
     rules={
         "top_p": "p",
-        "max_tokens": unless(-1, "max_tokens"),
+        **limits(unless(-1, "max_tokens")),
         "stop": as_list("stop_sequences"),
         "logprobs": _logprobs,
         "tools": _tools,

@@ -12,7 +12,7 @@ from typing import Any, Final
 from llmbatch_cli.core.types import Request
 from llmbatch_cli.providers.gemini.contents import conversation, thinks_by_level
 from llmbatch_cli.providers.wire.draft import Draft
-from llmbatch_cli.providers.wire.params import ParamTable, as_list, format_kind, unless
+from llmbatch_cli.providers.wire.params import ParamTable, as_list, format_kind, limits, unless
 
 CONFIG_FIELDS: Final = frozenset(
     (
@@ -135,7 +135,7 @@ PARAMETERS: Final = ParamTable(
     rules={
         "temperature": "generationConfig.temperature",
         "top_p": "generationConfig.topP",
-        "max_tokens": unless(-1, "generationConfig.maxOutputTokens"),
+        **limits(unless(-1, "generationConfig.maxOutputTokens")),
         "stop": as_list("generationConfig.stopSequences"),
         "seed": "generationConfig.seed",
         "n": unless(1, "generationConfig.candidateCount"),

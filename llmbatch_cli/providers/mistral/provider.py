@@ -27,7 +27,7 @@ from llmbatch_cli.providers.wire.messages import data_url, plain_base64
 from llmbatch_cli.providers.wire.replies import joined, mappings
 
 NEUTRAL: Final[Mapping[str, Any]] = {"logit_bias": {}, "user": ""}
-RENAMED: Final = {"seed": "random_seed"}
+RENAMED: Final = {"seed": "random_seed", "max_completion_tokens": "max_tokens"}
 THOUGHTS: Final = ("reasoning_content", "reasoning")
 """Where earlier answers, of this program and of other hosts, have their thoughts."""
 FIELDS: Final = message_fields(tool=("name",), assistant=("prefix", *THOUGHTS))

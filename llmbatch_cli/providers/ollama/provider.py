@@ -20,7 +20,7 @@ from llmbatch_cli.providers.ollama.reply import RULES, OllamaStream, completion
 from llmbatch_cli.providers.wire.draft import Draft, message_fields, reasoning_of
 from llmbatch_cli.providers.wire.errors import ErrorBody, ErrorClass
 from llmbatch_cli.providers.wire.messages import bearer_headers, data_url, post
-from llmbatch_cli.providers.wire.params import ParamTable, as_list, format_kind
+from llmbatch_cli.providers.wire.params import ParamTable, as_list, format_kind, limits
 from llmbatch_cli.providers.wire.provider import JsonProvider
 from llmbatch_cli.providers.wire.replies import clean
 from llmbatch_cli.providers.wire.usage import OLLAMA, read_usage
@@ -211,7 +211,7 @@ PARAMETERS: Final = ParamTable(
     rules={
         **_IN_OPTIONS,
         "stop": as_list("options.stop"),
-        "max_tokens": "options.num_predict",
+        **limits("options.num_predict"),
         "logprobs": _logprobs,
         "tools": _tools,
         "tool_choice": _tool_choice,

@@ -25,15 +25,17 @@ from llmbatch_cli.providers.wire.context_words import CONTEXT_LENGTH
 from llmbatch_cli.providers.wire.draft import Draft
 from llmbatch_cli.providers.wire.errors import ErrorBody, ErrorClass, ErrorRules, holds_error
 from llmbatch_cli.providers.wire.messages import bearer_headers, post
-from llmbatch_cli.providers.wire.params import ParamTable, unless
+from llmbatch_cli.providers.wire.params import LIMITS, ParamTable, unless
 from llmbatch_cli.providers.wire.provider import EventStream, JsonProvider
-from llmbatch_cli.providers.wire.replies import content_text, mapping, mappings, text_or_none
+from llmbatch_cli.providers.wire.replies import clean, content_text, mapping, mappings, text_or_none
 from llmbatch_cli.providers.wire.tools import tool_calls
 
 GAVE_UP: Final = ("insufficient_system_resource", "network_error", "error")
 """Finish reasons of an answer that the server could not end."""
 NOT_FOR_CHAT: Final = ("v1/responses", "not a chat model")
 """What the error of a model that only answers on the Responses API mentions."""
+PARAMETER_CODES: Final = ("unsupported_parameter", "unsupported_value", "unknown_parameter")
+"""Codes of an error whose `param` the model does not take, or not with this value."""
 
 
 class OpenAI(JsonProvider):
@@ -136,14 +138,19 @@ class OpenAI(JsonProvider):
         words = error.message.lower()
         if kind is Rejected and any(found in words for found in NOT_FOR_CHAT):
             return "this model answers on the Responses API: --api responses"
+        name = text_or_none(error.fields.get("param"))
+        if kind is Rejected and name and error.code in PARAMETER_CODES:
+            if name == "max_tokens" and "max_completion_tokens" in words:
+                return "use --param max_completion_tokens=N"
+            return f"leave {clean(name, 80)} out"
         return None
 
 
 def parameters(renamed: Mapping[str, str]) -> ParamTable:
     """The parameters of a server that has these names of its own for some."""
     # Most servers refuse -1 for no limit.
-    limit = unless(-1, renamed.get("max_tokens", "max_tokens"))
-    return ParamTable(rules={**renamed, "max_tokens": limit})
+    limits = {name: unless(-1, renamed.get(name, name)) for name in LIMITS}
+    return ParamTable(rules={**renamed, **limits})
 
 
 def _reasoning(message: Mapping[str, Any]) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from llmbatch_cli.core.types import Message, Request
 from llmbatch_cli.providers.wire.draft import Draft, message_fields
 from llmbatch_cli.providers.wire.messages import json_bytes
-from llmbatch_cli.providers.wire.params import ParamTable, unless
+from llmbatch_cli.providers.wire.params import ParamTable, limits, unless
 
 NEUTRAL: Final[Mapping[str, Any]] = {
     "n": 1,
@@ -189,7 +189,7 @@ def _include(value: Any, draft: Draft) -> Mapping[str, Any]:
 
 PARAMETERS: Final = ParamTable(
     rules={
-        "max_tokens": unless(-1, "max_output_tokens"),
+        **limits(unless(-1, "max_output_tokens")),
         "tools": _tools,
         "tool_choice": _tool_choice,
         "response_format": _response_format,

@@ -9,6 +9,8 @@ from llmbatch_cli.providers.wire.draft import Draft
 CARRIED: Final = frozenset(("extra_body", "extra_headers"))
 """Parameters of this program's own, which no API has."""
 
+LIMITS: Final = ("max_tokens", "max_completion_tokens")
+"""The two names of the limit of an answer; a request has one of them at most."""
 
 Convert = Callable[[Any, Draft], Mapping[str, Any]]
 """A parameter's value as fields of the body, by their paths."""
@@ -75,6 +77,16 @@ def _fields(rule: Rule, value: Any, draft: Draft) -> Iterable[tuple[str, Any]]:
 def as_list(path: str) -> Convert:
     """A text or a list of texts, as a list at this path."""
     return lambda value, draft: {path: [value] if isinstance(value, str) else value}
+
+
+def limits(rule: Rule) -> dict[str, Rule]:
+    """The limit of an answer under either of its names, for an API that has another."""
+    return dict.fromkeys(LIMITS, rule)
+
+
+def limit_of(params: Mapping[str, Any]) -> Any:
+    """The limit of an answer; -1 for none."""
+    return next((params[name] for name in LIMITS if name in params), -1)
 
 
 def unless(neutral: object, path: str) -> Convert:

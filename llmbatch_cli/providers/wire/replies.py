@@ -46,7 +46,9 @@ def _json(reply: WireReply, body: bytes) -> Any:
         try:
             return read_leniently(body)
         except NotJson as error:
-            raise BadReply(_not_json(reply, error), status=reply.status) from error
+            bad = BadReply(_not_json(reply, error), status=reply.status)
+            bad.hopeless = is_page(reply)  # of another server than the one that was meant
+            raise bad from error
 
 
 def _not_json(reply: WireReply, error: NotJson) -> str:

@@ -1,5 +1,6 @@
 """Bytes from files and standard input, as they arrive."""
 
+import codecs
 import os
 import select
 from collections.abc import Iterator
@@ -8,15 +9,14 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from llmbatch_cli.rows.lines import CHUNK_BYTES, Unreadable, unpacked
+from llmbatch_cli.rows.input.foreign import MAGIC_BYTES, Foreign, by_magic
+from llmbatch_cli.rows.lines import BOM, CHUNK_BYTES, Unreadable, unpacked
 
 GZIP: Final = b"\x1f\x8b"
 """What every gzip file begins with."""
-BOM: Final = b"\xef\xbb\xbf"
 WIDE: Final = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")
 """What text in UTF-16 or UTF-32 begins with, if it has a byte order mark."""
 _UTF_32_LE: Final = b"\xff\xfe\0\0"
-TO_UTF_8: Final = "convert it to UTF-8, as by iconv -f utf-16 -t utf-8"
 
 
 def file_chunks(path: str) -> Iterator[bytes]:
@@ -61,28 +61,51 @@ def _read(descriptor: int) -> bytes:
 
 
 def plain(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The chunks unpacked where they are gzip, and without a byte order mark.
+    """The chunks as UTF-8 without a byte order mark: gzip is unpacked, UTF-16 and UTF-32 are
+    converted.
 
-    Raises Unreadable for UTF-16 and UTF-32, and after all that could be unpacked.
+    UTF-16 is known by its mark, or by a NUL in each of its first two characters. Raises Foreign
+    for what is no text, and Unreadable after all that could be unpacked or converted.
     """
-    head = _head(chunks, GZIP)
+    head = next(chunks, b"")
+    if head == GZIP[:1]:
+        head += next(chunks, b"")
     chunks = chain((head,), chunks)
     if head.startswith(GZIP):
         chunks = unpacked(chunks)
-    head = _head(chunks, BOM, _UTF_32_LE, *WIDE)
-    if head.startswith(WIDE):
-        name = "UTF-32" if head.startswith((_UTF_32_LE, WIDE[2])) else "UTF-16"
-        raise Unreadable(f"it is {name}; {TO_UTF_8.replace('utf-16', name.lower())}")
-    yield head.removeprefix(BOM)
+    head = b""
+    # Half a line is no row, so waiting for its end, or for this much, holds nothing up.
+    while len(head) < MAGIC_BYTES and b"\n" not in head and (more := next(chunks, b"")):
+        head += more
+    if (kind := by_magic(head)) is not None:
+        raise Foreign(kind)
+    chunks = chain((head,), chunks)
+    codec = _codec(head)
+    if codec is not None:
+        yield from _converted(chunks, codec)
+        return
+    yield next(chunks).removeprefix(BOM)
     yield from chunks
 
 
-def _head(chunks: Iterator[bytes], *marks: bytes) -> bytes:
-    """As many bytes as it takes to know which of the marks they begin with."""
-    head = b""
-    while any(len(head) < len(mark) and mark.startswith(head) for mark in marks):
-        chunk = next(chunks, b"")
-        if not chunk:
-            break
-        head += chunk
-    return head
+def _codec(head: bytes) -> str | None:
+    """The encoding that these first bytes show; None for one byte a character, or UTF-8."""
+    if head.startswith((_UTF_32_LE, WIDE[2])):
+        return "utf-32"
+    if head.startswith(WIDE):
+        return "utf-16"
+    if len(head) >= 4 and head[0] and not head[1] and head[2] and not head[3]:
+        return "utf-16-le"
+    if len(head) >= 4 and not head[0] and head[1] and not head[2] and head[3]:
+        return "utf-16-be"
+    return None
+
+
+def _converted(chunks: Iterator[bytes], codec: str) -> Iterator[bytes]:
+    decoder = codecs.getincrementaldecoder(codec)()
+    try:
+        for chunk in chunks:
+            yield decoder.decode(chunk).encode()
+        yield decoder.decode(b"", final=True).encode()
+    except UnicodeDecodeError as error:
+        raise Unreadable(f"cannot be read as {codec.upper()}: {error.reason}") from error

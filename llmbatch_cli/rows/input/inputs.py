@@ -5,16 +5,18 @@ import stat
 import sys
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path, PurePath
 from typing import BinaryIO, Final, Literal
 
+import orjson
+
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.near import did_you_mean, near_file
 from llmbatch_cli.core.options import InputFormat
+from llmbatch_cli.rows.big_ints import read_json
 from llmbatch_cli.rows.input.chunks import (
-    BOM,
     GZIP,
     WIDE,
     file_chunks,
@@ -22,10 +24,11 @@ from llmbatch_cli.rows.input.chunks import (
     stream_chunks,
 )
 from llmbatch_cli.rows.input.pump import pumped
-from llmbatch_cli.rows.lines import MAX_LINE_BYTES, Line, Lines, Unreadable
+from llmbatch_cli.rows.lines import BOM, MAX_LINE_BYTES, Line, Lines, Unreadable
 
 TextFormat = Literal["lines", "whole"]
-Format = Literal["jsonl", "text", "whole"]
+Format = Literal["jsonl", "text", "whole", "values"]
+"""`values` is JSON that is not cut into lines: an array of rows."""
 
 STDIN: Final = "<stdin>"
 """Standard input in messages."""
@@ -138,8 +141,8 @@ def count_rows(
 ) -> int | None:
     """The number of rows of a regular file; None where counting them is not cheap.
 
-    That is for standard input, pipes, gzip, UTF-16, and once the event is set. Blocks for about
-    0.1 s per million rows, so it belongs in a thread.
+    That is for standard input, pipes, gzip, UTF-16, JSON over many lines, and once the event is
+    set. Blocks for about 0.1 s per million rows, so it belongs in a thread.
     """
     form = format_of_name(path, input_format)
     if not can_be_read_twice(path) or (form is None and for_text == "whole"):
@@ -147,35 +150,48 @@ def count_rows(
     try:
         if form == "whole":
             return int(any(map(bytes.strip, plain(file_chunks(path)))))
-        return _count_lines(file_chunks(path), suffix_of(path) == ".json", enough)
+        return _count_lines(file_chunks(path), enough, is_text=form == "text")
     except (OSError, Unreadable):
         return None
 
 
 def _count_lines(
-    chunks: Iterator[bytes], of_json_file: bool, enough: threading.Event | None
+    chunks: Iterator[bytes], enough: threading.Event | None, *, is_text: bool
 ) -> int | None:
-    """The lines with more than white space on them."""
+    """The lines with more than white space on them; None where a line is not a row."""
     lines, rows = Lines(MAX_LINE_BYTES), 0
     for place, chunk in enumerate(chunks):
         if enough and enough.is_set():
             return None
-        if place == 0 and (chunk.startswith((GZIP, *WIDE)) or b"\0" in chunk):
-            return None
-        done = lines.feed(chunk.removeprefix(BOM) if place == 0 else chunk)
-        if place == 0 and of_json_file and _one_value(done):
-            return 1
-        rows += sum(map(_is_row, done))
+        if place == 0:
+            if chunk.startswith((GZIP, *WIDE)) or b"\0" in chunk:
+                return None
+            chunk = chunk.removeprefix(BOM)
+            if not is_text and not _is_row_a_line(chunk):
+                return None
+        rows += sum(map(_is_row, lines.feed(chunk)))
     return rows + sum(map(_is_row, lines.finish()))
+
+
+def _is_row_a_line(head: bytes) -> bool:
+    """Whether the first line of what may be JSON is one row."""
+    line, newline, _ = head.lstrip().partition(b"\n")
+    if line[:1] not in (b"{", b"[") or not newline:
+        return line[:1] != b"["
+    try:
+        value = read_json(line)
+    except orjson.JSONDecodeError:
+        return False
+    return not isinstance(value, list) or is_conversation(value)
+
+
+def is_conversation(items: Sequence[object]) -> bool:
+    """Whether these are the messages of one prompt, not rows."""
+    return bool(items) and isinstance(items[0], Mapping) and "role" in items[0]
 
 
 def _is_row(line: Line) -> bool:
     return line is None or bool(line.strip())
-
-
-def _one_value(lines: Iterable[Line]) -> bool:
-    """Whether these are the first lines of one JSON value over many lines."""
-    return next(filter(None, (line.strip() for line in lines if line)), b"") in (b"{", b"[")
 
 
 # Pipes, twice

@@ -28,32 +28,40 @@ class Rule(NamedTuple):
 
 
 def _number(low: float = -math.inf, high: float = math.inf) -> Callable[[Any], bool]:
-    return lambda value: _is_number(value) and low <= value <= high
+    return lambda value: is_number(value) and low <= value <= high
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether it is finite, and not true or false."""
     if isinstance(value, float):
         return math.isfinite(value)
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _whole(low: float = -math.inf) -> Callable[[Any], bool]:
-    return lambda value: _is_number(value) and value >= low and value % 1 == 0
+    return lambda value: is_whole(value) and value >= low
+
+
+def is_whole(value: Any) -> bool:
+    """Also 100.0, as tables are often exported."""
+    return is_number(value) and value % 1 == 0
 
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and value != ""
 
 
-def _is_object(value: Any) -> bool:
+def is_object(value: Any) -> bool:
+    """Whether it is a dict that JSON can hold."""
     return isinstance(value, dict) and all(isinstance(name, str) for name in value)
 
 
-def _is_list(value: Any, test: Callable[[Any], bool]) -> bool:
+def is_list(value: Any, test: Callable[[Any], bool]) -> bool:
+    """Whether it is a list of items that pass the test."""
     return isinstance(value, list) and all(map(test, value))
 
 
-_OBJECT: Final = Rule(_is_object, "an object")
+_OBJECT: Final = Rule(is_object, "an object")
 _NUMBER: Final = Rule(_number(), "a number")
 _TOKENS: Final = Rule(
     lambda value: _whole(1)(value) or value == -1,
@@ -67,7 +75,7 @@ PARAMETERS: Final[Mapping[str, Rule]] = {
     "max_tokens": _TOKENS,
     "max_completion_tokens": _TOKENS,
     "stop": Rule(
-        lambda value: _is_text(value) or _is_list(value, _is_text),
+        lambda value: _is_text(value) or is_list(value, _is_text),
         "a string or a list of strings, none of them empty",
     ),
     "seed": Rule(_whole(), "a whole number", whole=True),
@@ -75,7 +83,7 @@ PARAMETERS: Final[Mapping[str, Rule]] = {
     "presence_penalty": _NUMBER,
     "frequency_penalty": _NUMBER,
     "logit_bias": Rule(
-        lambda value: _is_object(value) and all(map(_is_number, value.values())),
+        lambda value: is_object(value) and all(map(is_number, value.values())),
         "an object of numbers",
     ),
     "logprobs": Rule(
@@ -83,23 +91,34 @@ PARAMETERS: Final[Mapping[str, Rule]] = {
         "true, false or a whole number >= 0",
     ),
     "top_logprobs": Rule(_whole(0), "a whole number >= 0", whole=True),
-    "tools": Rule(lambda value: _is_list(value, _is_object), "a list of objects"),
-    "tool_choice": Rule(
-        lambda value: _is_text(value) or _is_object(value), "a string or an object"
-    ),
+    "tools": Rule(lambda value: is_list(value, is_object), "a list of objects"),
+    "tool_choice": Rule(lambda value: _is_text(value) or is_object(value), "a string or an object"),
     "parallel_tool_calls": Rule(lambda value: isinstance(value, bool), "true or false"),
     "response_format": _OBJECT,
     "reasoning_effort": Rule(_is_text, "a string such as low"),
     "user": Rule(lambda value: isinstance(value, str), "a string"),
     "extra_body": Rule(
-        lambda value: _is_object(value) and "stream" not in value, "an object without stream"
+        lambda value: is_object(value) and "stream" not in value, "an object without stream"
     ),
     "extra_headers": _OBJECT,
 }
 """Every parameter with a meaning of its own."""
 
+LIMITS: Final = frozenset(("max_tokens", "max_completion_tokens"))
+"""The two names of one parameter. A server may know only one of them, so a name that was written
+is sent as it is; `--max-tokens` has the name that the server is known to take."""
+
 NO_PARAMETERS: Final = frozenset(("model", "messages", "stream", "stream_options"))
 """Fields of a request that are never set as a parameter."""
+
+_SECRET: Final = re.compile(
+    r"(?:.*[-_])?api[-_]?key|(?:proxy[-_])?authorization|(?:api|base)[-_](?:base|url)"
+    r"|(?:auth|access|bearer)[-_]token",
+    re.IGNORECASE,
+)
+"""Names that are no parameters of any API, but how other libraries are given keys and addresses."""
+API_KEYS: Final = frozenset(("api_key", "apikey", "api-key", "x-api-key"))
+"""Fields of a row that are not even carried to the output."""
 
 OUR_HEADERS: Final = frozenset(
     (
@@ -110,12 +129,12 @@ OUR_HEADERS: Final = frozenset(
 """Headers that describe the request as it is sent: another value would break the connection."""
 
 
-def check(name: str, value: object) -> Any:
+def check(name: str, value: object, rules: Mapping[str, Rule] = PARAMETERS) -> Any:
     """The value as it is to be sent: a whole number such as 100.0 becomes 100.
 
-    `name` is one of PARAMETERS. Raises InputError for an invalid value.
+    `name` is one of `rules`. Raises InputError for an invalid value.
     """
-    rule = PARAMETERS[name]
+    rule = rules[name]
     if name == "response_format":
         value = response_format_of(value)
     if not rule.test(value):
@@ -126,10 +145,11 @@ def check(name: str, value: object) -> Any:
 
 
 def check_all(params: Mapping[str, object]) -> dict[str, Any]:
-    """Every value checked, null ones dropped, `max_completion_tokens` as `max_tokens`.
+    """Every value checked, null ones dropped.
 
-    A name outside PARAMETERS goes into `extra_body`. Raises InputError for an invalid value,
-    and where both names of a parameter are given and differ.
+    The limit of an answer keeps the name it was given; where it has both, `max_tokens`. A name
+    outside PARAMETERS goes into `extra_body`. Raises InputError for an invalid value, and where
+    both names of the limit are given and differ.
     """
     checked: dict[str, Any] = {}
     unknown: dict[str, Any] = {}
@@ -139,15 +159,29 @@ def check_all(params: Mapping[str, object]) -> dict[str, Any]:
         if name in NO_PARAMETERS:
             raise InputError(f"{name} cannot be set as a parameter")
         if name not in PARAMETERS:
+            refuse_secret(name)
             unknown[name] = value
             continue
-        kept = "max_tokens" if name == "max_completion_tokens" else name
-        value = check(name, value)
-        if checked.setdefault(kept, value) != value:
-            raise InputError(f"{kept} and {name} are the same parameter but have two values")
+        checked[name] = check(name, value)
+    for name in checked.get("extra_body", ()):
+        refuse_secret(name)
+    both = checked.keys() >= LIMITS
+    if both and checked.pop("max_completion_tokens") != checked["max_tokens"]:
+        raise InputError(
+            "max_tokens and max_completion_tokens are the same parameter but have two values"
+        )
     if unknown:
         checked["extra_body"] = {**unknown, **checked.get("extra_body", {})}
     return checked
+
+
+def refuse_secret(name: str) -> None:
+    """Raise InputError for the name of a key or an address, which would be sent in the body."""
+    if _SECRET.fullmatch(name):
+        raise InputError(
+            f"{name} is not sent: keys come from the environment (see `llmbatch providers`), "
+            "an address from --base-url"
+        )
 
 
 def _headers(headers: Any) -> dict[str, str]:

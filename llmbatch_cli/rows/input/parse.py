@@ -1,26 +1,45 @@
 """One JSON value to one row: a Prompt, or a BadRow that says what is wrong. No I/O."""
 
 from collections.abc import Container, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any, Final, TypeGuard
 
 from llmbatch_cli.core.errors import InputError
-from llmbatch_cli.core.types import BadRow, Message, Prompt, Row, RowId
-from llmbatch_cli.rows.input.params import PARAMETERS, check_all, escaped, quoted, shown
+from llmbatch_cli.core.types import BadRow, Message, Params, Prompt, Row, RowId
+from llmbatch_cli.rows.big_ints import DEEPEST, is_too_deep
+from llmbatch_cli.rows.input.batch_line import is_batch_line, read_batch_line
+from llmbatch_cli.rows.input.own_params import NAMES as OWN_PARAMETERS
+from llmbatch_cli.rows.input.own_params import OWN, is_sent
+from llmbatch_cli.rows.input.params import (
+    API_KEYS,
+    PARAMETERS,
+    check,
+    check_all,
+    escaped,
+    is_whole,
+    quoted,
+    refuse_secret,
+    shown,
+)
 
 ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
 """The roles of messages; `function` is the old name of `tool`."""
-BATCH_URL: Final = "/v1/chat/completions"
-"""The one supported endpoint of OpenAI's batch lines."""
 ONE_A_LINE: Final = "write one JSON value per line: jq -c '.[]' FILE"
 
 _IDS: Final = ("id", "custom_id")
-_BATCH_IDS: Final = ("custom_id", "id")
-_OWN: Final = {*PARAMETERS, *_IDS, "prompt", "system", "messages", "model", "models"}
-_BATCH_OWN: Final = {*_BATCH_IDS, "method", "url", "body"}
-# `stream` says how an answer travels, which the row does not decide.
-_BODY_OWN: Final = {"model", "messages", "stream", "stream_options"}
+_IDS_OF_BATCH: Final = ("custom_id", "id")
+_OWN: Final = {*PARAMETERS, *API_KEYS, *_IDS, "prompt", "system", "messages", "model", "models"}
+_BATCH_OWN: Final = {*API_KEYS, *_IDS_OF_BATCH, "method", "url", "body"}
 _KEYS_SHOWN_CHARS: Final = 80
+TOO_DEEP: Final = f"nested more than {DEEPEST} levels deep"
+
+
+def parse_value(value: object, *, index: int) -> Row:
+    """The row of a value from Python; see `parse_row`."""
+    if isinstance(value, dict | list | tuple) and is_too_deep(value):
+        return bad_row(value, TOO_DEEP, index=index)
+    return parse_row(value, index=index)
 
 
 def parse_row(
@@ -37,12 +56,21 @@ def parse_row(
     try:
         return _prompt(value, index, file, line)
     except InputError as error:
-        bad = BadRow(index, error.message, index, file, line)
-        if isinstance(value, Mapping):  # as much of the row as could be read
-            own, names = (_BATCH_OWN, _BATCH_IDS) if _is_batch_line(value) else (_OWN, _IDS)
-            bad.id = next((value[name] for name in names if _is_id(value.get(name))), index)
-            bad.metadata = _metadata(value, own, names)
-        return bad
+        return bad_row(value, error.message, index=index, file=file, line=line)
+
+
+def bad_row(
+    value: object, reason: str, *, index: int, file: str | None = None, line: int | None = None
+) -> BadRow:
+    """The error row of a value, with as much of it as could be read."""
+    bad = BadRow(index, reason, index, file, line)
+    if isinstance(value, Mapping):
+        own, names = (_BATCH_OWN, _IDS_OF_BATCH) if is_batch_line(value) else (_OWN, _IDS)
+        with suppress(InputError):
+            bad.id = _id(value, names, index)
+        kept = _metadata(value, own, names)
+        bad.metadata = {name: kept[name] for name in kept if not is_too_deep(kept[name])}
+    return bad
 
 
 def _prompt(value: object, index: int, file: str | None, line: int | None) -> Prompt:
@@ -52,8 +80,22 @@ def _prompt(value: object, index: int, file: str | None, line: int | None) -> Pr
         return Prompt(index, _of_list(value), index, file, line)
     if not isinstance(value, dict | Mapping):  # the ABC's check alone is slow
         raise InputError(f"a row is text, an object or a list of messages, not {shown(value)}")
-    if _is_batch_line(value):
-        return _of_batch_line(value, index, file, line)
+    if not API_KEYS.isdisjoint(value):
+        refuse_secret(next(name for name in value if name in API_KEYS))
+    if is_batch_line(value):
+        asked = read_batch_line(value)
+        return Prompt(
+            index,
+            check_messages(asked.messages, asked.where),
+            _id(value, _IDS_OF_BATCH, index),
+            file,
+            line,
+            _model(asked.model),
+            (),
+            check_all(asked.params),
+            _metadata(value, _BATCH_OWN, _IDS_OF_BATCH),
+        )
+    params, kept = _params_and_metadata(value)
     return Prompt(
         index,
         _messages(value),
@@ -62,8 +104,8 @@ def _prompt(value: object, index: int, file: str | None, line: int | None) -> Pr
         line,
         _model(value.get("model")),
         _models(value.get("models")),
-        {} if PARAMETERS.keys().isdisjoint(value) else _params(value),
-        _metadata(value, _OWN, _IDS),
+        params,
+        kept,
     )
 
 
@@ -92,8 +134,10 @@ def _messages(row: Mapping[str, Any]) -> Sequence[Message]:
         return _with_system(system, check_messages(messages, '"messages"'))
     if prompt is None:
         raise InputError(_nothing_to_send(row))
+    if isinstance(prompt, list | tuple) and prompt and isinstance(prompt[0], Mapping):
+        return _with_system(system, check_messages(prompt, '"prompt"'))
     if not isinstance(prompt, str):
-        raise InputError(f'"prompt" must be a string, not {shown(prompt)}')
+        raise InputError(f'"prompt" must be a string or a list of messages, not {shown(prompt)}')
     return _with_system(system, _of_text(prompt))
 
 
@@ -112,8 +156,22 @@ def _nothing_to_send(row: Mapping[str, Any]) -> str:
     if not row:
         return 'no "prompt" or "messages"; the row is empty'
     names = ", ".join(str(name)[:_KEYS_SHOWN_CHARS] for name in islice(row, 20))
-    names = escaped(names, _KEYS_SHOWN_CHARS)
-    return f'no "prompt" or "messages"; the row has: {names} (name the field to send "prompt")'
+    way = next((way for name, way in _WAYS if isinstance(row.get(name), str | list)), _NO_WAY)
+    if isinstance(row.get("instruction"), str) and isinstance(row.get("input"), str):
+        way = r"""jq -c '.prompt = .instruction + "\n\n" + .input' FILE"""
+    return f'no "prompt" or "messages"; the row has: {escaped(names, _KEYS_SHOWN_CHARS)} ({way})'
+
+
+_NO_WAY: Final = 'name the field to send "prompt"'
+_WAYS: Final = (
+    ("conversations", "jq -c '.prompt = .conversations[0].value' FILE"),
+    ("conversation", "jq -c '.messages = .conversation' FILE"),
+    *(
+        (name, f"jq -c '.prompt = .{name}' FILE")
+        for name in ("instruction", "question", "query", "text", "input", "content", "problem")
+    ),
+)
+"""By a field that is often the prompt: how to make it so."""
 
 
 # Messages
@@ -176,40 +234,6 @@ def _part_has_content(part: object) -> bool:
     return part["type"] != "text" or not isinstance(text, str) or bool(text and not text.isspace())
 
 
-# OpenAI batch lines
-
-
-def _is_batch_line(row: Mapping[str, Any]) -> bool:
-    if row.get("prompt") is not None or row.get("messages") is not None:
-        return False
-    return isinstance(row.get("body"), dict) or ("url" in row and "custom_id" in row)
-
-
-def _of_batch_line(
-    row: Mapping[str, Any], index: int, file: str | None, line: int | None
-) -> Prompt:
-    url, method, body = row.get("url", BATCH_URL), row.get("method", "POST"), row.get("body")
-    if url != BATCH_URL:
-        raise InputError(f'"url" must be "{BATCH_URL}", the one supported, not {shown(url)}')
-    if method != "POST":
-        raise InputError(f'"method" must be "POST", not {shown(method)}')
-    if not isinstance(body, dict):
-        raise InputError(f'"body" must be an object, not {shown(body)}')
-    if body.get("messages") is None:
-        raise InputError('"body" has no "messages"')
-    return Prompt(
-        index,
-        check_messages(body["messages"], '"body"."messages"'),
-        _id(row, _BATCH_IDS, index),
-        file,
-        line,
-        _model(body.get("model")),
-        (),
-        check_all({name: item for name, item in body.items() if name not in _BODY_OWN}),
-        _metadata(row, _BATCH_OWN, _BATCH_IDS),
-    )
-
-
 # The other fields
 
 
@@ -221,7 +245,9 @@ def _id(row: Mapping[str, Any], names: Sequence[str], index: int) -> RowId:
         return index
     if _is_id(value):
         return value
-    if isinstance(value, float) and value.is_integer() and abs(value) >= 2**63:
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**63:
+        return int(value)  # 1.0, as pandas writes a column of numbers in which one is missing
+    if is_whole(value):
         raise InputError(f'"{name}" has more than 64 bits: write it as a string')
     raise InputError(f'"{name}" must be a string or a whole number, not {shown(value)}')
 
@@ -230,6 +256,18 @@ def _is_id(value: Any) -> TypeGuard[RowId]:
     if type(value) is int:
         return -(2**63) <= value < 2**64  # the range of an output row's integers
     return isinstance(value, str)
+
+
+def _params_and_metadata(row: Mapping[str, Any]) -> tuple[Params, dict[str, Any]]:
+    """The row's parameters, and the fields that are carried."""
+    kept = _metadata(row, _OWN, _IDS)
+    params = {} if PARAMETERS.keys().isdisjoint(row) else _params(row)
+    if not OWN_PARAMETERS.isdisjoint(kept):
+        own = {name: kept.pop(name) for name in [*kept] if is_sent(name, kept[name])}
+        own = {name: check(name, own[name], OWN) if name in OWN else own[name] for name in own}
+        if own:
+            params["extra_body"] = {**own, **params.get("extra_body", {})}
+    return params, kept
 
 
 def _params(row: Mapping[str, Any]) -> dict[str, Any]:

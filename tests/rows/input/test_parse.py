@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmbatch_cli.core.types import BadRow, Failure, Outcome, Prompt
+from llmbatch_cli.rows.input.own_params import NAMES
 from llmbatch_cli.rows.input.params import PARAMETERS
 from llmbatch_cli.rows.input.parse import parse_row
 from llmbatch_cli.rows.output.render import render
@@ -51,6 +52,8 @@ def bad(value: object) -> BadRow:
         ({"messages": [USER], "system": "be brief"}, [SYSTEM, USER]),
         ([SYSTEM, USER], [SYSTEM, USER]),
         ({"custom_id": "x", "body": {"messages": [USER]}}, [USER]),
+        ({"prompt": [SYSTEM, USER], "completion": [USER]}, [SYSTEM, USER]),  # TRL
+        ({"prompt": [USER], "system": "be brief"}, [SYSTEM, USER]),
     ],
 )
 def test_every_shape_is_the_same_messages(value: object, messages: list[object]) -> None:
@@ -100,10 +103,162 @@ def test_an_openai_batch_line_gives_what_its_body_says() -> None:
     )
     assert (row.id, row.model, row.messages) == ("q1", "gpt-4o-mini", [USER])
     assert row.params == {
-        "max_tokens": 5,
+        "max_completion_tokens": 5,
         "extra_body": {"store": True, "metadata": {"team": "a"}},
     }
     assert row.metadata == {"note": "kept"}
+
+
+@pytest.mark.parametrize(
+    ("url", "model"),
+    [
+        ("/chat/completions", "m"),
+        ("/v1/chat/completions", "m"),
+        ("/openai/v1/chat/completions", "m"),
+        ("https://api.openai.com/v1/chat/completions", "m"),
+        ("/openai/deployments/d/chat/completions?api-version=2024-10-21", "d"),
+    ],
+)
+def test_batch_lines_of_azure_are_read(url: str, model: str) -> None:
+    """Azure's own sample has no /v1 (CASES.md B5: mozilla-ai/any-llm PR 1348); a deployment's URL
+    names the model where the body does not."""
+    body = {"messages": [USER], "top_k": 1}
+    if model == "m":
+        body["model"] = "m"
+    row = good({"custom_id": "a", "method": "POST", "url": url, "body": body})
+    assert (row.id, row.model, row.messages) == ("a", model, [USER])
+    assert row.params == {"extra_body": {"top_k": 1}}
+
+
+FUNCTION = {"name": "f", "parameters": {"type": "object"}, "strict": True}
+
+
+def test_a_batch_line_of_the_responses_api_asks_the_same() -> None:
+    """Its fields get the names of chat completions (CASES.md B5: openai-python 2497)."""
+    body = {
+        "model": "gpt-4o-mini",
+        "instructions": "be brief",
+        "input": "hi",
+        "max_output_tokens": 9,
+        "temperature": 0,
+        "reasoning": {"effort": "low", "summary": None},
+        "text": {"format": {"type": "json_schema", "name": "n", "schema": {}}, "verbosity": "low"},
+        "tools": [{"type": "function", **FUNCTION}, {"type": "web_search"}],
+        "tool_choice": {"type": "function", "name": "f"},
+        "include": ["message.output_text.logprobs"],
+        "store": False,
+        "stream": True,
+    }
+    row = good({"custom_id": "a", "method": "POST", "url": "/v1/responses", "body": body})
+    assert (row.id, row.model, row.messages) == ("a", "gpt-4o-mini", [SYSTEM, USER])
+    assert row.params == {
+        "max_tokens": 9,
+        "temperature": 0,
+        "reasoning_effort": "low",
+        "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {}}},
+        "tools": [{"type": "function", "function": FUNCTION}, {"type": "web_search"}],
+        "tool_choice": {"type": "function", "function": {"name": "f"}},
+        "logprobs": True,
+        "extra_body": {"store": False, "verbosity": "low"},
+    }
+
+
+def test_the_items_of_a_responses_input_are_messages() -> None:
+    """Parts, calls and their results have their places in a conversation."""
+    call = {"call_id": "c", "name": "f", "arguments": "{}"}
+    given = [
+        {"role": "developer", "content": "be brief"},
+        {
+            "type": "message",
+            "role": "user",
+            "content": [
+                {"type": "input_text", "text": "hi"},
+                {"type": "input_image", "image_url": "data:,", "detail": "low"},
+                {"type": "input_file", "file_id": "f-1"},
+            ],
+        },
+        {
+            "role": "assistant",
+            "content": [{"type": "output_text", "text": "ok", "annotations": []}],
+        },
+        {"type": "function_call", "id": "fc", "status": "completed", **call},
+        {"type": "function_call_output", "call_id": "c", "output": "42"},
+    ]
+    row = good({"custom_id": "a", "url": "/v1/responses", "body": {"input": given}})
+    assert row.messages == [
+        {"role": "developer", "content": "be brief"},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "hi"},
+                {"type": "image_url", "image_url": {"url": "data:,", "detail": "low"}},
+                {"type": "file", "file": {"file_id": "f-1"}},
+            ],
+        },
+        {"role": "assistant", "content": [{"type": "text", "text": "ok"}], "tool_calls": [CALL]},
+        {"role": "tool", "tool_call_id": "c", "content": "42"},
+    ]
+
+
+def test_parameters_of_any_api_are_sent() -> None:
+    """As with --param (CASES.md B6: sgl-project/sglang 28179); `extra_body` itself wins."""
+    row = good(
+        {
+            "prompt": "hi",
+            "top_k": 5.0,
+            "min_p": 0.1,
+            "repetition_penalty": None,
+            "chat_template_kwargs": {"enable_thinking": False},
+            "guided_json": {"type": "object"},
+            "thinking": {"type": "disabled"},
+            "extra_body": {"min_p": 0.2, "x": 1},
+            "note": 1,
+        }
+    )
+    assert row.params["extra_body"] == {
+        "top_k": 5,
+        "min_p": 0.2,
+        "chat_template_kwargs": {"enable_thinking": False},
+        "guided_json": {"type": "object"},
+        "thinking": {"type": "disabled"},
+        "x": 1,
+    }
+    assert type(row.params["extra_body"]["top_k"]) is int
+    assert row.metadata == {"repetition_penalty": None, "note": 1}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"thinking": "Let me see ..."},
+        {"reasoning": "2 + 2 is 4", "prediction": 4},
+        {"options": ["A", "B"], "provider": "openai", "grammar": "bad"},
+        {"options": {"A": "yes"}, "provider": {"name": "x"}, "audio": {"path": "a.wav"}},
+        {
+            "verbosity": 3,
+            "store": "Berlin",
+            "service_tier": "gold",
+            "modalities": ["text", "image"],
+        },
+        {"priority": 1, "format": "json", "documents": [], "k": 5, "metadata": {}, "functions": 2},
+        {"regex": "a+", "json_schema": {}, "session_id": "s", "request_id": "r", "bad_words": 3},
+    ],
+)
+def test_columns_of_data_are_not_sent(fields: dict[str, Any]) -> None:
+    """Names that may be a data set's own are sent only in the form that the parameter has."""
+    row = good({"prompt": "hi", **fields})
+    assert (row.params, row.metadata) == ({}, fields)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(1.0, 1), (0.0, 0), (-0.0, 0), (1e3, 1000), ("1.0", "1.0"), (2**64 - 1, 2**64 - 1)],
+)
+def test_an_id_that_is_whole_is_a_whole_number(value: object, expected: object) -> None:
+    """pandas writes a column of ids as 1.0 where one is missing (CASES.md B7: Cloud-CV/EvalAI
+    3889)."""
+    found = good({"id": value, "prompt": "hi"}).id
+    assert (found, type(found)) == (expected, type(expected))
 
 
 def test_fields_go_where_they_belong() -> None:
@@ -155,13 +310,33 @@ REASONS: list[tuple[object, str]] = [
     (" \n\u2003", "the prompt is empty"),
     ({"prompt": " "}, "the prompt is empty"),
     ({"id": "a", "prompt": ""}, "the prompt is empty"),
-    ({"prompt": 5}, '"prompt" must be a string, not 5'),
-    ({"prompt": [USER]}, '"prompt" must be a string, not a list'),
+    ({"prompt": 5}, '"prompt" must be a string or a list of messages, not 5'),
+    ({"prompt": ["a", "b"]}, '"prompt" must be a string or a list of messages, not a list'),
+    ({"prompt": [USER, 1]}, '"prompt"[1]: a message is an object, not 1'),
     ({"prompt": None}, '"prompt" is null'),
     ({}, 'no "prompt" or "messages"; the row is empty'),
     (
         {"text": "x", "label": 1},
-        'no "prompt" or "messages"; the row has: text, label (name the field to send "prompt")',
+        'no "prompt" or "messages"; the row has: text, label (jq -c \'.prompt = .text\' FILE)',
+    ),
+    (
+        {"answer": "x", "label": 1},
+        'no "prompt" or "messages"; the row has: answer, label (name the field to send "prompt")',
+    ),
+    (
+        {"instruction": "add", "input": "1 2", "output": "3"},  # alpaca
+        'no "prompt" or "messages"; the row has: instruction, input, output '
+        r"""(jq -c '.prompt = .instruction + "\n\n" + .input' FILE)""",
+    ),
+    (
+        {"conversations": [{"from": "human", "value": "hi"}]},  # NVIDIA-NeMo/Automodel PR 2375
+        'no "prompt" or "messages"; the row has: conversations '
+        "(jq -c '.prompt = .conversations[0].value' FILE)",
+    ),
+    ({"prompt": "a", "top_k": "5"}, 'top_k must be a whole number, not "5"'),
+    (
+        {"prompt": "a", "chat_template_kwargs": "{}"},
+        'chat_template_kwargs must be an object, not "{}"',
     ),
     (
         {"prompt": "a", "messages": [USER]},
@@ -217,7 +392,26 @@ REASONS: list[tuple[object, str]] = [
     ({"prompt": "a", "temperature": "hot"}, 'temperature must be a number >= 0, not "hot"'),
     (
         {"custom_id": "c", "url": "/v1/embeddings", "body": {"input": "a"}},
-        '"url" must be "/v1/chat/completions", the one supported, not "/v1/embeddings"',
+        '"url" must be that of chat completions or responses, as in "/v1/chat/completions", '
+        'not "/v1/embeddings"',
+    ),
+    (
+        {"custom_id": "c", "url": "/v1/completions", "body": {"prompt": "a"}},
+        '"url" must be that of chat completions or responses, as in "/v1/chat/completions", '
+        'not "/v1/completions"',
+    ),
+    ({"custom_id": "c", "url": "/v1/responses", "body": {}}, '"body" has no "input"'),
+    (
+        {"custom_id": "c", "url": "/v1/responses", "body": {"input": [{"type": "reasoning"}]}},
+        '"body"."input"[0]: items of the type "reasoning" cannot be read',
+    ),
+    (
+        {"custom_id": "c", "url": "/v1/responses", "body": {"input": "a", "background": True}},
+        '"body"."background" asks for an answer later, which cannot be read',
+    ),
+    (
+        {"custom_id": "c", "url": "/v1/responses", "body": {"input": [], "text": 1}},
+        '"body"."text" must be an object, not 1',
     ),
     ({"custom_id": "c", "method": "GET", "body": {}}, '"method" must be "POST", not "GET"'),
     (
@@ -272,7 +466,7 @@ def test_any_value_is_one_row(value: object) -> None:
 @UNHURRIED
 @given(
     st.dictionaries(
-        st.text().filter(lambda name: name not in {*OWN, *PARAMETERS}), st.builds(object)
+        st.text().filter(lambda name: name not in {*OWN, *PARAMETERS, *NAMES}), st.builds(object)
     )
 )
 def test_metadata_is_carried_unchanged(fields: dict[str, object]) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import io
 import json
+import math
 import os
 import re
 import subprocess
@@ -24,17 +25,29 @@ from hypothesis import strategies as st
 
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.events import Event, Notice, Observer, ignore
-from llmbatch_cli.core.types import BadRow, Prompt, Row
+from llmbatch_cli.core.types import BadRow, Failure, Outcome, Prompt, Row
 from llmbatch_cli.rows.input import inputs as files
+from llmbatch_cli.rows.input.parse import parse_row
 from llmbatch_cli.rows.input.source import Inputs
+from llmbatch_cli.rows.keys import row_digits
+from llmbatch_cli.rows.output.render import render
 
-NO_TEXT = (b"\x1f\x8b", b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")
 UNHURRIED = settings(deadline=None)
 BOM = b"\xef\xbb\xbf"
+USER = {"role": "user", "content": "d"}
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
 PIECES = st.sampled_from(
     [b'{"prompt": "a"}', b'"b"', b"[", b"{", b"\n", b"\n", b"\r\n", b" ", b"\xff", BOM, b"x"]
 )
 BYTES = st.lists(PIECES, max_size=12).map(b"".join) | st.binary(max_size=60)
+LINES = st.lists(
+    st.sampled_from([b'{"prompt": "a"}', b'"b"', b"", b" ", b"\xff", BOM, b"x", b"5", b"\r", b"]"])
+).map(b"\n".join)
+"""Lines each of which is a row by itself."""
 
 
 async def read(
@@ -47,6 +60,15 @@ async def read(
 def rows_of(data: bytes, **options: Any) -> list[Row]:
     """The rows that these bytes give on standard input."""
     return asyncio.run(read("-", stdin=io.BytesIO(data), **options))
+
+
+def whole_run(data: bytes | io.BytesIO, **options: Any) -> list[Any]:
+    """The rows, or the error that ends the run before its first."""
+    stdin = io.BytesIO(data) if isinstance(data, bytes) else data
+    try:
+        return [*asyncio.run(read("-", stdin=stdin, **options))]
+    except UsageError as error:
+        return [error.message]
 
 
 def texts(rows: Sequence[Row]) -> list[str | None]:
@@ -69,17 +91,13 @@ class Cut(io.BytesIO):
 
 
 @UNHURRIED
-@given(BYTES)
+@given(LINES)
 def test_every_line_with_something_on_it_is_one_row(data: bytes) -> None:
-    """Any bytes give one row for each line that is not blank, numbered in order."""
-    lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    expected = [number for number, line in enumerate(lines, 1) if line.strip()]
-    if data.startswith(NO_TEXT):
-        return
+    """Any lines give one row for each that is not blank, numbered in order."""
+    lines = data.split(b"\n")
+    expected = [number for number, line in enumerate(lines, 1) if line.replace(BOM, b"", 1).strip()]
     for form in ("jsonl", "text"):
-        if form == "text" and expected and b"\0" in lines[expected[0] - 1]:
-            del expected[1:]
-        rows = rows_of(data, input_format=form)
+        rows = whole_run(data, input_format=form)
         assert [row.line for row in rows] == expected
         assert [row.index for row in rows] == list(range(len(expected)))
         assert {row.file for row in rows} <= {"<stdin>"}
@@ -89,37 +107,38 @@ def test_every_line_with_something_on_it_is_one_row(data: bytes) -> None:
 @given(BYTES, st.lists(st.integers(1, 5), max_size=80), st.sampled_from(["auto", "jsonl", "whole"]))
 def test_rows_do_not_depend_on_how_bytes_arrive(data: bytes, sizes: list[int], form: str) -> None:
     """However a pipe cuts the bytes, packed or not, the rows are the same."""
-    whole = rows_of(data, input_format=form)
-    assert whole == asyncio.run(read("-", input_format=form, stdin=Cut(data, sizes)))
+    whole = whole_run(data, input_format=form)
+    assert whole == whole_run(Cut(data, sizes), input_format=form)
     if not data.startswith(b"\x1f\x8b"):
-        assert whole == rows_of(gzip.compress(data, mtime=0), input_format=form)
+        assert whole == whole_run(gzip.compress(data, mtime=0), input_format=form)
 
 
 @UNHURRIED
-@given(BYTES, st.integers(1, 12))
+@given(LINES, st.integers(1, 12))
 def test_a_line_over_the_cap_is_one_bad_row(data: bytes, cap: int) -> None:
     """A line that is too long costs itself alone."""
-    capped = rows_of(data, input_format="text", max_line_bytes=cap)
-    free = {row.line: row for row in rows_of(data, input_format="text")}
+    capped = whole_run(data, input_format="text", max_line_bytes=cap)
+    free = {row.line: row for row in whole_run(data, input_format="text")}
     for row in capped:
         if isinstance(row, BadRow) and "longer than" in row.reason:
             assert row.reason == f"the line is longer than {cap} bytes (--max-line-bytes)"
             free.pop(row.line, None)
         else:
             assert texts([free.pop(row.line)]) == texts([row])
-    assert not free or data.startswith(b"\x1f\x8b")
+    assert not free
 
 
 @UNHURRIED
 @given(BYTES)
 def test_counting_ahead_agrees_with_reading(data: bytes) -> None:
     """The cheap count of a plain file is the number of its rows, where it is told."""
-    if data.startswith(NO_TEXT) or b"\0" in data:
+    if BOM in data[1:]:
         return
     with tempfile.NamedTemporaryFile(suffix=".txt") as file:
         file.write(data)
         file.flush()
-        assert files.count_rows(file.name) == len(asyncio.run(read(file.name)))
+        rows = whole_run(data, input_format="text")
+        assert files.count_rows(file.name) in (None, len(rows)) or isinstance(rows[0], str)
 
 
 # Formats
@@ -136,7 +155,7 @@ def test_counting_ahead_agrees_with_reading(data: bytes) -> None:
         ("a.md", b"# one\n\ntwo\n", ["# one\n\ntwo"]),
         ("a.md", b" \n", []),
         ("a", b'\n  {"prompt": "x"}\n', ["x"]),
-        ("a.csv", b"x\ny\n", ["x", "y"]),
+        ("a.log", b"x\ny\n", ["x", "y"]),
         ("a", b"", []),
         ("a.jsonl", b"\xef\xbb\xbf\"x\"\r\n", ["x"]),
         ("a.txt", b"\xef\xbb\xbf\n", []),
@@ -197,10 +216,10 @@ async def test_the_whole_input_has_a_cap() -> None:
     [
         (b'{"prompt": "a",}', "bad JSON: .* at column 15"),
         (b'{"prompt": "\xff"}', "not UTF-8: byte 0xff at column 13"),
-        ('{"prompt": "é'.encode() + b"\x80", "not UTF-8: byte 0x80 at column 14"),
+        ('{"prompt": "é'.encode() + b'\x80"}', "not UTF-8: byte 0x80 at column 14"),
         (b'"\\ud800"', "bad JSON: .*surrogate.* at column 2"),
         (b'"\xed\xa0\x80"', "not UTF-8: byte 0xed at column 2"),
-        (b"\xff\xfe\"\0", "not UTF-8: byte 0xff at column 1 \\(it looks like UTF-16\\)"),
+        (b"\xff\xfe\"\0", "not UTF-8: byte 0xff at column 1"),
         (b"[" * 5000, "bad JSON: .* at column .*"),
     ],
 )  # fmt: skip
@@ -213,18 +232,15 @@ def test_a_line_that_is_no_json_says_where(line: bytes, reason: str) -> None:
     assert texts([before, after]) == ["a", "b"]
 
 
-@pytest.mark.parametrize("codec", ["utf-16", "utf-16-le", "utf-16-be"])
-@pytest.mark.parametrize("name", ["a.txt", "a.md", "a.jsonl"])
-async def test_a_file_in_utf_16_is_one_bad_row(tmp_path: Path, codec: str, name: str) -> None:
-    """With a mark or by its NUL bytes: it says how to convert it, and no text is a prompt."""
+@pytest.mark.parametrize("codec", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.json", "a", "a.jsonl.gz"])
+async def test_a_file_in_utf_16_is_read(tmp_path: Path, codec: str, name: str) -> None:
+    """As PowerShell writes it, with its mark or without (CASES.md B9: fox-it/flow.record 138)."""
     path = tmp_path / name
-    path.write_bytes('"one"\n"two"\n"three"\n'.encode(codec))
-    rows = await read(str(path))
-    assert texts(rows) == [None] * len(rows)
-    assert (rows[0].line, files.count_rows(str(path))) in [(1, None), (1, 1)]
-    if codec == "utf-16" or not name.endswith("jsonl"):
-        assert [type(row) for row in rows] == [BadRow]
-        assert "iconv -f utf-16 -t utf-8" in getattr(rows[0], "reason")  # noqa: B009
+    data = "one\ntwo\n" if name == "a.txt" else '"one"\n"two"\n'
+    path.write_bytes(gzip.compress(data.encode(codec)) if ".gz" in name else data.encode(codec))
+    assert texts(await read(str(path))) == ["one", "two"]
+    assert files.count_rows(str(path)) is None
 
 
 async def test_a_nul_byte_further_down_costs_its_line(tmp_path: Path) -> None:
@@ -259,33 +275,192 @@ def test_an_id_that_is_too_large_says_so() -> None:
     assert row.reason == '"id" has more than 64 bits: write it as a string'
 
 
+# JSON that is not a value a line
+
+PRETTY = '{\n  "id": "a",\n  "prompt": "one",\n  "stop": [\n    "END"\n  ]\n}\n'
+ODD = ']}\\"'
+ROWS = [{"id": 1, "prompt": "a", "deep": [[{"x": ODD}]]}, {"prompt": "b"}, "c", [USER]]
+
+
+@pytest.mark.parametrize("indent", [None, 0, 2])
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl", "-", "a.json.gz"])
+async def test_an_array_is_its_rows(tmp_path: Path, name: str, indent: int | None) -> None:
+    """On one line or on many (CASES.md B8: metadata-qa-api 184); each row knows its line."""
+    data = json.dumps(ROWS, indent=indent).encode() + b"\n"
+    path = tmp_path / name
+    if name != "-":
+        path.write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+    found = await read("-" if name == "-" else str(path), stdin=io.BytesIO(data))
+    assert texts(found) == ["a", "b", "c", "d"]
+    assert [row.id for row in found] == [1, 1, 2, 3]
+    assert found[0].metadata == {"deep": [[{"x": ODD}]]}
+    assert files.count_rows(str(path)) is None
+    lines = data.splitlines()
+    assert [row.line for row in found][:1] == [1 if indent is None else 2]
+    for row in found[1:3] if indent is not None else []:
+        assert row.line is not None
+        assert lines[row.line - 1].strip(b" ,") in (b"{", b'"c"')
+
+
 @pytest.mark.parametrize(
-    ("data", "hint"),
+    ("data", "expected"),
     [
-        (b'\n[\n  {"prompt": "a"},\n  {"prompt": "b"}\n]\n', "jq -c '.[]' FILE"),
-        (b'[{"prompt": "a"},\n{"prompt": "b"}]\n', "jq -c '.[]' FILE"),
-        (b'{\n  "prompt": "a"\n}\n', "jq -c . FILE"),
+        (PRETTY, ["one"]),
+        (PRETTY * 3, ["one"] * 3),  # jq
+        (PRETTY.strip() + PRETTY, ["one", "one"]),  # files without a last newline
+        ('"x"\n' + PRETTY + '"y"\n', ["x", "one", "y"]),
+        ('{"prompt": "a"}{"prompt": "b"}\n', ["a", "b"]),
+        ('[{"prompt": "a"},\n{"prompt": "b"}]\n', ["a", "b"]),
+        ('[\n{"prompt": "a"}\n,\n{"prompt": "b"}\n]', ["a", "b"]),
+        ('{"messages": [\n{"role": "user", "content": "a"}\n]}\n', ["a"]),
+        ('[\n  {"role": "user", "content": "a"}\n]\n', ["a"]),  # one conversation
+        ('[{"role": "user", "content": "a"}]\n[{"role": "user", "content": "b"}]', ["a", "b"]),
+        ('[[{"role": "user", "content": "a"}],\n["b"]]', ["a", None]),
+        ('["a",\n "b"]\n["c"]\n', ["a", "b", None]),
+        ("[]\n", []),
+        ("[\n]\n", []),
+        ('\ufeff[{"prompt": "a"}]', ["a"]),
     ],
 )
-async def test_a_json_file_that_is_one_value_is_one_bad_row(
-    tmp_path: Path, data: bytes, hint: str
+def test_values_over_many_lines_are_rows(data: str, expected: list[str | None]) -> None:
+    """Pretty-printed JSON is read as what it says (CASES.md B3: opentargets/issues 211)."""
+    assert texts(rows_of(data.encode())) == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "expected", "words"),
+    [
+        (PRETTY.replace("  ]\n}", "  ],\n}"), [None], "line 6, column 4"),
+        ('[\n{"prompt": "a"},\n{"prompt": "b},\n"END",\n"x"\n]\n', ["a", None], "bad JSON"),
+        ('[{"prompt": "a"},\n{"prompt": "b"}\n"END"\n]\n', ["a", None], "',' or ']'"),
+        ('["a",\n"b, "c",\n"d"]', ["a", None], "',' or ']'"),
+        ('["a", "b, "c", "d"]', [None], "',' or ']'"),
+        ('[{"prompt": "a"}, {"prompt": "b"', ["a", None], "has no end"),
+        ('{\n"prompt": "a",\n"END"\n', [None], "has no end"),
+        ('[\n"a",\n"b"', ["a", None], "the array has no end"),
+        ('{"prompt": "two\nlines"}\n{"prompt": "b"}\n', [None, "b"], "up to the next line"),
+        ('{"prompt": "cut o\n{"prompt": "b"}\n', [None, "b"], "end of data at column"),
+        ('{"id": 1, "prompt":\n{"id": 2, "prompt": "b"}\n', [None, "b"], "end of data at column"),
+        ('"x"\n{"id": 1,', ["x", None], "end of data at column 10"),
+        ('{"prompt": "a"} ]\n"b"', [None, "b"], "after document"),
+    ],
+)
+def test_no_part_of_a_broken_value_is_sent(
+    data: str, expected: list[str | None], words: str
 ) -> None:
-    """One row with the way out, instead of an error a line; the next input is read."""
-    path, other = tmp_path / "a.json", tmp_path / "b.json"
-    path.write_bytes(data)
-    other.write_bytes(b'"x"')
-    row, after = await read(str(path), str(other))
+    """One error, and what follows is read only where it must be another row (CASES.md B3)."""
+    rows = rows_of(data.encode(), input_format="jsonl")
+    assert texts(rows) == expected
+    assert any(words in row.reason for row in rows if isinstance(row, BadRow))
+
+
+@UNHURRIED
+@given(
+    st.lists(st.fixed_dictionaries({"prompt": st.text(min_size=1), "x": JSON}), max_size=4),
+    st.sampled_from([None, 1]),
+    st.booleans(),
+    st.lists(st.integers(1, 9), max_size=60),
+)
+def test_rows_are_the_same_in_any_layout(
+    values: list[Any], indent: int | None, is_array: bool, sizes: list[int]
+) -> None:
+    """An array, values over lines or a value a line: the rows are the same."""
+    if is_array:
+        data = json.dumps(values, indent=indent)
+    else:
+        data = "\n".join(json.dumps(value, indent=indent) for value in values)
+    expected = [parse_row(value, index=index) for index, value in enumerate(values)]
+    found = asyncio.run(read("-", input_format="jsonl", stdin=Cut(data.encode(), sizes)))
+    assert [getattr(row, "messages", None) for row in found] == [
+        getattr(row, "messages", None) for row in expected
+    ]
+    assert [row.metadata for row in found] == [row.metadata for row in expected]
+
+
+async def test_an_array_is_read_item_by_item(tmp_path: Path) -> None:
+    """However long it is, on one line, and as each item arrives."""
+    path = tmp_path / "big.json"
+    item = json.dumps({"id": "r", "prompt": "x" * 4000}).encode()
+    path.write_bytes(b"[" + b", ".join([item] * 5_000) + b"]")
+    tracemalloc.start()
+    try:
+        rows = [row.index async for row in Inputs([str(path)], max_line_bytes=10_000).rows()]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert rows == list(range(5_000))
+    assert peak < 10 * 2**20
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as stdin, os.fdopen(writing, "wb", buffering=0) as pipe:
+        async with aclosing(Inputs(["-"]).rows(stdin=stdin)) as live:
+            pipe.write(b'[\n{"prompt": "a"},\n{"prom')
+            assert texts([await asyncio.wait_for(anext(live), 10)]) == ["a"]
+            pipe.write(b'pt": "b"}\n]\n')
+            pipe.close()
+            assert texts([row async for row in live]) == ["b"]
+
+
+def test_a_value_over_the_cap_ends_the_array() -> None:
+    """It is an error as a line that is too long is."""
+    rows = rows_of(b'[{"prompt": "a"}, {"prompt": "bbbbbbbbbbbbbbbbbbbb"}]', max_line_bytes=20)
+    assert texts(rows) == ["a", None]
+    assert "longer than 20 bytes" in getattr(rows[1], "reason")  # noqa: B009
+
+
+# JSON as others write it
+
+
+@pytest.mark.parametrize("form", ["jsonl", "text"])
+def test_a_mark_at_any_line_is_dropped(form: str) -> None:
+    """As `cat` leaves it (CASES.md B1: wbolster/jsonlines PR 69), in text as well."""
+    lines = ["one", "two", ""] if form == "text" else ['{"prompt": "one"}', '"two"', ""]
+    data = "".join(f"\ufeff{line}\n" for line in lines).encode()
+    assert texts(rows_of(data, input_format=form)) == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "metadata"),
+    [
+        ('"score": NaN', {"score": None}),
+        ('"x": [Infinity, {"y": -Infinity}]', {"x": [math.inf, {"y": -math.inf}]}),
+        ('"score": NaN, "temperature": NaN, "id": NaN', {"score": None}),
+        (f'"ref": {"9" * 400}', {"ref": int("9" * 400)}),
+        (f'"ref": {"9" * 5000}, "id": 0', {"ref": "9" * 5000}),
+        (f'"a": 1e999, "b": {"9" * 20}', {"a": math.inf, "b": int("9" * 20)}),
+    ],
+)  # fmt: skip
+def test_numbers_that_json_lacks_are_carried(fields: str, metadata: dict[str, Any]) -> None:
+    """NaN is null (CASES.md B2: microsoft/eureka-ml-insights PR 127), and the row keeps its id."""
+    (row,) = rows_of(f'{{"prompt": "one", {fields}}}\n'.encode())
+    assert texts([row]) == ["one"]
+    assert (row.id, row.metadata) == (0, metadata)
+    failed = Outcome(0, row.id, None, None, error=Failure("x", "y"), metadata=row.metadata)
+    assert b"NaN" not in render(failed, "jsonl").replace(b'"NaN"', b"")
+
+
+def test_infinity_is_no_parameter() -> None:
+    """It is not dropped as a missing number is."""
+    (row,) = rows_of(b'{"id": "a", "prompt": "one", "temperature": Infinity}')
     assert isinstance(row, BadRow)
-    assert hint in row.reason
-    assert texts([after]) == ["x"]
-    assert len(await read("-", input_format="jsonl", stdin=io.BytesIO(data))) > 1
+    assert (row.id, row.reason) == ("a", "temperature must be a number >= 0, not inf")
 
 
-async def test_a_broken_line_further_down_a_json_file_stops_nothing(tmp_path: Path) -> None:
-    """Only the first line can show that a .json file is one value."""
-    path = tmp_path / "a.json"
-    path.write_bytes(b'"x"\n[\n"y"\n')
-    assert texts(await read(str(path))) == ["x", None, "y"]
+@pytest.mark.parametrize("depth", [199, 500, 900, 5_000, 100_000])
+@pytest.mark.parametrize("field", ["note", "messages", "extra_body", "id"])
+def test_a_row_that_is_nested_too_deep_is_one_bad_row(field: str, depth: int) -> None:
+    """However deep and wherever: never a RecursionError (CASES.md D1)."""
+    deep = "[" * depth + "]" * depth
+    line = f'{{"custom_id": "a", "prompt": "one", "{field}": {deep}}}\n"b"\n'
+    row, after = rows_of(line.encode())
+    assert texts([after]) == ["b"]
+    if depth < 200 and field == "note":
+        assert texts([row]) == ["one"]
+    else:
+        assert isinstance(row, BadRow)
+    if depth in (500, 900):
+        assert row.id == "a" or field == "id"
+        assert "nested more than 200 levels deep" in getattr(row, "reason")  # noqa: B009
+    assert len(row_digits(row)) == 12
 
 
 # Several inputs, limits, damage
@@ -501,13 +676,6 @@ def test_what_cannot_be_counted_cheaply_is_unknown(tmp_path: Path) -> None:
     assert files.count_rows("-", input_format="whole") is None
     enough.set()
     assert files.count_rows(str(plain), enough) is None
-
-
-def test_a_json_file_that_is_one_value_counts_as_one(tmp_path: Path) -> None:
-    """The count knows of the one bad row that such a file becomes."""
-    path = tmp_path / "a.json"
-    path.write_bytes(b'\n[\n"a",\n"b"\n]\n')
-    assert files.count_rows(str(path)) == 1 == len(asyncio.run(read(str(path))))
 
 
 # Twice

@@ -1,0 +1,48 @@
+"""Whether what has failed for one row fails for all: as long as the model has not answered."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from llmbatch_cli.core.errors import ProviderError
+from llmbatch_cli.engine.calls import holds_for_all
+
+
+class Verdicts:
+    """Which models have answered in this run, and which of their calls are under way."""
+
+    def __init__(self) -> None:
+        self._answered: set[str] = set()
+        self._calls: dict[str, set[asyncio.Future[None]]] = {}
+
+    @contextmanager
+    def calling(self, model: str) -> Iterator[None]:
+        """A call of the model is under way; without an exception it has answered."""
+        if model in self._answered:
+            yield
+            return
+        ended = asyncio.get_running_loop().create_future()
+        calls = self._calls.setdefault(model, set())
+        calls.add(ended)
+        try:
+            yield
+            self._answered.add(model)
+        finally:
+            calls.discard(ended)
+            ended.set_result(None)
+
+    @property
+    def any_answered(self) -> bool:
+        """Whether any model has answered."""
+        return bool(self._answered)
+
+    def is_final(self, model: str, error: ProviderError) -> bool:
+        """Whether the model fails every row like this, as far as is known now."""
+        return holds_for_all(error, answered=model in self._answered)
+
+    async def settle(self, model: str, error: ProviderError) -> None:
+        """Wait for the calls that are under way now, where the error is final unless one of them
+        is answered: the first row may be odd, and the next one not."""
+        others = set(self._calls.get(model, ()))
+        if others and error.hopeless and model not in self._answered:
+            await asyncio.wait(others)

@@ -1,0 +1,219 @@
+"""Inputs that are no prompts as they stand: tables, packed files, documents. No I/O.
+
+Sending a header line or packed bytes as prompts would cost money for nothing, so such an input is
+refused by its name, its first bytes, or the shape of its first lines.
+"""
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Final, NamedTuple
+
+import orjson
+
+from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.rows.lines import Unreadable
+
+
+class Kind(NamedTuple):
+    """One kind of file."""
+
+    name: str
+    way: str
+    """The way from it to rows, as a hint."""
+
+
+_ROWS: Final = "to_json('prompts.jsonl', orient='records', lines=True)\""
+_CSV: Final = Kind(
+    "a table (CSV)",
+    f'convert it to JSONL with a field "prompt": python -c "import pandas; '
+    f"pandas.read_csv('FILE').rename(columns={{'COLUMN': 'prompt'}}).{_ROWS}"
+    "; --input-format text sends every line as it stands",
+)
+_TSV: Final = Kind("a table (TSV)", _CSV.way.replace("'FILE')", r"'FILE', sep='\t')"))
+
+
+def _table(name: str, read: str) -> Kind:
+    return Kind(
+        name, f"convert it to JSONL: python -c \"import pandas; pandas.{read}('FILE').{_ROWS}"
+    )
+
+
+_PARQUET: Final = _table("Parquet", "read_parquet")
+_ARROW: Final = _table("an Arrow file", "read_feather")
+_EXCEL: Final = _table("an Excel workbook", "read_excel")
+_ZIP: Final = Kind(
+    "a zip archive or an Office file", "unpack it, or save it as JSONL or text first"
+)
+_ARCHIVE: Final = Kind("an archive", "unpack it first, and name the files in it")
+_DOCUMENT: Final = Kind("a document", "save its text as a .md file (one prompt) or as JSONL first")
+_MARKUP: Final = Kind(
+    "HTML or XML", "save its text first; --input-format whole sends it as one prompt"
+)
+_YAML: Final = Kind("YAML", "convert it to JSONL: yq -o json -I 0 '.[]' FILE")
+_JSON: Final = Kind(
+    "JSON, though its name says text",
+    "--input-format jsonl reads its rows; --input-format text sends every line as it stands",
+)
+_DATABASE: Final = Kind("a database", "export its rows as JSONL first")
+_PICKLE: Final = Kind("Python or NumPy data", "write its rows as JSONL first, with json.dumps")
+_MEDIA: Final = Kind("an image, audio or video", "name it in a row's message, with --files DIR")
+_MODEL: Final = Kind("a model's weights", "name it as a model, as in -m local/PATH.gguf")
+_PROGRAM: Final = Kind("a program", "name a file of prompts")
+
+
+def _packed(name: str, program: str) -> Kind:
+    return Kind(f"packed with {name}", f"unpack it: {program} -dc FILE | llmbatch batch ...")
+
+
+_ZSTD, _XZ = _packed("zstd", "zstd"), _packed("xz", "xz")
+_BZIP2, _LZ4 = _packed("bzip2", "bzip2"), _packed("lz4", "lz4")
+
+_BY_KIND: Final[Sequence[tuple[Kind, str]]] = (
+    (_CSV, "csv"),
+    (_TSV, "tsv tab"),
+    (_PARQUET, "parquet pq"),
+    (_ARROW, "arrow feather ipc"),
+    (_EXCEL, "xlsx xls xlsm xlsb ods"),
+    (_ZIP, "zip"),
+    (_ARCHIVE, "7z rar tar tgz tbz2 txz"),
+    (_ZSTD, "zst zstd"),
+    (_XZ, "xz lzma"),
+    (_BZIP2, "bz2"),
+    (_LZ4, "lz4"),
+    (_packed("brotli", "brotli"), "br"),
+    (_packed("compress", "gzip"), "z"),
+    (_DOCUMENT, "pdf doc docx odt rtf ppt pptx epub"),
+    (_MARKUP, "html htm xml"),
+    (_YAML, "yaml yml"),
+    (_DATABASE, "db sqlite sqlite3 duckdb"),
+    (_PICKLE, "pkl pickle npy npz h5 hdf5 pt pth"),
+    (_MEDIA, "png jpg jpeg gif webp mp3 wav mp4"),
+    (_MODEL, "gguf safetensors"),
+)
+_SUFFIXES: Final[Mapping[str, Kind]] = {
+    f".{suffix}": kind for kind, suffixes in _BY_KIND for suffix in suffixes.split()
+}
+
+_MAGIC: Final[Sequence[tuple[bytes, Kind]]] = (
+    (rb"PAR1[\x00-\x1f]", _PARQUET),
+    (rb"(?:ARROW1|FEA1)\0", _ARROW),
+    (rb"PK\x03\x04|PK\x05\x06", _ZIP),
+    (rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18", _ZSTD),
+    (rb"\xfd7zXZ\0|\x5d\0\0[\x80\0]", _XZ),
+    (rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)", _BZIP2),
+    (rb"\x04\x22\x4d\x18", _LZ4),
+    (rb"\x1f[\x9d\xa0]", _packed("compress", "gzip")),
+    (rb"7z\xbc\xaf\x27\x1c|Rar!\x1a\x07|.{257}ustar[\0 ]", _ARCHIVE),
+    (rb"%PDF-|\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1|\{\\rtf", _DOCUMENT),
+    (rb"SQLite format 3\0|.{8}DUCK.\0", _DATABASE),
+    (rb"\x93NUMPY|\x89HDF\r\n|\x80[\x02-\x05]|Obj\x01", _PICKLE),
+    (
+        rb"\x89PNG\r\n|\xff\xd8\xff|GIF8[79]a|RIFF.{4}(?:WAVE|WEBP|AVI )"
+        rb"|ID3[\x02-\x04]|OggS\0|fLaC\0|\0\0.{2}ftyp",
+        _MEDIA,
+    ),
+    (rb"GGUF[\x01-\x09]\0", _MODEL),
+    (rb"\x7fELF|MZ\x90\0|\xcf\xfa\xed\xfe|\xca\xfe\xba\xbe", _PROGRAM),
+)
+_MAGIC_PATTERNS: Final = tuple((re.compile(magic, re.DOTALL), kind) for magic, kind in _MAGIC)
+MAGIC_BYTES: Final = 265
+"""So many first bytes show any of them."""
+
+_COLUMNS: Final = frozenset(
+    (
+        *("id", "prompt", "prompts", "question", "questions", "query", "text", "instruction"),
+        *("instructions", "input", "output", "answer", "response", "completion", "label"),
+        *("messages", "system", "content", "title", "category", "context", "target"),
+    )
+)
+_ROWS_CHECKED: Final = 4
+_COLUMN_NAME: Final = re.compile(r"[A-Za-z_][\w.-]{0,40}")
+_MARKED_UP: Final = re.compile(rb"<(?:!doctype html|html[ >]|\?xml )", re.IGNORECASE)
+_YAML_LIST: Final = re.compile(
+    rb"(?:---[^\n]*\n\s*)?- (?:%s): " % b"|".join(name.encode() for name in sorted(_COLUMNS))
+)
+
+
+class Foreign(Unreadable):
+    """An input that is no prompts as it stands."""
+
+    def __init__(self, kind: Kind) -> None:
+        super().__init__(f"it is {kind.name}, which cannot be read as prompts", hint=kind.way)
+
+
+def refused(error: Unreadable, name: str) -> UsageError:
+    """The same as the end of a run that has not begun."""
+    return UsageError(f"{name}: {error.message}", hint=error.hint)
+
+
+def by_suffix(suffix: str) -> Kind | None:
+    """The kind that a name's last suffix shows, in lower case and with its dot."""
+    return _SUFFIXES.get(suffix)
+
+
+def by_magic(head: bytes) -> Kind | None:
+    """The kind that the first bytes show, whatever the name says."""
+    return next((kind for magic, kind in _MAGIC_PATTERNS if magic.match(head)), None)
+
+
+def by_shape(lines: Sequence[bytes]) -> Kind | None:
+    """The kind that the first lines of a text show; only what is unmistakable."""
+    head = b"\n".join(lines).lstrip()
+    if _MARKED_UP.match(head):
+        return _MARKUP
+    if _YAML_LIST.match(head):
+        return _YAML
+    if _is_json(head.partition(b"\n")[0].strip()):
+        return _JSON
+    texts = [line.decode(errors="replace") for line in lines if line.strip()]
+    for delimiter, kind in ((",", _CSV), ("\t", _TSV), (";", _CSV), ("|", _CSV)):
+        if _is_table(texts, delimiter):
+            return kind
+    return None
+
+
+def may_be_header(line: bytes) -> bool:
+    """Whether this line may be the first of a table, so that the next line is worth a wait."""
+    text = line.decode(errors="replace").strip()
+    return any(_columns(text, delimiter) for delimiter in ",\t;|")
+
+
+def _is_json(line: bytes) -> bool:
+    """Whether this line is a row in JSON, or the first line of a JSON value."""
+    if line in (b"{", b"["):
+        return True
+    try:
+        value = orjson.loads(line) if line[:1] == b"{" else None
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(value, dict) and not {"prompt", "messages", "custom_id"}.isdisjoint(value)
+
+
+def _is_table(lines: Sequence[str], delimiter: str) -> bool:
+    """Whether the first line names columns, and the next ones have as many fields."""
+    header = _columns(lines[0], delimiter) if lines else ()
+    if not header:
+        return False
+    try:
+        rows = list(islice(csv.reader(lines[1:], delimiter=delimiter), _ROWS_CHECKED))
+    except csv.Error:
+        return False
+    is_usual = not _COLUMNS.isdisjoint(header)
+    is_quoted = len(rows) > 1 and any(f'{delimiter}"' in line for line in lines[1:])
+    fits = all(len(row) == len(header) for row in rows[:-1] or rows)
+    return bool(rows) and fits and (is_usual or is_quoted)
+
+
+def _columns(line: str, delimiter: str) -> Sequence[str]:
+    """The names of columns in the first line of a table, in lower case; none where it may be a
+    sentence."""
+    if delimiter not in line:
+        return ()
+    names = [name.strip('"') for name in line.strip().lower().split(delimiter)]
+    if f"{delimiter} " in line and _COLUMNS.issuperset(name.strip() for name in names):
+        names = [name.strip() for name in names]
+    if len(set(names)) < len(names) or not all(map(_COLUMN_NAME.fullmatch, names)):
+        return ()
+    return names

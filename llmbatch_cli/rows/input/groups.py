@@ -1,0 +1,146 @@
+"""One input as groups of lines, each as soon as it has arrived. Blocks."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import BinaryIO, Final, NamedTuple
+
+import orjson
+
+from llmbatch_cli.core.options import InputFormat
+from llmbatch_cli.rows.big_ints import read_json
+from llmbatch_cli.rows.input.chunks import plain
+from llmbatch_cli.rows.input.foreign import Foreign, by_shape, by_suffix, may_be_header
+from llmbatch_cli.rows.input.inputs import (
+    Format,
+    TextFormat,
+    chunks_of,
+    format_of_name,
+    is_conversation,
+    suffix_of,
+)
+from llmbatch_cli.rows.lines import CHUNK_BYTES, Line, Lines, Unreadable
+
+_JSON_BEGINS: Final = (b"{", b"[", b'"')
+_TEXT: Final[Mapping[TextFormat, Format]] = {"lines": "text", "whole": "whole"}
+_LONG_LINE_BYTES: Final = 2**20
+
+
+class Group(NamedTuple):
+    """Lines that have arrived together, and how they are read."""
+
+    form: Format
+    lines: Sequence[Line]
+    """Of the form `values` not lines, but bytes as they came."""
+    is_last: bool = False
+    """Whether the input ends with them."""
+    guessed: bool = False
+    """Whether the content decided the form, which is reported."""
+    error: Unreadable | None = None
+    """Why the rest of the input cannot be read."""
+
+
+class Reading(NamedTuple):
+    """How inputs are read: see `Inputs`."""
+
+    input_format: InputFormat
+    for_text: TextFormat
+    max_line_bytes: int
+
+
+def groups_of(name: str, reading: Reading, stdin: BinaryIO | None = None) -> Iterator[Group]:
+    """The lines of one input, a group for each piece that arrives, at least one. Never raises."""
+    try:
+        yield from _groups_of(name, reading, stdin)
+    except Unreadable as error:
+        yield Group("text", [], error=error)
+
+
+def _groups_of(name: str, reading: Reading, stdin: BinaryIO | None) -> Iterator[Group]:
+    kind = by_suffix(suffix_of(name)) if reading.input_format == "auto" else None
+    if kind is not None:
+        raise Foreign(kind)
+    head = _Head(plain(chunks_of(name, stdin)))
+    head.read(lambda data: data.strip() or len(data) > CHUNK_BYTES)
+    begin = head.data.lstrip()[:1]
+    form = format_of_name(name, reading.input_format)
+    guessed = form is None and begin != b"" and begin not in _JSON_BEGINS
+    form = form or ("jsonl" if begin in _JSON_BEGINS else _TEXT[reading.for_text])
+    if reading.input_format == "auto":
+        _refuse_shapes(head, form, begin)
+    if guessed:
+        yield Group(form, [], guessed=True)
+    if form == "jsonl" and begin == b"[" and _is_one_array(head):
+        form = "values"
+    if form == "whole":
+        yield Group(form, _whole(head.chunks(), reading.max_line_bytes), is_last=True)
+    elif form == "values":
+        yield from (Group(form, [chunk]) for chunk in head.chunks())
+        yield Group(form, [], is_last=True)
+    else:
+        lines = Lines(reading.max_line_bytes)
+        yield from (Group(form, lines.feed(chunk)) for chunk in head.chunks())
+        yield Group(form, lines.finish(), is_last=True)
+
+
+class _Head:
+    """The first bytes of an input, which decide how it is read."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self.data = b""
+        self.is_all = False
+        """Whether the input has no more."""
+
+    def read(self, is_enough: Callable[[bytes], object]) -> None:
+        """Read on until the data are enough, or all."""
+        while not (self.is_all or is_enough(self.data)):
+            chunk = next(self._chunks, None)
+            self.is_all = chunk is None
+            self.data += chunk or b""
+
+    def lines(self) -> list[bytes]:
+        """The whole lines, without the blank ones before the first."""
+        lines = self.data.lstrip().split(b"\n")
+        return lines if self.is_all else lines[:-1]
+
+    def chunks(self) -> Iterator[bytes]:
+        """All bytes of the input."""
+        yield self.data
+        yield from self._chunks
+
+
+def _refuse_shapes(head: _Head, form: Format, begin: bytes) -> None:
+    """Raise Foreign for a table, or another text that is no prompts."""
+    if form == "whole" or (form == "jsonl" and begin in _JSON_BEGINS):
+        return
+    head.read(lambda data: b"\n" in data.lstrip() or len(data) > _LONG_LINE_BYTES)
+    lines = head.lines()
+    if lines and may_be_header(lines[0]):
+        head.read(lambda data: data.lstrip().count(b"\n") > 1 or len(data) > _LONG_LINE_BYTES)
+        lines = head.lines()
+    if (kind := by_shape(lines)) is not None:
+        raise Foreign(kind)
+
+
+def _is_one_array(head: _Head) -> bool:
+    """Whether the input begins with an array whose items are rows, on one line; or on one that is
+    too long to tell, and is read item by item whatever it is."""
+    head.read(lambda data: b"\n" in data.lstrip() or len(data) > _LONG_LINE_BYTES)
+    line, newline, _ = head.data.lstrip().partition(b"\n")
+    if not (newline or head.is_all):
+        return True
+    try:
+        value = read_json(line)
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(value, list) and not is_conversation(value)
+
+
+def _whole(chunks: Iterator[bytes], max_bytes: int) -> Sequence[Line]:
+    """One line of all bytes; None where they are too long, none where they are blank."""
+    pieces, size_bytes = [], 0
+    for chunk in chunks:
+        size_bytes += len(chunk)
+        if size_bytes > max_bytes:
+            return [None]
+        pieces.append(chunk)
+    return [b"".join(pieces).rstrip(b"\r\n")]
