@@ -197,8 +197,7 @@ class _UnnamedModel:
 def _summary(
     run: JobRun, totals: Totals, standings: Standings, shown: Shown, asked: Interrupts
 ) -> Sequence[str]:
-    cancelled = asked.stop.cancelling
-    lines = [summary(totals, cancelled=cancelled, failed_before=run.failed_before)]
+    lines = [summary(totals, failed_before=run.failed_before)]
     if shown.by_default is not None and totals.rows:
         lines.append(f"by {shown.by_default}, the small embedded model; -m names another")
     return lines + _standings_lines(standings) if shown.standings else lines
