@@ -60,8 +60,11 @@ its usual pace takes a tenth of all CPU time."""
 def run_async(main: Coroutine[Any, Any, ExitStatus]) -> ExitStatus:
     """Run to the end, on uvloop where there is one."""
     gc.set_threshold(*GC_THRESHOLDS)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(main)
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(main)
+    finally:
+        main.close()  # an interrupt may come before it has begun
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
