@@ -199,8 +199,6 @@ def error_for_status(status: int) -> ErrorClass:
         return errors.RateLimited
     if status in (408, 409, 425) or status >= 500:
         return errors.Overloaded
-    if 300 <= status < 400:
-        return errors.UnknownPath
     if 400 <= status < 500:
         return errors.Rejected
     return errors.BadReply
