@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable
 
 from llmbatch_cli import __version__
 
@@ -59,9 +60,28 @@ def run() -> int:
         print(f"llmbatch {__version__}")  # noqa: T201 - before anything slow is imported
         return 0
     hold_standard_streams()
+    ready = end_at_once_on_interrupt()
     from llmbatch_cli.cli.app import run_app
 
-    return run_app()
+    return run_app(ready)
+
+
+def end_at_once_on_interrupt() -> Callable[[], None]:
+    """Let Ctrl-C end the program without a word while it imports; returns what puts an end to it.
+
+    A KeyboardInterrupt in the middle of an import leaves files open, which Python complains of,
+    and breaks the imports of C extensions.
+    """
+    import signal
+
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        return lambda: None
+    signal.signal(signal.SIGINT, lambda number, frame: os._exit(130))
+
+    def ready() -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    return ready
 
 
 if __name__ == "__main__":

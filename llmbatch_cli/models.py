@@ -18,16 +18,17 @@ from llmbatch_cli.engine.calls import Model, StreamCall, built, calling, merged
 from llmbatch_cli.engine.deadline import Deadlines
 from llmbatch_cli.engine.drop_params import dropping
 from llmbatch_cli.engine.endpoints import Endpoints, spread, spread_streams
+from llmbatch_cli.engine.limits.admitted import admitted
 from llmbatch_cli.engine.limits.limiter import (
     START_IN_FLIGHT,
     Holding,
     Limiter,
     RateLimits,
-    admitted,
 )
 from llmbatch_cli.engine.limits.shared_capacity import SharedCapacity
-from llmbatch_cli.engine.retry import RetryPolicy, retried
+from llmbatch_cli.engine.retry import Patience, RetryPolicy, retried
 from llmbatch_cli.engine.streaming import around, streaming
+from llmbatch_cli.engine.waits import Waits
 from llmbatch_cli.providers.addresses import with_query
 from llmbatch_cli.providers.base import Provider
 from llmbatch_cli.providers.registry import Access, Target, home_of, resolve
@@ -111,7 +112,7 @@ class Wire:
 
 
 class Shared:
-    """What all models of a pool share: the network, the limits, and what waits."""
+    """What all models of a pool share: the network, the limits, and how many wait."""
 
     def __init__(
         self,
@@ -136,11 +137,12 @@ class Shared:
                 self._network = await self.stack.enter_async_context(self._opening)
         return self._network
 
-    async def sleep(self, wait_s: float) -> None:
+    async def sleep(self, wait_s: float, waits: Waits) -> None:
         """Wait to try again."""
         self.sleeping += 1
         try:
-            await asyncio.sleep(wait_s)
+            with waits.waiting():
+                await asyncio.sleep(wait_s)
         finally:
             self.sleeping -= 1
 
@@ -149,6 +151,8 @@ class ModelPool:
     """Models by name, each opened at its first use and closed with the pool."""
 
     def __init__(self, shared: Shared, options: CallOptions, observe: Observer) -> None:
+        self.waits = Waits()
+        """Of those who call its models: one run, unless the pool is used for several."""
         self._shared = shared
         self._options = options
         self._observe = observe
@@ -223,6 +227,14 @@ class ModelPool:
         at_once = sum([limiter.slots for limiter in self._shared.limiters.values()])
         return max(1, at_once) + self._shared.sleeping
 
+    def in_flight(self) -> int:
+        """Requests on the wire, of all runs that share the limits."""
+        return sum([limiter.in_flight for limiter in self._shared.limiters.values()])
+
+    def cooling_s(self) -> float:
+        """Seconds until the first model may be asked again; 0 where one may be asked now."""
+        return min([one.cooling_s for one in self._shared.limiters.values()], default=0.0)
+
     def widest(self) -> int:
         """Requests that may be in flight now to the model that allows most."""
         return max((limiter.slots for limiter in self._shared.limiters.values()), default=1)
@@ -242,7 +254,9 @@ class ModelPool:
         wire = wires[0] if len(wires) == 1 else _spread(wires)
         limits = options.limits
         deadlines = Deadlines(options.timeout_s, deferred=limits is not None)
-        limiter = self._limiter(provider, target.model, limits) if limits else None
+        patience = Patience(options.timeout_s, deadlines.left_s)
+        limiter = self._limiter(provider, target.model, limits, patience) if limits else None
+        waits = self.waits
         model_name = f"{provider.name}/{target.model}"
 
         def on_retry(error: ProviderError, wait_s: float) -> None:
@@ -250,11 +264,12 @@ class ModelPool:
 
         def wrapped(call: Call) -> Call:
             if limiter is not None:
-                call = admitted(call, limiter, deadlines.begin, deadlines.is_over)
+                call = admitted(call, limiter, deadlines.begin, deadlines.is_over, waits.waiting)
             again = retried(
                 call,
                 options.policy,
-                sleep=self._shared.sleep,
+                patience=patience,
+                sleep=lambda wait_s: self._shared.sleep(wait_s, waits),
                 on_retry=on_retry,
             )
             return deadlines.within(again)
@@ -285,7 +300,9 @@ class ModelPool:
         stream = streaming(build, provider.parse, provider.stream, network.stream)
         return Wire(calling(build, provider.parse, network.send), stream, check)
 
-    def _limiter(self, provider: Provider, model: str, limits: RateLimits) -> Limiter:
+    def _limiter(
+        self, provider: Provider, model: str, limits: RateLimits, patience: Patience
+    ) -> Limiter:
         """The limiter of this provider, address and model; one for all who call them."""
         key = (provider.name, provider.base_url, model)
         limiters = self._shared.limiters
@@ -293,6 +310,7 @@ class ModelPool:
             limiters[key] = Limiter(
                 limits,
                 capacity=self._shared.capacity,
+                patience_s=patience.longest_s,
                 changed=lambda now: self._observe(
                     LimitChanged(f"{provider.name}/{model}", now.in_flight, now.rpm, now.tpm)
                 ),

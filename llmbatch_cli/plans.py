@@ -1,12 +1,12 @@
 """What is done with each row of a run: one model with fallbacks, or a race of several."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, Protocol
 
 from llmbatch_cli.core.errors import ProviderError, UsageError
-from llmbatch_cli.core.events import Event, Racing, both
+from llmbatch_cli.core.events import Event, Gauges, Racing, both
 from llmbatch_cli.core.types import BadRow, Message, Params, Prompt, Request, Row
 from llmbatch_cli.drivers import Driver
 from llmbatch_cli.drivers.live import RunOptions, Window, live
@@ -111,7 +111,7 @@ class Batch:
             return [await model_for(prompt.model)]
 
         work = WithFallbacks(model_for, others, observe=options.observe, system=system)
-        window = Window(pool.window, _most_open(pool, options), pool.holding)
+        window = _window(pool, options, pool.window)
         return Plan(live(work, window, options), models_for, others, system)
 
 
@@ -163,9 +163,7 @@ class Race:
         races.append(work)
         at_once = _races_at_once(pool.most_in_flight, len(racers), hedged=self.hedge is not None)
         # A race that waits for all of its models would only start its hedge too early.
-        window = Window(
-            lambda: min(at_once, pool.widest()), _most_open(pool, options), pool.holding
-        )
+        window = _window(pool, options, lambda: min(at_once, pool.widest()))
         return Plan(live(work, window, options), models_for, (), _system(self.system))
 
 
@@ -178,5 +176,7 @@ def _races_at_once(in_flight: int, racers: int, *, hedged: bool) -> int:
     return max(1, in_flight - max(1, in_flight // 4) if hedged else in_flight // racers)
 
 
-def _most_open(pool: ModelPool, options: RunOptions) -> int:
-    return pool.most_in_flight * (LOOK_AHEAD if options.ordered else 4)
+def _window(pool: ModelPool, options: RunOptions, at_work: Callable[[], int]) -> Window:
+    most_open = pool.most_in_flight * (LOOK_AHEAD if options.ordered else 4)
+    gauges = Gauges(pool.holding, pool.in_flight, pool.cooling_s)
+    return Window(at_work, most_open, gauges, pool.waits.end)

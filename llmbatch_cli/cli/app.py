@@ -4,7 +4,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Annotated, Any, Final, cast
@@ -72,12 +72,14 @@ def app_for(words: Sequence[str]) -> typer.Typer:
     return app
 
 
-def run_app() -> int:
-    """Run the command line; returns the exit status."""
+def run_app(ready: Callable[[], None] = lambda: None) -> int:
+    """Run the command line; returns the exit status. `ready` is called when all is imported."""
     if any(word.endswith("-completion") for word in sys.argv[1:]):
         leave_no_space_after_slash()
     try:
-        status = app_for(sys.argv[1:])(prog_name="llmbatch", standalone_mode=False)
+        app = app_for(sys.argv[1:])
+        ready()
+        status = app(prog_name="llmbatch", standalone_mode=False)
     except TypersUsageError as error:
         return _wrong_usage(error, sys.argv[1:])
     except typer.Abort:

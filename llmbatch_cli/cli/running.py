@@ -60,8 +60,11 @@ its usual pace takes a tenth of all CPU time."""
 def run_async(main: Coroutine[Any, Any, ExitStatus]) -> ExitStatus:
     """Run to the end, on uvloop where there is one."""
     gc.set_threshold(*GC_THRESHOLDS)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(main)
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(main)
+    finally:
+        main.close()  # an interrupt may come before it has begun
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -197,8 +200,7 @@ class _UnnamedModel:
 def _summary(
     run: JobRun, totals: Totals, standings: Standings, shown: Shown, asked: Interrupts
 ) -> Sequence[str]:
-    cancelled = asked.stop.cancelling
-    lines = [summary(totals, cancelled=cancelled, failed_before=run.failed_before)]
+    lines = [summary(totals, failed_before=run.failed_before)]
     if shown.by_default is not None and totals.rows:
         lines.append(f"by {shown.by_default}, the small embedded model; -m names another")
     return lines + _standings_lines(standings) if shown.standings else lines

@@ -1,4 +1,4 @@
-"""Signals: the first asks a run to finish what is in flight, the second drops it.
+"""Signals: the first asks a run to finish what is on the wire, the second drops it.
 
 Rows that are finished are written as long as their reader reads, until a third signal.
 """
@@ -16,6 +16,10 @@ from llmbatch_cli.ui.totals import Totals
 
 GRACE_S: Final = 2.0
 """From the second signal until whatever still holds the run is given up."""
+
+DRAIN_S: Final = 10.0
+"""How long what is on the wire may take after the first signal: whoever sends SIGTERM, as docker,
+Kubernetes and Slurm do, kills soon after."""
 
 NUMBERS: Final = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
@@ -44,26 +48,48 @@ class Interrupts:
         self._voice = voice
         self._loop = asyncio.get_running_loop()
         self._main: asyncio.Task[Any] | None = asyncio.current_task()
+        self._drained: asyncio.TimerHandle | None = None
+        self.stop.listen(lambda: totals.cancelled() if self.stop.cancelling else None)
 
     def interrupt(self, number: int) -> None:
         """Start no new row; the second time drop those in flight, the third those not written."""
         self.count += 1
-        in_flight, waiting = self.totals.in_flight, self.rows_waiting()
+        in_flight, unwritten = self.totals.in_flight, self.rows_waiting()
         again = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
         if self.count > 1 or not (in_flight or self.totals.rows):
             self.stop.cancel()
             self._loop.call_later(GRACE_S if in_flight else 0, self._give_up)
-            if waiting and self.count == 2:
-                message = f"writing {format_rows(waiting)} that finished"
+            if unwritten and self.count == 2:
+                message = f"writing {format_rows(unwritten)} that finished"
                 self._voice.notice(f"{message}; {again} once more drops what is not written")
             return
+        waiting = self.totals.waiting
         self.stop.drain()
         if in_flight:
-            message = f"stopping: {format_rows(in_flight)} in flight will finish"
-            them = "it" if in_flight == 1 else "them"
+            self._drained = self._loop.call_later(DRAIN_S, self._drop)
+            have, them = ("has", "it") if in_flight == 1 else ("have", "them")
+            message = f"stopping: {format_rows(in_flight)} in flight {have} {DRAIN_S:g} s to finish"
             self._voice.notice(f"{message}; {again} again drops {them}")
+        elif unwritten:
+            self._voice.notice(f"stopping: writing {format_rows(unwritten)} that finished")
         elif waiting:
-            self._voice.notice(f"stopping: writing {format_rows(waiting)} that finished")
+            self._voice.notice(
+                f"stopping: {format_rows(waiting)} only waited, nothing is in flight"
+            )
+
+    def close(self) -> None:
+        """The run is over."""
+        if self._drained is not None:
+            self._drained.cancel()
+
+    def _drop(self) -> None:
+        """Cancel what did not finish in the time that it had."""
+        in_flight = self.totals.in_flight
+        if in_flight:
+            rows = format_rows(in_flight)
+            self._voice.notice(f"dropping {rows} still in flight after {DRAIN_S:g} s")
+            self.stop.cancel()
+            self._loop.call_later(GRACE_S, self._give_up)
 
     def _give_up(self) -> None:
         if self._main is not None:
@@ -84,6 +110,7 @@ def interrupts(voice: Voice, totals: Totals) -> Iterator[Interrupts]:
     try:
         yield asked
     finally:
+        asked.close()
         for number, handler in before:
             with contextlib.suppress(NotImplementedError):
                 loop.remove_signal_handler(number)

@@ -126,6 +126,7 @@ EXCEPTIONS: Final[Mapping[type[LlmbatchError], type[OpenAIError]]] = {
     errors.UnsupportedParameter: UnsupportedParamsError,
     errors.ProviderError: APIError,
     errors.RateLimited: RateLimitError,
+    errors.QuotaSpent: RateLimitError,
     errors.Overloaded: InternalServerError,
     errors.Unreachable: APIConnectionError,
     errors.Blocked: APIConnectionError,

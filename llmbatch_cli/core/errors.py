@@ -12,6 +12,7 @@ LlmbatchError
   RowFailed             a row has no answer, for callers from Python who want an exception
   ProviderError         one request has no answer
     RateLimited         429: too fast, or too many at once
+      QuotaSpent        the same for hours: longer than a row may wait
     Overloaded          408, 5xx, 529: the provider's own trouble
     Unreachable         never sent: DNS, connection refused
       Blocked           never sent, and waiting does not help: certificate, TLS, proxy
@@ -189,6 +190,12 @@ class RateLimited(ProviderError):
     kind = "rate_limited"
     retry = True
     slow = True
+
+
+class QuotaSpent(RateLimited):
+    """A rate limit that lasts longer than any row may wait, such as a quota of a day."""
+
+    fatal = True
 
 
 class Overloaded(ProviderError):

@@ -84,10 +84,22 @@ Holder = Literal["slots", "rpm", "tpm", "cool-down", "input", "output"]
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """A run has begun; `held_by` tells at any time what its next row waits for, if it waits."""
+class Gauges:
+    """What can be asked of a run at any time."""
 
-    held_by: Callable[[], Holder | None]
+    held_by: Callable[[], Holder | None] = lambda: None
+    """What its next row waits for, if it waits."""
+    in_flight: Callable[[], int | None] = lambda: None
+    """Requests on the wire; None is unknown."""
+    cooling_s: Callable[[], float] = lambda: 0.0
+    """Seconds until a model may be asked again, where the provider asks to wait; else 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A run has begun."""
+
+    gauges: Gauges
 
 
 @dataclass(frozen=True, slots=True)

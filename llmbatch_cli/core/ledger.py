@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Final
 
+from llmbatch_cli.core.errors import ProviderError
+
 CANCELLED: Final = "cancelled"
 """The kind of an attempt that was cancelled from this side while it was in flight."""
 
@@ -58,6 +60,8 @@ class Ledger:
     """When the last attempt ended, or the row's time limit was reached."""
     partial: str | None = None
     """The text so far of a streamed answer that broke off."""
+    cause: ProviderError | None = None
+    """Why it was last tried again."""
 
     @property
     def latency_s(self) -> float | None:
@@ -77,6 +81,11 @@ class Ledger:
     def cancelled_in_flight(self) -> bool:
         """Whether the last attempt was cancelled in flight, so that it may be billed."""
         return bool(self.attempts) and self.attempts[-1].kind == CANCELLED
+
+    def tries_in(self, seconds: float) -> str:
+        """`22 tries in 600 s`."""
+        tries = len(self.attempts)
+        return f"{tries} {'try' if tries == 1 else 'tries'} in {round(seconds, 2):g} s"
 
     def begin(self, now_s: float) -> None:
         """An attempt begins."""

@@ -2,9 +2,9 @@
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from llmbatch_cli.core.events import Holder, Observer, Opened, both, ignore
+from llmbatch_cli.core.events import Gauges, Observer, Opened, both, ignore
 from llmbatch_cli.core.types import Outcome, Row, Work
 from llmbatch_cli.drivers import Driver
 from llmbatch_cli.engine.failure_limit import Breaker, FailureLimit
@@ -29,8 +29,9 @@ class Window:
     """Rows that may be at work now."""
     most_open: int
     """Rows begun and not yet taken, those that wait for a slower one before them included."""
-    held_by: Callable[[], Holder | None]
-    """What the next request waits for."""
+    gauges: Gauges
+    end_waits: Callable[[], None]
+    """Ends what only waits to be sent, or to be sent again."""
 
 
 def live(work: Work, window: Window, options: RunOptions) -> Driver:
@@ -41,7 +42,10 @@ def live(work: Work, window: Window, options: RunOptions) -> Driver:
 
     async def drive(rows: AsyncGenerator[Row, None], stop: Stop) -> AsyncGenerator[Outcome, None]:
         breaker, gauge = Breaker(options.failure_limit, stop), Gauge()
-        options.observe(Opened(lambda: window.held_by() or gauge.waiting))
+        held_by = window.gauges.held_by
+        gauges = replace(window.gauges, held_by=lambda: held_by() or gauge.waiting)
+        options.observe(Opened(gauges))
+        stop.listen(window.end_waits)
         outcomes = run(
             rows,
             work,

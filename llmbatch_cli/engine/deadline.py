@@ -3,10 +3,16 @@
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Final, cast
 
-from llmbatch_cli.core.errors import TimedOut
+from llmbatch_cli.core.errors import ProviderError, TimedOut
+from llmbatch_cli.core.ledger import Ledger
 from llmbatch_cli.core.types import Call, Completion, Request
+
+BEAT_S: Final = 0.25
+"""How often the time is looked at."""
+PAUSE_S: Final = 0.5
+"""A look that comes so much too late: this process was stopped, or the machine slept."""
 
 Task = asyncio.Task[Any]
 
@@ -18,7 +24,8 @@ class Deadlines:
     oldest is the next to expire, and one timer serves them all.
 
     With `deferred`, a call's time begins only when `begin` is called in its task: a wait for the
-    first request, however long, does not count.
+    first request, however long, does not count. Nor does a time in which this process did not
+    run (SIGSTOP, a closed laptop): replies that came in the meantime are still to be read.
     """
 
     def __init__(
@@ -35,6 +42,8 @@ class Deadlines:
         """When the tasks' time began, oldest first."""
         self._expired: set[Task] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._looked_s = 0.0
+        self._paused_s = 0.0
 
     def within(self, call: Call) -> Call:
         """The call with this limit. An attempt that it ends stands in the ledger as timed out."""
@@ -50,7 +59,7 @@ class Deadlines:
                 # Ours, and nobody else's as well?
                 if task in self._expired and task.uncancel() <= cancels:
                     request.ledger.time_out(TimedOut.kind, self._timeout_s)
-                    raise TimedOut(f"no answer within {self._timeout_s:g} s") from error
+                    raise out_of_time(request.ledger, self._timeout_s) from error
                 raise
             finally:
                 self._leave(task)
@@ -62,9 +71,23 @@ class Deadlines:
         task = cast("Task", asyncio.current_task())
         if task in self._began or task in self._expired:
             return
-        self._began[task] = self._clock()
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._timeout_s, self._sweep)
+            self._looked_s = self._clock()
+            self._wake_after(self._timeout_s)
+        self._began[task] = self._now()
+
+    def left_s(self) -> float:
+        """What is left of the time of this task's call."""
+        began_s = self._began.get(cast("Task", asyncio.current_task()))
+        return self._timeout_s if began_s is None else began_s + self._timeout_s - self._now()
+
+    def _now(self) -> float:
+        """Seconds in which this process has run."""
+        now_s = self._clock()
+        if now_s - self._looked_s > BEAT_S + PAUSE_S:
+            self._paused_s += now_s - self._looked_s
+            self._looked_s = now_s
+        return now_s - self._paused_s
 
     def is_over(self) -> bool:
         """Whether this task's time is over."""
@@ -77,15 +100,36 @@ class Deadlines:
             self._timer.cancel()
             self._timer = None
 
+    def _wake_after(self, left_s: float) -> None:
+        wait_s = min(left_s, BEAT_S)
+        self._timer = asyncio.get_running_loop().call_later(wait_s, self._sweep)
+
     def _sweep(self) -> None:
         """Cancel the tasks whose time is over, and wake for the next."""
         self._timer = None
+        now_s = self._now()
+        self._looked_s = self._clock()
         while self._began:
             task, began_s = next(iter(self._began.items()))
-            left_s = began_s + self._timeout_s - self._clock()
+            left_s = began_s + self._timeout_s - now_s
             if left_s > 0:
-                self._timer = asyncio.get_running_loop().call_later(left_s, self._sweep)
+                self._wake_after(left_s)
                 return
             del self._began[task]
             self._expired.add(task)
             task.cancel()
+
+
+def out_of_time(ledger: Ledger, timeout_s: float) -> ProviderError:
+    """Why a row has no answer at the end of its time: what kept failing, if it was tried again.
+
+    An attempt that was in flight then is what timed out, whatever went before.
+    """
+    cause, spent = ledger.cause, f"({ledger.tries_in(timeout_s)})"
+    if cause is None:
+        return TimedOut(f"no answer within {timeout_s:g} s")
+    if ledger.attempts and ledger.attempts[-1].kind == TimedOut.kind:
+        message = f"no answer within {timeout_s:g} s; before that {cause.kind}: {cause.message}"
+        return TimedOut(f"{message} {spent}", status=cause.status, hint=cause.hint)
+    cause.message = f"{cause.message} {spent}"
+    return cause

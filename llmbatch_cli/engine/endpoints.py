@@ -58,6 +58,8 @@ class _Endpoint:
     """When it is probed, by the clock; None while it answers."""
     pause_s: float = 0.0
     probing: bool = False
+    free_at: float = 0.0
+    """When it may be asked again by its own word; a probe may come before."""
 
 
 class Endpoints:
@@ -90,6 +92,7 @@ class Endpoints:
                 # Not once text was passed on: the reader would see two answers.
                 movable = isinstance(error, DOWN) and not isinstance(error, FINAL)
                 if request.ledger.partial is not None or not movable or not self._any_for(left):
+                    self._shorten(error)
                     raise
                 error.without_frames()
 
@@ -128,12 +131,20 @@ class Endpoints:
 
         Requests that were in flight when it went down do not lengthen its pause.
         """
+        if error.retry_after_s is not None:
+            endpoint.free_at = self._clock() + error.retry_after_s
         if not isinstance(error, DOWN):
             endpoint.probe_at = None
         elif endpoint.probe_at is None:
             self._leave_out(endpoint, max(PAUSE_S, error.retry_after_s or 0))
         elif probing:
             self._leave_out(endpoint, max(2 * endpoint.pause_s, error.retry_after_s or 0))
+
+    def _shorten(self, error: ProviderError) -> None:
+        """Let the wait that this endpoint asks for end when another may be asked."""
+        if error.retry_after_s is not None and len(self._all) > 1:
+            at = min(max(one.free_at, one.probe_at or 0.0) for one in self._all)
+            error.retry_after_s = max(0.0, min(error.retry_after_s, at - self._clock()))
 
     def _leave_out(self, endpoint: _Endpoint, pause_s: float) -> None:
         endpoint.pause_s = min(pause_s, LONGEST_PAUSE_S)

@@ -15,7 +15,10 @@ MIN_ROWS: Final = 20
 ALL_FAILED: Final = 50
 """So many failures in a row, without one answer between, and the provider is taken for dead."""
 PROVIDERS_FAULT: Final = frozenset(
-    ("unreachable", "interrupted", "overloaded", "timed_out", "bad_reply", "unauthorized")
+    (
+        *("unreachable", "interrupted", "overloaded", "rate_limited", "timed_out", "bad_reply"),
+        "unauthorized",
+    )
 )
 """Failures that no row is to blame for. A 403 for a revoked key alone stops no run, so
 unauthorized is among them."""

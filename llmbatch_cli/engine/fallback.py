@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from llmbatch_cli.core.errors import ProviderError, UsageError
+from llmbatch_cli.core.errors import ProviderError, QuotaSpent, UsageError
 from llmbatch_cli.core.events import Notice, Observer, ignore
 from llmbatch_cli.core.ledger import Attempt, Ledger
 from llmbatch_cli.core.types import Completion, Failure, Message, Outcome, Prompt
@@ -14,6 +14,7 @@ from llmbatch_cli.engine.calls import (
     stopped,
     unsent,
 )
+from llmbatch_cli.engine.quotas import SpentQuotas
 from llmbatch_cli.engine.verdicts import Verdicts
 
 
@@ -39,6 +40,7 @@ class WithFallbacks:
         self._system = system
         self._dropped: dict[str, Failure] = {}
         self._verdicts = Verdicts()
+        self._quotas = SpentQuotas(observe)
 
     async def __call__(self, prompt: Prompt) -> tuple[Outcome, ...]:
         try:
@@ -50,6 +52,7 @@ class WithFallbacks:
         if own and (known := self._dropped.get(first.name)):
             return (outcome_of(prompt, first, known, ()),)
         ledgers: list[Ledger] = []
+        spent: list[tuple[Model, QuotaSpent]] = []
         result: Completion | Failure
         for model in models:
             request = request_for(prompt, model, self._system)
@@ -57,17 +60,36 @@ class WithFallbacks:
             try:
                 with self._verdicts.calling(model.name):
                     result = await model.call(request)
+                self._quotas.answered()
                 break
             except ProviderError as error:
                 await self._verdicts.settle(model.name, error)
-                if self._verdicts.is_final(model.name, error):
+                if isinstance(error, QuotaSpent):
+                    spent.append((model, error))
+                elif self._verdicts.is_final(model.name, error):
                     if model is models[-1]:
                         self._end_without_models(prompt, model, error, request.messages)
                     self._drop(model, error, request.messages)
                 result = failure_of(error.without_frames(), request.messages)
+        if spent:
+            self._without_quotas(prompt, spent, answered=isinstance(result, Completion))
         outcome = outcome_of(prompt, model, result, ledgers)
         outcome.fallback_from = first.name if model is not first else None
         return (outcome,)
+
+    def _without_quotas(
+        self, prompt: Prompt, spent: Sequence[tuple[Model, QuotaSpent]], *, answered: bool
+    ) -> None:
+        """Tell of spent quotas; raise Postponed or RunStopped where they leave a row without an
+        answer."""
+        if self._fallbacks:
+            for model, error in spent:
+                self._quotas.tell(model, error, prompt.messages, "its rows go to the fallback")
+        if not answered:
+            own = prompt.model is not None and not self._fallbacks
+            gone = len(spent) + sum(one.name in self._dropped for one in self._fallbacks)
+            others = own or gone <= len(self._fallbacks)
+            self._quotas.leave(spent, prompt.messages, others=others)
 
     def _models(self, first: Model) -> list[Model]:
         """Those to call in turn; the last one even where it was dropped."""

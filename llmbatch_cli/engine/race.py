@@ -7,6 +7,7 @@ from typing import Literal
 
 from llmbatch_cli.core.errors import ProviderError
 from llmbatch_cli.core.types import Completion
+from llmbatch_cli.engine.waits import Postponed
 
 Status = Literal["waiting", "running", "won", "lost", "cancelled", "failed"]
 
@@ -28,6 +29,8 @@ class RaceResult:
     """Its answer, good or not."""
     error: ProviderError | None = None
     """Why it failed, or why its answer cannot win."""
+    postponed: bool = False
+    """Whether it was cancelled, as it only waited when the run was stopped."""
     led: bool = False
     """Whether it was the first to produce text, so that the others were cancelled."""
 
@@ -137,6 +140,8 @@ class _Race:
             return await start(lambda: self._lead(result))
         except ProviderError as error:
             return error.without_frames()
+        except Postponed:
+            result.postponed = True
         except asyncio.CancelledError:
             pass
         # A new one: a task keeps its exception, whose frames would hold the task.

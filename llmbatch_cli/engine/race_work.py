@@ -4,7 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from llmbatch_cli.core.errors import ProviderError, RunStopped, TimedOut, Unreachable, UsageError
+from llmbatch_cli.core.errors import (
+    ProviderError,
+    QuotaSpent,
+    RunStopped,
+    TimedOut,
+    Unreachable,
+    UsageError,
+)
 from llmbatch_cli.core.events import Event, Notice, Observer, Retried
 from llmbatch_cli.core.near import install_hint
 from llmbatch_cli.core.privacy import without_prompt
@@ -18,10 +25,12 @@ from llmbatch_cli.engine.calls import (
     unsent,
 )
 from llmbatch_cli.engine.hedging import Hedge
+from llmbatch_cli.engine.quotas import SpentQuotas
 from llmbatch_cli.engine.race import Start, race
 from llmbatch_cli.engine.race_outcomes import RacedCall, outcomes_of
 from llmbatch_cli.engine.validate import can_check, mismatch, schema_of
 from llmbatch_cli.engine.verdicts import Verdicts
+from llmbatch_cli.engine.waits import Postponed
 
 DEAD_AFTER: Final = 3
 """Failed attempts to connect after which a model whose host was never reached is dropped."""
@@ -110,6 +119,7 @@ class Race:
         """Attempts that did not reach a model's host, for those that never did."""
         self._reached: set[str] = set()
         self._verdicts = Verdicts()
+        self._quotas = SpentQuotas(observe)
         self._checked_schema = False
 
     async def __call__(self, prompt: Prompt) -> tuple[Outcome, ...]:
@@ -139,9 +149,27 @@ class Race:
             for call in calls:
                 if call.result.error is not None:
                     await self._verdicts.settle(call.model.name, call.result.error)
-        if self._learn(calls):
+        hopeless = self._learn(calls)
+        if not any(result.completion is not None for result in results):
+            self._leave_undone(prompt, calls, others=not hopeless)
+        if hopeless:
             self._end_without_models()
         return outcomes_of(prompt, calls, every=self._rules.wins is None, started_s=started_s)
+
+    def _leave_undone(self, prompt: Prompt, calls: Sequence[RacedCall], *, others: bool) -> None:
+        """Raise Postponed or RunStopped where the race has no end: models that only waited when
+        the run was stopped, or that have no quota left."""
+        if any(call.result.postponed for call in calls):
+            raise Postponed
+        raced = {call.model.name for call in calls}
+        spent = [
+            (call.model, error)
+            for call in calls
+            if isinstance(error := call.result.error, QuotaSpent)
+        ]
+        if spent:
+            spare = any(one.name not in self._dropped.keys() | raced for one in self._models)
+            self._quotas.leave(spent, prompt.messages, others=others or spare)
 
     def learn_from(self, event: Event) -> None:
         """Learn from a retry, which the end of its race may cut short before it fails."""
@@ -193,6 +221,7 @@ class Race:
         for call in calls:
             name, error = call.model.name, call.result.error
             if call.result.completion is not None:
+                self._quotas.answered()
                 self._reached.add(name)
             elif error is not None:
                 hopeless += self._learn_failure(call.model, error, call.request.messages)
@@ -207,7 +236,9 @@ class Race:
         elif not isinstance(error, TimedOut):  # which may have gone into connecting
             self._reached.add(name)
         hopeless = self._verdicts.is_final(name, error)
-        if hopeless or self._is_dead(name):
+        if isinstance(error, QuotaSpent):
+            self._quotas.tell(model, error, messages, "the others race on")
+        elif hopeless or self._is_dead(name):
             self._drop(name, error, messages, model.key_hint)
         return hopeless
 

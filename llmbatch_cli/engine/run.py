@@ -10,6 +10,7 @@ from llmbatch_cli.core.events import Dropped, Finished, Observer, Started
 from llmbatch_cli.core.types import BadRow, Failure, Outcome, Row, Work
 from llmbatch_cli.engine.calls import failed_row
 from llmbatch_cli.engine.unfair_lock import UnfairLock
+from llmbatch_cli.engine.waits import Postponed
 
 
 class Stop:
@@ -68,8 +69,9 @@ def run(
     holds at most `most_open` rows: those in flight, those not yet taken, and, when `ordered`,
     those that wait for a slower one before them.
 
-    A RunStopped from `work` starts no new row, lets those in flight finish, and is raised at the
-    end, as is an error of `rows`; a row that was cancelled yields nothing. Any other error of
+    A RunStopped from `work` drains the run, and is raised at the end, as is an error of `rows`
+    and the reason of a Postponed; a row that was cancelled or postponed yields nothing. Any other
+    error of
     `work` cancels all at once, and so does closing the generator.
     """
     return _Run(rows, work, window, most_open, ordered, observe, gauge or Gauge()).outcomes(stop)
@@ -111,6 +113,8 @@ class _Run:
         self._ended = False
         """Whether no further row is to be started."""
         self._error: BaseException | None = None
+        self._postponed: RunStopped | None = None
+        self._drain: Callable[[], None] = lambda: None
         self._broken = False
         """Whether the error is a bug in the work, after which nothing is waited for."""
         self._outcome_waiter: asyncio.Future[None] | None = None
@@ -118,6 +122,7 @@ class _Run:
 
     async def outcomes(self, stop: Stop) -> AsyncGenerator[Outcome, None]:
         stop.listen(lambda: self._stop(cancel=stop.cancelling))
+        self._drain = stop.drain
         self._start_worker()
         try:
             while self._workers or self._ready:
@@ -134,8 +139,8 @@ class _Run:
                     await self._outcome_waiter
         finally:
             await self._cancel_all()
-        if self._error is not None:
-            raise self._error
+        if (error := self._error or self._postponed) is not None:
+            raise error
 
     def _start_worker(self) -> None:
         worker = asyncio.create_task(self._worker())
@@ -159,6 +164,9 @@ class _Run:
                     outcomes = await self._work(row)
             except RunStopped as stopped:
                 self._fail(stopped)
+                self._drain()
+            except Postponed as postponed:
+                self._postponed = self._postponed or postponed.reason
             finally:
                 self._finish(place, row.index, outcomes)
 

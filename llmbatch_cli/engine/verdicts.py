@@ -13,6 +13,8 @@ class Verdicts:
 
     def __init__(self) -> None:
         self._answered: set[str] = set()
+        self._kinds: dict[str, set[str]] = {}
+        """How calls of a model have failed that has not answered."""
         self._calls: dict[str, set[asyncio.Future[None]]] = {}
 
     @contextmanager
@@ -27,6 +29,9 @@ class Verdicts:
         try:
             yield
             self._answered.add(model)
+        except ProviderError as error:
+            self._kinds.setdefault(model, set()).add(error.kind)
+            raise
         finally:
             calls.discard(ended)
             ended.set_result(None)
@@ -37,7 +42,10 @@ class Verdicts:
         return bool(self._answered)
 
     def is_final(self, model: str, error: ProviderError) -> bool:
-        """Whether the model fails every row like this, as far as is known now."""
+        """Whether the model fails every row like this, as far as is known now: a server that has
+        refused another row in another way has what this one lacks."""
+        if not error.fatal and len(self._kinds.get(model, ())) > 1:
+            return False
         return holds_for_all(error, answered=model in self._answered)
 
     async def settle(self, model: str, error: ProviderError) -> None:

@@ -126,6 +126,7 @@ _SHORTER = (
     ("tokens", ""),
     ("failed", ""),
     ("elapsed", ""),
+    ("waiting", ""),
     ("held", ""),
     ("in_flight", ""),
     ("rate", "rate_alone"),
@@ -137,7 +138,7 @@ _SHORTER = (
 def speed_line(fields: Mapping[str, str], width: int, *, failed: bool) -> RenderableType:
     """Speeds, in flight, failed, what limits the run, the time passed; failures always stay."""
     width = max(1, width - _ECHO)
-    names = ("rate", "tokens", "in_flight", "failed", "held", "elapsed")
+    names = ("rate", "tokens", "in_flight", "waiting", "failed", "held", "elapsed")
     shown = {name: fields[name] for name in names}
     for name, shorter in _SHORTER:
         if len(", ".join(filter(None, shown.values()))) <= width:

@@ -60,7 +60,17 @@ class Plain(Display):
     """A line every 10 s, and at the end unless it would be the only one before the summary."""
 
     first_s = every_s = 10.0
-    _FIELDS = ("rows", "failed", "in_flight", "held", "rate", "tokens_out", "elapsed", "left")
+    _FIELDS = (
+        "rows",
+        "failed",
+        "in_flight",
+        "waiting",
+        "held",
+        "rate",
+        "tokens_out",
+        "elapsed",
+        "left",
+    )
 
     def __init__(self, err: Stderr, totals: Totals) -> None:
         super().__init__(err, totals)
@@ -135,7 +145,9 @@ class Json(Display):
                 "truncated": totals.truncated,
                 "dropped": totals.dropped,
                 "in_flight": totals.in_flight,
-                "held_by": totals.held_by(),
+                "waiting": totals.waiting,
+                "held_by": totals.held_by,
+                "held_s": round(totals.gauges.cooling_s(), 1) or None,
                 "retries": totals.retries,
                 "rows_per_s": round(rows_per_s, 3),
                 "prompt_tokens": totals.prompt_tokens,
@@ -162,6 +174,7 @@ def progress_fields(totals: Totals) -> dict[str, str]:
         "rows": f"{done.lstrip()} rows",
         "failed": f"{format_count(totals.failed_rows)} failed",
         "in_flight": f"{format_count(totals.in_flight)} in flight",
+        "waiting": f"{format_count(totals.waiting)} waiting" if totals.waiting else "",
         "held": held(totals),
         "rate": f"{rate} rows/s",
         "rate_alone": f"{rate}/s",

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
+from llmbatch_cli.core.clock import time_after
 from llmbatch_cli.core.events import Holder
 from llmbatch_cli.core.text import clean
 from llmbatch_cli.ui.totals import Totals
@@ -21,12 +22,11 @@ QUOTED_CHARS: Final = 160
 """The most of a failed row's message in the summary."""
 
 
-def summary(totals: Totals, *, cancelled: bool = False, failed_before: int = 0) -> str:
+def summary(totals: Totals, *, failed_before: int = 0) -> str:
     """The result of a run: one line, and an indented one for each thing to know.
 
     Args:
         totals: of the run, at its end.
-        cancelled: whether the dropped rows were cancelled in flight, so that they may be billed.
         failed_before: rows skipped because an earlier run has failed them.
     """
     before = _before(totals.skipped - failed_before, failed_before)
@@ -37,8 +37,8 @@ def summary(totals: Totals, *, cancelled: bool = False, failed_before: int = 0) 
         lines.append(before)
     if missing := _missing(totals):
         lines.append(missing)
-    if cancelled and totals.dropped:
-        lines.append(f"up to {format_rows(totals.dropped)} dropped in flight may have been billed")
+    if cut := min(totals.dropped_in_flight, totals.dropped):
+        lines.append(f"up to {format_rows(cut)} dropped in flight may have been billed")
     if totals.billed_attempts:
         attempts = format_count(totals.billed_attempts, "failed attempt")
         rows = f"; {format_rows(totals.billed_rows)} got no answer" if totals.billed_rows else ""
@@ -89,7 +89,7 @@ def _by_count(totals: Totals) -> list[tuple[str, int]]:
 
 def _missing(totals: Totals) -> str:
     """The rows of the input that have no outcome; empty where there are none."""
-    dropped = totals.dropped + totals.in_flight
+    dropped = totals.dropped + totals.in_flight + totals.waiting
     if totals.total is not None or not totals.cut_short:
         missing = max(dropped, (totals.total or 0) - totals.rows)
         return f"{format_rows(missing)} not answered: the run ended early" if missing else ""
@@ -100,7 +100,9 @@ def _missing(totals: Totals) -> str:
 
 def held(totals: Totals) -> str:
     """What limits the run right now; often nothing."""
-    return HOLDERS.get(totals.held_by(), "")
+    holder, cooling_s = totals.held_by, totals.gauges.cooling_s()
+    until = f" until {time_after(cooling_s)}" if holder == "cool-down" and cooling_s >= 1 else ""
+    return HOLDERS.get(holder, "") + until
 
 
 def format_count(n: int, noun: str = "") -> str:

@@ -11,6 +11,7 @@ from llmbatch_cli.core.events import (
     Dropped,
     Event,
     Finished,
+    Gauges,
     Holder,
     Opened,
     Retried,
@@ -23,6 +24,8 @@ from llmbatch_cli.core.types import Completion, Failure, Outcome
 
 WINDOW_S: Final = 10.0
 """The current speed is measured over this time."""
+LONG_WAIT_S: Final = 5.0
+"""While the provider asks for a wait that is longer, the time left is unknown."""
 _CONTENTS: Final = frozenset(("images", "audio", "code", "output", "blocks"))
 """Extras that are an answer by themselves."""
 _ENOUGH_ROWS: Final = 5
@@ -76,13 +79,16 @@ class Totals:
         """Failed attempts that may have been billed, of rows with an outcome."""
         self.billed_rows = 0
         """Failed rows with such attempts."""
-        self.held_by: Callable[[], Holder | None] = lambda: None
-        """What the next row is waiting for right now."""
+        self.gauges = Gauges()
+        """The run's."""
+        self.dropped_in_flight = 0
+        """Rows that were on the wire when the run was cancelled."""
         self._opened_s = clock()
         self._began_s: float | None = None
         self._samples = deque([(self._opened_s, 0, 0, 0)])
         """Times, and the rows and tokens in and out until then."""
-        self._in_flight: set[int] = set()
+        self._open: set[int] = set()
+        """Rows started that have neither an outcome nor been dropped."""
         self._last: int | None = None
 
     def __call__(self, event: Event) -> None:
@@ -91,9 +97,9 @@ class Totals:
         elif isinstance(event, Started):
             if self._began_s is None:
                 self._began_s = self.clock()
-            self._in_flight.add(event.index)
-        elif isinstance(event, Dropped) and event.index in self._in_flight:
-            self._in_flight.remove(event.index)
+            self._open.add(event.index)
+        elif isinstance(event, Dropped) and event.index in self._open:
+            self._open.remove(event.index)
             self.dropped += 1
         elif isinstance(event, Counted):
             self.total = max(0, event.rows - self.skipped)
@@ -102,14 +108,30 @@ class Totals:
             if self.total:
                 self.total -= 1
         elif isinstance(event, Opened):
-            self.held_by = event.held_by
+            self.gauges = event.gauges
         elif isinstance(event, Retried):
             self.retries += 1
 
     @property
     def in_flight(self) -> int:
-        """Rows started that have neither an outcome nor been dropped."""
-        return len(self._in_flight)
+        """Rows whose requests are on the wire."""
+        requests = self.gauges.in_flight()
+        return len(self._open) if requests is None else min(requests, len(self._open))
+
+    @property
+    def waiting(self) -> int:
+        """Rows started that only wait: for their turn, or to be tried again."""
+        return len(self._open) - self.in_flight
+
+    @property
+    def held_by(self) -> Holder | None:
+        """What the run is waiting for right now."""
+        held_by = self.gauges.held_by()
+        return held_by or ("cool-down" if self.waiting and self.gauges.cooling_s() else None)
+
+    def cancelled(self) -> None:
+        """The run is about to be cancelled: what is on the wire now may be billed."""
+        self.dropped_in_flight = max(self.dropped_in_flight, self.in_flight)
 
     @property
     def failed_rows(self) -> int:
@@ -154,7 +176,8 @@ class Totals:
         )
 
     def _left_s(self, rows_per_s: float) -> float | None:
-        if self.total is None:
+        # What the rows after a long wait will take shows nothing before its end.
+        if self.total is None or self.gauges.cooling_s() > LONG_WAIT_S:
             return None
         left = max(0, self.total - self.rows)
         if left and not rows_per_s:
@@ -163,8 +186,8 @@ class Totals:
 
     def _finish(self, outcome: Outcome) -> None:
         index, completion = outcome.index, outcome.completion
-        further = index == self._last and index not in self._in_flight
-        self._in_flight.discard(index)
+        further = index == self._last and index not in self._open
+        self._open.discard(index)
         self._last = index
         if completion is not None and not outcome.race:
             self._add_usage(completion.usage)

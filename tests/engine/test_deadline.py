@@ -3,8 +3,10 @@
 import asyncio
 
 import pytest
+from support.attempts import new
 
-from llmbatch_cli.core.errors import TimedOut
+from llmbatch_cli.core.errors import Overloaded, RateLimited, TimedOut
+from llmbatch_cli.core.ledger import CANCELLED
 from llmbatch_cli.core.types import Completion, Request
 from llmbatch_cli.engine.deadline import Deadlines
 
@@ -86,3 +88,59 @@ async def test_a_task_goes_on_after_a_timeout() -> None:
         assert task is not None
         assert task.cancelling() == 0
         await asyncio.sleep(0.01)
+
+
+async def test_what_kept_failing_is_the_error_at_the_end() -> None:
+    """A row whose time is over between two tries says why it was tried again (CASES.md A2)."""
+    request = new(REQUEST)
+
+    async def refused(request: Request) -> Completion:
+        for number in (1, 2):
+            request.ledger.begin(number)
+            request.ledger.end(number, "rate_limited", 429)
+        request.ledger.cause = RateLimited("slow down", status=429)
+        return await never(request)
+
+    with pytest.raises(RateLimited) as raised:
+        await Deadlines(0.05).within(refused)(request)
+    assert (raised.value.message, raised.value.status) == ("slow down (2 tries in 0.05 s)", 429)
+
+
+async def test_a_request_that_timed_out_says_what_went_before() -> None:
+    """What was on the wire at the end has timed out; the cause of the tries before stays."""
+    request = new(REQUEST)
+
+    async def silent(request: Request) -> Completion:
+        request.ledger.begin(1)
+        request.ledger.end(1, "overloaded", 503)
+        request.ledger.cause = Overloaded("busy", status=503)
+        request.ledger.begin(2)
+        try:
+            return await never(request)
+        finally:
+            request.ledger.end(3, CANCELLED)
+
+    with pytest.raises(TimedOut) as raised:
+        await Deadlines(0.05).within(silent)(request)
+    expected = "no answer within 0.05 s; before that overloaded: busy (2 tries in 0.05 s)"
+    assert (raised.value.message, raised.value.status) == (expected, 503)
+
+
+async def test_a_time_in_which_nothing_ran_does_not_count() -> None:
+    """After SIGSTOP, or a sleep of the machine, a row has the time left that it had before
+    (CASES.md C11)."""
+    skipped_s = 0.0
+    loop = asyncio.get_running_loop()
+    deadlines = Deadlines(0.4, clock=lambda: loop.time() + skipped_s)
+    lefts: list[float] = []
+
+    async def paused(request: Request) -> Completion:
+        nonlocal skipped_s
+        await asyncio.sleep(0.05)
+        skipped_s += 100
+        lefts.append(deadlines.left_s())
+        await asyncio.sleep(0.15)
+        return Completion("in time")
+
+    assert (await deadlines.within(paused)(REQUEST)).text == "in time"
+    assert lefts[0] > 0.3

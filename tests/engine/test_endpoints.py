@@ -395,3 +395,31 @@ async def test_a_server_that_dies_and_comes_back() -> None:
             got += await asyncio.gather(*(call(new(REQUEST)) for _ in range(20)))
             assert len(back.exchanges) == 11
     assert [one.text for one in got] == ["HI"] * 81
+
+
+@pytest.mark.parametrize("second", [Overloaded("busy"), RateLimited("slow", retry_after_s=3)])
+async def test_a_quota_of_one_endpoint_does_not_hold_up_the_others(second: ProviderError) -> None:
+    """A request that no endpoint has answered waits for the first that may be asked again, not
+    for the one whose quota is spent (CASES.md A1)."""
+    servers, call, clock, _ = setting(2)
+    spent = RateLimited("per day", retry_after_s=25_923)
+    servers[0].fault, servers[1].fault = lambda: spent, lambda: second
+    for _ in range(5):
+        with pytest.raises(ProviderError) as raised:
+            await call(new(REQUEST))
+        assert (raised.value.retry_after_s or 0) <= 60
+        spent.retry_after_s = 25_923
+        clock.now += 0.1
+    servers[1].fault = None
+    clock.now += 61
+    assert (await call(new(REQUEST))).text == "1"
+
+
+async def test_endpoints_whose_quotas_are_all_spent_wait_for_the_first() -> None:
+    """Then the wait is a long one, and it is the shorter of them."""
+    servers, call, _, _ = setting(2)
+    servers[0].fault = lambda: RateLimited("per day", retry_after_s=25_000)
+    servers[1].fault = lambda: RateLimited("per day", retry_after_s=7_200)
+    with pytest.raises(RateLimited) as raised:
+        await call(new(REQUEST))
+    assert raised.value.retry_after_s == 7_200

@@ -3,11 +3,20 @@
 import pytest
 from support.attempts import attempting
 
-from llmbatch_cli.core.errors import Overloaded, ProviderError, Rejected, RunStopped, Unauthorized
+from llmbatch_cli.core.errors import (
+    Overloaded,
+    ProviderError,
+    QuotaSpent,
+    Rejected,
+    RunStopped,
+    Unauthorized,
+)
 from llmbatch_cli.core.events import Event, Notice
 from llmbatch_cli.core.types import Completion, Prompt, Request
 from llmbatch_cli.engine.calls import Model
 from llmbatch_cli.engine.fallback import WithFallbacks
+from llmbatch_cli.engine.quotas import MOST_POSTPONED
+from llmbatch_cli.engine.waits import Postponed
 
 PROMPT = Prompt(0, [{"role": "user", "content": "?"}], "q")
 
@@ -81,3 +90,55 @@ async def test_a_403_after_an_answer_leaves_the_model_in() -> None:
         (outcome,) = await asking(PROMPT)
         assert (outcome.fallback_from is None) == (result == "yes")
     assert (model.asked, spare.asked) == (3, 1)
+
+
+def spent(after_s: float) -> QuotaSpent:
+    return QuotaSpent("per day", status=429, retry_after_s=after_s, hint=f"back in {after_s:g}")
+
+
+async def test_a_spent_quota_sends_rows_to_the_fallback() -> None:
+    """It is told once, and the model is asked again, as its limiter knows when it may be."""
+    first, good, events = Scripted("a", spent(7200)), Scripted("b", "yes"), list[Event]()
+    asking = work(first, good, events=events)
+    for _ in range(3):
+        (outcome,) = await asking(PROMPT)
+        assert outcome.fallback_from == "p/a"
+    first.result = "back"
+    (outcome,) = await asking(PROMPT)
+    assert (outcome.fallback_from, first.asked) == (None, 4)
+    (notice,) = events
+    assert isinstance(notice, Notice)
+    assert "per day (hint: back in 7200): its rows go to the fallback" in notice.message
+
+
+async def test_the_run_ends_where_no_model_has_a_quota() -> None:
+    """With the one that is back first (CASES.md A1)."""
+    for models in ([spent(7200)], [spent(7200), spent(9000)], [spent(9000), spent(7200)]):
+        scripted = [Scripted(f"m{place}", one) for place, one in enumerate(models)]
+        with pytest.raises(RunStopped, match="per day") as raised:
+            await work(*scripted)(PROMPT)
+        assert raised.value.hint == "back in 7200"
+
+
+async def test_a_row_that_another_quota_may_answer_stays_undone() -> None:
+    """The fallback cannot answer this row, but other rows: the run goes on without this one."""
+    with pytest.raises(Postponed) as raised:
+        await work(Scripted("a", spent(7200)), Scripted("b", Rejected("too long")))(PROMPT)
+    assert raised.value.reason is not None
+
+
+async def test_a_rows_own_model_without_quota_ends_no_run() -> None:
+    """Rows of other models go on; but a long input is not read to its end for nothing."""
+    asking = work(own := Scripted("own", spent(7200)))
+    row = Prompt(0, [{"role": "user", "content": "?"}], "q", model="own")
+    for _ in range(MOST_POSTPONED):
+        with pytest.raises(Postponed):
+            await asking(row)
+    own.result = "yes"
+    await asking(row)
+    own.result = spent(60)
+    for _ in range(MOST_POSTPONED):
+        with pytest.raises(Postponed):
+            await asking(row)
+    with pytest.raises(RunStopped):
+        await asking(row)

@@ -41,8 +41,8 @@ async def limited(exchange: Exchange) -> None:
         await chat.echo(exchange)
 
 
-async def web_page(exchange: Exchange) -> None:
-    await exchange.reply(b"<html>", 200, {"content-type": "text/html"})
+async def spoilt(exchange: Exchange) -> None:
+    await exchange.reply(b"{'choices'", 200)
 
 
 async def reset(exchange: Exchange) -> None:
@@ -58,7 +58,7 @@ async def silent(exchange: Exchange) -> None:
     await exchange.until_closed()
 
 
-FAULTS = [answered, rejected, overloaded, limited, web_page, reset, cut_short, silent]
+FAULTS = [answered, rejected, overloaded, limited, spoilt, reset, cut_short, silent]
 
 
 @pytest.fixture

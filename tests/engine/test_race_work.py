@@ -15,6 +15,7 @@ from llmbatch_cli.core.errors import (
     Interrupted,
     Overloaded,
     ProviderError,
+    QuotaSpent,
     Rejected,
     RunStopped,
     TimedOut,
@@ -29,6 +30,7 @@ from llmbatch_cli.engine.calls import Model
 from llmbatch_cli.engine.hedging import Hedge
 from llmbatch_cli.engine.race_work import DEAD_AFTER, Race, Rules
 from llmbatch_cli.engine.streaming import around
+from llmbatch_cli.engine.waits import Postponed, Waits
 
 Result = Completion | ProviderError
 Step = tuple[float, Result]
@@ -496,3 +498,51 @@ def test_every_row_ends_once_whatever_happens(
             assert all(racer.status == "failed" for racer in racers)
         for outcome in ended:
             assert (outcome.completion is None) != (outcome.error is None)
+
+
+SPENT = QuotaSpent("per day", status=429, retry_after_s=7200, hint="back at 16:00")
+
+
+def test_a_spent_quota_leaves_the_race_to_the_others() -> None:
+    """It is told once; where the others cannot answer a row either, that row stays undone, and
+    where no model has a quota the run ends (CASES.md A1)."""
+    out, good = Scripted("out", [(0, SPENT)]), Scripted("good", [(1, answer())])
+    held = hold(out, good, prompts=[row(0), row(1)])
+    assert held.statuses == ["failed", "won"]
+    assert held.notices == [
+        "test/out: rate_limited (429): per day (hint: back at 16:00): the others race on"
+    ]
+    with pytest.raises(Postponed):
+        hold(out, Scripted("bad", [(1, Rejected("too long"))]))
+    held = hold(out, Scripted("out too", [(0, SPENT)]))
+    (stopped,) = held.rows
+    assert isinstance(stopped, RunStopped)
+    assert stopped.hint == "back at 16:00"
+
+
+def test_a_race_of_which_the_rest_only_waited_stays_undone() -> None:
+    """When the run is stopped; what is on the wire still wins (CASES.md A1)."""
+    waits = Waits()
+
+    class Waiting(Scripted):
+        async def call(self, request: Request) -> Completion:
+            with waits.waiting():
+                return await super().call(request)
+
+    async def stop() -> None:
+        await asyncio.sleep(1)
+        waits.end()
+
+    class Stopping(Scripted):
+        async def call(self, request: Request) -> Completion:
+            ending = asyncio.ensure_future(stop())
+            try:
+                return await super().call(request)
+            finally:
+                await ending
+
+    held = hold(Stopping("sent", [(2, answer())]), Waiting("waits", [(9, answer())]))
+    assert held.statuses == ["won", "cancelled"]
+    waits = Waits()
+    with pytest.raises(Postponed):
+        hold(Stopping("sent", [(2, Overloaded("busy"))]), Waiting("waits", [(9, answer())]))

@@ -1,5 +1,7 @@
 """Trying again, with the time and the dice in the test's hand."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +13,7 @@ from llmbatch_cli.core.errors import (
     OutOfQuota,
     Overloaded,
     ProviderError,
+    QuotaSpent,
     RateLimited,
     Refused,
     Rejected,
@@ -19,7 +22,7 @@ from llmbatch_cli.core.errors import (
 )
 from llmbatch_cli.core.ledger import Attempt
 from llmbatch_cli.core.types import Completion, Request
-from llmbatch_cli.engine.retry import RetryPolicy, retried
+from llmbatch_cli.engine.retry import Patience, RetryPolicy, retried
 
 REQUEST = Request("m", [{"role": "user", "content": "?"}], {})
 
@@ -27,7 +30,13 @@ REQUEST = Request("m", [{"role": "user", "content": "?"}], {})
 class Trial:
     """A call that fails as told, then answers; a clock that only sleeping moves."""
 
-    def __init__(self, *errors: ProviderError, policy: RetryPolicy | None = None, dice: float = 1):
+    def __init__(
+        self,
+        *errors: ProviderError,
+        policy: RetryPolicy | None = None,
+        patience: Patience | None = None,
+        dice: float = 1,
+    ):
         self.errors = list(errors)
         self.tries = 0
         self.waits: list[float] = []
@@ -35,7 +44,7 @@ class Trial:
         self.request = new(REQUEST)
         self._retried = retried(
             attempting(self._answer, lambda: self.now_s), policy or RetryPolicy(),
-            sleep=self._sleep, chance=lambda: dice,
+            patience=patience, sleep=self._sleep, chance=lambda: dice,
         )  # fmt: skip
 
     @property
@@ -119,3 +128,60 @@ async def test_the_wait_never_passes_the_cap() -> None:
     trial = Trial(*[RateLimited("slow")] * 2000)
     await trial.call()
     assert max(trial.waits) == 60
+
+
+@pytest.mark.parametrize(
+    ("answered", "refusals", "waits"),
+    [(True, 2, [1.1, 3.3]), (True, 3, [1.1, 3.3]), (False, 1, []), (True, 0, [])],
+)
+async def test_a_key_that_has_answered_is_tried_again_twice(
+    answered: bool, refusals: int, waits: list[float]
+) -> None:
+    """A stray 401 ends no run: esengine/DeepSeek-Reasonix PR 4106, Comfy-Org/ComfyUI 15856
+    (CASES.md A11). A key that has never answered is refused at once."""
+    patience = Patience(answered=answered)
+    trial = Trial(*[Unauthorized("bad key", status=401)] * refusals, patience=patience)
+    if refusals > len(waits):
+        with pytest.raises(Unauthorized):
+            await trial.call()
+    else:
+        await trial.call()
+        assert patience.answered
+    assert trial.waits == pytest.approx(waits)
+
+
+async def test_a_stray_401_counts_as_a_try_and_a_403_is_none() -> None:
+    """--max-attempts holds for it; what a good key may not do stays forbidden."""
+    for error, most in ((Unauthorized("no", status=401), 1), (Unauthorized("no", status=403), 9)):
+        trial = Trial(error, policy=RetryPolicy(most), patience=Patience(answered=True))
+        with pytest.raises(Unauthorized):
+            await trial.call()
+        assert trial.tries == 1
+
+
+@pytest.mark.parametrize("kind", [RateLimited, Overloaded])
+async def test_a_wait_past_the_rows_time_is_not_begun(kind: type[ProviderError]) -> None:
+    """The row fails at once as what it is, with the provider's words and when the wait ends
+    (CASES.md A1)."""
+    trial = Trial(kind("per hour", retry_after_s=301), patience=Patience(600, lambda: 300.0))
+    with pytest.raises(kind) as raised:
+        await trial.call()
+    told = r"per hour \(asks to wait until [0-9:]+, past the row's time limit\)"
+    assert re.fullmatch(told, raised.value.message)
+    assert (trial.tries, trial.waits) == (1, [])
+
+
+async def test_a_quota_of_hours_is_spent_for_every_row() -> None:
+    """A limit that no row can wait for stops them all; it says when it ends (CASES.md A1)."""
+    error = RateLimited("tokens per day", status=429, retry_after_s=25_923)
+    trial = Trial(error, patience=Patience(2.0, lambda: 2.0))
+    with pytest.raises(QuotaSpent, match="tokens per day") as raised:
+        await trial.call()
+    spent = raised.value
+    assert (spent.kind, spent.status, spent.fatal, spent.retry) == ("rate_limited", 429, True, True)
+    assert "the quota is back at " in (spent.hint or "")
+    # A limit of a minute is not one of a day, however short a row's own time is.
+    trial = Trial(RateLimited("rpm", retry_after_s=60), patience=Patience(2.0, lambda: 2.0))
+    with pytest.raises(RateLimited) as limited:
+        await trial.call()
+    assert type(limited.value) is RateLimited

@@ -12,6 +12,7 @@ from llmbatch_cli.core.errors import RunStopped
 from llmbatch_cli.core.events import Dropped, Event, Finished, Started, ignore
 from llmbatch_cli.core.types import BadRow, Completion, Outcome, Prompt, Row
 from llmbatch_cli.engine.run import Stop, run
+from llmbatch_cli.engine.waits import Postponed, Waits
 
 MOST_OPEN = 16
 
@@ -221,6 +222,46 @@ async def test_draining_finishes_what_is_at_work() -> None:
     await begun.wait()
     stop.drain()
     assert await asyncio.wait_for(collecting, 5) == [0]
+
+
+async def test_a_postponed_row_stays_undone_and_the_others_go_on() -> None:
+    """Its reason ends the run, but only after every other row."""
+    done = 0
+
+    async def work(row: Prompt) -> tuple[Outcome, ...]:
+        if row.index % 3 == 0:
+            raise Postponed(RunStopped(f"no quota for {row.index}"))
+        return (outcome(row),)
+
+    values: list[Row] = [prompt(index) for index in range(10)]
+    outcomes = run(
+        rows(values), work, window=lambda: 2, most_open=8, stop=Stop(), observe=ignore, ordered=True
+    )
+    with pytest.raises(RunStopped, match="no quota for 0"):
+        async with aclosing(outcomes):
+            async for _ in outcomes:
+                done += 1
+    assert done == 6
+
+
+async def test_the_end_of_a_run_ends_its_waits() -> None:
+    """A row whose work ends the run drains it, so that rows that only wait do not hold it up."""
+    stop, waits = Stop(), Waits()
+    stop.listen(lambda: waits.end() if stop.draining else None)
+
+    async def work(row: Prompt) -> tuple[Outcome, ...]:
+        if row.index == 2:
+            raise RunStopped("bad key")
+        with waits.waiting():
+            await asyncio.sleep(3600)
+        return (outcome(row),)
+
+    values: list[Row] = [prompt(index) for index in range(5)]
+    with pytest.raises(RunStopped, match="bad key"):
+        async for _ in run(
+            rows(values), work, window=lambda: 3, most_open=8, stop=stop, observe=ignore
+        ):
+            raise AssertionError("nothing was answered")
 
 
 @pytest.mark.parametrize("ordered", [False, True])

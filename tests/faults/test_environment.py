@@ -200,6 +200,7 @@ WALL_CLOCK: Final = {
     "compat/response.py": "stamps `created`",
     "compat/streaming.py": "stamps `created`",
     "providers/wire/limits.py": "reads a Retry-After or a reset that is a date",
+    "core/clock.py": "shows when a wait ends",
     "providers/vertex/provider.py": "renews a token by the date of its end",
     "providers/local/weights.py": "tells an abandoned download by its file's date",
 }

@@ -114,8 +114,8 @@ def test_progress_for_programs_is_json() -> None:
     assert notice == {"notice": 'a "notice"\x07'}
     assert progress == {
         "rows": 2, "total": 4, "answered": 1, "failed": 1, "errors": {"rejected": 1},
-        "truncated": 0, "dropped": 0, "in_flight": 1,
-        "held_by": None,
+        "truncated": 0, "dropped": 0, "in_flight": 1, "waiting": 0,
+        "held_by": None, "held_s": None,
         "retries": 0, "rows_per_s": 1.0, "prompt_tokens": 10,
         "completion_tokens": 35, "elapsed_s": 2.0, "eta_s": 2.0, "final": False,
     }  # fmt: skip

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbatch_cli.core.events import Counted, Dropped, Finished, Started
+from llmbatch_cli.core.events import Counted, Dropped, Finished, Gauges, Opened, Started
 from llmbatch_cli.core.ledger import Attempt, Usage
 from llmbatch_cli.core.types import Completion, Failure, Outcome
 from llmbatch_cli.ui.report import (
@@ -137,11 +137,14 @@ def test_what_a_user_has_to_know_has_its_own_line() -> None:
     run.rows(3, usage=Usage(10, 10), cut=True)
     run.rows(2)
     run.rows(4, kind="timed_out")
-    for index in (100, 101):
+    run.totals(Opened(Gauges(in_flight=lambda: 2)))  # one of the three only waits
+    for index in (100, 101, 102):
         run.totals(Started(index))
+    run.totals.cancelled()
+    for index in (100, 101, 102):
         run.totals(Dropped(index))
     run.now_s += 10
-    assert summary(run.totals, cancelled=True) == (
+    assert summary(run.totals) == (
         "9 rows: 5 answered, 4 failed (4 timed_out) in 10.0 s, 0.90 rows/s, "
         "60 tokens (unknown for 2 rows), 3 cut off by length\n"
         "  timed_out: no\n"

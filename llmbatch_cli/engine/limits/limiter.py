@@ -1,6 +1,7 @@
 """Admission: who may send now, by what is allowed at once, a minute, and since the last 429."""
 
 import asyncio
+import math
 import random
 from collections import deque
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from llmbatch_cli.core.errors import (
     Unreachable,
     Unsent,
 )
-from llmbatch_cli.core.types import Call, Completion, RateInfo, Request
+from llmbatch_cli.core.types import Completion, RateInfo
 from llmbatch_cli.engine.limits.adaptive import PAUSE_S, Learner
 from llmbatch_cli.engine.limits.buckets import Gate, LastMinute, Pace
 from llmbatch_cli.engine.limits.estimate import Estimate, used_tokens
@@ -71,6 +72,7 @@ class Limiter:
         *,
         adaptive: bool = True,
         capacity: SharedCapacity | None = None,
+        patience_s: float = math.inf,
         chance: Callable[[], float] = random.random,
         changed: Callable[[Allowed], None] = lambda allowed: None,
     ) -> None:
@@ -80,6 +82,7 @@ class Limiter:
             adaptive: follow rate limit headers, learn from rejections and keep the server's queue
                 short; without it a 429 only makes all wait.
             capacity: how many at once with all others that share it; None is no such limit.
+            patience_s: nobody is made to wait for longer than this because the provider asks so.
             chance: uniform in [0, 1).
             changed: is called when what is allowed changes.
         """
@@ -89,6 +92,9 @@ class Limiter:
         self._changed = changed
         self._tpm, self._adaptive = limits.tpm, adaptive
         self._capacity = capacity
+        self._patience_s = patience_s
+        self._long_wait: RateLimited | None = None
+        """The last error that asked for a wait over `patience_s`."""
         if capacity is not None:
             capacity.join(self._pump)
         self._learner = Learner(
@@ -133,6 +139,11 @@ class Limiter:
         return min(self._slots.limit, self._queue.limit)
 
     @property
+    def cooling_s(self) -> float:
+        """Seconds until requests may be sent again; 0 where they may be."""
+        return max(0.0, self._cool_until - self.now())
+
+    @property
     def holding(self) -> Holding | None:
         """What the next request waits for; None while none waits."""
         return self._held_by if self._waiters else None
@@ -152,7 +163,8 @@ class Limiter:
     async def admit(self, tokens: int) -> Ticket:
         """Wait for admission, in turn. Pass the ticket to `settle`, once, whatever happens.
 
-        Raises Unsent for more tokens than --tpm allows in a whole minute.
+        Raises Unsent for more tokens than --tpm allows in a whole minute, and RateLimited while
+        the provider asks for a wait that is too long.
         """
         if self._tpm is not None and tokens > self._tpm:
             raise Unsent(
@@ -163,13 +175,15 @@ class Limiter:
         ticket = self.try_admit(tokens)
         if ticket is not None:
             return ticket
+        if (too_long := self._refusal()) is not None:
+            raise too_long
         waiter: asyncio.Future[Ticket] = asyncio.get_running_loop().create_future()
         self._waiters.append((waiter, tokens))
         self._pump()
         try:
             return await waiter
         except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled():
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
                 self._give_back(waiter.result())
             else:
                 with suppress(ValueError):  # a pump in between has removed it already
@@ -226,10 +240,26 @@ class Limiter:
             self._cool_until = max(self._cool_until, until)
             if requested:
                 self._requested_until = max(self._requested_until, until)
+                if pause_s > self._patience_s:
+                    self._long_wait = error
+                    self._refuse_all()
         limits: RateInfo | None = error.limits
         if limits is not None and self._adaptive:
             self._read(limits)
         self._correct(ticket, 0)
+
+    def _refusal(self) -> RateLimited | None:
+        """Why nobody is to wait here now."""
+        said, wait_s = self._long_wait, self.cooling_s
+        if said is None or wait_s <= self._patience_s:
+            return None
+        return RateLimited(said.message, status=said.status, retry_after_s=wait_s, hint=said.hint)
+
+    def _refuse_all(self) -> None:
+        """End the wait of those that wait here."""
+        for waiter, _ in self._waiters:
+            if not waiter.done() and (too_long := self._refusal()) is not None:
+                waiter.set_exception(too_long)
 
     def _resume(self) -> None:
         """End a cool-down that was for no limit; a Retry-After is obeyed all the same."""
@@ -340,36 +370,3 @@ def _flag_gates(rpm: float | None, tpm: int | None) -> list[Gate]:
     if tpm is not None:
         gates += [Pace(tpm, "tpm"), LastMinute(tpm)]
     return gates
-
-
-def admitted(
-    call: Call,
-    limiter: Limiter,
-    on_admit: Callable[[], None] = lambda: None,
-    is_late: Callable[[], bool] = lambda: False,
-) -> Call:
-    """The call, begun when its limiter admits it; inside `retried`, so that each attempt pays anew.
-
-    `on_admit` is called in that moment; `is_late` tells a cancelled call whether its time was over.
-    """
-    settle, try_admit, estimate = limiter.settle, limiter.try_admit, limiter.estimate
-
-    async def paced(request: Request) -> Completion:
-        tokens = estimate(request) if limiter.counts_tokens else 0
-        ticket = try_admit(tokens) or await limiter.admit(tokens)
-        on_admit()
-        result: Completion | ProviderError | None = None
-        try:
-            result = await call(request)
-            return result
-        except ProviderError as error:
-            result = error
-            raise
-        except asyncio.CancelledError:
-            if is_late():
-                result = TimedOut("no answer in time")
-            raise
-        finally:
-            settle(ticket, result)
-
-    return paced

@@ -12,7 +12,6 @@ from llmbatch_cli.core.types import Completion, Request, WireRequest
 from llmbatch_cli.providers.base import Settings
 from llmbatch_cli.providers.openai.models import NOTHING, near, neutral
 from llmbatch_cli.providers.openai.stream import ChatStream
-from llmbatch_cli.providers.wire import usage
 from llmbatch_cli.providers.wire.answers import (
     extras,
     finish_reason,
@@ -42,7 +41,6 @@ class OpenAI(JsonProvider):
     """One server that speaks chat completions."""
 
     stream_reader: ClassVar[type[EventStream]] = ChatStream
-    usage_fields = usage.OPENAI
     # llama.cpp says in a 500 that the prompt is too long.
     rules = ErrorRules(words=((CONTEXT_LENGTH, ContextLength),), words_of_overload=True)
     version = "/v1"

@@ -19,6 +19,7 @@ from llmbatch_cli.providers.wire.replies import (
     MAX_MESSAGE_CHARS,
     clean,
     count,
+    excerpt,
     is_page,
     json_object,
     mapping,
@@ -198,8 +199,6 @@ def error_for_status(status: int) -> ErrorClass:
         return errors.RateLimited
     if status in (408, 409, 425) or status >= 500:
         return errors.Overloaded
-    if 300 <= status < 400:
-        return errors.UnknownPath
     if 400 <= status < 500:
         return errors.Rejected
     return errors.BadReply
@@ -255,8 +254,10 @@ def read_error(reply: WireReply) -> ErrorBody:
         body = json_object(reply)
     except errors.BadReply as bad:
         wrapped = 200 <= reply.status < 300
-        message = f"HTTP {reply.status}: {bad.message}"
-        page = is_page(reply)
+        bad.without_frames()  # one of them holds it
+        message, page = f"HTTP {reply.status}: {bad.message}", is_page(reply)
+        if page and reply.status == 403:
+            message = f"HTTP 403 with a web page: {excerpt(reply.body)}"
         return ErrorBody(500 if wrapped else reply.status, message, wrapped=wrapped, page=page)
     return error_in(body, reply.status)
 

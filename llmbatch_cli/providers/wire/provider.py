@@ -29,7 +29,7 @@ from llmbatch_cli.providers.wire.errors import (
 from llmbatch_cli.providers.wire.framing import Events, as_lines, is_stream
 from llmbatch_cli.providers.wire.limits import rate_info
 from llmbatch_cli.providers.wire.replies import clean, json_object
-from llmbatch_cli.providers.wire.usage import UsageFields, read_usage
+from llmbatch_cli.providers.wire.usage import OPENAI, UsageFields, read_usage
 
 _ACCEPTED: Final = 202
 _BEFORE: Final = re.compile(rb"(?:[\s\xef\xbb\xbf]+|:[^\n]*\n)*")
@@ -47,7 +47,7 @@ class JsonProvider(Provider):
     """What a base URL usually ends in, where it must be written out."""
     stream_reader: "ClassVar[type[EventStream] | None]" = None
     """None where the wire has no streaming form."""
-    usage_fields: ClassVar[UsageFields]
+    usage_fields: ClassVar[UsageFields] = OPENAI
     """Where its usage object has each count."""
 
     @abstractmethod

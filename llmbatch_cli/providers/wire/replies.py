@@ -46,9 +46,13 @@ def _json(reply: WireReply, body: bytes) -> Any:
         try:
             return read_leniently(body)
         except NotJson as error:
-            bad = BadReply(_not_json(reply, error), status=reply.status)
-            bad.hopeless = is_page(reply)  # of another server than the one that was meant
-            raise bad from error
+            raise _bad(reply, error) from error  # no variable holds it, which would be a cycle
+
+
+def _bad(reply: WireReply, error: NotJson) -> BadReply:
+    bad = BadReply(_not_json(reply, error), status=reply.status)
+    bad.hopeless = is_page(reply)  # of another server than the one that was meant
+    return bad
 
 
 def _not_json(reply: WireReply, error: NotJson) -> str:

@@ -11,7 +11,8 @@ from support.simulated import MEAN_S, Law, SimulatedProvider
 from support.virtual_time import run_virtually
 
 from llmbatch_cli.core.types import Request
-from llmbatch_cli.engine.limits.limiter import Limiter, RateLimits, admitted
+from llmbatch_cli.engine.limits.admitted import admitted
+from llmbatch_cli.engine.limits.limiter import Limiter, RateLimits
 from llmbatch_cli.engine.retry import RetryPolicy, retried
 
 REQUEST = Request("m", [{"role": "user", "content": "x" * 184}], {})

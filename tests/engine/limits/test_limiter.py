@@ -21,9 +21,10 @@ from llmbatch_cli.core.errors import (
 )
 from llmbatch_cli.core.ledger import Usage
 from llmbatch_cli.core.types import Completion, RateInfo, Request
+from llmbatch_cli.engine.limits.admitted import admitted
 from llmbatch_cli.engine.limits.buckets import Pace
 from llmbatch_cli.engine.limits.estimate import Estimate
-from llmbatch_cli.engine.limits.limiter import Limiter, RateLimits, admitted
+from llmbatch_cli.engine.limits.limiter import Limiter, RateLimits
 from llmbatch_cli.engine.retry import RetryPolicy, retried
 
 REQUEST = Request("m", [{"role": "user", "content": "?"}], {})
@@ -233,6 +234,28 @@ async def test_one_refusal_makes_all_wait() -> None:
     await asyncio.gather(*waiting)
     assert 20 <= went[0] <= 22
     assert len(set(went)) == len(went)
+
+
+@virtually
+async def test_nobody_waits_for_a_quota_of_hours() -> None:
+    """Those that wait and those that come are told so at once, with the provider's words, and
+    once the rest is bearable it is waited for (CASES.md A1)."""
+    loop, limiter = asyncio.get_running_loop(), Limiter(RateLimits(2), patience_s=600)
+    tickets = [await limiter.admit(1) for _ in range(2)]
+    waiting = [asyncio.ensure_future(limiter.admit(1)) for _ in range(3)]
+    await asyncio.sleep(0)
+    limiter.settle(tickets[0], RateLimited("per day", status=429, retry_after_s=7200))
+    limiter.settle(tickets[1], None)
+    for one in (*waiting, asyncio.ensure_future(limiter.admit(1))):
+        with pytest.raises(RateLimited, match="per day") as raised:
+            await one
+        assert 7200 <= (raised.value.retry_after_s or 0) <= 7920
+    assert (limiter.in_flight, limiter.holding) == (0, None)
+    await asyncio.sleep(7300)
+    assert limiter.cooling_s < 600 or loop.time() < 7920
+    await asyncio.sleep(max(0.0, limiter.cooling_s - 500))
+    await limiter.admit(1)
+    assert 7200 <= loop.time() <= 7920
 
 
 @virtually

@@ -13,8 +13,9 @@ from support.virtual_time import run_virtually
 from llmbatch_cli.core.errors import Overloaded, ProviderError, TimedOut
 from llmbatch_cli.core.types import Call, Completion, Request
 from llmbatch_cli.engine.deadline import Deadlines
+from llmbatch_cli.engine.limits.admitted import admitted
 from llmbatch_cli.engine.limits.isolated_429 import Ticket
-from llmbatch_cli.engine.limits.limiter import Limiter, RateLimits, admitted
+from llmbatch_cli.engine.limits.limiter import Limiter, RateLimits
 from llmbatch_cli.engine.retry import RetryPolicy, retried
 
 REQUEST = Request("m", [{"role": "user", "content": "?"}], {})
