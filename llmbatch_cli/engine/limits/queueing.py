@@ -30,7 +30,7 @@ FULLY: Final = 0.9
 MANY: Final = 12
 """From here on so many in flight may treble: three times too many are still answered in time."""
 PACED: Final = 48
-PACE: Final = 3
+PACE: Final = 5
 """A number from PACED on is not raised at once but by so many with each answer, so that a provider
 with a rate limit does not refuse hundreds before the first of them is known."""
 FILLED: Final = 1.2
