@@ -309,7 +309,7 @@ def test_the_number_grows_while_throughput_follows(workers: int, most: int) -> N
         await asyncio.wait(tasks)
         return sizes
 
-    expected = [size for size in (3, 6, 12, 24, 72, 100) if size <= most]
+    expected = [size for size in (3, 6, 12, 36, 100) if size <= most]
     assert run_virtually(trial()) == expected
 
 
