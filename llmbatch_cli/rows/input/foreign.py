@@ -57,7 +57,7 @@ _JSON: Final = Kind(
     "--input-format jsonl reads its rows; --input-format text sends every line as it stands",
 )
 _DATABASE: Final = Kind("a database", "export its rows as JSONL first")
-_PICKLE: Final = Kind("Python or NumPy data", "write its rows as JSONL first, with json.dumps")
+_BINARY: Final = Kind("binary data", "write its rows as JSONL first, as with Python's json.dumps")
 _MEDIA: Final = Kind("an image, audio or video", "name it in a row's message, with --files DIR")
 _MODEL: Final = Kind("a model's weights", "name it as a model, as in -m local/PATH.gguf")
 _PROGRAM: Final = Kind("a program", "name a file of prompts")
@@ -88,7 +88,7 @@ _BY_KIND: Final[Sequence[tuple[Kind, str]]] = (
     (_MARKUP, "html htm xml"),
     (_YAML, "yaml yml"),
     (_DATABASE, "db sqlite sqlite3 duckdb"),
-    (_PICKLE, "pkl pickle npy npz h5 hdf5 pt pth"),
+    (_BINARY, "pkl pickle npy npz h5 hdf5 pt pth avro orc"),
     (_MEDIA, "png jpg jpeg gif webp mp3 wav mp4"),
     (_MODEL, "gguf safetensors"),
 )
@@ -108,7 +108,7 @@ _MAGIC: Final[Sequence[tuple[bytes, Kind]]] = (
     (rb"7z\xbc\xaf\x27\x1c|Rar!\x1a\x07|.{257}ustar[\0 ]", _ARCHIVE),
     (rb"%PDF-|\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1|\{\\rtf", _DOCUMENT),
     (rb"SQLite format 3\0|.{8}DUCK.\0", _DATABASE),
-    (rb"\x93NUMPY|\x89HDF\r\n|\x80[\x02-\x05]|Obj\x01", _PICKLE),
+    (rb"\x93NUMPY|\x89HDF\r\n|\x80[\x02-\x05]|Obj\x01|ORC[\x00-\x1f]", _BINARY),
     (
         rb"\x89PNG\r\n|\xff\xd8\xff|GIF8[79]a|RIFF.{4}(?:WAVE|WEBP|AVI )"
         rb"|ID3[\x02-\x04]|OggS\0|fLaC\0|\0\0.{2}ftyp",

@@ -45,7 +45,7 @@ async def rows(
         (b"%PDF-1.7\n%", "a document"),
         (b"{\\rtf1\\ansi", "a document"),
         (b"SQLite format 3\0", "a database"),
-        (b"\x93NUMPY\1\0", "NumPy"),
+        (b"\x93NUMPY\1\0", "binary data"),
         (b"\x89PNG\r\n\x1a\n", "an image"),
         (b"a" * 257 + b"ustar\0", "an archive"),
         (CSV, "a table (CSV)"),
