@@ -2,10 +2,13 @@
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Final
 
 from llmbatch_cli.core.errors import ProviderError
 from llmbatch_cli.engine.calls import holds_for_all
+
+_NOTHING_NEW: Final = nullcontext()
 
 
 class Verdicts:
@@ -17,12 +20,12 @@ class Verdicts:
         """How calls of a model have failed that has not answered."""
         self._calls: dict[str, set[asyncio.Future[None]]] = {}
 
-    @contextmanager
-    def calling(self, model: str) -> Iterator[None]:
+    def calling(self, model: str) -> AbstractContextManager[None]:
         """A call of the model is under way; without an exception it has answered."""
-        if model in self._answered:
-            yield
-            return
+        return _NOTHING_NEW if model in self._answered else self._first_calls(model)
+
+    @contextmanager
+    def _first_calls(self, model: str) -> Iterator[None]:
         ended = asyncio.get_running_loop().create_future()
         calls = self._calls.setdefault(model, set())
         calls.add(ended)

@@ -169,7 +169,7 @@ def test_what_a_user_has_to_know_has_its_own_line() -> None:
 
 def test_one_message_of_each_kind_of_failure_is_quoted() -> None:
     """The first of each kind, the most frequent kind first, cleaned and on one line, without the
-    prompt (CASES.md D2)."""
+    prompt."""
     totals = Totals()
     prompt = [{"role": "user", "content": "the patient 4711 has measles and more"}]
     for index, (kind, message) in enumerate(

@@ -27,7 +27,10 @@ WELL: Final = 0.65
 """The same from which on the number may double at once."""
 FULLY: Final = 0.9
 """The same from which on it may treble, where it is at least MANY."""
-MANY: Final = 24
+MANY: Final = 12
+PACE: Final = 2
+"""A number from MANY on is not raised at once but by so many with each answer, so that a provider
+with a rate limit does not refuse hundreds before the first of them is known."""
 FILLED: Final = 1.2
 """How many times as many are in flight on average while a raised number fills up, at least."""
 PATIENCE: Final = 4
@@ -45,19 +48,19 @@ WIDE_APART: Final = 1.8
 SLOWER: Final = 1.5
 """How much latency grows to say so."""
 FLAT: Final = 0.03
-"""The same at which the two numbers stay."""
+"""The rise of throughput, as a part of the number's rise, at which the two numbers stay."""
 PULL: Final = 0.1
 """How much that grows as latency does against the lowest seen, so that in doubt it stays low."""
 LONG: Final = log(3)
 """From which latency on, in logarithms of the lowest, that grows at once as latency does: of two
 runs at one server each gets more throughput the more it sends, and where answers come in no
 order, it seems so."""
-BRIEF: Final = log(2)
-"""Up to which latency, likewise, the number may double again."""
-FORGETS: Final = 1.3
-"""How the lowest latency grows with each comparison that shows no queue."""
 STEEP: Final = 0.85
-"""The same at which the number doubles again."""
+"""The rise of throughput, likewise, that shows that there is no queue: the number doubles again."""
+BRIEF: Final = log(2)
+"""The latency, likewise, up to which it may."""
+FORGETS: Final = 1.5
+"""How the lowest latency grows with each comparison that shows no queue."""
 STEP: Final = 0.8
 """The step for a difference in throughput."""
 UNSURE: Final = 0.12
@@ -68,6 +71,8 @@ LEAST: Final = 3
 """The least `high`."""
 REST: Final = 20
 """How many times as long `high` lasts where it is the most that is allowed."""
+TICK_S: Final = 1e-6
+"""The least latency: an answer may come before the clock has moved."""
 SAFE: Final = 1 / 3
 """The part of the time limit that an answer is to take after one has timed out."""
 
@@ -104,7 +109,7 @@ class Stage:
             return
         self._ended += 1
         if tokens is not None and others + 1 >= self._counted_from:
-            self.sample.add(others + 1, now - at, tokens)
+            self.sample.add(others + 1, max(now - at, TICK_S), tokens)
             self._most_in_flight = max(self._most_in_flight, others + 1)
             self._last_at = max(self._last_at, at)
 
@@ -186,6 +191,8 @@ class QueueLimit:
             in_flight: how many are left.
         """
         if not self._asleep:
+            if self.limit < self.high and self._starting:
+                self.limit = min(self.limit + PACE, self.high)
             self._stage.ended(ticket, now, tokens)
             if self._stage.over:
                 self._last, self._in_flight = last, in_flight
@@ -244,8 +251,8 @@ class QueueLimit:
         self._stage = self._raised()
 
     def _raised(self) -> Stage:
-        """The stage of the start at this level. What fills it up counts: it shows the most."""
-        self.limit = self.high
+        """The stage of the start at this level; what is sent while it fills up counts."""
+        self.limit = self.high if self.high < MANY else min(self.limit, self.high)
         lower = self._below[-1].mean_in_flight + 0.5 if self._below else FULL * self.high
         return Stage(lower, self._last + 1, max(FEWEST, self.high), 0.75)
 

@@ -105,7 +105,9 @@ SCENARIOS = [
     Scenario("no order", {"slots": 16, "sigma": 0.3, "shuffled": True}, 1500, timeout=60, most=48),
     Scenario("halved", {"slots": 32, "sigma": 0.3}, 3000, change={"slots": 16, "mean_s": 1.0}),
     Scenario("doubled", {"slots": 8, "sigma": 0.3}, 3000, change={"slots": 16, "mean_s": 1.0}),
-    Scenario("slower", {"slots": 16, "sigma": 0.3}, 3000, change={"slots": 16, "mean_s": 2.5}),
+    Scenario(
+        "slower", {"slots": 16, "sigma": 0.3}, 3000, change={"slots": 16, "mean_s": 2.5}, share=0.93
+    ),
 ]
 
 

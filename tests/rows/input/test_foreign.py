@@ -63,8 +63,8 @@ async def rows(
 async def test_an_input_that_is_no_prompts_ends_the_run(
     tmp_path: Path, data: bytes, words: str
 ) -> None:
-    """From standard input, packed, or by a name that says otherwise (CASES.md B4:
-    AditthyaSS/iloveAgents PR 615): no header line and no packed bytes are sent."""
+    """From standard input, packed, or by a name that says otherwise (AditthyaSS/iloveAgents
+    PR 615): no header line and no packed bytes are sent."""
     for name in ("-", "a", "a.txt", "a.jsonl"):
         for piece in (data, gzip.compress(data)):
             path = tmp_path / name
