@@ -73,6 +73,8 @@ LEAST: Final = 3
 """The least `high`."""
 REST: Final = 20
 """How many times as long `high` lasts where it is the most that is allowed."""
+TICK_S: Final = 1e-6
+"""The least latency: an answer may come before the clock has moved."""
 SAFE: Final = 1 / 3
 """The part of the time limit that an answer is to take after one has timed out."""
 
@@ -109,7 +111,7 @@ class Stage:
             return
         self._ended += 1
         if tokens is not None and others + 1 >= self._counted_from:
-            self.sample.add(others + 1, now - at, tokens)
+            self.sample.add(others + 1, max(now - at, TICK_S), tokens)
             self._most_in_flight = max(self._most_in_flight, others + 1)
             self._last_at = max(self._last_at, at)
 
@@ -178,34 +180,35 @@ class QueueLimit:
         """The lowest mean latency seen."""
         self._stage = self._raised()
 
-    def answered(
-        self, ticket: Ticket, now: float, tokens: int, *, last: int, in_flight: int
+    def ended(
+        self,
+        ticket: Ticket,
+        now: float,
+        tokens: int | None,
+        *,
+        last: int,
+        in_flight: int,
+        outrun: bool = False,
     ) -> None:
-        """An answer has come.
+        """A request has ended.
 
         Args:
             ticket: the request's.
             now: by the loop's clock, seconds.
-            tokens: of the answer; 0 where unknown.
+            tokens: of its answer, 0 where unknown; None for no answer.
             last: the number of the last request that was admitted.
             in_flight: how many are left.
+            outrun: whether it was cancelled.
         """
-        if not self._asleep:
-            if self.limit < self.high and self._starting:
-                self.limit = min(self.limit + PACE, self.high)
-            self._stage.ended(ticket, now, tokens)
-            if self._stage.over:
-                self._last, self._in_flight = last, in_flight
-                self._next(now)
-
-    def lost(self, ticket: Ticket, now: float, *, outrun: bool, last: int, in_flight: int) -> None:
-        """A request has ended without an answer; `outrun` where it was cancelled."""
-        if not self._asleep:
-            self._stage.ended(ticket, now, None)
-            self._stage.outrun += outrun
-            if self._stage.over:
-                self._last, self._in_flight = last, in_flight
-                self._next(now)
+        if self._asleep:
+            return
+        if tokens is not None and self.limit < self.high and self._starting:
+            self.limit = min(self.limit + PACE, self.high)
+        self._stage.ended(ticket, now, tokens)
+        self._stage.outrun += outrun
+        if self._stage.over:
+            self._last, self._in_flight = last, in_flight
+            self._next(now)
 
     def timed_out(self, ticket: Ticket, now: float, *, last: int, in_flight: int) -> None:
         """There was no answer in time.
@@ -219,7 +222,7 @@ class QueueLimit:
             return  # there were too many, as is known
         ended = others + 1 + last - number - in_flight
         if ended * SAFE >= self.high:
-            self.lost(ticket, now, outrun=False, last=last, in_flight=in_flight)
+            self.ended(ticket, now, None, last=last, in_flight=in_flight)
             return
         self._last, self._in_flight = last, in_flight
         self._asleep, self._shrunk_after = False, last
