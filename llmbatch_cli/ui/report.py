@@ -56,7 +56,8 @@ def _result(totals: Totals) -> str:
     answered = f"{format_count(totals.answered)} answered"
     fields = [
         f"{answered}, {failed}" if totals.failed else answered,
-        f" in {format_duration(totals.elapsed_s)}, {format_rate(totals.rows_per_s)} rows/s",
+        f" in {format_duration(totals.elapsed_s)}",
+        f", {format_rate(totals.rows_per_s)} rows/s" if totals.answered else "",
         f", {tokens}" if totals.tokens else "",
         f", {format_count(totals.truncated)} cut off by length" if totals.truncated else "",
         f", {format_count(totals.empty)} empty" if totals.empty else "",
@@ -91,7 +92,8 @@ def _missing(totals: Totals) -> str:
     """The rows of the input that have no outcome; empty where there are none."""
     dropped = totals.dropped + totals.in_flight + totals.waiting
     if totals.total is not None or not totals.cut_short:
-        missing = max(dropped, (totals.total or 0) - totals.rows)
+        left = (totals.total or 0) - totals.rows if totals.cut_short else 0
+        missing = max(dropped, left)
         return f"{format_rows(missing)} not answered: the run ended early" if missing else ""
     if dropped:
         return f"at least {format_rows(dropped)} not answered: the run ended before its input"

@@ -102,7 +102,7 @@ async def test_rows_without_a_prompt_end_the_run(command: str, tmp_path: Path) -
     done = await run(command, "-m", "fake/echo", str(path), "-o", str(out))
     assert (done.status, done.out) == (2, b"")
     assert not out.exists() or out.read_bytes() == b""
-    assert "the row has: text, label (jq -c '.prompt = .text' FILE)" in done.err
+    assert "the row has: text, label (jq -c '(arrays[] // .) | .prompt = .text' FILE)" in done.err
 
 
 async def test_a_table_costs_nothing(tmp_path: Path) -> None:

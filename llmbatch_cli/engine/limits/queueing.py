@@ -28,8 +28,10 @@ WELL: Final = 0.65
 FULLY: Final = 0.9
 """The same from which on it may treble, where it is at least MANY."""
 MANY: Final = 12
-PACE: Final = 2
-"""A number from MANY on is not raised at once but by so many with each answer, so that a provider
+"""From here on so many in flight may treble: three times too many are still answered in time."""
+PACED: Final = 48
+PACE: Final = 5
+"""A number from PACED on is not raised at once but by so many with each answer, so that a provider
 with a rate limit does not refuse hundreds before the first of them is known."""
 FILLED: Final = 1.2
 """How many times as many are in flight on average while a raised number fills up, at least."""
@@ -253,7 +255,7 @@ class QueueLimit:
 
     def _raised(self) -> Stage:
         """The stage of the start at this level; what is sent while it fills up counts."""
-        self.limit = self.high if self.high < MANY else min(self.limit, self.high)
+        self.limit = self.high if self.high < PACED else min(self.limit, self.high)
         lower = self._below[-1].mean_in_flight + 0.5 if self._below else FULL * self.high
         return Stage(lower, self._last + 1, max(FEWEST, self.high), 0.75)
 

@@ -25,7 +25,7 @@ from llmbatch_cli.rows.input.chunks import (
 )
 from llmbatch_cli.rows.input.parse import is_conversation
 from llmbatch_cli.rows.input.pump import pumped
-from llmbatch_cli.rows.lines import BOM, MAX_LINE_BYTES, Line, Lines, Unreadable
+from llmbatch_cli.rows.lines import BLANK, BOM, MAX_LINE_BYTES, Line, Lines, Unreadable
 
 TextFormat = Literal["lines", "whole"]
 Format = Literal["jsonl", "text", "whole", "values"]
@@ -187,7 +187,7 @@ def _is_row_a_line(head: bytes) -> bool:
 
 
 def _is_row(line: Line) -> bool:
-    return line is None or bool(line.strip())
+    return line is None or bool(line.strip(BLANK))
 
 
 # Pipes, twice

@@ -36,7 +36,7 @@ SHAREGPT = {"id": 1, "conversations": [{"from": "human", "value": "hi"}]}
     [
         (
             {"id": 1, "text": "hi", "label": 2},
-            "has: id, text, label (jq -c '.prompt = .text' FILE)",
+            "has: id, text, label (jq -c '(arrays[] // .) | .prompt = .text' FILE)",
         ),
         (SHAREGPT, "has: id, conversations"),
         ({"prompt": 5}, '"prompt" must be a string'),

@@ -316,21 +316,27 @@ REASONS: list[tuple[object, str]] = [
     ({}, 'no "prompt" or "messages"; the row is empty'),
     (
         {"text": "x", "label": 1},
-        'no "prompt" or "messages"; the row has: text, label (jq -c \'.prompt = .text\' FILE)',
+        'no "prompt" or "messages"; the row has: text, label '
+        "(jq -c '(arrays[] // .) | .prompt = .text' FILE)",
     ),
     (
         {"answer": "x", "label": 1},
-        'no "prompt" or "messages"; the row has: answer, label (name the field to send "prompt")',
+        'no "prompt" or "messages"; the row has: answer, label '
+        '(rename the field that is the prompt to "prompt")',
+    ),
+    (
+        {"data": [{"prompt": "x"}]},
+        'no "prompt" or "messages"; the row has: data (jq -c \'.data[]\' FILE)',
     ),
     (
         {"instruction": "add", "input": "1 2", "output": "3"},  # alpaca
         'no "prompt" or "messages"; the row has: instruction, input, output '
-        r"""(jq -c '.prompt = .instruction + "\n\n" + .input' FILE)""",
+        r"""(jq -c '(arrays[] // .) | .prompt = .instruction + "\n\n" + .input' FILE)""",
     ),
     (
         {"conversations": [{"from": "human", "value": "hi"}]},  # NVIDIA-NeMo/Automodel PR 2375
         'no "prompt" or "messages"; the row has: conversations '
-        "(jq -c '.prompt = .conversations[0].value' FILE)",
+        "(jq -c '(arrays[] // .) | .prompt = .conversations[0].value' FILE)",
     ),
     ({"prompt": "a", "top_k": "5"}, 'top_k must be a whole number, not "5"'),
     (

@@ -30,6 +30,7 @@ from llmbatch_cli.rows.input import inputs as files
 from llmbatch_cli.rows.input.parse import parse_row
 from llmbatch_cli.rows.input.source import Inputs
 from llmbatch_cli.rows.keys import row_digits
+from llmbatch_cli.rows.lines import BLANK
 from llmbatch_cli.rows.output.render import render
 
 UNHURRIED = settings(deadline=None)
@@ -95,7 +96,7 @@ class Cut(io.BytesIO):
 def test_every_line_with_something_on_it_is_one_row(data: bytes) -> None:
     """Any lines give one row for each that is not blank, numbered in order."""
     lines = data.split(b"\n")
-    expected = [number for number, line in enumerate(lines, 1) if line.replace(BOM, b"", 1).strip()]
+    expected = [number for number, line in enumerate(lines, 1) if line.strip(BLANK)]
     for form in ("jsonl", "text"):
         rows = whole_run(data, input_format=form)
         assert [row.line for row in rows] == expected
@@ -416,6 +417,13 @@ def test_a_mark_at_any_line_is_dropped(form: str) -> None:
     lines = ["one", "two", ""] if form == "text" else ['{"prompt": "one"}', '"two"', ""]
     data = "".join(f"\ufeff{line}\n" for line in lines).encode()
     assert texts(rows_of(data, input_format=form)) == ["one", "two"]
+
+
+@pytest.mark.parametrize("before", [BOM + BOM, BOM + b"\n" + BOM, b" \n" + BOM + b" " + BOM])
+def test_marks_of_empty_files_do_not_turn_json_into_text(before: bytes) -> None:
+    """As of an empty file in front, or several (viggy28/recall 38): the rows behind are JSON."""
+    rows = rows_of(before + b'{"prompt": "one"}\n' + BOM + BOM + b'"two"\n')
+    assert texts(rows) == ["one", "two"]
 
 
 @pytest.mark.parametrize(
