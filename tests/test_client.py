@@ -234,8 +234,7 @@ class Quota:
 @pytest.mark.parametrize("racing", [False, True])
 @pytest.mark.parametrize("collected", ["sync list", "async list", "loop"])
 async def test_a_stopped_run_keeps_what_was_paid_for(collected: str, racing: bool) -> None:
-    """RunStopped comes after every answer, and holds them, as a list that is being made is lost
-    (CASES.md D5)."""
+    """RunStopped comes after every answer, and holds them, as a list that is being made is lost."""
     got: list[Any] = []
     rows, one = [f"row {n}" for n in range(9)], Limits(concurrency=1)
 

@@ -1,6 +1,6 @@
 """Leaving a batch or a stream before its end, in every way that a program may.
 
-CASES.md C5: openai-python 503, LlamaFactory PR 10724, litellm 12861.
+Reported as openai/openai-python 503, hiyouga/LlamaFactory PR 10724, BerriAI/litellm 12861.
 """
 
 import asyncio
@@ -99,7 +99,7 @@ open("left", "w").close()
 
 @pytest.mark.parametrize("closed", ["<&- 2>&-", "<&- >&- 2>&-"])
 async def test_closed_standard_streams_end_no_program(tmp_path: Path, closed: str) -> None:
-    """As a daemon's (CASES.md C2): a socket that gets the number of one of them is a socket."""
+    """As a daemon's: a socket that gets the number of one of them is a socket."""
 
     async def handle(exchange: Exchange) -> None:
         if json.loads(exchange.body).get("stream"):

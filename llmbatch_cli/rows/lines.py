@@ -11,6 +11,8 @@ CHUNK_BYTES: Final = 2**18
 MAX_LINE_BYTES: Final = 64 * 2**20
 BOM: Final = b"\xef\xbb\xbf"
 """The byte order mark in UTF-8."""
+BLANK: Final = b" \t\r\n\v\f" + BOM
+"""What may stand before JSON; files put one behind the other leave several marks."""
 _PACKED_BYTES: Final = 2**16  # zlib copies what it has not used at every step
 
 Line = bytes | None

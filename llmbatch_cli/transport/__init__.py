@@ -13,7 +13,6 @@ from typing import Final, Literal
 from llmbatch_cli.core.errors import Interrupted, UsageError
 from llmbatch_cli.core.text import clean
 from llmbatch_cli.core.types import OpenStream, Send, WireReply
-from llmbatch_cli.transport.proxies import proxy_for
 
 MEBIBYTE: Final = 2**20
 
@@ -74,6 +73,8 @@ class Network:
 def check_way(url: str) -> None:
     """Raise UsageError where the environment bars the way to this URL, before anything is sent:
     by a proxy that is not spoken to, or certificates that are not there."""
+    from llmbatch_cli.transport.proxies import proxy_for
+
     proxy = proxy_for(url)
     if url.startswith("https:") or (proxy is not None and proxy.url.startswith("https:")):
         from llmbatch_cli.transport.certificates import trusted

@@ -134,6 +134,9 @@ async def open_network(connection: Connection) -> AsyncIterator[Network]:
                 check_proxy(response.status, request.url)
                 max_bytes = connection.max_reply_bytes
                 if _is_plain(response, max_bytes):
+                    if response.content.is_eof():  # all of it has come with the head
+                        body = response.content.read_nowait()
+                        return WireReply(response.status, response.headers, body)
                     chunks = _raw(response, request)
                 else:
                     chunks = _capped(response, max_bytes, request)

@@ -28,7 +28,11 @@ class TolerantHandler(ResponseHandler):
     def data_received(self, data: bytes) -> None:
         """Bytes of a reply, whose head is read at once."""
         if self._payload is None or self._payload.is_eof():
-            begin, data = max(0, len(self._head) - 3), self._head + data
+            if not data:  # aiohttp's own call, to go on with what it has held back
+                return
+            begin = 0
+            if self._head:
+                begin, data = max(0, len(self._head) - 3), self._head + data
             end = _end_of_head(data, begin)
             if end < 0 and len(data) < MAX_HEAD_BYTES and data[:5] == _BEGIN[: len(data)]:
                 self._head = data

@@ -15,6 +15,7 @@ _NO_TLS: Final = frozenset(
 _EXPIRED: Final = (9, 10)
 _OTHER_HOST: Final = (62, 64)
 """X509_V_ERR_...: not yet valid and expired; mismatch of the host's name and of its address."""
+_ASKS_PASSWORD: Final = 407
 _PHRASES: Final = {one.value: one.phrase for one in HTTPStatus}
 _AUTHORITY_HINT: Final = (
     "set SSL_CERT_FILE to the PEM file of the authority that signed it, such as your company's"
@@ -63,19 +64,18 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 def check_proxy(status: int, url: str) -> None:
     """Raise Blocked for a proxy's own reply to a request over plain http."""
-    asks = status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
-    if asks and (proxy := proxy_for(url)) is not None:
+    if status == _ASKS_PASSWORD and (proxy := proxy_for(url)) is not None:
         raise refused_by(proxy, status, url)
 
 
 def refused_by(proxy: Proxy, status: int, url: str) -> ProviderError:
     """The error for a proxy that does not connect: 407 and the like last, 5xx may pass."""
     words = _PHRASES.get(status, "refused")
-    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+    if status == _ASKS_PASSWORD:
         return Blocked(
             f"{proxy} requires a password: {status} {words}",
             status=status,
             hint=f"write {proxy.variable} as http://USER:PASSWORD@{host_of(proxy.url)}",
         )
-    kind = Unreachable if status >= HTTPStatus.INTERNAL_SERVER_ERROR else Blocked
+    kind = Unreachable if status >= 500 else Blocked
     return kind(f"{proxy} does not connect to {host_of(url)}: {status} {words}", status=status)

@@ -5,7 +5,7 @@ from typing import Final
 
 from llmbatch_cli.core.clock import time_after
 from llmbatch_cli.core.events import Holder
-from llmbatch_cli.core.text import clean
+from llmbatch_cli.core.text import clean, format_count
 from llmbatch_cli.ui.totals import Totals
 
 HOLDERS: Final[Mapping[Holder | None, str]] = {
@@ -56,7 +56,8 @@ def _result(totals: Totals) -> str:
     answered = f"{format_count(totals.answered)} answered"
     fields = [
         f"{answered}, {failed}" if totals.failed else answered,
-        f" in {format_duration(totals.elapsed_s)}, {format_rate(totals.rows_per_s)} rows/s",
+        f" in {format_duration(totals.elapsed_s)}",
+        f", {format_rate(totals.rows_per_s)} rows/s" if totals.answered else "",
         f", {tokens}" if totals.tokens else "",
         f", {format_count(totals.truncated)} cut off by length" if totals.truncated else "",
         f", {format_count(totals.empty)} empty" if totals.empty else "",
@@ -91,7 +92,8 @@ def _missing(totals: Totals) -> str:
     """The rows of the input that have no outcome; empty where there are none."""
     dropped = totals.dropped + totals.in_flight + totals.waiting
     if totals.total is not None or not totals.cut_short:
-        missing = max(dropped, (totals.total or 0) - totals.rows)
+        left = (totals.total or 0) - totals.rows if totals.cut_short else 0
+        missing = max(dropped, left)
         return f"{format_rows(missing)} not answered: the run ended early" if missing else ""
     if dropped:
         return f"at least {format_rows(dropped)} not answered: the run ended before its input"
@@ -103,11 +105,6 @@ def held(totals: Totals) -> str:
     holder, cooling_s = totals.held_by, totals.gauges.cooling_s()
     until = f" until {time_after(cooling_s)}" if holder == "cool-down" and cooling_s >= 1 else ""
     return HOLDERS.get(holder, "") + until
-
-
-def format_count(n: int, noun: str = "") -> str:
-    """1,200; with a noun, 1 row or 1,200 rows."""
-    return f"{n:,}" + (f" {noun}" + "s" * (n != 1) if noun else "")
 
 
 def format_rows(n: int) -> str:

@@ -359,8 +359,7 @@ async def test_a_run_that_cannot_be_costs_no_old_answers(
 
 @pytest.mark.parametrize("rows", [2, 60])
 async def test_a_forgotten_model_is_told(rows: int, tmp_path: Path) -> None:
-    """Without -m the summary names the model, and a long input gets a notice while it is read
-    (CASES.md D12)."""
+    """Without -m the summary names the model, and a long input gets a notice while it is read."""
     model = tmp_path / "sitecustomize.py"
     model.write_text(
         "import llmbatch_cli.providers.access as access\n"

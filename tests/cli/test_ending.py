@@ -118,7 +118,7 @@ async def test_a_signal_that_was_ignored_at_the_start_stays_ignored(
 ) -> None:
     """nohup survives a hang-up, and a script's `command &` a Ctrl-C: every row is answered.
 
-    CASES.md C1; gem/oq-engine PR 4027, science-learner/ScienceFlow PR 2.
+    gem/oq-engine PR 4027, science-learner/ScienceFlow PR 2.
     """
     source, handler = tmp_path / "in.jsonl", Slow()
     source.write_bytes(jsonl([f"row {index}" for index in range(30)]))

@@ -1,4 +1,4 @@
-"""`-s @FILE`, `-p NAME=@FILE`, and the input beside the answer (CASES.md D13)."""
+"""`-s @FILE`, `-p NAME=@FILE`, and the input beside the answer."""
 
 import json
 from pathlib import Path

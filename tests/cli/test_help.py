@@ -209,7 +209,7 @@ async def test_a_usage_error_says_what_and_what_to_do(
 
 
 async def test_bash_adds_no_space_after_a_provider() -> None:
-    """`anthropic/` goes on with the model's name; a whole model's name ends (CASES.md D12)."""
+    """`anthropic/` goes on with the model's name; a whole model's name ends."""
     env = environment({"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"})
     script = """
         source <(llmbatch --show-completion)

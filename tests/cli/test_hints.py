@@ -1,4 +1,4 @@
-"""Usage errors name what was probably meant, or what to do (CASES.md D12, D13)."""
+"""Usage errors name what was probably meant, or what to do."""
 
 from pathlib import Path
 

@@ -29,7 +29,7 @@ def replying(body: Any, status: int, content_type: str = "application/json") -> 
 @pytest.mark.parametrize(
     ("body", "status", "end", "kind", "hint"),
     [
-        # CASES.md A10: vLLM and every FastAPI server (vault-operator 73)
+        # vLLM and every FastAPI server (pssah4/vault-operator 73)
         ({"detail": "Not Found"}, 404, "", "unknown_path (404)", "Try {url}/v1"),
         # LM Studio (lmstudio-bug-tracker 618)
         (
@@ -42,7 +42,7 @@ def replying(body: Any, status: int, content_type: str = "application/json") -> 
         (error("Invalid URL (POST /v1/v1/chat/completions)"), 404, "", "unknown_path", "{url}"),
         # a web page in place of an answer, as a chat's own user interface gives it
         ("<!doctype html><title>Chat", 200, "/v1", "bad_reply (200): the reply is a web page", ""),
-        # CASES.md D2: OpenAI's own words for a mistyped model
+        # OpenAI's own words for a mistyped model
         (NO_SUCH_MODEL, 404, "/v1", "unknown_model (404)", "llmbatch models openai"),
     ],
 )  # fmt: skip
@@ -66,7 +66,7 @@ async def test_a_sure_sign_stops_the_run_at_once(
 async def test_a_refusal_of_every_row_stops_the_run_after_some_and_resume_sends_all(
     tmp_path: Path,
 ) -> None:
-    """CASES.md C9 (OpenHikmah PR 545): a parameter that the model refuses sent all 2,000 rows."""
+    """A parameter that the model refuses sent all 2,000 rows (OpenHikmah PR 545)."""
     source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_bytes(MANY)
     there = ("batch", str(source), "-m", "m", "-o", str(out), "--temperature", "0.5")
@@ -87,7 +87,7 @@ async def test_a_refusal_of_every_row_stops_the_run_after_some_and_resume_sends_
 
 
 async def test_rows_that_failed_for_a_wrong_url_are_sent_again(tmp_path: Path) -> None:
-    """CASES.md A10: with the URL mended, --resume said that all are done, and exited with 0."""
+    """With the URL mended, --resume said that all are done, and exited with 0."""
     source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_bytes(jsonl(["a", "b", "c"]))
     there = ("batch", str(source), "-m", "m", "-o", str(out))

@@ -25,8 +25,8 @@ async def bodies(rows: bytes, *arguments: str) -> list[dict[str, Any]]:
 
 
 async def test_a_parameter_goes_out_under_the_name_it_was_written() -> None:
-    """CASES.md A8 (mnfst/llm-gateway 1878) and B6 (sgl-project/sglang 28179): in a row, in a batch
-    line, and by -p; a row's own limit wins over the run's, whichever name either has."""
+    """In a row, in a batch line, and by -p (mnfst/llm-gateway 1878, sgl-project/sglang 28179);
+    a row's own limit wins over the run's, whichever name either has."""
     line = {"messages": HI, "max_completion_tokens": 9}
     rows = [
         {"prompt": "a", "max_completion_tokens": 7, "top_k": 5, "min_p": 0.1},
@@ -48,7 +48,7 @@ async def test_a_parameter_goes_out_under_the_name_it_was_written() -> None:
 
 
 async def test_a_line_of_the_responses_api_is_answered() -> None:
-    """On chat completions as on Responses (CASES.md B5: openai-python 2497)."""
+    """On chat completions as on Responses (openai/openai-python 2497)."""
     body = {"instructions": "be brief", "input": "hi", "max_output_tokens": 9}
     line = {"custom_id": "a", "method": "POST", "url": "/v1/responses", "body": body}
     (sent,) = await bodies(jsonl([line]))
@@ -76,8 +76,7 @@ async def test_the_lines_of_azure_name_its_deployments() -> None:
 
 
 async def test_an_array_goes_on_and_its_failures_are_found(tmp_path: Path) -> None:
-    """--resume and `errors --rows` know the rows of an array by their content, pretty or packed
-    (CASES.md B8)."""
+    """--resume and `errors --rows` know the rows of an array by their content, pretty or packed."""
     first, later, out = tmp_path / "a.json", tmp_path / "b.json.gz", tmp_path / "out.jsonl"
     first.write_text(json.dumps(ROWS))
     later.write_bytes(gzip.compress(json.dumps([*ROWS[::-1], "new"], indent=2).encode()))
@@ -103,11 +102,11 @@ async def test_rows_without_a_prompt_end_the_run(command: str, tmp_path: Path) -
     done = await run(command, "-m", "fake/echo", str(path), "-o", str(out))
     assert (done.status, done.out) == (2, b"")
     assert not out.exists() or out.read_bytes() == b""
-    assert "the row has: text, label (jq -c '.prompt = .text' FILE)" in done.err
+    assert "the row has: text, label (jq -c '(arrays[] // .) | .prompt = .text' FILE)" in done.err
 
 
 async def test_a_table_costs_nothing(tmp_path: Path) -> None:
-    """CASES.md B4, by name and from a pipe: exit 2, nothing sent, and the way."""
+    """By name and from a pipe: exit 2, nothing sent, and the way."""
     table = b'id,question\n1,"What is 2+2?"\n2,"Name a city, please"\n'
     path = tmp_path / "a.csv"
     path.write_bytes(table)
@@ -124,7 +123,7 @@ async def test_a_table_costs_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("models", [("-m", "a", "-m", "b"), ("-m", "a,b")])
 async def test_batch_asks_one_model(models: tuple[str, ...]) -> None:
-    """Several are not silently one (CASES.md D7): it says which command is meant."""
+    """Several are not silently one: it says which command is meant."""
     done = await run("batch", *models, stdin=b'"a"\n')
     assert (done.status, done.out) == (2, b"")
     assert "-m names 2: a, b" in done.err
@@ -133,7 +132,7 @@ async def test_batch_asks_one_model(models: tuple[str, ...]) -> None:
 
 
 async def test_a_comma_behind_a_parameter_is_between_models() -> None:
-    """CASES.md D7: `race -m 'a?temperature=0,b'` is two models, the first with a parameter."""
+    """`race -m 'a?temperature=0,b'` is two models, the first with a parameter."""
     async with serve(echo) as server:
         done = await run(
             "race", "-m", "a?temperature=0,b", "--base-url", f"{server.url}/v1", "--all", "hi"

@@ -111,7 +111,7 @@ async def test_a_full_standard_output_is_told(arguments: tuple[str, ...]) -> Non
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 @pytest.mark.parametrize("after_s", [0.02, 0.15, 0.3])
 async def test_an_early_interrupt_is_quiet(after_s: float) -> None:
-    """Ctrl-C while the program starts: exit 130, and no word (CASES.md D11). Python's own start,
+    """Ctrl-C while the program starts: exit 130, and no word. Python's own start,
     before anything of ours runs, is not ours to guard."""
     begin = "import sys; from llmbatch_cli.__main__ import main; sys.stderr.write('up\\n'); main()"
     process = await asyncio.create_subprocess_exec(
@@ -152,8 +152,7 @@ async def test_an_early_interrupt_is_quiet(after_s: float) -> None:
     ],
 )
 def test_closed_standard_streams(tmp_path: Path, command: str, words: str) -> None:
-    """As under systemd, cron or a daemon: exit 2, with what is closed (CASES.md C2; pixelb/crudini
-    67, clustershell PR 460)."""
+    """As under systemd, cron or a daemon: exit 2, with what is closed (pixelb/crudini 67)."""
     (tmp_path / "IN").write_bytes(ROW)
     done = subprocess.run(
         ["/bin/bash", "-c", f"{' '.join(PROGRAM)} {command}"],

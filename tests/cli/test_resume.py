@@ -153,7 +153,7 @@ async def test_an_interrupted_run_tells_the_command_that_goes_on(tmp_path: Path)
 
 async def test_a_resumed_run_in_which_no_row_has_an_answer_is_no_success(tmp_path: Path) -> None:
     """Exit 1 while failed rows stand in the output; all that is to know in two lines and two hints,
-    also where the input can be read only once (CASES.md D3)."""
+    also where the input can be read only once."""
     source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_bytes(jsonl([{"prompt": 1}, {"prompt": 2}]))
     here = ("-m", "fake/echo", "-o", str(out))
@@ -201,7 +201,7 @@ async def test_equal_rows_keep_their_answers(tmp_path: Path) -> None:
 async def test_no_row_leaves_a_stale_line(tmp_path: Path, name: str) -> None:
     """A row that failed and was corrected leaves no failure behind; the answer of a row that was
     edited is moved to another file. With --limit the rest of the input is unknown. A run that
-    changes nothing adds nothing (reported with CASES.md D3)."""
+    changes nothing adds nothing."""
     source, out = tmp_path / "in.jsonl", tmp_path / name
     model = ("-m", "fake/echo", "-o", str(out))
     good, bad = {"id": "a", "prompt": "one"}, {"id": "b", "prompt": 5}
@@ -231,7 +231,7 @@ async def test_overwritten_answers_are_never_taken_for_new_ones(
     tmp_path: Path, end: signal.Signals
 ) -> None:
     """--overwrite that ends before its first answer: --resume sends everything, and the old
-    answers are put aside (CASES.md D6)."""
+    answers are put aside."""
     source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_bytes(jsonl(["one", "two"]))
     asked_for = asyncio.Event()

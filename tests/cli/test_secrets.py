@@ -34,7 +34,7 @@ KEY = "sk-very-secret-0123456789"
 async def test_a_key_among_the_parameters_is_refused(
     command: str, arguments: tuple[str, ...]
 ) -> None:
-    """CASES.md D9: it was sent in the body. Nothing is sent, and the value is not shown."""
+    """It was sent in the body. Nothing is sent, and the value is not shown."""
     async with serve(lambda exchange: answer(exchange, completion("x"))) as server:
         done = await run(
             command,
@@ -87,7 +87,7 @@ async def test_a_key_in_a_row_fails_the_row_and_is_not_carried() -> None:
     ],
 )
 def test_the_line_to_go_on_hides_what_may_be_secret(argv: list[str], shown: str) -> None:
-    """CASES.md D9: it printed the bearer of extra_headers."""
+    """It printed the bearer of extra_headers."""
     command = go_on_command(["x", "batch", "in.jsonl", *argv], ["in.jsonl"])
     assert command == f"llmbatch batch in.jsonl {shown} --resume  (write ... out as before)"
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 async def test_what_is_in_flight_has_a_while_and_is_dropped_then(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It is said, and only what was on the wire may be billed (CASES.md D12)."""
+    """It is said, and only what was on the wire may be billed."""
     monkeypatch.setattr(signals, "DRAIN_S", 0.1)
     totals = Totals()
     totals(Opened(Gauges(in_flight=lambda: 2)))  # one of the three only waits

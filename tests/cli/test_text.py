@@ -11,8 +11,7 @@ from support.scripted import Exchange, serve
 
 @pytest.mark.parametrize("form", ["text", "chat"])
 async def test_what_has_no_id_is_in_input_order(form: str) -> None:
-    """Line N answers row N, however slow the first rows are; a failed one has its line, too
-    (CASES.md D4)."""
+    """Line N answers row N, however slow the first rows are; a failed one has its line, too."""
     others, mended = 0, asyncio.Event()
 
     async def handler(exchange: Exchange) -> None:

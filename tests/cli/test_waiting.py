@@ -55,8 +55,7 @@ def source(tmp_path: Path) -> Path:
 
 async def test_a_quota_of_a_day_stops_the_run(tmp_path: Path, source: Path) -> None:
     """At once, with the provider's words, when it is back and how to go on; no row is failed, and
-    --resume sends what is left. Doriandarko/claude-engineer 104, micz/ThunderAI 902 (CASES.md A1).
-    """
+    --resume sends what is left. Doriandarko/claude-engineer 104, micz/ThunderAI 902."""
     out = tmp_path / "out.jsonl"
     limited = Limited(20, {"retry-after": "25923"})
     async with serve(limited) as server:
@@ -78,7 +77,7 @@ async def test_a_quota_of_a_day_stops_the_run(tmp_path: Path, source: Path) -> N
 
 async def test_what_others_can_answer_goes_on(tmp_path: Path, source: Path) -> None:
     """A fallback, another racer, rows with a model of their own, another server: a quota that is
-    spent for one of them holds up no row of theirs (CASES.md A1)."""
+    spent for one of them holds up no row of theirs."""
     async with serve(Limited(0, {"retry-after": "9000"})) as server, serve(echo) as other:
         mixed = tmp_path / "mixed.jsonl"
         lines = [{"prompt": "x", "model": ("openai/out", "openai/spare")[i % 2]} for i in range(20)]
@@ -98,7 +97,7 @@ async def test_what_others_can_answer_goes_on(tmp_path: Path, source: Path) -> N
 
 async def test_a_signal_ends_rows_that_only_wait(tmp_path: Path, source: Path) -> None:
     """They stay undone and nothing of theirs may be billed; meanwhile the display says until when
-    they wait, counts nothing above -c as in flight, and promises no end (CASES.md A1, D10)."""
+    they wait, counts nothing above -c as in flight, and promises no end."""
     limited = Limited(6, {"retry-after": "60"}, "slow down")
     out = tmp_path / "out.jsonl"
     async with serve(limited) as server:
@@ -122,8 +121,8 @@ async def test_a_signal_ends_rows_that_only_wait(tmp_path: Path, source: Path) -
 
 
 async def test_a_stray_401_ends_no_run(source: Path) -> None:
-    """A key that has answered is tried again (CASES.md A11); one that never has is not, and a
-    firewall's page is not about the key (A12)."""
+    """A key that has answered is tried again; one that never has is not, and a
+    firewall's page is not about the key."""
     seen = 0
 
     async def stray(exchange: Exchange) -> None:
@@ -163,7 +162,7 @@ async def test_a_stray_401_ends_no_run(source: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGSTOP")
 async def test_the_time_in_which_the_program_was_stopped_is_not_the_servers(source: Path) -> None:
-    """Replies that came in the meantime are taken (CASES.md C11; anthropics/claude-code 32116)."""
+    """Replies that came in the meantime are taken (anthropics/claude-code 32116)."""
 
     async def slow(exchange: Exchange) -> None:
         await asyncio.sleep(0.6)

@@ -171,7 +171,7 @@ def test_after_the_messages_arguments_are_named() -> None:
 
 
 def test_a_pydantic_class_is_a_response_format(loopback: Loopback) -> None:
-    """As litellm documents it, in each function (CASES.md C6)."""
+    """As litellm documents it, in each function."""
 
     class Answer(BaseModel):
         city: str

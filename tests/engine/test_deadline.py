@@ -91,7 +91,7 @@ async def test_a_task_goes_on_after_a_timeout() -> None:
 
 
 async def test_what_kept_failing_is_the_error_at_the_end() -> None:
-    """A row whose time is over between two tries says why it was tried again (CASES.md A2)."""
+    """A row whose time is over between two tries says why it was tried again."""
     request = new(REQUEST)
 
     async def refused(request: Request) -> Completion:
@@ -128,7 +128,7 @@ async def test_a_request_that_timed_out_says_what_went_before() -> None:
 
 async def test_a_time_in_which_nothing_ran_does_not_count() -> None:
     """After SIGSTOP, or a sleep of the machine, a row has the time left that it had before
-    (CASES.md C11)."""
+    (anthropics/claude-code 32116)."""
     skipped_s = 0.0
     loop = asyncio.get_running_loop()
     deadlines = Deadlines(0.4, clock=lambda: loop.time() + skipped_s)

@@ -400,7 +400,7 @@ async def test_a_server_that_dies_and_comes_back() -> None:
 @pytest.mark.parametrize("second", [Overloaded("busy"), RateLimited("slow", retry_after_s=3)])
 async def test_a_quota_of_one_endpoint_does_not_hold_up_the_others(second: ProviderError) -> None:
     """A request that no endpoint has answered waits for the first that may be asked again, not
-    for the one whose quota is spent (CASES.md A1)."""
+    for the one whose quota is spent."""
     servers, call, clock, _ = setting(2)
     spent = RateLimited("per day", retry_after_s=25_923)
     servers[0].fault, servers[1].fault = lambda: spent, lambda: second

@@ -112,7 +112,7 @@ async def test_a_spent_quota_sends_rows_to_the_fallback() -> None:
 
 
 async def test_the_run_ends_where_no_model_has_a_quota() -> None:
-    """With the one that is back first (CASES.md A1)."""
+    """With the one that is back first."""
     for models in ([spent(7200)], [spent(7200), spent(9000)], [spent(9000), spent(7200)]):
         scripted = [Scripted(f"m{place}", one) for place, one in enumerate(models)]
         with pytest.raises(RunStopped, match="per day") as raised:

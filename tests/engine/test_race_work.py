@@ -505,7 +505,7 @@ SPENT = QuotaSpent("per day", status=429, retry_after_s=7200, hint="back at 16:0
 
 def test_a_spent_quota_leaves_the_race_to_the_others() -> None:
     """It is told once; where the others cannot answer a row either, that row stays undone, and
-    where no model has a quota the run ends (CASES.md A1)."""
+    where no model has a quota the run ends."""
     out, good = Scripted("out", [(0, SPENT)]), Scripted("good", [(1, answer())])
     held = hold(out, good, prompts=[row(0), row(1)])
     assert held.statuses == ["failed", "won"]
@@ -521,7 +521,7 @@ def test_a_spent_quota_leaves_the_race_to_the_others() -> None:
 
 
 def test_a_race_of_which_the_rest_only_waited_stays_undone() -> None:
-    """When the run is stopped; what is on the wire still wins (CASES.md A1)."""
+    """When the run is stopped; what is on the wire still wins."""
     waits = Waits()
 
     class Waiting(Scripted):

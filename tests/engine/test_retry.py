@@ -137,8 +137,8 @@ async def test_the_wait_never_passes_the_cap() -> None:
 async def test_a_key_that_has_answered_is_tried_again_twice(
     answered: bool, refusals: int, waits: list[float]
 ) -> None:
-    """A stray 401 ends no run: esengine/DeepSeek-Reasonix PR 4106, Comfy-Org/ComfyUI 15856
-    (CASES.md A11). A key that has never answered is refused at once."""
+    """A stray 401 ends no run: esengine/DeepSeek-Reasonix PR 4106, Comfy-Org/ComfyUI 15856.
+    A key that has never answered is refused at once."""
     patience = Patience(answered=answered)
     trial = Trial(*[Unauthorized("bad key", status=401)] * refusals, patience=patience)
     if refusals > len(waits):
@@ -161,8 +161,7 @@ async def test_a_stray_401_counts_as_a_try_and_a_403_is_none() -> None:
 
 @pytest.mark.parametrize("kind", [RateLimited, Overloaded])
 async def test_a_wait_past_the_rows_time_is_not_begun(kind: type[ProviderError]) -> None:
-    """The row fails at once as what it is, with the provider's words and when the wait ends
-    (CASES.md A1)."""
+    """The row fails at once as what it is, with the provider's words and when the wait ends."""
     trial = Trial(kind("per hour", retry_after_s=301), patience=Patience(600, lambda: 300.0))
     with pytest.raises(kind) as raised:
         await trial.call()
@@ -172,7 +171,7 @@ async def test_a_wait_past_the_rows_time_is_not_begun(kind: type[ProviderError])
 
 
 async def test_a_quota_of_hours_is_spent_for_every_row() -> None:
-    """A limit that no row can wait for stops them all; it says when it ends (CASES.md A1)."""
+    """A limit that no row can wait for stops them all; it says when it ends."""
     error = RateLimited("tokens per day", status=429, retry_after_s=25_923)
     trial = Trial(error, patience=Patience(2.0, lambda: 2.0))
     with pytest.raises(QuotaSpent, match="tokens per day") as raised:

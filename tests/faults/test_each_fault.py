@@ -137,7 +137,7 @@ async def test_being_told_to_wait_uses_up_no_tries(tmp_path: Path) -> None:
 
 
 async def test_a_row_told_to_wait_until_its_time_is_over_tells_its_tries(tmp_path: Path) -> None:
-    """The row's error is what kept it waiting, with how often (CASES.md A2)."""
+    """The row's error is what kept it waiting, with how often."""
     names = ids(3)
     async with fault_server({"rows": {"row-1": ["429-ms"]}}) as server:
         ran = await batch(tmp_path, names, server.url, "--timeout", "1.5")
@@ -170,7 +170,7 @@ async def test_a_refused_key_or_no_quota_stops_the_run(
 ) -> None:
     """In the middle of a run: what was answered is kept, no further row is sent, exit 3, and
     once it is mended `--resume` sends the rest and nothing twice. A key that has answered is
-    tried again twice (CASES.md A11)."""
+    tried again twice."""
     names = ids(60 if tries == 1 else 34)
     script = {"rows": {"row-30": [fault] * tries + ["ok"]}, "wait_s": 0.02}
     async with fault_server(script) as server:

@@ -242,7 +242,7 @@ async def test_a_name_that_nobody_knows_is_unreachable(tmp_path: Path) -> None:
 
 async def test_a_certificate_that_nobody_vouches_for_is_not_trusted(tmp_path: Path) -> None:
     """The run stops at once, as no row would fare better; neither key nor prompt has left
-    (CASES.md C7: simonw/llm PR 979, litellm 9848)."""
+    (simonw/llm PR 979, BerriAI/litellm 9848)."""
     pem = tmp_path / "server.pem"
     write_certificate(pem)
     async with fault_server(None, "--tls", str(pem)) as server:

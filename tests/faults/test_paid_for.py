@@ -53,7 +53,8 @@ REPLIES = {
 
 @pytest.mark.parametrize("options", [["batch"], ["batch", "--http", "httpx"], ["race", "--stream"]])
 async def test_each_answer_is_kept_and_asked_for_once(options: list[str]) -> None:
-    """CASES A3 to A9 and A15, in one run, by both clients, streamed and not."""
+    """In one run, by both clients, streamed and not: decolua/9router 3492, sgl-project/sglang 4097,
+    bentoml/BentoML 4346, QwenLM/qwen-code 9882."""
     asked: Counter[str] = Counter()
 
     async def handler(exchange: Exchange) -> None:
@@ -78,7 +79,7 @@ async def test_each_answer_is_kept_and_asked_for_once(options: list[str]) -> Non
 
 
 async def test_what_a_refusal_has_cost_is_in_its_row() -> None:
-    """Usage and maybe_billed of the failed attempt, and the summary's tokens (CASES E1, E3)."""
+    """Usage and maybe_billed of the failed attempt, and the summary's tokens."""
     refused = completion("")
     refused["choices"] = [{"index": 0, "finish_reason": "content_filter"}]
 
@@ -99,7 +100,7 @@ async def test_what_a_refusal_has_cost_is_in_its_row() -> None:
 
 
 async def test_empty_answers_are_counted() -> None:
-    """Thoughts without a text are an answer, and the summary says how many (CASES A13)."""
+    """Thoughts without a text are an answer, and the summary says how many."""
     message = {"role": "assistant", "content": None, "reasoning_content": "It is 4."}
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
     empty = json.dumps(completion("", choices=[choice])).encode()

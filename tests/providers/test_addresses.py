@@ -19,7 +19,7 @@ def sent_to(model: str, access: Access) -> str:
 @pytest.mark.parametrize(
     ("model", "base_url", "url"),
     [
-        # CASES.md A10: the query was sent in the middle of the path
+        # the query was sent in the middle of the path
         ("m", "http://h/v1?api-version=1", "http://h/v1/chat/completions?api-version=1"),
         ("m", "http://h/v1/?a=b&c", "http://h/v1/chat/completions?a=b&c"),
         ("m", ' "http://h/v1" ', "http://h/v1/chat/completions"),
@@ -68,8 +68,8 @@ def test_a_base_url_and_its_query(model: str, base_url: str, url: str) -> None:
 def test_an_endpoint_is_no_base_url(
     model: str, base_url: str, endpoint: str, right: str, by: str
 ) -> None:
-    """CASES.md A10: it was sent to .../chat/completions/chat/completions. The hint has the URL
-    to write, and nothing of a query."""
+    """It was sent to .../chat/completions/chat/completions. The hint has the URL to write, and
+    nothing of a query."""
     provider = model.partition("/")[0] if "/" in model else "openai"
     variable = f"{provider.upper()}_BASE_URL"
     environ = {variable: base_url, "AWS_REGION": "r"} if by == "variable" else {"AWS_REGION": "r"}
@@ -98,8 +98,8 @@ def header(access: Access, model: str = "openai/m") -> str | None:
     ],
 )  # fmt: skip
 def test_a_key_loses_what_was_copied_along(written: str) -> None:
-    """CASES.md C10 (letta 1946, cognee 1721): a key was sent with its quotes. From a variable,
-    and from Python."""
+    """From a variable, and from Python; it was sent with its quotes (letta-ai/letta 1946,
+    topoteretes/cognee 1721)."""
     assert header(Access(environ={"OPENAI_API_KEY": written})) == "Bearer sk-abc"
     assert header(Access(api_key=written)) == "Bearer sk-abc"
     assert header(Access(environ={"GROQ_API_KEY": written}), "groq/m") == "Bearer sk-abc"
@@ -128,7 +128,7 @@ def test_a_bearer_in_a_key_is_its_own() -> None:
 
 
 def test_no_key_sends_none() -> None:
-    """CASES.md D9: the real key went to a local server; --no-key keeps it, at any address."""
+    """The real key went to a local server; --no-key keeps it, at any address."""
     environ = {"OPENAI_API_KEY": "k"}
     for base_url in ("http://localhost:1/v1", None):
         access = Access(base_url, no_key=True, environ=environ)
@@ -144,8 +144,8 @@ def named(model: str, **environ: str) -> str:
 
 
 def test_a_server_of_ones_own_by_its_variable() -> None:
-    """CASES.md C12: with OPENAI_BASE_URL a name of any kind goes there, as with --base-url; a
-    name of a known family goes to its provider where there is a key for it."""
+    """With OPENAI_BASE_URL a name of any kind goes there, as with --base-url; a name of a
+    known family goes to its provider where there is a key for it."""
     own = {"OPENAI_BASE_URL": "http://h/v1"}
     assert named("my-model", **own) == "openai http://h/v1 my-model"
     assert named("Qwen/Qwen3-8B", **own) == "openai http://h/v1 Qwen/Qwen3-8B"

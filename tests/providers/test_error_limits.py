@@ -106,8 +106,8 @@ WAITS = [
 
 @pytest.mark.parametrize(("value", "wait_s"), WAITS)
 def test_a_wait_is_one_that_a_server_can_mean(value: str, wait_s: float | None) -> None:
-    """A number near now is a moment (openclaw/clawhub 407, ArjanCodes/moneysnake PR 24; CASES.md
-    A14); what is no time, or years of it, is ignored (D8). In every header alike."""
+    """A number near now is a moment (openclaw/clawhub 407, ArjanCodes/moneysnake PR 24);
+    what is no time, or years of it, is ignored. In every header alike."""
     assert retry_after_s({"retry-after": value}, NOW) == wait_s
     found = rate_info({"x-ratelimit-reset-requests": value}, NOW)
     assert (found.reset_requests_s if found is not None else None) == wait_s
@@ -137,7 +137,7 @@ def test_milliseconds_win_where_they_are_any(value: str, wait_s: float) -> None:
     ],
 )
 def test_a_wait_that_only_the_message_tells(message: str, wait_s: float | None) -> None:
-    """OpenAI, Groq and Azure name the wait in the message, too; a header wins (CASES.md D8)."""
+    """OpenAI, Groq and Azure name the wait in the message, too; a header wins."""
     target = resolve("openai/gpt-4o", Access(environ=KEYS))
     body = orjson.dumps({"error": {"message": message}})
     for headers, expected in (({}, wait_s), ({"retry-after": "2"}, 2.0)):
@@ -159,7 +159,7 @@ def test_a_wait_that_only_the_message_tells(message: str, wait_s: float | None) 
 )
 def test_a_quota_of_a_day_without_a_wait(message: str, kind: type[ProviderError]) -> None:
     """A 429 for a day's quota that asks for no wait is not tried again for ever:
-    Doriandarko/claude-engineer 104 (CASES.md A1)."""
+    Doriandarko/claude-engineer 104."""
     target = resolve("cohere/command-a-03-2025", Access(environ=KEYS))
     body = orjson.dumps({"message": message})
     with pytest.raises(ProviderError) as raised:

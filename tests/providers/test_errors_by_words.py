@@ -61,7 +61,7 @@ def error_body(name: str, message: str) -> Json:
 
 @pytest.mark.parametrize("name", WIRES)
 def test_context_length_by_everyones_words(name: str) -> None:
-    """On every wire, since gateways pass on the words of others (CASES E4)."""
+    """On every wire, since gateways pass on the words of others."""
     for message in TOO_LONG.values():
         body = orjson.dumps(error_body(name, message))
         for status in (400, 413, 422):
@@ -148,7 +148,7 @@ def test_an_error_event_that_names_its_status_is_read_by_it(
 def test_an_error_line_of_a_stream_keeps_its_words(
     name: str, line: bytes, kind: type[ProviderError], words: str
 ) -> None:
-    """llama.cpp's `error:` field, an event of that name, and words in place of JSON (CASES E5)."""
+    """llama.cpp's `error:` field, an event of that name, and words in place of JSON."""
     wire = WIRES[name]
     for start in (b"", streamed_bytes(name, wire.events("hello")[:1])):
         found = fed(wire, start + line)

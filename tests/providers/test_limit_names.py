@@ -31,7 +31,7 @@ def sent(model: str, name: str, base_url: str | None = None) -> dict[str, object
     ],
 )
 def test_a_server_gets_the_name_that_was_written(model: str, base_url: str | None) -> None:
-    """It may know only that one (CASES.md A8: BerriAI/litellm 13381, vercel/ai 7863)."""
+    """It may know only that one (BerriAI/litellm 13381, vercel/ai 7863)."""
     body = sent(model, MODERN, base_url)
     assert (body.get(MODERN), body.get(OLD)) == (5, None)
 

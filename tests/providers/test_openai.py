@@ -120,7 +120,7 @@ def test_what_json_cannot_hold() -> None:
         ("gpt-oss-120b", None, set()),
         ("ft:gpt-4o-mini:org::id", None, set()),
         ("o1", None, SAMPLING | PENALTIES),
-        # Only o3 and o4-mini refuse stop; o3-mini has taken it (CASES E7).
+        # Only o3 and o4-mini refuse stop; o3-mini has taken it.
         ("o3-mini", "low", SAMPLING | PENALTIES),
         ("o3-mini-2025-01-31", None, SAMPLING | PENALTIES),
         ("o3", None, SAMPLING | PENALTIES | {"stop"}),

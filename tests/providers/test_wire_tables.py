@@ -119,7 +119,7 @@ def test_a_firewalls_page_is_not_about_the_key(
     status: int, headers: Mapping[str, str], body: bytes, kind: type[ProviderError]
 ) -> None:
     """A 403 with a web page comes from something in front of the server: OpenHands/OpenHands
-    4480, run-llama/llama_index 16796 (CASES.md A12)."""
+    4480, run-llama/llama_index 16796."""
     assert error_class(read_error(WireReply(status, headers, body)), ErrorRules()) is kind
 
 
@@ -148,7 +148,7 @@ def test_a_firewalls_page_is_not_about_the_key(
     ],
 )
 def test_a_path_that_the_server_does_not_have(status: int, body: bytes, is_path: bool) -> None:
-    """Each server has its own words for it (CASES.md A10)."""
+    """Each server has its own words for it (lmstudio-ai/lmstudio-bug-tracker 618)."""
     reply = WireReply(status, {}, body)
     kind = error_class(read_error(reply), ErrorRules())
     assert (kind is errors.UnknownPath) == is_path, kind

@@ -130,7 +130,7 @@ def test_a_place_without_locks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: tuple[object, str, int]
 ) -> None:
     """Where no file can be made beside the output, or nothing locked, the run goes on unlocked
-    and says so (CASES.md C3)."""
+    and says so (llnl/scr 510, cooperative-computing-lab/cctools 1737)."""
     path = tmp_path / "out.jsonl"
     module, name, number = call
 

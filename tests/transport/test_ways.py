@@ -80,7 +80,7 @@ OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}"
 async def test_an_authority_of_ones_own_is_trusted_by_each_variable(
     http: HttpClient, variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """CASES.md C7 (shell-ai 16): REQUESTS_CA_BUNDLE was not looked at. A folder has links by the
+    """REQUESTS_CA_BUNDLE was not looked at (ricklamers/shell-ai 16). A folder has links by the
     certificates' hashes, as c_rehash makes them."""
     pem = tmp_path / "server.pem"
     write_certificate(pem)
@@ -163,8 +163,8 @@ def test_a_variable_that_names_no_certificates_is_refused(
 def test_a_proxy_that_is_not_spoken_to_is_refused(
     name: str, value: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """CASES.md C8 (open-webui 15683): before anything is sent, without the password, and with
-    what to do. A host of NO_PROXY needs none."""
+    """Before anything is sent, without the password, and with what to do
+    (open-webui/open-webui 15683). A host of NO_PROXY needs none."""
     monkeypatch.setenv(name, value)
     with pytest.raises(UsageError, match=words) as caught:
         check_way(ELSEWHERE)
@@ -193,7 +193,7 @@ async def test_a_proxy_that_refuses_is_blamed_itself(
     http: HttpClient, status: int, kind: type[ProviderError], words: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """CASES.md D12: its errors named the provider's host, and with aiohttp its password."""
+    """Its errors named the provider's host, and with aiohttp its password."""
     async with replying(b"HTTP/1.1 %d No\r\ncontent-length: 0\r\n\r\n" % status) as port:
         monkeypatch.setenv("HTTPS_PROXY", f"http://u:secret@127.0.0.1:{port}")
         monkeypatch.setenv("HTTP_PROXY", f"http://u:secret@127.0.0.1:{port}")

@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 
 from llmbatch_cli.core.events import Counted, Dropped, Finished, Gauges, Opened, Started
 from llmbatch_cli.core.ledger import Attempt, Usage
+from llmbatch_cli.core.text import format_count
 from llmbatch_cli.core.types import Completion, Failure, Outcome
 from llmbatch_cli.ui.report import (
     format_about,
     format_bytes,
-    format_count,
     format_duration,
     format_rate,
     summary,
@@ -128,6 +128,18 @@ def test_what_is_not_there_is_not_told() -> None:
     run.now_s += 0.5
     assert summary(run.totals) == "1 row: 1 answered in 0.50 s, 2.0 rows/s"
     assert summary(Totals()) == "no rows"
+    run = Run()
+    run.rows(1, kind="invalid_row")
+    assert summary(run.totals).startswith("1 row: 0 answered, 1 failed (1 invalid_row) in 0.00 s\n")
+
+
+def test_a_count_that_was_too_high_is_no_missing_row() -> None:
+    """Lines are counted ahead; where a value goes on over many of them, no row was left out."""
+    run = Run()
+    run.totals(Counted(7))
+    run.rows(2)
+    run.now_s += 1
+    assert summary(run.totals) == "2 rows: 2 answered in 1.0 s, 2.0 rows/s"
 
 
 def test_what_a_user_has_to_know_has_its_own_line() -> None:
@@ -141,6 +153,7 @@ def test_what_a_user_has_to_know_has_its_own_line() -> None:
     for index in (100, 101, 102):
         run.totals(Started(index))
     run.totals.cancelled()
+    run.totals.cut_short = True
     for index in (100, 101, 102):
         run.totals(Dropped(index))
     run.now_s += 10
@@ -156,7 +169,7 @@ def test_what_a_user_has_to_know_has_its_own_line() -> None:
 
 def test_one_message_of_each_kind_of_failure_is_quoted() -> None:
     """The first of each kind, the most frequent kind first, cleaned and on one line, without the
-    prompt (CASES.md D2)."""
+    prompt."""
     totals = Totals()
     prompt = [{"role": "user", "content": "the patient 4711 has measles and more"}]
     for index, (kind, message) in enumerate(

@@ -64,7 +64,7 @@ def test_a_narrow_terminal_has_a_narrower_table() -> None:
 
 
 def test_a_model_that_never_started_has_its_line() -> None:
-    """With --hedge the second model may never be asked: the table says so (CASES.md D12)."""
+    """With --hedge the second model may never be asked: the table says so."""
     told = Standings()
     told(Racing(["a/fast", "b/spare", "b/spare"]))
     told(Finished(Outcome(0, 0, "fast", "a", race=[FAST])))
@@ -82,7 +82,7 @@ def test_a_model_that_never_started_has_its_line() -> None:
     ],
 )
 def test_names_that_are_cut_stay_apart(names: tuple[str, str]) -> None:
-    """Two racers do not look alike at 40 columns (CASES.md D12)."""
+    """Two racers do not look alike at 40 columns."""
     told = standings([Racer(name, "openai", "won", 0.1) for name in names])
     _, _, *rows = as_lines(told, 40)
     assert len({row.split()[0] for row in rows}) == 2

@@ -7,18 +7,14 @@ from typing import Any
 import orjson
 
 from llmbatch_cli.core.errors import BadReply
-from llmbatch_cli.core.privacy import SHORTEST_KEY
+from llmbatch_cli.core.privacy import KEY_SHAPES, SHORTEST_KEY
+from llmbatch_cli.core.text import shortened, without_controls
 from llmbatch_cli.core.types import WireReply
 from llmbatch_cli.providers.wire.lenient import NotJson, inflated, read_leniently
 
 MAX_MESSAGE_CHARS = 2000
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _CHARSET = re.compile(r"charset=[\"']?([\w.:-]{1,40})")
-_SECRET = re.compile(
-    r"\b(?:sk|pk|rk|gsk|xai|hf|r8|pplx|nvapi|csk|fw|tgp)[-_][\w*.-]{8,}|\bAIza[\w-]{20,}"
-    r"|(?i:bearer) [\w*.~+/=-]{8,}"
-)
 
 
 def json_object(reply: WireReply) -> dict[str, Any]:
@@ -91,9 +87,8 @@ def excerpt(body: bytes, max_chars: int = 200) -> str:
 def clean(text: str, max_chars: int = MAX_MESSAGE_CHARS) -> str:
     """A provider's text, cut to length, without control characters and anything like a key."""
     # Cut first: the patterns must not run over megabytes.
-    text = _CONTROL.sub("", text[: 2 * max_chars])
-    text = " ".join(_SECRET.sub("[key]", text).split())
-    return text if len(text) <= max_chars else text[: max_chars - 1] + "…"
+    text = KEY_SHAPES.sub("[key]", without_controls(text[: 2 * max_chars]))
+    return shortened(" ".join(text.split()), max_chars)
 
 
 def without_key(text: str, api_key: str | None) -> str:

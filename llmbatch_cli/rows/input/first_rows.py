@@ -44,8 +44,7 @@ class FirstRows:
             first = self._first or row
             raise UsageError(
                 f"the first {ALIKE} rows are all invalid, so nothing was sent; "
-                f"{first.place}: {first.reason}",
-                hint="correct the input, or name its format with --input-format",
+                f"{first.place}: {first.reason}"
             )
         self.are_invalid = False
         return [*self.release(), row]

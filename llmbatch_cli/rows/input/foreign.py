@@ -53,11 +53,11 @@ _MARKUP: Final = Kind(
 )
 _YAML: Final = Kind("YAML", "convert it to JSONL: yq -o json -I 0 '.[]' FILE")
 _JSON: Final = Kind(
-    "JSON, though its name says text",
+    "text with JSON in it",
     "--input-format jsonl reads its rows; --input-format text sends every line as it stands",
 )
 _DATABASE: Final = Kind("a database", "export its rows as JSONL first")
-_PICKLE: Final = Kind("Python or NumPy data", "write its rows as JSONL first, with json.dumps")
+_BINARY: Final = Kind("binary data", "write its rows as JSONL first, as with Python's json.dumps")
 _MEDIA: Final = Kind("an image, audio or video", "name it in a row's message, with --files DIR")
 _MODEL: Final = Kind("a model's weights", "name it as a model, as in -m local/PATH.gguf")
 _PROGRAM: Final = Kind("a program", "name a file of prompts")
@@ -88,7 +88,7 @@ _BY_KIND: Final[Sequence[tuple[Kind, str]]] = (
     (_MARKUP, "html htm xml"),
     (_YAML, "yaml yml"),
     (_DATABASE, "db sqlite sqlite3 duckdb"),
-    (_PICKLE, "pkl pickle npy npz h5 hdf5 pt pth"),
+    (_BINARY, "pkl pickle npy npz h5 hdf5 pt pth avro orc"),
     (_MEDIA, "png jpg jpeg gif webp mp3 wav mp4"),
     (_MODEL, "gguf safetensors"),
 )
@@ -108,7 +108,7 @@ _MAGIC: Final[Sequence[tuple[bytes, Kind]]] = (
     (rb"7z\xbc\xaf\x27\x1c|Rar!\x1a\x07|.{257}ustar[\0 ]", _ARCHIVE),
     (rb"%PDF-|\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1|\{\\rtf", _DOCUMENT),
     (rb"SQLite format 3\0|.{8}DUCK.\0", _DATABASE),
-    (rb"\x93NUMPY|\x89HDF\r\n|\x80[\x02-\x05]|Obj\x01", _PICKLE),
+    (rb"\x93NUMPY|\x89HDF\r\n|\x80[\x02-\x05]|Obj\x01", _BINARY),
     (
         rb"\x89PNG\r\n|\xff\xd8\xff|GIF8[79]a|RIFF.{4}(?:WAVE|WEBP|AVI )"
         rb"|ID3[\x02-\x04]|OggS\0|fLaC\0|\0\0.{2}ftyp",
@@ -121,6 +121,9 @@ _MAGIC_PATTERNS: Final = tuple((re.compile(magic, re.DOTALL), kind) for magic, k
 MAGIC_BYTES: Final = 265
 """So many first bytes show any of them."""
 
+_BYTES: Final = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+"""Control characters that no text has."""
+_ONE_COLUMN: Final = ("prompt", "prompts", "question", "questions")
 _COLUMNS: Final = frozenset(
     (
         *("id", "prompt", "prompts", "question", "questions", "query", "text", "instruction"),
@@ -165,9 +168,13 @@ def by_shape(lines: Sequence[bytes]) -> Kind | None:
         return _MARKUP
     if _YAML_LIST.match(head):
         return _YAML
-    if _is_json(head.partition(b"\n")[0].strip()):
+    if head.partition(b"\n")[0].strip() in (b"{", b"[") or any(map(_is_row, lines)):
         return _JSON
+    if _BYTES.search(head) and not _is_utf8(head):
+        return _BINARY
     texts = [line.decode(errors="replace") for line in lines if line.strip()]
+    if len(texts) > 1 and _is_one_column(texts[0]):
+        return _CSV
     for delimiter, kind in ((",", _CSV), ("\t", _TSV), (";", _CSV), ("|", _CSV)):
         if _is_table(texts, delimiter):
             return kind
@@ -177,13 +184,23 @@ def by_shape(lines: Sequence[bytes]) -> Kind | None:
 def may_be_header(line: bytes) -> bool:
     """Whether this line may be the first of a table, so that the next line is worth a wait."""
     text = line.decode(errors="replace").strip()
-    return any(_columns(text, delimiter) for delimiter in ",\t;|")
+    return _is_one_column(text) or any(_columns(text, delimiter) for delimiter in ",\t;|")
 
 
-def _is_json(line: bytes) -> bool:
-    """Whether this line is a row in JSON, or the first line of a JSON value."""
-    if line in (b"{", b"["):
-        return True
+def _is_one_column(line: str) -> bool:
+    return line.strip().lower() in _ONE_COLUMN
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _is_row(line: bytes) -> bool:
+    """Whether this line is a row in JSON."""
     try:
         value = orjson.loads(line) if line[:1] == b"{" else None
     except orjson.JSONDecodeError:

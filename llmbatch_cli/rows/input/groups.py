@@ -17,7 +17,7 @@ from llmbatch_cli.rows.input.inputs import (
     is_conversation,
     suffix_of,
 )
-from llmbatch_cli.rows.lines import CHUNK_BYTES, Line, Lines, Unreadable
+from llmbatch_cli.rows.lines import BLANK, CHUNK_BYTES, Line, Lines, Unreadable
 
 _JSON_BEGINS: Final = (b"{", b"[", b'"')
 _TEXT: Final[Mapping[TextFormat, Format]] = {"lines": "text", "whole": "whole"}
@@ -60,7 +60,7 @@ def _groups_of(name: str, reading: Reading, stdin: BinaryIO | None) -> Iterator[
         raise Foreign(kind)
     head = _Head(plain(chunks_of(name, stdin)))
     head.read(lambda data: data.strip() or len(data) > CHUNK_BYTES)
-    begin = head.data.lstrip()[:1]
+    begin = head.data.lstrip(BLANK)[:1]
     form = format_of_name(name, reading.input_format)
     guessed = form is None and begin != b"" and begin not in _JSON_BEGINS
     form = form or ("jsonl" if begin in _JSON_BEGINS else _TEXT[reading.for_text])

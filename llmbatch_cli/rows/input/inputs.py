@@ -24,7 +24,7 @@ from llmbatch_cli.rows.input.chunks import (
     stream_chunks,
 )
 from llmbatch_cli.rows.input.pump import pumped
-from llmbatch_cli.rows.lines import BOM, MAX_LINE_BYTES, Line, Lines, Unreadable
+from llmbatch_cli.rows.lines import BLANK, BOM, MAX_LINE_BYTES, Line, Lines, Unreadable
 
 TextFormat = Literal["lines", "whole"]
 Format = Literal["jsonl", "text", "whole", "values"]
@@ -191,7 +191,7 @@ def is_conversation(items: Sequence[object]) -> bool:
 
 
 def _is_row(line: Line) -> bool:
-    return line is None or bool(line.strip())
+    return line is None or bool(line.strip(BLANK))
 
 
 # Pipes, twice

@@ -156,18 +156,35 @@ def _nothing_to_send(row: Mapping[str, Any]) -> str:
     if not row:
         return 'no "prompt" or "messages"; the row is empty'
     names = ", ".join(str(name)[:_KEYS_SHOWN_CHARS] for name in islice(row, 20))
-    way = next((way for name, way in _WAYS if isinstance(row.get(name), str | list)), _NO_WAY)
+    return (
+        f'no "prompt" or "messages"; the row has: {escaped(names, _KEYS_SHOWN_CHARS)} ({_way(row)})'
+    )
+
+
+def _way(row: Mapping[str, Any]) -> str:
+    """How such a row becomes one with a prompt."""
     if isinstance(row.get("instruction"), str) and isinstance(row.get("input"), str):
-        way = r"""jq -c '.prompt = .instruction + "\n\n" + .input' FILE"""
-    return f'no "prompt" or "messages"; the row has: {escaped(names, _KEYS_SHOWN_CHARS)} ({way})'
+        return _each(r'.prompt = .instruction + "\n\n" + .input')
+    for name, way in _WAYS:
+        if isinstance(row.get(name), str | list):
+            return _each(way)
+    for name, value in row.items():
+        if isinstance(value, list) and value and isinstance(value[0], str | dict):
+            return f"jq -c '.{name}[]' FILE" if str(name).isidentifier() else _NO_WAY
+    return _NO_WAY
 
 
-_NO_WAY: Final = 'name the field to send "prompt"'
+def _each(way: str) -> str:
+    """The command that changes every row of a file, be it an array or JSONL."""
+    return f"jq -c '(arrays[] // .) | {way}' FILE"
+
+
+_NO_WAY: Final = 'rename the field that is the prompt to "prompt"'
 _WAYS: Final = (
-    ("conversations", "jq -c '.prompt = .conversations[0].value' FILE"),
-    ("conversation", "jq -c '.messages = .conversation' FILE"),
+    ("conversations", ".prompt = .conversations[0].value"),
+    ("conversation", ".messages = .conversation"),
     *(
-        (name, f"jq -c '.prompt = .{name}' FILE")
+        (name, f".prompt = .{name}")
         for name in ("instruction", "question", "query", "text", "input", "content", "problem")
     ),
 )

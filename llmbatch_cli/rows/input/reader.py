@@ -16,9 +16,10 @@ from llmbatch_cli.rows.input.inputs import STDIN, Format, shown_name
 from llmbatch_cli.rows.input.misspelt import Misspelt
 from llmbatch_cli.rows.input.parse import TOO_DEEP, bad_row, parse_row
 from llmbatch_cli.rows.input.splitter import Piece, Splitter
-from llmbatch_cli.rows.lines import BOM, Line, Unreadable
+from llmbatch_cli.rows.lines import BLANK, BOM, Line, Unreadable
 
 _NUL: Final = "a NUL byte in plain text: it is no text, or it is damaged"
+_PLAIN: Final = " (--input-format text sends each line as it stands)"
 _FIRST_FIELD: Final = re.compile(rb'[\[{\s]*"(?:[^"\\]|\\.)*"\s*:')
 """How a row begins, up to its first field's name."""
 _REST: Final = "the rest of the input is not read"
@@ -151,7 +152,7 @@ class Reader:
 
     def _odd_line(self, line: bytes) -> Iterator[Row]:
         """The rows of a line that is no JSON by itself; one that goes on has none yet."""
-        text = line.strip().removeprefix(BOM).lstrip()
+        text = line.strip().lstrip(BLANK)
         if not text:
             return
         try:
@@ -159,6 +160,8 @@ class Reader:
             return
         except orjson.JSONDecodeError as error:
             reason = _json_reason(text, error)
+            if self.index == self._begin and text[:1] not in b'{["':
+                reason += _PLAIN
         if text[:1] in (b"{", b"["):
             splitter = Splitter(self._max_line_bytes, self._line)
             pieces = list(splitter.feed(text + b"\n"))
@@ -246,8 +249,9 @@ class Reader:
                     return
 
     def _text_row(self, line: bytes) -> Row | None:
-        line = line.removeprefix(BOM)
-        if not line.strip():
+        while line.startswith(BOM):
+            line = line.removeprefix(BOM)
+        if not line.strip(BLANK):
             return None
         if b"\0" in line:
             # Every other line would be an error, too.

@@ -239,7 +239,7 @@ async def test_one_refusal_makes_all_wait() -> None:
 @virtually
 async def test_nobody_waits_for_a_quota_of_hours() -> None:
     """Those that wait and those that come are told so at once, with the provider's words, and
-    once the rest is bearable it is waited for (CASES.md A1)."""
+    once the rest is bearable it is waited for."""
     loop, limiter = asyncio.get_running_loop(), Limiter(RateLimits(2), patience_s=600)
     tickets = [await limiter.admit(1) for _ in range(2)]
     waiting = [asyncio.ensure_future(limiter.admit(1)) for _ in range(3)]

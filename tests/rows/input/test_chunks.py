@@ -85,7 +85,7 @@ def test_gzip_cut_short_gives_what_was_there_and_says_so(text: bytes, data: st.D
 @pytest.mark.parametrize("size", [1, 3, 99])
 def test_wide_text_is_read(codec: str, size: int, mark: str) -> None:
     """UTF-16, as PowerShell writes it, and UTF-32 are read as UTF-8, however they arrive; UTF-16
-    of Latin letters also without a mark (CASES.md B9: fox-it/flow.record 138)."""
+    of Latin letters also without a mark (fox-it/flow.record 138)."""
     if not mark and "32" in codec:
         return
     text = "two \N{SNOWMAN} \U0001f600\nthree"

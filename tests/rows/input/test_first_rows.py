@@ -36,7 +36,7 @@ SHAREGPT = {"id": 1, "conversations": [{"from": "human", "value": "hi"}]}
     [
         (
             {"id": 1, "text": "hi", "label": 2},
-            "has: id, text, label (jq -c '.prompt = .text' FILE)",
+            "has: id, text, label (jq -c '(arrays[] // .) | .prompt = .text' FILE)",
         ),
         (SHAREGPT, "has: id, conversations"),
         ({"prompt": 5}, '"prompt" must be a string'),
@@ -44,7 +44,7 @@ SHAREGPT = {"id": 1, "conversations": [{"from": "human", "value": "hi"}]}
     ],
 )
 async def test_rows_that_are_all_invalid_alike_end_the_run(row: object, words: str) -> None:
-    """At the twentieth, with the first one's reason, whatever follows (CASES.md B8)."""
+    """At the twentieth, with the first one's reason, whatever follows."""
     data = jsonl(*[row] * 1000)
     with pytest.raises(UsageError) as caught:
         await read(data)
@@ -111,7 +111,7 @@ async def test_a_pipe_that_waits_gets_its_error_rows() -> None:
 async def test_what_looks_like_a_parameter_is_said_once(
     field: str, value: object, meant: str
 ) -> None:
-    """A typo is carried, not sent, and that is said (CASES.md D12)."""
+    """A typo is carried, not sent, and that is said."""
     events: list[Event] = []
     found = await read(jsonl(*[{"prompt": "hi", field: value}] * 3), events)
     assert [row.metadata for row in found] == [{field: value}] * 3

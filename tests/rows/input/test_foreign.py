@@ -45,7 +45,7 @@ async def rows(
         (b"%PDF-1.7\n%", "a document"),
         (b"{\\rtf1\\ansi", "a document"),
         (b"SQLite format 3\0", "a database"),
-        (b"\x93NUMPY\1\0", "NumPy"),
+        (b"\x93NUMPY\1\0", "binary data"),
         (b"\x89PNG\r\n\x1a\n", "an image"),
         (b"a" * 257 + b"ustar\0", "an archive"),
         (CSV, "a table (CSV)"),
@@ -53,6 +53,8 @@ async def rows(
         (b"\xef\xbb\xbfid;prompt\r\n1;x\r\n", "a table (CSV)"),
         (b'sku,frage\n1,"Was ist das, bitte?"\n2,"Und das?"\n', "a table (CSV)"),
         (b"id, question\n1, What is it?\n", "a table (CSV)"),
+        (b"Question\r\nWhat is it?\r\n", "a table (CSV)"),
+        (b"\x0b\x02\x80hi\x03\n", "binary data"),  # brotli has no first bytes of its own
         (b"- prompt: one\n- prompt: two\n", "YAML"),
         (b"---\n- prompt: one\n", "YAML"),
         (b"<!DOCTYPE html>\n<html>\n", "HTML"),
@@ -61,8 +63,8 @@ async def rows(
 async def test_an_input_that_is_no_prompts_ends_the_run(
     tmp_path: Path, data: bytes, words: str
 ) -> None:
-    """From standard input, packed, or by a name that says otherwise (CASES.md B4:
-    AditthyaSS/iloveAgents PR 615): no header line and no packed bytes are sent."""
+    """From standard input, packed, or by a name that says otherwise (AditthyaSS/iloveAgents
+    PR 615): no header line and no packed bytes are sent."""
     for name in ("-", "a", "a.txt", "a.jsonl"):
         for piece in (data, gzip.compress(data)):
             path = tmp_path / name
@@ -100,6 +102,7 @@ def test_a_name_that_says_so_is_enough(tmp_path: Path, suffix: str) -> None:
         b"Compare red, green and blue\nCompare one, two and three\n",
         b"red,green,blue\none,two,three\n",
         b"id,question\n",
+        b"Prompt\n",
         b"text, please\nlabel, please\n",
         b"question, answer\nWhat is the question, and what is the answer, and why?\nx\n",
         b"ORC is what?\nPARIS\n",
@@ -123,10 +126,15 @@ async def test_a_table_is_one_prompt_where_the_whole_is() -> None:
 
 async def test_a_text_of_json_rows_is_not_sent_line_by_line(tmp_path: Path) -> None:
     """JSON under a text's name says how to read it."""
-    for data in (b'{"prompt": "a"}\n{"prompt": "b"}\n', b'[\n"a"\n]\n', b'{\n"prompt": "a"\n}'):
+    for data in (
+        b'{"prompt": "a"}\n{"prompt": "b"}\n',
+        b'[\n"a"\n]\n',
+        b'{\n"prompt": "a"\n}',
+        b'# one\n{"prompt": "a"}\n',
+    ):
         path = tmp_path / "a.txt"
         path.write_bytes(data)
-        with pytest.raises(UsageError, match="JSON, though its name says text") as caught:
+        with pytest.raises(UsageError, match="text with JSON in it") as caught:
             await rows(str(path))
         assert "--input-format jsonl" in (caught.value.hint or "")
 

@@ -113,7 +113,7 @@ def test_null_is_as_good_as_absent() -> None:
 
 
 def test_both_names_of_the_token_bound_are_one() -> None:
-    """The name that was written is sent (CASES.md A8: mnfst/llm-gateway 1878), as a server may
+    """The name that was written is sent (mnfst/llm-gateway 1878), as a server may
     know only that one; two different values are an error."""
     assert check_all({"max_completion_tokens": 5}) == {"max_completion_tokens": 5}
     assert check_all({"max_tokens": 5, "max_completion_tokens": 5}) == {"max_tokens": 5}

@@ -120,7 +120,7 @@ def test_an_openai_batch_line_gives_what_its_body_says() -> None:
     ],
 )
 def test_batch_lines_of_azure_are_read(url: str, model: str) -> None:
-    """Azure's own sample has no /v1 (CASES.md B5: mozilla-ai/any-llm PR 1348); a deployment's URL
+    """Azure's own sample has no /v1 (mozilla-ai/any-llm PR 1348); a deployment's URL
     names the model where the body does not."""
     body = {"messages": [USER], "top_k": 1}
     if model == "m":
@@ -134,7 +134,7 @@ FUNCTION = {"name": "f", "parameters": {"type": "object"}, "strict": True}
 
 
 def test_a_batch_line_of_the_responses_api_asks_the_same() -> None:
-    """Its fields get the names of chat completions (CASES.md B5: openai-python 2497)."""
+    """Its fields get the names of chat completions (openai/openai-python 2497)."""
     body = {
         "model": "gpt-4o-mini",
         "instructions": "be brief",
@@ -201,7 +201,7 @@ def test_the_items_of_a_responses_input_are_messages() -> None:
 
 
 def test_parameters_of_any_api_are_sent() -> None:
-    """As with --param (CASES.md B6: sgl-project/sglang 28179); `extra_body` itself wins."""
+    """As with --param (sgl-project/sglang 28179); `extra_body` itself wins."""
     row = good(
         {
             "prompt": "hi",
@@ -255,8 +255,7 @@ def test_columns_of_data_are_not_sent(fields: dict[str, Any]) -> None:
     [(1.0, 1), (0.0, 0), (-0.0, 0), (1e3, 1000), ("1.0", "1.0"), (2**64 - 1, 2**64 - 1)],
 )
 def test_an_id_that_is_whole_is_a_whole_number(value: object, expected: object) -> None:
-    """pandas writes a column of ids as 1.0 where one is missing (CASES.md B7: Cloud-CV/EvalAI
-    3889)."""
+    """pandas writes a column of ids as 1.0 where one is missing (Cloud-CV/EvalAI 3889)."""
     found = good({"id": value, "prompt": "hi"}).id
     assert (found, type(found)) == (expected, type(expected))
 
@@ -317,21 +316,27 @@ REASONS: list[tuple[object, str]] = [
     ({}, 'no "prompt" or "messages"; the row is empty'),
     (
         {"text": "x", "label": 1},
-        'no "prompt" or "messages"; the row has: text, label (jq -c \'.prompt = .text\' FILE)',
+        'no "prompt" or "messages"; the row has: text, label '
+        "(jq -c '(arrays[] // .) | .prompt = .text' FILE)",
     ),
     (
         {"answer": "x", "label": 1},
-        'no "prompt" or "messages"; the row has: answer, label (name the field to send "prompt")',
+        'no "prompt" or "messages"; the row has: answer, label '
+        '(rename the field that is the prompt to "prompt")',
+    ),
+    (
+        {"data": [{"prompt": "x"}]},
+        'no "prompt" or "messages"; the row has: data (jq -c \'.data[]\' FILE)',
     ),
     (
         {"instruction": "add", "input": "1 2", "output": "3"},  # alpaca
         'no "prompt" or "messages"; the row has: instruction, input, output '
-        r"""(jq -c '.prompt = .instruction + "\n\n" + .input' FILE)""",
+        r"""(jq -c '(arrays[] // .) | .prompt = .instruction + "\n\n" + .input' FILE)""",
     ),
     (
         {"conversations": [{"from": "human", "value": "hi"}]},  # NVIDIA-NeMo/Automodel PR 2375
         'no "prompt" or "messages"; the row has: conversations '
-        "(jq -c '.prompt = .conversations[0].value' FILE)",
+        "(jq -c '(arrays[] // .) | .prompt = .conversations[0].value' FILE)",
     ),
     ({"prompt": "a", "top_k": "5"}, 'top_k must be a whole number, not "5"'),
     (

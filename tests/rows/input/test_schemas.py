@@ -78,7 +78,7 @@ Old.update_forward_refs()
 
 @pytest.mark.parametrize("kind", [City, Everything, Node, Cities])
 def test_a_class_is_sent_as_the_package_openai_sends_it(kind: type[BaseModel]) -> None:
-    """And litellm, which calls its code (CASES.md C6; googleapis/python-genai 1307)."""
+    """And litellm, which calls its code (googleapis/python-genai 1307)."""
     assert check("response_format", kind) == type_to_response_format_param(kind)
 
 

@@ -30,6 +30,7 @@ from llmbatch_cli.rows.input import inputs as files
 from llmbatch_cli.rows.input.parse import parse_row
 from llmbatch_cli.rows.input.source import Inputs
 from llmbatch_cli.rows.keys import row_digits
+from llmbatch_cli.rows.lines import BLANK
 from llmbatch_cli.rows.output.render import render
 
 UNHURRIED = settings(deadline=None)
@@ -95,7 +96,7 @@ class Cut(io.BytesIO):
 def test_every_line_with_something_on_it_is_one_row(data: bytes) -> None:
     """Any lines give one row for each that is not blank, numbered in order."""
     lines = data.split(b"\n")
-    expected = [number for number, line in enumerate(lines, 1) if line.replace(BOM, b"", 1).strip()]
+    expected = [number for number, line in enumerate(lines, 1) if line.strip(BLANK)]
     for form in ("jsonl", "text"):
         rows = whole_run(data, input_format=form)
         assert [row.line for row in rows] == expected
@@ -235,7 +236,7 @@ def test_a_line_that_is_no_json_says_where(line: bytes, reason: str) -> None:
 @pytest.mark.parametrize("codec", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 @pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.json", "a", "a.jsonl.gz"])
 async def test_a_file_in_utf_16_is_read(tmp_path: Path, codec: str, name: str) -> None:
-    """As PowerShell writes it, with its mark or without (CASES.md B9: fox-it/flow.record 138)."""
+    """As PowerShell writes it, with its mark or without (fox-it/flow.record 138)."""
     path = tmp_path / name
     data = "one\ntwo\n" if name == "a.txt" else '"one"\n"two"\n'
     path.write_bytes(gzip.compress(data.encode(codec)) if ".gz" in name else data.encode(codec))
@@ -285,7 +286,7 @@ ROWS = [{"id": 1, "prompt": "a", "deep": [[{"x": ODD}]]}, {"prompt": "b"}, "c", 
 @pytest.mark.parametrize("indent", [None, 0, 2])
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl", "-", "a.json.gz"])
 async def test_an_array_is_its_rows(tmp_path: Path, name: str, indent: int | None) -> None:
-    """On one line or on many (CASES.md B8: metadata-qa-api 184); each row knows its line."""
+    """On one line or on many (pkiraly/metadata-qa-api 184); each row knows its line."""
     data = json.dumps(ROWS, indent=indent).encode() + b"\n"
     path = tmp_path / name
     if name != "-":
@@ -323,7 +324,7 @@ async def test_an_array_is_its_rows(tmp_path: Path, name: str, indent: int | Non
     ],
 )
 def test_values_over_many_lines_are_rows(data: str, expected: list[str | None]) -> None:
-    """Pretty-printed JSON is read as what it says (CASES.md B3: opentargets/issues 211)."""
+    """Pretty-printed JSON is read as what it says (opentargets/issues 211)."""
     assert texts(rows_of(data.encode())) == expected
 
 
@@ -348,7 +349,7 @@ def test_values_over_many_lines_are_rows(data: str, expected: list[str | None]) 
 def test_no_part_of_a_broken_value_is_sent(
     data: str, expected: list[str | None], words: str
 ) -> None:
-    """One error, and what follows is read only where it must be another row (CASES.md B3)."""
+    """One error, and what follows is read only where it must be another row."""
     rows = rows_of(data.encode(), input_format="jsonl")
     assert texts(rows) == expected
     assert any(words in row.reason for row in rows if isinstance(row, BadRow))
@@ -412,10 +413,17 @@ def test_a_value_over_the_cap_ends_the_array() -> None:
 
 @pytest.mark.parametrize("form", ["jsonl", "text"])
 def test_a_mark_at_any_line_is_dropped(form: str) -> None:
-    """As `cat` leaves it (CASES.md B1: wbolster/jsonlines PR 69), in text as well."""
+    """As `cat` leaves it (wbolster/jsonlines PR 69), in text as well."""
     lines = ["one", "two", ""] if form == "text" else ['{"prompt": "one"}', '"two"', ""]
     data = "".join(f"\ufeff{line}\n" for line in lines).encode()
     assert texts(rows_of(data, input_format=form)) == ["one", "two"]
+
+
+@pytest.mark.parametrize("before", [BOM + BOM, BOM + b"\n" + BOM, b" \n" + BOM + b" " + BOM])
+def test_marks_of_empty_files_do_not_turn_json_into_text(before: bytes) -> None:
+    """As of an empty file in front, or several (viggy28/recall 38): the rows behind are JSON."""
+    rows = rows_of(before + b'{"prompt": "one"}\n' + BOM + BOM + b'"two"\n')
+    assert texts(rows) == ["one", "two"]
 
 
 @pytest.mark.parametrize(
@@ -430,7 +438,7 @@ def test_a_mark_at_any_line_is_dropped(form: str) -> None:
     ],
 )  # fmt: skip
 def test_numbers_that_json_lacks_are_carried(fields: str, metadata: dict[str, Any]) -> None:
-    """NaN is null (CASES.md B2: microsoft/eureka-ml-insights PR 127), and the row keeps its id."""
+    """NaN is null (microsoft/eureka-ml-insights PR 127), and the row keeps its id."""
     (row,) = rows_of(f'{{"prompt": "one", {fields}}}\n'.encode())
     assert texts([row]) == ["one"]
     assert (row.id, row.metadata) == (0, metadata)
@@ -448,7 +456,7 @@ def test_infinity_is_no_parameter() -> None:
 @pytest.mark.parametrize("depth", [199, 500, 900, 5_000, 100_000])
 @pytest.mark.parametrize("field", ["note", "messages", "extra_body", "id"])
 def test_a_row_that_is_nested_too_deep_is_one_bad_row(field: str, depth: int) -> None:
-    """However deep and wherever: never a RecursionError (CASES.md D1)."""
+    """However deep and wherever: never a RecursionError."""
     deep = "[" * depth + "]" * depth
     line = f'{{"custom_id": "a", "prompt": "one", "{field}": {deep}}}\n"b"\n'
     row, after = rows_of(line.encode())

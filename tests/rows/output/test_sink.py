@@ -167,7 +167,7 @@ async def test_an_empty_file_is_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz"])
 async def test_a_run_that_comes_to_nothing_loses_nothing(tmp_path: Path, name: str) -> None:
     """With --overwrite the old rows are put aside, so that no --resume takes them for new ones,
-    and go when the first new one comes; no file is made for none (CASES.md D6)."""
+    and go when the first new one comes; no file is made for none."""
     target = tmp_path / name
     for _ in range(2):  # the second time there is nothing to put aside
         with pytest.raises(UsageError):
