@@ -1,5 +1,6 @@
 """What the wires share in reading replies: JSON, values, texts to show. All input is hostile."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,9 +10,11 @@ from llmbatch_cli.core.errors import BadReply
 from llmbatch_cli.core.privacy import KEY_SHAPES, SHORTEST_KEY
 from llmbatch_cli.core.text import shortened, without_controls
 from llmbatch_cli.core.types import WireReply
-from llmbatch_cli.providers.wire.lenient import NotJson, read_leniently
+from llmbatch_cli.providers.wire.lenient import NotJson, inflated, read_leniently
 
 MAX_MESSAGE_CHARS = 2000
+
+_CHARSET = re.compile(r"charset=[\"']?([\w.:-]{1,40})")
 
 
 def json_object(reply: WireReply) -> dict[str, Any]:
@@ -28,7 +31,7 @@ def json_object(reply: WireReply) -> dict[str, Any]:
         value = _json(reply, value.encode())
     if not isinstance(value, dict):
         raise BadReply(
-            f"the reply is JSON but not an object: {excerpt(reply.body)}", status=reply.status
+            f"the reply is not a JSON object: {excerpt(reply.body)}", status=reply.status
         )
     return value
 
@@ -38,9 +41,15 @@ def _json(reply: WireReply, body: bytes) -> Any:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
         try:
-            return read_leniently(body)
+            return read_leniently(inflated(body), _charset(reply))
         except NotJson as error:
             raise _bad(reply, error) from error  # no variable holds it, which would be a cycle
+
+
+def _charset(reply: WireReply) -> str:
+    """The character set that the headers name; empty where they name none."""
+    found = _CHARSET.search(reply.headers.get("content-type", "").lower())
+    return found[1] if found else ""
 
 
 def _bad(reply: WireReply, error: NotJson) -> BadReply:
