@@ -14,7 +14,6 @@ from llmbatch_cli.core.events import (
     Gauges,
     Holder,
     Opened,
-    Retried,
     Skipped,
     Started,
 )
@@ -75,6 +74,7 @@ class Totals:
         self.skipped = 0
         """Rows that an earlier run has finished."""
         self.retries = 0
+        """Requests of rows with an outcome, beyond the first to each model."""
         self.billed_attempts = 0
         """Failed attempts that may have been billed, of rows with an outcome."""
         self.billed_rows = 0
@@ -109,8 +109,6 @@ class Totals:
                 self.total -= 1
         elif isinstance(event, Opened):
             self.gauges = event.gauges
-        elif isinstance(event, Retried):
-            self.retries += 1
 
     @property
     def in_flight(self) -> int:
@@ -200,6 +198,8 @@ class Totals:
             self.empty += _is_empty(completion)
         else:
             self._add_failure(outcome.error)
+        for part in outcome.race or (outcome,):
+            self.retries += max(0, part.attempts - 1)
         for racer in outcome.race:  # losers too, as far as their usage is known
             if racer.usage is not None or racer.status == "won":
                 self._add_usage(racer.usage)
