@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -203,10 +203,7 @@ class Totals:
         for racer in outcome.race:  # losers too, as far as their usage is known
             if racer.usage is not None or racer.status == "won":
                 self._add_usage(racer.usage)
-        failed: Sequence[Attempt] = outcome.failed_attempts
-        if outcome.race:
-            failed = [attempt for racer in outcome.race for attempt in racer.failed_attempts]
-        if failed:
+        if failed := _failed_attempts(outcome):
             billed = sum(attempt.maybe_billed for attempt in failed)
             self.billed_attempts += billed
             self.billed_rows += completion is None and billed > 0
@@ -233,3 +230,8 @@ def _is_empty(completion: Completion) -> bool:
     if text and not text.isspace():
         return False
     return not completion.tool_calls and _CONTENTS.isdisjoint(completion.extras)
+
+
+def _failed_attempts(outcome: Outcome) -> list[Attempt]:
+    parts = outcome.race or (outcome,)
+    return [attempt for part in parts for attempt in part.failed_attempts]
