@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,7 +17,7 @@ from llmbatch_cli.core.events import (
     Skipped,
     Started,
 )
-from llmbatch_cli.core.ledger import Attempt, Usage
+from llmbatch_cli.core.ledger import Usage
 from llmbatch_cli.core.privacy import without_prompt
 from llmbatch_cli.core.types import Completion, Failure, Outcome
 
@@ -198,15 +198,12 @@ class Totals:
             self.empty += _is_empty(completion)
         else:
             self._add_failure(outcome.error)
-        for part in outcome.race or (outcome,):
-            self.retries += max(0, part.attempts - 1)
+        parts = outcome.race or (outcome,)
+        self.retries += sum([max(0, part.attempts - 1) for part in parts])
         for racer in outcome.race:  # losers too, as far as their usage is known
             if racer.usage is not None or racer.status == "won":
                 self._add_usage(racer.usage)
-        failed: Sequence[Attempt] = outcome.failed_attempts
-        if outcome.race:
-            failed = [attempt for racer in outcome.race for attempt in racer.failed_attempts]
-        if failed:
+        if failed := [attempt for part in parts for attempt in part.failed_attempts]:
             billed = sum(attempt.maybe_billed for attempt in failed)
             self.billed_attempts += billed
             self.billed_rows += completion is None and billed > 0
