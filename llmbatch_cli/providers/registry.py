@@ -242,7 +242,7 @@ def family_of(name: str) -> str | None:
 
 def _unknown(path: str) -> UsageError:
     name, slash, model = path.partition("/")
-    lists = "llmbatch providers lists them, and --base-url names your own server"
+    lists = "llmbatch providers lists the providers, and --base-url names your own server"
     if slash and model:
         near = [f"{one}/{model}" for one in near_names(name, PROVIDERS)]
         hint = f"write it as PROVIDER/{path}; {lists}"

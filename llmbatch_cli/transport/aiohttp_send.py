@@ -211,7 +211,10 @@ def _place(error: BaseException, url: str, proxy: Proxy | None) -> str:
 def describe(error: BaseException, place: str) -> str:
     """What failed, and where; never a password, headers or body."""
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"{place}: cannot connect: {error.os_error.strerror or error.os_error}"
+        cause = error.os_error
+        if isinstance(cause, ConnectionRefusedError):
+            return f"{place}: cannot connect: connection refused; is a server running there?"
+        return f"{place}: cannot connect: {cause.strerror or cause}"
     return f"{place}: {str(error) or type(error).__name__}"
 
 

@@ -17,7 +17,7 @@ from llmbatch_cli.core.events import (
     Skipped,
     Started,
 )
-from llmbatch_cli.core.ledger import Usage
+from llmbatch_cli.core.ledger import Attempt, Usage
 from llmbatch_cli.core.privacy import without_prompt
 from llmbatch_cli.core.types import Completion, Failure, Outcome
 
@@ -198,12 +198,12 @@ class Totals:
             self.empty += _is_empty(completion)
         else:
             self._add_failure(outcome.error)
-        parts = outcome.race or (outcome,)
-        self.retries += sum([max(0, part.attempts - 1) for part in parts])
+        for part in outcome.race or (outcome,):
+            self.retries += max(0, part.attempts - 1)
         for racer in outcome.race:  # losers too, as far as their usage is known
             if racer.usage is not None or racer.status == "won":
                 self._add_usage(racer.usage)
-        if failed := [attempt for part in parts for attempt in part.failed_attempts]:
+        if failed := _failed_attempts(outcome):
             billed = sum(attempt.maybe_billed for attempt in failed)
             self.billed_attempts += billed
             self.billed_rows += completion is None and billed > 0
@@ -230,3 +230,8 @@ def _is_empty(completion: Completion) -> bool:
     if text and not text.isspace():
         return False
     return not completion.tool_calls and _CONTENTS.isdisjoint(completion.extras)
+
+
+def _failed_attempts(outcome: Outcome) -> list[Attempt]:
+    parts = outcome.race or (outcome,)
+    return [attempt for part in parts for attempt in part.failed_attempts]
