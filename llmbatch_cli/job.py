@@ -17,6 +17,7 @@ from llmbatch_cli.core.errors import (
 )
 from llmbatch_cli.core.events import Notice, Observer, Skipped, ignore
 from llmbatch_cli.core.options import InputOptions, OutputOptions
+from llmbatch_cli.core.text import format_count
 from llmbatch_cli.core.types import BadRow, Outcome, Prompt, Row
 from llmbatch_cli.drivers.live import RunOptions
 from llmbatch_cli.engine.failure_limit import FailureLimit
@@ -326,9 +327,8 @@ class JobRun:
             partial(settle, options.output, finished, ordered=ordered, whole=whole)
         )
         if settled.replaced:
-            answers = "answer" if settled.replaced == 1 else "answers"
-            where = f"of edited rows moved to {settled.replaced_in}"
-            self._notice(f"{settled.replaced:,} old {answers} {where}")
+            answers = format_count(settled.replaced, "old answer")
+            self._notice(f"{answers} of edited rows moved to {settled.replaced_in}")
         return settled.replaced
 
     def _notice(self, message: str) -> None:

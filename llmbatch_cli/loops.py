@@ -33,7 +33,7 @@ def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
             return runner.run(main())
 
     async def only() -> AsyncGenerator[T, None]:
@@ -167,7 +167,7 @@ class _Feed(Generic[T]):
 
     def _serve(self) -> None:
         try:
-            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            with asyncio.Runner(loop_factory=loop_factory()) as runner:
                 self._loop = runner.get_loop()
                 runner.run(self._fill())
         except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
@@ -264,7 +264,7 @@ async def cancelled(task: asyncio.Task[Any]) -> None:
         task.exception()  # else asyncio says that nobody has asked for it
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     """What makes uvloop's loops, where it is installed and the standard streams are open.
 
     Where one is closed, as in a daemon, a socket gets its number, and libuv aborts on closing that.

@@ -5,7 +5,6 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from importlib import import_module
 from typing import Annotated, Any, Final, cast
 
@@ -16,6 +15,7 @@ from llmbatch_cli.cli.complete import leave_no_space_after_slash
 from llmbatch_cli.cli.options import command
 from llmbatch_cli.cli.say import say_error
 from llmbatch_cli.core.errors import ExitStatus, LlmbatchError, UsageError
+from llmbatch_cli.core.near import near_names
 
 COMMANDS: Final = {
     "batch": "batch",
@@ -114,7 +114,7 @@ def _wrong_usage(error: Any, words: Sequence[str]) -> int:
 def _hint(error: Any, words: Sequence[str]) -> str:
     near = getattr(error, "possibilities", None)
     if near is None and words[0] not in COMMANDS:
-        near = get_close_matches(words[0], COMMANDS)
+        near = near_names(words[0], COMMANDS)
     name = _command_path(words)
     if near:
         return f"did you mean {near[0]}? {name} --help lists all"

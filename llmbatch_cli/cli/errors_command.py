@@ -12,11 +12,10 @@ from llmbatch_cli.cli.running import run_async
 from llmbatch_cli.cli.say import printing, say
 from llmbatch_cli.core.errors import ExitStatus, UsageError
 from llmbatch_cli.core.options import InputFormat, InputOptions
-from llmbatch_cli.core.text import clean_for_terminal
+from llmbatch_cli.core.text import clean_for_terminal, format_count
 from llmbatch_cli.rows.failures import Failures, Kind, as_json, by_count, failures_in, input_rows
 from llmbatch_cli.rows.input.inputs import check_inputs, shown_name, spooled
 from llmbatch_cli.rows.output.outfile import OutputLines
-from llmbatch_cli.ui.report import format_count
 
 EXAMPLES = """\b
 Examples:
@@ -82,7 +81,7 @@ def _print_failures(found: Failures, file: str, *, json: bool) -> None:
     if json:
         sys.stdout.buffer.write(as_json(found, file))
         return
-    print(f"{_count(found.failed)} of {_count(found.rows)} rows failed")  # noqa: T201
+    print(f"{format_count(found.failed)} of {format_count(found.rows)} rows failed")  # noqa: T201
     if not found.failed:
         return
     if sys.stdout.isatty():
@@ -103,7 +102,7 @@ def _print_table(found: Failures) -> None:
     table = Table("rows", "kind", "id", "message", box=box.SIMPLE_HEAD)
     table.columns[0].justify = "right"
     for kind, rows in by_count(found):
-        head = [_count(rows.count), f"{kind}{', retryable' if rows.retryable else ''}"]
+        head = [format_count(rows.count), f"{kind}{', retryable' if rows.retryable else ''}"]
         for row_id, message in _examples(rows):
             table.add_row(*(Text(cell) for cell in (*head, row_id, message)))
             head = ["", ""]
@@ -111,7 +110,7 @@ def _print_table(found: Failures) -> None:
 
 
 def _told(rows: Kind) -> str:
-    return f"{_count(rows.count)}{', retryable' if rows.retryable else ''}"
+    return f"{format_count(rows.count)}{', retryable' if rows.retryable else ''}"
 
 
 def _examples(rows: Kind) -> Iterator[tuple[str, str]]:
@@ -123,15 +122,13 @@ def _examples(rows: Kind) -> Iterator[tuple[str, str]]:
         )
 
 
-_count = format_count
-
-
 async def _print_rows(
     found: Failures, inputs: Sequence[str], input_format: InputFormat
 ) -> ExitStatus:
     if found.keyless:
         raise UsageError(
-            f"{_count(found.keyless)} failed rows have no key, so their rows of input are unknown",
+            f"{format_count(found.keyless)} failed rows have no key, so their rows of input are "
+            "unknown",
             hint="an earlier version has written them; run them again with this one",
         )
     printed = 0
@@ -142,10 +139,13 @@ async def _print_rows(
     sys.stdout.buffer.flush()
     if printed == 0 and found.failed:
         raise UsageError(
-            f"none of the {_count(found.failed)} failed rows is in this input",
+            f"none of the {format_count(found.failed)} failed rows is in this input",
             hint="name the files that the run has read, with the same --input-format",
         )
     if printed < found.failed:
         missing = found.failed - printed
-        say(f"{_count(missing)} of {_count(found.failed)} failed rows are not in this input now")
+        say(
+            f"{format_count(missing)} of {format_count(found.failed)} failed rows are not in this "
+            "input now"
+        )
     return ExitStatus.OK

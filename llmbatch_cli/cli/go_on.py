@@ -5,6 +5,8 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from llmbatch_cli.core.privacy import KEY_SHAPES
+
 _PARAM: Final = re.compile(r"(--param=?|-p=?)(.*)", re.DOTALL)
 _SECRET: Final = re.compile(
     r"extra_headers|api[-_]?key|secret|passw|credential|authorization|cookie|bearer"
@@ -14,9 +16,6 @@ _SECRET: Final = re.compile(
 """What stands in an argument that may hold a secret; better one too many than one too few."""
 _QUERY: Final = re.compile(r"(\?).+", re.DOTALL)
 _USER: Final = re.compile(r"(://)[^/@]*@")
-_LOOKS_LIKE_ONE: Final = re.compile(
-    r"\b(?:sk|pk|rk|gsk|xai|hf|r8|pplx|nvapi|csk|fw|tgp)[-_][\w-]{8,}|AIza[\w-]{20,}"
-)
 HIDDEN: Final = "..."
 
 
@@ -45,7 +44,7 @@ def _without_secrets(arguments: Sequence[str]) -> Iterator[str]:
 def _param(pair: str) -> str:
     """NAME=VALUE, without the value where it may be secret."""
     name, equals, value = pair.partition("=")
-    is_secret = _SECRET.search(pair) or _LOOKS_LIKE_ONE.search(value)
+    is_secret = _SECRET.search(pair) or KEY_SHAPES.search(value)
     return f"{name}{equals}{HIDDEN}" if is_secret and value else pair
 
 
@@ -55,4 +54,4 @@ def _address(argument: str) -> str:
     query = None if " " in argument else _QUERY.search(argument)  # a prompt has spaces
     if query is not None and _SECRET.search(query[0]):
         return _QUERY.sub(rf"\1{HIDDEN}", argument)
-    return _LOOKS_LIKE_ONE.sub(HIDDEN, argument)
+    return KEY_SHAPES.sub(HIDDEN, argument)

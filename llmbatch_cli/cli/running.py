@@ -7,7 +7,7 @@ import shlex
 import stat
 import sys
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,9 +35,10 @@ from llmbatch_cli.core.options import (
     OutputFormat,
     OutputOptions,
 )
-from llmbatch_cli.core.text import clean_for_terminal
+from llmbatch_cli.core.text import clean_for_terminal, format_count
 from llmbatch_cli.core.types import Outcome
 from llmbatch_cli.job import Job, JobRun, Render
+from llmbatch_cli.loops import loop_factory
 from llmbatch_cli.rows.input.inputs import TextFormat
 from llmbatch_cli.rows.input.source import Inputs
 from llmbatch_cli.rows.output.render import render
@@ -61,18 +62,10 @@ def run_async(main: Coroutine[Any, Any, ExitStatus]) -> ExitStatus:
     """Run to the end, on uvloop where there is one."""
     gc.set_threshold(*GC_THRESHOLDS)
     try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
             return runner.run(main)
     finally:
         main.close()  # an interrupt may come before it has begun
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
-    try:
-        from uvloop import new_event_loop
-    except ImportError:  # Windows
-        return asyncio.new_event_loop
-    return new_event_loop
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,8 +236,8 @@ def _standings_lines(standings: Standings) -> list[str]:
     columns = _columns()
     lines = as_lines(standings, columns and columns - INDENT)
     if count := standings.cut:
-        requests = "request" if count == 1 else "requests"
-        lines.append(f"up to {count:,} cancelled {requests} may have been billed")
+        requests = format_count(count, "cancelled request")
+        lines.append(f"up to {requests} may have been billed")
     return lines
 
 

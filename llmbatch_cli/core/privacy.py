@@ -1,5 +1,6 @@
 """Keeps prompts and keys out of messages about a run: a provider may repeat what it received."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -70,6 +71,11 @@ def prompt_of(messages: Sequence[Message], most_chars: int) -> str:
 KEY_HEADERS: Final = frozenset(
     ("authorization", "api-key", "x-api-key", "x-goog-api-key", "x-amz-security-token")
 )
+KEY_SHAPES: Final = re.compile(
+    r"\b(?:sk|pk|rk|gsk|xai|hf|r8|pplx|nvapi|csk|fw|tgp)[-_][\w*.-]{8,}|\bAIza[\w-]{20,}"
+    r"|(?i:bearer) [\w*.~+/=-]{8,}"
+)
+"""What is a key by its looks, also with stars in it."""
 SHORTEST_KEY: Final = 8
 """Shorter values are not keys of any provider, and would be found inside words."""
 

@@ -39,8 +39,17 @@ def clean(text: str, max_chars: int) -> str:
     become one space. A text that is cut ends in an ellipsis.
     """
     text = _BREAKS.sub(" ", _SEQUENCES.sub("", text))
-    text = _SURROGATES.sub("\ufffd", without_controls(text))
+    return shortened(_SURROGATES.sub("\ufffd", without_controls(text)), max_chars)
+
+
+def shortened(text: str, max_chars: int) -> str:
+    """The text, at most so long; one that is cut ends in an ellipsis."""
     return text if len(text) <= max_chars else text[: max_chars - 1] + "…"
+
+
+def format_count(n: int, noun: str = "") -> str:
+    """1,200; with a noun, 1 row or 1,200 rows."""
+    return f"{n:,}" + (f" {noun}" + "s" * (n != 1) if noun else "")
 
 
 def without_controls(text: str) -> str:

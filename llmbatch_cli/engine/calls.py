@@ -14,7 +14,6 @@ from llmbatch_cli.core.errors import (
     NotFinished,
     ProviderError,
     RunStopped,
-    Unauthorized,
     Unsent,
     UsageError,
 )
@@ -167,17 +166,6 @@ def built(build: Callable[[Request], WireRequest], request: Request) -> WireRequ
             f"the row cannot be encoded for this provider: {error!r}",
             hint="check its messages, tools and parameters",
         ) from error
-
-
-def holds_for_all(error: ProviderError, *, answered: bool) -> bool:
-    """Whether the model fails every row like this one.
-
-    A 403 from a model that has answered is about this prompt, not about the key, and an unknown
-    path is about one of several servers.
-    """
-    if answered and isinstance(error, Unauthorized) and error.status == 403:
-        return False
-    return error.fatal or (error.hopeless and not answered)
 
 
 def request_for(prompt: Prompt, model: Model, system: Message | None) -> Request:

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Final
 
-from llmbatch_cli.core.errors import ProviderError
-from llmbatch_cli.engine.calls import holds_for_all
+from llmbatch_cli.core.errors import ProviderError, Unauthorized
 
 _NOTHING_NEW: Final = nullcontext()
 
@@ -45,11 +44,14 @@ class Verdicts:
         return bool(self._answered)
 
     def is_final(self, model: str, error: ProviderError) -> bool:
-        """Whether the model fails every row like this, as far as is known now: a server that has
-        refused another row in another way has what this one lacks."""
-        if not error.fatal and len(self._kinds.get(model, ())) > 1:
-            return False
-        return holds_for_all(error, answered=model in self._answered)
+        """Whether the model fails every row like this, as far as is known now.
+
+        A 403 from a model that has answered is about this prompt, not about the key. A server
+        that has answered another row, or refused it in another way, has what this one lacks.
+        """
+        if model in self._answered:
+            return error.fatal and not (isinstance(error, Unauthorized) and error.status == 403)
+        return error.fatal or (error.hopeless and len(self._kinds.get(model, ())) <= 1)
 
     async def settle(self, model: str, error: ProviderError) -> None:
         """Wait for the calls that are under way now, where the error is final unless one of them

@@ -15,7 +15,6 @@ from llmbatch_cli.rows.keys import check_key
 from llmbatch_cli.rows.output.render import dump
 
 _REQUEST: Final = 10
-_KEY: Final = 16
 _NUMBER: Final = 20
 _RECORD: Final = 24
 """A record is the key (10 bytes of it the request), the old index, and the row's number."""

@@ -14,6 +14,7 @@ import orjson
 
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.options import RetryFailed
+from llmbatch_cli.core.text import format_count
 from llmbatch_cli.rows.finished import FinishedRows
 from llmbatch_cli.rows.keys import check_key
 from llmbatch_cli.rows.output.outfile import OutputLines, is_packed, new_name, replacing
@@ -74,11 +75,11 @@ def resuming(path: Path, finished: FinishedRows, to_send: int | None) -> str:
     """
     if to_send is None:
         failed = finished.failed
-        fields = [_count(finished.rows - failed, "answer")]
+        fields = [format_count(finished.rows - failed, "answer")]
     else:
         failed = finished.taken_failed
         rows = finished.taken + to_send
-        fields = [f"{finished.taken - failed:,} of {_count(rows, 'row')} answered"]
+        fields = [f"{finished.taken - failed:,} of {format_count(rows, 'row')} answered"]
         fields.append(f"{to_send:,} to send")
     if failed:
         fields.append(f"{failed:,} failed before")
@@ -92,12 +93,8 @@ def unclaimed(finished: FinishedRows, replaced: int = 0) -> str:
     """
     count = finished.untaken_answers - replaced
     are = "is" if count == 1 else "are"
-    text = f"{_count(count, 'answer')} {are} not of this input with this model and parameters"
+    text = f"{format_count(count, 'answer')} {are} not of this input with this model and parameters"
     return text if count > 0 else ""
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 # Reading

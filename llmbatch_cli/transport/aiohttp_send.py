@@ -32,7 +32,7 @@ from llmbatch_cli.core.types import WireReply, WireRequest, WireStream
 from llmbatch_cli.transport import Connection, Network, gathered, words_alone
 from llmbatch_cli.transport.certificates import trusted
 from llmbatch_cli.transport.heads import MAX_FIELD_BYTES, MAX_HEADERS, TolerantHandler
-from llmbatch_cli.transport.packing import unpacked
+from llmbatch_cli.transport.packing import capped
 from llmbatch_cli.transport.proxies import Proxy, host_of, proxy_for
 from llmbatch_cli.transport.troubles import check_proxy, place_of, refused_by, tls_trouble
 
@@ -132,15 +132,7 @@ async def open_network(connection: Connection) -> AsyncIterator[Network]:
         try:
             async with await _begin(request, begun) as response:
                 check_proxy(response.status, request.url)
-                max_bytes = connection.max_reply_bytes
-                if _is_plain(response, max_bytes):
-                    if response.content.is_eof():  # all of it has come with the head
-                        body = response.content.read_nowait()
-                        return WireReply(response.status, response.headers, body)
-                    chunks = _raw(response, request)
-                else:
-                    chunks = _capped(response, max_bytes, request)
-                return await gathered(response.status, response.headers, chunks)
+                return await _whole(response, connection.max_reply_bytes, request)
         except FOREIGN as error:
             raise translated(error, request) from error
 
@@ -149,7 +141,7 @@ async def open_network(connection: Connection) -> AsyncIterator[Network]:
         try:
             async with await _begin(request, begun) as response:
                 check_proxy(response.status, request.url)
-                chunks = _capped(response, connection.max_reply_bytes, request)
+                chunks = _body(response, connection.max_reply_bytes, request)
                 yield WireStream(response.status, response.headers, chunks)
         except FOREIGN as error:
             raise translated(error, request) from error
@@ -238,25 +230,28 @@ def describe(error: BaseException, place: str) -> str:
     return f"{place}: {str(error) or type(error).__name__}"
 
 
-def _is_plain(response: aiohttp.ClientResponse, max_bytes: int) -> bool:
-    """Whether the body is as short as its header says, and as it is."""
-    length = response.content_length
-    return length is not None and length <= max_bytes and "content-encoding" not in response.headers
+async def _whole(
+    response: aiohttp.ClientResponse, max_bytes: int, request: WireRequest
+) -> WireReply:
+    status, headers, content = response.status, response.headers, response.content
+    if content.is_eof() and _is_plain(response, max_bytes):  # all of it has come with the head
+        return WireReply(status, headers, content.read_nowait())
+    return await gathered(status, headers, _body(response, max_bytes, request))
 
 
-async def _capped(
+def _body(
     response: aiohttp.ClientResponse, max_bytes: int, request: WireRequest
 ) -> AsyncIterator[bytes]:
-    """The body as it comes, unpacked, and BadReply once it is longer than allowed."""
-    size = 0
     chunks = _raw(response, request)
-    if "content-encoding" in response.headers:
-        chunks = unpacked(chunks, response.headers, response.status)
-    async for chunk in chunks:
-        size += len(chunk)
-        if size > max_bytes:
-            raise BadReply(f"the reply is longer than {max_bytes:,} bytes", status=response.status)
-        yield chunk
+    if _is_plain(response, max_bytes):
+        return chunks
+    return capped(chunks, response.headers, response.status, max_bytes)
+
+
+def _is_plain(response: aiohttp.ClientResponse, max_bytes: int) -> bool:
+    """Whether the body is as short as its header says, and not packed."""
+    length = response.content_length
+    return length is not None and length <= max_bytes and "content-encoding" not in response.headers
 
 
 async def _raw(response: aiohttp.ClientResponse, request: WireRequest) -> AsyncIterator[bytes]:

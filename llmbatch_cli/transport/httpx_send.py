@@ -28,7 +28,7 @@ from llmbatch_cli.core.errors import (
 from llmbatch_cli.core.types import WireReply, WireRequest, WireStream
 from llmbatch_cli.transport import Connection, Network, gathered, words_alone
 from llmbatch_cli.transport.certificates import trusted
-from llmbatch_cli.transport.packing import unpacked
+from llmbatch_cli.transport.packing import capped
 from llmbatch_cli.transport.proxies import Proxy, proxy_for
 from llmbatch_cli.transport.troubles import check_proxy, place_of, refused_by, tls_trouble
 
@@ -70,11 +70,15 @@ async def open_network(connection: Connection) -> AsyncIterator[Network]:
             request.method, request.url, content=request.body, headers=headers
         )
 
+    def body_of(response: httpx.Response, request: WireRequest) -> AsyncIterator[bytes]:
+        raw, max_bytes = _raw(response, request), connection.max_reply_bytes
+        return capped(raw, response.headers, response.status_code, max_bytes)
+
     async def send(request: WireRequest) -> WireReply:
         with mapped(request):
             async with await begun(request) as response:
                 check_proxy(response.status_code, request.url)
-                chunks = _capped(response, connection.max_reply_bytes, request)
+                chunks = body_of(response, request)
                 return await gathered(response.status_code, response.headers, chunks)
 
     @asynccontextmanager
@@ -82,7 +86,7 @@ async def open_network(connection: Connection) -> AsyncIterator[Network]:
         with mapped(request):
             async with await begun(request) as response:
                 check_proxy(response.status_code, request.url)
-                chunks = _capped(response, connection.max_reply_bytes, request)
+                chunks = body_of(response, request)
                 yield WireStream(response.status_code, response.headers, chunks)
 
     async with AsyncExitStack() as stack:
@@ -147,20 +151,3 @@ async def _raw(response: httpx.Response, request: WireRequest) -> AsyncIterator[
     with mapped(request):
         async for chunk in response.aiter_raw():
             yield chunk
-
-
-async def _capped(
-    response: httpx.Response, max_bytes: int, request: WireRequest
-) -> AsyncIterator[bytes]:
-    """The body as it comes, decompressed, and BadReply once it is longer than allowed."""
-    size = 0
-    chunks = _raw(response, request)
-    if "content-encoding" in response.headers:
-        chunks = unpacked(chunks, response.headers, response.status_code)
-    async for chunk in chunks:
-        size += len(chunk)
-        if size > max_bytes:
-            raise BadReply(
-                f"the reply is longer than {max_bytes:,} bytes", status=response.status_code
-            )
-        yield chunk

@@ -22,6 +22,20 @@ _PLAIN: Final = re.compile(rb"\s*(?:\{\s*[\"}]|\[\s*[\[{\"]|data:|event:|: |<[!a
 _GZIP: Final = b"\x1f\x8b"
 
 
+async def capped(
+    chunks: AsyncIterator[bytes], headers: Mapping[str, str], status: int, max_bytes: int
+) -> AsyncIterator[bytes]:
+    """The body as it comes, unpacked, and BadReply once it is longer than allowed."""
+    size = 0
+    if "content-encoding" in headers:
+        chunks = unpacked(chunks, headers, status)
+    async for chunk in chunks:
+        size += len(chunk)
+        if size > max_bytes:
+            raise BadReply(f"the reply is longer than {max_bytes:,} bytes", status=status)
+        yield chunk
+
+
 async def unpacked(
     chunks: AsyncIterator[bytes], headers: Mapping[str, str], status: int
 ) -> AsyncIterator[bytes]:

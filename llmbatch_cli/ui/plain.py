@@ -5,11 +5,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from llmbatch_cli.core.events import Pulled
-from llmbatch_cli.core.text import clean
+from llmbatch_cli.core.text import clean, format_count
 from llmbatch_cli.ui.report import (
     format_about,
     format_bytes,
-    format_count,
     format_duration,
     format_rate,
     held,

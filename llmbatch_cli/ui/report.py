@@ -5,7 +5,7 @@ from typing import Final
 
 from llmbatch_cli.core.clock import time_after
 from llmbatch_cli.core.events import Holder
-from llmbatch_cli.core.text import clean
+from llmbatch_cli.core.text import clean, format_count
 from llmbatch_cli.ui.totals import Totals
 
 HOLDERS: Final[Mapping[Holder | None, str]] = {
@@ -104,11 +104,6 @@ def held(totals: Totals) -> str:
     holder, cooling_s = totals.held_by, totals.gauges.cooling_s()
     until = f" until {time_after(cooling_s)}" if holder == "cool-down" and cooling_s >= 1 else ""
     return HOLDERS.get(holder, "") + until
-
-
-def format_count(n: int, noun: str = "") -> str:
-    """1,200; with a noun, 1 row or 1,200 rows."""
-    return f"{n:,}" + (f" {noun}" + "s" * (n != 1) if noun else "")
 
 
 def format_rows(n: int) -> str:

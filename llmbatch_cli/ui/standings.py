@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from llmbatch_cli.core.events import Event, Finished, Racing
-from llmbatch_cli.core.text import clean
+from llmbatch_cli.core.text import clean, format_count
 from llmbatch_cli.core.types import Racer
-from llmbatch_cli.ui.report import format_count, format_duration
+from llmbatch_cli.ui.report import format_duration
 
 REMEMBERED: Final = 100_000
 """Times kept per model for its median and p95; later ones are ignored."""

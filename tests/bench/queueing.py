@@ -54,7 +54,7 @@ def _kinds(slots: int, mean_s: float, rows: int) -> list[Server]:
 SERVERS: Sequence[Server] = [
     *_kinds(1, 0.1, 300),
     *_kinds(4, 0.2, 600),
-    *_kinds(16, 0.4, 1_200),
+    *_kinds(16, 0.4, 2_400),
     *_kinds(64, 0.4, 4_000),
     Server("128 slots, slower together", 128, 0.2, 8_000, batch=128),
     Server("128 slots, slower together, times vary", 128, 0.2, 8_000, sigma=0.3, batch=128),

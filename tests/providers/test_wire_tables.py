@@ -158,7 +158,7 @@ def test_a_list_of_one_is_its_item() -> None:
     """Google puts an error object into a list; any other list is no reply."""
     assert json_object(WireReply(400, {}, b'[{"a": 1}]')) == {"a": 1}
     for body in (b"[]", b"[1]", b'[{"a": 1}, {"b": 2}]', b"[[{}]]"):
-        with pytest.raises(BadReply, match="not an object"):
+        with pytest.raises(BadReply, match="not a JSON object"):
             json_object(WireReply(400, {}, body))
 
 

@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 
 from llmbatch_cli.core.events import Counted, Dropped, Finished, Gauges, Opened, Started
 from llmbatch_cli.core.ledger import Attempt, Usage
+from llmbatch_cli.core.text import format_count
 from llmbatch_cli.core.types import Completion, Failure, Outcome
 from llmbatch_cli.ui.report import (
     format_about,
     format_bytes,
-    format_count,
     format_duration,
     format_rate,
     summary,

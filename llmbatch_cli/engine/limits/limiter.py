@@ -199,7 +199,7 @@ class Limiter:
             self._learner.accepted(ticket, now)
             usage = result.usage
             tokens = 0 if usage is None else usage.completion_tokens or 0
-            self._queue.answered(ticket, now, tokens, last=self._number, in_flight=self.in_flight)
+            self._queue.ended(ticket, now, tokens, last=self._number, in_flight=self.in_flight)
             if self.counts_tokens or result.limits is not None:
                 self._count(ticket, result)
         elif isinstance(result, RateLimited):
@@ -214,13 +214,13 @@ class Limiter:
             self._pump()
 
     def _unanswered(self, ticket: Ticket, now: float, error: ProviderError | None) -> None:
+        last, in_flight = self._number, self.in_flight
         late = isinstance(error, Overloaded) and error.status in TIME_OUTS
         if late or isinstance(error, TimedOut):
-            self._queue.timed_out(ticket, now, last=self._number, in_flight=self.in_flight)
+            self._queue.timed_out(ticket, now, last=last, in_flight=in_flight)
         else:
-            self._queue.lost(
-                ticket, now, outrun=error is None, last=self._number, in_flight=self.in_flight
-            )
+            outrun = error is None
+            self._queue.ended(ticket, now, None, last=last, in_flight=in_flight, outrun=outrun)
 
     def _count(self, ticket: Ticket, completion: Completion) -> None:
         if completion.limits is not None and self._adaptive:

@@ -28,8 +28,10 @@ WELL: Final = 0.65
 FULLY: Final = 0.9
 """The same from which on it may treble, where it is at least MANY."""
 MANY: Final = 12
-PACE: Final = 2
-"""A number from MANY on is not raised at once but by so many with each answer, so that a provider
+"""From here on so many in flight may treble: three times too many are still answered in time."""
+PACED: Final = 48
+PACE: Final = 5
+"""A number from PACED on is not raised at once but by so many with each answer, so that a provider
 with a rate limit does not refuse hundreds before the first of them is known."""
 FILLED: Final = 1.2
 """How many times as many are in flight on average while a raised number fills up, at least."""
@@ -178,34 +180,35 @@ class QueueLimit:
         """The lowest mean latency seen."""
         self._stage = self._raised()
 
-    def answered(
-        self, ticket: Ticket, now: float, tokens: int, *, last: int, in_flight: int
+    def ended(
+        self,
+        ticket: Ticket,
+        now: float,
+        tokens: int | None,
+        *,
+        last: int,
+        in_flight: int,
+        outrun: bool = False,
     ) -> None:
-        """An answer has come.
+        """A request has ended.
 
         Args:
             ticket: the request's.
             now: by the loop's clock, seconds.
-            tokens: of the answer; 0 where unknown.
+            tokens: of its answer, 0 where unknown; None for no answer.
             last: the number of the last request that was admitted.
             in_flight: how many are left.
+            outrun: whether it was cancelled.
         """
-        if not self._asleep:
-            if self.limit < self.high and self._starting:
-                self.limit = min(self.limit + PACE, self.high)
-            self._stage.ended(ticket, now, tokens)
-            if self._stage.over:
-                self._last, self._in_flight = last, in_flight
-                self._next(now)
-
-    def lost(self, ticket: Ticket, now: float, *, outrun: bool, last: int, in_flight: int) -> None:
-        """A request has ended without an answer; `outrun` where it was cancelled."""
-        if not self._asleep:
-            self._stage.ended(ticket, now, None)
-            self._stage.outrun += outrun
-            if self._stage.over:
-                self._last, self._in_flight = last, in_flight
-                self._next(now)
+        if self._asleep:
+            return
+        if tokens is not None and self.limit < self.high and self._starting:
+            self.limit = min(self.limit + PACE, self.high)
+        self._stage.ended(ticket, now, tokens)
+        self._stage.outrun += outrun
+        if self._stage.over:
+            self._last, self._in_flight = last, in_flight
+            self._next(now)
 
     def timed_out(self, ticket: Ticket, now: float, *, last: int, in_flight: int) -> None:
         """There was no answer in time.
@@ -219,7 +222,7 @@ class QueueLimit:
             return  # there were too many, as is known
         ended = others + 1 + last - number - in_flight
         if ended * SAFE >= self.high:
-            self.lost(ticket, now, outrun=False, last=last, in_flight=in_flight)
+            self.ended(ticket, now, None, last=last, in_flight=in_flight)
             return
         self._last, self._in_flight = last, in_flight
         self._asleep, self._shrunk_after = False, last
@@ -252,7 +255,7 @@ class QueueLimit:
 
     def _raised(self) -> Stage:
         """The stage of the start at this level; what is sent while it fills up counts."""
-        self.limit = self.high if self.high < MANY else min(self.limit, self.high)
+        self.limit = self.high if self.high < PACED else min(self.limit, self.high)
         lower = self._below[-1].mean_in_flight + 0.5 if self._below else FULL * self.high
         return Stage(lower, self._last + 1, max(FEWEST, self.high), 0.75)
 

@@ -24,7 +24,7 @@ from llmbatch_cli.providers.wire.answers import extras
 from llmbatch_cli.providers.wire.draft import Draft, message_fields
 from llmbatch_cli.providers.wire.errors import COMMON_CODES, ErrorBody, ErrorRules, by_code
 from llmbatch_cli.providers.wire.messages import data_url, plain_base64
-from llmbatch_cli.providers.wire.replies import joined, mappings
+from llmbatch_cli.providers.wire.replies import joined, mapping, mappings
 
 NEUTRAL: Final[Mapping[str, Any]] = {"logit_bias": {}, "user": ""}
 RENAMED: Final = {"seed": "random_seed", "max_completion_tokens": "max_tokens"}
@@ -62,7 +62,7 @@ class Mistral(OpenAI):
 
     def read(self, body: dict[str, Any]) -> Completion:
         completion = super().read(body)
-        parts = mappings(mappings(body["choices"])[0]["message"].get("content"))
+        parts = mappings(mapping(mappings(body["choices"])[0].get("message")).get("content"))
         if parts:
             thinking = (mappings(part.get("thinking")) for part in parts)
             completion.reasoning = "".join(joined(chunks, "text") for chunks in thinking) or None

@@ -25,7 +25,7 @@ from llmbatch_cli.providers.wire.errors import (
     error_of,
 )
 from llmbatch_cli.providers.wire.limits import until_s
-from llmbatch_cli.providers.wire.replies import count, joined, mapping, mappings
+from llmbatch_cli.providers.wire.replies import count, mapping
 
 
 class Compatible(OpenAI):
@@ -84,9 +84,6 @@ class Compatible(OpenAI):
         host = self.host
         if host.cost:
             completion.cost_usd = _amount(body.get("usage"), host.cost, host.costs_per_usd)
-        if completion.reasoning is None:
-            details = mappings(body["choices"])[0]["message"].get("reasoning_details")
-            completion.reasoning = joined(mappings(details), "text") or None
         if host.extras:
             found = extras({name: body.get(name) for name in host.extras})
             completion.extras = {**completion.extras, **found}

@@ -8,9 +8,10 @@ compatibility: "when reasoning effort is not none, remove temperature, top_p, an
 
 import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, Final
+
+from llmbatch_cli.core.near import did_you_mean, near_names
 
 CURRENT: Final = (
     *("gpt-6.2-astra", "gpt-6.2-sol", "gpt-6.1-sol", "gpt-6.1-terra", "gpt-6-astra", "gpt-6-sol"),
@@ -86,8 +87,8 @@ def needs_responses(model: str, params: Mapping[str, Any] = NOTHING) -> bool:
 
 def near(model: str) -> str:
     """Current names like this one, as a hint; empty for none."""
-    found = get_close_matches(model, CURRENT, n=3, cutoff=0.6)
-    return f"did you mean {', '.join(found)}? " if found else ""
+    found = near_names(model, CURRENT)
+    return f"{did_you_mean(found)} " if found else ""
 
 
 def _version(found: re.Match[str]) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
 
 from llmbatch_cli.core.errors import ContextLength, Overloaded, Rejected, UnknownModel
-from llmbatch_cli.core.types import Completion, Request, WireRequest
+from llmbatch_cli.core.types import Completion, Request, WireReply, WireRequest
 from llmbatch_cli.providers.base import Settings
 from llmbatch_cli.providers.openai.models import NOTHING, near, neutral
 from llmbatch_cli.providers.openai.stream import ChatStream
@@ -22,11 +22,24 @@ from llmbatch_cli.providers.wire.answers import (
 )
 from llmbatch_cli.providers.wire.context_words import CONTEXT_LENGTH
 from llmbatch_cli.providers.wire.draft import Draft
-from llmbatch_cli.providers.wire.errors import ErrorBody, ErrorClass, ErrorRules, holds_error
+from llmbatch_cli.providers.wire.errors import (
+    ErrorBody,
+    ErrorClass,
+    ErrorRules,
+    error_in,
+    holds_error,
+)
 from llmbatch_cli.providers.wire.messages import bearer_headers, post
 from llmbatch_cli.providers.wire.params import LIMITS, ParamTable, unless
 from llmbatch_cli.providers.wire.provider import EventStream, JsonProvider
-from llmbatch_cli.providers.wire.replies import clean, content_text, mapping, mappings, text_or_none
+from llmbatch_cli.providers.wire.replies import (
+    clean,
+    content_text,
+    joined,
+    mapping,
+    mappings,
+    text_or_none,
+)
 from llmbatch_cli.providers.wire.tools import tool_calls
 
 GAVE_UP: Final = ("insufficient_system_resource", "network_error", "error")
@@ -95,14 +108,21 @@ class OpenAI(JsonProvider):
     def is_error(self, body: Mapping[str, Any]) -> bool:
         return body.get("object") == "error" or holds_error(body)
 
+    def answer(self, body: dict[str, Any], reply: WireReply, model: str) -> Completion:
+        """The answer, also where a gateway has put the whole body into an envelope."""
+        if "choices" not in body:
+            inner = [body.get(name) for name in ("data", "result", "output", "response")]
+            body = next((one for one in mappings(inner) if "choices" in one), body)
+        return super().answer(body, reply, model)
+
     def read(self, body: dict[str, Any]) -> Completion:
         choices = mappings(body.get("choices"))
         if not choices:
             raise missing("choices", body)
         first = choices[0]
-        message = first.get("message")
+        message = _message(first)
         native = text_or_none(first.get("finish_reason"))
-        if not isinstance(message, dict):
+        if message is None:
             # Azure's filter may leave nothing but its results.
             raise_if_refused(native)
             raise missing("message in its choice", body)
@@ -113,7 +133,8 @@ class OpenAI(JsonProvider):
         if not text:
             raise_if_refused(native, message.get("refusal"))
         if is_one_of(native, GAVE_UP):
-            raise Overloaded(f"the server gave up on the answer: {native}", status=200)
+            why = clean(error_in(first, 200).message) if holds_error(first) else native
+            raise Overloaded(f"the server gave up on the answer: {why}", status=200)
         if not text and not calls:
             text = text_or_none(mapping(message.get("audio")).get("transcript")) or ""
         return Completion(
@@ -151,9 +172,23 @@ def parameters(renamed: Mapping[str, str]) -> ParamTable:
     return ParamTable(rules={**renamed, **limits})
 
 
+def _message(choice: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The choice's message; `text` is that of the old completions, which some servers still send,
+    and `delta` of those that send the parts of a stream as one."""
+    for message in (choice.get("message"), choice.get("delta"), choice.get("text")):
+        if isinstance(message, str):
+            return {"content": message}
+        if isinstance(message, dict):
+            return message
+    return None
+
+
 def _reasoning(message: Mapping[str, Any]) -> str | None:
-    """`reasoning_content` (DeepSeek, vLLM, llama.cpp) or `reasoning` (OpenRouter, Groq)."""
-    return text_or_none(message.get("reasoning_content") or message.get("reasoning"))
+    """`reasoning_content` (DeepSeek, vLLM, llama.cpp), `reasoning` or its details (OpenRouter,
+    Groq, MiniMax)."""
+    reasoning = text_or_none(message.get("reasoning_content") or message.get("reasoning"))
+    details = message.get("reasoning_details")
+    return joined(mappings(details), "text") or None if details and not reasoning else reasoning
 
 
 def _extras(choice: Mapping[str, Any], message: Mapping[str, Any]) -> dict[str, Any]:

@@ -75,7 +75,8 @@ class _Choice:
             if isinstance(tokens, list):
                 self._logprobs[name].extend(tokens)
         text = ""
-        for name, value in mapping(choice.get("delta")).items():
+        delta = mapping(choice.get("delta") or {"content": choice.get("text")})
+        for name, value in delta.items():
             text += self._field(name, value)
         return text
 

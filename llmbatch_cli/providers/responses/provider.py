@@ -15,7 +15,6 @@ from llmbatch_cli.providers.base import Provider, Settings, Stream
 from llmbatch_cli.providers.openai.models import needs_responses
 from llmbatch_cli.providers.openai.provider import OpenAI
 from llmbatch_cli.providers.responses.body import body
-from llmbatch_cli.providers.wire import usage
 from llmbatch_cli.providers.wire.answers import (
     WAITING,
     extras,
@@ -85,7 +84,6 @@ class Responses(OpenAI):
 
     rules = ErrorRules(codes=CODES)
     stream_reader = ResponseStream
-    usage_fields = usage.RESPONSES
 
     def aim(self, base_url: str) -> None:
         super().aim(base_url)

@@ -63,6 +63,8 @@ class ErrorBody:
     type: str = ""
     fields: Mapping[str, Any] = field(default_factory=dict)
     """`error` of the body, or the body where it has none."""
+    said: bool = False
+    """Whether the server says anything in words, so that `message` is not made up."""
     wrapped: bool = False
     """Whether it came in a reply whose HTTP status was 200."""
     page: bool = False
@@ -90,6 +92,9 @@ class ErrorRules:
 _SUCCESS: Final = (0, "0", 200, "200")
 """Codes of an error that is none."""
 _STATUS: Final = re.compile("[1-5][0-9]{2}")
+_PASSING: Final = frozenset((408, 409, 421, 423, 424, 425, 498, 499))
+"""Of those below 500. 424 is a failed generation at Hugging Face (TGI), 498 the full flex tier of
+Groq, 499 a gateway's word for a connection that broke."""
 _FINAL: Final = frozenset((400, 401, 402, 403, 404, 405, 413, 422))
 """Statuses that say more than a code for the server's own trouble."""
 _EXACT: Final = _FINAL | {429}
@@ -105,16 +110,32 @@ _NO_MONEY: Final = (
 _WORDS: Final = (
     (CONTEXT_LENGTH, errors.ContextLength),
     (
-        r"model\b.{0,160}\b(?:does ?n[o']t exist|not exist|not found|not available|not support"
-        r"|no access|not have access)|no such model|(?:unknown|invalid|unsupported) model\b"
+        r"(?:model|deployment)\b.{0,160}\b(?:does ?n[o']t exist|not exist|not found|not available"
+        r"|not support|no access|not have access|decommissioned|(?:is|been) deprecated)"
+        r"|no such model|(?:unknown|invalid|unsupported) model\b"
         r"|not a valid model|not have access to (?:the )?model|model[_ ]not[_ ]found"
-        r"|no endpoints found for",
+        r"|no endpoints found (?:for|matching)|no allowed providers are available",
         errors.UnknownModel,
     ),
     (
         r"content (?:filter|management|policy)|data inspection|inappropriate content"
         r"|safety system|usage polic|violates usage guidelines|safety_check_",
         errors.Refused,
+    ),
+    (
+        r"rate[ _-]?limit(?:s|ed|ing)?\b.{0,40}\b(?:reached|exceeded|hit)|too many requests"
+        r"|exceed\w*\b.{0,40}\brate[ _-]?limit|quota exceeded|request was throttled",
+        errors.RateLimited,
+    ),
+    (
+        r"\boverloaded\b|\b(?:server|service|model)\b.{0,40}\b(?:busy|at capacity)\b"
+        r"|\btemporarily unavailable\b",
+        errors.Overloaded,
+    ),
+    (
+        r"(?:incorrect|invalid) api[ _-]?key (?:provided|supplied)|api[ _-]?key (?:is )?not valid"
+        r"|api[ _-]?key (?:has )?expired|(?:missing|no) api[ _-]?key",
+        errors.Unauthorized,
     ),
 )
 """Phrases of many servers, for errors whose code and status are vague."""
@@ -197,7 +218,7 @@ def error_for_status(status: int) -> ErrorClass:
         return errors.OutOfQuota
     if status == 429:
         return errors.RateLimited
-    if status in (408, 409, 425) or status >= 500:
+    if status in _PASSING or status >= 500:
         return errors.Overloaded
     if 400 <= status < 500:
         return errors.Rejected
@@ -267,7 +288,8 @@ def error_in(body: Mapping[str, Any], status: int) -> ErrorBody:
     fields = _fields(body)
     codes = [found for found in (fields.get("code"), fields.get("status_code")) if found]
     code = codes[0] if codes else None
-    message = _message(fields) or f"HTTP {status}: {beginning(body)}"
+    said = _message(fields)
+    message = said or f"HTTP {status}: {beginning(body)}"
     # OpenRouter passes on the upstream provider's own error there.
     upstream = mapping(fields.get("metadata")).get("raw")
     if isinstance(upstream, str) and upstream:
@@ -278,7 +300,9 @@ def error_in(body: Mapping[str, Any], status: int) -> ErrorBody:
         status = (
             _named_status(fields) or _named_status(body) or STATUS_OF_TYPE.get(_word(kind), 500)
         )
-    return ErrorBody(status, message, _word(code), _word(kind), fields, wrapped)
+    return ErrorBody(
+        status, message, _word(code), _word(kind), fields, said=bool(said), wrapped=wrapped
+    )
 
 
 def holds_error(body: Mapping[str, Any]) -> bool:
@@ -316,7 +340,16 @@ def _fields(body: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _message(fields: Mapping[str, Any]) -> str:
-    names = ("message", "Message", "detail", "msg", "title", "error_description", "status_msg")
+    names = (
+        "message",
+        "Message",
+        "detail",
+        "msg",
+        "title",
+        "error_description",
+        "status_msg",
+        "errors",
+    )
     return next(filter(None, (_text(fields.get(name)) for name in names)), "")
 
 

@@ -13,6 +13,8 @@ MAX_EVENT_BYTES: Final = 16 * 2**20
 
 _BOM: Final = b"\xef\xbb\xbf"
 _FIELD: Final = re.compile(rb"(?:data|event|id|retry|error)[ \t]*:|:")
+_GLUED: Final = frozenset((b"{}", b"[]"))
+"""How lines begin and end that are events by themselves, with no empty line between them."""
 _NEXT_OBJECT: Final = re.compile(rb"\}[ \t]*\r?\n\s*\{")
 """Between two JSON lines; nowhere within JSON."""
 
@@ -62,6 +64,8 @@ class Events:
     def _field(self, line: bytes) -> None:
         name, _, value = line.partition(b":")
         name, value = name.strip(), value.removeprefix(b" ")
+        while name == b"data" and value.startswith(b"data:"):  # a gateway has framed it again
+            value = value.removeprefix(b"data:").removeprefix(b" ")
         if name == b"error" or (name == b"event" and value.strip() == b"error"):
             self._failed = True
         if name in (b"data", b"error"):
@@ -69,10 +73,16 @@ class Events:
 
     def _dispatch(self, events: list[bytes]) -> None:
         if self._data:
-            data = b"\n".join(self._data)
-            events.append(_as_error(data) if self._failed else data)
+            lines = self._data if _GLUED.issuperset(map(_ends, self._data)) else ()
+            found = lines or [b"\n".join(self._data)]
+            events += map(_as_error, found) if self._failed else found
             self._data = []
         self._failed = False
+
+
+def _ends(line: bytes) -> bytes:
+    line = line.strip()
+    return line[:1] + line[-1:]
 
 
 def _as_error(data: bytes) -> bytes:

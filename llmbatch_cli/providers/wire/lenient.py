@@ -7,6 +7,7 @@ the text must not cost the answer, and then the same again.
 import json
 import math
 import re
+import zlib
 from typing import Any, Final
 
 import orjson
@@ -14,6 +15,7 @@ import orjson
 _SURROGATES: Final = re.compile(r"[\ud800-\udfff]")
 _BEFORE: Final = re.compile(r"(?:[\s\0\ufeff]+|:[^\n]*(?:\n|$))*")
 """White space, NULs, byte order marks, and the comments by which servers keep a connection open."""
+_MOST_BYTES: Final = 2**26
 _AROUND: Final = 60
 """Characters that a message shows on each side of what is wrong."""
 
@@ -22,14 +24,37 @@ class NotJson(ValueError):
     """Text that is no JSON value: what is wrong, where, and what stands around it."""
 
 
-def read_leniently(body: bytes) -> Any:
+def inflated(body: bytes) -> bytes:
+    """The body itself, or unpacked where it is gzip that no header tells of."""
+    if not body.startswith(b"\x1f\x8b\x08"):
+        return body
+    try:
+        return zlib.decompressobj(wbits=31).decompress(body, _MOST_BYTES)
+    except zlib.error:
+        return body
+
+
+def _text(body: bytes, charset: str) -> str:
+    """The body as text, by the character set that its header names where it is not Unicode."""
+    encoding = json.detect_encoding(body)
+    try:
+        return body.decode(encoding)
+    except UnicodeDecodeError:
+        pass
+    try:
+        return body.decode(charset if charset not in ("", "utf-8", "utf8") else encoding, "replace")
+    except LookupError:
+        return body.decode(encoding, "replace")
+
+
+def read_leniently(body: bytes, charset: str = "") -> Any:
     """The JSON value in a body, however the server has spoilt it. Raises NotJson.
 
     Numbers that are none become null; bytes that are not UTF-8, and halves of surrogate pairs,
     become U+FFFD; control characters in texts stay; whatever stands behind the value is ignored,
     unless it is another object, as in a stream of them.
     """
-    text = body.decode(json.detect_encoding(body), "replace")
+    text = _text(body, charset)
     begin = _end(_BEFORE, text)
     try:
         value, end = _DECODER.raw_decode(text, begin)

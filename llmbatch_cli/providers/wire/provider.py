@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final
 from llmbatch_cli.core.errors import (
     BadReply,
     Interrupted,
+    Overloaded,
     ProviderError,
     UnknownPath,
     Unreadable,
@@ -77,13 +78,18 @@ class JsonProvider(Provider):
 
     def answer(self, body: dict[str, Any], reply: WireReply, model: str) -> Completion:
         """The answer in the body of a reply with a status of success. Raises ProviderError only."""
-        if self.is_error(body):
+        if self.is_error(body) and not self._is_answered(body):
             raise self.billed(self.failed(error_in(body, reply.status), reply, model), body)
         try:
             completion = self.read(body)
         except ProviderError as error:
             self.billed(error, body)
             _raise_if_accepted(error, reply)
+            said = error_in(body, reply.status)
+            if type(error) is BadReply and said.said:
+                failed = self.failed(said, reply, model)
+                if not isinstance(failed, Overloaded):  # its words say more than that it is none
+                    raise failed from None
             raise
         completion.usage = self.usage_in(body)
         headers = reply.headers
@@ -91,6 +97,14 @@ class JsonProvider(Provider):
             completion.request_id = completion.request_id or headers.get(name)
         completion.limits = rate_info(headers)
         return completion
+
+    def _is_answered(self, body: dict[str, Any]) -> bool:
+        """Whether a whole answer stands beside what looks like an error, such as a warning."""
+        try:
+            completion = self.read(body)
+        except ProviderError:
+            return False
+        return bool(completion.text and completion.finish_reason)
 
     def usage_in(self, body: Mapping[str, Any]) -> Usage | None:
         """The tokens that a body counts, whatever else it holds."""

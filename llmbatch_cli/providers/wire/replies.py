@@ -7,17 +7,14 @@ from typing import Any
 import orjson
 
 from llmbatch_cli.core.errors import BadReply
-from llmbatch_cli.core.privacy import SHORTEST_KEY
+from llmbatch_cli.core.privacy import KEY_SHAPES, SHORTEST_KEY
+from llmbatch_cli.core.text import shortened, without_controls
 from llmbatch_cli.core.types import WireReply
-from llmbatch_cli.providers.wire.lenient import NotJson, read_leniently
+from llmbatch_cli.providers.wire.lenient import NotJson, inflated, read_leniently
 
 MAX_MESSAGE_CHARS = 2000
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-_SECRET = re.compile(
-    r"\b(?:sk|pk|rk|gsk|xai|hf|r8|pplx|nvapi|csk|fw|tgp)[-_][\w*.-]{8,}|\bAIza[\w-]{20,}"
-    r"|(?i:bearer) [\w*.~+/=-]{8,}"
-)
+_CHARSET = re.compile(r"charset=[\"']?([\w.:-]{1,40})")
 
 
 def json_object(reply: WireReply) -> dict[str, Any]:
@@ -34,7 +31,7 @@ def json_object(reply: WireReply) -> dict[str, Any]:
         value = _json(reply, value.encode())
     if not isinstance(value, dict):
         raise BadReply(
-            f"the reply is JSON but not an object: {excerpt(reply.body)}", status=reply.status
+            f"the reply is not a JSON object: {excerpt(reply.body)}", status=reply.status
         )
     return value
 
@@ -44,9 +41,15 @@ def _json(reply: WireReply, body: bytes) -> Any:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
         try:
-            return read_leniently(body)
+            return read_leniently(inflated(body), _charset(reply))
         except NotJson as error:
             raise _bad(reply, error) from error  # no variable holds it, which would be a cycle
+
+
+def _charset(reply: WireReply) -> str:
+    """The character set that the headers name; empty where they name none."""
+    found = _CHARSET.search(reply.headers.get("content-type", "").lower())
+    return found[1] if found else ""
 
 
 def _bad(reply: WireReply, error: NotJson) -> BadReply:
@@ -84,9 +87,8 @@ def excerpt(body: bytes, max_chars: int = 200) -> str:
 def clean(text: str, max_chars: int = MAX_MESSAGE_CHARS) -> str:
     """A provider's text, cut to length, without control characters and anything like a key."""
     # Cut first: the patterns must not run over megabytes.
-    text = _CONTROL.sub("", text[: 2 * max_chars])
-    text = " ".join(_SECRET.sub("[key]", text).split())
-    return text if len(text) <= max_chars else text[: max_chars - 1] + "…"
+    text = KEY_SHAPES.sub("[key]", without_controls(text[: 2 * max_chars]))
+    return shortened(" ".join(text.split()), max_chars)
 
 
 def without_key(text: str, api_key: str | None) -> str:

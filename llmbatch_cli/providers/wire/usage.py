@@ -22,7 +22,7 @@ class UsageFields:
     prompt: Sequence[Path]
     completion: Sequence[Path]
     total: Sequence[Path] = ()
-    """Empty: the sum of prompt and completion."""
+    """Where there is none: the sum of prompt and completion."""
     cached: Sequence[Path] = ()
     cache_write: Sequence[Path] = ()
     reasoning: Sequence[Path] = ()
@@ -30,25 +30,22 @@ class UsageFields:
     """Whether prompt and completion are the sums of their paths, not alternatives."""
 
 
+# The second names are those of the Responses API, which gateways put into chat completions too.
 OPENAI: Final = UsageFields(
-    prompt=_paths("prompt_tokens"),
-    completion=_paths("completion_tokens"),
+    prompt=_paths("prompt_tokens", "input_tokens"),
+    completion=_paths("completion_tokens", "output_tokens"),
     total=_paths("total_tokens"),
     # The others are DeepSeek's, Moonshot's and Mistral's.
     cached=_paths(
-        *("prompt_tokens_details.cached_tokens", "prompt_cache_hit_tokens"),
-        *("cached_tokens", "num_cached_tokens"),
+        *("prompt_tokens_details.cached_tokens", "input_tokens_details.cached_tokens"),
+        *("prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens"),
     ),
-    cache_write=_paths("prompt_tokens_details.cache_write_tokens"),
-    reasoning=_paths("completion_tokens_details.reasoning_tokens"),
-)
-RESPONSES: Final = UsageFields(
-    prompt=_paths("input_tokens"),
-    completion=_paths("output_tokens"),
-    total=_paths("total_tokens"),
-    cached=_paths("input_tokens_details.cached_tokens"),
-    cache_write=_paths("input_tokens_details.cache_write_tokens"),
-    reasoning=_paths("output_tokens_details.reasoning_tokens"),
+    cache_write=_paths(
+        *("prompt_tokens_details.cache_write_tokens", "input_tokens_details.cache_write_tokens"),
+    ),
+    reasoning=_paths(
+        *("completion_tokens_details.reasoning_tokens", "output_tokens_details.reasoning_tokens"),
+    ),
 )
 # Anthropic and Bedrock count what the cache gave and took beside the input, not within it.
 ANTHROPIC: Final = UsageFields(
@@ -92,10 +89,9 @@ def read_usage(found: object, fields: UsageFields) -> Usage | None:
         return None
     counted = _sum if fields.summed else _first
     prompt, completion = counted(found, fields.prompt), counted(found, fields.completion)
-    if fields.total:
-        total = _first(found, fields.total)
-    else:
-        total = None if prompt is None or completion is None else prompt + completion
+    total = _first(found, fields.total)
+    if total is None and prompt is not None and completion is not None:
+        total = prompt + completion
     if prompt is None and completion is None and total is None:
         return None
     return Usage(

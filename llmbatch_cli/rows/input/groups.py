@@ -14,9 +14,9 @@ from llmbatch_cli.rows.input.inputs import (
     TextFormat,
     chunks_of,
     format_of_name,
-    is_conversation,
     suffix_of,
 )
+from llmbatch_cli.rows.input.parse import is_conversation
 from llmbatch_cli.rows.lines import BLANK, CHUNK_BYTES, Line, Lines, Unreadable
 
 _JSON_BEGINS: Final = (b"{", b"[", b'"')

@@ -23,6 +23,7 @@ from llmbatch_cli.rows.input.chunks import (
     plain,
     stream_chunks,
 )
+from llmbatch_cli.rows.input.parse import is_conversation
 from llmbatch_cli.rows.input.pump import pumped
 from llmbatch_cli.rows.lines import BLANK, BOM, MAX_LINE_BYTES, Line, Lines, Unreadable
 
@@ -183,11 +184,6 @@ def _is_row_a_line(head: bytes) -> bool:
     except orjson.JSONDecodeError:
         return False
     return not isinstance(value, list) or is_conversation(value)
-
-
-def is_conversation(items: Sequence[object]) -> bool:
-    """Whether these are the messages of one prompt, not rows."""
-    return bool(items) and isinstance(items[0], Mapping) and "role" in items[0]
 
 
 def _is_row(line: Line) -> bool:

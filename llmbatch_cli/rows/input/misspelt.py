@@ -1,10 +1,10 @@
 """Fields of a row that look like parameters but are carried: said once for each name."""
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any, Final
 
 from llmbatch_cli.core.events import Notice, Observer
+from llmbatch_cli.core.near import near_names
 from llmbatch_cli.core.types import Row
 from llmbatch_cli.rows.input.own_params import LABELS, OWN
 from llmbatch_cli.rows.input.params import PARAMETERS, Rule, quoted
@@ -73,7 +73,7 @@ def meant_by(name: str, value: Any) -> str | None:
     squeezed = "".join(char for char in name.lower() if char.isalnum())
     meant = _OTHER_NAMES.get(squeezed) or _SQUEEZED.get(squeezed)
     if meant is None and len(squeezed) >= _SHORTEST:
-        near = get_close_matches(squeezed, _SQUEEZED, n=1, cutoff=0.85)
+        near = near_names(squeezed, _SQUEEZED, most=1, alike=0.85)
         meant = _SQUEEZED[near[0]] if near and len(near[0]) >= _SHORTEST else None
     if meant is None or not _NAMES[meant].test(value):
         return None

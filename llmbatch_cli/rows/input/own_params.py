@@ -28,9 +28,6 @@ _TEXTS: Final = Rule(
     lambda value: _TEXT.test(value) or _STRINGS.test(value), "a string or a list of strings"
 )
 _SCHEMA: Final = Rule(lambda value: is_object(value) or _TEXT.test(value), "an object or a string")
-_FLAG_OR_TEXT: Final = Rule(
-    lambda value: isinstance(value, bool) or _TEXT.test(value), "true, false or a string"
-)
 _TIME: Final = Rule(lambda value: is_number(value) or _TEXT.test(value), "a number or a string")
 
 _BY_RULE: Final[Mapping[Rule, str]] = {

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from llmbatch_cli.core.errors import InputError
+from llmbatch_cli.core.text import shortened
 from llmbatch_cli.rows.input.schemas import response_format_of
 
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -225,8 +226,7 @@ def quoted(text: str) -> str:
 
 def escaped(text: str, limit: int = _SHOWN_CHARS) -> str:
     """The text with nothing unprintable in it, cut to `limit` characters."""
-    safe = "".join(map(_escaped_char, text[: limit + 1]))
-    return safe if len(safe) <= limit else f"{safe[: limit - 1]}…"
+    return shortened("".join(map(_escaped_char, text[: limit + 1])), limit)
 
 
 def _escaped_char(char: str) -> str:

@@ -117,11 +117,16 @@ def _of_text(text: str) -> list[Message]:
 
 def _of_list(items: Sequence[object]) -> Sequence[Message]:
     """A bare list of messages; often it is a whole file of prompts instead."""
-    if items and not (isinstance(items[0], Mapping) and "role" in items[0]):
+    if items and not is_conversation(items):
         raise InputError(
             f'a list is the messages of one prompt, and its first item has no "role" ({ONE_A_LINE})'
         )
     return check_messages(items, "")
+
+
+def is_conversation(items: Sequence[object]) -> bool:
+    """Whether these are the messages of one prompt, not rows."""
+    return bool(items) and isinstance(items[0], Mapping) and "role" in items[0]
 
 
 def _messages(row: Mapping[str, Any]) -> Sequence[Message]:

@@ -64,11 +64,6 @@ class Splitter:
         """Whether no value and no array is begun."""
         return self._expected == "value" and not self._data
 
-    @property
-    def in_string(self) -> bool:
-        """Whether the bytes so far end inside a string."""
-        return self._in_string
-
     def feed(self, data: bytes) -> Iterator[Piece]:
         """The values that these bytes complete; a wrong one is the last."""
         self._data += data
