@@ -91,8 +91,6 @@ def test_reasoning_details_are_the_reasoning() -> None:
         (403, "rate limit exceeded", errors.RateLimited),
         (403, "Quota exceeded for quota metric 'Requests per minute'", errors.RateLimited),
         (200, "API rate limit exceeded", errors.RateLimited),
-        (400, "The model is overloaded, try again", errors.Overloaded),
-        (400, "Server is busy", errors.Overloaded),
         (400, "API key not valid. Please pass a valid API key.", errors.Unauthorized),
         (400, "Incorrect API key provided: x", errors.Unauthorized),
         (200, "invalid API key provided", errors.Unauthorized),

@@ -134,11 +134,6 @@ _WORDS: Final = (
         errors.RateLimited,
     ),
     (
-        r"\boverloaded\b|\b(?:server|service|model)\b.{0,40}\b(?:busy|at capacity)\b"
-        r"|\btemporarily unavailable\b",
-        errors.Overloaded,
-    ),
-    (
         r"(?:incorrect|invalid) api[ _-]?key (?:provided|supplied)|api[ _-]?key (?:is )?not valid"
         r"|api[ _-]?key (?:has )?expired|(?:missing|no) api[ _-]?key",
         errors.Unauthorized,
