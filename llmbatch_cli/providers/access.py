@@ -76,8 +76,14 @@ def base_url_of(name: str, entry: Entry, access: Access) -> tuple[str, str]:
     Raises UsageError for none, and for an invalid one.
     """
     variable, moved = first_named(access.environ, entry.url_variables)
-    if access.base_url:
+    if access.base_url is not None:
         variable, moved = None, bare(access.base_url)
+        if not moved:  # to go on would send the prompts to the provider itself
+            raise UsageError(
+                f"the base URL for {name} is empty",
+                hint="is the variable in --base-url set? Without the option, the provider's "
+                "own address is used",
+            )
     base_url = moved or entry.base_url or ""
     if entry.address is not None:
         base_url = load(entry.address)(base_url)

@@ -95,6 +95,8 @@ def is_loopback(url: str) -> bool:
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
-        return ip_address(host).is_loopback
+        address = ip_address(host)
     except ValueError:
         return False
+    # 0.0.0.0, as servers say that they listen on, is this machine, too.
+    return address.is_loopback or address.is_unspecified

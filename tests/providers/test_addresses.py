@@ -82,6 +82,21 @@ def test_an_endpoint_is_no_base_url(
     assert (variable in caught.value.message) == (by == "variable")
 
 
+@pytest.mark.parametrize("empty", ["", " ", '""'])
+def test_an_empty_base_url_is_not_the_providers_own(empty: str) -> None:
+    """`--base-url "$SERVER"` without that variable sent the prompts to api.openai.com."""
+    for model in ("m", "openai/m", "anthropic/m"):
+        with pytest.raises(UsageError, match="is empty") as caught:
+            resolve(model, Access(empty, "k"))
+        assert "--base-url" in (caught.value.hint or "")
+
+
+def test_an_unspecified_address_is_this_machine() -> None:
+    """`vllm serve --host 0.0.0.0` tells of http://0.0.0.0:8000; the key is not withheld there."""
+    for host in ("0.0.0.0", "[::]"):
+        assert header(Access(f"http://{host}:1/v1", environ={"OPENAI_API_KEY": "k"})) == "Bearer k"
+
+
 def header(access: Access, model: str = "openai/m") -> str | None:
     """The authorization that is sent."""
     found: str | None = resolve(model, access).provider.build(ASKED).headers.get("authorization")

@@ -113,6 +113,12 @@ def test_a_wait_is_one_that_a_server_can_mean(value: str, wait_s: float | None) 
     assert (found.reset_requests_s if found is not None else None) == wait_s
 
 
+def test_retry_after_as_an_iso_moment() -> None:
+    """Some gateways write it as the reset headers have it."""
+    moment = datetime.fromtimestamp(NOW_S + 3, UTC).isoformat()
+    assert retry_after_s({"retry-after": moment}, NOW) == 3.0
+
+
 @pytest.mark.parametrize(
     ("value", "wait_s"),
     [("3000", 3.0), (str(NOW_S * 1000 + 3000), 3.0), ("nan", 7.0), ("-1", 7.0), ("1e300", 7.0)],
@@ -134,6 +140,10 @@ def test_milliseconds_win_where_they_are_any(value: str, wait_s: float) -> None:
         ("Please wait 20 seconds and send it again", 20.0),
         # Google's limit of a minute, at its address for OpenAI's clients
         ("You exceeded your current quota, check your billing details. Please retry in 2.5s", 2.5),
+        ("Please wait 30 seconds before", 30.0),
+        ("Try again in about 20 seconds", 20.0),
+        ("Rate limit resets in 45s", 45.0),
+        ("wait for about an hour", None),
         ("try again in 3", None),
         ("try again in 5 moons", None),
         ("try again in 99999999999 d", None),

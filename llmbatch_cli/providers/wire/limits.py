@@ -25,7 +25,7 @@ _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _PART = r"\d{1,12}(?:\.\d{1,12})? ?[a-z]{1,12}"
 _ASKED = re.compile(
     r"\b(?:(?:try|retry)(?: again| your request)? (?:in|after)|(?:resets?|available) (?:in|after)"
-    r"|wait(?: for)?) "
+    r"|wait(?: for)?) (?:(?:about|another|approximately|at least) )?"
     rf"({_PART}(?:(?:,? and |, ?| )?{_PART}){{0,3}})"
 )
 _PARTS = re.compile(r"([\d.]+) ?([a-z]+)")
@@ -166,7 +166,7 @@ def retry_after_s(headers: Mapping[str, str], now: datetime | None = None) -> fl
     value = headers.get("retry-after")
     if value is None:
         return None
-    wait_s = _wait_s(value, now)
+    wait_s = _reset_s(value, now)
     if wait_s is not None:
         return wait_s
     try:

@@ -54,7 +54,7 @@ def read_batch_line(row: Mapping[str, Any]) -> Asked:
             f'"url" must be that of chat completions or responses, as in "{_CHAT}", '
             f"not {shown(url)}"
         )
-    if method != "POST":
+    if str(method).upper() != "POST":
         raise InputError(f'"method" must be "POST", not {shown(method)}')
     if not isinstance(body, dict):
         raise InputError(f'"body" must be an object, not {shown(body)}')

@@ -60,6 +60,7 @@ _DATABASE: Final = Kind("a database", "export its rows as JSONL first")
 _BINARY: Final = Kind("binary data", "write its rows as JSONL first, as with Python's json.dumps")
 _MEDIA: Final = Kind("an image, audio or video", "name it in a row's message, with --files DIR")
 _MODEL: Final = Kind("a model's weights", "name it as a model, as in -m local/PATH.gguf")
+_LFS_POINTER: Final = Kind("a Git LFS pointer", "fetch the file that it stands for: git lfs pull")
 _PROGRAM: Final = Kind("a program", "name a file of prompts")
 
 
@@ -97,6 +98,7 @@ _SUFFIXES: Final[Mapping[str, Kind]] = {
 }
 
 _MAGIC: Final[Sequence[tuple[bytes, Kind]]] = (
+    (rb"version https://git-lfs\.github\.com/", _LFS_POINTER),
     (rb"PAR1[\x00-\x1f]", _PARQUET),
     (rb"(?:ARROW1|FEA1)\0", _ARROW),
     (rb"PK\x03\x04|PK\x05\x06", _ZIP),

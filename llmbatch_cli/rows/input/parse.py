@@ -168,6 +168,12 @@ def _nothing_to_send(row: Mapping[str, Any]) -> str:
 
 def _way(row: Mapping[str, Any]) -> str:
     """How such a row becomes one with a prompt."""
+    if "finish_reason" in row or ("custom_id" in row and isinstance(row.get("response"), dict)):
+        return "it is an answer: name the input of that run; llmbatch errors --rows has failed rows"
+    for name, part, way in _REQUESTS:
+        inner = row.get(name)
+        if isinstance(inner, Mapping) and part in inner:
+            return _each(way)
     if isinstance(row.get("instruction"), str) and isinstance(row.get("input"), str):
         return _each(r'.prompt = .instruction + "\n\n" + .input')
     for name, way in _WAYS:
@@ -185,6 +191,11 @@ def _each(way: str) -> str:
 
 
 _NO_WAY: Final = 'rename the field that is the prompt to "prompt"'
+_REQUESTS: Final = (
+    ("params", "messages", "{id: .custom_id} + .params"),
+    ("request", "contents", "{id: .key, prompt: .request.contents[0].parts[0].text}"),
+)
+"""The lines of Anthropic's and Gemini's batch APIs: the field, what is in it, and the way."""
 _WAYS: Final = (
     ("conversations", ".prompt = .conversations[0].value"),
     ("conversation", ".messages = .conversation"),

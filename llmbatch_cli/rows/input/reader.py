@@ -26,6 +26,10 @@ _REST: Final = "the rest of the input is not read"
 _UNTIL: Final = "what follows is not read, up to the next line that begins as this one"
 
 
+_BESIDE: Final = BLANK + b"\0\x1e"
+"""What is no part of a value beside which it stands."""
+
+
 class Reader:
     """Makes rows of lines, and counts both."""
 
@@ -155,6 +159,14 @@ class Reader:
         text = line.strip().lstrip(BLANK)
         if not text:
             return
+        # A power failure leaves NULs, json-seq begins a line by 0x1e, and the lines of a JSON array
+        # without its brackets end in commas.
+        text = text.strip(_BESIDE) or text
+        if text[:1] == b"{" and text[-2:] == b"},":
+            with suppress(orjson.JSONDecodeError):
+                value = read_json(text[:-1])
+                yield self._row(value, text[:-1], self._line)
+                return
         try:
             yield self._row(read_json(text), text, self._line)
             return

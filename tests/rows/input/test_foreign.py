@@ -41,6 +41,7 @@ async def rows(
         (b"\x28\xb5\x2f\xfd\x24\x10\x81\0\0hello there prompts", "packed with zstd"),
         (zipped(), "zip archive or an Office file"),
         (b"7z\xbc\xaf\x27\x1c\0\4", "an archive"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n", "Git LFS pointer"),
         (b"PAR1\x15\x04\x15", "Parquet"),
         (b"%PDF-1.7\n%", "a document"),
         (b"{\\rtf1\\ansi", "a document"),

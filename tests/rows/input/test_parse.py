@@ -329,6 +329,21 @@ REASONS: list[tuple[object, str]] = [
         'no "prompt" or "messages"; the row has: data (jq -c \'.data[]\' FILE)',
     ),
     (
+        {"custom_id": "a", "params": {"messages": [USER]}},  # Anthropic's batch API
+        'no "prompt" or "messages"; the row has: custom_id, params '
+        "(jq -c '(arrays[] // .) | {id: .custom_id} + .params' FILE)",
+    ),
+    (
+        {"key": "a", "request": {"contents": [{"parts": [{"text": "x"}]}]}},  # Gemini's
+        'no "prompt" or "messages"; the row has: key, request '
+        "(jq -c '(arrays[] // .) | {id: .key, prompt: .request.contents[0].parts[0].text}' FILE)",
+    ),
+    (
+        {"text": "Paris.", "finish_reason": "stop"},
+        'no "prompt" or "messages"; the row has: text, finish_reason (it is an answer: name the '
+        "input of that run; llmbatch errors --rows has failed rows)",
+    ),
+    (
         {"instruction": "add", "input": "1 2", "output": "3"},  # alpaca
         'no "prompt" or "messages"; the row has: instruction, input, output '
         r"""(jq -c '(arrays[] // .) | .prompt = .instruction + "\n\n" + .input' FILE)""",

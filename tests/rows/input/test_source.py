@@ -91,6 +91,20 @@ class Cut(io.BytesIO):
 # The law: a line, a row
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"prompt": "a"},\n{"prompt": "b"},\n{"prompt": "c"}\n',  # an array without brackets
+        b'{"prompt": "a"}\n\0\0\0\0{"prompt": "b"}\n{"prompt": "c"}\0\0\0\n',  # a power failure
+        b'\x1e{"prompt": "a"}\n\x1e"b"\n\x1e"c"\n',  # json-seq, RFC 7464
+    ],
+)
+def test_what_stands_beside_a_value_is_no_part_of_it(data: bytes) -> None:
+    """Commas, NULs and record separators cost no row; a comma within a value stays."""
+    assert texts(rows_of(b'{"a": {"b": 1},\n"prompt": "x"}\n', input_format="jsonl")) == ["x"]
+    assert texts(rows_of(data, input_format="jsonl")) == ["a", "b", "c"]
+
+
 @UNHURRIED
 @given(LINES)
 def test_every_line_with_something_on_it_is_one_row(data: bytes) -> None:
