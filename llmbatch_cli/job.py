@@ -80,6 +80,8 @@ class JobRun:
         """None where the output was never opened."""
         self.unclaimed: str | None = None
         """What of the output is not in an input that could be read only once."""
+        self.looked_ahead = False
+        """Whether a message has said how many rows are done and how many are left."""
         self._job = job
         self._stop = stop
         self._observe = observe
@@ -146,7 +148,7 @@ class JobRun:
         await self._refuse_several_answers(plan)
         if job.input.strict:
             await self._refuse_faults(plan)
-        looked_ahead = await self._look_ahead(plan)
+        self.looked_ahead = await self._look_ahead(plan)
         stack.enter_context(self._inputs.counting(self._observe))
         try:
             await self._deliver(plan)
@@ -154,7 +156,7 @@ class JobRun:
             await self._settle(to_the_end=False)
             raise
         replaced = await self._settle(to_the_end=not self._stop.draining)
-        if not looked_ahead and self._finished is not None:
+        if not self.looked_ahead and self._finished is not None:
             note = unclaimed(self._finished, replaced)
             self.unclaimed = f"{note}; {output} keeps them" if note else None
 

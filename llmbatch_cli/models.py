@@ -31,11 +31,14 @@ from llmbatch_cli.engine.streaming import around, streaming
 from llmbatch_cli.engine.waits import Waits
 from llmbatch_cli.providers.addresses import with_query
 from llmbatch_cli.providers.base import Provider
-from llmbatch_cli.providers.registry import Access, Target, home_of, resolve
+from llmbatch_cli.providers.registry import Access, Target, home_of, is_hosted, resolve
 from llmbatch_cli.rows.input.params import check_all
 from llmbatch_cli.transport import Connection, Network, check_way, open_network
 from llmbatch_cli.transport.descriptors import room_for
 
+HOSTED_START: Final = 16
+"""Requests at once at the start of a run at a provider's own address, which serves many at once
+and refuses what is too much for an account."""
 MOST_IN_FLIGHT: Final = 512
 """The ceiling where the user sets none."""
 RACE_IN_FLIGHT: Final = 64
@@ -307,6 +310,9 @@ class ModelPool:
         key = (provider.name, provider.base_url, model)
         limiters = self._shared.limiters
         if key not in limiters:
+            if is_hosted(provider):
+                start = max(limits.start_in_flight, HOSTED_START)
+                limits = replace(limits, start_in_flight=start)
             limiters[key] = Limiter(
                 limits,
                 capacity=self._shared.capacity,

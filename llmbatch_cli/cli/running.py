@@ -193,7 +193,7 @@ class _UnnamedModel:
 def _summary(
     run: JobRun, totals: Totals, standings: Standings, shown: Shown, asked: Interrupts
 ) -> Sequence[str]:
-    lines = [summary(totals, failed_before=run.failed_before)]
+    lines = [summary(totals, failed_before=run.failed_before, told=run.looked_ahead)]
     if shown.by_default is not None and totals.rows:
         lines.append(f"by {shown.by_default}, the small embedded model; -m names another")
     return lines + _standings_lines(standings) if shown.standings else lines
@@ -226,7 +226,7 @@ def _again(output: OutputOptions, *, kept: bool) -> str:
     """How to send the failed rows of an output again."""
     if kept or output.retry_failed == "all":
         return "--resume --retry-failed all sends them all again"
-    return "--resume sends again what may succeed, with --retry-failed all every one"
+    return "--resume sends again those that may succeed, with --retry-failed all every one"
 
 
 def _standings_lines(standings: Standings) -> list[str]:

@@ -68,7 +68,7 @@ class Interrupts:
         if in_flight:
             self._drained = self._loop.call_later(DRAIN_S, self._drop)
             have, them = ("has", "it") if in_flight == 1 else ("have", "them")
-            message = f"stopping: {format_rows(in_flight)} in flight {have} {DRAIN_S:g} s to finish"
+            message = f"stopping: {format_rows(in_flight)} in flight {have} {DRAIN_S:g} s to end"
             self._voice.notice(f"{message}; {again} again drops {them}")
         elif unwritten:
             self._voice.notice(f"stopping: writing {format_rows(unwritten)} that finished")

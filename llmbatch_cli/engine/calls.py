@@ -194,7 +194,9 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 def failure_of(error: ProviderError, messages: Sequence[Message]) -> Failure:
     """The error as a row of output shows it; `messages` is what was sent."""
-    message = f"{error.message}. hint: {error.hint}" if error.hint else error.message
+    message = error.message
+    if error.hint:
+        message = f"{message.removesuffix('.')}. hint: {error.hint}"
     return Failure(error.kind, message, error.status, error.retryable, messages)
 
 

@@ -7,7 +7,7 @@ from typing import Final, Self
 from llmbatch_cli.core.errors import RunStopped, UsageError
 from llmbatch_cli.core.events import Event, Finished
 from llmbatch_cli.core.privacy import without_prompt
-from llmbatch_cli.core.types import Outcome
+from llmbatch_cli.core.types import Failure, Outcome
 from llmbatch_cli.engine.run import Stop
 
 MIN_ROWS: Final = 20
@@ -92,7 +92,7 @@ class Breaker:
         if failure.kind in PROVIDERS_FAULT:
             self._in_a_row += 1
         if not self._answered and event.outcome.part[0] == 1:
-            self._compare(event.outcome, failure.message)
+            self._compare(event.outcome, failure)
         if (reason := self._reason()) is not None:
             message = without_prompt(failure.message, failure.messages)
             self.error = RunStopped(
@@ -103,13 +103,12 @@ class Breaker:
             )
             self._stop.drain()
 
-    def _compare(self, outcome: Outcome, message: str) -> None:
+    def _compare(self, outcome: Outcome, failure: Failure) -> None:
         """Count the rows that fail as the one before did; unreadable ones do not matter."""
-        kinds = {racer.error.kind for racer in outcome.race if racer.error is not None}
-        kinds = kinds or {outcome.error.kind if outcome.error is not None else ""}
-        if kinds == {"invalid_row"}:
+        if failure.kind == "invalid_row":
             return
-        words = _VARIES.sub("", message)
+        kinds = {one.error.kind for one in outcome.race if one.error is not None} or {failure.kind}
+        words = _VARIES.sub("", failure.message)
         self._alike = (self._alike + 1 if words == self._words else 1) * (kinds <= SUSPECT)
         self._words = words
 

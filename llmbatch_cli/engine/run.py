@@ -71,8 +71,7 @@ def run(
 
     A RunStopped from `work` drains the run, and is raised at the end, as is an error of `rows`
     and the reason of a Postponed; a row that was cancelled or postponed yields nothing. Any other
-    error of
-    `work` cancels all at once, and so does closing the generator.
+    error of `work` cancels all at once, and so does closing the generator.
     """
     return _Run(rows, work, window, most_open, ordered, observe, gauge or Gauge()).outcomes(stop)
 

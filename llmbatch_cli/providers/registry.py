@@ -156,6 +156,12 @@ class Target:
     """What to check when the provider rejects the key."""
 
 
+def is_hosted(provider: Provider) -> bool:
+    """Whether it is at its company's address, and not a server of the user's own."""
+    is_own = PROVIDERS[provider.name].base_url in (provider.base_url, None)
+    return is_own and provider.base_url.startswith("https:")
+
+
 def resolve(spec: str, access: Access, observe: Observer = ignore) -> Target:
     """The target of `provider/model`, or of a bare name of a known family.
 
@@ -236,7 +242,7 @@ def family_of(name: str) -> str | None:
 
 def _unknown(path: str) -> UsageError:
     name, slash, model = path.partition("/")
-    lists = "llmbatch providers lists them, and --base-url names your own server"
+    lists = "llmbatch providers lists the providers, and --base-url names your own server"
     if slash and model:
         near = [f"{one}/{model}" for one in near_names(name, PROVIDERS)]
         hint = f"write it as PROVIDER/{path}; {lists}"

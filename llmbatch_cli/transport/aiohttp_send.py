@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http_exceptions import BadStatusLine, LineTooLong
 from yarl import URL
 
 from llmbatch_cli.core.errors import (
@@ -25,7 +24,6 @@ from llmbatch_cli.core.errors import (
     Interrupted,
     ProviderError,
     Unreachable,
-    Unreadable,
     UsageError,
 )
 from llmbatch_cli.core.types import WireReply, WireRequest, WireStream
@@ -34,7 +32,13 @@ from llmbatch_cli.transport.certificates import trusted
 from llmbatch_cli.transport.heads import MAX_FIELD_BYTES, MAX_HEADERS, TolerantHandler
 from llmbatch_cli.transport.packing import capped
 from llmbatch_cli.transport.proxies import Proxy, host_of, proxy_for
-from llmbatch_cli.transport.troubles import check_proxy, place_of, refused_by, tls_trouble
+from llmbatch_cli.transport.troubles import (
+    check_proxy,
+    place_of,
+    refused_by,
+    tls_trouble,
+    unparsed,
+)
 
 ERRORS: Final[tuple[tuple[type[BaseException], type[ProviderError]], ...]] = (
     (aiohttp.InvalidURL, Unreachable),
@@ -188,7 +192,7 @@ def _address(url: str) -> _Address:
 def translated(error: BaseException, request: WireRequest) -> ProviderError:
     """aiohttp's error as ours, by the table."""
     if isinstance(error, aiohttp.ClientResponseError) and error.__cause__ is not None:
-        return _unparsed(error, request)
+        return unparsed(host_of(request.url), words_alone(error.message), other="httpx")
     ours = next(ours for theirs, ours in ERRORS if isinstance(error, theirs))
     proxy = proxy_for(request.url)
     if proxy is not None and isinstance(error, aiohttp.ClientHttpProxyError):
@@ -204,26 +208,13 @@ def _place(error: BaseException, url: str, proxy: Proxy | None) -> str:
     return place_of(url, proxy)
 
 
-def _unparsed(error: aiohttp.ClientResponseError, request: WireRequest) -> ProviderError:
-    """The error of a reply that aiohttp's parser refuses; of its words only what holds no data.
-
-    What has a status line is a reply, and may be an answer that the other client reads.
-    """
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, BadStatusLine | LineTooLong):
-        cause = cause.__cause__
-    ours = BadReply if isinstance(cause, BadStatusLine) else Unreadable
-    words = words_alone(error.message)
-    return ours(
-        f"{host_of(request.url)}: the reply cannot be read: {words}",
-        hint="--http httpx reads some replies that aiohttp refuses",
-    )
-
-
 def describe(error: BaseException, place: str) -> str:
     """What failed, and where; never a password, headers or body."""
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"{place}: cannot connect: {error.os_error.strerror or error.os_error}"
+        cause = error.os_error
+        if isinstance(cause, ConnectionRefusedError):
+            return f"{place}: cannot connect: connection refused; is a server running there?"
+        return f"{place}: cannot connect: {cause.strerror or cause}"
     return f"{place}: {str(error) or type(error).__name__}"
 
 

@@ -22,15 +22,21 @@ from llmbatch_cli.core.errors import (
     Interrupted,
     ProviderError,
     Unreachable,
-    Unreadable,
     UsageError,
 )
 from llmbatch_cli.core.types import WireReply, WireRequest, WireStream
 from llmbatch_cli.transport import Connection, Network, gathered, words_alone
 from llmbatch_cli.transport.certificates import trusted
+from llmbatch_cli.transport.http_only import speak_http_only
 from llmbatch_cli.transport.packing import capped
 from llmbatch_cli.transport.proxies import Proxy, proxy_for
-from llmbatch_cli.transport.troubles import check_proxy, place_of, refused_by, tls_trouble
+from llmbatch_cli.transport.troubles import (
+    check_proxy,
+    place_of,
+    refused_by,
+    tls_trouble,
+    unparsed,
+)
 
 ERRORS: Final[tuple[tuple[type[Exception], type[ProviderError]], ...]] = (
     (httpx.ConnectError, Unreachable),
@@ -111,6 +117,7 @@ def _client(connection: Connection, proxy: Proxy | None, tls: bool) -> httpx.Asy
         follow_redirects=False,
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
     )
+    speak_http_only(client)
     client.headers.clear()
     client.headers["accept-encoding"] = "gzip, deflate"
     return client
@@ -137,11 +144,7 @@ def translated(error: Exception, request: WireRequest) -> ProviderError:
     if (blocked := tls_trouble(error, place)) is not None:
         return blocked
     if isinstance(error, httpx.RemoteProtocolError) and not _BROKEN_OFF.match(str(error)):
-        words = words_alone(str(error))
-        return (BadReply if "status line" in words else Unreadable)(
-            f"{place}: the reply cannot be read: {words}",
-            hint="--http aiohttp reads some replies that httpx refuses",
-        )
+        return unparsed(place, words_alone(str(error)), other="aiohttp")
     if proxy is not None and isinstance(error, httpx.ConnectError):
         place = str(proxy)
     return ours(f"{place}: {str(error) or type(error).__name__}")

@@ -1,17 +1,20 @@
 """What stands in the way of a connection, in words, whatever HTTP client has met it."""
 
+import re
 import ssl
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Final
 
-from llmbatch_cli.core.errors import Blocked, ProviderError, Unreachable
+from llmbatch_cli.core.errors import BadReply, Blocked, ProviderError, Unreachable, Unreadable
 from llmbatch_cli.transport.proxies import Proxy, host_of, proxy_for
 
 _NO_TLS: Final = frozenset(
     ("WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
 )
 """OpenSSL's reasons for a reply that is no TLS."""
+_NO_HTTP: Final = re.compile("(?i)(?:status|request) line")
+"""What the clients' parsers name in a reply that is none."""
 _EXPIRED: Final = (9, 10)
 _OTHER_HOST: Final = (62, 64)
 """X509_V_ERR_...: not yet valid and expired; mismatch of the host's name and of its address."""
@@ -60,6 +63,22 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
             if isinstance(inner := getattr(error, name, None), BaseException):
                 yield inner
         error = error.__cause__ or error.__context__
+
+
+def unparsed(place: str, words: str, *, other: str) -> BadReply:
+    """The error of a reply that a client's parser refuses, by its words without the reply's bytes.
+
+    What has a status line is a reply, and may be an answer that the `other` client reads.
+    """
+    if not _NO_HTTP.search(words):
+        hint = f"--http {other} reads some replies that this client refuses"
+        return Unreadable(f"{place}: the reply cannot be read: {words}", hint=hint)
+    bad = BadReply(
+        f"{place}: it does not speak HTTP: {words}",
+        hint="is the port in the base URL right, and its http:// or https://?",
+    )
+    bad.hopeless, bad.maybe_billed = True, False
+    return bad
 
 
 def check_proxy(status: int, url: str) -> None:

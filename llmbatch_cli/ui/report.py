@@ -22,21 +22,20 @@ QUOTED_CHARS: Final = 160
 """The most of a failed row's message in the summary."""
 
 
-def summary(totals: Totals, *, failed_before: int = 0) -> str:
+def summary(totals: Totals, *, failed_before: int = 0, told: bool = False) -> str:
     """The result of a run: one line, and an indented one for each thing to know.
 
     Args:
         totals: of the run, at its end.
         failed_before: rows skipped because an earlier run has failed them.
+        told: whether a message has said what earlier runs have done.
     """
     before = _before(totals.skipped - failed_before, failed_before)
     if before and not (totals.rows or totals.has_begun or totals.total):
-        return f"nothing to send: {before}"
-    lines = [_result(totals), *_messages(totals)]
-    if before:
-        lines.append(before)
-    if missing := _missing(totals):
-        lines.append(missing)
+        return "nothing to send" if told else f"nothing to send: {before}"
+    missing = _missing(totals)
+    lines = [] if missing and not totals.rows else [_result(totals)]
+    lines += [*_messages(totals), *filter(None, (before, missing))]
     if cut := min(totals.dropped_in_flight, totals.dropped):
         lines.append(f"up to {format_rows(cut)} dropped in flight may have been billed")
     if totals.billed_attempts:
@@ -57,7 +56,7 @@ def _result(totals: Totals) -> str:
     fields = [
         f"{answered}, {failed}" if totals.failed else answered,
         f" in {format_duration(totals.elapsed_s)}",
-        f", {format_rate(totals.rows_per_s)} rows/s" if totals.answered else "",
+        f", {format_rate(totals.rows_per_s)} rows/s" if totals.answered and totals.rows > 1 else "",
         f", {tokens}" if totals.tokens else "",
         f", {format_count(totals.truncated)} cut off by length" if totals.truncated else "",
         f", {format_count(totals.empty)} empty" if totals.empty else "",

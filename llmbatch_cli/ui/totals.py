@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,7 +14,6 @@ from llmbatch_cli.core.events import (
     Gauges,
     Holder,
     Opened,
-    Retried,
     Skipped,
     Started,
 )
@@ -75,6 +74,7 @@ class Totals:
         self.skipped = 0
         """Rows that an earlier run has finished."""
         self.retries = 0
+        """Requests of rows with an outcome, beyond the first to each model."""
         self.billed_attempts = 0
         """Failed attempts that may have been billed, of rows with an outcome."""
         self.billed_rows = 0
@@ -109,8 +109,6 @@ class Totals:
                 self.total -= 1
         elif isinstance(event, Opened):
             self.gauges = event.gauges
-        elif isinstance(event, Retried):
-            self.retries += 1
 
     @property
     def in_flight(self) -> int:
@@ -200,13 +198,12 @@ class Totals:
             self.empty += _is_empty(completion)
         else:
             self._add_failure(outcome.error)
+        for part in outcome.race or (outcome,):
+            self.retries += max(0, part.attempts - 1)
         for racer in outcome.race:  # losers too, as far as their usage is known
             if racer.usage is not None or racer.status == "won":
                 self._add_usage(racer.usage)
-        failed: Sequence[Attempt] = outcome.failed_attempts
-        if outcome.race:
-            failed = [attempt for racer in outcome.race for attempt in racer.failed_attempts]
-        if failed:
+        if failed := _failed_attempts(outcome):
             billed = sum(attempt.maybe_billed for attempt in failed)
             self.billed_attempts += billed
             self.billed_rows += completion is None and billed > 0
@@ -233,3 +230,8 @@ def _is_empty(completion: Completion) -> bool:
     if text and not text.isspace():
         return False
     return not completion.tool_calls and _CONTENTS.isdisjoint(completion.extras)
+
+
+def _failed_attempts(outcome: Outcome) -> list[Attempt]:
+    parts = outcome.race or (outcome,)
+    return [attempt for part in parts for attempt in part.failed_attempts]

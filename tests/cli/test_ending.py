@@ -243,7 +243,7 @@ async def test_a_stopped_run_speaks_in_the_form_that_was_asked_for(
     if how == "quiet":
         assert err == ""
     elif how == "plain":
-        assert "stopping: 1 row in flight has 10 s to finish; SIGTERM again drops it" in err
+        assert "stopping: 1 row in flight has 10 s to end; SIGTERM again drops it" in err
         assert "to go on" not in err
     else:
         objects = [json.loads(line) for line in err.splitlines()]

@@ -15,7 +15,7 @@ HINTS = {
     ("batch", "in/promts.jsonl", *FAKE): "hint: did you mean in/prompts.jsonl?",
     ("errors", "promts.jsonl"): "hint: did you mean prompts.jsonl?",
     ("batch", "What is 2 + 2?", *FAKE): "hint: prompts come from files or standard input: echo",
-    ("batch", "quite-else.jsonl", *FAKE): "hint: - is standard input",
+    ("batch", "quite-else.jsonl", *FAKE): "; - is standard input",
     ("race", "my promts.jsonl", "-m", "fake/echo"): "no such file: my promts.jsonl",
     ("race", "notes of mine.tx", "-m", "fake/echo", "--wins", "2"): (
         "--wins 2, but only 1 model races\nhint: add models with -m"

@@ -44,7 +44,7 @@ def after(seconds: float, text: str) -> Callable[[Exchange], Awaitable[None]]:
 
 
 async def failing(exchange: Exchange) -> None:
-    await answer(exchange, error("The engine is overloaded"), 400)
+    await answer(exchange, error("Unknown parameter: top_q"), 400)
 
 
 async def cut(exchange: Exchange) -> None:
@@ -95,7 +95,7 @@ async def test_a_race_fails_only_when_all_have_and_tells_every_cause() -> None:
         done = await race(server, "-m", "bad", "-m", "cut", "hello")
     (row,) = done.rows
     assert (done.status, row["text"]) == (1, None)
-    assert "openai/bad: rejected: The engine is overloaded" in row["error"]["message"]
+    assert "openai/bad: rejected: Unknown parameter: top_q" in row["error"]["message"]
     assert "openai/cut: not_good: the answer is cut off" in row["error"]["message"]
 
 

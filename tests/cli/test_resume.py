@@ -44,7 +44,7 @@ async def test_only_what_is_new_or_changed_is_sent(tmp_path: Path) -> None:
     told = f"resuming {out}: 3 of 6 rows answered, 3 to send; 1 answer is not of this input"
     assert told in done.err
     assert done.status == again.status == 0
-    assert "nothing to send: 6 rows were answered before" in again.err
+    assert "llmbatch: nothing to send\n" in again.err
     assert len(rows_of(out)) == 4 + 3
 
 
@@ -163,7 +163,7 @@ async def test_a_resumed_run_in_which_no_row_has_an_answer_is_no_success(tmp_pat
     assert (first.status, second.status, third.status) == (1, 1, 1)
     assert second.err.splitlines() == [
         f"llmbatch: resuming {out}: 0 of 2 rows answered, 0 to send, 2 failed before",
-        "llmbatch: nothing to send: 0 rows answered before, 2 failed before",
+        "llmbatch: nothing to send",
         f"hint: llmbatch errors {out} lists the failed rows",
         "hint: --resume --retry-failed all sends them all again",
     ]

@@ -31,7 +31,7 @@ async def test_what_is_in_flight_has_a_while_and_is_dropped_then(
     assert asked.stop.cancelling
     asked.close()
     err = capsys.readouterr().err
-    assert "2 rows in flight have 0.1 s to finish; SIGTERM again drops them" in err
+    assert "2 rows in flight have 0.1 s to end; SIGTERM again drops them" in err
     assert "dropping 2 rows still in flight after 0.1 s" in err
     totals.dropped, totals.cut_short = 3, True
     assert "up to 2 rows dropped in flight may have been billed" in summary(totals)

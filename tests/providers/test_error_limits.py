@@ -136,6 +136,10 @@ def test_milliseconds_win_where_they_are_any(value: str, wait_s: float) -> None:
         ("Please retry after 24 seconds.", 24.0),
         ("please retry in 38.8s", 38.8),
         ("Try again in 1 hour and 5 minutes", 3_900.0),
+        ("Your quota will reset after 8h44m7s.", 31_447.0),  # google-gemini/gemini-cli 13004
+        ("Please wait 20 seconds and send it again", 20.0),
+        # Google's limit of a minute, at its address for OpenAI's clients
+        ("You exceeded your current quota, check your billing details. Please retry in 2.5s", 2.5),
         ("Please wait 30 seconds before", 30.0),
         ("Try again in about 20 seconds", 20.0),
         ("Rate limit resets in 45s", 45.0),
@@ -165,6 +169,8 @@ def test_a_wait_that_only_the_message_tells(message: str, wait_s: float | None) 
         ("Rate limit reached on tokens per day (TPD)", OutOfQuota),
         ("Rate limit reached on tokens per day (TPD), try again in 8s", RateLimited),
         ("Rate limit reached on tokens per minute (TPM)", RateLimited),
+        ("Rate limit exceeded: free-models-per-day", OutOfQuota),
+        ("Too many requests, come back tomorrow", OutOfQuota),
     ],
 )
 def test_a_quota_of_a_day_without_a_wait(message: str, kind: type[ProviderError]) -> None:

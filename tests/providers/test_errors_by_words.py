@@ -6,6 +6,7 @@ from support.wires import WIRES, Json, fed, parsed, streamed_bytes
 
 from llmbatch_cli.core import errors
 from llmbatch_cli.core.errors import ContextLength, ProviderError
+from llmbatch_cli.core.types import Request, WireReply
 
 TOO_LONG = {
     # recorded replies of these providers
@@ -154,3 +155,28 @@ def test_an_error_line_of_a_stream_keeps_its_words(
         found = fed(wire, start + line)
         assert type(found) is kind, found
         assert words in found.message
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_is_not_billed(status: int) -> None:
+    """Nobody works for a request that is sent elsewhere."""
+    reply = WireReply(status, {"location": "https://elsewhere.example"}, b"")
+    with pytest.raises(errors.BadReply) as raised:
+        WIRES["openai"].provider.parse(Request("m", [], {}), reply)
+    assert not raised.value.maybe_billed
+
+
+def test_an_error_in_plain_text_is_shown_as_it_is() -> None:
+    """What a gateway says in a line of text is its message, not a fault of the JSON."""
+    words = b"upstream connect error or disconnect/reset before headers"
+    with pytest.raises(errors.Overloaded) as raised:
+        WIRES["openai"].provider.parse(Request("m", [], {}), WireReply(503, {}, words))
+    assert raised.value.message == f"HTTP 503: {words.decode()}"
+
+
+def test_no_quota_at_all_does_not_come_back() -> None:
+    """A limit of 0 stays, whatever wait the message asks for: continuedev/continue 9570."""
+    words = "check your plan and billing details. Quota exceeded, limit: 0. Please retry in 45s."
+    reply = WireReply(429, {}, orjson.dumps({"error": {"message": words}}))
+    with pytest.raises(errors.OutOfQuota):
+        WIRES["openai"].provider.parse(Request("m", [], {}), reply)

@@ -213,8 +213,8 @@ def test_messages_are_cut_and_clean() -> None:
 @pytest.mark.parametrize(
     ("base_url", "status", "code", "hint"),
     [
-        (OFFICIAL, 404, "model_not_found", "`llmbatch models openai` lists"),
-        ("http://box:8000/v1", 404, "model_not_found", "--base-url http://box:8000/v1` lists"),
+        (OFFICIAL, 404, "model_not_found", "llmbatch models openai lists"),
+        ("http://box:8000/v1", 404, "model_not_found", "--base-url http://box:8000/v1 lists"),
         (OFFICIAL, 429, "insufficient_quota", "add credit"),
     ],
 )

@@ -242,6 +242,26 @@ async def no_http(exchange: Exchange) -> None:
     exchange.writer.close()
 
 
+@pytest.mark.parametrize(
+    "banner",
+    [b"SSH-2.0-OpenSSH_9.0\r\n", b"220 mail ESMTP\r\n", b"-ERR unknown\r\n", b"\0\0\x12\4\0\0"],
+    ids=["ssh", "smtp", "redis", "http2"],
+)
+async def test_what_does_not_speak_http_is_told_at_once(send: Send, banner: bytes) -> None:
+    """A server of another kind, that leaves the connection open, has billed nobody."""
+
+    async def handler(exchange: Exchange) -> None:
+        await exchange.raw(banner)
+        await asyncio.sleep(3600)
+
+    async with serving(handler) as server:
+        with pytest.raises(BadReply, match="does not speak HTTP") as caught:
+            await asyncio.wait_for(send(post(server.url)), 5)
+    assert caught.value.hopeless
+    assert not caught.value.maybe_billed
+    assert "port" in str(caught.value.hint)
+
+
 async def broken_gzip(exchange: Exchange) -> None:
     await exchange.reply(b"this is no gzip", headers={"content-encoding": "gzip"})
 

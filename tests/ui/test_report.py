@@ -126,11 +126,15 @@ def test_what_is_not_there_is_not_told() -> None:
     run = Run()
     run.rows(1)
     run.now_s += 0.5
-    assert summary(run.totals) == "1 row: 1 answered in 0.50 s, 2.0 rows/s"
+    assert summary(run.totals) == "1 row: 1 answered in 0.50 s"
     assert summary(Totals()) == "no rows"
     run = Run()
     run.rows(1, kind="invalid_row")
     assert summary(run.totals).startswith("1 row: 0 answered, 1 failed (1 invalid_row) in 0.00 s\n")
+    stopped = Totals()
+    stopped(Counted(12))
+    stopped.cut_short = True
+    assert summary(stopped) == "12 rows not answered: the run ended early"
 
 
 def test_a_count_that_was_too_high_is_no_missing_row() -> None:

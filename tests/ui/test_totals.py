@@ -154,3 +154,12 @@ def test_a_pause_has_no_speed_but_a_time_left() -> None:
     assert (speed.rows_per_s, speed.left_s) == (0, 20)
     finish(totals, range(10, 25))
     assert totals.speed().left_s == 0
+
+
+def test_retries_are_requests() -> None:
+    """Those beyond the first to each model; a row that only waited to be tried again adds none."""
+    totals = Totals()
+    for index, attempts in enumerate((1, 3, 0)):
+        totals(Started(index))
+        totals(Finished(Outcome(index, index, "m", "openai", Completion("a"), attempts=attempts)))
+    assert totals.retries == 2

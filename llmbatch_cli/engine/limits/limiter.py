@@ -32,6 +32,11 @@ START_IN_FLIGHT: Final = 3
 one at a time, and what waits there for more than its time limit is lost."""
 TIME_OUTS: Final = frozenset((408, 504, 524))
 """Statuses by which a server or its gateway says that an answer took too long."""
+LATE_S: Final = 1.0
+"""An error with such a status that comes sooner has not waited in a queue."""
+
+LONGEST_SPREAD_S: Final = 30.0
+"""Runs that share a key wake spread over so much at most."""
 
 Holding = Literal["slots", "rpm", "tpm", "cool-down"]
 
@@ -233,7 +238,7 @@ class Limiter:
     def _unanswered(self, ticket: Ticket, now: float, error: ProviderError | None) -> None:
         last, in_flight = self._number, self.in_flight
         late = isinstance(error, Overloaded) and error.status in TIME_OUTS
-        if late or isinstance(error, TimedOut):
+        if (late and now - ticket[0] >= LATE_S) or isinstance(error, TimedOut):
             self._queue.timed_out(ticket, now, last=last, in_flight=in_flight)
         else:
             outrun = error is None
@@ -253,7 +258,7 @@ class Limiter:
         is_new = self._learner.rejected(ticket, self._number, now, pause_s, requested=requested)
         if is_new or requested:
             # So that not all runs with this key wake at once; the pace spreads this one's, too.
-            until = now + pause_s * (1 + 0.1 * self._chance())
+            until = now + pause_s + min(0.1 * pause_s, LONGEST_SPREAD_S) * self._chance()
             self._cool_until = max(self._cool_until, until)
             if requested:
                 self._requested_until = max(self._requested_until, until)

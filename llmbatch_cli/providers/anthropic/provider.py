@@ -61,7 +61,7 @@ WORDS: Final = (
     ("content filtering policy", errors.Refused),
 )
 _MODELS_HINT: Final = (
-    f"current models are {', '.join(CURRENT)}; `llmbatch models anthropic` lists all"
+    f"current models are {', '.join(CURRENT)}; llmbatch models anthropic lists all"
 )
 
 

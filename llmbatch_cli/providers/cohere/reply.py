@@ -37,7 +37,7 @@ RULES: Final = ErrorRules(
     ),
     common_words=False,
     hints={
-        errors.UnknownModel: "`llmbatch models cohere` lists what this key may use",
+        errors.UnknownModel: "llmbatch models cohere lists what this key may use",
         errors.OutOfQuota: "a trial key has 1,000 calls a month; dashboard.cohere.com has "
         "production keys",
     },

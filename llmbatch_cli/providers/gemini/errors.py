@@ -53,7 +53,7 @@ RULES: Final = ErrorRules(
     # Google's 429s mention quota and billing even where waiting a minute is enough.
     common_words=False,
     hints={
-        errors.UnknownModel: "`llmbatch models gemini` lists what this key may use",
+        errors.UnknownModel: "llmbatch models gemini lists what this key may use",
         errors.OutOfQuota: "daily quotas are renewed at midnight Pacific time; "
         "ai.google.dev/gemini-api/docs/rate-limits lists the tiers",
     },

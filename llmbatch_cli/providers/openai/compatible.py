@@ -1,6 +1,7 @@
 """Chat completions at a host of hosts.py: OpenAI's wire, with the differences of its row."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from llmbatch_cli.core.errors import (
@@ -25,7 +26,7 @@ from llmbatch_cli.providers.wire.errors import (
     error_of,
 )
 from llmbatch_cli.providers.wire.limits import until_s
-from llmbatch_cli.providers.wire.replies import count, mapping
+from llmbatch_cli.providers.wire.replies import count, mapping, text_or_none
 
 
 class Compatible(OpenAI):
@@ -91,14 +92,15 @@ class Compatible(OpenAI):
 
     def failed(self, error: ErrorBody, reply: WireReply, model: str) -> ProviderError:
         """The error, with the wait that OpenRouter puts into its body."""
+        headers = mapping(mapping(error.fields.get("metadata")).get("headers"))
+        reset = text_or_none(headers.get("X-RateLimit-Reset")) or ""
+        if until_s(reset) is not None:
+            reply = replace(reply, headers={"retry-after": reset, **reply.headers})
         failed = super().failed(error, reply, model)
         # OpenRouter answers 402 while requests in flight hold the last credit.
         waits = isinstance(failed, OutOfQuota) and reply.status in self.host.waits
         if waits and failed.retry_after_s is not None:
             return error_of(RateLimited, error.message, reply, self._api_key)
-        if failed.retry_after_s is None and failed.slow:
-            headers = mapping(mapping(error.fields.get("metadata")).get("headers"))
-            failed.retry_after_s = until_s(headers.get("X-RateLimit-Reset"))
         return failed
 
     def error_class(self, error: ErrorBody) -> ErrorClass:

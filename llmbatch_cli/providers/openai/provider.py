@@ -153,7 +153,7 @@ class OpenAI(JsonProvider):
         if kind is UnknownModel:
             names = near(model) if self.at_home else ""
             moved = "" if self.at_usual_address() else f" --base-url {self.base_url}"
-            return f"{names}`llmbatch models {self.name}{moved}` lists the available models"
+            return f"{names}llmbatch models {self.name}{moved} lists the available models"
         words = error.message.lower()
         if kind is Rejected and any(found in words for found in NOT_FOR_CHAT):
             return "this model answers on the Responses API: --api responses"

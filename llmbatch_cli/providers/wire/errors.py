@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from llmbatch_cli.core import errors
+from llmbatch_cli.core.clock import time_after
 from llmbatch_cli.core.types import WireReply
 from llmbatch_cli.providers.wire.answers import beginning
 from llmbatch_cli.providers.wire.context_words import CONTEXT_LENGTH
@@ -105,8 +106,13 @@ _TOO_LARGE: Final = "request too large for"
 _NO_MONEY: Final = (
     r"insufficient (?:balance|credits?|funds|quota)|exceeded your current quota|spending limit"
     r"|(?:out of|not enough|no|run out of) credits|credit balance|payment required"
-    r"|billing (?:details|hard limit)"
+    r"|billing (?:details|hard limit)|out of call volume quota"
 )
+"""But for what may be tried again in a while: Google's limits of a minute speak of billing, too.
+The last is Azure API Management's, in a 403."""
+_NONE_AT_ALL: Final = re.compile(r"\blimit: 0\b")
+"""A model that the account may not use, in spite of the "retry in 45 s" behind it:
+continuedev/continue 9570."""
 _WORDS: Final = (
     (CONTEXT_LENGTH, errors.ContextLength),
     (
@@ -181,7 +187,8 @@ def error_class(error: ErrorBody, rules: ErrorRules) -> ErrorClass:
     if error.status in (413, 429) and _TOO_LARGE in words:
         return errors.Rejected
     unclear = found in (errors.RateLimited, errors.Unauthorized, errors.Rejected)
-    if unclear and re.search(_NO_MONEY, words):
+    passes = asked_in_words_s(words) is not None and not _NONE_AT_ALL.search(words)
+    if unclear and not passes and re.search(_NO_MONEY, words):
         return errors.OutOfQuota
     return words_of_all or found
 
@@ -238,8 +245,8 @@ STATUS_OF_TYPE: Final[Mapping[str, int]] = {
 QUOTA_HINT: Final = "add credit or raise the limit at the provider, then go on with --resume"
 LONG_QUOTA_HINT: Final = "--resume goes on when the quota is back; the provider does not say when"
 _LONG_QUOTA: Final = re.compile(
-    r"(?i)\b(?:per|a|/) ?(?:day|month)\b|\b(?:daily|monthly) .{0,30}\b(?:limit|quota)"
-    r"|\b[rt]pd\b|/ ?month\b"
+    r"(?i)\b(?:per|a|/)[ -]?(?:day|month)\b|\b(?:daily|monthly) .{0,30}\b(?:limit|quota)"
+    r"|\b[rt]pd\b|/ ?month\b|\btomorrow\b"
 )
 """In a 429 that asks for no wait: trying again would go on for hours. Cohere's trial keys,
 Doriandarko/claude-engineer 104, micz/ThunderAI 902."""
@@ -259,6 +266,8 @@ def error_of(
         wait_s = asked_in_words_s(message[:MAX_MESSAGE_CHARS])
         if wait_s is None and _LONG_QUOTA.search(message[:MAX_MESSAGE_CHARS]):
             kind, hint = errors.OutOfQuota, hint or LONG_QUOTA_HINT
+    if wait_s and kind is errors.OutOfQuota:
+        hint = f"the quota is back at {time_after(wait_s)}; go on with --resume then"
     error = kind(
         clean(without_key(message, api_key)),
         status=reply.status,
@@ -266,6 +275,8 @@ def error_of(
         hint=hint or _HINTS.get(kind),
     )
     error.limits = rate_info(reply.headers)
+    if 300 <= reply.status < 400:
+        error.maybe_billed = False
     return error
 
 
@@ -279,6 +290,8 @@ def read_error(reply: WireReply) -> ErrorBody:
         message, page = f"HTTP {reply.status}: {bad.message}", is_page(reply)
         if page and reply.status == 403:
             message = f"HTTP 403 with a web page: {excerpt(reply.body)}"
+        elif reply.status >= 400 and reply.body and not page:
+            message = f"HTTP {reply.status}: {excerpt(reply.body)}"
         return ErrorBody(500 if wrapped else reply.status, message, wrapped=wrapped, page=page)
     return error_in(body, reply.status)
 

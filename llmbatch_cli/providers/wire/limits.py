@@ -24,8 +24,8 @@ _SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _PART = r"\d{1,12}(?:\.\d{1,12})? ?[a-z]{1,12}"
 _ASKED = re.compile(
-    r"\b(?:(?:try|retry|resets?)(?: again| your request)? (?:in|after)|wait(?: for)?) "
-    r"(?:(?:about|another|approximately|at least) )?"
+    r"\b(?:(?:try|retry)(?: again| your request)? (?:in|after)|(?:resets?|available) (?:in|after)"
+    r"|wait(?: for)?) (?:(?:about|another|approximately|at least) )?"
     rf"({_PART}(?:(?:,? and |, ?| )?{_PART}){{0,3}})"
 )
 _PARTS = re.compile(r"([\d.]+) ?([a-z]+)")
@@ -134,7 +134,8 @@ def seconds(value: str) -> float | None:
 def asked_in_words_s(message: str) -> float | None:
     """The wait in `try again in 7m12.5s`, `retry after 24 seconds` and the like; None without.
 
-    OpenAI, Groq and Azure write so, and some gateways pass on nothing else of it.
+    OpenAI, Groq and Azure write so, and some gateways pass on nothing else of it. "Your quota will
+    reset after 7h12m" is Google's: google-gemini/gemini-cli 13004.
     """
     asked = _ASKED.search(message.lower())
     wait_s = None

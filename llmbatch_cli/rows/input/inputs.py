@@ -88,7 +88,7 @@ def _hint(missing: str) -> str:
     if near := near_file(missing):
         return did_you_mean([shown_name(near)])
     if suffix_of(missing) or os.sep in missing:
-        return "- is standard input"
+        return f"relative names begin at {Path.cwd()}; - is standard input"
     return "prompts come from files or standard input: echo 'A PROMPT' | llmbatch batch"
 
 

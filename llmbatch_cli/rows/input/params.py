@@ -180,7 +180,7 @@ def refuse_secret(name: str) -> None:
     """Raise InputError for the name of a key or an address, which would be sent in the body."""
     if _SECRET.fullmatch(name):
         raise InputError(
-            f"{name} is not sent: keys come from the environment (see `llmbatch providers`), "
+            f"{name} is not sent: keys come from the environment (llmbatch providers lists them), "
             "an address from --base-url"
         )
 

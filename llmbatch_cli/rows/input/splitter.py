@@ -10,6 +10,8 @@ from typing import Any, Final, Literal, NamedTuple
 
 import orjson
 
+from llmbatch_cli.rows.lines import BOM
+
 _SKIP: Final = re.compile(rb'(?:[^"\[\]{}]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+', re.DOTALL)
 """Up to the next bracket, or to a string whose end is not there yet."""
 _STRING: Final = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
@@ -18,7 +20,6 @@ _BETWEEN: Final = re.compile(rb"(?:[ \t\r\n\x1e]|\xef\xbb\xbf)*+")
 """White space, byte order marks, and the separator of RFC 7464."""
 _SCALAR: Final = re.compile(rb'[^\s,\[\]{}"]*+')
 _MAX_SCALAR_BYTES: Final = 2**14
-_BOM: Final = b"\xef\xbb\xbf"
 _OPEN: Final = b"[{"
 _BRACE, _QUOTE, _COMMA, _CLOSE = b'{",]'
 _DEEPEST: Final = 1_024
@@ -101,7 +102,7 @@ class Splitter:
                 if piece is not None or self._depth or self._in_string:
                     return piece
             self._at = self._start = at = _end(_BETWEEN, data, self._at)
-            if at == len(data) or (data[at] == _BOM[0] and len(data) - at < len(_BOM)):
+            if at == len(data) or (data[at] == BOM[0] and len(data) - at < len(BOM)):
                 return None
             byte = data[at]
             if self._expected != "value":

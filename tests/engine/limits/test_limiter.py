@@ -250,13 +250,11 @@ async def test_nobody_waits_for_a_quota_of_hours() -> None:
     for one in (*waiting, asyncio.ensure_future(limiter.admit(1))):
         with pytest.raises(RateLimited, match="per day") as raised:
             await one
-        assert 7200 <= (raised.value.retry_after_s or 0) <= 7920
+        assert 7200 <= (raised.value.retry_after_s or 0) <= 7230  # else it tells a wrong hour
     assert (limiter.in_flight, limiter.holding) == (0, None)
-    await asyncio.sleep(7300)
-    assert limiter.cooling_s < 600 or loop.time() < 7920
-    await asyncio.sleep(max(0.0, limiter.cooling_s - 500))
+    await asyncio.sleep(limiter.cooling_s - 500)
     await limiter.admit(1)
-    assert 7200 <= loop.time() <= 7920
+    assert 7200 <= loop.time() <= 7230
 
 
 @virtually

@@ -149,6 +149,20 @@ def test_one_time_out_is_enough_to_send_less(error: ProviderError) -> None:
     run_virtually(trial())
 
 
+def test_an_error_that_comes_at_once_has_not_waited() -> None:
+    """A 408 after a moment is no sign of a queue, whatever the server calls it: taken for one,
+    it leaves so few slots that some requests that hang hold up all."""
+
+    async def trial() -> None:
+        limiter = virtual_limiter(start=60, most=60)
+        tickets = await fill(limiter, 60)
+        await asyncio.sleep(0.01)
+        limiter.settle(tickets[0], Overloaded("at once", status=408))
+        assert limiter.allowed.in_flight == 60
+
+    run_virtually(trial())
+
+
 def test_a_time_out_among_many_answers_is_not_the_queue() -> None:
     """One that hangs while hundreds are answered says nothing about the others."""
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from llmbatch_cli.core.types import BadRow, Failure, Outcome, Prompt
 from llmbatch_cli.rows.input.own_params import NAMES
-from llmbatch_cli.rows.input.params import PARAMETERS
+from llmbatch_cli.rows.input.params import API_KEYS, PARAMETERS
 from llmbatch_cli.rows.input.parse import parse_row
 from llmbatch_cli.rows.output.render import render
 
@@ -486,7 +486,8 @@ def test_any_value_is_one_row(value: object) -> None:
 @UNHURRIED
 @given(
     st.dictionaries(
-        st.text().filter(lambda name: name not in {*OWN, *PARAMETERS, *NAMES}), st.builds(object)
+        st.text().filter(lambda name: name not in {*OWN, *PARAMETERS, *NAMES, *API_KEYS}),
+        st.builds(object),
     )
 )
 def test_metadata_is_carried_unchanged(fields: dict[str, object]) -> None:
