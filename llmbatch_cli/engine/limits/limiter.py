@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from llmbatch_cli.core.errors import (
+    Interrupted,
     Overloaded,
     ProviderError,
     RateLimited,
@@ -63,6 +64,18 @@ class Allowed:
     in_flight: int
     rpm: float | None
     tpm: float | None
+
+
+FULL_UP: Final = (503, 529)
+"""Statuses by which a server without a queue refuses what is too many for it at once."""
+MOST_REFUSED: Final = 0.2
+"""The share of these among the last twenty or so from which it is no accident."""
+
+
+def _is_full(result: object) -> bool:
+    """Whether a server may have refused the request as one too many: by a status or a reset."""
+    reset = isinstance(result, Interrupted) and not isinstance(result, TimedOut)
+    return reset or (isinstance(result, Overloaded) and result.status in FULL_UP)
 
 
 class Limiter:
@@ -121,6 +134,7 @@ class Limiter:
         """Whether an estimate is needed at all."""
         self.estimate = Estimate()
         self.in_flight = 0
+        self._refused_share = 0.0
         self._number = -1
         self._cool_until = self._requested_until = float("-inf")
         self._waiters: deque[tuple[asyncio.Future[Ticket], int]] = deque()
@@ -200,6 +214,7 @@ class Limiter:
         """A request has ended: with an answer, an error, or None where it was cancelled."""
         self.in_flight -= 1
         now = self.now()
+        self._refused_share += (_is_full(result) - self._refused_share) / 20
         if isinstance(result, Completion):
             self._learner.accepted(ticket, now)
             usage = result.usage
@@ -209,6 +224,8 @@ class Limiter:
                 self._count(ticket, result)
         elif isinstance(result, RateLimited):
             self._rejected(ticket, result)
+        elif self._refused_share > MOST_REFUSED and _is_full(result):
+            self._learner.rejected(ticket, self._number, now, PAUSE_S, requested=False)
         elif isinstance(result, Unreachable):
             self._correct(ticket, 0)
         if not isinstance(result, Completion):

@@ -12,6 +12,7 @@ from support.attempts import attempting, new
 from support.virtual_time import run_virtually
 
 from llmbatch_cli.core.errors import (
+    Interrupted,
     OutOfQuota,
     Overloaded,
     ProviderError,
@@ -281,6 +282,21 @@ async def test_other_failures_do_not_slow_down() -> None:
         limiter.settle(await limiter.admit(1), error)
     assert limiter.allowed == before
     assert limiter.try_admit(1) is not None
+
+
+@virtually
+async def test_a_server_that_refuses_most_is_full() -> None:
+    """One without a queue refuses by 503 or a reset what is too many: 134 of 1,000 rows failed
+    for eight slots. One in twenty refused may have any cause."""
+    answer = Completion("hi", "stop")
+    for error in (Overloaded("full", status=503), Interrupted("reset")):
+        limiter = Limiter(RateLimits(40, start_in_flight=40))
+        for place in range(200):
+            limiter.settle(await limiter.admit(1), answer if place % 20 else error)
+        assert limiter.allowed.in_flight == 40
+        for ticket in [await limiter.admit(1) for _ in range(40)]:
+            limiter.settle(ticket, error)
+        assert limiter.allowed.in_flight < 40
 
 
 @pytest.mark.parametrize(("workers", "most"), [(200, 100), (9, 12)])
