@@ -31,6 +31,7 @@ LlmbatchError
     Refused             the provider's content filter
 """
 
+import copyreg
 from collections.abc import Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -63,6 +64,10 @@ class LlmbatchError(Exception):
     def __str__(self) -> str:
         """Both, as a traceback shows them."""
         return f"{self.message}\nhint: {self.hint}" if self.hint else self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled without a call of `__init__`, which may ask for more than the message."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class UsageError(LlmbatchError):
