@@ -59,7 +59,7 @@ def _groups_of(name: str, reading: Reading, stdin: BinaryIO | None) -> Iterator[
     if kind is not None:
         raise Foreign(kind)
     head = _Head(plain(chunks_of(name, stdin)))
-    head.read(lambda data: data.strip() or len(data) > CHUNK_BYTES)
+    head.read(lambda data: data.strip(BLANK) or len(data) > CHUNK_BYTES)
     begin = head.data.lstrip(BLANK)[:1]
     form = format_of_name(name, reading.input_format)
     guessed = form is None and begin != b"" and begin not in _JSON_BEGINS

@@ -20,7 +20,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from llmbatch_cli.core.errors import UsageError
@@ -119,6 +119,7 @@ def test_every_line_with_something_on_it_is_one_row(data: bytes) -> None:
 
 
 @UNHURRIED
+@example(b'\n\xef\xbb\xbf{"prompt": "a"}', [1, 1], "auto")
 @given(BYTES, st.lists(st.integers(1, 5), max_size=80), st.sampled_from(["auto", "jsonl", "whole"]))
 def test_rows_do_not_depend_on_how_bytes_arrive(data: bytes, sizes: list[int], form: str) -> None:
     """However a pipe cuts the bytes, packed or not, the rows are the same."""
