@@ -133,6 +133,7 @@ _COLUMNS: Final = frozenset(
         *("messages", "system", "content", "title", "category", "context", "target"),
     )
 )
+_COMMENT: Final = (b"#", b"//")
 _ROWS_CHECKED: Final = 4
 _COLUMN_NAME: Final = re.compile(r"[A-Za-z_][\w.-]{0,40}")
 _MARKED_UP: Final = re.compile(rb"<(?:!doctype html|html[ >]|\?xml )", re.IGNORECASE)
@@ -170,7 +171,7 @@ def by_shape(lines: Sequence[bytes]) -> Kind | None:
         return _MARKUP
     if _YAML_LIST.match(head):
         return _YAML
-    if head.partition(b"\n")[0].strip() in (b"{", b"[") or any(map(_is_row, lines)):
+    if head.partition(b"\n")[0].strip() in (b"{", b"[") or _begins_with_row(lines):
         return _JSON
     if _BYTES.search(head) and not _is_utf8(head):
         return _BINARY
@@ -184,9 +185,11 @@ def by_shape(lines: Sequence[bytes]) -> Kind | None:
 
 
 def may_be_header(line: bytes) -> bool:
-    """Whether this line may be the first of a table, so that the next line is worth a wait."""
+    """Whether this line may be the first of a table, or a comment, so that the next line is worth a
+    wait."""
     text = line.decode(errors="replace").strip()
-    return _is_one_column(text) or any(_columns(text, delimiter) for delimiter in ",\t;|")
+    is_clear = _is_one_column(text) or line.startswith(_COMMENT)
+    return is_clear or any(_columns(text, delimiter) for delimiter in ",\t;|")
 
 
 def _is_one_column(line: str) -> bool:
@@ -199,6 +202,12 @@ def _is_utf8(data: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _begins_with_row(lines: Sequence[bytes]) -> bool:
+    """Whether the first line is a row in JSON, but for comments."""
+    first = next((line for line in lines if not line.startswith(_COMMENT)), b"")
+    return _is_row(first)
 
 
 def _is_row(line: bytes) -> bool:
