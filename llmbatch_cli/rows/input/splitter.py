@@ -12,11 +12,12 @@ import orjson
 
 from llmbatch_cli.rows.lines import BOM
 
-_SKIP: Final = re.compile(rb'(?:[^"\[\]{}]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+', re.DOTALL)
+# No group is possessive: before 3.11.5 Python matches such ones wrongly (python/cpython 106052).
+_SKIP: Final = re.compile(rb'(?:[^"\[\]{}]++|"[^"\\]*+(?:\\.[^"\\]*+)*")*', re.DOTALL)
 """Up to the next bracket, or to a string whose end is not there yet."""
-_STRING: Final = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
+_STRING: Final = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*', re.DOTALL)
 """The rest of a string, without its quote."""
-_BETWEEN: Final = re.compile(rb"(?:[ \t\r\n\x1e]|\xef\xbb\xbf)*+")
+_BETWEEN: Final = re.compile(rb"[ \t\r\n\x1e]*+(?:\xef\xbb\xbf[ \t\r\n\x1e]*+)*")
 """White space, byte order marks, and the separator of RFC 7464."""
 _SCALAR: Final = re.compile(rb'[^\s,\[\]{}"]*+')
 _MAX_SCALAR_BYTES: Final = 2**14
