@@ -47,7 +47,8 @@ class Cohere(JsonProvider):
         self._url = f"{self.base_url.removesuffix('/v1').removesuffix('/v2')}/v2/chat"
 
     def build(self, request: Request) -> WireRequest:
-        return post(self._url, self._headers, request, body(request, self.name))
+        body = PARAMETERS.body(request, self.name, _message)
+        return post(self._url, self._headers, request, body)
 
     def is_error(self, body: Mapping[str, Any]) -> bool:
         """An error's `message` is a text."""
@@ -55,16 +56,6 @@ class Cohere(JsonProvider):
 
     def read(self, body: dict[str, Any]) -> Completion:
         return completion(body)
-
-
-def body(request: Request, provider: str) -> dict[str, Any]:
-    """The body of POST /v2/chat. Raises UnsupportedParameter, or UsageError for its messages."""
-    draft = Draft(request, provider)
-    draft.body["model"] = request.model
-    draft.body["messages"] = [_message(message, draft) for message in request.messages]
-    draft.body["stream"] = request.stream
-    PARAMETERS.add(draft)
-    return draft.body
 
 
 # ---- messages

@@ -90,7 +90,8 @@ class Ollama(JsonProvider):
         self._url = f"{self.base_url}/api/chat"
 
     def build(self, request: Request) -> WireRequest:
-        return post(self._url, self._headers, request, body(request, self.name))
+        body = PARAMETERS.body(request, self.name, _message)
+        return post(self._url, self._headers, request, body)
 
     def read(self, body: dict[str, Any]) -> Completion:
         return completion(body)
@@ -106,16 +107,6 @@ class Ollama(JsonProvider):
         if kind is OutOfQuota:
             return "a local model has no such limit; ollama.com/settings shows what is left"
         return None
-
-
-def body(request: Request, provider: str) -> dict[str, Any]:
-    """The body of POST /api/chat. Raises UnsupportedParameter, or UsageError for its messages."""
-    draft = Draft(request, provider)
-    draft.body["model"] = request.model
-    draft.body["messages"] = [_message(message, draft) for message in request.messages]
-    draft.body["stream"] = request.stream
-    PARAMETERS.add(draft)
-    return draft.body
 
 
 # ---- messages

@@ -4,6 +4,7 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from llmbatch_cli.core.types import Message, Request
 from llmbatch_cli.providers.wire.draft import Draft
 
 CARRIED: Final = frozenset(("extra_body", "extra_headers"))
@@ -53,6 +54,23 @@ class ParamTable:
         if "extra_body" in params:
             for name, value in params["extra_body"].items():
                 self._add_own(draft, name, value)
+
+    def body(
+        self,
+        request: Request,
+        provider: str,
+        message: Callable[[Message, Draft], dict[str, Any]],
+    ) -> dict[str, Any]:
+        """The body of a request named as OpenAI's; `message` builds each message.
+
+        Raises UnsupportedParameter, or UsageError for the request's messages.
+        """
+        draft = Draft(request, provider)
+        draft.body["model"] = request.model
+        draft.body["messages"] = [message(one, draft) for one in request.messages]
+        draft.body["stream"] = request.stream
+        self.add(draft)
+        return draft.body
 
     def _add_own(self, draft: Draft, name: str, value: Any) -> None:
         rule = self.own.get(name)
