@@ -12,6 +12,7 @@ from bench.peers import PINS, peer_python
 RUN_LIMIT_S = 1_800.0
 """The longest any one process may take: the million rows want some minutes."""
 PEER_LOOPS = Path(__file__).with_name("peer_loops.py")
+PATH_LOOP = Path(__file__).with_name("path_loop.py")
 LLMBATCH = str(Path(sys.executable).with_name("llmbatch"))
 
 
@@ -73,6 +74,13 @@ class Bench:
         command = [LLMBATCH, "race", str(self.rows(count)), "-m", ",".join(models)]
         command += ["--base-url", base_url, "-o", str(answers), "-c", str(in_flight)]
         return self._run("llmbatch race", [*command, "--overwrite", "-q"], answers, count)
+
+    def path(self, count: int, in_flight: int, reply: str) -> Throughput:
+        """`llmbatch batch` over `count` rows, with this reply in the place of the network."""
+        answers, body = self.folder / "answers.jsonl", self.folder / "reply.json"
+        body.write_text(reply)
+        command = [sys.executable, str(PATH_LOOP), str(self.rows(count)), str(answers)]
+        return self._run("path", [*command, str(body), str(in_flight)], answers, count)
 
     def peer(self, name: str, count: int, base_url: str, in_flight: int) -> Throughput | None:
         """A peer of peer_loops.py over `count` rows; None when its environment is not there."""

@@ -10,10 +10,11 @@ from bench.measure import run_process
 from bench.programs import LLMBATCH, RUN_LIMIT_S, Bench, Throughput
 from bench.queueing import queueing
 from bench.race import race
-from bench.servers import delayed_server, instant_server
+from bench.servers import REPLY, delayed_server, instant_server
 from bench.table import Figure, Section, at_least, at_most
 
 STARTS = 15
+PATH_RUNS = 5
 PEER_ROWS = {"aiohttp": 50_000, "httpx": 1_000, "litellm": 1_000, "flexllm": 5_000}
 """As many as each does in some seconds."""
 RATIO_TARGETS = {"aiohttp": at_least(0.75), "litellm": at_least(40), "flexllm": at_least(6)}
@@ -33,6 +34,19 @@ def throughput(bench: Bench) -> Section:
     figures += [_ratio(name, turns) for name in PEER_ROWS]
     title = f"{in_flight} in flight, answers at once, {rows:,} rows, served by {server.name}"
     return Section("throughput", title, figures)
+
+
+def path(bench: Bench) -> Section:
+    """What the way of a row through the program costs, from its line to its answer's.
+
+    The least of some runs, which is disturbed least by what else the machine does.
+    """
+    rows, in_flight = 50_000, 256
+    runs = [bench.path(rows, in_flight, REPLY) for _ in range(PATH_RUNS)]
+    least = min(run.cpu_us for run in runs)
+    figures = [Figure("llmbatch without a network, CPU a prompt", least, "us", at_most(35))]
+    title = f"{in_flight} in flight, answers at once and without a network, {rows:,} rows"
+    return Section("path", f"{title}, least of {PATH_RUNS}", figures)
 
 
 def latency(bench: Bench) -> Section:
@@ -137,6 +151,7 @@ def _costs(name: str, runs: Iterable[Throughput | None]) -> list[Figure]:
 
 SCENARIOS: dict[str, Callable[[Bench], Section]] = {
     "throughput": throughput,
+    "path": path,
     "latency": latency,
     "memory": memory,
     "start": start,
