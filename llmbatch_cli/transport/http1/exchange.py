@@ -84,6 +84,7 @@ class Streamed(Exchange):
     def ended(self, error: ProviderError | None = None) -> None:
         """The reply is whole, or will not be: what has come until then can be read."""
         self._is_over, self._error = True, error
+        self._read_on()
         if not self.has_head:
             super().ended(error)
         self._wake()
@@ -98,13 +99,16 @@ class Streamed(Exchange):
                 continue
             if self._is_over:
                 break
-            if self._paused is not None:
-                self._paused.resume_reading()
-                self._paused = None
+            self._read_on()
             self._waiter = self.done.get_loop().create_future()
             await self._waiter
         if self._error is not None:
             raise self._error
+
+    def _read_on(self) -> None:
+        if self._paused is not None and not self._paused.is_closing():
+            self._paused.resume_reading()
+        self._paused = None
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

@@ -134,7 +134,7 @@ class Origin:
             self._sweeper.cancel()
         self._connector.close()
         for wire in list(self._wires):
-            wire.abandon()
+            wire.close()
 
 
 def _is_quiet(transport: asyncio.Transport) -> bool:

@@ -18,7 +18,7 @@ _SWITCHING: Final = 101
 
 
 class Wire(asyncio.Protocol):
-    """One connection. Its public methods are asyncio's callbacks and llhttp's, but the first four.
+    """One connection, with the callbacks of asyncio and of llhttp.
 
     `keep` is called with it when it may carry the next exchange, `lost` when it is closed.
     """
@@ -71,6 +71,10 @@ class Wire(asyncio.Protocol):
             self.abandon()
         elif exchange.done.done() and not exchange.done.cancelled():
             exchange.done.exception()  # it is no news where nobody asks
+
+    def close(self) -> None:
+        """Close the socket at once; whoever waits for a reply is told."""
+        self._fail(Interrupted(f"{self._place}: the connection was closed on this side"))
 
     def abandon(self) -> None:
         """Close the socket at once; whatever comes is of no interest any more."""
@@ -133,7 +137,7 @@ class Wire(asyncio.Protocol):
         if exchange is None or exchange.has_head:
             return
         lower = name.decode("latin-1").lower()
-        text = value.decode("latin-1")
+        text = value.decode("latin-1").rstrip(" \t")
         headers = exchange.headers
         if lower not in headers:
             headers[lower] = text
@@ -188,7 +192,8 @@ class Wire(asyncio.Protocol):
         exchange = self._exchange
         self.abandon()
         if exchange is not None:
-            error.__cause__ = ConnectionError(cause) if isinstance(cause, str) else cause
+            if cause:
+                error.__cause__ = ConnectionError(cause) if isinstance(cause, str) else cause
             exchange.ended(error)
 
     def _unasked(self, data: bytes) -> None:
