@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bench.measure import Run, RunFailedError, run_process
 from bench.peers import PINS, peer_python
+from bench.servers import Server
 
 RUN_LIMIT_S = 1_800.0
 """The longest any one process may take: the million rows want some minutes."""
@@ -58,23 +59,24 @@ class Bench:
             write_rows(self._inputs[count], count)
         return self._inputs[count]
 
-    def llmbatch(
-        self, count: int, base_url: str, in_flight: int, *, model: str = "openai/bench-model"
-    ) -> Throughput:
+    def llmbatch(self, count: int, server: Server, in_flight: int) -> Throughput:
         """`llmbatch batch` over `count` rows, whole process."""
-        answers = self.folder / "answers.jsonl"
-        command = [LLMBATCH, "batch", str(self.rows(count)), "-m", model, "--base-url", base_url]
-        command += ["-o", str(answers), "-c", str(in_flight), "--overwrite", "-q"]
-        return self._run("llmbatch", command, answers, count)
+        return self._ours("batch", "openai/bench-model", count, server, in_flight)
 
-    def race(self, count: int, base_url: str, in_flight: int, models: Sequence[str]) -> Throughput:
+    def race(self, count: int, server: Server, in_flight: int, models: Sequence[str]) -> Throughput:
         """`llmbatch race` of the models over `count` rows, whole process."""
-        answers = self.folder / "answers.jsonl"
-        command = [LLMBATCH, "race", str(self.rows(count)), "-m", ",".join(models)]
-        command += ["--base-url", base_url, "-o", str(answers), "-c", str(in_flight)]
-        return self._run("llmbatch race", [*command, "--overwrite", "-q"], answers, count)
+        return self._ours("race", ",".join(models), count, server, in_flight)
 
-    def peer(self, name: str, count: int, base_url: str, in_flight: int) -> Throughput | None:
+    def _ours(
+        self, name: str, models: str, count: int, server: Server, in_flight: int
+    ) -> Throughput:
+        answers = self.folder / "answers.jsonl"
+        command = [LLMBATCH, name, str(self.rows(count)), "-m", models, "-o", str(answers)]
+        command += ["--base-url", server.base_url, "-c", str(in_flight), "--overwrite", "-q"]
+        run = run_process(command, limit_s=RUN_LIMIT_S, extra_env=server.environment)
+        return _throughput(f"llmbatch {name}", run, answers, count)
+
+    def peer(self, name: str, count: int, server: Server, in_flight: int) -> Throughput | None:
         """A peer of peer_loops.py over `count` rows; None when its environment is not there."""
         python = peer_python(name) if name in PINS else Path(sys.executable)
         if not python.exists():
@@ -82,19 +84,17 @@ class Bench:
         answers = self.folder / "answers.jsonl"
         answers.unlink(missing_ok=True)  # flexllm resumes from what it finds
         command = [str(python), str(PEER_LOOPS), name, str(self.rows(count)), str(answers)]
-        return self._run(name, [*command, base_url, str(in_flight)], answers, count)
-
-    def _run(self, name: str, command: Sequence[str], answers: Path, count: int) -> Throughput:
-        run = run_process(command, limit_s=RUN_LIMIT_S)
-        if (found := count_lines(answers)) != count:
-            raise RunFailedError(f"{name} wrote {found:,} lines for {count:,} rows")
-        answers.unlink()
-        say(f"{name}: {count:,} rows in {run.wall_s:.2f} s")
-        return _throughput(run, count)
+        command += [server.base_url, str(in_flight)]
+        run = run_process(command, limit_s=RUN_LIMIT_S, extra_env=server.environment)
+        return _throughput(name, run, answers, count)
 
 
-def _throughput(run: Run, count: int) -> Throughput:
+def _throughput(name: str, run: Run, answers: Path, count: int) -> Throughput:
     """Over a peer's own clock where it printed one, else over the whole process."""
+    if (found := count_lines(answers)) != count:
+        raise RunFailedError(f"{name} wrote {found:,} lines for {count:,} rows")
+    answers.unlink()
+    say(f"{name}: {count:,} rows in {run.wall_s:.2f} s")
     work = json.loads(run.stdout.splitlines()[-1]) if run.stdout.strip() else {}
     return Throughput(
         count, work.get("work_s", run.wall_s), work.get("work_cpu_s", run.cpu_s), run.peak_bytes
