@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from bench.servers import Server
 RUN_LIMIT_S = 1_800.0
 """The longest any one process may take: the million rows want some minutes."""
 PEER_LOOPS = Path(__file__).with_name("peer_loops.py")
+PATH_LOOP = Path(__file__).with_name("path_loop.py")
 LLMBATCH = str(Path(sys.executable).with_name("llmbatch"))
 
 
@@ -70,31 +71,44 @@ class Bench:
     def _ours(
         self, name: str, models: str, count: int, server: Server, in_flight: int
     ) -> Throughput:
-        answers = self.folder / "answers.jsonl"
-        command = [LLMBATCH, name, str(self.rows(count)), "-m", models, "-o", str(answers)]
+        command = [LLMBATCH, name, str(self.rows(count)), "-m", models, "-o", str(self._answers)]
         command += ["--base-url", server.base_url, "-c", str(in_flight), "--overwrite", "-q"]
-        run = run_process(command, limit_s=RUN_LIMIT_S, extra_env=server.environment)
-        return _throughput(f"llmbatch {name}", run, answers, count)
+        return self._run(f"llmbatch {name}", command, count, server.environment)
+
+    def path(self, count: int, in_flight: int, reply: str) -> Throughput:
+        """`llmbatch batch` over `count` rows, with this reply in the place of the network."""
+        body = self.folder / "reply.json"
+        body.write_text(reply)
+        command = [sys.executable, str(PATH_LOOP), str(self.rows(count)), str(self._answers)]
+        return self._run("path", [*command, str(body), str(in_flight)], count)
 
     def peer(self, name: str, count: int, server: Server, in_flight: int) -> Throughput | None:
         """A peer of peer_loops.py over `count` rows; None when its environment is not there."""
         python = peer_python(name) if name in PINS else Path(sys.executable)
         if not python.exists():
             return None
-        answers = self.folder / "answers.jsonl"
-        answers.unlink(missing_ok=True)  # flexllm resumes from what it finds
-        command = [str(python), str(PEER_LOOPS), name, str(self.rows(count)), str(answers)]
+        self._answers.unlink(missing_ok=True)  # flexllm resumes from what it finds
+        command = [str(python), str(PEER_LOOPS), name, str(self.rows(count)), str(self._answers)]
         command += [server.base_url, str(in_flight)]
-        run = run_process(command, limit_s=RUN_LIMIT_S, extra_env=server.environment)
-        return _throughput(name, run, answers, count)
+        return self._run(name, command, count, server.environment)
+
+    @property
+    def _answers(self) -> Path:
+        return self.folder / "answers.jsonl"
+
+    def _run(
+        self, name: str, command: Sequence[str], count: int, env: Mapping[str, str] | None = None
+    ) -> Throughput:
+        run = run_process(command, limit_s=RUN_LIMIT_S, extra_env=env)
+        if (found := count_lines(self._answers)) != count:
+            raise RunFailedError(f"{name} wrote {found:,} lines for {count:,} rows")
+        self._answers.unlink()
+        say(f"{name}: {count:,} rows in {run.wall_s:.2f} s")
+        return _throughput(run, count)
 
 
-def _throughput(name: str, run: Run, answers: Path, count: int) -> Throughput:
+def _throughput(run: Run, count: int) -> Throughput:
     """Over a peer's own clock where it printed one, else over the whole process."""
-    if (found := count_lines(answers)) != count:
-        raise RunFailedError(f"{name} wrote {found:,} lines for {count:,} rows")
-    answers.unlink()
-    say(f"{name}: {count:,} rows in {run.wall_s:.2f} s")
     work = json.loads(run.stdout.splitlines()[-1]) if run.stdout.strip() else {}
     return Throughput(
         count, work.get("work_s", run.wall_s), work.get("work_cpu_s", run.cpu_s), run.peak_bytes

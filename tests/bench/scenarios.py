@@ -10,10 +10,11 @@ from bench.measure import run_process
 from bench.programs import LLMBATCH, RUN_LIMIT_S, Bench, Throughput
 from bench.queueing import queueing
 from bench.race import race
-from bench.servers import Server, delayed_server, instant_server
+from bench.servers import REPLY, Server, delayed_server, instant_server
 from bench.table import Figure, Section, at_least, at_most
 
 STARTS = 15
+PATH_RUNS = 5
 PEER_ROWS = {
     "aiohttp": 50_000,
     "bare client": 50_000,
@@ -31,7 +32,6 @@ RATIO_TARGETS = {
     "flexllm": at_least(9),
     "saturate": at_least(25),
 }
-
 LATENCY_PEERS = ("aiohttp", "bare client")
 
 Turn = dict[str, Throughput | None]
@@ -49,6 +49,19 @@ def throughput(bench: Bench) -> Section:
     figures += [_ratio(name, turns) for name in PEER_ROWS if name != "sockets"]
     title = f"{in_flight} in flight, answers at once, {rows:,} rows, served by {server.name}"
     return Section("throughput", title, figures)
+
+
+def path(bench: Bench) -> Section:
+    """What the way of a row through the program costs, from its line to its answer's.
+
+    The least of some runs, which is disturbed least by what else the machine does.
+    """
+    rows, in_flight = 50_000, 256
+    runs = [bench.path(rows, in_flight, REPLY) for _ in range(PATH_RUNS)]
+    least = min(run.cpu_us for run in runs)
+    figures = [Figure("llmbatch without a network, CPU a prompt", least, "us", at_most(35))]
+    title = f"{in_flight} in flight, answers at once and without a network, {rows:,} rows"
+    return Section("path", f"{title}, least of {PATH_RUNS}", figures)
 
 
 def latency(bench: Bench) -> Section:
@@ -156,6 +169,7 @@ def _costs(name: str, runs: Iterable[Throughput | None]) -> list[Figure]:
 
 SCENARIOS: dict[str, Callable[[Bench], Section]] = {
     "throughput": throughput,
+    "path": path,
     "latency": latency,
     "memory": memory,
     "start": start,
