@@ -26,7 +26,9 @@ class Exchange:
         return next((v for k, v in self.headers if k.lower() == name), None)
 
     async def raw(self, data: bytes) -> None:
-        """Write these bytes as they are."""
+        """Write these bytes as they are. Raises ConnectionError where nobody can read them."""
+        if self.writer.is_closing():  # uvloop raises RuntimeError
+            raise ConnectionResetError
         self.writer.write(data)
         await self.writer.drain()
 
@@ -112,5 +114,6 @@ def abort(exchange: Exchange) -> None:
     import struct
 
     sock = exchange.writer.get_extra_info("socket")
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    if sock is not None and not exchange.writer.is_closing():
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     exchange.writer.transport.abort()
