@@ -25,8 +25,8 @@ LAYERS = [
 HOMES = {
     "typer": {"cli"},
     "rich": {"ui", "cli"},
-    "aiohttp": {"transport"},
-    "yarl": {"transport"},
+    "httptools": {"transport"},
+    "aiohappyeyeballs": {"transport"},
     "httpx": {"transport"},
     "xllamacpp": {"providers"},
     "jsonschema": {"engine"},
@@ -132,12 +132,12 @@ def loaded_by(*arguments: str) -> set[str]:
 def test_the_version_costs_next_to_nothing() -> None:
     """`--version` loads no HTTP client, no loop and no command line library."""
     loaded = loaded_by("--version")
-    assert not loaded & {"aiohttp", "httpx", "asyncio", "typer", "rich", "orjson"}
+    assert not loaded & {"httptools", "httpx", "asyncio", "typer", "rich", "orjson"}
 
 
 def test_help_loads_no_http_client() -> None:
     """`batch --help` does without what only a run needs."""
-    assert not loaded_by("batch", "--help") & {"aiohttp", "httpx", "xllamacpp", "rich"}
+    assert not loaded_by("batch", "--help") & {"httptools", "httpx", "xllamacpp", "rich"}
 
 
 def test_a_row_is_answered_before_the_garbage_collector_looks_at_anything(tmp_path: Path) -> None:
