@@ -9,7 +9,6 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Final
 
 from llmbatch_cli.core.types import RateInfo
@@ -177,6 +176,8 @@ def retry_after_s(headers: Mapping[str, str], now: datetime | None = None) -> fl
     wait_s = _reset_s(value, now)
     if wait_s is not None:
         return wait_s
+    from email.utils import parsedate_to_datetime  # with all of email, for what is seldom
+
     try:
         return _until(parsedate_to_datetime(value), now)
     except (ValueError, OverflowError):
