@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from ssl import SSLContext
 
 Handler = Callable[["Exchange"], Awaitable[None]]
 
@@ -58,7 +59,9 @@ class Server:
 
 
 @asynccontextmanager
-async def serve(handler: Handler, host: str = "127.0.0.1") -> AsyncIterator[Server]:
+async def serve(
+    handler: Handler, host: str = "127.0.0.1", *, tls: SSLContext | None = None
+) -> AsyncIterator[Server]:
     """Answer every request on loopback with the handler; the connection is kept until it returns
     having closed the writer."""
     tasks: set[asyncio.Task[None]] = set()
@@ -80,9 +83,18 @@ async def serve(handler: Handler, host: str = "127.0.0.1") -> AsyncIterator[Serv
             writer.close()
             tasks.discard(task)
 
-    listening = await asyncio.start_server(connected, host, 0, limit=2**26)
+    listening = await asyncio.start_server(
+        connected,
+        host,
+        0,
+        limit=2**26,
+        backlog=1024,
+        ssl=tls,
+        ssl_handshake_timeout=30 if tls else None,
+    )
     port = listening.sockets[0].getsockname()[1]
-    server = Server(f"http://{host}:{port}")
+    shown = f"[{host}]" if ":" in host else host
+    server = Server(f"{'https' if tls else 'http'}://{shown}:{port}")
     try:
         yield server
     finally:
