@@ -100,13 +100,16 @@ async def test_cancelled_at_any_moment_nothing_is_left(send: Send, pem: Path, sc
     tls = server_context(pem) if scheme == "https" else None
     async with serve(silent, tls=tls) as server, asyncio.timeout(30):
         for turns in range(25):
-            url = server.url.replace("127.0.0.1", "localhost") if turns % 2 else server.url
+            by_name = tls is None and turns % 2
+            url = server.url.replace("127.0.0.1", "localhost") if by_name else server.url
             sending = asyncio.ensure_future(send(post(url)))
             for _ in range(turns):
                 await asyncio.sleep(0)
             sending.cancel()
-            with pytest.raises((asyncio.CancelledError, ProviderError)):
+            with pytest.raises(asyncio.CancelledError):
                 await sending
+            del sending
+            gc.collect()  # what was forgotten warns
         assert (await send(post(f"{server.url}/next", b"1"))).body == b"1"
         await silent.until(ended=silent.arrived)
 

@@ -76,20 +76,22 @@ class Connector:
             host = parts.hostname or ""
             port, is_tls = parts.port or PORTS[parts.scheme], parts.scheme == "https"
         sock = await self._socket(host, port)
+        protocol = factory()
         try:
-            context = trusted() if is_tls else None
-            _, protocol = await _creator(is_tls)(
+            await _creator(is_tls)(
                 self._loop,
-                factory,
+                lambda: protocol,
                 sock=sock,
-                ssl=context,
+                ssl=trusted() if is_tls else None,
                 server_hostname=host if is_tls else None,
             )
         except BaseException:
-            sock.close()
+            if (transport := getattr(protocol, "transport", None)) is not None:
+                transport.abort()  # cancelled as the handshake was done, it would say goodbye first
+            # Not before the transport has let go of it: its descriptor may be another's by then.
+            self._loop.call_soon(sock.close)
             raise
-        made: P = protocol
-        return made
+        return protocol
 
     async def _socket(self, host: str, port: int) -> socket.socket:
         """Connected to the first of the host's addresses that answers. Raises OSError."""
