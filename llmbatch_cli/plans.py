@@ -104,13 +104,13 @@ class Batch:
         others = [await pool.model_for(name) for name in self.fallback]
         system = _system(self.system)
 
-        async def model_for(own: str | None) -> Model:
-            return model if own is None else await pool.model_for(own, of_row=True)
+        async def model_for(own: str) -> Model:
+            return await pool.model_for(own, of_row=True)
 
         async def models_for(prompt: Prompt) -> Sequence[Model]:
-            return [await model_for(prompt.model)]
+            return [model if prompt.model is None else await model_for(prompt.model)]
 
-        work = WithFallbacks(model_for, others, observe=options.observe, system=system)
+        work = WithFallbacks(model, model_for, others, observe=options.observe, system=system)
         window = _window(pool, options, pool.window)
         return Plan(live(work, window, options), models_for, others, system)
 

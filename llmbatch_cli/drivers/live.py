@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
-from llmbatch_cli.core.events import Gauges, Observer, Opened, both, ignore
+from llmbatch_cli.core.events import Gauges, Observer, Opened, ignore
 from llmbatch_cli.core.types import Outcome, Row, Work
 from llmbatch_cli.drivers import Driver
 from llmbatch_cli.engine.failure_limit import Breaker, FailureLimit
@@ -41,7 +41,7 @@ def live(work: Work, window: Window, options: RunOptions) -> Driver:
     """
 
     async def drive(rows: AsyncGenerator[Row, None], stop: Stop) -> AsyncGenerator[Outcome, None]:
-        breaker, gauge = Breaker(options.failure_limit, stop), Gauge()
+        breaker, gauge = Breaker(options.failure_limit, stop, options.observe), Gauge()
         held_by = window.gauges.held_by
         gauges = replace(window.gauges, held_by=lambda: held_by() or gauge.waiting)
         options.observe(Opened(gauges))
@@ -53,7 +53,7 @@ def live(work: Work, window: Window, options: RunOptions) -> Driver:
             most_open=window.most_open,
             ordered=options.ordered,
             stop=stop,
-            observe=both(options.observe, breaker),
+            observe=breaker,
             gauge=gauge,
         )
         async with aclosing(outcomes):

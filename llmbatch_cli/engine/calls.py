@@ -64,8 +64,8 @@ class Model:
         object.__setattr__(self, "name", f"{self.provider}/{self.id}")
 
 
-ModelFor = Callable[[str | None], Awaitable[Model]]
-"""A row's own model, or with None the run's. Raises UsageError."""
+ModelFor = Callable[[str], Awaitable[Model]]
+"""A row's own model, by its name. Raises UsageError."""
 
 ModelsFor = Callable[[Prompt], Awaitable[Sequence[Model]]]
 """The models that race for a row, in the order of preference. Raises UsageError."""

@@ -23,20 +23,18 @@ class Deadlines:
     What asyncio.timeout does, at a tenth of its cost: since all have the same time, the
     oldest is the next to expire, and one timer serves them all.
 
-    With `deferred`, a call's time begins only when `begin` is called in its task: a wait for the
-    first request, however long, does not count. Nor does a time in which this process did not
-    run (SIGSTOP, a closed laptop): replies that came in the meantime are still to be read.
+    The wait for the first request, however long, does not count where it is told by `defer` and
+    `begin`. Nor does a time in which this process did not run (SIGSTOP, a closed laptop): replies
+    that came in the meantime are still to be read.
     """
 
     def __init__(
         self,
         timeout_s: float,
         *,
-        deferred: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._timeout_s = timeout_s
-        self._deferred = deferred
         self._clock = clock
         self._began: dict[Task, float] = {}
         """When the tasks' time began, oldest first."""
@@ -51,8 +49,7 @@ class Deadlines:
         async def timed(request: Request) -> Completion:
             task = cast("Task", asyncio.current_task())
             cancels = task.cancelling()
-            if not self._deferred:
-                self.begin()
+            self._begin(task)
             try:
                 return await call(request)
             except asyncio.CancelledError as error:
@@ -62,15 +59,20 @@ class Deadlines:
                     raise out_of_time(request.ledger, self._timeout_s) from error
                 raise
             finally:
-                self._leave(task)
+                if self._began.pop(task, None) is None:
+                    self._expired.discard(task)
 
         return timed
 
+    def defer(self) -> None:
+        """The time of this task's call does not run yet: it waits for its first request."""
+        self._began.pop(cast("Task", asyncio.current_task()), None)
+
     def begin(self) -> None:
-        """The time of this task's call runs from now, unless it runs already."""
-        task = cast("Task", asyncio.current_task())
-        if task in self._began or task in self._expired:
-            return
+        """The time of this task's call, which was deferred, runs from now."""
+        self._begin(cast("Task", asyncio.current_task()))
+
+    def _begin(self, task: Task) -> None:
         if self._timer is None:
             self._looked_s = self._clock()
             self._wake_after(self._timeout_s)
@@ -92,13 +94,6 @@ class Deadlines:
     def is_over(self) -> bool:
         """Whether this task's time is over."""
         return asyncio.current_task() in self._expired
-
-    def _leave(self, task: Task) -> None:
-        self._began.pop(task, None)
-        self._expired.discard(task)
-        if not self._began and self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
     def _wake_after(self, left_s: float) -> None:
         wait_s = min(left_s, BEAT_S)

@@ -1,10 +1,11 @@
 """The work of a batch: each row to one model, and where that fails to each fallback in turn."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from llmbatch_cli.core.errors import ProviderError, QuotaSpent, UsageError
 from llmbatch_cli.core.events import Notice, Observer, ignore
-from llmbatch_cli.core.ledger import Attempt, Ledger
+from llmbatch_cli.core.ledger import Ledger
 from llmbatch_cli.core.types import Completion, Failure, Message, Outcome, Prompt
 from llmbatch_cli.engine.calls import (
     Model,
@@ -28,12 +29,22 @@ class WithFallbacks:
 
     def __init__(
         self,
+        model: Model,
         model_for: ModelFor,
         fallbacks: Sequence[Model] = (),
         *,
         observe: Observer = ignore,
         system: Message | None = None,
     ) -> None:
+        """
+        Args:
+            model: the run's.
+            model_for: gives a row's own.
+            fallbacks: those that a row goes to, in turn.
+            observe: is told of models that are not called again.
+            system: for rows that have no system message.
+        """
+        self._model = model
         self._model_for = model_for
         self._fallbacks = fallbacks
         self._observe = observe
@@ -44,10 +55,10 @@ class WithFallbacks:
 
     async def __call__(self, prompt: Prompt) -> tuple[Outcome, ...]:
         try:
-            first = await self._model_for(prompt.model)
+            first = self._model if prompt.model is None else await self._model_for(prompt.model)
         except UsageError as error:
             return (unsent(prompt, error),)
-        models = self._models(first)
+        models = self._models(first) if self._fallbacks else (first,)
         own = prompt.model is not None and not self._fallbacks
         if own and (known := self._dropped.get(first.name)):
             return (outcome_of(prompt, first, known, ()),)
@@ -74,7 +85,8 @@ class WithFallbacks:
         if spent:
             self._without_quotas(prompt, spent, answered=isinstance(result, Completion))
         outcome = outcome_of(prompt, model, result, ledgers)
-        outcome.fallback_from = first.name if model is not first else None
+        if model is not first:
+            outcome.fallback_from = first.name
         return (outcome,)
 
     def _without_quotas(
@@ -94,7 +106,7 @@ class WithFallbacks:
     def _models(self, first: Model) -> list[Model]:
         """Those to call in turn; the last one even where it was dropped."""
         models = [first, *self._fallbacks]
-        if self._dropped and self._fallbacks:
+        if self._dropped:
             models = [one for one in models[:-1] if one.name not in self._dropped] + models[-1:]
         return models
 
@@ -117,15 +129,17 @@ class WithFallbacks:
             self._observe(Notice(f"{reason.message}{hint}: its rows go to the fallback"))
 
 
+_NOTHING_SENT: Final = Ledger()
+
+
 def outcome_of(
     prompt: Prompt, model: Model, result: Completion | Failure, ledgers: Sequence[Ledger]
 ) -> Outcome:
     """The row's end. `ledgers` are those of all models that were called for it, in turn."""
     completion, failure = (result, None) if isinstance(result, Completion) else (None, result)
-    latency_s: float | None = None
-    attempts = 0
-    failed: list[Attempt] = []
-    for ledger in ledgers:
+    ledger = ledgers[0] if ledgers else _NOTHING_SENT
+    latency_s, attempts, failed = ledger.latency_s, len(ledger.attempts), ledger.failed
+    for ledger in ledgers[1:]:
         took_s = ledger.latency_s
         if took_s is not None:
             latency_s = took_s if latency_s is None else latency_s + took_s

@@ -171,7 +171,8 @@ class _Run:
 
     async def _next(self, puller: "asyncio.Task[None] | None") -> Row | None:
         """The next row, when it may start; None when there is none."""
-        await self._pulling.take()
+        if not self._pulling.try_take():
+            await self._pulling.take()
         self._puller = puller
         try:
             while not self._ended and self._open >= self._most_open:
