@@ -49,7 +49,9 @@ class Deadlines:
         async def timed(request: Request) -> Completion:
             task = cast("Task", asyncio.current_task())
             cancels = task.cancelling()
-            self._begin(task)
+            if self._timer is None:
+                self._start()
+            self._began[task] = self._now()
             try:
                 return await call(request)
             except asyncio.CancelledError as error:
@@ -70,13 +72,13 @@ class Deadlines:
 
     def begin(self) -> None:
         """The time of this task's call, which was deferred, runs from now."""
-        self._begin(cast("Task", asyncio.current_task()))
-
-    def _begin(self, task: Task) -> None:
         if self._timer is None:
-            self._looked_s = self._clock()
-            self._wake_after(self._timeout_s)
-        self._began[task] = self._now()
+            self._start()
+        self._began[cast("Task", asyncio.current_task())] = self._now()
+
+    def _start(self) -> None:
+        self._looked_s = self._clock()
+        self._wake_after(self._timeout_s)
 
     def left_s(self) -> float:
         """What is left of the time of this task's call."""

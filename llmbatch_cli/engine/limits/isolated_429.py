@@ -35,16 +35,20 @@ class Recent:
     def __init__(self) -> None:
         self._seconds: deque[list[int]] = deque()
         """Each a second, and the requests that were accepted and rejected in it."""
+        self._next_second = float("-inf")
         self._tolerated = SPORADIC
 
     def add(self, now: float, refused: int) -> None:
         """One more, now."""
-        second, seconds = int(now), self._seconds
-        if not seconds or seconds[-1][0] != second:
-            seconds.append([second, 0, 0])
-            while seconds[0][0] <= second - MINUTE_S:
-                seconds.popleft()
-        seconds[-1][1 + refused] += 1
+        if now >= self._next_second:
+            self._begin(int(now))
+        self._seconds[-1][1 + refused] += 1
+
+    def _begin(self, second: int) -> None:
+        self._next_second = second + 1
+        self._seconds.append([second, 0, 0])
+        while self._seconds[0][0] <= second - MINUTE_S:
+            self._seconds.popleft()
 
     def sporadic(self, few: int = 0) -> bool:
         """Whether there were no more rejections than `few` and the tolerated share."""

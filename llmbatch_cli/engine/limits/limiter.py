@@ -136,6 +136,8 @@ class Limiter:
         """Whether an estimate is needed at all."""
         self.estimate = Estimate()
         self.in_flight = 0
+        self.slots = min(self._slots.limit, self._queue.limit)
+        """Requests that are allowed at once now; replies change it, and nothing else."""
         self._refused_share = 0.0
         self._number = -1
         self._cool_until = self._requested_until = float("-inf")
@@ -153,12 +155,6 @@ class Limiter:
             min((one.per_minute for one in paces if one.counts == "rpm"), default=None),
             min((one.per_minute for one in paces if one.counts == "tpm"), default=None),
         )
-
-    @property
-    def slots(self) -> int:
-        """Requests that are allowed at once now."""
-        slots, queue = self._slots.limit, self._queue.limit
-        return min(queue, slots)
 
     @property
     def cooling_s(self) -> float:
@@ -214,25 +210,23 @@ class Limiter:
     def settle(self, ticket: Ticket, result: Completion | ProviderError | None) -> None:
         """A request has ended: with an answer, an error, or None where it was cancelled."""
         self.in_flight -= 1
-        now = self.now()
+        now, queue = self.now(), self._queue
         if isinstance(result, Completion):
-            self._answered(ticket, now, result)
+            self._refused_share *= 1 - NEWEST
+            self._learner.accepted(ticket, now)
+            if not queue.asleep:
+                usage = result.usage
+                tokens = 0 if usage is None else usage.completion_tokens or 0
+                queue.ended(ticket, now, tokens, last=self._number, in_flight=self.in_flight)
+            if self.counts_tokens or result.limits is not None:
+                self._count(ticket, result)
         else:
             self._unanswered(ticket, now, result)
+        self.slots = min(self._slots.limit, queue.limit)
         if self._capacity is not None:
             self._capacity.leave()
         elif self._waiters:
             self._pump()
-
-    def _answered(self, ticket: Ticket, now: float, completion: Completion) -> None:
-        self._refused_share *= 1 - NEWEST
-        self._learner.accepted(ticket, now)
-        if not self._queue.asleep:
-            usage = completion.usage
-            tokens = 0 if usage is None else usage.completion_tokens or 0
-            self._queue.ended(ticket, now, tokens, last=self._number, in_flight=self.in_flight)
-        if self.counts_tokens or completion.limits is not None:
-            self._count(ticket, completion)
 
     def _unanswered(self, ticket: Ticket, now: float, error: ProviderError | None) -> None:
         is_full = _is_full(error)
@@ -347,14 +341,14 @@ class Limiter:
             gate.take(now, tokens)
         if self._capacity is not None:
             self._capacity.take()
-        self._number += 1
-        in_flight = self.in_flight
-        self.in_flight = in_flight + 1
-        if in_flight + 1 >= self._slots.limit:  # a run starts no more rows than there are slots
-            self._learner.slots_bound = True
-        if in_flight + 1 >= self._queue.limit:
-            self._learner.queue_bound = True
-        return now, in_flight, tokens, self._number
+        others = self.in_flight
+        self.in_flight = at_once = others + 1
+        if at_once >= self.slots:  # a run starts no more rows than there are slots
+            learner = self._learner
+            learner.slots_bound |= at_once >= self._slots.limit
+            learner.queue_bound |= at_once >= self._queue.limit
+        self._number = number = self._number + 1
+        return now, others, tokens, number
 
     def _give_back(self, ticket: Ticket) -> None:
         """It was admitted, and is not sent after all."""
