@@ -25,8 +25,8 @@ LAYERS = [
 HOMES = {
     "typer": {"cli"},
     "rich": {"ui", "cli"},
-    "aiohttp": {"transport"},
-    "yarl": {"transport"},
+    "httptools": {"transport"},
+    "aiohappyeyeballs": {"transport"},
     "httpx": {"transport"},
     "xllamacpp": {"providers"},
     "jsonschema": {"engine"},
@@ -132,12 +132,31 @@ def loaded_by(*arguments: str) -> set[str]:
 def test_the_version_costs_next_to_nothing() -> None:
     """`--version` loads no HTTP client, no loop and no command line library."""
     loaded = loaded_by("--version")
-    assert not loaded & {"aiohttp", "httpx", "asyncio", "typer", "rich", "orjson"}
+    assert not loaded & {"httptools", "httpx", "asyncio", "typer", "rich", "orjson"}
 
 
 def test_help_loads_no_http_client() -> None:
     """`batch --help` does without what only a run needs."""
-    assert not loaded_by("batch", "--help") & {"aiohttp", "httpx", "xllamacpp", "rich"}
+    assert not loaded_by("batch", "--help") & {"httptools", "httpx", "xllamacpp", "rich"}
+
+
+def test_a_row_is_answered_before_the_garbage_collector_looks_at_anything(tmp_path: Path) -> None:
+    """Neither the imports, nor one row, nor the end cost a collection; the collector is on."""
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('"hello"\n')
+    program = f"""if True:
+        import atexit, gc, sys
+        sys.argv = ["llmbatch", "batch", {str(rows)!r}, "-m", "fake/echo", "-q"]
+        from llmbatch_cli.__main__ import main
+        seen = []
+        gc.callbacks.append(lambda phase, info: seen.append(phase))
+        atexit.register(lambda: print(gc.isenabled(), seen, len(gc.get_objects()) < 1_000))
+        main()
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert done.stdout.splitlines()[-1] == "True [] True"
 
 
 def test_files_are_read_in_one_sitting() -> None:

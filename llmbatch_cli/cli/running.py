@@ -1,7 +1,6 @@
 """What every command that answers rows shares: the loop, the display, the end, the exit status."""
 
 import asyncio
-import gc
 import os
 import shlex
 import stat
@@ -53,14 +52,9 @@ INDENT: Final = 2
 SHORT_ROWS: Final = 50
 """A longer input is not only a first trial, so the model should be meant."""
 
-GC_THRESHOLDS: Final = (50_000, 20, 100)
-"""Rows, requests and replies are freed as they end, so the garbage collector would find nothing;
-its usual pace takes a tenth of all CPU time."""
-
 
 def run_async(main: Coroutine[Any, Any, ExitStatus]) -> ExitStatus:
     """Run to the end, on uvloop where there is one."""
-    gc.set_threshold(*GC_THRESHOLDS)
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             return runner.run(main)

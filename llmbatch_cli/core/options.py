@@ -23,7 +23,7 @@ WITHOUT_IDS: Final[frozenset[str]] = frozenset(("text", "chat"))
 """Formats whose rows have no id, so that only the order of the input tells them apart."""
 RetryFailed = Literal["all", "retryable", "none"]
 ProgressMode = Literal["auto", "bar", "plain", "json", "none"]
-HttpClient = Literal["aiohttp", "httpx"]
+HttpClient = Literal["llhttp", "httpx"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -329,7 +329,7 @@ class Network:
         min=0.001,
         metavar="SECONDS",
     )
-    http: HttpClient = option("aiohttp", "HTTP client.")
+    http: HttpClient = option("llhttp", "HTTP client.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

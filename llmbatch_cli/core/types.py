@@ -125,7 +125,7 @@ class Completion:
     limits: "RateInfo | None" = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RateInfo:
     """What a reply says about the account's limits; None where it does not say."""
 

@@ -16,12 +16,12 @@ from llmbatch_cli.core.types import OpenStream, Send, WireReply
 
 MEBIBYTE: Final = 2**20
 
-HttpClient = Literal["aiohttp", "httpx"]
+HttpClient = Literal["llhttp", "httpx"]
 
 _BYTES: Final = re.compile(r":?\n| when reading|:? (?:bytearray\()?b['\"]|, got:")
 
 CLIENTS: Final[dict[HttpClient, str]] = {
-    "aiohttp": "llmbatch_cli.transport.aiohttp_send:open_network",
+    "llhttp": "llmbatch_cli.transport.llhttp_send:open_network",
     "httpx": "llmbatch_cli.transport.httpx_send:open_network",
 }
 
@@ -30,7 +30,7 @@ CLIENTS: Final[dict[HttpClient, str]] = {
 class Connection:
     """How requests travel."""
 
-    http: HttpClient = "aiohttp"
+    http: HttpClient = "llhttp"
     connect_timeout_s: float = 10.0
     """The most that connecting and TLS may take together, for one address."""
     max_reply_bytes: int = 64 * MEBIBYTE

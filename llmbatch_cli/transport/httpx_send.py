@@ -1,4 +1,4 @@
-"""The network by httpx: the second one, for where aiohttp is in trouble.
+"""The network by httpx: the second one, for where the first is in trouble.
 
 Its pool costs time that grows with the requests in flight: a few dozen are its best.
 """
@@ -27,8 +27,8 @@ from llmbatch_cli.core.errors import (
 from llmbatch_cli.core.types import WireReply, WireRequest, WireStream
 from llmbatch_cli.transport import Connection, Network, gathered, words_alone
 from llmbatch_cli.transport.certificates import trusted
-from llmbatch_cli.transport.http_only import speak_http_only
-from llmbatch_cli.transport.packing import capped
+from llmbatch_cli.transport.http_only import speak_http_only, take_one_reply
+from llmbatch_cli.transport.packing import capped, offered
 from llmbatch_cli.transport.proxies import Proxy, proxy_for
 from llmbatch_cli.transport.troubles import (
     check_proxy,
@@ -56,6 +56,8 @@ ERRORS: Final[tuple[tuple[type[Exception], type[ProviderError]], ...]] = (
 
 _BROKEN_OFF: Final = re.compile("server disconnected|peer closed", re.IGNORECASE)
 """How httpx begins to say that the connection ended; what it says else is of a reply it refuses."""
+_NO_HTTP: Final = re.compile("status line", re.IGNORECASE)
+"""What it names where there is no reply at all."""
 
 
 @asynccontextmanager
@@ -70,13 +72,14 @@ async def open_network(connection: Connection) -> AsyncIterator[Network]:
                 clients[key] = await stack.enter_async_context(_client(connection, *key))
         except UsageError as error:
             raise Blocked(error.message, hint=error.hint) from error
-        # as aiohttp does it; httpx itself refuses what is not ASCII
+        # httpx itself refuses what is not ASCII
         headers = [(name.encode(), text.strip().encode()) for name, text in request.headers.items()]
         return clients[key].stream(
             request.method, request.url, content=request.body, headers=headers
         )
 
     def body_of(response: httpx.Response, request: WireRequest) -> AsyncIterator[bytes]:
+        take_one_reply(response)
         raw, max_bytes = _raw(response, request), connection.max_reply_bytes
         return capped(raw, response.headers, response.status_code, max_bytes)
 
@@ -119,7 +122,7 @@ def _client(connection: Connection, proxy: Proxy | None, tls: bool) -> httpx.Asy
     )
     speak_http_only(client)
     client.headers.clear()
-    client.headers["accept-encoding"] = "gzip, deflate"
+    client.headers["accept-encoding"] = offered()
     return client
 
 
@@ -144,7 +147,8 @@ def translated(error: Exception, request: WireRequest) -> ProviderError:
     if (blocked := tls_trouble(error, place)) is not None:
         return blocked
     if isinstance(error, httpx.RemoteProtocolError) and not _BROKEN_OFF.match(str(error)):
-        return unparsed(place, words_alone(str(error)), other="aiohttp")
+        words = words_alone(str(error))
+        return unparsed(place, words, other="llhttp", is_http=not _NO_HTTP.search(words))
     if proxy is not None and isinstance(error, httpx.ConnectError):
         place = str(proxy)
     return ours(f"{place}: {str(error) or type(error).__name__}")

@@ -8,9 +8,12 @@ import sys
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from importlib import import_module
+from importlib.util import find_spec
+from itertools import chain
 from typing import Any, Final
 
 from llmbatch_cli.core.errors import BadReply, Unreadable
+from llmbatch_cli.core.types import WireReply
 
 PIECE_BYTES: Final = 2**18
 """A body is unpacked in pieces of about this size, so that a bomb is stopped by the size cap."""
@@ -22,48 +25,86 @@ _PLAIN: Final = re.compile(rb"\s*(?:\{\s*[\"}]|\[\s*[\[{\"]|data:|event:|: |<[!a
 _GZIP: Final = b"\x1f\x8b"
 
 
+def offered() -> str:
+    """The forms that can be read here, for the header accept-encoding."""
+    return ", ".join(
+        name
+        for name, (module, _) in UNPACKERS.items()
+        if name != "x-gzip" and (not module or _is_installed(module))
+    )
+
+
+def unpacked(reply: WireReply, max_bytes: int) -> WireReply:
+    """The reply with its body unpacked. Raises what `capped` does."""
+    if "content-encoding" not in reply.headers:
+        return reply
+    size, pieces = 0, []
+    for piece in _unpacker(reply.headers, reply.status)(reply.body):
+        size += len(piece)
+        _check_size(size, reply.status, max_bytes)
+        pieces.append(piece)
+    return WireReply(reply.status, reply.headers, b"".join(pieces))
+
+
 async def capped(
     chunks: AsyncIterator[bytes], headers: Mapping[str, str], status: int, max_bytes: int
 ) -> AsyncIterator[bytes]:
-    """The body as it comes, unpacked, and BadReply once it is longer than allowed."""
-    size = 0
-    if "content-encoding" in headers:
-        chunks = unpacked(chunks, headers, status)
-    async for chunk in chunks:
-        size += len(chunk)
-        if size > max_bytes:
-            raise BadReply(f"the reply is longer than {max_bytes:,} bytes", status=status)
-        yield chunk
+    """The body as it comes, unpacked.
 
-
-async def unpacked(
-    chunks: AsyncIterator[bytes], headers: Mapping[str, str], status: int
-) -> AsyncIterator[bytes]:
-    """The body, unpacked as it comes. Raises BadReply for a damaged one.
-
-    Raises Unreadable for a form that takes a library which is not installed, but for an error
-    reply, which says enough by its status.
+    Raises BadReply once it is longer than allowed, and for a damaged one; Unreadable for a form
+    that takes a library which is not installed, but for an error reply, which says enough by its
+    status.
     """
-    names = headers.get("content-encoding", "").lower().split(",")
-    for name in reversed([name.strip() for name in names]):
-        if name in UNPACKERS:
-            chunks = _unpacked(chunks, name, status)
+    size = 0
+    unpack = _unpacker(headers, status) if "content-encoding" in headers else _as_it_is
     async for chunk in chunks:
-        yield chunk
+        for piece in unpack(chunk):
+            size += len(piece)
+            _check_size(size, status, max_bytes)
+            yield piece
 
 
-async def _unpacked(chunks: AsyncIterator[bytes], name: str, status: int) -> AsyncIterator[bytes]:
+def _check_size(size: int, status: int, max_bytes: int) -> None:
+    if size > max_bytes:
+        raise BadReply(f"the reply is longer than {max_bytes:,} bytes", status=status)
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ImportError:  # not even the package that it would be part of
+        return False
+
+
+def _unpacker(headers: Mapping[str, str], status: int) -> Unpack:
+    """Takes off what the headers say, the last put on first."""
+    names = [name.strip() for name in headers["content-encoding"].lower().split(",")]
+    layers = [_layer(name, status) for name in reversed(names) if name in UNPACKERS]
+
+    def unpack(chunk: bytes) -> Iterator[bytes]:
+        pieces: Iterator[bytes] = iter((chunk,))
+        for layer in layers:
+            pieces = chain.from_iterable(map(layer, pieces))
+        return pieces
+
+    return unpack
+
+
+def _layer(name: str, status: int) -> Unpack:
     unpack: Unpack | None = None
-    async for chunk in chunks:
+
+    def layer(chunk: bytes) -> Iterator[bytes]:
+        nonlocal unpack
         if unpack is None:
             unpack = _as_it_is if _PLAIN.match(chunk) else _opened(name, status)
         try:
-            for piece in unpack(chunk):
-                yield piece
+            yield from unpack(chunk)
         except Exception as error:
             raise BadReply(
                 f"the reply cannot be unpacked by {name}: {error}", status=status
             ) from error
+
+    return layer
 
 
 def _as_it_is(chunk: bytes) -> Iterator[bytes]:

@@ -6,7 +6,6 @@ That is HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY.
 import os
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from llmbatch_cli.core.errors import UsageError
 
@@ -31,7 +30,11 @@ def proxy_for(url: str) -> Proxy | None:
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
-    if host in ("localhost", "::1") or host.startswith("127.") or proxy_bypass(parts.netloc):
+    if host in ("localhost", "::1") or host.startswith("127."):
+        return None
+    from urllib.request import getproxies, proxy_bypass  # with a client of HTTP, mail and more
+
+    if proxy_bypass(parts.netloc):
         return None
     proxies = getproxies()
     scheme = parts.scheme if proxies.get(parts.scheme) else "all"

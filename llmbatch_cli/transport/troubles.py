@@ -1,6 +1,5 @@
 """What stands in the way of a connection, in words, whatever HTTP client has met it."""
 
-import re
 import ssl
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -13,8 +12,6 @@ _NO_TLS: Final = frozenset(
     ("WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
 )
 """OpenSSL's reasons for a reply that is no TLS."""
-_NO_HTTP: Final = re.compile("(?i)(?:status|request) line")
-"""What the clients' parsers name in a reply that is none."""
 _EXPIRED: Final = (9, 10)
 _OTHER_HOST: Final = (62, 64)
 """X509_V_ERR_...: not yet valid and expired; mismatch of the host's name and of its address."""
@@ -33,7 +30,6 @@ def place_of(url: str, proxy: Proxy | None) -> str:
 def tls_trouble(error: BaseException, host: str) -> Blocked | None:
     """The error of a handshake that would fail again; None for any other error."""
     for cause in _causes(error):
-        # aiohttp's errors are SSLErrors without the fields of one.
         if words := getattr(cause, "verify_message", ""):
             return Blocked(
                 f"{host}: its certificate is not trusted: {words}",
@@ -59,18 +55,15 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     """The error, and what it came from."""
     while error is not None:
         yield error
-        for name in ("certificate_error", "os_error"):  # aiohttp's
-            if isinstance(inner := getattr(error, name, None), BaseException):
-                yield inner
         error = error.__cause__ or error.__context__
 
 
-def unparsed(place: str, words: str, *, other: str) -> BadReply:
+def unparsed(place: str, words: str, *, other: str, is_http: bool) -> BadReply:
     """The error of a reply that a client's parser refuses, by its words without the reply's bytes.
 
-    What has a status line is a reply, and may be an answer that the `other` client reads.
+    What is HTTP is a reply, and may be an answer that the `other` client reads.
     """
-    if not _NO_HTTP.search(words):
+    if is_http:
         hint = f"--http {other} reads some replies that this client refuses"
         return Unreadable(f"{place}: the reply cannot be read: {words}", hint=hint)
     bad = BadReply(

@@ -1,14 +1,17 @@
 """A loopback chat server that answers every POST with the same bytes, as fast as Python can.
 
-`python asyncio_server.py REPLY_FILE DELAY_S` prints its port on standard output and serves until
-it is ended. It stands in for nginx where there is none, and where an answer takes DELAY_S, which
-nginx cannot do. It knows one request at a time a connection and no other framing than
-Content-Length: enough for every client measured here, and nothing else.
+`python asyncio_server.py REPLY_FILE DELAY_S [PEM_FILE]` prints its port on standard output and
+serves until it is ended, by https with the PEM file's key and certificate. It stands in for nginx
+where there is none, and where an answer takes DELAY_S, which nginx cannot do. It knows one request
+at a time a connection and no other framing than Content-Length: enough for every client measured
+here, and nothing else.
 """
 
 import asyncio
 import re
+import ssl
 import sys
+from functools import lru_cache
 from pathlib import Path
 
 import uvloop
@@ -47,20 +50,32 @@ class Answering(asyncio.Protocol):
 
 def _is_whole(received: bytes) -> bool:
     head_end = received.find(b"\r\n\r\n")
-    if head_end < 0:
-        return False
-    length = CONTENT_LENGTH.search(received, 0, head_end + 2)
-    return len(received) >= head_end + 4 + (int(length[1]) if length else 0)
+    return head_end >= 0 and len(received) >= head_end + 4 + _body_bytes(received[: head_end + 2])
 
 
-async def serve(body: bytes, delay_s: float) -> None:
+@lru_cache(1_024)
+def _body_bytes(head: bytes) -> int:
+    """What the head announces. Remembered: a client's heads differ by the length alone."""
+    length = CONTENT_LENGTH.search(head)
+    return int(length[1]) if length else 0
+
+
+def _tls(pem_file: Path | None) -> ssl.SSLContext | None:
+    if pem_file is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem_file)
+    return context
+
+
+async def serve(body: bytes, delay_s: float, pem_file: Path | None) -> None:
     """Listen on a free loopback port, print it, and serve until cancelled."""
     head = (
         f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     reply = head.encode() + body
     server = await asyncio.get_running_loop().create_server(
-        lambda: Answering(reply, delay_s), "127.0.0.1", 0, backlog=BACKLOG
+        lambda: Answering(reply, delay_s), "127.0.0.1", 0, backlog=BACKLOG, ssl=_tls(pem_file)
     )
     print(server.sockets[0].getsockname()[1], flush=True)
     async with server:
@@ -68,4 +83,6 @@ async def serve(body: bytes, delay_s: float) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(serve(Path(sys.argv[1]).read_bytes(), float(sys.argv[2])))
+    reply_file, delay, *pem_files = sys.argv[1:]
+    pem = Path(pem_files[0]) if pem_files else None
+    uvloop.run(serve(Path(reply_file).read_bytes(), float(delay), pem))

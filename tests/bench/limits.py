@@ -90,8 +90,8 @@ def _counts(account: Account, rows: Path) -> dict[str, float]:
     return counts
 
 
-def ask(url: str) -> dict[str, float]:
+def ask(url: str) -> dict[str, Any]:
     """What a server counts."""
     with urllib.request.urlopen(url, timeout=10) as reply:
-        found: dict[str, float] = json.load(reply)
+        found: dict[str, Any] = json.load(reply)
     return found

@@ -9,7 +9,9 @@ from pathlib import Path
 
 BENCH_DIR = Path(__file__).parents[2] / ".bench"
 # The newest of each that could be installed when these were chosen.
-PINS = {"litellm": "1.106.2", "flexllm": "0.17.10"}
+PINS = {"aiohttp": "3.14.5", "litellm": "1.106.2", "flexllm": "0.17.10", "saturate": "0.2.0"}
+BESIDES = {"aiohttp": ["uvloop==0.23.0", "orjson==3.13.0"]}
+"""What a peer's loop imports besides the peer."""
 INSTALL_LIMIT_S = 900
 
 
@@ -30,6 +32,7 @@ def install(peer: str) -> None:
     home = python.parents[1]
     venv.create(home, with_pip=True)
     command = [str(python), "-m", "pip", "install", "--quiet", f"{peer}=={PINS[peer]}"]
+    command += BESIDES.get(peer, [])
     try:
         subprocess.run(command, check=True, timeout=INSTALL_LIMIT_S)
     except BaseException:

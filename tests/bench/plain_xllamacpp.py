@@ -1,7 +1,7 @@
 """xllamacpp's own server and plain requests to it: `plain_xllamacpp.py ROWS ANSWERS IN_FLIGHT`.
 
 The least that gets the embedded model's answers: the server that llmbatch's `local` provider
-starts, with its weights and settings, then a bare aiohttp loop and one JSON line a row. What it
+starts, with its weights and settings, then a bare httpx loop and one JSON line a row. What it
 does faster than llmbatch is llmbatch's own doing.
 """
 
@@ -10,7 +10,7 @@ import json
 import sys
 from pathlib import Path
 
-import aiohttp
+import httpx
 
 from llmbatch_cli.core.events import ignore
 from llmbatch_cli.core.types import Request, WireRequest
@@ -33,14 +33,13 @@ async def _ask(rows: Path, answers: Path, wire: WireRequest, in_flight: int) -> 
             row = json.loads(line)
             body = {key: value for key, value in row.items() if key not in {"id", "prompt"}}
             body["messages"] = [{"role": "user", "content": row["prompt"]}]
-            async with session.post(wire.url, json=body, headers=wire.headers) as response:
-                response.raise_for_status()
-                reply = await response.json()
+            response = await client.post(wire.url, json=body, headers=wire.headers)
+            reply = response.raise_for_status().json()
             text = reply["choices"][0]["message"]["content"]
             out.write(json.dumps({"id": row["id"], "text": text, "usage": reply["usage"]}) + "\n")
 
     with rows.open() as source, answers.open("w") as out:
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        async with httpx.AsyncClient(timeout=None, verify=False) as client:
             await asyncio.gather(*(work() for _ in range(in_flight)))
 
 

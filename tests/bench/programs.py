@@ -2,12 +2,13 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.measure import Run, RunFailedError, run_process
 from bench.peers import PINS, peer_python
+from bench.servers import Server
 
 RUN_LIMIT_S = 1_800.0
 """The longest any one process may take: the million rows want some minutes."""
@@ -59,44 +60,49 @@ class Bench:
             write_rows(self._inputs[count], count)
         return self._inputs[count]
 
-    def llmbatch(
-        self, count: int, base_url: str, in_flight: int, *, model: str = "openai/bench-model"
-    ) -> Throughput:
+    def llmbatch(self, count: int, server: Server, in_flight: int) -> Throughput:
         """`llmbatch batch` over `count` rows, whole process."""
-        answers = self.folder / "answers.jsonl"
-        command = [LLMBATCH, "batch", str(self.rows(count)), "-m", model, "--base-url", base_url]
-        command += ["-o", str(answers), "-c", str(in_flight), "--overwrite", "-q"]
-        return self._run("llmbatch", command, answers, count)
+        return self._ours("batch", "openai/bench-model", count, server, in_flight)
 
-    def race(self, count: int, base_url: str, in_flight: int, models: Sequence[str]) -> Throughput:
+    def race(self, count: int, server: Server, in_flight: int, models: Sequence[str]) -> Throughput:
         """`llmbatch race` of the models over `count` rows, whole process."""
-        answers = self.folder / "answers.jsonl"
-        command = [LLMBATCH, "race", str(self.rows(count)), "-m", ",".join(models)]
-        command += ["--base-url", base_url, "-o", str(answers), "-c", str(in_flight)]
-        return self._run("llmbatch race", [*command, "--overwrite", "-q"], answers, count)
+        return self._ours("race", ",".join(models), count, server, in_flight)
+
+    def _ours(
+        self, name: str, models: str, count: int, server: Server, in_flight: int
+    ) -> Throughput:
+        command = [LLMBATCH, name, str(self.rows(count)), "-m", models, "-o", str(self._answers)]
+        command += ["--base-url", server.base_url, "-c", str(in_flight), "--overwrite", "-q"]
+        return self._run(f"llmbatch {name}", command, count, server.environment)
 
     def path(self, count: int, in_flight: int, reply: str) -> Throughput:
         """`llmbatch batch` over `count` rows, with this reply in the place of the network."""
-        answers, body = self.folder / "answers.jsonl", self.folder / "reply.json"
+        body = self.folder / "reply.json"
         body.write_text(reply)
-        command = [sys.executable, str(PATH_LOOP), str(self.rows(count)), str(answers)]
-        return self._run("path", [*command, str(body), str(in_flight)], answers, count)
+        command = [sys.executable, str(PATH_LOOP), str(self.rows(count)), str(self._answers)]
+        return self._run("path", [*command, str(body), str(in_flight)], count)
 
-    def peer(self, name: str, count: int, base_url: str, in_flight: int) -> Throughput | None:
+    def peer(self, name: str, count: int, server: Server, in_flight: int) -> Throughput | None:
         """A peer of peer_loops.py over `count` rows; None when its environment is not there."""
         python = peer_python(name) if name in PINS else Path(sys.executable)
         if not python.exists():
             return None
-        answers = self.folder / "answers.jsonl"
-        answers.unlink(missing_ok=True)  # flexllm resumes from what it finds
-        command = [str(python), str(PEER_LOOPS), name, str(self.rows(count)), str(answers)]
-        return self._run(name, [*command, base_url, str(in_flight)], answers, count)
+        self._answers.unlink(missing_ok=True)  # flexllm resumes from what it finds
+        command = [str(python), str(PEER_LOOPS), name, str(self.rows(count)), str(self._answers)]
+        command += [server.base_url, str(in_flight)]
+        return self._run(name, command, count, server.environment)
 
-    def _run(self, name: str, command: Sequence[str], answers: Path, count: int) -> Throughput:
-        run = run_process(command, limit_s=RUN_LIMIT_S)
-        if (found := count_lines(answers)) != count:
+    @property
+    def _answers(self) -> Path:
+        return self.folder / "answers.jsonl"
+
+    def _run(
+        self, name: str, command: Sequence[str], count: int, env: Mapping[str, str] | None = None
+    ) -> Throughput:
+        run = run_process(command, limit_s=RUN_LIMIT_S, extra_env=env)
+        if (found := count_lines(self._answers)) != count:
             raise RunFailedError(f"{name} wrote {found:,} lines for {count:,} rows")
-        answers.unlink()
+        self._answers.unlink()
         say(f"{name}: {count:,} rows in {run.wall_s:.2f} s")
         return _throughput(run, count)
 

@@ -1,13 +1,14 @@
-"""Races: what they cost beside a batch, and how long one takes beside litellm's."""
+"""Races: what they cost beside a batch, how long one takes beside litellm's, how losers end."""
 
 import json
 import statistics
 import sys
 from pathlib import Path
 
-from bench.measure import run_process
+from bench.limits import ask
+from bench.measure import RunFailedError, run_process
 from bench.peers import peer_python
-from bench.programs import RUN_LIMIT_S, Bench
+from bench.programs import LLMBATCH, RUN_LIMIT_S, Bench
 from bench.servers import instant_server, named_delays_server
 from bench.table import Figure, Section, at_least, at_most
 
@@ -15,6 +16,8 @@ ROWS = 5_000
 RACERS = 3
 IN_FLIGHT = 300
 FAST_S, SLOW_S = 0.1, 1.0
+CANCELLED_ROWS, CANCELLED_IN_FLIGHT = 500, 100
+CANCELLED_MODELS = ("openai/after-0.3", "openai/after-20", "openai/after-20")
 SINGLE_RACES = Path(__file__).with_name("race_loops.py")
 
 
@@ -28,8 +31,8 @@ def race(bench: Bench) -> Section:
     with instant_server(bench.folder) as server:
         turns = [
             (
-                bench.race(ROWS, server.base_url, IN_FLIGHT, models),
-                bench.llmbatch(ROWS * RACERS, server.base_url, IN_FLIGHT),
+                bench.race(ROWS, server, IN_FLIGHT, models),
+                bench.llmbatch(ROWS * RACERS, server, IN_FLIGHT),
             )
             for _ in range(bench.pairs)
         ]
@@ -41,9 +44,11 @@ def race(bench: Bench) -> Section:
         Figure("peak memory", statistics.median(run.peak_mb for run in races), "MB", at_most(100)),
         Figure("race's requests/s / batch's", statistics.median(shares), "x", at_least(0.6)),
         *_single_races(),
+        *_closings(bench),
     ]
     title = f"{RACERS} models, {IN_FLIGHT} in flight, {ROWS:,} rows, answers at once by "
-    title += f"{server.name}; then one race of {FAST_S:g} s against {SLOW_S:g} s"
+    title += f"{server.name}; one race of {FAST_S:g} s against {SLOW_S:g} s; then cancelled ones, "
+    title += f"{CANCELLED_IN_FLIGHT} in flight"
     return Section("race", title, figures)
 
 
@@ -74,3 +79,39 @@ def _median_s(python: Path, name: str, base_url: str) -> float:
     run = run_process(command, limit_s=RUN_LIMIT_S)
     times: list[float] = json.loads(run.stdout.splitlines()[-1])["race_s"]
     return statistics.median(times)
+
+
+def _closings(bench: Bench) -> list[Figure]:
+    """From a winner's answer going out to a loser's socket being closed, as the server sees it."""
+    runs = [_closings_s(bench) for _ in range(bench.pairs)]
+    middle_s, late_s, last_s = (
+        statistics.median(run[min(len(run) - 1, len(run) * percent // 100)] for run in runs)
+        for percent in (50, 99, 100)
+    )
+    return [
+        Figure("loser's socket closed, median", middle_s * 1e3, "ms"),
+        Figure("loser's socket closed, 99 % within", late_s * 1e3, "ms", at_most(50)),
+        Figure("loser's socket closed, the last", last_s * 1e3, "ms"),
+    ]
+
+
+def _closings_s(bench: Bench) -> list[float]:
+    """Of one run, the shortest first."""
+    rows, answers = bench.folder / "races.jsonl", bench.folder / "cancelled.jsonl"
+    _write_races(rows)
+    with named_delays_server() as server:
+        command = [LLMBATCH, "race", str(rows), "-m", ",".join(CANCELLED_MODELS), "-q"]
+        command += ["--base-url", server.base_url, "-c", str(CANCELLED_IN_FLIGHT)]
+        run_process([*command, "-o", str(answers), "--overwrite"], limit_s=RUN_LIMIT_S)
+        book = ask(f"http://127.0.0.1:{server.port}/book")
+    won, closed = book["won"], book["closed"]
+    took_s = sorted(at - won[race] for race, times in closed.items() for at in times)
+    if len(took_s) != (losers := CANCELLED_ROWS * (len(CANCELLED_MODELS) - 1)):
+        raise RunFailedError(f"{len(took_s):,} of {losers:,} losers were cancelled")
+    return took_s
+
+
+def _write_races(path: Path) -> None:
+    """The server tells the races apart by the first word."""
+    prompts = (f"race{i} Which is first?" for i in range(CANCELLED_ROWS))
+    path.write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in prompts))

@@ -10,14 +10,29 @@ from bench.measure import run_process
 from bench.programs import LLMBATCH, RUN_LIMIT_S, Bench, Throughput
 from bench.queueing import queueing
 from bench.race import race
-from bench.servers import REPLY, delayed_server, instant_server
+from bench.servers import REPLY, Server, delayed_server, instant_server
 from bench.table import Figure, Section, at_least, at_most
 
 STARTS = 15
 PATH_RUNS = 5
-PEER_ROWS = {"aiohttp": 50_000, "httpx": 1_000, "litellm": 1_000, "flexllm": 5_000}
+PEER_ROWS = {
+    "aiohttp": 50_000,
+    "bare client": 50_000,
+    "sockets": 50_000,
+    "httpx": 1_000,
+    "litellm": 1_000,
+    "flexllm": 5_000,
+    "saturate": 5_000,
+}
 """As many as each does in some seconds."""
-RATIO_TARGETS = {"aiohttp": at_least(0.75), "litellm": at_least(40), "flexllm": at_least(6)}
+RATIO_TARGETS = {
+    "aiohttp": at_least(2.0),
+    "bare client": at_least(0.35),
+    "litellm": at_least(60),
+    "flexllm": at_least(9),
+    "saturate": at_least(25),
+}
+LATENCY_PEERS = ("aiohttp", "bare client")
 
 Turn = dict[str, Throughput | None]
 """One run of each program, by its name; None where its environment is not there."""
@@ -27,11 +42,11 @@ def throughput(bench: Bench) -> Section:
     """Prompts a second, CPU and memory beside every peer, with answers at once."""
     rows, in_flight = 50_000, 256
     with instant_server(bench.folder) as server:
-        turns = [_turn(bench, rows, server.base_url, in_flight) for _ in range(bench.pairs)]
+        turns = [_turn(bench, rows, server, in_flight) for _ in range(bench.pairs)]
     figures = []
     for name in turns[0]:
         figures += _costs(name, [turn[name] for turn in turns])
-    figures += [_ratio(name, turns) for name in PEER_ROWS]
+    figures += [_ratio(name, turns) for name in PEER_ROWS if name != "sockets"]
     title = f"{in_flight} in flight, answers at once, {rows:,} rows, served by {server.name}"
     return Section("throughput", title, figures)
 
@@ -54,19 +69,22 @@ def latency(bench: Bench) -> Section:
     rows, in_flight, delay_s = 20_000, 1_000, 1.0
     ideal_s = rows * delay_s / in_flight
     with instant_server(bench.folder) as server:
-        start_s = statistics.median(
-            bench.llmbatch(1, server.base_url, in_flight).wall_s for _ in range(3)
-        )
+        start_s = statistics.median(bench.llmbatch(1, server, in_flight).wall_s for _ in range(3))
     with delayed_server(bench.folder, delay_s) as server:
-        ours = bench.llmbatch(rows, server.base_url, in_flight)
-        bare = bench.peer("aiohttp", rows, server.base_url, in_flight)
-    assert bare is not None
+        ours = bench.llmbatch(rows, server, in_flight)
+        peers = {name: bench.peer(name, rows, server, in_flight) for name in LATENCY_PEERS}
+    with delayed_server(bench.folder, delay_s, tls=True) as server:
+        https = bench.llmbatch(rows, server, in_flight)
+        peers["bare client, https"] = bench.peer("bare client", rows, server, in_flight)
     figures = [
         *_costs("llmbatch", [ours]),
-        Figure("ideal / llmbatch", ideal_s / ours.wall_s, "x", at_least(0.93)),
+        *_costs("llmbatch, https", [https]),
+        Figure("ideal / llmbatch", ideal_s / ours.wall_s, "x", at_least(0.95)),
+        Figure("ideal / llmbatch, https", ideal_s / https.wall_s, "x", at_least(0.95)),
         Figure("ideal / llmbatch, without start-up", ideal_s / (ours.wall_s - start_s), "x"),
-        Figure("ideal / aiohttp", ideal_s / bare.wall_s, "x"),
     ]
+    for name, run in peers.items():
+        figures.append(Figure(f"ideal / {name}", ideal_s / run.wall_s if run else None, "x"))
     title = f"{in_flight:,} in flight, answers after {delay_s:g} s, {rows:,} rows, "
     return Section("latency", title + f"served by {server.name}", figures)
 
@@ -75,13 +93,13 @@ def memory(bench: Bench) -> Section:
     """Whether peak memory stays where it is as the input grows."""
     small, large, in_flight = 100_000, 1_000_000, 256
     with instant_server(bench.folder) as server:
-        base = bench.llmbatch(small, server.base_url, in_flight)
-        grown = bench.llmbatch(large, server.base_url, in_flight) if bench.full else None
+        base = bench.llmbatch(small, server, in_flight)
+        grown = bench.llmbatch(large, server, in_flight) if bench.full else None
     peak_mb = grown.peak_mb if grown else None
     untold = "" if grown else " (--full)"
     figures = [
-        Figure(f"peak, {small:,} rows", base.peak_mb, "MB", at_most(100)),
-        Figure(f"peak, {large:,} rows{untold}", peak_mb, "MB", at_most(100)),
+        Figure(f"peak, {small:,} rows", base.peak_mb, "MB", at_most(60)),
+        Figure(f"peak, {large:,} rows{untold}", peak_mb, "MB", at_most(60)),
         Figure(f"growth{untold}", peak_mb and peak_mb / base.peak_mb, "x", at_most(1.15)),
     ]
     return Section("memory", f"{in_flight} in flight, served by {server.name}", figures)
@@ -106,11 +124,11 @@ def start(bench: Bench) -> Section:
     return Section("start", f"medians of {STARTS}, served by {server.name}", figures)
 
 
-def _turn(bench: Bench, rows: int, base_url: str, in_flight: int) -> Turn:
+def _turn(bench: Bench, rows: int, server: Server, in_flight: int) -> Turn:
     """llmbatch and every peer, one after the other: neighbours in time share the weather."""
-    turn: Turn = {"llmbatch": bench.llmbatch(rows, base_url, in_flight)}
+    turn: Turn = {"llmbatch": bench.llmbatch(rows, server, in_flight)}
     for name, count in PEER_ROWS.items():
-        turn[name] = bench.peer(name, count, base_url, in_flight)
+        turn[name] = bench.peer(name, count, server, in_flight)
     return turn
 
 

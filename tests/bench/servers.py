@@ -18,6 +18,7 @@ STOP_LIMIT_S = 5.0
 ASYNCIO_SERVER = Path(__file__).with_name("asyncio_server.py")
 LIMITS_SERVER = Path(__file__).with_name("limits_server.py")
 QUEUEING_SERVER = Path(__file__).with_name("queueing_server.py")
+CERTIFICATES = Path(__file__).parents[1] / "support" / "certificates.py"
 RACE_SERVER = Path(__file__).parents[1] / "support" / "race_server.py"
 REPLY = json.dumps(
     {
@@ -80,11 +81,19 @@ class Server:
     name: str
     """What serves, for the table: `nginx/1.22.1`, or `asyncio on uvloop`."""
     port: int
+    pem_file: Path | None = None
+    """Its certificate, where it speaks https."""
 
     @property
     def base_url(self) -> str:
         """The address that an OpenAI client is given."""
-        return f"http://127.0.0.1:{self.port}/v1"
+        scheme = "https" if self.pem_file else "http"
+        return f"{scheme}://127.0.0.1:{self.port}/v1"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What makes a client trust it."""
+        return {"SSL_CERT_FILE": str(self.pem_file)} if self.pem_file else {}
 
 
 @contextmanager
@@ -97,13 +106,22 @@ def instant_server(folder: Path) -> Iterator[Server]:
 
 
 @contextmanager
-def delayed_server(folder: Path, delay_s: float) -> Iterator[Server]:
+def delayed_server(folder: Path, delay_s: float, *, tls: bool = False) -> Iterator[Server]:
     """A server that answers `delay_s` after a request is whole: always the asyncio one."""
     reply = folder / "reply.json"
     reply.write_text(REPLY)
     command = [sys.executable, str(ASYNCIO_SERVER), str(reply), str(delay_s)]
-    with _port_of(command) as port:
-        yield Server("asyncio on uvloop", port)
+    pem_file = _certificate(folder) if tls else None
+    with _port_of([*command, str(pem_file)] if pem_file else command) as port:
+        yield Server("asyncio on uvloop", port, pem_file)
+
+
+def _certificate(folder: Path) -> Path:
+    """By a process of its own: the harness is to stay small, see measure.Run.peak_bytes."""
+    pem_file = folder / "loopback.pem"
+    command = [sys.executable, str(CERTIFICATES), str(pem_file)]
+    subprocess.run(command, check=True, timeout=START_LIMIT_S)
+    return pem_file
 
 
 @contextmanager

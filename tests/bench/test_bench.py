@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from bench.measure import RunFailedError, run_process
+from bench.peers import PINS, peer_python
 from bench.programs import Bench, count_lines
 from bench.servers import (
     REPLY,
@@ -61,6 +62,15 @@ def test_a_delayed_answer_takes_its_delay(tmp_path: Path) -> None:
     assert took_s >= 0.2
 
 
+def test_a_server_with_tls_is_trusted_by_its_environment(tmp_path: Path) -> None:
+    """A program that is given the server's environment, and only it, gets its answers by https."""
+    with delayed_server(tmp_path, 0.0, tls=True) as server:
+        ask = f"import urllib.request as u; print(u.urlopen({server.base_url!r}).read().decode())"
+        run = run_process([sys.executable, "-c", ask], limit_s=30, extra_env=server.environment)
+    assert server.base_url.startswith("https://")
+    assert run.stdout.decode().strip() == REPLY
+
+
 @pytest.mark.parametrize("serve", [asyncio_server, system_nginx])
 def test_the_server_ends_with_its_block(serve: Serve, tmp_path: Path) -> None:
     """A failure inside the block leaves no server behind."""
@@ -92,20 +102,32 @@ def test_a_run_is_ended_at_its_limit() -> None:
         run_process([sys.executable, "-c", "import time; time.sleep(60)"], limit_s=0.3)
 
 
-@pytest.mark.parametrize("peer", ["aiohttp", "httpx"])
+def answers_of(peer: str, folder: Path, rows: Path) -> list[str]:
+    """The lines that a peer's loop writes, in its own environment, which must be there."""
+    python = peer_python(peer) if peer in PINS else Path(sys.executable)
+    if not python.exists():
+        pytest.skip("make bench-peers makes its environment")
+    answers = folder / "answers.jsonl"
+    with instant_server(folder) as server:
+        loop = Path(__file__).with_name("peer_loops.py")
+        command = [str(python), str(loop), peer, str(rows), str(answers)]
+        run_process([*command, server.base_url, "8"], limit_s=60)
+    return answers.read_text().splitlines()
+
+
+@pytest.mark.parametrize("peer", ["bare client", "aiohttp", "httpx", "saturate"])
 def test_a_loop_answers_every_row_once(peer: str, tmp_path: Path) -> None:
     """The loops do the whole work that they are compared by: one line a row, with its text."""
-    bench = Bench(tmp_path)
-    answers = tmp_path / "answers.jsonl"
-    with instant_server(tmp_path) as server:
-        loop = Path(__file__).with_name("peer_loops.py")
-        command = [sys.executable, str(loop), peer, str(bench.rows(50)), str(answers)]
-        run_process([*command, server.base_url, "8"], limit_s=60)
-    lines = [json.loads(line) for line in answers.read_text().splitlines()]
+    lines = [json.loads(line) for line in answers_of(peer, tmp_path, Bench(tmp_path).rows(50))]
     assert sorted(line["index"] for line in lines) == list(range(50))
     assert {line["text"] for line in lines} == {
         json.loads(REPLY)["choices"][0]["message"]["content"]
     }
+
+
+def test_bare_sockets_get_every_reply_whole(tmp_path: Path) -> None:
+    """What is said to be the most that the server can do has had an answer to each row."""
+    assert answers_of("sockets", tmp_path, Bench(tmp_path).rows(50)) == [REPLY] * 50
 
 
 def test_rows_are_made_as_many_as_asked(tmp_path: Path) -> None:

@@ -499,7 +499,7 @@ async def test_text_answers_one_a_line() -> None:
     assert done.out == b"two\\nlines\n" * 2
 
 
-@pytest.mark.parametrize("http", ["aiohttp", "httpx"])
+@pytest.mark.parametrize("http", ["llhttp", "httpx"])
 async def test_either_client_serves(http: str) -> None:
     """--http chooses the client; the rows are the same."""
     async with serve(echo) as server:

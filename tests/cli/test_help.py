@@ -179,7 +179,7 @@ USAGE_ERRORS = {
         "invalid value for '--timeout': 'x' is not a number", "llmbatch batch --help",
     ),
     ("batch", "--http", "curl"): (
-        "invalid value for '--http': 'curl' is not one of 'aiohttp', 'httpx'",
+        "invalid value for '--http': 'curl' is not one of 'llhttp', 'httpx'",
         "llmbatch batch --help",
     ),
     ("batch", "-m", "fake/echo", "--temperature", "-1"): (

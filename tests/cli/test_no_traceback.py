@@ -42,7 +42,7 @@ async def test_wrong_usage(arguments: tuple[str, ...], words: str) -> None:
     assert "s3cret" not in done.err
 
 
-@pytest.mark.parametrize("http", ["aiohttp", "httpx"])
+@pytest.mark.parametrize("http", ["llhttp", "httpx"])
 async def test_a_row_that_nobody_has_thought_of_fails_alone(http: str) -> None:
     """Whatever one row asks for, the others are answered."""
     tool = {"type": "function", "function": {"name": "f"}}
@@ -81,7 +81,7 @@ async def test_a_server_of_ones_own_is_spoken_to_as_openai(model: str) -> None:
     assert f'"model":"{model}"'.encode() in exchange.body
 
 
-@pytest.mark.parametrize("http", ["aiohttp", "httpx"])
+@pytest.mark.parametrize("http", ["llhttp", "httpx"])
 async def test_loopback_needs_no_proxy_and_other_kinds_are_named(http: str) -> None:
     """A proxy of the environment never gets what goes to this machine."""
     async with serve(echo) as server:

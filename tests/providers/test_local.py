@@ -9,31 +9,23 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import aiohttp
 import pytest
 import pytest_asyncio
 
-from llmbatch_cli.core.errors import ContextLength, UsageError
+from llmbatch_cli.core.errors import ContextLength, Unreachable, UsageError
 from llmbatch_cli.core.events import Event, Observer, Pulled, ignore
-from llmbatch_cli.core.types import Completion, Message, Request, Send, WireReply, WireRequest
+from llmbatch_cli.core.types import Completion, Message, Request, Send, WireRequest
 from llmbatch_cli.providers.local import provider as local_provider
 from llmbatch_cli.providers.local.provider import SLOT_TOKENS, SLOTS, Local
 from llmbatch_cli.providers.local.weights import pull
+from llmbatch_cli.transport import Connection, open_network
 
 
 @asynccontextmanager
 async def sending() -> AsyncIterator[Send]:
     """A plain Send over its own connections."""
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-
-        async def send(wire: WireRequest) -> WireReply:
-            async with session.request(
-                wire.method, wire.url, headers=dict(wire.headers), data=wire.body
-            ) as reply:
-                headers = {name.lower(): value for name, value in reply.headers.items()}
-                return WireReply(reply.status, headers, await reply.read())
-
-        yield send
+    async with open_network(Connection()) as network:
+        yield network.send
 
 
 @asynccontextmanager
@@ -239,7 +231,7 @@ async def test_it_ends_while_it_is_answering() -> None:
             await asyncio.gather(*flying, return_exceptions=True)
             left_s = time.monotonic()
         assert time.monotonic() - left_s < 10
-        with pytest.raises(aiohttp.ClientConnectorError):
+        with pytest.raises(Unreachable):
             await send(wire)
 
 

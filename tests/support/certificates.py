@@ -1,5 +1,9 @@
-"""A certificate for loopback servers, and for hosts that only a proxy knows."""
+"""A certificate for loopback servers, and for hosts that only a proxy knows.
 
+`python certificates.py FILE` writes one for 127.0.0.1.
+"""
+
+import sys
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -29,3 +33,7 @@ def write_certificate(path: Path, *, host: str = "127.0.0.1", days: int = 1) -> 
         serialization.NoEncryption(),
     )
     path.write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))
+
+
+if __name__ == "__main__":
+    write_certificate(Path(sys.argv[1]))

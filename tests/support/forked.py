@@ -56,7 +56,7 @@ def serve() -> None:
     """Fork for every line of standard input."""
     import llmbatch_cli.cli.batch
     import llmbatch_cli.providers.openai.provider
-    import llmbatch_cli.transport.aiohttp_send  # noqa: F401 - what a run imports
+    import llmbatch_cli.transport.llhttp_send  # noqa: F401 - what a run imports
     from llmbatch_cli.__main__ import main
 
     for line in sys.stdin:

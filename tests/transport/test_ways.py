@@ -193,7 +193,7 @@ async def test_a_proxy_that_refuses_is_blamed_itself(
     http: HttpClient, status: int, kind: type[ProviderError], words: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """Its errors named the provider's host, and with aiohttp its password."""
+    """And neither the provider's host nor its own password is shown."""
     async with replying(b"HTTP/1.1 %d No\r\ncontent-length: 0\r\n\r\n" % status) as port:
         monkeypatch.setenv("HTTPS_PROXY", f"http://u:secret@127.0.0.1:{port}")
         monkeypatch.setenv("HTTP_PROXY", f"http://u:secret@127.0.0.1:{port}")

@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import mimetypes
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import unquote_to_bytes, urlsplit
@@ -72,6 +71,8 @@ def plain_base64(data: str) -> str:
 
 def guessed_type(name: str) -> str | None:
     """The media type that a file's name or a URL's path suggests; None where it does not."""
+    import mimetypes
+
     try:
         path = urlsplit(name).path
     except ValueError:
