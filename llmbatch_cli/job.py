@@ -199,7 +199,7 @@ class JobRun:
         finished, skipped = self._finished, 0
         async with aclosing(self._source(plan, sending=sending)) as rows:
             async for row in rows:
-                row.key = await plan.key_of(row)
+                row.key = plan.key_at_once(row) or await plan.key_of(row)
                 if finished is None or not finished.claim(row):
                     yield row
                     continue
@@ -273,7 +273,7 @@ class JobRun:
         async def kept() -> AsyncGenerator[Row, None]:
             async with aclosing(self._source(plan, sending=False)) as rows:
                 async for row in rows:
-                    row.key = await plan.key_of(row)
+                    row.key = plan.key_at_once(row) or await plan.key_of(row)
                     finished.keep(row)
                     yield row
 

@@ -28,9 +28,17 @@ class Plan:
     """How rows are answered, identified and checked."""
 
     driver: Driver
+    models: Sequence[Model]
+    """Those of a row that names none."""
     models_for: ModelsFor
     fallbacks: Sequence[Model] = ()
     system: Message | None = None
+
+    def key_at_once(self, row: Row) -> str | None:
+        """The row's key, where its models are known already, as nearly always."""
+        if isinstance(row, BadRow) or row.model is not None or row.models:
+            return None
+        return self._key_by(self.models, row)
 
     async def key_of(self, row: Row) -> str:
         """The row's key, by which --resume finds its output: see rows/keys.py."""
@@ -41,6 +49,9 @@ class Plan:
         except UsageError:  # its outcome will say so
             name = row.model or ",".join(row.models)
             return request_key("unknown", Request(name, row.messages, row.params), row)
+        return self._key_by(models, row)
+
+    def _key_by(self, models: Sequence[Model], row: Prompt) -> str:
         request = request_for(row, models[0], self.system)
         if len(models) == 1:
             return request_key(models[0].provider, request, row)
@@ -112,7 +123,7 @@ class Batch:
 
         work = WithFallbacks(model, model_for, others, observe=options.observe, system=system)
         window = _window(pool, options, pool.window)
-        return Plan(live(work, window, options), models_for, others, system)
+        return Plan(live(work, window, options), [model], models_for, others, system)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +175,7 @@ class Race:
         at_once = _races_at_once(pool.most_in_flight, len(racers), hedged=self.hedge is not None)
         # A race that waits for all of its models would only start its hedge too early.
         window = _window(pool, options, lambda: min(at_once, pool.widest()))
-        return Plan(live(work, window, options), models_for, (), _system(self.system))
+        return Plan(live(work, window, options), racers, models_for, (), _system(self.system))
 
 
 def _system(text: str | None) -> Message | None:

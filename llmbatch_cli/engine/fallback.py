@@ -69,8 +69,11 @@ class WithFallbacks:
             request = request_for(prompt, model, self._system)
             ledgers.append(request.ledger)
             try:
-                with self._verdicts.calling(model.name):
+                if model.name in self._verdicts.answered:  # as nearly always
                     result = await model.call(request)
+                else:
+                    with self._verdicts.calling(model.name):
+                        result = await model.call(request)
                 self._quotas.answered()
                 break
             except ProviderError as error:

@@ -194,8 +194,10 @@ class Totals:
         self.rows += 1
         if completion is not None:
             self.answered += 1
-            self.truncated += completion.finish_reason == "length"
-            self.empty += _is_empty(completion)
+            if completion.finish_reason == "length":
+                self.truncated += 1
+            if _is_empty(completion):
+                self.empty += 1
         else:
             self._add_failure(outcome.error)
         if outcome.race:
