@@ -305,7 +305,8 @@ class JobRun:
             self.sink = sink
             keyed = self._job.is_resumable
             rows = (self._rows if keyed else self._source)(plan, sending=True)
-            await deliver(plan.driver(rows, self._stop), sink, self._rendered, self._stop)
+            render = self._render if self._with_input is None else self._rendered
+            await deliver(plan.driver(rows, self._stop), sink, render, self._stop)
 
     def _rendered(self, outcome: Outcome) -> bytes:
         if self._with_input is not None:
@@ -349,7 +350,8 @@ async def deliver(
             try:
                 async for outcome in outcomes:
                     sink.write(render(outcome))
-                    await sink.room()
+                    if sink.is_crowded:
+                        await sink.room()
             except asyncio.CancelledError:
                 if stop.cancelling:
                     async for outcome in outcomes:

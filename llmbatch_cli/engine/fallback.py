@@ -81,9 +81,7 @@ class WithFallbacks:
                 if isinstance(error, QuotaSpent):
                     spent.append((model, error))
                 elif self._verdicts.is_final(model.name, error):
-                    if model is models[-1]:
-                        self._end_without_models(prompt, model, error, request.messages)
-                    self._drop(model, error, request.messages)
+                    self._drop(prompt, model, error, request.messages, last=model is models[-1])
                 result = failure_of(error.without_frames(), request.messages)
         if spent:
             self._without_quotas(prompt, spent, answered=isinstance(result, Completion))
@@ -122,7 +120,18 @@ class WithFallbacks:
         if not (own and (self._verdicts.any_answered or error.hopeless)):
             raise stopped(model.name, error, messages, model.key_hint) from error
 
-    def _drop(self, model: Model, error: ProviderError, messages: Sequence[Message]) -> None:
+    def _drop(
+        self,
+        prompt: Prompt,
+        model: Model,
+        error: ProviderError,
+        messages: Sequence[Message],
+        *,
+        last: bool,
+    ) -> None:
+        """Call the model no more. Raises RunStopped where it was the last."""
+        if last:
+            self._end_without_models(prompt, model, error, messages)
         if model.name in self._dropped:
             return
         self._dropped[model.name] = failure_of(error, messages)
@@ -139,7 +148,11 @@ def outcome_of(
     prompt: Prompt, model: Model, result: Completion | Failure, ledgers: Sequence[Ledger]
 ) -> Outcome:
     """The row's end. `ledgers` are those of all models that were called for it, in turn."""
-    completion, failure = (result, None) if isinstance(result, Completion) else (None, result)
+    completion = failure = None
+    if isinstance(result, Completion):
+        completion = result
+    else:
+        failure = result
     ledger = ledgers[0] if ledgers else _NOTHING_SENT
     latency_s, attempts, failed = ledger.latency_s, len(ledger.attempts), ledger.failed
     for ledger in ledgers[1:]:

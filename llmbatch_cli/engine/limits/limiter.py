@@ -212,7 +212,8 @@ class Limiter:
         self.in_flight -= 1
         now, queue = self.now(), self._queue
         if isinstance(result, Completion):
-            self._refused_share *= 1 - NEWEST
+            if self._refused_share:
+                self._refused_share *= 1 - NEWEST
             self._learner.accepted(ticket, now)
             if not queue.asleep:
                 usage = result.usage
@@ -343,8 +344,9 @@ class Limiter:
             self._capacity.take()
         others = self.in_flight
         self.in_flight = at_once = others + 1
-        if at_once >= self.slots:  # a run starts no more rows than there are slots
-            learner = self._learner
+        learner = self._learner
+        if at_once >= self.slots and not (learner.slots_bound and learner.queue_bound):
+            # full, though none waits: a run starts no more rows than there are slots
             learner.slots_bound |= at_once >= self._slots.limit
             learner.queue_bound |= at_once >= self._queue.limit
         self._number = number = self._number + 1
