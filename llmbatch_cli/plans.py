@@ -7,6 +7,7 @@ from typing import ClassVar, Final, Protocol
 
 from llmbatch_cli.core.errors import ProviderError, UsageError
 from llmbatch_cli.core.events import Event, Gauges, Racing, both
+from llmbatch_cli.core.ledger import Ledger
 from llmbatch_cli.core.types import BadRow, Message, Params, Prompt, Request, Row
 from llmbatch_cli.drivers import Driver
 from llmbatch_cli.drivers.live import RunOptions, Window, live
@@ -21,6 +22,9 @@ from llmbatch_cli.rows.keys import bad_row_key, request_key
 
 LOOK_AHEAD: Final = 16
 """In input order, how many times the rows in flight may wait for a slow one before them."""
+
+UNSENT: Final = Ledger()
+"""Of requests that only tell a row's key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,7 @@ class Plan:
         return self._key_by(models, row)
 
     def _key_by(self, models: Sequence[Model], row: Prompt) -> str:
-        request = request_for(row, models[0], self.system)
+        request = request_for(row, models[0], self.system, UNSENT)
         if len(models) == 1:
             return request_key(models[0].provider, request, row)
         names = ",".join(model.name for model in models)
@@ -123,7 +127,8 @@ class Batch:
 
         work = WithFallbacks(model, model_for, others, observe=options.observe, system=system)
         window = _window(pool, options, pool.window)
-        return Plan(live(work, window, options), [model], models_for, others, system)
+        driver = live(work.__call__, window, options)  # a method is called faster than an object
+        return Plan(driver, [model], models_for, others, system)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

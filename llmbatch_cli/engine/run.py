@@ -134,7 +134,7 @@ class _Run:
                     for outcome in self._ready.popleft():
                         yield outcome
                     self._open -= 1
-                    if self._open < self._most_open:
+                    if self._room_waiter is not None and self._open < self._most_open:
                         _set(self._room_waiter)
                 if self._broken:
                     break
@@ -196,6 +196,7 @@ class _Run:
                 self._gauge.waiting = "output"
                 self._room_waiter = asyncio.get_running_loop().create_future()
                 await self._room_waiter
+                self._room_waiter = None
             self._gauge.waiting = "input"
             return None if self._ended else await anext(self._rows)
         except StopAsyncIteration:
@@ -213,7 +214,7 @@ class _Run:
         if not worker.cancelled() and (error := worker.exception()) is not None:
             self._broken = True
             self._fail(error)
-        self._wake()
+        _set(self._outcome_waiter)
 
     def _finish(self, place: int, index: int, outcomes: tuple[Outcome, ...]) -> None:
         if not outcomes:
@@ -227,7 +228,7 @@ class _Run:
             while self._next_held in self._held:
                 self._ready.append(self._held.pop(self._next_held))
                 self._next_held += 1
-        self._wake()
+        _set(self._outcome_waiter)
 
     def _fail(self, error: BaseException) -> None:
         if self._error is None or not isinstance(error, RunStopped):
@@ -241,15 +242,12 @@ class _Run:
         if cancel:
             for worker in self._workers:
                 worker.cancel()
-        self._wake()
+        _set(self._outcome_waiter)
 
     async def _cancel_all(self) -> None:
         self._stop(cancel=True)
         await asyncio.gather(*self._workers, return_exceptions=True)
         await self._rows.aclose()
-
-    def _wake(self) -> None:
-        _set(self._outcome_waiter)
 
 
 def _set(waiter: asyncio.Future[None] | None) -> None:
