@@ -46,23 +46,25 @@ class Deadlines:
     def within(self, call: Call) -> Call:
         """The call with this limit. An attempt that it ends stands in the ledger as timed out."""
 
+        began, expired = self._began, self._expired
+
         async def timed(request: Request) -> Completion:
-            task = cast("Task", asyncio.current_task())
+            task: Task = asyncio.current_task()  # type: ignore[assignment] # a call is in one
             cancels = task.cancelling()
             if self._timer is None:
                 self._start()
-            self._began[task] = self._now()
+            began[task] = self._now()
             try:
                 return await call(request)
             except asyncio.CancelledError as error:
                 # Ours, and nobody else's as well?
-                if task in self._expired and task.uncancel() <= cancels:
+                if task in expired and task.uncancel() <= cancels:
                     request.ledger.time_out(TimedOut.kind, self._timeout_s)
                     raise out_of_time(request.ledger, self._timeout_s) from error
                 raise
             finally:
-                if self._began.pop(task, None) is None:
-                    self._expired.discard(task)
+                if began.pop(task, None) is None:
+                    expired.discard(task)
 
         return timed
 

@@ -103,7 +103,7 @@ class Breaker:
                 if self._alike >= ALIKE
                 else "--resume goes on with the rows that are left",
             )
-            self._stop.drain()
+            self._stop.drain(self.error)
 
     def _compare(self, outcome: Outcome, failure: Failure) -> None:
         """Count the rows that fail as the one before did; unreadable ones do not matter."""

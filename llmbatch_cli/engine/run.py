@@ -25,10 +25,12 @@ class Stop:
         """No new row is started; those in flight may finish."""
         self.cancelling = False
         """Those in flight are cancelled as well."""
+        self.reason: RunStopped | None = None
+        """Why, where the run is to end with an error."""
 
-    def drain(self) -> None:
+    def drain(self, reason: RunStopped | None = None) -> None:
         """Start no new row."""
-        self.draining = True
+        self.draining, self.reason = True, self.reason or reason
         self._notify()
 
     def cancel(self) -> None:
@@ -72,9 +74,9 @@ def run(
     holds at most `most_open` rows: those in flight, those not yet taken, and, when `ordered`,
     those that wait for a slower one before them.
 
-    A RunStopped from `work` drains the run, and is raised at the end, as is an error of `rows`
-    and the reason of a Postponed; a row that was cancelled or postponed yields nothing. Any other
-    error of `work` cancels all at once, and so does closing the generator.
+    A RunStopped from `work` drains the run, and is raised at the end, as is an error of `rows`,
+    the reason of a Postponed and that of `stop`; a row that was cancelled or postponed yields
+    nothing. Any other error of `work` cancels all at once, and so does closing the generator.
     """
     return _Run(rows, work, window, most_open, ordered, observe, gauge or Gauge()).outcomes(stop)
 
@@ -143,7 +145,7 @@ class _Run:
                     await self._outcome_waiter
         finally:
             await self._cancel_all()
-        if (error := self._error or self._postponed) is not None:
+        if (error := self._error or self._postponed or stop.reason) is not None:
             raise error
 
     def _start_worker(self) -> None:
