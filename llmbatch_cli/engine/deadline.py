@@ -40,6 +40,8 @@ class Deadlines:
         """When the tasks' time began, oldest first."""
         self._expired: set[Task] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """Kept, since to ask for it is a system call, which takes longer than all the rest here."""
         self._looked_s = 0.0
         self._paused_s = 0.0
 
@@ -49,10 +51,10 @@ class Deadlines:
         began, expired = self._began, self._expired
 
         async def timed(request: Request) -> Completion:
-            task: Task = asyncio.current_task()  # type: ignore[assignment] # a call is in one
-            cancels = task.cancelling()
             if self._timer is None:
                 self._start()
+            task: Task = asyncio.current_task(self._loop)  # type: ignore[assignment]
+            cancels = task.cancelling()
             began[task] = self._now()
             try:
                 return await call(request)
@@ -79,6 +81,7 @@ class Deadlines:
         self._began[cast("Task", asyncio.current_task())] = self._now()
 
     def _start(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._looked_s = self._clock()
         self._wake_after(self._timeout_s)
 
