@@ -72,13 +72,13 @@ class Deadlines:
 
     def defer(self) -> None:
         """The time of this task's call does not run yet: it waits for its first request."""
-        self._began.pop(cast("Task", asyncio.current_task()), None)
+        self._began.pop(cast("Task", asyncio.current_task(self._loop)), None)
 
     def begin(self) -> None:
         """The time of this task's call, which was deferred, runs from now."""
         if self._timer is None:
             self._start()
-        self._began[cast("Task", asyncio.current_task())] = self._now()
+        self._began[cast("Task", asyncio.current_task(self._loop))] = self._now()
 
     def _start(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -129,6 +129,7 @@ class _Run:
     async def outcomes(self, stop: Stop) -> AsyncGenerator[Outcome, None]:
         stop.listen(lambda: self._stop(cancel=stop.cancelling))
         self._drain = stop.drain
+        loop = asyncio.get_running_loop()
         self._start_worker()
         try:
             while self._workers or self._ready:
@@ -141,7 +142,7 @@ class _Run:
                 if self._broken:
                     break
                 if self._workers:
-                    self._outcome_waiter = asyncio.get_running_loop().create_future()
+                    self._outcome_waiter = loop.create_future()
                     await self._outcome_waiter
         finally:
             await self._cancel_all()
