@@ -260,7 +260,7 @@ async def test_a_run_that_is_drained_for_a_reason_ends_with_it() -> None:
     )
     with pytest.raises(RunStopped, match="too many failed"):
         async for one in outcomes:
-            found.append(one.index)  # noqa: PERF401 - what came before the error is kept
+            found.append(one.index)
     assert found == [0, 1, 2]
 
 
