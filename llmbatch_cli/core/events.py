@@ -1,4 +1,7 @@
-"""What happened, as frozen facts for listeners: progress, log and report only listen."""
+"""What happened, as facts for listeners: progress, log and report only listen.
+
+Those of every row are not declared frozen, which would double the cost of making one.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,14 +24,14 @@ class Skipped:
     index: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Started:
     """A row's work began."""
 
     index: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Finished:
     """A row has its outcome."""
 
