@@ -18,7 +18,7 @@ def write_certificate(path: Path, *, host: str = "127.0.0.1", days: int = 1) -> 
     """A certificate that nobody but itself vouches for, and its key; with negative days it has
     expired."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "loopback")])
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
     now = datetime.now(UTC)
     names = x509.SubjectAlternativeName([_name_of(host)])
     certificate = (
