@@ -109,9 +109,9 @@ async def test_cancelled_at_any_moment_nothing_is_left(send: Send, pem: Path, sc
             with pytest.raises(asyncio.CancelledError):
                 await sending
             del sending
-            gc.collect()  # what was forgotten warns
         assert (await send(post(f"{server.url}/next", b"1"))).body == b"1"
         await silent.until(ended=silent.arrived)
+    gc.collect()  # what was forgotten warns
 
 
 async def test_cancelled_in_a_handshake_no_socket_is_left(send: Send, pem: Path) -> None:

@@ -137,8 +137,8 @@ class Connector:
             raise refused_by(proxy, status, f"https://{self._server.name}")
 
     async def _tls_within(self, tunnel: "_Tunnel", protocol: P) -> P:
-        transport = await self._loop.start_tls(
-            tunnel.transport, protocol, trusted(), server_hostname=self._server.host
+        transport = await _tls_starter()(
+            self._loop, tunnel.transport, protocol, trusted(), server_hostname=self._server.host
         )
         if transport is None:
             raise ConnectionError("the connection was closed in the handshake")
@@ -194,8 +194,21 @@ def _creator(is_tls: bool) -> Callable[..., Any]:
     return _by_the_loop
 
 
+def _tls_starter() -> Callable[..., Any]:
+    """aiofastnet's takes its own transports, too: those to a proxy that speaks TLS itself."""
+    if find_spec("aiofastnet") is not None:
+        from aiofastnet import start_tls
+
+        return start_tls
+    return _tls_by_the_loop
+
+
 async def _by_the_loop(loop: asyncio.AbstractEventLoop, factory: Any, **options: Any) -> Any:
     return await loop.create_connection(factory, **options)
+
+
+async def _tls_by_the_loop(loop: asyncio.AbstractEventLoop, *args: Any, **options: Any) -> Any:
+    return await loop.start_tls(*args, **options)
 
 
 def _watch_silence(sock: socket.socket) -> None:
