@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import Final, TypeVar
 
@@ -16,6 +16,7 @@ from llmbatch_cli.core.errors import (
     UsageError,
 )
 from llmbatch_cli.core.events import Notice, Observer, Skipped, ignore
+from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.options import InputOptions, OutputOptions
 from llmbatch_cli.core.text import format_count
 from llmbatch_cli.core.types import BadRow, Outcome, Prompt, Row
@@ -46,7 +47,7 @@ Render = Callable[[Outcome], bytes]
 """An outcome as the bytes to write."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Job:
     """What is read, what is asked, how it is sent, and where the answers go."""
 

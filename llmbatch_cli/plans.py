@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar, Final, Protocol
 
 from llmbatch_cli.core.errors import ProviderError, UsageError
 from llmbatch_cli.core.events import Event, Gauges, Racing, both
+from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.types import BadRow, Message, Params, Prompt, Request, Row
 from llmbatch_cli.drivers import Driver
 from llmbatch_cli.drivers.live import RunOptions, Window, live
@@ -23,7 +24,7 @@ LOOK_AHEAD: Final = 16
 """In input order, how many times the rows in flight may wait for a slow one before them."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Plan:
     """How rows are answered, identified and checked."""
 
@@ -84,7 +85,7 @@ class Ask(Protocol):
         """The plan over these models. Raises UsageError for what cannot be sent."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Batch:
     """Each row to one model: its own, or this one; where that fails, to each fallback in turn."""
 
@@ -115,7 +116,7 @@ class Batch:
         return Plan(live(work, window, options), models_for, others, system)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Race:
     """Each row to several models; the first good answers win, and the others are cancelled."""
 

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ from llmbatch_cli.core.errors import (
     UsageError,
 )
 from llmbatch_cli.core.events import Counted, Event, Notice, Observer, Started, both
+from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.options import (
     WITHOUT_IDS,
     DisplayOptions,
@@ -62,7 +63,7 @@ def run_async(main: Coroutine[Any, Any, ExitStatus]) -> ExitStatus:
         main.close()  # an interrupt may come before it has begun
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Shown:
     """How a run shows itself."""
 

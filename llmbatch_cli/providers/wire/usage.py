@@ -1,9 +1,9 @@
 """Token counts as every wire reports them, read by one table row a wire."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.ledger import Usage
 from llmbatch_cli.providers.wire.replies import count
 
@@ -15,7 +15,7 @@ def _paths(*dotted: str) -> Sequence[Path]:
     return tuple(tuple(path.split(".")) for path in dotted)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class UsageFields:
     """Where a wire's usage object holds each count: the first path with a count, or their sum."""
 
