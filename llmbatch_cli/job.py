@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import field
 from functools import partial
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from llmbatch_cli.core.errors import (
     BadRows,
@@ -25,14 +25,14 @@ from llmbatch_cli.engine.failure_limit import FailureLimit
 from llmbatch_cli.engine.run import Stop
 from llmbatch_cli.models import CallOptions, open_models
 from llmbatch_cli.plans import Ask, Plan
-from llmbatch_cli.rows.finished import FinishedRows
 from llmbatch_cli.rows.input.attachments import with_attachments
 from llmbatch_cli.rows.input.source import Inputs
 from llmbatch_cli.rows.lock import locked
-from llmbatch_cli.rows.output.settle import settle
 from llmbatch_cli.rows.output.sink import Sink, open_sink
 from llmbatch_cli.rows.output.with_input import WithInput
-from llmbatch_cli.rows.resume import prepare, resuming, unclaimed
+
+if TYPE_CHECKING:
+    from llmbatch_cli.rows.finished import FinishedRows
 
 T = TypeVar("T")
 
@@ -158,10 +158,12 @@ class JobRun:
             raise
         replaced = await self._settle(to_the_end=not self._stop.draining)
         if not self.looked_ahead and self._finished is not None:
+            from llmbatch_cli.rows.resume import unclaimed
+
             note = unclaimed(self._finished, replaced)
             self.unclaimed = f"{note}; {output} keeps them" if note else None
 
-    async def _read_back(self) -> FinishedRows | None:
+    async def _read_back(self) -> "FinishedRows | None":
         """What an earlier run has left in the output; None where this run is the first."""
         options = self._job.output
         if not options.resume:
@@ -175,6 +177,8 @@ class JobRun:
             )
         if options.overwrite:
             raise UsageError("--resume and --overwrite exclude each other", hint="leave one out")
+        from llmbatch_cli.rows.resume import prepare
+
         finished = await _to_its_end(
             partial(prepare, options.output, options.retry_failed, fsync=options.fsync)
         )
@@ -252,6 +256,8 @@ class JobRun:
         finished, output = self._finished, self._job.output.output
         if finished is None or output is None:
             return False
+        from llmbatch_cli.rows.resume import resuming, unclaimed
+
         if not finished.rows and not finished.failed_again:
             self._notice(f"{output} has no rows yet, so all are sent")
             return True
@@ -268,7 +274,7 @@ class JobRun:
         self._notice("; ".join(filter(None, (message, note))))
         return True
 
-    async def _left_over(self, plan: Plan, finished: FinishedRows) -> int:
+    async def _left_over(self, plan: Plan, finished: "FinishedRows") -> int:
         """Keep each row of the output for its row of input; returns how many rows have none."""
 
         async def kept() -> AsyncGenerator[Row, None]:
@@ -322,6 +328,8 @@ class JobRun:
         options, finished = self._job.output, self._finished
         if options.output is None or finished is None:
             return 0
+        from llmbatch_cli.rows.output.settle import settle
+
         ordered = options.ordered and to_the_end
         whole = to_the_end and self._inputs.limit is None
         settled = await _to_its_end(
