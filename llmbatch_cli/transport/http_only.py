@@ -1,11 +1,14 @@
-"""Connections of httpx that are closed at once where the other side does not speak HTTP.
+"""Connections of httpx that are closed at once where the other side does not speak HTTP, or says
+more than was asked.
 
-Its parser waits for an empty line, which an SSH or a mail server never sends.
+Its parser waits for an empty line, which an SSH or a mail server never sends; and what comes with
+the end of a reply it would take for the begin of the next one.
 """
 
 import ssl
 from typing import Any, Final
 
+import h11
 import httpcore
 import httpx
 
@@ -61,3 +64,21 @@ def speak_http_only(client: httpx.AsyncClient) -> None:
         pool: Any = getattr(transport, "_pool", None)
         if pool is not None:
             pool._network_backend = _Backend(pool._network_backend)
+
+
+class _OneReply(h11.Connection):
+    """Must be closed where anything has come behind the reply."""
+
+    @property
+    def their_state(self) -> Any:
+        state = super().their_state
+        return h11.MUST_CLOSE if state is h11.DONE and self.trailing_data[0] else state
+
+
+def take_one_reply(response: httpx.Response) -> None:
+    """Check what comes with the end of this reply, whose body has not been read yet."""
+    inner: Any = response.stream
+    for name in ("_stream", "_httpcore_stream", "_stream", "_connection", "_h11_state"):
+        inner = getattr(inner, name, None)
+    if type(inner) is h11.Connection:
+        inner.__class__ = _OneReply

@@ -27,7 +27,7 @@ from llmbatch_cli.core.errors import (
 from llmbatch_cli.core.types import WireReply, WireRequest, WireStream
 from llmbatch_cli.transport import Connection, Network, gathered, words_alone
 from llmbatch_cli.transport.certificates import trusted
-from llmbatch_cli.transport.http_only import speak_http_only
+from llmbatch_cli.transport.http_only import speak_http_only, take_one_reply
 from llmbatch_cli.transport.packing import capped, offered
 from llmbatch_cli.transport.proxies import Proxy, proxy_for
 from llmbatch_cli.transport.troubles import (
@@ -79,6 +79,7 @@ async def open_network(connection: Connection) -> AsyncIterator[Network]:
         )
 
     def body_of(response: httpx.Response, request: WireRequest) -> AsyncIterator[bytes]:
+        take_one_reply(response)
         raw, max_bytes = _raw(response, request), connection.max_reply_bytes
         return capped(raw, response.headers, response.status_code, max_bytes)
 

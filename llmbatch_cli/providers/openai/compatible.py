@@ -64,7 +64,8 @@ class Compatible(OpenAI):
         if isinstance(effort, str) and effort in self.host.efforts:
             rest = {name: value for name, value in params.items() if name != "reasoning_effort"}
             params = {**self.host.efforts[effort], **rest}
-        return super().build(Request(request.model, messages, params, request.stream))
+        changed = Request(request.model, messages, params, request.stream, request.ledger)
+        return super().build(changed)
 
     def at_usual_address(self) -> bool:
         return self.base_url == self.host.base_url

@@ -8,6 +8,7 @@ compatibility: "when reasoning effort is not none, remove temperature, top_p, an
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -47,8 +48,7 @@ def neutral(model: str, effort: object) -> Mapping[str, Any]:
 
     `effort` is the request's reasoning_effort, None where it has none.
     """
-    name = _base(model)
-    found = _SERIES.match(name)
+    name, found = _base(model), _series(model)
     if found is None:
         return {**_SAMPLING, **_PENALTIES} if _ALWAYS_REASONS.match(name) else NOTHING
     if found["o"] is not None:
@@ -73,16 +73,25 @@ def needs_responses(model: str, params: Mapping[str, Any] = NOTHING) -> bool:
 
     That depends on the model, and from gpt-5.4 on also on tools beside a reasoning effort.
     """
-    name = _base(model)
-    if _RESPONSES_ONLY.search(name):
+    if _answers_only_there(model):
         return True
-    found = _SERIES.match(name)
-    if found is None or found["major"] is None or not params.get("tools"):
+    found = _series(model) if params.get("tools") else None
+    if found is None or found["major"] is None:
         return False
     effort = params.get("reasoning_effort")
     version = _version(found)
     reasons = effort != "none" if effort is not None else version > _LAST_THAT_DOES_NOT_BY_ITSELF
     return reasons and version >= _TOOLS_NEED_RESPONSES
+
+
+@lru_cache(maxsize=256)
+def _answers_only_there(model: str) -> bool:
+    return _RESPONSES_ONLY.search(_base(model)) is not None
+
+
+@lru_cache(maxsize=256)
+def _series(model: str) -> re.Match[str] | None:
+    return _SERIES.match(_base(model))
 
 
 def near(model: str) -> str:

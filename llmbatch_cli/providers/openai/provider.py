@@ -13,7 +13,6 @@ from llmbatch_cli.providers.base import Settings
 from llmbatch_cli.providers.openai.models import NOTHING, near, neutral
 from llmbatch_cli.providers.openai.stream import ChatStream
 from llmbatch_cli.providers.wire.answers import (
-    extras,
     finish_reason,
     is_one_of,
     missing,
@@ -192,9 +191,10 @@ def _reasoning(message: Mapping[str, Any]) -> str | None:
 
 
 def _extras(choice: Mapping[str, Any], message: Mapping[str, Any]) -> dict[str, Any]:
-    names = ("refusal", "audio", "annotations")
-    # Most messages have only role and content.
-    found = {name: message.get(name) for name in names} if len(message) > 2 else {}
-    if choice.get("logprobs"):
-        found["logprobs"] = choice["logprobs"]
-    return extras(found) if found else {}
+    found = {name: value for name in _EXTRAS if (value := message.get(name))}
+    if logprobs := choice.get("logprobs"):
+        found["logprobs"] = logprobs
+    return writable(found) if found else found
+
+
+_EXTRAS: Final = ("refusal", "audio", "annotations")

@@ -96,4 +96,5 @@ def writable(value: T) -> T:
 
 def extras(found: Mapping[str, Any]) -> dict[str, Any]:
     """What holds anything of it. Raises BadReply for what JSON cannot hold."""
-    return writable({name: value for name, value in found.items() if value})
+    kept = {name: value for name, value in found.items() if value}
+    return writable(kept) if kept else kept

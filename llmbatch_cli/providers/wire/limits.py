@@ -64,9 +64,9 @@ _TOKENS: Final = _named(
 _HEADERS: Final = frozenset(name for names in (*_REQUESTS, *_TOKENS) for name in names) | {
     *("retry-after", "retry-after-ms")
 }
-_NO_LIMITS: Final = RateInfo()
 
 _Budget = tuple[int | None, int | None, float | None]
+_UNKNOWN: Final[_Budget] = (None, None, None)
 
 
 def rate_info(headers: Mapping[str, str], now: datetime | None = None) -> RateInfo | None:
@@ -75,8 +75,10 @@ def rate_info(headers: Mapping[str, str], now: datetime | None = None) -> RateIn
     if _HEADERS.isdisjoint(headers):
         return None
     requests, tokens = _budget(headers, _REQUESTS, now), _budget(headers, _TOKENS, now)
-    found = RateInfo(*requests, *tokens, retry_after_s(headers, now))
-    return None if found == _NO_LIMITS else found
+    wait_s = retry_after_s(headers, now)
+    if requests == tokens == _UNKNOWN and wait_s is None:
+        return None
+    return RateInfo(*requests, *tokens, wait_s)
 
 
 def _budget(
@@ -87,7 +89,7 @@ def _budget(
         if limit in headers or remaining in headers or reset in headers:
             wait_s = _reset_s(headers.get(reset, ""), now)
             return _whole(headers.get(limit)), _whole(headers.get(remaining)), wait_s
-    return None, None, None
+    return _UNKNOWN
 
 
 def _reset_s(value: str, now: datetime | None) -> float | None:
@@ -110,10 +112,12 @@ def _whole(value: str | None) -> int | None:
 
 def _wait_s(value: str, now: datetime | None, unit_s: float = 1.0) -> float | None:
     """A span of time, or the seconds until the moment that a number is too large to be a span."""
+    if value[-1:].isalpha():  # as nearly always, and no number
+        return _span_s(value.strip())
     try:
         number = float(value) * unit_s
     except ValueError:
-        return seconds(value)
+        return _span_s(value.strip())
     return _bounded(number) if number < _MOMENTS[0] else until_s(number, now)
 
 
@@ -123,11 +127,15 @@ def seconds(value: str) -> float | None:
     try:
         return _bounded(float(value))
     except ValueError:
-        pass
-    parts = _SPAN.findall(value)
-    if not parts or "".join(number + unit for number, unit in parts) != value:
-        return None
-    return _bounded(sum(float(number) * _UNIT_S[unit] for number, unit in parts))
+        return _span_s(value)
+
+
+def _span_s(value: str) -> float | None:
+    read, wait_s = "", 0.0
+    for number, unit in _SPAN.findall(value):
+        read += number + unit
+        wait_s += float(number) * _UNIT_S[unit]
+    return _bounded(wait_s) if value and read == value else None
 
 
 def asked_in_words_s(message: str) -> float | None:

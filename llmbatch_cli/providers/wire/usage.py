@@ -1,18 +1,20 @@
 """Token counts as every wire reports them, read by one table row a wire."""
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.ledger import Usage
-from llmbatch_cli.providers.wire.replies import count
+from llmbatch_cli.providers.wire.replies import count, mapping
 
-Path = Sequence[str]
-"""Field names from the usage object inwards."""
+Path = tuple[str, str]
+"""A field of the usage object, and the field of the object in it that counts; the second is empty
+where the first counts."""
 
 
 def _paths(*dotted: str) -> Sequence[Path]:
-    return tuple(tuple(path.split(".")) for path in dotted)
+    parts = (path.partition(".") for path in dotted)
+    return tuple((outer, inner) for outer, _, inner in parts)
 
 
 @frozen(kw_only=True)
@@ -104,11 +106,13 @@ def read_usage(found: object, fields: UsageFields) -> Usage | None:
     )
 
 
-def _first(found: object, paths: Sequence[Path]) -> int | None:
-    for path in paths:
-        value = found
-        for name in path:
-            value = value.get(name) if isinstance(value, dict) else None
+def _first(found: Mapping[str, Any], paths: Sequence[Path]) -> int | None:
+    for outer, inner in paths:
+        value = found.get(outer)
+        if inner and value is not None:
+            value = mapping(value).get(inner)
+        if value is None:
+            continue
         number = count(value)
         if number is None and isinstance(value, float | str):
             number = _counted(value)
@@ -126,6 +130,6 @@ def _counted(value: float | str) -> int | None:
     return count(int(number)) if number.is_integer() else None
 
 
-def _sum(found: object, paths: Sequence[Path]) -> int | None:
+def _sum(found: Mapping[str, Any], paths: Sequence[Path]) -> int | None:
     numbers = [number for path in paths if (number := _first(found, (path,))) is not None]
     return sum(numbers) if numbers else None

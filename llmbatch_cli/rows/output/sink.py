@@ -5,6 +5,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from queue import Empty, SimpleQueue
 
 from llmbatch_cli.core.errors import LlmbatchError, OutputError, ReaderGone, UsageError
 from llmbatch_cli.rows.output.target import (
@@ -91,9 +92,9 @@ class Sink:
         self._error: LlmbatchError | None = None
         self._handed_bytes = 0  # changed by the loop only
         self._written_bytes = 0  # changed by the thread only
-        self._changed = threading.Condition()
-        self._lines: list[bytes] = []
-        self._closing = False
+        self._lines: SimpleQueue[bytes | None] = SimpleQueue()
+        """Rows not yet taken by the thread; None is their end."""
+        self._closing = threading.Event()
         self._left = False
 
     @property
@@ -110,10 +111,7 @@ class Sink:
         self._check()
         self._handed_bytes += len(line)
         self.rows_handed += 1
-        with self._changed:
-            if not self._lines:
-                self._changed.notify()
-            self._lines.append(line)
+        self._lines.put(line)
 
     async def room(self) -> None:
         """Wait while over 8 MiB are not yet written. Raises OutputError or ReaderGone."""
@@ -150,9 +148,8 @@ class Sink:
         self._check()
 
     def _end_thread(self) -> None:
-        with self._changed:
-            self._closing = True
-            self._changed.notify()
+        self._closing.set()
+        self._lines.put(None)
 
     async def _close(self, patience_s: float | None = None) -> None:
         """Wait for the last row; with `patience_s` only while rows move within that time."""
@@ -204,14 +201,26 @@ class Sink:
 
     def _next_lines(self, output: "Target") -> list[bytes]:
         """The rows since the last call, after a moment for more to come; none at the end."""
-        watch_s = _WATCH_S if output.watched else None
-        with self._changed:
-            while not self._lines and not self._closing:
-                if not self._changed.wait(watch_s) and output.reader_gone():
-                    raise BrokenPipeError
-            self._changed.wait_for(lambda: self._closing, output.gather_s)
-            lines, self._lines = self._lines, []
+        if (first := self._first_line(output)) is None:
+            return []
+        self._closing.wait(output.gather_s)
+        lines = [first]
+        for _ in range(self._lines.qsize()):
+            line = self._lines.get()
+            if line is None:
+                self._lines.put(None)  # for the next call
+                break
+            lines.append(line)
         return lines
+
+    def _first_line(self, output: "Target") -> bytes | None:
+        watch_s = _WATCH_S if output.watched else None
+        while True:
+            try:
+                return self._lines.get(timeout=watch_s)
+            except Empty:
+                if output.reader_gone():
+                    raise BrokenPipeError from None
 
     def _put(self, output: "Target", piece: list[bytes]) -> None:
         try:

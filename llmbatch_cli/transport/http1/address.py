@@ -18,8 +18,8 @@ PORTS: Final = {"http": 80, "https": 443}
 _UNQUOTED: Final = "/%:?#[]@!$&'()*+,;=~|"
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _UNFIT: Final = re.compile(r"[\r\n\0]")
-_OURS: Final = frozenset(("content-length", "transfer-encoding", "connection", "host"))
-"""Headers that say how a request is framed and where it goes."""
+_OURS: Final = frozenset(("content-length", "transfer-encoding", "expect", "upgrade"))
+"""Headers that say how a request is framed, or ask for another protocol."""
 
 
 @frozen

@@ -101,8 +101,8 @@ class Wire(asyncio.Protocol):
         if self._refusal is None:
             try:
                 self._parser.feed_data(data)
-            except httptools.HttpParserUpgrade:
-                self._fail(BadReply(f"{self._place}: the server changes the protocol", status=101))
+            except httptools.HttpParserUpgrade:  # 101, which is refused, and the like
+                self.transport.abort()
             except httptools.HttpParserError as error:
                 self._refuse(error)
         else:
@@ -150,7 +150,10 @@ class Wire(asyncio.Protocol):
         if exchange is None:
             return
         status = self._parser.get_status_code()
-        if status < 200 and status != _SWITCHING:
+        if status == _SWITCHING:
+            self._fail(BadReply(f"{self._place}: the server changes the protocol", status=status))
+            return
+        if status < 200:
             exchange.headers = {}
             return
         exchange.status = status

@@ -1,0 +1,49 @@
+"""The networks under test: both ways to send, of every client, on both loops."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import get_args
+
+import pytest
+from support.sending import streamed
+
+from llmbatch_cli.core.types import Send
+from llmbatch_cli.loops import loop_factory
+from llmbatch_cli.transport import Connection, HttpClient, Network, open_network
+
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, LoopFactory]:
+    """Each test runs on uvloop, as the program does, where there is one; else on asyncio's.
+
+    Those marked `both_loops` run on asyncio's, too: Windows has no other.
+    """
+    fast = loop_factory()
+    if fast is None:
+        return {"asyncio": asyncio.new_event_loop}
+    if item.get_closest_marker("both_loops"):
+        return {"uvloop": fast, "asyncio": asyncio.new_event_loop}
+    return {"uvloop": fast}
+
+
+@pytest.fixture(params=get_args(HttpClient))
+def http(request: pytest.FixtureRequest) -> HttpClient:
+    """The name of a client."""
+    client: HttpClient = request.param
+    return client
+
+
+@pytest.fixture
+async def network(http: HttpClient) -> AsyncIterator[Network]:
+    """A network that gives up soon."""
+    async with open_network(Connection(http=http, connect_timeout_s=2.0)) as opened:
+        yield opened
+
+
+@pytest.fixture(params=["whole", "streamed"])
+def send(request: pytest.FixtureRequest, network: Network) -> Send:
+    """Both ways to send keep the same promises."""
+    return network.send if request.param == "whole" else streamed(network)
