@@ -126,11 +126,7 @@ class Completion:
     limits: "RateInfo | None" = None
 
 
-<<<<<<< HEAD
 @frozen
-=======
-@dataclass(slots=True)
->>>>>>> main
 class RateInfo:
     """What a reply says about the account's limits; None where it does not say."""
 
