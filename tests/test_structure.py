@@ -131,7 +131,7 @@ def loaded_by(*arguments: str) -> set[str]:
         text=True,
         check=True,
         timeout=30,
-        env=environment({"OPENAI_API_KEY": "k"}),
+        env=environment({"OPENAI_API_KEY": "k", "SSL_CERT_FILE": "/nowhere"}),
     )
     lines = (line for line in done.stderr.splitlines() if line.startswith("import time:"))
     return {line.rpartition("|")[2].strip() for line in lines}
@@ -150,7 +150,7 @@ def test_help_loads_no_http_client() -> None:
 
 async def test_a_run_loads_only_what_it_needs(tmp_path: Path) -> None:
     """A run over plain http loads no second client, no display, and nothing that is for a race,
-    for --resume, for a proxy, or for another provider."""
+    for --resume, for a proxy, or for another provider; and it reads no certificates."""
     rows, out = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
     rows.write_text('"hello"\n')
     async with serve(echo) as server:
