@@ -6,14 +6,12 @@ closes its socket at once.
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
-from llmbatch_cli.core.errors import Interrupted, ProviderError
 from llmbatch_cli.core.types import WireReply, WireRequest, WireStream
 from llmbatch_cli.transport import Connection, Network
 from llmbatch_cli.transport.http1.exchange import Exchange, Streamed
 from llmbatch_cli.transport.http1.pool import Pool
-from llmbatch_cli.transport.packing import capped, unpacked
 from llmbatch_cli.transport.troubles import check_proxy
 
 
@@ -21,7 +19,6 @@ from llmbatch_cli.transport.troubles import check_proxy
 async def open_network(connection: Connection) -> AsyncIterator[Network]:
     """The network over connections of our own; its sockets are closed at the end."""
     pool = Pool(connection)
-    most = connection.max_reply_bytes
 
     async def send(request: WireRequest) -> WireReply:
         address, origin = pool.begin(request)
@@ -32,12 +29,8 @@ async def open_network(connection: Connection) -> AsyncIterator[Network]:
         except asyncio.CancelledError:
             wire.leave(exchange)
             raise
-        except Interrupted as error:
-            error.received = _readable(error.received, most)
-            raise
-        reply = exchange.reply()
-        check_proxy(reply.status, request.url)
-        return unpacked(reply, most) if "content-encoding" in reply.headers else reply
+        check_proxy(exchange.status, request.url)
+        return exchange.reply()
 
     @asynccontextmanager
     async def stream(request: WireRequest) -> AsyncIterator[WireStream]:
@@ -47,8 +40,7 @@ async def open_network(connection: Connection) -> AsyncIterator[Network]:
         try:
             await exchange.done
             check_proxy(exchange.status, request.url)
-            pieces = capped(exchange.pieces(), exchange.headers, exchange.status, most)
-            yield WireStream(exchange.status, exchange.headers, pieces)
+            yield WireStream(exchange.status, exchange.headers, exchange.pieces())
         finally:
             wire.leave(exchange)
 
@@ -57,10 +49,3 @@ async def open_network(connection: Connection) -> AsyncIterator[Network]:
     finally:
         pool.close()
         await asyncio.sleep(0)  # sockets are closed in the loop's next turn
-
-
-def _readable(received: WireReply | None, max_bytes: int) -> WireReply | None:
-    """What has come of a reply, unpacked as far as it goes."""
-    with suppress(ProviderError):
-        return unpacked(received, max_bytes) if received is not None else None
-    return None

@@ -13,7 +13,6 @@ from itertools import chain
 from typing import Any, Final
 
 from llmbatch_cli.core.errors import BadReply, Unreadable
-from llmbatch_cli.core.types import WireReply
 
 PIECE_BYTES: Final = 2**18
 """A body is unpacked in pieces of about this size, so that a bomb is stopped by the size cap."""
@@ -34,39 +33,24 @@ def offered() -> str:
     )
 
 
-def unpacked(reply: WireReply, max_bytes: int) -> WireReply:
-    """The reply with its body unpacked. Raises what `capped` does."""
-    if "content-encoding" not in reply.headers:
-        return reply
-    size, pieces = 0, []
-    for piece in _unpacker(reply.headers, reply.status)(reply.body):
-        size += len(piece)
-        _check_size(size, reply.status, max_bytes)
-        pieces.append(piece)
-    return WireReply(reply.status, reply.headers, b"".join(pieces))
-
-
 async def capped(
     chunks: AsyncIterator[bytes], headers: Mapping[str, str], status: int, max_bytes: int
 ) -> AsyncIterator[bytes]:
-    """The body as it comes, unpacked.
-
-    Raises BadReply once it is longer than allowed, and for a damaged one; Unreadable for a form
-    that takes a library which is not installed, but for an error reply, which says enough by its
-    status.
-    """
+    """The body as it comes, unpacked. Raises what `unpacker` does, and BadReply once it is longer
+    than allowed."""
     size = 0
-    unpack = _unpacker(headers, status) if "content-encoding" in headers else _as_it_is
+    unpack = unpacker(headers, status) if "content-encoding" in headers else _as_it_is
     async for chunk in chunks:
         for piece in unpack(chunk):
             size += len(piece)
-            _check_size(size, status, max_bytes)
+            if size > max_bytes:
+                raise too_long(status, max_bytes)
             yield piece
 
 
-def _check_size(size: int, status: int, max_bytes: int) -> None:
-    if size > max_bytes:
-        raise BadReply(f"the reply is longer than {max_bytes:,} bytes", status=status)
+def too_long(status: int, max_bytes: int) -> BadReply:
+    """The error of a body that grows over the cap."""
+    return BadReply(f"the reply is longer than {max_bytes:,} bytes", status=status)
 
 
 def _is_installed(module: str) -> bool:
@@ -76,8 +60,12 @@ def _is_installed(module: str) -> bool:
         return False
 
 
-def _unpacker(headers: Mapping[str, str], status: int) -> Unpack:
-    """Takes off what the headers say, the last put on first."""
+def unpacker(headers: Mapping[str, str], status: int) -> Unpack:
+    """Takes off what the headers say, the last put on first; as they come, piece by piece.
+
+    It raises BadReply for a damaged body, and Unreadable for a form that takes a library which is
+    not installed, but for an error reply, which says enough by its status.
+    """
     names = [name.strip() for name in headers["content-encoding"].lower().split(",")]
     layers = [_layer(name, status) for name in reversed(names) if name in UNPACKERS]
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from llmbatch_cli.core.errors import Interrupted, ProviderError
 from llmbatch_cli.core.types import WireReply
+from llmbatch_cli.transport.packing import Unpack, unpacker
 
 AHEAD_BYTES: Final = 2**18
 """What a stream holds of a reply that nobody reads, until the server has to wait."""
@@ -14,7 +15,7 @@ AHEAD_BYTES: Final = 2**18
 class Exchange:
     """A reply that is wanted whole. `done` ends once it is there, or in a ProviderError."""
 
-    __slots__ = ("chunks", "done", "has_head", "headers", "is_bodiless", "size", "status")
+    __slots__ = ("chunks", "done", "has_head", "headers", "is_bodiless", "size", "status", "unpack")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *, is_bodiless: bool) -> None:
         self.done: asyncio.Future[None] = loop.create_future()
@@ -25,11 +26,15 @@ class Exchange:
         self.is_bodiless = is_bodiless
         """Whether the reply ends with its head, as one to HEAD."""
         self.chunks: list[bytes] = []
+        """The body, unpacked."""
         self.size = 0
+        self.unpack: Unpack | None = None
 
     def begun(self) -> None:
         """The head is there."""
         self.has_head = True
+        if "content-encoding" in self.headers:
+            self.unpack = unpacker(self.headers, self.status)
 
     def add(self, data: bytes, transport: asyncio.Transport) -> None:
         """A piece of the body."""
@@ -47,7 +52,7 @@ class Exchange:
         self.done.set_exception(error)
 
     def reply(self) -> WireReply:
-        """What has come, as it is packed."""
+        """What has come."""
         chunks = self.chunks
         return WireReply(
             self.status, self.headers, chunks[0] if len(chunks) == 1 else b"".join(chunks)
@@ -90,7 +95,7 @@ class Streamed(Exchange):
         self._wake()
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """The body's pieces, packed as they come. Raises ProviderError behind the last."""
+        """The body as it comes. Raises ProviderError behind the last piece."""
         while True:
             pieces, self.chunks, self._held = self.chunks, [], 0
             for piece in pieces:

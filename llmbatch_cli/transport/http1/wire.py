@@ -10,6 +10,7 @@ from llmbatch_cli.core.errors import BadReply, Interrupted, ProviderError
 from llmbatch_cli.transport import words_alone
 from llmbatch_cli.transport.http1.exchange import Exchange
 from llmbatch_cli.transport.http1.heads import begins_http, with_one_length
+from llmbatch_cli.transport.packing import too_long
 from llmbatch_cli.transport.troubles import tls_trouble, unparsed
 
 MAX_HEAD_BYTES: Final = 2**20
@@ -169,12 +170,23 @@ class Wire(asyncio.Protocol):
         exchange = self._exchange
         if exchange is None:
             return
+        if exchange.unpack is None:
+            self._add(exchange, data)
+            return
+        try:
+            for piece in exchange.unpack(data):
+                self._add(exchange, piece)
+                if self._exchange is None:
+                    return
+        except BadReply as error:
+            self._fail(error, error.__cause__ or "")
+
+    def _add(self, exchange: Exchange, data: bytes) -> None:
         exchange.size += len(data)
         if exchange.size > self._max_reply_bytes:
-            told = f"the reply is longer than {self._max_reply_bytes:,} bytes"
-            self._fail(BadReply(told, status=exchange.status))
-            return
-        exchange.add(data, self.transport)
+            self._fail(too_long(exchange.status, self._max_reply_bytes), "over the limit")
+        else:
+            exchange.add(data, self.transport)
 
     def on_message_complete(self) -> None:
         """The reply is whole, unless it was a 1xx."""
