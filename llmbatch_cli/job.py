@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import field
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, TypeVar
 
 from llmbatch_cli.core.errors import (
     BadRows,
@@ -25,14 +25,12 @@ from llmbatch_cli.engine.failure_limit import FailureLimit
 from llmbatch_cli.engine.run import Stop
 from llmbatch_cli.models import CallOptions, open_models
 from llmbatch_cli.plans import Ask, Plan
-from llmbatch_cli.rows.input.attachments import with_attachments
+from llmbatch_cli.rows.finished import FinishedRows
+from llmbatch_cli.rows.input.attachments import attached, names_files, with_attachments
 from llmbatch_cli.rows.input.source import Inputs
 from llmbatch_cli.rows.lock import locked
 from llmbatch_cli.rows.output.sink import Sink, open_sink
 from llmbatch_cli.rows.output.with_input import WithInput
-
-if TYPE_CHECKING:
-    from llmbatch_cli.rows.finished import FinishedRows
 
 T = TypeVar("T")
 
@@ -163,7 +161,7 @@ class JobRun:
             note = unclaimed(self._finished, replaced)
             self.unclaimed = f"{note}; {output} keeps them" if note else None
 
-    async def _read_back(self) -> "FinishedRows | None":
+    async def _read_back(self) -> FinishedRows | None:
         """What an earlier run has left in the output; None where this run is the first."""
         options = self._job.output
         if not options.resume:
@@ -192,19 +190,26 @@ class JobRun:
 
     # Rows
 
-    def _source(self, plan: Plan, *, sending: bool) -> AsyncGenerator[Row, None]:
+    def _read(self, *, sending: bool) -> AsyncGenerator[Row, None]:
+        """Every row as it stands in the input."""
         rows = self._inputs.rows(self._observe if sending else ignore)
         if self._with_input is not None and sending:
             rows = self._with_input.rows(rows)
-        rows = with_attachments(rows, self._job.input.files)
+        return rows
+
+    def _source(self, plan: Plan, *, sending: bool) -> AsyncGenerator[Row, None]:
+        """Every row, with the files that it names."""
+        rows = with_attachments(self._read(sending=sending), self._job.input.files)
         return rows if self._job.output.format != "text" else _with_one_answer(rows, plan)
 
     async def _rows(self, plan: Plan, *, sending: bool) -> AsyncGenerator[Row, None]:
-        """Every row that is to be sent, with its key where the output takes one."""
-        finished, skipped = self._finished, 0
-        async with aclosing(self._source(plan, sending=sending)) as rows:
+        """Every row that is to be sent, with the files that it names, and its key."""
+        finished, files, skipped = self._finished, self._job.input.files, 0
+        async with aclosing(self._read(sending=sending)) as rows:
             async for row in rows:
-                row.key = await plan.key_of(row)
+                if isinstance(row, Prompt) and names_files(row.messages):
+                    row = await attached(row, files)
+                row.key = plan.key_at_once(row) or await plan.key_of(row)
                 if finished is None or not finished.claim(row):
                     yield row
                     continue
@@ -274,13 +279,13 @@ class JobRun:
         self._notice("; ".join(filter(None, (message, note))))
         return True
 
-    async def _left_over(self, plan: Plan, finished: "FinishedRows") -> int:
+    async def _left_over(self, plan: Plan, finished: FinishedRows) -> int:
         """Keep each row of the output for its row of input; returns how many rows have none."""
 
         async def kept() -> AsyncGenerator[Row, None]:
             async with aclosing(self._source(plan, sending=False)) as rows:
                 async for row in rows:
-                    row.key = await plan.key_of(row)
+                    row.key = plan.key_at_once(row) or await plan.key_of(row)
                     finished.keep(row)
                     yield row
 
@@ -312,7 +317,8 @@ class JobRun:
             self.sink = sink
             keyed = self._job.is_resumable
             rows = (self._rows if keyed else self._source)(plan, sending=True)
-            await deliver(plan.driver(rows, self._stop), sink, self._rendered, self._stop)
+            render = self._render if self._with_input is None else self._rendered
+            await deliver(plan.driver(rows, self._stop), sink, render, self._stop)
 
     def _rendered(self, outcome: Outcome) -> bytes:
         if self._with_input is not None:
@@ -358,7 +364,8 @@ async def deliver(
             try:
                 async for outcome in outcomes:
                     sink.write(render(outcome))
-                    await sink.room()
+                    if sink.is_crowded:
+                        await sink.room()
             except asyncio.CancelledError:
                 if stop.cancelling:
                     async for outcome in outcomes:

@@ -228,8 +228,10 @@ class ModelPool:
 
     def window(self) -> int:
         """Rows that may be at work now: those in flight, and those that wait to try again."""
-        at_once = sum([limiter.slots for limiter in self._shared.limiters.values()])
-        return max(1, at_once) + self._shared.sleeping
+        shared, at_once = self._shared, 0
+        for limiter in shared.limiters.values():  # for every row, so without a comprehension
+            at_once += limiter.slots
+        return (at_once or 1) + shared.sleeping
 
     def in_flight(self) -> int:
         """Requests on the wire, of all runs that share the limits."""
@@ -257,7 +259,7 @@ class ModelPool:
         wires = [await self._wire(one, params, options) for one in targets]
         wire = wires[0] if len(wires) == 1 else _spread(wires)
         limits = options.limits
-        deadlines = Deadlines(options.timeout_s, deferred=limits is not None)
+        deadlines = Deadlines(options.timeout_s)
         patience = Patience(options.timeout_s, deadlines.left_s)
         limiter = self._limiter(provider, target.model, limits, patience) if limits else None
         waits = self.waits
@@ -268,7 +270,7 @@ class ModelPool:
 
         def wrapped(call: Call) -> Call:
             if limiter is not None:
-                call = admitted(call, limiter, deadlines.begin, deadlines.is_over, waits.waiting)
+                call = admitted(call, limiter, deadlines, waits.waiting)
             again = retried(
                 call,
                 options.policy,

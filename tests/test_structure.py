@@ -160,7 +160,13 @@ async def test_a_run_loads_only_what_it_needs(tmp_path: Path) -> None:
     assert "llmbatch_cli.transport.http1.wire" in loaded
     assert not loaded & {"httpx", "rich", "email", "urllib.request", "http.client", "mimetypes"}
     ours = {name.removeprefix("llmbatch_cli.") for name in loaded}
-    assert not ours & {"client", "plans.race", "engine.race_work", "rows.resume", "rows.finished"}
+    assert not ours & {
+        "client",
+        "plans.race",
+        "engine.race_work",
+        "rows.resume",
+        "rows.output.settle",
+    }
     providers = {name.split(".")[1] for name in ours if name.startswith("providers.")}
     assert not providers & {"anthropic", "bedrock", "cohere", "fake", "gemini", "local", "ollama"}
 

@@ -65,8 +65,8 @@ class Model:
         object.__setattr__(self, "name", f"{self.provider}/{self.id}")
 
 
-ModelFor = Callable[[str | None], Awaitable[Model]]
-"""A row's own model, or with None the run's. Raises UsageError."""
+ModelFor = Callable[[str], Awaitable[Model]]
+"""A row's own model, by its name. Raises UsageError."""
 
 ModelsFor = Callable[[Prompt], Awaitable[Sequence[Model]]]
 """The models that race for a row, in the order of preference. Raises UsageError."""
@@ -169,13 +169,15 @@ def built(build: Callable[[Request], WireRequest], request: Request) -> WireRequ
         ) from error
 
 
-def request_for(prompt: Prompt, model: Model, system: Message | None) -> Request:
-    """The row as a request to this model, with an empty ledger."""
+def request_for(
+    prompt: Prompt, model: Model, system: Message | None, ledger: Ledger | None = None
+) -> Request:
+    """The row as a request to this model; without a ledger, it gets an empty one."""
     messages = prompt.messages
     if system is not None and messages[0].get("role") not in ("system", "developer"):
         messages = [system, *messages]
     params = merged(model.params, prompt.params) if prompt.params else model.params
-    return Request(model.id, messages, params, ledger=Ledger(model.name))
+    return Request(model.id, messages, params, ledger=ledger or Ledger(model.name))
 
 
 def merged(under: Params, over: Params) -> dict[str, Any]:

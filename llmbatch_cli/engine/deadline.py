@@ -23,20 +23,18 @@ class Deadlines:
     What asyncio.timeout does, at a tenth of its cost: since all have the same time, the
     oldest is the next to expire, and one timer serves them all.
 
-    With `deferred`, a call's time begins only when `begin` is called in its task: a wait for the
-    first request, however long, does not count. Nor does a time in which this process did not
-    run (SIGSTOP, a closed laptop): replies that came in the meantime are still to be read.
+    The wait for the first request, however long, does not count where it is told by `defer` and
+    `begin`. Nor does a time in which this process did not run (SIGSTOP, a closed laptop): replies
+    that came in the meantime are still to be read.
     """
 
     def __init__(
         self,
         timeout_s: float,
         *,
-        deferred: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._timeout_s = timeout_s
-        self._deferred = deferred
         self._clock = clock
         self._began: dict[Task, float] = {}
         """When the tasks' time began, oldest first."""
@@ -48,33 +46,41 @@ class Deadlines:
     def within(self, call: Call) -> Call:
         """The call with this limit. An attempt that it ends stands in the ledger as timed out."""
 
+        began, expired = self._began, self._expired
+
         async def timed(request: Request) -> Completion:
-            task = cast("Task", asyncio.current_task())
+            task: Task = asyncio.current_task()  # type: ignore[assignment] # a call is in one
             cancels = task.cancelling()
-            if not self._deferred:
-                self.begin()
+            if self._timer is None:
+                self._start()
+            began[task] = self._now()
             try:
                 return await call(request)
             except asyncio.CancelledError as error:
                 # Ours, and nobody else's as well?
-                if task in self._expired and task.uncancel() <= cancels:
+                if task in expired and task.uncancel() <= cancels:
                     request.ledger.time_out(TimedOut.kind, self._timeout_s)
                     raise out_of_time(request.ledger, self._timeout_s) from error
                 raise
             finally:
-                self._leave(task)
+                if began.pop(task, None) is None:
+                    expired.discard(task)
 
         return timed
 
+    def defer(self) -> None:
+        """The time of this task's call does not run yet: it waits for its first request."""
+        self._began.pop(cast("Task", asyncio.current_task()), None)
+
     def begin(self) -> None:
-        """The time of this task's call runs from now, unless it runs already."""
-        task = cast("Task", asyncio.current_task())
-        if task in self._began or task in self._expired:
-            return
+        """The time of this task's call, which was deferred, runs from now."""
         if self._timer is None:
-            self._looked_s = self._clock()
-            self._wake_after(self._timeout_s)
-        self._began[task] = self._now()
+            self._start()
+        self._began[cast("Task", asyncio.current_task())] = self._now()
+
+    def _start(self) -> None:
+        self._looked_s = self._clock()
+        self._wake_after(self._timeout_s)
 
     def left_s(self) -> float:
         """What is left of the time of this task's call."""
@@ -92,13 +98,6 @@ class Deadlines:
     def is_over(self) -> bool:
         """Whether this task's time is over."""
         return asyncio.current_task() in self._expired
-
-    def _leave(self, task: Task) -> None:
-        self._began.pop(task, None)
-        self._expired.discard(task)
-        if not self._began and self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
     def _wake_after(self, left_s: float) -> None:
         wait_s = min(left_s, BEAT_S)

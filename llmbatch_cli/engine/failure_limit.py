@@ -4,7 +4,7 @@ import re
 from typing import Final, Self
 
 from llmbatch_cli.core.errors import RunStopped, UsageError
-from llmbatch_cli.core.events import Event, Finished
+from llmbatch_cli.core.events import Event, Finished, Observer, ignore
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.privacy import without_prompt
 from llmbatch_cli.core.types import Failure, Outcome
@@ -65,13 +65,14 @@ class FailureLimit:
 class Breaker:
     """An observer that drains the run once its failure limit is reached.
 
-    `error` then says why. Rows that cannot be read count as failed.
+    `error` then says why. Rows that cannot be read count as failed. It passes all events on.
     """
 
-    def __init__(self, limit: FailureLimit, stop: Stop) -> None:
+    def __init__(self, limit: FailureLimit, stop: Stop, observe: Observer = ignore) -> None:
         self.error: RunStopped | None = None
         self._limit = limit
         self._stop = stop
+        self._observe = observe
         self._rows = 0
         self._failed = 0
         self._in_a_row = 0
@@ -81,6 +82,7 @@ class Breaker:
         """What the last of them have in common."""
 
     def __call__(self, event: Event) -> None:
+        self._observe(event)
         if type(event) is not Finished or self.error is not None:
             return
         self._rows += 1
@@ -101,7 +103,7 @@ class Breaker:
                 if self._alike >= ALIKE
                 else "--resume goes on with the rows that are left",
             )
-            self._stop.drain()
+            self._stop.drain(self.error)
 
     def _compare(self, outcome: Outcome, failure: Failure) -> None:
         """Count the rows that fail as the one before did; unreadable ones do not matter."""

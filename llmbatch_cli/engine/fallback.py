@@ -1,10 +1,11 @@
 """The work of a batch: each row to one model, and where that fails to each fallback in turn."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from llmbatch_cli.core.errors import ProviderError, QuotaSpent, UsageError
 from llmbatch_cli.core.events import Notice, Observer, ignore
-from llmbatch_cli.core.ledger import Attempt, Ledger
+from llmbatch_cli.core.ledger import Ledger
 from llmbatch_cli.core.types import Completion, Failure, Message, Outcome, Prompt
 from llmbatch_cli.engine.calls import (
     Model,
@@ -28,12 +29,22 @@ class WithFallbacks:
 
     def __init__(
         self,
+        model: Model,
         model_for: ModelFor,
         fallbacks: Sequence[Model] = (),
         *,
         observe: Observer = ignore,
         system: Message | None = None,
     ) -> None:
+        """
+        Args:
+            model: the run's.
+            model_for: gives a row's own.
+            fallbacks: those that a row goes to, in turn.
+            observe: is told of models that are not called again.
+            system: for rows that have no system message.
+        """
+        self._model = model
         self._model_for = model_for
         self._fallbacks = fallbacks
         self._observe = observe
@@ -44,10 +55,10 @@ class WithFallbacks:
 
     async def __call__(self, prompt: Prompt) -> tuple[Outcome, ...]:
         try:
-            first = await self._model_for(prompt.model)
+            first = self._model if prompt.model is None else await self._model_for(prompt.model)
         except UsageError as error:
             return (unsent(prompt, error),)
-        models = self._models(first)
+        models = self._models(first) if self._fallbacks else (first,)
         own = prompt.model is not None and not self._fallbacks
         if own and (known := self._dropped.get(first.name)):
             return (outcome_of(prompt, first, known, ()),)
@@ -58,8 +69,11 @@ class WithFallbacks:
             request = request_for(prompt, model, self._system)
             ledgers.append(request.ledger)
             try:
-                with self._verdicts.calling(model.name):
+                if model.name in self._verdicts.answered:  # as nearly always
                     result = await model.call(request)
+                else:
+                    with self._verdicts.calling(model.name):
+                        result = await model.call(request)
                 self._quotas.answered()
                 break
             except ProviderError as error:
@@ -67,14 +81,13 @@ class WithFallbacks:
                 if isinstance(error, QuotaSpent):
                     spent.append((model, error))
                 elif self._verdicts.is_final(model.name, error):
-                    if model is models[-1]:
-                        self._end_without_models(prompt, model, error, request.messages)
-                    self._drop(model, error, request.messages)
+                    self._drop(prompt, model, error, request.messages, last=model is models[-1])
                 result = failure_of(error.without_frames(), request.messages)
         if spent:
             self._without_quotas(prompt, spent, answered=isinstance(result, Completion))
         outcome = outcome_of(prompt, model, result, ledgers)
-        outcome.fallback_from = first.name if model is not first else None
+        if model is not first:
+            outcome.fallback_from = first.name
         return (outcome,)
 
     def _without_quotas(
@@ -94,7 +107,7 @@ class WithFallbacks:
     def _models(self, first: Model) -> list[Model]:
         """Those to call in turn; the last one even where it was dropped."""
         models = [first, *self._fallbacks]
-        if self._dropped and self._fallbacks:
+        if self._dropped:
             models = [one for one in models[:-1] if one.name not in self._dropped] + models[-1:]
         return models
 
@@ -107,7 +120,18 @@ class WithFallbacks:
         if not (own and (self._verdicts.any_answered or error.hopeless)):
             raise stopped(model.name, error, messages, model.key_hint) from error
 
-    def _drop(self, model: Model, error: ProviderError, messages: Sequence[Message]) -> None:
+    def _drop(
+        self,
+        prompt: Prompt,
+        model: Model,
+        error: ProviderError,
+        messages: Sequence[Message],
+        *,
+        last: bool,
+    ) -> None:
+        """Call the model no more. Raises RunStopped where it was the last."""
+        if last:
+            self._end_without_models(prompt, model, error, messages)
         if model.name in self._dropped:
             return
         self._dropped[model.name] = failure_of(error, messages)
@@ -117,15 +141,21 @@ class WithFallbacks:
             self._observe(Notice(f"{reason.message}{hint}: its rows go to the fallback"))
 
 
+_NOTHING_SENT: Final = Ledger()
+
+
 def outcome_of(
     prompt: Prompt, model: Model, result: Completion | Failure, ledgers: Sequence[Ledger]
 ) -> Outcome:
     """The row's end. `ledgers` are those of all models that were called for it, in turn."""
-    completion, failure = (result, None) if isinstance(result, Completion) else (None, result)
-    latency_s: float | None = None
-    attempts = 0
-    failed: list[Attempt] = []
-    for ledger in ledgers:
+    completion = failure = None
+    if isinstance(result, Completion):
+        completion = result
+    else:
+        failure = result
+    ledger = ledgers[0] if ledgers else _NOTHING_SENT
+    latency_s, attempts, failed = ledger.latency_s, len(ledger.attempts), ledger.failed
+    for ledger in ledgers[1:]:
         took_s = ledger.latency_s
         if took_s is not None:
             latency_s = took_s if latency_s is None else latency_s + took_s

@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
-from typing import Literal
+from typing import Final, Literal
 
 from llmbatch_cli.core.errors import RunStopped
 from llmbatch_cli.core.events import Dropped, Finished, Observer, Started
@@ -11,6 +11,9 @@ from llmbatch_cli.core.types import BadRow, Failure, Outcome, Row, Work
 from llmbatch_cli.engine.calls import failed_row
 from llmbatch_cli.engine.unfair_lock import UnfairLock
 from llmbatch_cli.engine.waits import Postponed
+
+LOOKS: Final = 16
+"""How often the window is asked for room while each worker does one row."""
 
 
 class Stop:
@@ -22,10 +25,12 @@ class Stop:
         """No new row is started; those in flight may finish."""
         self.cancelling = False
         """Those in flight are cancelled as well."""
+        self.reason: RunStopped | None = None
+        """Why, where the run is to end with an error."""
 
-    def drain(self) -> None:
+    def drain(self, reason: RunStopped | None = None) -> None:
         """Start no new row."""
-        self.draining = True
+        self.draining, self.reason = True, self.reason or reason
         self._notify()
 
     def cancel(self) -> None:
@@ -69,9 +74,9 @@ def run(
     holds at most `most_open` rows: those in flight, those not yet taken, and, when `ordered`,
     those that wait for a slower one before them.
 
-    A RunStopped from `work` drains the run, and is raised at the end, as is an error of `rows`
-    and the reason of a Postponed; a row that was cancelled or postponed yields nothing. Any other
-    error of `work` cancels all at once, and so does closing the generator.
+    A RunStopped from `work` drains the run, and is raised at the end, as is an error of `rows`,
+    the reason of a Postponed and that of `stop`; a row that was cancelled or postponed yields
+    nothing. Any other error of `work` cancels all at once, and so does closing the generator.
     """
     return _Run(rows, work, window, most_open, ordered, observe, gauge or Gauge()).outcomes(stop)
 
@@ -107,6 +112,8 @@ class _Run:
         """Rows started whose outcomes are not yet taken."""
         self._ready: deque[tuple[Outcome, ...]] = deque()
         self._workers: set[asyncio.Task[None]] = set()
+        self._until_look = 0
+        """Rows to be started until the window is asked for room again."""
         self._pulling = UnfairLock()
         self._puller: asyncio.Task[None] | None = None
         self._ended = False
@@ -129,7 +136,7 @@ class _Run:
                     for outcome in self._ready.popleft():
                         yield outcome
                     self._open -= 1
-                    if self._open < self._most_open:
+                    if self._room_waiter is not None and self._open < self._most_open:
                         _set(self._room_waiter)
                 if self._broken:
                     break
@@ -138,7 +145,7 @@ class _Run:
                     await self._outcome_waiter
         finally:
             await self._cancel_all()
-        if (error := self._error or self._postponed) is not None:
+        if (error := self._error or self._postponed or stop.reason) is not None:
             raise error
 
     def _start_worker(self) -> None:
@@ -149,8 +156,9 @@ class _Run:
     async def _worker(self) -> None:
         task = asyncio.current_task()
         while (row := await self._next(task)) is not None:
-            if not self._pulling.waiting and len(self._workers) < self._window():
-                self._start_worker()
+            self._until_look -= 1
+            if self._until_look <= 0 and not self._pulling.waiting:
+                self._look_for_room()
             place = self._started
             self._started += 1
             self._open += 1
@@ -169,15 +177,28 @@ class _Run:
             finally:
                 self._finish(place, row.index, outcomes)
 
+    def _look_for_room(self) -> None:
+        """Start a worker where there is room for one more, which looks as it starts a row.
+
+        Where there is none, every worker that ends a row starts the next one, so that it is soon
+        enough to look again some rows later.
+        """
+        if len(self._workers) < self._window():
+            self._start_worker()
+        else:
+            self._until_look = len(self._workers) // LOOKS
+
     async def _next(self, puller: "asyncio.Task[None] | None") -> Row | None:
         """The next row, when it may start; None when there is none."""
-        await self._pulling.take()
+        if not self._pulling.try_take():
+            await self._pulling.take()
         self._puller = puller
         try:
             while not self._ended and self._open >= self._most_open:
                 self._gauge.waiting = "output"
                 self._room_waiter = asyncio.get_running_loop().create_future()
                 await self._room_waiter
+                self._room_waiter = None
             self._gauge.waiting = "input"
             return None if self._ended else await anext(self._rows)
         except StopAsyncIteration:
@@ -195,7 +216,7 @@ class _Run:
         if not worker.cancelled() and (error := worker.exception()) is not None:
             self._broken = True
             self._fail(error)
-        self._wake()
+        _set(self._outcome_waiter)
 
     def _finish(self, place: int, index: int, outcomes: tuple[Outcome, ...]) -> None:
         if not outcomes:
@@ -209,7 +230,7 @@ class _Run:
             while self._next_held in self._held:
                 self._ready.append(self._held.pop(self._next_held))
                 self._next_held += 1
-        self._wake()
+        _set(self._outcome_waiter)
 
     def _fail(self, error: BaseException) -> None:
         if self._error is None or not isinstance(error, RunStopped):
@@ -223,15 +244,12 @@ class _Run:
         if cancel:
             for worker in self._workers:
                 worker.cancel()
-        self._wake()
+        _set(self._outcome_waiter)
 
     async def _cancel_all(self) -> None:
         self._stop(cancel=True)
         await asyncio.gather(*self._workers, return_exceptions=True)
         await self._rows.aclose()
-
-    def _wake(self) -> None:
-        _set(self._outcome_waiter)
 
 
 def _set(waiter: asyncio.Future[None] | None) -> None:

@@ -18,6 +18,13 @@ class UnfairLock:
         self._taken = False
         self._waiters: deque[asyncio.Future[None]] = deque()
 
+    def try_take(self) -> bool:
+        """Have it, where it is free."""
+        if self._taken:
+            return False
+        self._taken = True
+        return True
+
     async def take(self) -> None:
         """Wait until it is free, and have it."""
         self.waiting += 1
@@ -31,7 +38,8 @@ class UnfairLock:
     def give_back(self) -> None:
         """Let the next have it."""
         self._taken = False
-        self._wake_one()
+        if self._waiters:
+            self._wake_one()
 
     async def _freed(self) -> None:
         waiter = asyncio.get_running_loop().create_future()

@@ -14,14 +14,15 @@ class Verdicts:
     """Which models have answered in this run, and which of their calls are under way."""
 
     def __init__(self) -> None:
-        self._answered: set[str] = set()
+        self.answered: set[str] = set()
+        """Those that have answered."""
         self._kinds: dict[str, set[str]] = {}
         """How calls of a model have failed that has not answered."""
         self._calls: dict[str, set[asyncio.Future[None]]] = {}
 
     def calling(self, model: str) -> AbstractContextManager[None]:
         """A call of the model is under way; without an exception it has answered."""
-        return _NOTHING_NEW if model in self._answered else self._first_calls(model)
+        return _NOTHING_NEW if model in self.answered else self._first_calls(model)
 
     @contextmanager
     def _first_calls(self, model: str) -> Iterator[None]:
@@ -30,7 +31,7 @@ class Verdicts:
         calls.add(ended)
         try:
             yield
-            self._answered.add(model)
+            self.answered.add(model)
         except ProviderError as error:
             self._kinds.setdefault(model, set()).add(error.kind)
             raise
@@ -41,7 +42,7 @@ class Verdicts:
     @property
     def any_answered(self) -> bool:
         """Whether any model has answered."""
-        return bool(self._answered)
+        return bool(self.answered)
 
     def is_final(self, model: str, error: ProviderError) -> bool:
         """Whether the model fails every row like this, as far as is known now.
@@ -49,7 +50,7 @@ class Verdicts:
         A 403 from a model that has answered is about this prompt, not about the key. A server
         that has answered another row, or refused it in another way, has what this one lacks.
         """
-        if model in self._answered:
+        if model in self.answered:
             return error.fatal and not (isinstance(error, Unauthorized) and error.status == 403)
         return error.fatal or (error.hopeless and len(self._kinds.get(model, ())) <= 1)
 
@@ -57,5 +58,5 @@ class Verdicts:
         """Wait for the calls that are under way now, where the error is final unless one of them
         is answered: the first row may be odd, and the next one not."""
         others = set(self._calls.get(model, ()))
-        if others and error.hopeless and model not in self._answered:
+        if others and error.hopeless and model not in self.answered:
             await asyncio.wait(others)

@@ -7,6 +7,7 @@ from typing import ClassVar, Final, Protocol
 from llmbatch_cli.core.errors import ProviderError, UsageError
 from llmbatch_cli.core.events import Gauges
 from llmbatch_cli.core.frozen import frozen
+from llmbatch_cli.core.ledger import Ledger
 from llmbatch_cli.core.types import BadRow, Message, Params, Prompt, Request, Row
 from llmbatch_cli.drivers import Driver
 from llmbatch_cli.drivers.live import RunOptions, Window, live
@@ -19,15 +20,26 @@ from llmbatch_cli.rows.keys import bad_row_key, request_key
 LOOK_AHEAD: Final = 16
 """In input order, how many times the rows in flight may wait for a slow one before them."""
 
+UNSENT: Final = Ledger()
+"""Of requests that only tell a row's key."""
+
 
 @frozen
 class Plan:
     """How rows are answered, identified and checked."""
 
     driver: Driver
+    models: Sequence[Model]
+    """Those of a row that names none."""
     models_for: ModelsFor
     fallbacks: Sequence[Model] = ()
     system: Message | None = None
+
+    def key_at_once(self, row: Row) -> str | None:
+        """The row's key, where its models are known already, as nearly always."""
+        if isinstance(row, BadRow) or row.model is not None or row.models:
+            return None
+        return self._key_by(self.models, row)
 
     async def key_of(self, row: Row) -> str:
         """The row's key, by which --resume finds its output: see rows/keys.py."""
@@ -38,7 +50,10 @@ class Plan:
         except UsageError:  # its outcome will say so
             name = row.model or ",".join(row.models)
             return request_key("unknown", Request(name, row.messages, row.params), row)
-        request = request_for(row, models[0], self.system)
+        return self._key_by(models, row)
+
+    def _key_by(self, models: Sequence[Model], row: Prompt) -> str:
+        request = request_for(row, models[0], self.system, UNSENT)
         if len(models) == 1:
             return request_key(models[0].provider, request, row)
         names = ",".join(model.name for model in models)
@@ -101,15 +116,16 @@ class Batch:
         others = [await pool.model_for(name) for name in self.fallback]
         system = system_message(self.system)
 
-        async def model_for(own: str | None) -> Model:
-            return model if own is None else await pool.model_for(own, of_row=True)
+        async def model_for(own: str) -> Model:
+            return await pool.model_for(own, of_row=True)
 
         async def models_for(prompt: Prompt) -> Sequence[Model]:
-            return [await model_for(prompt.model)]
+            return [model if prompt.model is None else await model_for(prompt.model)]
 
-        work = WithFallbacks(model_for, others, observe=options.observe, system=system)
+        work = WithFallbacks(model, model_for, others, observe=options.observe, system=system)
         window = window_of(pool, options, pool.window)
-        return Plan(live(work, window, options), models_for, others, system)
+        driver = live(work.__call__, window, options)  # a method is called faster than an object
+        return Plan(driver, [model], models_for, others, system)
 
 
 def system_message(text: str | None) -> Message | None:

@@ -53,6 +53,7 @@ class Race:
                 return racers
             return await pool.with_keys(prompt.models, of_row=True)
 
+        system = system_message(self.system)
         work = RaceWork(
             models_for,
             racers,
@@ -60,14 +61,14 @@ class Race:
             hedge=self.hedge,
             clock=time.monotonic,
             observe=options.observe,
-            system=system_message(self.system),
+            system=system,
             on_text=self.on_text,
         )
         races.append(work)
         at_once = _races_at_once(pool.most_in_flight, len(racers), hedged=self.hedge is not None)
         # A race that waits for all of its models would only start its hedge too early.
         window = window_of(pool, options, lambda: min(at_once, pool.widest()))
-        return Plan(live(work, window, options), models_for, (), system_message(self.system))
+        return Plan(live(work, window, options), racers, models_for, (), system)
 
 
 def _races_at_once(in_flight: int, racers: int, *, hedged: bool) -> int:

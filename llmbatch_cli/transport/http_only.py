@@ -5,6 +5,7 @@ Its parser waits for an empty line, which an SSH or a mail server never sends; a
 the end of a reply it would take for the begin of the next one.
 """
 
+import asyncio
 import ssl
 from typing import Any, Final
 
@@ -41,7 +42,11 @@ class _Stream(httpcore.AsyncNetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        return _Stream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+        try:
+            return _Stream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+        except asyncio.CancelledError:  # httpcore would leave the socket open
+            await self._stream.aclose()
+            raise
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)

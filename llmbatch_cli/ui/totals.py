@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from llmbatch_cli.core.events import (
@@ -184,32 +184,46 @@ class Totals:
 
     def _finish(self, outcome: Outcome) -> None:
         index, completion = outcome.index, outcome.completion
-        further = index == self._last and index not in self._open
-        self._open.discard(index)
-        self._last = index
         if completion is not None and not outcome.race:
             self._add_usage(completion.usage)
-        if further:
+        if index in self._open:
+            self._open.remove(index)
+        elif index == self._last:  # a further outcome of the same row
             return
+        self._last = index
         self.rows += 1
         if completion is not None:
             self.answered += 1
-            self.truncated += completion.finish_reason == "length"
-            self.empty += _is_empty(completion)
+            if completion.finish_reason == "length":
+                self.truncated += 1
+            if _is_empty(completion):
+                self.empty += 1
         else:
             self._add_failure(outcome.error)
-        for part in outcome.race or (outcome,):
-            self.retries += max(0, part.attempts - 1)
-        for racer in outcome.race:  # losers too, as far as their usage is known
+        if outcome.race:
+            self._add_race(outcome)
+        elif outcome.attempts > 1 or outcome.failed_attempts:
+            self.retries += max(0, outcome.attempts - 1)
+            self._add_failed_attempts(outcome.failed_attempts, completion)
+
+    def _add_race(self, outcome: Outcome) -> None:
+        for racer in outcome.race:
+            self.retries += max(0, racer.attempts - 1)
+            # losers too, as far as their usage is known
             if racer.usage is not None or racer.status == "won":
                 self._add_usage(racer.usage)
-        if failed := _failed_attempts(outcome):
-            billed = sum(attempt.maybe_billed for attempt in failed)
-            self.billed_attempts += billed
-            self.billed_rows += completion is None and billed > 0
-            for attempt in failed:
-                if attempt.usage is not None:  # as of a refusal
-                    self._add_usage(attempt.usage)
+        failed = [attempt for racer in outcome.race for attempt in racer.failed_attempts]
+        self._add_failed_attempts(failed, outcome.completion)
+
+    def _add_failed_attempts(
+        self, failed: Sequence[Attempt], completion: Completion | None
+    ) -> None:
+        billed = sum(attempt.maybe_billed for attempt in failed)
+        self.billed_attempts += billed
+        self.billed_rows += completion is None and billed > 0
+        for attempt in failed:
+            if attempt.usage is not None:  # as of a refusal
+                self._add_usage(attempt.usage)
 
     def _add_failure(self, error: Failure | None) -> None:
         kind = error.kind if error is not None else "unknown"
@@ -230,8 +244,3 @@ def _is_empty(completion: Completion) -> bool:
     if text and not text.isspace():
         return False
     return not completion.tool_calls and _CONTENTS.isdisjoint(completion.extras)
-
-
-def _failed_attempts(outcome: Outcome) -> list[Attempt]:
-    parts = outcome.race or (outcome,)
-    return [attempt for part in parts for attempt in part.failed_attempts]

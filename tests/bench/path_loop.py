@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
-from llmbatch_cli.cli.app import run_app
+from llmbatch_cli.__main__ import run as run_llmbatch
 from llmbatch_cli.core.types import WireReply, WireRequest, WireStream
 from llmbatch_cli.transport import CLIENTS, Connection, Network
 
@@ -50,7 +50,7 @@ def run(*more: str) -> None:
     """One run of the command."""
     sys.argv = ["llmbatch", "batch", ROWS, "-m", "openai/bench-model", "-o", ANSWERS, "-q"]
     sys.argv += ["--base-url", "http://127.0.0.1:9/v1", "-c", IN_FLIGHT, "--overwrite", *more]
-    if status := run_app():
+    if status := run_llmbatch():
         sys.exit(status)
 
 

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from support.attempts import no_other
 
 from llmbatch_cli.core.errors import (
     BadReply,
@@ -95,10 +96,7 @@ async def test_what_was_never_sent_is_no_try() -> None:
     call = calling(build, lambda request, reply: ANSWER, send)
     again = retried(call, RetryPolicy(), sleep=asyncio.sleep)
 
-    async def model_for(model: str | None) -> Model:
-        return Model("p", "m", again)
-
-    (row,) = await WithFallbacks(model_for)(Prompt(0, REQUEST.messages, 0))
+    (row,) = await WithFallbacks(Model("p", "m", again), no_other)(Prompt(0, REQUEST.messages, 0))
     assert row.error is not None
     assert row.error.kind == "rejected"
     assert (row.attempts, list(row.failed_attempts), row.latency_s) == (0, [], None)
@@ -114,10 +112,7 @@ async def _rows(*results: Completion | ProviderError) -> list[Outcome]:
             raise result
         return result
 
-    async def model_for(model: str | None) -> Model:
-        return Model("p", "m", call)
-
-    work = WithFallbacks(model_for)
+    work = WithFallbacks(Model("p", "m", call), no_other)
     return [
         (await work(Prompt(place, REQUEST.messages, place)))[0] for place in range(len(results))
     ]

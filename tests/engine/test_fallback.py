@@ -35,11 +35,11 @@ class Scripted:
 
 
 def work(first: Scripted, *others: Scripted, events: list[Event] | None = None) -> WithFallbacks:
-    async def model_for(model: str | None) -> Model:
+    async def model_for(own: str) -> Model:
         return first.model
 
     seen = events if events is not None else []
-    return WithFallbacks(model_for, [one.model for one in others], observe=seen.append)
+    return WithFallbacks(first.model, model_for, [one.model for one in others], observe=seen.append)
 
 
 async def test_what_fails_here_is_answered_there() -> None:

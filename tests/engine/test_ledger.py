@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.attempts import no_other
 from support.virtual_time import run_virtually
 
 from llmbatch_cli.core.errors import (
@@ -90,9 +91,9 @@ class Network:
         """As models.py puts it together; each endpoint is a name of the network's own."""
         clock = asyncio.get_running_loop().time
         calls = [calling(_build(one), parse, self.send, clock) for one in endpoints or (name,)]
-        deadlines = Deadlines(TIMEOUT_S, deferred=True, clock=clock)
+        deadlines = Deadlines(TIMEOUT_S, clock=clock)
         limiter = Limiter(RateLimits(in_flight, start_in_flight=in_flight))
-        call = admitted(spread(calls, Endpoints(len(calls), clock=clock)), limiter, deadlines.begin)
+        call = admitted(spread(calls, Endpoints(len(calls), clock=clock)), limiter, deadlines)
         again = retried(call, RetryPolicy(3), sleep=asyncio.sleep)
         return Model("p", name, deadlines.within(again))
 
@@ -119,10 +120,7 @@ def kinds(ledger: Ledger) -> list[str | None]:
 
 
 async def batch(network: Network, *models: Model, rows: int = 1) -> list[Outcome]:
-    async def model_for(own: str | None) -> Model:
-        return models[0]
-
-    work = WithFallbacks(model_for, models[1:])
+    work = WithFallbacks(models[0], no_other, models[1:])
     ended = await asyncio.gather(*(work(row(index)) for index in range(rows)))
     assert network.in_flight == 0
     return [outcome for (outcome,) in ended]

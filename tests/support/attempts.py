@@ -3,8 +3,9 @@
 import time
 from collections.abc import Callable
 
+from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.types import Call, Completion, Request, WireReply, WireRequest
-from llmbatch_cli.engine.calls import calling
+from llmbatch_cli.engine.calls import Model, calling
 
 WIRE = WireRequest("POST", "http://localhost", {})
 
@@ -28,3 +29,8 @@ def attempting(call: Call, clock: Callable[[], float] = time.monotonic) -> Call:
 def new(request: Request) -> Request:
     """The same request with an empty ledger."""
     return Request(request.model, request.messages, request.params)
+
+
+async def no_other(name: str) -> Model:
+    """A row's own model, where rows name none."""
+    raise UsageError(f"no model {name}")

@@ -3,6 +3,7 @@
 `python certificates.py FILE` writes one for 127.0.0.1.
 """
 
+import ssl
 import sys
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -19,7 +20,7 @@ def write_certificate(path: Path, *, host: str = "127.0.0.1", days: int = 1) -> 
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "loopback")])
     now = datetime.now(UTC)
-    names = x509.SubjectAlternativeName([x509.IPAddress(ip_address(host))])
+    names = x509.SubjectAlternativeName([_name_of(host)])
     certificate = (
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
         .not_valid_before(now - timedelta(days=9))
@@ -33,6 +34,20 @@ def write_certificate(path: Path, *, host: str = "127.0.0.1", days: int = 1) -> 
         serialization.NoEncryption(),
     )
     path.write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))
+
+
+def server_context(pem: Path) -> ssl.SSLContext:
+    """The context of a server that shows this certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    return context
+
+
+def _name_of(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
 
 
 if __name__ == "__main__":

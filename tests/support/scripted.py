@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from ssl import SSLContext
 
 Handler = Callable[["Exchange"], Awaitable[None]]
 
@@ -26,7 +27,9 @@ class Exchange:
         return next((v for k, v in self.headers if k.lower() == name), None)
 
     async def raw(self, data: bytes) -> None:
-        """Write these bytes as they are."""
+        """Write these bytes as they are. Raises ConnectionError where nobody can read them."""
+        if self.writer.is_closing():  # uvloop raises RuntimeError
+            raise ConnectionResetError
         self.writer.write(data)
         await self.writer.drain()
 
@@ -56,7 +59,9 @@ class Server:
 
 
 @asynccontextmanager
-async def serve(handler: Handler, host: str = "127.0.0.1") -> AsyncIterator[Server]:
+async def serve(
+    handler: Handler, host: str = "127.0.0.1", *, tls: SSLContext | None = None
+) -> AsyncIterator[Server]:
     """Answer every request on loopback with the handler; the connection is kept until it returns
     having closed the writer."""
     tasks: set[asyncio.Task[None]] = set()
@@ -78,9 +83,18 @@ async def serve(handler: Handler, host: str = "127.0.0.1") -> AsyncIterator[Serv
             writer.close()
             tasks.discard(task)
 
-    listening = await asyncio.start_server(connected, host, 0, limit=2**26)
+    listening = await asyncio.start_server(
+        connected,
+        host,
+        0,
+        limit=2**26,
+        backlog=1024,
+        ssl=tls,
+        ssl_handshake_timeout=30 if tls else None,
+    )
     port = listening.sockets[0].getsockname()[1]
-    server = Server(f"http://{host}:{port}")
+    shown = f"[{host}]" if ":" in host else host
+    server = Server(f"{'https' if tls else 'http'}://{shown}:{port}")
     try:
         yield server
     finally:
@@ -112,5 +126,6 @@ def abort(exchange: Exchange) -> None:
     import struct
 
     sock = exchange.writer.get_extra_info("socket")
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    if sock is not None and not exchange.writer.is_closing():
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     exchange.writer.transport.abort()

@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
 from typing import get_args
 
 import pytest
+from support.certificates import write_certificate
 from support.sending import streamed
 
 from llmbatch_cli.core.types import Send
@@ -47,3 +49,18 @@ async def network(http: HttpClient) -> AsyncIterator[Network]:
 def send(request: pytest.FixtureRequest, network: Network) -> Send:
     """Both ways to send keep the same promises."""
     return network.send if request.param == "whole" else streamed(network)
+
+
+@pytest.fixture(scope="session")
+def loopback_pem(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for loopback, with its key."""
+    path = tmp_path_factory.mktemp("certificates") / "server.pem"
+    write_certificate(path)
+    return path
+
+
+@pytest.fixture
+def pem(loopback_pem: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same, and it is trusted."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(loopback_pem))
+    return loopback_pem

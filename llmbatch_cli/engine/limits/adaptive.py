@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from llmbatch_cli.engine.limits.isolated_429 import DENSE, FEW, Doubt, Proven, Recent, Ticket
+from llmbatch_cli.engine.limits.isolated_429 import DENSE, FEW, Doubt, Recent, Ticket
 from llmbatch_cli.engine.limits.probe import SURPRISING_STEP, Probe
 
 MARGIN: Final = 0.985
@@ -246,7 +246,6 @@ class Learner:
         self._has_learned = False
         self._pause_s = 0.0
         self._recent = Recent()
-        self._proven = Proven()
         self._doubt: Doubt | None = None
         self._slowed = 0
         """Episodes in a row that a slower rate should have prevented."""
@@ -255,7 +254,6 @@ class Learner:
         """The provider accepted the request."""
         self._answers += 1
         self._recent.add(now, 0)
-        self._proven.add(now)
         if self._doubt is not None:
             self._weigh(self._doubt, ticket, now, 0)
         slots = self.slots
@@ -318,7 +316,7 @@ class Learner:
         slots, rate, in_flight = self.slots, self.rate, ticket[1]
         counted, seen, plain = self._seen_since(ticket)
         if not plain:
-            seen = max(seen, self._proven.per_minute(now))
+            seen = max(seen, self._recent.proven_per_minute(now))
         if self._idle and rate.met and rate.per_minute is not None:
             seen = max(seen, 0.9 * rate.per_minute)
         crowded_again, self._crowded = self._crowded, slots.crowded(in_flight)

@@ -6,20 +6,21 @@ from contextlib import AbstractContextManager, nullcontext
 
 from llmbatch_cli.core.errors import ProviderError, TimedOut
 from llmbatch_cli.core.types import Call, Completion, Request
+from llmbatch_cli.engine.deadline import Deadlines
+from llmbatch_cli.engine.limits.isolated_429 import Ticket
 from llmbatch_cli.engine.limits.limiter import Limiter
 
 
 def admitted(
     call: Call,
     limiter: Limiter,
-    on_admit: Callable[[], None] = lambda: None,
-    is_late: Callable[[], bool] = lambda: False,
+    deadlines: Deadlines | None = None,
     waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Call:
     """The call, begun when its limiter admits it; inside `retried`, so that each attempt pays anew.
 
-    `on_admit` is called in that moment, and the wait until then is inside of `waiting`; `is_late`
-    tells a cancelled call whether its time was over.
+    The time of `deadlines` does not run while the first attempt waits. Each wait is inside of
+    `waiting`.
     """
     settle, try_admit, estimate = limiter.settle, limiter.try_admit, limiter.estimate
 
@@ -27,9 +28,7 @@ def admitted(
         tokens = estimate(request) if limiter.counts_tokens else 0
         ticket = try_admit(tokens)
         if ticket is None:
-            with waiting():
-                ticket = await limiter.admit(tokens)
-        on_admit()
+            ticket = await in_turn(request, tokens)
         result: Completion | ProviderError | None = None
         try:
             result = await call(request)
@@ -38,10 +37,21 @@ def admitted(
             result = error
             raise
         except asyncio.CancelledError:
-            if is_late():
+            if deadlines is not None and deadlines.is_over():
                 result = TimedOut("no answer in time")
             raise
         finally:
             settle(ticket, result)
+
+    async def in_turn(request: Request, tokens: int) -> Ticket:
+        deferred = deadlines if request.ledger.started_s is None else None
+        if deferred is not None:
+            deferred.defer()
+        try:
+            with waiting():
+                return await limiter.admit(tokens)
+        finally:
+            if deferred is not None:
+                deferred.begin()
 
     return paced

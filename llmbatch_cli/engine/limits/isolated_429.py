@@ -12,6 +12,7 @@ SPORADIC: Final = 0.005
 MOST_SPORADIC: Final = 0.03
 """The same where slowing down has not helped, at most."""
 RECENT_S: Final = 10
+MINUTE_S: Final = 60
 DENSE: Final = 20
 """So many requests admitted between a rejected one and its reply can show what it means."""
 ALONE: Final = 0.1
@@ -29,24 +30,25 @@ made for every request.
 
 
 class Recent:
-    """How many requests were accepted and rejected in the last RECENT_S, to a second."""
+    """How many requests were accepted and rejected in the last minute, to a second."""
 
     def __init__(self) -> None:
         self._seconds: deque[list[int]] = deque()
-        """Each a second, the requests that ended in it, and those of them that were rejected."""
+        """Each a second, and the requests that were accepted and rejected in it."""
+        self._next_second = float("-inf")
         self._tolerated = SPORADIC
 
     def add(self, now: float, refused: int) -> None:
         """One more, now."""
-        second = int(now)
-        seconds = self._seconds
-        if not seconds or seconds[-1][0] != second:
-            seconds.append([second, 0, 0])
-            while seconds[0][0] <= second - RECENT_S:
-                seconds.popleft()
-        last = seconds[-1]
-        last[1] += 1
-        last[2] += refused
+        if now >= self._next_second:
+            self._begin(int(now))
+        self._seconds[-1][1 + refused] += 1
+
+    def _begin(self, second: int) -> None:
+        self._next_second = second + 1
+        self._seconds.append([second, 0, 0])
+        while self._seconds[0][0] <= second - MINUTE_S:
+            self._seconds.popleft()
 
     def sporadic(self, few: int = 0) -> bool:
         """Whether there were no more rejections than `few` and the tolerated share."""
@@ -62,37 +64,21 @@ class Recent:
         """There is a limit after all."""
         self._tolerated = SPORADIC
 
+    def proven_per_minute(self, now: float) -> float:
+        """The lowest limit that agrees with what was accepted in the last minute.
+
+        No provider lets more than a minute's worth of unused requests accumulate.
+        """
+        accepted = sum(second[1] for second in self._seconds)
+        since = next((second[0] for second in self._seconds if second[1]), 0)
+        return MINUTE_S * accepted / (now - since + MINUTE_S) if accepted else 0.0
+
     def _sums(self) -> tuple[int, int]:
-        ended = sum(second[1] for second in self._seconds)
-        return ended, sum(second[2] for second in self._seconds)
-
-
-class Proven:
-    """The lowest limit that agrees with what was accepted in the last minute.
-
-    No provider lets more than a minute's worth of unused requests accumulate.
-    """
-
-    def __init__(self) -> None:
-        self._seconds: deque[list[int]] = deque()
-        self._accepted = 0
-
-    def add(self, now: float) -> None:
-        """One more was accepted."""
-        second = int(now)
-        seconds = self._seconds
-        if not seconds or seconds[-1][0] != second:
-            seconds.append([second, 0])
-            while seconds[0][0] <= second - 60:
-                self._accepted -= seconds.popleft()[1]
-        seconds[-1][1] += 1
-        self._accepted += 1
-
-    def per_minute(self, now: float) -> float:
-        """Requests a minute."""
-        if not self._seconds:
-            return 0.0
-        return 60 * self._accepted / (now - self._seconds[0][0] + 60)
+        """Those of the last RECENT_S, and the rejected of them."""
+        after = self._seconds[-1][0] - RECENT_S if self._seconds else 0
+        recent = [second for second in self._seconds if second[0] > after]
+        refused = sum(second[2] for second in recent)
+        return refused + sum(second[1] for second in recent), refused
 
 
 class Doubt:

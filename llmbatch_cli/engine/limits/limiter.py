@@ -70,6 +70,8 @@ FULL_UP: Final = (503, 529)
 """Statuses by which a server without a queue refuses what is too many for it at once."""
 MOST_REFUSED: Final = 0.2
 """The share of these among the last twenty or so from which it is no accident."""
+NEWEST: Final = 1 / 20
+"""The weight of the newest reply in that share."""
 
 
 def _is_full(result: object) -> bool:
@@ -134,6 +136,8 @@ class Limiter:
         """Whether an estimate is needed at all."""
         self.estimate = Estimate()
         self.in_flight = 0
+        self.slots = min(self._slots.limit, self._queue.limit)
+        """Requests that are allowed at once now; replies change it, and nothing else."""
         self._refused_share = 0.0
         self._number = -1
         self._cool_until = self._requested_until = float("-inf")
@@ -153,11 +157,6 @@ class Limiter:
         )
 
     @property
-    def slots(self) -> int:
-        """Requests that are allowed at once now."""
-        return min(self._slots.limit, self._queue.limit)
-
-    @property
     def cooling_s(self) -> float:
         """Seconds until requests may be sent again; 0 where they may be."""
         return max(0.0, self._cool_until - self.now())
@@ -172,11 +171,9 @@ class Limiter:
         if self._waiters:
             return None
         now = self.now()
-        in_flight = self.in_flight
-        held = self._gates or now < self._cool_until
-        full = in_flight >= self._queue.limit or in_flight >= self._slots.limit
-        if held or full or self._capacity is not None:
-            return self._admit_now(tokens, now) if self._ready_at(tokens, now) <= now else None
+        held = self._gates or now < self._cool_until or self._capacity is not None
+        if (held or self.in_flight >= self.slots) and self._ready_at(tokens, now) > now:
+            return None
         return self._admit_now(tokens, now)
 
     async def admit(self, tokens: int) -> Ticket:
@@ -213,29 +210,34 @@ class Limiter:
     def settle(self, ticket: Ticket, result: Completion | ProviderError | None) -> None:
         """A request has ended: with an answer, an error, or None where it was cancelled."""
         self.in_flight -= 1
-        now = self.now()
-        self._refused_share += (_is_full(result) - self._refused_share) / 20
+        now, queue = self.now(), self._queue
         if isinstance(result, Completion):
+            if self._refused_share:
+                self._refused_share *= 1 - NEWEST
             self._learner.accepted(ticket, now)
-            usage = result.usage
-            tokens = 0 if usage is None else usage.completion_tokens or 0
-            self._queue.ended(ticket, now, tokens, last=self._number, in_flight=self.in_flight)
+            if not queue.asleep:
+                usage = result.usage
+                tokens = 0 if usage is None else usage.completion_tokens or 0
+                queue.ended(ticket, now, tokens, last=self._number, in_flight=self.in_flight)
             if self.counts_tokens or result.limits is not None:
                 self._count(ticket, result)
-        elif isinstance(result, RateLimited):
-            self._rejected(ticket, result)
-        elif self._refused_share > MOST_REFUSED and _is_full(result):
-            self._learner.rejected(ticket, self._number, now, PAUSE_S, requested=False)
-        elif isinstance(result, Unreachable):
-            self._correct(ticket, 0)
-        if not isinstance(result, Completion):
+        else:
             self._unanswered(ticket, now, result)
+        self.slots = min(self._slots.limit, queue.limit)
         if self._capacity is not None:
             self._capacity.leave()
         elif self._waiters:
             self._pump()
 
     def _unanswered(self, ticket: Ticket, now: float, error: ProviderError | None) -> None:
+        is_full = _is_full(error)
+        self._refused_share += (is_full - self._refused_share) * NEWEST
+        if isinstance(error, RateLimited):
+            self._rejected(ticket, error)
+        elif is_full and self._refused_share > MOST_REFUSED:
+            self._learner.rejected(ticket, self._number, now, PAUSE_S, requested=False)
+        elif isinstance(error, Unreachable):
+            self._correct(ticket, 0)
         last, in_flight = self._number, self.in_flight
         late = isinstance(error, Overloaded) and error.status in TIME_OUTS
         if (late and now - ticket[0] >= LATE_S) or isinstance(error, TimedOut):
@@ -340,14 +342,15 @@ class Limiter:
             gate.take(now, tokens)
         if self._capacity is not None:
             self._capacity.take()
-        self._number += 1
-        in_flight = self.in_flight
-        self.in_flight = in_flight + 1
-        if in_flight + 1 >= self._slots.limit:  # a run starts no more rows than there are slots
-            self._learner.slots_bound = True
-        if in_flight + 1 >= self._queue.limit:
-            self._learner.queue_bound = True
-        return now, in_flight, tokens, self._number
+        others = self.in_flight
+        self.in_flight = at_once = others + 1
+        learner = self._learner
+        if at_once >= self.slots and not (learner.slots_bound and learner.queue_bound):
+            # full, though none waits: a run starts no more rows than there are slots
+            learner.slots_bound |= at_once >= self._slots.limit
+            learner.queue_bound |= at_once >= self._queue.limit
+        self._number = number = self._number + 1
+        return now, others, tokens, number
 
     def _give_back(self, ticket: Ticket) -> None:
         """It was admitted, and is not sent after all."""

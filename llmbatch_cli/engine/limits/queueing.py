@@ -160,7 +160,8 @@ class QueueLimit:
         self._low = 1
         self._most = most
         self._changed = changed
-        self._asleep = start >= most
+        self.asleep = start >= most
+        """Whether there is nothing to find: only a time-out counts."""
         self._level = float(self.high)
         """`high` before it is rounded."""
         self._last, self._in_flight = -1, 0
@@ -200,7 +201,7 @@ class QueueLimit:
             in_flight: how many are left.
             outrun: whether it was cancelled.
         """
-        if self._asleep:
+        if self.asleep:
             return
         if tokens is not None and self.limit < self.high and self._starting:
             self.limit = min(self.limit + PACE, self.high)
@@ -225,7 +226,7 @@ class QueueLimit:
             self.ended(ticket, now, None, last=last, in_flight=in_flight)
             return
         self._last, self._in_flight = last, in_flight
-        self._asleep, self._shrunk_after = False, last
+        self.asleep, self._shrunk_after = False, last
         self._start_at(ended * SAFE, [])
 
     def _next(self, now: float) -> None:

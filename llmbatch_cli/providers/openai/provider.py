@@ -174,11 +174,12 @@ def parameters(renamed: Mapping[str, str]) -> ParamTable:
 def _message(choice: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The choice's message; `text` is that of the old completions, which some servers still send,
     and `delta` of those that send the parts of a stream as one."""
-    for message in (choice.get("message"), choice.get("delta"), choice.get("text")):
-        if isinstance(message, str):
-            return {"content": message}
+    for name in ("message", "delta", "text"):
+        message = choice.get(name)
         if isinstance(message, dict):
             return message
+        if isinstance(message, str):
+            return {"content": message}
     return None
 
 

@@ -25,6 +25,8 @@ def json_object(reply: WireReply) -> dict[str, Any]:
     gateways make of it.
     """
     value = _json(reply, reply.body)
+    if isinstance(value, dict):
+        return value
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     elif isinstance(value, str) and value.lstrip().startswith("{"):
@@ -123,7 +125,9 @@ def listed(value: object) -> list[Any]:
 
 def mappings(value: object) -> list[dict[str, Any]]:
     """The objects in the value, if it is a list; else none."""
-    return [item for item in listed(value) if isinstance(item, dict)]
+    if not isinstance(value, list):
+        return []
+    return [item for item in value if isinstance(item, dict)]
 
 
 def of_type(kind: str, items: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -1,6 +1,7 @@
 """Token counts as every wire reports them, read by one table row a wire."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import field
 from typing import Any, Final
 
 from llmbatch_cli.core.frozen import frozen
@@ -30,6 +31,12 @@ class UsageFields:
     reasoning: Sequence[Path] = ()
     summed: bool = False
     """Whether prompt and completion are the sums of their paths, not alternatives."""
+    details: frozenset[str] = field(init=False)
+    """The outer fields of what only some replies count: `cached`, `cache_write`, `reasoning`."""
+
+    def __post_init__(self) -> None:
+        paths = (*self.cached, *self.cache_write, *self.reasoning)
+        object.__setattr__(self, "details", frozenset(outer for outer, _ in paths))
 
 
 # The second names are those of the Responses API, which gateways put into chat completions too.
@@ -96,14 +103,12 @@ def read_usage(found: object, fields: UsageFields) -> Usage | None:
         total = prompt + completion
     if prompt is None and completion is None and total is None:
         return None
-    return Usage(
-        prompt,
-        completion,
-        total,
-        _first(found, fields.cached),
-        _first(found, fields.cache_write),
-        _first(found, fields.reasoning),
-    )
+    usage = Usage(prompt, completion, total)
+    if not fields.details.isdisjoint(found):
+        usage.cached_tokens = _first(found, fields.cached)
+        usage.cache_write_tokens = _first(found, fields.cache_write)
+        usage.reasoning_tokens = _first(found, fields.reasoning)
+    return usage
 
 
 def _first(found: Mapping[str, Any], paths: Sequence[Path]) -> int | None:

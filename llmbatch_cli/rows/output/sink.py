@@ -115,9 +115,9 @@ class Sink:
 
     async def room(self) -> None:
         """Wait while over 8 MiB are not yet written. Raises OutputError or ReaderGone."""
-        while self._crowded():
+        while self.is_crowded:
             self._drained.clear()
-            if self._crowded():  # else the thread made room just before the clear
+            if self.is_crowded:  # else the thread made room just before the clear
                 await self._drained.wait()
         self._check()
 
@@ -130,7 +130,9 @@ class Sink:
             await self._broken.wait()
         return self._error
 
-    def _crowded(self) -> bool:
+    @property
+    def is_crowded(self) -> bool:
+        """Whether there is no room just now."""
         return self._handed_bytes - self._written_bytes > ROOM_BYTES and self._error is None
 
     def _check(self) -> None:
@@ -228,7 +230,7 @@ class Sink:
         finally:
             self.rows_written, self.old = output.rows, output.aside
         self._written_bytes += sum(map(len, piece))
-        if not self._drained.is_set() and not self._crowded():
+        if not self._drained.is_set() and not self.is_crowded:
             self._signal(self._drained)
 
     def _signal(self, *events: asyncio.Event) -> None:

@@ -12,7 +12,7 @@ from support.virtual_time import run_virtually
 from llmbatch_cli.core.errors import RateLimited
 from llmbatch_cli.core.types import Completion, Request
 from llmbatch_cli.engine.limits.admitted import admitted
-from llmbatch_cli.engine.limits.isolated_429 import Proven
+from llmbatch_cli.engine.limits.isolated_429 import Recent
 from llmbatch_cli.engine.limits.limiter import Limiter, RateLimits
 from llmbatch_cli.engine.retry import RetryPolicy, retried
 
@@ -110,22 +110,22 @@ def possible(median_s: float, most: int) -> float:
 
 def test_what_was_accepted_proves_a_limit() -> None:
     """120 in ten seconds prove 103 a minute, since a minute's worth may have been saved up."""
-    proven = Proven()
-    assert proven.per_minute(0.0) == 0.0
+    proven = Recent()
+    assert proven.proven_per_minute(0.0) == 0.0
     for tenth in range(100):
-        proven.add(tenth / 10)
+        proven.add(tenth / 10, 0)
     for _ in range(20):
-        proven.add(10.0)
-    assert proven.per_minute(10.0) == pytest.approx(60 * 120 / 70)
+        proven.add(10.0, 0)
+    assert proven.proven_per_minute(10.0) == pytest.approx(60 * 120 / 70)
 
 
 def test_only_the_last_minute_proves_anything() -> None:
     """A limit may change."""
-    proven = Proven()
+    proven = Recent()
     for second in range(200):
-        proven.add(float(second))
+        proven.add(float(second), 0)
     for _ in range(1000):
-        proven.add(200.0)
+        proven.add(200.0, 0)
     for second in range(201, 262):
-        proven.add(float(second))
-    assert proven.per_minute(261.0) == pytest.approx(60 * 60 / 119)
+        proven.add(float(second), 0)
+    assert proven.proven_per_minute(261.0) == pytest.approx(60 * 60 / 119)

@@ -52,10 +52,10 @@ async def observe(scenario: Scenario, most: int = MOST) -> Seen:
     loop, dice = asyncio.get_running_loop(), random.Random(scenario.seed)
     server = QueueingProvider(**scenario.server, seed=scenario.seed)
     limiter = Limiter(RateLimits(most, scenario.start), chance=dice.random)
-    deadlines = Deadlines(scenario.timeout * server.mean_s, deferred=True, clock=loop.time)
+    deadlines = Deadlines(scenario.timeout * server.mean_s, clock=loop.time)
     call = deadlines.within(
         retried(
-            admitted(attempting(server.call), limiter, deadlines.begin, deadlines.is_over),
+            admitted(attempting(server.call), limiter, deadlines),
             RetryPolicy(), sleep=asyncio.sleep, chance=dice.random,
         )
     )  # fmt: skip
@@ -248,10 +248,9 @@ def test_two_runs_share_a_server() -> None:
                     late[run] += 1
 
         def one() -> Call:
-            deadlines = Deadlines(10, deferred=True, clock=loop.time)
+            deadlines = Deadlines(10, clock=loop.time)
             limiter = virtual_limiter(start=3)
-            begin, is_late = deadlines.begin, deadlines.is_over
-            return deadlines.within(admitted(attempting(server.call), limiter, begin, is_late))
+            return deadlines.within(admitted(attempting(server.call), limiter, deadlines))
 
         pair = [one(), one()]
         await asyncio.gather(*(rows(i % 2, pair[i % 2]) for i in range(400)))
