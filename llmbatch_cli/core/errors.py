@@ -183,7 +183,9 @@ class ProviderError(LlmbatchError):
         would free them.
         """
         error: BaseException | None = self
-        while error is not None:
+        seen: set[int] = set()
+        while error is not None and id(error) not in seen:  # a cause may lead back to its effect
+            seen.add(id(error))
             error.__traceback__ = None
             error = error.__cause__ or error.__context__
         return self

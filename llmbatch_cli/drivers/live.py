@@ -43,7 +43,7 @@ def live(work: Work, window: Window, options: RunOptions) -> Driver:
     def drive(rows: AsyncGenerator[Row, None], stop: Stop) -> AsyncGenerator[Outcome, None]:
         breaker, gauge = Breaker(options.failure_limit, stop, options.observe), Gauge()
         held_by = window.gauges.held_by
-        gauges = replace(window.gauges, held_by=lambda: held_by() or gauge.waiting)
+        gauges = replace(window.gauges, held_by=lambda: held_by() or gauge.waiting())
         options.observe(Opened(gauges))
         stop.listen(window.end_waits)
         return run(

@@ -40,6 +40,8 @@ class Deadlines:
         """When the tasks' time began, oldest first."""
         self._expired: set[Task] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """Kept, since to ask for it is a system call, which takes longer than all the rest here."""
         self._looked_s = 0.0
         self._paused_s = 0.0
 
@@ -49,10 +51,10 @@ class Deadlines:
         began, expired = self._began, self._expired
 
         async def timed(request: Request) -> Completion:
-            task: Task = asyncio.current_task()  # type: ignore[assignment] # a call is in one
-            cancels = task.cancelling()
             if self._timer is None:
                 self._start()
+            task: Task = asyncio.current_task(self._loop)  # type: ignore[assignment]
+            cancels = task.cancelling()
             began[task] = self._now()
             try:
                 return await call(request)
@@ -70,15 +72,16 @@ class Deadlines:
 
     def defer(self) -> None:
         """The time of this task's call does not run yet: it waits for its first request."""
-        self._began.pop(cast("Task", asyncio.current_task()), None)
+        self._began.pop(cast("Task", asyncio.current_task(self._loop)), None)
 
     def begin(self) -> None:
         """The time of this task's call, which was deferred, runs from now."""
         if self._timer is None:
             self._start()
-        self._began[cast("Task", asyncio.current_task())] = self._now()
+        self._began[cast("Task", asyncio.current_task(self._loop))] = self._now()
 
     def _start(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._looked_s = self._clock()
         self._wake_after(self._timeout_s)
 

@@ -155,7 +155,7 @@ def outcome_of(
         failure = result
     ledger = ledgers[0] if ledgers else _NOTHING_SENT
     latency_s, attempts, failed = ledger.latency_s, len(ledger.attempts), ledger.failed
-    for ledger in ledgers[1:]:
+    for ledger in ledgers[1:] if len(ledgers) > 1 else ():
         took_s = ledger.latency_s
         if took_s is not None:
             latency_s = took_s if latency_s is None else latency_s + took_s

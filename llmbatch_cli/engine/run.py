@@ -53,7 +53,7 @@ class Gauge:
     """What a run waits for, besides its requests."""
 
     def __init__(self) -> None:
-        self.waiting: Literal["input", "output"] | None = None
+        self.waiting: Callable[[], Literal["input", "output"] | None] = lambda: None
 
 
 def run(
@@ -103,7 +103,7 @@ class _Run:
         self._window = window
         self._most_open = most_open
         self._observe = observe
-        self._gauge = gauge
+        gauge.waiting = self._waiting
         self._held: dict[int, tuple[Outcome, ...]] | None = {} if ordered else None
         """Outcomes that wait for those of a row before them, by the row's number."""
         self._next_held = 0
@@ -129,6 +129,7 @@ class _Run:
     async def outcomes(self, stop: Stop) -> AsyncGenerator[Outcome, None]:
         stop.listen(lambda: self._stop(cancel=stop.cancelling))
         self._drain = stop.drain
+        loop = asyncio.get_running_loop()
         self._start_worker()
         try:
             while self._workers or self._ready:
@@ -141,7 +142,7 @@ class _Run:
                 if self._broken:
                     break
                 if self._workers:
-                    self._outcome_waiter = asyncio.get_running_loop().create_future()
+                    self._outcome_waiter = loop.create_future()
                     await self._outcome_waiter
         finally:
             await self._cancel_all()
@@ -194,22 +195,24 @@ class _Run:
             await self._pulling.take()
         self._puller = puller
         try:
-            while not self._ended and self._open >= self._most_open:
-                self._gauge.waiting = "output"
+            while self._open >= self._most_open and not self._ended:
                 self._room_waiter = asyncio.get_running_loop().create_future()
                 await self._room_waiter
                 self._room_waiter = None
-            self._gauge.waiting = "input"
             return None if self._ended else await anext(self._rows)
         except StopAsyncIteration:
             self._ended = True
         except Exception as error:  # noqa: BLE001 - raised at the end, after what is in flight
             self._fail(error)
         finally:
-            self._gauge.waiting = None
             self._puller = None
             self._pulling.give_back()
         return None
+
+    def _waiting(self) -> Literal["input", "output"] | None:
+        if self._puller is None:
+            return None
+        return "input" if self._room_waiter is None else "output"
 
     def _left(self, worker: "asyncio.Task[None]") -> None:
         self._workers.discard(worker)

@@ -1,8 +1,6 @@
 """The waits of a run, which end at once when the run does: they have nothing to lose."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, cast
 
 from llmbatch_cli.core.errors import RunStopped
@@ -26,25 +24,16 @@ class Waits:
         self._tasks: set[Task] = set()
         self._ending: set[Task] = set()
         self._ended = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """Kept, since to ask for it is a system call."""
 
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
+    def waiting(self) -> "_Waiting":
         """Around a wait of this task. Raises Postponed when the waits are ended, or were."""
         if self._ended:
             raise Postponed
-        task = cast("Task", asyncio.current_task())
-        cancels = task.cancelling()
-        self._tasks.add(task)
-        try:
-            yield
-        except asyncio.CancelledError:
-            # Ours, and nobody else's as well?
-            if task in self._ending and task.uncancel() <= cancels:
-                raise Postponed from None
-            raise
-        finally:
-            self._tasks.discard(task)
-            self._ending.discard(task)
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return _Waiting(self._tasks, self._ending, cast("Task", asyncio.current_task(self._loop)))
 
     def end(self) -> None:
         """End those that wait now, and every later wait."""
@@ -52,3 +41,25 @@ class Waits:
         for task in self._tasks - self._ending:
             self._ending.add(task)
             task.cancel()
+
+
+class _Waiting:
+    """One wait; not made of a generator, since most rows of some runs wait for their turn."""
+
+    __slots__ = ("_cancels", "_ending", "_task", "_tasks")
+
+    def __init__(self, tasks: set[Task], ending: set[Task], task: Task) -> None:
+        self._tasks, self._ending, self._task = tasks, ending, task
+        self._cancels = task.cancelling()
+
+    def __enter__(self) -> None:
+        self._tasks.add(self._task)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        task, ours = self._task, self._task in self._ending
+        self._tasks.discard(task)
+        self._ending.discard(task)
+        cancelled = kind is not None and issubclass(kind, asyncio.CancelledError)
+        # Ours, and nobody else's as well?
+        if cancelled and ours and task.uncancel() <= self._cancels:
+            raise Postponed from None

@@ -20,3 +20,13 @@ def test_an_error_goes_from_process_to_process(error: errors.LlmbatchError) -> N
     """As multiprocessing and process pools send it."""
     copy = pickle.loads(pickle.dumps(error))
     assert (type(copy), str(copy), vars(copy)) == (type(error), str(error), vars(error))
+
+
+def test_frames_are_dropped_from_causes_that_lead_back_to_their_effect() -> None:
+    """An error in which the chain of causes is a ring loses its frames, and does not hang."""
+    effect, cause = errors.BadReply("no JSON"), ValueError("no JSON")
+    for one, other in ((effect, cause), (cause, effect)):
+        with pytest.raises(type(one)):
+            raise one from other
+    assert effect.without_frames() is effect
+    assert (effect.__traceback__, cause.__traceback__) == (None, None)

@@ -244,6 +244,26 @@ async def test_a_postponed_row_stays_undone_and_the_others_go_on() -> None:
     assert done == 6
 
 
+async def test_a_run_that_is_drained_for_a_reason_ends_with_it() -> None:
+    """After every row that was at work."""
+    stop, found = Stop(), []
+
+    async def work(row: Prompt) -> tuple[Outcome, ...]:
+        if row.index == 2:
+            stop.drain(RunStopped("too many failed"))
+        await asyncio.sleep(0)
+        return (outcome(row),)
+
+    values: list[Row] = [prompt(index) for index in range(10)]
+    outcomes = run(
+        rows(values), work, window=lambda: 3, most_open=8, stop=stop, observe=ignore, ordered=True
+    )
+    with pytest.raises(RunStopped, match="too many failed"):
+        async for one in outcomes:
+            found.append(one.index)
+    assert found == [0, 1, 2]
+
+
 async def test_the_end_of_a_run_ends_its_waits() -> None:
     """A row whose work ends the run drains it, so that rows that only wait do not hold it up."""
     stop, waits = Stop(), Waits()

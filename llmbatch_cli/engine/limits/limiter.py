@@ -193,9 +193,10 @@ class Limiter:
             return ticket
         if (too_long := self._refusal()) is not None:
             raise too_long
-        waiter: asyncio.Future[Ticket] = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[Ticket] = self._loop.create_future()
         self._waiters.append((waiter, tokens))
-        self._pump()
+        if len(self._waiters) == 1 or self._waiters[0][0].done():  # else nothing is new
+            self._pump()
         try:
             return await waiter
         except asyncio.CancelledError:
