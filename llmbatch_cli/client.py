@@ -34,7 +34,8 @@ from llmbatch_cli.engine.race_work import Rules
 from llmbatch_cli.engine.run import Stop
 from llmbatch_cli.loops import Detached, detached, iterate
 from llmbatch_cli.models import CallOptions, ModelPool, open_models
-from llmbatch_cli.plans import Ask, Batch, Race
+from llmbatch_cli.plans import Ask, Batch
+from llmbatch_cli.plans.race import Race
 from llmbatch_cli.providers.registry import DEFAULT_MODEL
 from llmbatch_cli.rows.input.attachments import with_attachments
 from llmbatch_cli.rows.input.values import Values, from_values

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import Final, TypeVar
 
@@ -16,6 +16,7 @@ from llmbatch_cli.core.errors import (
     UsageError,
 )
 from llmbatch_cli.core.events import Notice, Observer, Skipped, ignore
+from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.options import InputOptions, OutputOptions
 from llmbatch_cli.core.text import format_count
 from llmbatch_cli.core.types import BadRow, Outcome, Prompt, Row
@@ -28,10 +29,8 @@ from llmbatch_cli.rows.finished import FinishedRows
 from llmbatch_cli.rows.input.attachments import attached, names_files, with_attachments
 from llmbatch_cli.rows.input.source import Inputs
 from llmbatch_cli.rows.lock import locked
-from llmbatch_cli.rows.output.settle import settle
 from llmbatch_cli.rows.output.sink import Sink, open_sink
 from llmbatch_cli.rows.output.with_input import WithInput
-from llmbatch_cli.rows.resume import prepare, resuming, unclaimed
 
 T = TypeVar("T")
 
@@ -46,7 +45,7 @@ Render = Callable[[Outcome], bytes]
 """An outcome as the bytes to write."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Job:
     """What is read, what is asked, how it is sent, and where the answers go."""
 
@@ -157,6 +156,8 @@ class JobRun:
             raise
         replaced = await self._settle(to_the_end=not self._stop.draining)
         if not self.looked_ahead and self._finished is not None:
+            from llmbatch_cli.rows.resume import unclaimed
+
             note = unclaimed(self._finished, replaced)
             self.unclaimed = f"{note}; {output} keeps them" if note else None
 
@@ -174,6 +175,8 @@ class JobRun:
             )
         if options.overwrite:
             raise UsageError("--resume and --overwrite exclude each other", hint="leave one out")
+        from llmbatch_cli.rows.resume import prepare
+
         finished = await _to_its_end(
             partial(prepare, options.output, options.retry_failed, fsync=options.fsync)
         )
@@ -258,6 +261,8 @@ class JobRun:
         finished, output = self._finished, self._job.output.output
         if finished is None or output is None:
             return False
+        from llmbatch_cli.rows.resume import resuming, unclaimed
+
         if not finished.rows and not finished.failed_again:
             self._notice(f"{output} has no rows yet, so all are sent")
             return True
@@ -329,6 +334,8 @@ class JobRun:
         options, finished = self._job.output, self._finished
         if options.output is None or finished is None:
             return 0
+        from llmbatch_cli.rows.output.settle import settle
+
         ordered = options.ordered and to_the_end
         whole = to_the_end and self._inputs.limit is None
         settled = await _to_its_end(

@@ -5,12 +5,13 @@ import math
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from typing import Final
 
 from llmbatch_cli.core.errors import InputError, MissingKey, ProviderError, UsageError
 from llmbatch_cli.core.events import LimitChanged, Notice, Observer, Retried, ignore
+from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.options import Limits, Retries
 from llmbatch_cli.core.options import Network as NetworkOptions
 from llmbatch_cli.core.types import Call, Params, Request
@@ -55,7 +56,7 @@ def rate_limits(limits: Limits, *, together: bool) -> RateLimits:
     return RateLimits(most, concurrency or START_IN_FLIGHT, rpm, tpm, together)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CallOptions:
     """How the models of one pool are called."""
 
@@ -105,7 +106,7 @@ class CallOptions:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Wire:
     """One address: whole answers, and streamed ones where it can."""
 

@@ -1,11 +1,17 @@
 """The shape of the code: imports run one way, and libraries stay in their places."""
 
 import ast
+import asyncio
+import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+
+from support.chat import echo
+from support.program import environment
+from support.scripted import serve
 
 import llmbatch_cli
 
@@ -118,15 +124,17 @@ def test_libraries_stay_in_their_places() -> None:
 
 
 def loaded_by(*arguments: str) -> set[str]:
+    """The modules that are imported by the program with these arguments."""
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "llmbatch_cli", *arguments],
         capture_output=True,
         text=True,
         check=True,
         timeout=30,
+        env=environment({"OPENAI_API_KEY": "k", "SSL_CERT_FILE": "/nowhere"}),
     )
-    lines = (line.rpartition("|")[2].strip() for line in done.stderr.splitlines())
-    return {line.partition(".")[0] for line in lines}
+    lines = (line for line in done.stderr.splitlines() if line.startswith("import time:"))
+    return {line.rpartition("|")[2].strip() for line in lines}
 
 
 def test_the_version_costs_next_to_nothing() -> None:
@@ -138,6 +146,29 @@ def test_the_version_costs_next_to_nothing() -> None:
 def test_help_loads_no_http_client() -> None:
     """`batch --help` does without what only a run needs."""
     assert not loaded_by("batch", "--help") & {"httptools", "httpx", "xllamacpp", "rich"}
+
+
+async def test_a_run_loads_only_what_it_needs(tmp_path: Path) -> None:
+    """A run over plain http loads no second client, no display, and nothing that is for a race,
+    for --resume, for a proxy, or for another provider; and it reads no certificates."""
+    rows, out = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
+    rows.write_text('"hello"\n')
+    async with serve(echo) as server:
+        run = ("batch", str(rows), "-m", "openai/m", "--base-url", server.url, "-o", str(out), "-q")
+        loaded = await asyncio.to_thread(loaded_by, *run)
+    assert json.loads(out.read_text())["text"] == "HELLO"
+    assert "llmbatch_cli.transport.http1.wire" in loaded
+    assert not loaded & {"httpx", "rich", "email", "urllib.request", "http.client", "mimetypes"}
+    ours = {name.removeprefix("llmbatch_cli.") for name in loaded}
+    assert not ours & {
+        "client",
+        "plans.race",
+        "engine.race_work",
+        "rows.resume",
+        "rows.output.settle",
+    }
+    providers = {name.split(".")[1] for name in ours if name.startswith("providers.")}
+    assert not providers & {"anthropic", "bedrock", "cohere", "fake", "gemini", "local", "ollama"}
 
 
 def test_a_row_is_answered_before_the_garbage_collector_looks_at_anything(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, field, fields
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
@@ -12,6 +12,7 @@ import typer
 
 from llmbatch_cli.cli.complete import PROPOSALS
 from llmbatch_cli.cli.help import EVERYDAY, Command, print_short_help
+from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.options import Option, option_of
 
 METAVARS: Final[Mapping[Any, str]] = {str: "TEXT", int: "N", float: "N", Path: "FILE"}
@@ -28,7 +29,7 @@ ShortHelp = Annotated[
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Only:
     """In the annotation of a group: the only fields that this command has."""
 
@@ -38,7 +39,7 @@ class Only:
         object.__setattr__(self, "names", frozenset(names))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Here:
     """In the annotation of a group: what a field's help is for this command."""
 
@@ -46,7 +47,7 @@ class Here:
     help: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Arguments:
     """In the annotation of a group: what its positional field is called here."""
 
@@ -54,7 +55,7 @@ class Arguments:
     help: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Group:
     """One parameter of a command whose type is a dataclass of options."""
 

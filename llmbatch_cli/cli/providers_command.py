@@ -4,7 +4,6 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Annotated, Final
 from urllib.parse import urlsplit, urlunsplit
@@ -14,6 +13,7 @@ import typer
 
 from llmbatch_cli.cli.say import printing
 from llmbatch_cli.core.errors import ExitStatus
+from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.text import clean_for_terminal
 from llmbatch_cli.providers.access import first_named, first_set
 from llmbatch_cli.providers.registry import PROVIDERS, Entry
@@ -30,7 +30,7 @@ LEAST_COLUMNS: Final = 72
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Known:
     """One provider as it is reached from here; never holds a key."""
 

@@ -35,7 +35,7 @@ from llmbatch_cli.engine.hedging import Hedge
 from llmbatch_cli.engine.race_work import Rules
 from llmbatch_cli.job import ONE_ANSWER, Job
 from llmbatch_cli.models import CallOptions
-from llmbatch_cli.plans import Race
+from llmbatch_cli.plans.race import Race
 from llmbatch_cli.rows.input.source import Inputs
 
 EXAMPLES = """\b

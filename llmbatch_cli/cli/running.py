@@ -8,11 +8,10 @@ import sys
 import time
 from collections.abc import Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from llmbatch_cli.cli.go_on import go_on_command
 from llmbatch_cli.cli.in_order import InOrder
 from llmbatch_cli.cli.live import Live
 from llmbatch_cli.cli.say import Voice
@@ -27,6 +26,7 @@ from llmbatch_cli.core.errors import (
     UsageError,
 )
 from llmbatch_cli.core.events import Counted, Event, Notice, Observer, Started, both
+from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.options import (
     WITHOUT_IDS,
     DisplayOptions,
@@ -62,7 +62,7 @@ def run_async(main: Coroutine[Any, Any, ExitStatus]) -> ExitStatus:
         main.close()  # an interrupt may come before it has begun
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Shown:
     """How a run shows itself."""
 
@@ -209,6 +209,8 @@ def _say_end(run: JobRun, job: Job, voice: Voice, asked: Interrupts) -> None:
         voice.notice(f"nothing was written; {run.sink.old} holds what {job.output.output} held")
     goes_on = run.can_go_on and (asked.count > 0 or isinstance(error, RunStopped | OutputError))
     if goes_on:
+        from llmbatch_cli.cli.go_on import go_on_command
+
         voice.notice(f"to go on: {go_on_command(sys.argv, job.inputs.inputs)}")
     if job.is_resumable and (asked.totals.failed_rows or run.failures_kept):
         voice.hint(f"llmbatch errors {shlex.quote(str(job.output.output))} lists the failed rows")

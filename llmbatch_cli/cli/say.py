@@ -5,9 +5,9 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from llmbatch_cli.core.errors import LlmbatchError, UsageError
+from llmbatch_cli.core.frozen import frozen
 
 
 def say(message: str) -> None:
@@ -37,7 +37,7 @@ def printing() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Voice:
     """How a run speaks besides its progress display: in the same form, and as much."""
 

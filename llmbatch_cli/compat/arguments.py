@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from llmbatch_cli.compat.exceptions import BadRequestError
 from llmbatch_cli.core.errors import InputError, UnsupportedParameter, UsageError
+from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.types import Message
 from llmbatch_cli.engine.retry import RetryPolicy
 from llmbatch_cli.models import CallOptions
@@ -92,7 +92,7 @@ MESSAGE_FIELDS: Final = (
 """What is sent of a message that is an object; an answer's message has more."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ModelCall:
     """One model and how to call it."""
 

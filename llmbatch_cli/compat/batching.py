@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, TypeVar
 
 from llmbatch_cli.compat.exceptions import OpenAIError
@@ -13,6 +12,7 @@ from llmbatch_cli.compat.racing import Race, answer_or_error, or_error
 from llmbatch_cli.compat.response import ModelResponse, ModelResponseStream
 from llmbatch_cli.compat.streaming import Stream
 from llmbatch_cli.core.events import ignore
+from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.loops import Iteration, iterate
 from llmbatch_cli.transport.descriptors import room_for
 
@@ -24,7 +24,7 @@ Params: TypeAlias = Mapping[str, Any]
 Chunks: TypeAlias = Iteration[ModelResponseStream]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Batch:
     """What batch_completion is called with."""
 

@@ -5,7 +5,6 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import Any, Final
 
 from llmbatch_cli.compat.arguments import ModelCall, conversation, environment, model_call, named
@@ -14,6 +13,7 @@ from llmbatch_cli.compat.mocking import mock_model
 from llmbatch_cli.compat.response import ModelResponse, response_of
 from llmbatch_cli.core.errors import ProviderError, UsageError
 from llmbatch_cli.core.events import Event, Notice
+from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.types import Completion, Request
 from llmbatch_cli.engine.calls import Model
 from llmbatch_cli.models import CallOptions, ModelPool, open_models
@@ -22,7 +22,7 @@ from llmbatch_cli.providers.registry import Access
 log: Final = logging.getLogger("llmbatch_cli")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OpenModel:
     """One model, ready to be called. `messages` are one conversation. All raise OpenAIError."""
 

@@ -3,18 +3,18 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from llmbatch_cli.compat.exceptions import OpenAIError
 from llmbatch_cli.compat.models import OpenModel, open_model, open_pool
 from llmbatch_cli.compat.response import ModelResponse, ModelResponseStream
 from llmbatch_cli.compat.streaming import Stream
+from llmbatch_cli.core.frozen import frozen
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Race:
     """One conversation and the models that answer it, each by litellm's name and arguments.
 

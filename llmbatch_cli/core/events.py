@@ -4,55 +4,55 @@ Those of every row are not declared frozen, which would double the cost of makin
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
+from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.types import Outcome
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Counted:
     """The number of rows in the input is known."""
 
     rows: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Skipped:
     """A row is not sent, since an earlier run has finished it."""
 
     index: int
 
 
-@dataclass(slots=True)
+@frozen
 class Started:
     """A row's work began."""
 
     index: int
 
 
-@dataclass(slots=True)
+@frozen
 class Finished:
     """A row has its outcome."""
 
     outcome: Outcome
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Dropped:
     """A row's work ended without an outcome: it was cancelled, or the run stopped."""
 
     index: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Notice:
     """Something the user should read once."""
 
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pulled:
     """So much of a download is done; `total_bytes` is None where it is not known."""
 
@@ -61,7 +61,7 @@ class Pulled:
     total_bytes: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LimitChanged:
     """The limits of one model have changed; None is no known limit."""
 
@@ -73,7 +73,7 @@ class LimitChanged:
     """Tokens a minute."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Retried:
     """A request failed and is tried again after a wait."""
 
@@ -86,7 +86,7 @@ class Retried:
 Holder = Literal["slots", "rpm", "tpm", "cool-down", "input", "output"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Gauges:
     """What can be asked of a run at any time."""
 
@@ -98,14 +98,14 @@ class Gauges:
     """Seconds until a model may be asked again, where the provider asks to wait; else 0."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Opened:
     """A run has begun."""
 
     gauges: Gauges
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Racing:
     """The models that race, in the order of preference, as `provider/model`."""
 

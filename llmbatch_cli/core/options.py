@@ -14,6 +14,7 @@ import orjson
 
 from llmbatch_cli.core.at_file import text_of
 from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.core.frozen import frozen
 
 MEBIBYTE: Final = 2**20
 
@@ -26,7 +27,7 @@ ProgressMode = Literal["auto", "bar", "plain", "json", "none"]
 HttpClient = Literal["llhttp", "httpx"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Option:
     """What the command line says of a field."""
 
@@ -61,7 +62,7 @@ def option_of(metadata: Mapping[Any, Any]) -> Option:
     return found
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class ModelOptions:
     """Which model answers."""
 
@@ -83,7 +84,7 @@ class ModelOptions:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class RaceOptions:
     """Which models race, and how one wins."""
 
@@ -119,7 +120,7 @@ class RaceOptions:
     stream: bool = option(False, "The first model to produce text wins; its text is shown live.")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Sampling:
     """What is asked beside the messages."""
 
@@ -195,7 +196,7 @@ def json_or_text(text: str) -> Any:
         return text
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class InputOptions:
     """How prompts are read."""
 
@@ -227,7 +228,7 @@ class InputOptions:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class OutputOptions:
     """Where answers go and how they look."""
 
@@ -332,7 +333,7 @@ class Network:
     http: HttpClient = option("llhttp", "HTTP client.")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class DisplayOptions:
     """What is said on standard error."""
 

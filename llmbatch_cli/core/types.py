@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from llmbatch_cli.core.errors import RowFailed
+from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.ledger import Attempt, Ledger, Usage
 
 Message = dict[str, Any]
@@ -125,7 +126,7 @@ class Completion:
     limits: "RateInfo | None" = None
 
 
-@dataclass(slots=True)
+@frozen
 class RateInfo:
     """What a reply says about the account's limits; None where it does not say."""
 
@@ -139,7 +140,7 @@ class RateInfo:
     retry_after_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Failure:
     """Why a row, or one attempt at it, has no answer."""
 
@@ -152,7 +153,7 @@ class Failure:
     """What was sent, so that whoever shows `message` can hide what it repeats of them."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Racer:
     """How one model fared in one race."""
 

@@ -1,16 +1,17 @@
 """The live driver: a request for each row, as many at once as the limits allow."""
 
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from llmbatch_cli.core.events import Gauges, Observer, Opened, ignore
+from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.types import Outcome, Row, Work
 from llmbatch_cli.drivers import Driver
 from llmbatch_cli.engine.failure_limit import Breaker, FailureLimit
 from llmbatch_cli.engine.run import Gauge, Stop, run
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RunOptions:
     """How a run goes, whatever is asked in it."""
 
@@ -20,7 +21,7 @@ class RunOptions:
     observe: Observer = ignore
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Window:
     """How many rows may be open."""
 

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from llmbatch_cli.core.errors import (
     Unsent,
     UsageError,
 )
+from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.ledger import CANCELLED, Ledger
 from llmbatch_cli.core.privacy import reply_without_keys, without_keys, without_prompt
 from llmbatch_cli.core.types import (
@@ -40,7 +41,7 @@ StreamCall = Callable[[Request, Callable[[str], None]], Awaitable[Completion]]
 where it breaks off."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Model:
     """One model, ready to be called."""
 

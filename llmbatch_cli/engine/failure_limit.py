@@ -1,11 +1,11 @@
 """Ends a run that no longer makes sense: too many failures, or nothing but failures."""
 
 import re
-from dataclasses import dataclass
 from typing import Final, Self
 
 from llmbatch_cli.core.errors import RunStopped, UsageError
 from llmbatch_cli.core.events import Event, Finished, Observer, ignore
+from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.privacy import without_prompt
 from llmbatch_cli.core.types import Failure, Outcome
 from llmbatch_cli.engine.run import Stop
@@ -31,7 +31,7 @@ _VARIES: Final = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|\w*\d\w*")
 """What may differ from row to row in the same message: quoted text, numbers, identifiers."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FailureLimit:
     """How many rows may fail. None is no limit."""
 

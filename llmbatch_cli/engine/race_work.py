@@ -13,6 +13,7 @@ from llmbatch_cli.core.errors import (
     UsageError,
 )
 from llmbatch_cli.core.events import Event, Notice, Observer, Retried
+from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.near import install_hint
 from llmbatch_cli.core.privacy import without_prompt
 from llmbatch_cli.core.types import Completion, Failure, Message, Outcome, Params, Prompt, Request
@@ -69,7 +70,7 @@ class Rules:
         return NotGood(wrong) if wrong is not None else None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Dropped:
     """Why a model is not called again in this run."""
 

@@ -14,6 +14,7 @@ from llmbatch_cli.core.errors import (
     RateLimited,
     Unauthorized,
 )
+from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.ledger import Attempt, Ledger
 from llmbatch_cli.core.types import Call, Completion, Request
 
@@ -28,7 +29,7 @@ QUOTA_S: Final = 300.0
 Sleep = Callable[[float], Awaitable[None]]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RetryPolicy:
     """How often a row is attempted."""
 

@@ -2,18 +2,19 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from importlib import import_module
 from typing import Any, Final
 
 from llmbatch_cli.core.errors import MissingKey, UsageError
 from llmbatch_cli.core.events import Notice, Observer
+from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.providers.addresses import is_exposed, split_base_url
 
 DEFAULT_MODEL: Final = "local/smollm2"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Entry:
     """What is known of a provider before its file is imported."""
 
@@ -41,7 +42,7 @@ class Entry:
     """The factories of its other APIs, by their names for `--api`; else there is `chat` alone."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Access:
     """How providers are reached in one run."""
 

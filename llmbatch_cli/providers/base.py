@@ -3,14 +3,15 @@
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from llmbatch_cli.core.errors import ProviderError, UsageError
 from llmbatch_cli.core.events import Observer
+from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.types import Completion, Request, Send, WireReply, WireRequest
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Settings:
     """The arguments of a provider."""
 

@@ -9,13 +9,14 @@ catalog, docs.together.ai (a bare list).
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 from urllib.parse import urlencode
 
 import orjson
 
 from llmbatch_cli.core.errors import BadReply, ProviderError, Rejected, UsageError
+from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.types import Request, WireReply, WireRequest
 from llmbatch_cli.providers.addresses import queried
 from llmbatch_cli.providers.base import Provider
@@ -28,7 +29,7 @@ _PROBE: Final = Request("-", [{"role": "user", "content": "?"}], {})
 """Never sent: it shows which headers the provider needs."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Model:
     """One model as its provider lists it."""
 
@@ -38,7 +39,7 @@ class Model:
     """The provider's own object."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Page:
     """A part of the list."""
 
@@ -47,7 +48,7 @@ class Page:
     """The cursor of the next page; None on the last one."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Listing:
     """How one kind of provider lists its models."""
 

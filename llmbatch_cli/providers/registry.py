@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -10,6 +9,7 @@ import orjson
 
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.events import Observer, ignore
+from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.near import did_you_mean, near_names
 from llmbatch_cli.core.types import Params
 from llmbatch_cli.providers.access import (
@@ -144,7 +144,7 @@ WELL_KNOWN: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Target:
     """One model at one provider, ready for requests."""
 

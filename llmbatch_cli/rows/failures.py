@@ -9,6 +9,7 @@ from typing import Any, Final
 import orjson
 
 from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.options import InputFormat
 from llmbatch_cli.core.types import Row, RowId
 from llmbatch_cli.rows.input.source import rows_and_lines
@@ -17,7 +18,7 @@ from llmbatch_cli.rows.keys import REQUEST_DIGITS, check_key, row_digits
 EXAMPLES: Final = 3
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Example:
     """One failed row."""
 

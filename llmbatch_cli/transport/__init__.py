@@ -6,11 +6,11 @@ import re
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Final, Literal
 
 from llmbatch_cli.core.errors import Interrupted, UsageError
+from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.text import clean
 from llmbatch_cli.core.types import OpenStream, Send, WireReply
 
@@ -26,7 +26,7 @@ CLIENTS: Final[dict[HttpClient, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Connection:
     """How requests travel."""
 
@@ -62,7 +62,7 @@ def words_alone(message: str) -> str:
     return clean(_BYTES.split(message, maxsplit=1)[0].strip(), 100) or "it is not HTTP"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Network:
     """The two ways to send a request: for a whole reply, and for one that is read as it comes."""
 

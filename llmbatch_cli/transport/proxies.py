@@ -4,13 +4,14 @@ That is HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY.
 """
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import field
 from urllib.parse import urlsplit
 
 from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.core.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Proxy:
     """An http or https proxy."""
 

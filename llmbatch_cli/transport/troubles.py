@@ -2,7 +2,6 @@
 
 import ssl
 from collections.abc import Iterator
-from http import HTTPStatus
 from typing import Final
 
 from llmbatch_cli.core.errors import BadReply, Blocked, ProviderError, Unreachable, Unreadable
@@ -16,7 +15,6 @@ _EXPIRED: Final = (9, 10)
 _OTHER_HOST: Final = (62, 64)
 """X509_V_ERR_...: not yet valid and expired; mismatch of the host's name and of its address."""
 _ASKS_PASSWORD: Final = 407
-_PHRASES: Final = {one.value: one.phrase for one in HTTPStatus}
 _AUTHORITY_HINT: Final = (
     "set SSL_CERT_FILE to the PEM file of the authority that signed it, such as your company's"
 )
@@ -82,7 +80,9 @@ def check_proxy(status: int, url: str) -> None:
 
 def refused_by(proxy: Proxy, status: int, url: str) -> ProviderError:
     """The error for a proxy that does not connect: 407 and the like last, 5xx may pass."""
-    words = _PHRASES.get(status, "refused")
+    from http.client import responses  # with a client of HTTP, for what is seldom
+
+    words = responses.get(status, "refused")
     if status == _ASKS_PASSWORD:
         return Blocked(
             f"{proxy} requires a password: {status} {words}",

@@ -6,11 +6,11 @@ import os
 import sys
 import threading
 from collections.abc import AsyncIterator, Mapping, Sized
-from dataclasses import dataclass
 from functools import partial
 from typing import Final, TextIO
 
 from llmbatch_cli.core.events import Counted, Event, Finished, Notice, Observer, Pulled
+from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.options import DisplayOptions
 from llmbatch_cli.core.privacy import prompt_of, without_prompt
 from llmbatch_cli.core.text import clean
@@ -24,7 +24,7 @@ _NOTICE_CHARS: Final = 2_000
 _FLUSH_S: Final = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Streams:
     """Where a run is shown."""
 

@@ -3,7 +3,6 @@
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from llmbatch_cli.core.events import (
@@ -17,6 +16,7 @@ from llmbatch_cli.core.events import (
     Skipped,
     Started,
 )
+from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.ledger import Attempt, Usage
 from llmbatch_cli.core.privacy import without_prompt
 from llmbatch_cli.core.types import Completion, Failure, Outcome
@@ -31,7 +31,7 @@ _ENOUGH_ROWS: Final = 5
 """With fewer rows in the window, the time left is estimated from the whole run."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Speed:
     """How fast a run is; `left_s` is None where that cannot be known."""
 

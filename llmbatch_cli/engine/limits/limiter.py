@@ -6,7 +6,6 @@ import random
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final, Literal
 
 from llmbatch_cli.core.errors import (
@@ -18,6 +17,7 @@ from llmbatch_cli.core.errors import (
     Unreachable,
     Unsent,
 )
+from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.types import Completion, RateInfo
 from llmbatch_cli.engine.limits.adaptive import PAUSE_S, Learner
 from llmbatch_cli.engine.limits.buckets import Gate, LastMinute, Pace
@@ -41,7 +41,7 @@ LONGEST_SPREAD_S: Final = 30.0
 Holding = Literal["slots", "rpm", "tpm", "cool-down"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RateLimits:
     """How much may be sent, to each model."""
 
@@ -57,7 +57,7 @@ class RateLimits:
     """Whether all models share `most_in_flight`."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Allowed:
     """What is allowed now; None is no known limit."""
 

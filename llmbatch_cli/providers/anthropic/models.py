@@ -12,11 +12,11 @@ open-webui/functions pull request 9 (read 2026-11-23).
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
 from llmbatch_cli.core.errors import UnsupportedParameter
+from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.providers.wire.draft import Draft
 from llmbatch_cli.providers.wire.params import Convert
 
@@ -53,7 +53,7 @@ _RETIRED: Final = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Claude:
     """One model by family and version; both are None for a name that shows neither."""
 

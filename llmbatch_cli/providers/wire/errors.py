@@ -7,11 +7,12 @@ wrong: UKGovernmentBEIS/inspect_ai 2267 (read 2026-11-23).
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 from llmbatch_cli.core import errors
 from llmbatch_cli.core.clock import time_after
+from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.types import WireReply
 from llmbatch_cli.providers.wire.answers import beginning
 from llmbatch_cli.providers.wire.context_words import CONTEXT_LENGTH
@@ -52,7 +53,7 @@ COMMON_CODES: Final = by_code(
 """Those of OpenAI, and of the many that follow it, by `error.code` or `error.type`."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ErrorBody:
     """An error as the server reports it."""
 
@@ -72,7 +73,7 @@ class ErrorBody:
     """Whether it is a web page, and so of something in front of the server."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class ErrorRules:
     """How to classify one wire's errors, beyond their HTTP status."""
 

@@ -1,9 +1,10 @@
 """Parameters by OpenAI's names into a request's body: one walk over a table per API."""
 
 from collections.abc import Callable, Container, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
+from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.types import Message, Request
 from llmbatch_cli.providers.wire.draft import Draft
 
@@ -20,7 +21,7 @@ Rule = str | Convert
 """Where a value goes: the path of its field, or what converts it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class ParamTable:
     """How one API spells parameters. A name that is in no table is a field of the same name."""
 

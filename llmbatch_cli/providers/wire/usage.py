@@ -1,9 +1,10 @@
 """Token counts as every wire reports them, read by one table row a wire."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
+from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.ledger import Usage
 from llmbatch_cli.providers.wire.replies import count, mapping
 
@@ -17,7 +18,7 @@ def _paths(*dotted: str) -> Sequence[Path]:
     return tuple((outer, inner) for outer, _, inner in parts)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class UsageFields:
     """Where a wire's usage object holds each count: the first path with a count, or their sum."""
 

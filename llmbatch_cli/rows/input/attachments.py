@@ -35,17 +35,14 @@ MAX_PATH_CHARS: Final = 4096
 
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # one letter is a drive of Windows
 _MAGIC: Final = (
-    (re.compile(rb"\x89PNG\r\n\x1a\n"), "image/png"),
-    (re.compile(rb"\xff\xd8\xff"), "image/jpeg"),
-    (re.compile(rb"GIF8[79]a"), "image/gif"),
-    (re.compile(rb"RIFF.{4}WEBP", re.DOTALL), "image/webp"),
-    (re.compile(rb"RIFF.{4}WAVE", re.DOTALL), "audio/wav"),
-    (re.compile(rb"%PDF-"), "application/pdf"),
+    (rb"\x89PNG\r\n\x1a\n", "image/png"),
+    (rb"\xff\xd8\xff", "image/jpeg"),
+    (rb"GIF8[79]a", "image/gif"),
+    (rb"RIFF.{4}WEBP", "image/webp"),
+    (rb"RIFF.{4}WAVE", "audio/wav"),
+    (rb"%PDF-", "application/pdf"),
     # An MPEG frame of layer III with a bitrate and a sampling rate, or a tag before the first.
-    (
-        re.compile(rb"ID3|\xff[\xe2\xe3\xf2\xf3\xfa\xfb][\x10-\xef][^\x0c-\x0f]", re.DOTALL),
-        "audio/mpeg",
-    ),
+    (rb"ID3|\xff[\xe2\xe3\xf2\xf3\xfa\xfb][\x10-\xef][^\x0c-\x0f]", "audio/mpeg"),
 )
 _AUDIO_FORMATS: Final = {"audio/wav": "wav", "audio/mpeg": "mp3"}
 _FLAGS: Final = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
@@ -181,7 +178,7 @@ class _Files:
 
 def type_of(data: bytes) -> str | None:
     """The media type by the first bytes; None for any other."""
-    return next((media for pattern, media in _MAGIC if pattern.match(data)), None)
+    return next((media for magic, media in _MAGIC if re.match(magic, data, re.DOTALL)), None)
 
 
 def _allowed(name: str, root: Path) -> str:

@@ -4,7 +4,6 @@ Sending a header line or packed bytes as prompts would cost money for nothing, s
 refused by its name, its first bytes, or the shape of its first lines.
 """
 
-import csv
 import re
 from collections.abc import Mapping, Sequence
 from itertools import islice
@@ -224,6 +223,8 @@ def _is_table(lines: Sequence[str], delimiter: str) -> bool:
     header = _columns(lines[0], delimiter) if lines else ()
     if not header:
         return False
+    import csv
+
     try:
         rows = list(islice(csv.reader(lines[1:], delimiter=delimiter), _ROWS_CHECKED))
     except csv.Error:

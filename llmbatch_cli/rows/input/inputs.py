@@ -3,7 +3,6 @@
 import os
 import stat
 import sys
-import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -203,7 +202,9 @@ async def spooled(inputs: Sequence[str], stdin: BinaryIO | None = None) -> Async
     if all(map(can_be_read_twice, inputs)):
         yield list(inputs)
         return
-    with tempfile.TemporaryDirectory(prefix="llmbatch-") as folder:
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory(prefix="llmbatch-") as folder:
         names = list(inputs)
         for place, name in enumerate(names):
             if not can_be_read_twice(name):

@@ -4,8 +4,9 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator, Generator, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from llmbatch_cli.core.frozen import frozen
 
 T = TypeVar("T")
 
@@ -39,7 +40,7 @@ async def pumped(
                         pass
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _End:
     """The last item of a queue, and the error that has ended it."""
 

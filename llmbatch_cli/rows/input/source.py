@@ -9,10 +9,11 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import BinaryIO
 
 from llmbatch_cli.core.events import Counted, Observer, ignore
+from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.options import InputFormat
 from llmbatch_cli.core.types import Row
 from llmbatch_cli.rows.input.first_rows import FirstRows
@@ -32,7 +33,7 @@ from llmbatch_cli.rows.input.reader import Reader
 from llmbatch_cli.rows.lines import MAX_LINE_BYTES
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Inputs:
     """What is read, and how."""
 

@@ -8,6 +8,7 @@ from typing import Final
 from urllib.parse import quote, unquote, urlsplit
 
 from llmbatch_cli.core.errors import Blocked
+from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.types import WireRequest
 from llmbatch_cli.transport.packing import offered
 from llmbatch_cli.transport.proxies import Proxy
@@ -21,7 +22,7 @@ _OURS: Final = frozenset(("content-length", "transfer-encoding", "expect", "upgr
 """Headers that say how a request is framed, or ask for another protocol."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Server:
     """Whom connections are made to, and by which way: they are shared by all who ask for it."""
 

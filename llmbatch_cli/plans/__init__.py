@@ -1,21 +1,18 @@
-"""What is done with each row of a run: one model with fallbacks, or a race of several."""
+"""What is done with each row of a run: one model with fallbacks, or a race, see plans/race.py."""
 
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar, Final, Protocol
 
 from llmbatch_cli.core.errors import ProviderError, UsageError
-from llmbatch_cli.core.events import Event, Gauges, Racing, both
+from llmbatch_cli.core.events import Gauges
+from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.ledger import Ledger
 from llmbatch_cli.core.types import BadRow, Message, Params, Prompt, Request, Row
 from llmbatch_cli.drivers import Driver
 from llmbatch_cli.drivers.live import RunOptions, Window, live
 from llmbatch_cli.engine.calls import Model, ModelsFor, request_for
 from llmbatch_cli.engine.fallback import WithFallbacks
-from llmbatch_cli.engine.hedging import Hedge
-from llmbatch_cli.engine.race_work import OnText, Rules
-from llmbatch_cli.engine.race_work import Race as RaceWork
 from llmbatch_cli.models import ModelPool
 from llmbatch_cli.providers.registry import DEFAULT_MODEL
 from llmbatch_cli.rows.keys import bad_row_key, request_key
@@ -27,7 +24,7 @@ UNSENT: Final = Ledger()
 """Of requests that only tell a row's key."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Plan:
     """How rows are answered, identified and checked."""
 
@@ -99,7 +96,7 @@ class Ask(Protocol):
         """The plan over these models. Raises UsageError for what cannot be sent."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Batch:
     """Each row to one model: its own, or this one; where that fails, to each fallback in turn."""
 
@@ -117,7 +114,7 @@ class Batch:
         pool = pool.using(self.params, options.observe)
         model = await pool.model_for(self.model)
         others = [await pool.model_for(name) for name in self.fallback]
-        system = _system(self.system)
+        system = system_message(self.system)
 
         async def model_for(own: str) -> Model:
             return await pool.model_for(own, of_row=True)
@@ -126,73 +123,16 @@ class Batch:
             return [model if prompt.model is None else await model_for(prompt.model)]
 
         work = WithFallbacks(model, model_for, others, observe=options.observe, system=system)
-        window = _window(pool, options, pool.window)
+        window = window_of(pool, options, pool.window)
         driver = live(work.__call__, window, options)  # a method is called faster than an object
         return Plan(driver, [model], models_for, others, system)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Race:
-    """Each row to several models; the first good answers win, and the others are cancelled."""
-
-    shares_limits: ClassVar[bool] = True
-
-    models: Sequence[str]
-    """In the order of preference; one named twice is sent the row twice."""
-    rules: Rules = field(default_factory=Rules)
-    hedge: Hedge | None = None
-    """When to start the next model; None starts all at once."""
-    params: Params = field(default_factory=dict)
-    system: str | None = None
-    on_text: OnText = lambda prompt, model, text: None
-    """With `rules.stream`, receives the leader's text as it arrives."""
-
-    async def plan(self, pool: ModelPool, options: RunOptions) -> Plan:
-        """Opens the models that have their keys."""
-        if not self.models:
-            raise UsageError("a race needs models", hint="name two or more")
-        races: list[RaceWork] = []
-
-        def learn(event: Event) -> None:
-            for one in races:
-                one.learn_from(event)
-
-        pool = pool.using(self.params, both(options.observe, learn))
-        racers = await pool.with_keys(self.models)
-        options.observe(Racing([model.name for model in racers]))
-
-        async def models_for(prompt: Prompt) -> Sequence[Model]:
-            if not prompt.models:
-                return racers
-            return await pool.with_keys(prompt.models, of_row=True)
-
-        work = RaceWork(
-            models_for,
-            racers,
-            self.rules,
-            hedge=self.hedge,
-            clock=time.monotonic,
-            observe=options.observe,
-            system=_system(self.system),
-            on_text=self.on_text,
-        )
-        races.append(work)
-        at_once = _races_at_once(pool.most_in_flight, len(racers), hedged=self.hedge is not None)
-        # A race that waits for all of its models would only start its hedge too early.
-        window = _window(pool, options, lambda: min(at_once, pool.widest()))
-        return Plan(live(work, window, options), racers, models_for, (), _system(self.system))
-
-
-def _system(text: str | None) -> Message | None:
+def system_message(text: str | None) -> Message | None:
     return {"role": "system", "content": text} if text is not None else None
 
 
-def _races_at_once(in_flight: int, racers: int, *, hedged: bool) -> int:
-    """A hedged race is one request at first, and a quarter of all is kept for the others."""
-    return max(1, in_flight - max(1, in_flight // 4) if hedged else in_flight // racers)
-
-
-def _window(pool: ModelPool, options: RunOptions, at_work: Callable[[], int]) -> Window:
+def window_of(pool: ModelPool, options: RunOptions, at_work: Callable[[], int]) -> Window:
     most_open = pool.most_in_flight * (LOOK_AHEAD if options.ordered else 4)
     gauges = Gauges(pool.holding, pool.in_flight, pool.cooling_s)
     return Window(at_work, most_open, gauges, pool.waits.end)
