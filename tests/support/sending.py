@@ -35,12 +35,16 @@ def whole(body: bytes, *lines: str, status: str = "HTTP/1.1 200 OK") -> bytes:
     return head(f"content-length: {len(body)}", *lines, status=status) + body
 
 
-def chunked(*pieces: bytes, lines: Iterable[str] = (), trailers: bytes = b"") -> bytes:
+def chunked(
+    *pieces: bytes,
+    lines: Iterable[str] = (),
+    trailers: bytes = b"",
+    status: str = "HTTP/1.1 200 OK",
+) -> bytes:
     """A whole reply in chunks."""
     parts = [b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces]
-    return head("transfer-encoding: chunked", *lines) + b"".join(
-        [*parts, b"0\r\n", trailers, b"\r\n"]
-    )
+    end = b"0\r\n" + trailers + b"\r\n"
+    return head("transfer-encoding: chunked", *lines, status=status) + b"".join([*parts, end])
 
 
 async def in_pieces(exchange: Exchange, data: bytes, size: int) -> None:

@@ -221,3 +221,74 @@ def test_any_bytes_end_in_one_reply_or_one_error(http: HttpClient, loop: str) ->
             check_one_end(stage, run, script)
 
         check()
+
+
+# What is well-formed
+
+TEXT = st.text("abc \u00e9,;=\"'()<>", max_size=9).map(str.strip)
+FIELDS = st.dictionaries(st.sampled_from(["x-a", "X-B", "Retry-After", "server"]), TEXT)
+
+
+@dataclass(frozen=True)
+class WellFormed:
+    """A reply as any server may send it."""
+
+    status: int
+    fields: dict[str, str]
+    body: tuple[bytes, ...]
+    framing: Literal["length", "chunks", "close"]
+    is_packed: bool
+    interim: int
+
+    def data(self) -> bytes:
+        """As it is written."""
+        lines = [f"{name}: {text}" for name, text in self.fields.items()]
+        body = b"".join(self.body)
+        if self.is_packed:
+            lines.append("content-encoding: gzip")
+            body = gzip.compress(body, mtime=0)
+        first = f"HTTP/1.1 {self.status} Whatever"
+        early = b"HTTP/1.1 103 Early Hints\r\nx-a: early\r\n\r\n" * self.interim
+        if self.framing == "length":
+            return early + whole(body, *lines, status=first)
+        if self.framing == "close":
+            return early + head(*lines, status=first) + body
+        pieces = [body] if self.is_packed else [piece for piece in self.body if piece]
+        return early + chunked(*pieces, lines=lines, status=first)
+
+
+well_formed = st.builds(
+    WellFormed,
+    st.sampled_from([200, 201, 302, 400, 418, 429, 500, 599]),
+    FIELDS,
+    st.lists(st.binary(max_size=40), max_size=4).map(tuple),
+    st.sampled_from(["length", "chunks", "close"]),
+    st.booleans(),
+    st.integers(0, 2),
+)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_both_clients_read_what_was_written(loop: str) -> None:
+    """Status, headers and body of whatever is well-formed, cut anywhere."""
+    with (
+        staged("llhttp", LOOPS[loop]) as (ours, run),
+        staged("httpx", None) as (theirs, run_theirs),
+    ):
+
+        @settings(max_examples=40)
+        @given(well_formed, st.lists(st.integers(0, 300), max_size=5), st.booleans())
+        def check(reply: WellFormed, cuts: list[int], is_stream: bool) -> None:
+            data = reply.data()
+            places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
+            pieces = tuple(data[a:b] for a, b in itertools.pairwise(places))
+            end: End = "closed" if reply.framing == "close" else "kept"
+            for stage, run_on in ((ours, run), (theirs, run_theirs)):
+                got = run_on(stage.play(Script(pieces, end, is_stream=is_stream)))
+                assert isinstance(got, WireReply), got
+                assert (got.status, got.body) == (reply.status, b"".join(reply.body))
+                for name, text in reply.fields.items():
+                    assert got.headers[name.lower()] == text
+            run(ours.check_next())
+
+        check()
