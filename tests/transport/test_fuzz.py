@@ -4,7 +4,7 @@ import asyncio
 import gzip
 import itertools
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -146,17 +146,17 @@ class Stage:
             sending.cancel()
         ended, _ = await asyncio.wait([sending], timeout=HANG_S)
         assert ended, "it hangs"
+        with suppress(TimeoutError):  # where the request has never come
+            await asyncio.wait_for(self.is_played.wait(), 10 * PATIENCE_S)
+        if self.giving_up is not None:
+            self.giving_up.cancel()
+        await asyncio.sleep(0.001)  # whatever came behind the reply is seen
         try:
-            reply = sending.result()
+            return sending.result()
         except asyncio.CancelledError:
             return None
         except ProviderError as error:
             return error
-        await asyncio.wait_for(self.is_played.wait(), HANG_S)
-        if self.giving_up is not None:
-            self.giving_up.cancel()
-        await asyncio.sleep(0.001)  # whatever came behind the reply is seen
-        return reply
 
     async def check_next(self) -> None:
         """The next requests get their own answers."""
