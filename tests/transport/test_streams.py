@@ -3,6 +3,7 @@
 import asyncio
 import zlib
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from support.scripted import Exchange, abort, serve
 from support.sending import head, post, whole
 
 from llmbatch_cli.core.errors import BadReply, Interrupted
+from llmbatch_cli.core.types import WireRequest
 from llmbatch_cli.transport import Connection, HttpClient, Network, open_network
 from llmbatch_cli.transport.packing import ZSTD_MODULE
 
@@ -220,3 +222,24 @@ async def test_an_unread_stream_of_a_whole_reply_is_left(network: Network) -> No
         for _ in range(3):
             async with network.stream(post(server.url)) as reply:
                 assert reply.status == 503
+
+
+async def test_only_what_can_be_read_is_offered(http: HttpClient, network: Network) -> None:
+    """Some servers pack a reply in whatever they are offered; a row may offer less."""
+    if http == "httpx":
+        pytest.skip("httpx offers gzip and deflate")
+    async with serve(lambda exchange: exchange.reply(b"")) as server:
+        await network.send(post(server.url))
+        await network.send(WireRequest("POST", server.url, {"Accept-Encoding": "identity"}))
+        first, second = server.exchanges
+    installed = [name for name, module in (("br", "brotli"), ("zstd", ZSTD_MODULE)) if has(module)]
+    assert first.header("accept-encoding") == ", ".join(["gzip", "deflate", *installed])
+    assert second.header("accept-encoding") == "identity"
+
+
+def has(module: str) -> bool:
+    """Whether it is installed."""
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
