@@ -5,7 +5,6 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -76,20 +75,13 @@ class Connector:
             host = parts.hostname or ""
             port, is_tls = parts.port or PORTS[parts.scheme], parts.scheme == "https"
         sock = await self._socket(host, port)
-        try:
-            context = trusted() if is_tls else None
-            _, protocol = await _creator(is_tls)(
-                self._loop,
-                factory,
-                sock=sock,
-                ssl=context,
-                server_hostname=host if is_tls else None,
-            )
-        except BaseException:
-            sock.close()
-            raise
-        made: P = protocol
-        return made
+        _, protocol = await self._loop.create_connection(  # which closes the socket if it fails
+            factory,
+            sock=sock,
+            ssl=trusted() if is_tls else None,
+            server_hostname=host if is_tls else None,
+        )
+        return protocol
 
     async def _socket(self, host: str, port: int) -> socket.socket:
         """Connected to the first of the host's addresses that answers. Raises OSError."""
@@ -181,19 +173,6 @@ class _Tunnel(asyncio.Protocol):
         if not self._status.done():
             self._status.set_exception(ConnectionError(words))
             self._status.exception()  # it is no news where nobody asks
-
-
-def _creator(is_tls: bool) -> Callable[..., Any]:
-    """aiofastnet halves what TLS costs on uvloop; without TLS, uvloop is the faster one."""
-    if is_tls and find_spec("aiofastnet") is not None:
-        from aiofastnet import create_connection
-
-        return create_connection
-    return _by_the_loop
-
-
-async def _by_the_loop(loop: asyncio.AbstractEventLoop, factory: Any, **options: Any) -> Any:
-    return await loop.create_connection(factory, **options)
 
 
 def _watch_silence(sock: socket.socket) -> None:
