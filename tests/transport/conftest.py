@@ -12,7 +12,6 @@ from support.sending import streamed
 from llmbatch_cli.core.types import Send
 from llmbatch_cli.loops import loop_factory
 from llmbatch_cli.transport import Connection, HttpClient, Network, open_network
-from llmbatch_cli.transport.http1 import connecting
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
@@ -69,17 +68,8 @@ def loopback_pem(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(params=["fast", "plain"])
-def pem(
-    request: pytest.FixtureRequest,
-    http: HttpClient,
-    loopback_pem: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Path:
-    """The same, and it is trusted; by aiofastnet's TLS, and by the loop's own."""
-    if request.param == "plain":
-        if http != "llhttp" or request.node.callspec.params.get("scheme") == "http":
-            pytest.skip("there is nothing to choose")
-        monkeypatch.setattr(connecting, "find_spec", lambda name: None)
+@pytest.fixture
+def pem(loopback_pem: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same, and it is trusted."""
     monkeypatch.setenv("SSL_CERT_FILE", str(loopback_pem))
     return loopback_pem

@@ -20,7 +20,6 @@ from support.sending import post
 from llmbatch_cli.core.errors import ProviderError, Unreachable
 from llmbatch_cli.core.types import Send
 from llmbatch_cli.transport import Connection, HttpClient, open_network
-from llmbatch_cli.transport.http1 import connecting
 
 pytestmark = pytest.mark.both_loops
 
@@ -98,14 +97,11 @@ def port_of(url: str) -> int:
     return int(url.rpartition(":")[2])
 
 
-@pytest.mark.parametrize("tls", ["fast", "plain"])
 @pytest.mark.parametrize("by_tls", [False, True], ids=["http", "https"])
 async def test_a_tunnel_carries_what_the_proxy_does_not_see(
-    send: Send, pem: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_tls: bool, tls: str
+    send: Send, pem: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_tls: bool
 ) -> None:
     """The password goes to the proxy alone, the key to the server alone; the tunnel is kept."""
-    if tls == "plain":
-        monkeypatch.setattr(connecting, "find_spec", lambda name: None)
     own = tmp_path / "proxy.pem"
     write_certificate(own)
     trust(monkeypatch, pem, own)

@@ -5,7 +5,6 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -78,8 +77,7 @@ class Connector:
         sock = await self._socket(host, port)
         protocol = factory()
         try:
-            await _creator(is_tls)(
-                self._loop,
+            await self._loop.create_connection(
                 lambda: protocol,
                 sock=sock,
                 ssl=trusted() if is_tls else None,
@@ -137,8 +135,8 @@ class Connector:
             raise refused_by(proxy, status, f"https://{self._server.name}")
 
     async def _tls_within(self, tunnel: "_Tunnel", protocol: P) -> P:
-        transport = await _tls_starter()(
-            self._loop, tunnel.transport, protocol, trusted(), server_hostname=self._server.host
+        transport = await self._loop.start_tls(
+            tunnel.transport, protocol, trusted(), server_hostname=self._server.host
         )
         if transport is None:
             raise ConnectionError("the connection was closed in the handshake")
@@ -183,32 +181,6 @@ class _Tunnel(asyncio.Protocol):
         if not self._status.done():
             self._status.set_exception(ConnectionError(words))
             self._status.exception()  # it is no news where nobody asks
-
-
-def _creator(is_tls: bool) -> Callable[..., Any]:
-    """aiofastnet halves what TLS costs on uvloop; without TLS, uvloop is the faster one."""
-    if is_tls and find_spec("aiofastnet") is not None:
-        from aiofastnet import create_connection
-
-        return create_connection
-    return _by_the_loop
-
-
-def _tls_starter() -> Callable[..., Any]:
-    """aiofastnet's takes its own transports, too: those to a proxy that speaks TLS itself."""
-    if find_spec("aiofastnet") is not None:
-        from aiofastnet import start_tls
-
-        return start_tls
-    return _tls_by_the_loop
-
-
-async def _by_the_loop(loop: asyncio.AbstractEventLoop, factory: Any, **options: Any) -> Any:
-    return await loop.create_connection(factory, **options)
-
-
-async def _tls_by_the_loop(loop: asyncio.AbstractEventLoop, *args: Any, **options: Any) -> Any:
-    return await loop.start_tls(*args, **options)
 
 
 def _watch_silence(sock: socket.socket) -> None:
