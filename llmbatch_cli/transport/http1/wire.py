@@ -87,6 +87,7 @@ class Wire(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The way is open."""
         self.transport = transport  # type: ignore[assignment]
+        self.transport.set_write_buffer_limits(high=0)  # uvloop else writes at the turn's end
 
     def data_received(self, data: bytes) -> None:
         """Some bytes of a reply."""
