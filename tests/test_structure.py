@@ -35,7 +35,7 @@ HOMES = {
     "aiohappyeyeballs": {"transport"},
     "httpx": {"transport"},
     "xllamacpp": {"providers"},
-    "jsonschema": {"engine"},
+    "jsonschema_rs": {"engine"},
 }
 """Where a library may be imported."""
 
