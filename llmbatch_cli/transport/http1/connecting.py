@@ -1,6 +1,7 @@
 """Connections to one server: straight or through a proxy, with TLS or without."""
 
 import asyncio
+import os
 import socket
 import ssl
 import sys
@@ -86,10 +87,17 @@ class Connector:
         except BaseException:
             if (transport := getattr(protocol, "transport", None)) is not None:
                 transport.abort()  # cancelled as the handshake was done, it would say goodbye first
-            # Not before the transport has let go of it: its descriptor may be another's by then.
-            self._loop.call_soon(sock.close)
+            self._let_go(sock)
             raise
         return protocol
+
+    def _let_go(self, sock: socket.socket) -> None:
+        """Close what a failed transport was to own, once only: the descriptor's number may be
+        another connection's as soon as it is closed."""
+        if isinstance(self._loop, asyncio.BaseEventLoop):
+            self._loop.call_soon(sock.close)  # not before the transport has let go of it
+        else:
+            sock.detach()  # libuv closes it, and uvloop does not always tell the socket so
 
     async def _socket(self, host: str, port: int) -> socket.socket:
         """Connected to the first of the host's addresses that answers. Raises OSError."""
@@ -196,4 +204,8 @@ def _words(error: Exception) -> str:
         return "connection refused; is a server running there?"
     if isinstance(error, ssl.SSLError | UnicodeError):
         return str(error) or type(error).__name__
+    if isinstance(error, ConnectionResetError) and not error.args:
+        return "the connection was closed in the TLS handshake"
+    if isinstance(error, OSError) and (error.errno or 0) > 0:
+        return os.strerror(error.errno or 0)
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
