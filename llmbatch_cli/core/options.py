@@ -18,7 +18,9 @@ from llmbatch_cli.core.frozen import frozen
 
 MEBIBYTE: Final = 2**20
 
-InputFormat = Literal["auto", "jsonl", "text", "whole"]
+InputFormat = Literal[
+    "auto", "jsonl", "text", "whole", "csv", "tsv", "parquet", "arrow", "xlsx"
+]
 OutputFormat = Literal["jsonl", "text", "openai", "chat"]
 WITHOUT_IDS: Final[frozenset[str]] = frozenset(("text", "chat"))
 """Formats whose rows have no id, so that only the order of the input tells them apart."""
@@ -204,8 +206,8 @@ class InputOptions:
 
     inputs: Sequence[str] = option(
         (),
-        "Files of prompts (JSONL, a JSON array or text; .gz too), read one after the other; "
-        "- or nothing is standard input.",
+        "Files of prompts: JSONL, JSON, CSV, TSV, Parquet, Arrow, Excel or text, packed too (.gz, "
+        ".bz2, .xz, .zst); or folders and patterns of them. - or nothing is standard input.",
         metavar="[INPUT]...",
         positional=True,
     )
@@ -213,7 +215,17 @@ class InputOptions:
         None, "Read only the first N rows.", min=0, metavar="N", everyday=True
     )
     input_format: InputFormat = option(
-        "auto", "jsonl, text (a prompt per line) or whole (the whole input is one prompt)."
+        "auto",
+        "jsonl, text (a prompt per line), whole (the whole input is one prompt), csv, tsv, "
+        "parquet, arrow or xlsx.",
+        metavar="FORMAT",
+        shown="by name and first bytes",
+    )
+    encoding: str | None = option(
+        None,
+        "Encoding of text and tables, as in cp1252.",
+        metavar="NAME",
+        shown="UTF-8, or UTF-16 by its first bytes",
     )
     strict: bool = option(False, "Send nothing if any row is invalid.")
     files: Path | None = option(

@@ -1,7 +1,7 @@
 """Bytes of one input after the other to rows. No I/O."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -12,10 +12,11 @@ from llmbatch_cli.core.types import BadRow, Row
 from llmbatch_cli.rows.big_ints import DEEPEST, is_too_deep, read_json, with_big_ints
 from llmbatch_cli.rows.input.foreign import Foreign, refused
 from llmbatch_cli.rows.input.groups import Group
-from llmbatch_cli.rows.input.inputs import STDIN, Format, shown_name
+from llmbatch_cli.rows.input.inputs import STDIN, TABLES, Format, Member, shown_name
 from llmbatch_cli.rows.input.misspelt import Misspelt
 from llmbatch_cli.rows.input.parse import TOO_DEEP, bad_row, parse_row
 from llmbatch_cli.rows.input.splitter import Piece, Splitter
+from llmbatch_cli.rows.input.table import Record
 from llmbatch_cli.rows.lines import BLANK, BOM, Line, Unreadable
 
 _NUL: Final = "a NUL byte in plain text: it is no text, or it is damaged"
@@ -43,10 +44,14 @@ class Reader:
         """The next row's place in all inputs."""
         self.source: bytes | None = None
         """The last row as it stands in the input; None for what could not be read."""
+        self._record: Mapping[str, Any] = {}
+        """The last row of a table; empty for what could not be read."""
         self._line = 0
         self._file = ""
         self._begin = 0
         """The first row of this input."""
+        self._row_id: str | None = None
+        """The id of the row that this input is as a whole; None where it has none."""
         self._splitter: Splitter | None = None
         """Where a JSON value has begun that goes on in further lines."""
         self._first: tuple[bytes, str, int] | None = None
@@ -68,6 +73,7 @@ class Reader:
     def begin(self, name: str) -> None:
         """Go on with the next input."""
         self._file, self._line, self._begin = shown_name(name), 0, self.index
+        self._row_id = name.row_id if isinstance(name, Member) else None
         self._splitter, self._skips, self.given_up = None, False, False
 
     def rows(self, group: Group) -> Iterator[Row]:
@@ -88,6 +94,8 @@ class Reader:
             yield self._unreadable(group.error)
         elif group.form == "jsonl":
             yield from self._json_rows(group.lines)
+        elif group.form in TABLES:
+            yield from self._records(group.records)
         elif group.form == "values":
             self._splitter = self._splitter or Splitter(self._max_line_bytes)
             for chunk in group.lines:
@@ -106,6 +114,8 @@ class Reader:
 
     def line_of_row(self, form: Format) -> bytes | None:
         """The last row as one line of JSONL, or of text if its input is one."""
+        if form in TABLES:
+            return orjson.dumps(self._record) if self._record else None
         if self.source is None:
             return None
         if form == "whole":
@@ -115,6 +125,14 @@ class Reader:
 
     def _report_guess(self, form: Format) -> None:
         subject = "standard input" if self._file == STDIN else self._file
+        if form in TABLES:
+            self._observe(
+                Notice(
+                    f"{subject} is read as a table ({form.upper()}); "
+                    "--input-format text sends each line as it stands"
+                )
+            )
+            return
         how = "one prompt per line" if form == "text" else "the whole as one prompt"
         self._observe(
             Notice(
@@ -122,6 +140,17 @@ class Reader:
                 "(--input-format jsonl to force)"
             )
         )
+
+    # Tables
+
+    def _records(self, records: Sequence[Record]) -> Iterator[Row]:
+        for record in records:
+            self._line, fields, wrong = record
+            self._record = fields
+            if wrong is not None:
+                yield self._bad(wrong)
+                continue
+            yield self._shaper.row(fields, index=self.index, line=self._line, is_table=True)
 
     # JSON
 
@@ -256,6 +285,8 @@ class Reader:
             if line is None:
                 yield self._bad(self._too_long("text" if group.form == "whole" else "line"))
             elif (row := self._text_row(line)) is not None:
+                if group.form == "whole" and self._row_id is not None:
+                    row.id = self._row_id
                 yield row
                 if self.given_up:
                     return

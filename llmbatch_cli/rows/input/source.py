@@ -48,6 +48,8 @@ class Inputs:
     """Maximum number of rows, bad ones too; None is all."""
     for_text: TextFormat = "lines"
     """What `auto` makes of plain text: a prompt a line, or the whole as one."""
+    encoding: str | None = None
+    """That of text and tables; None is UTF-8, or UTF-16 where the first bytes show it."""
     prompt: str | None = None
     """One prompt from the command line, in place of all inputs."""
 
@@ -132,7 +134,7 @@ class Inputs:
 
     @property
     def _reading(self) -> Reading:
-        return Reading(self.input_format, self.for_text, self.max_line_bytes)
+        return Reading(self.input_format, self.for_text, self.max_line_bytes, self.encoding)
 
 
 def rows_and_lines(
