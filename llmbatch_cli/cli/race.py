@@ -138,7 +138,7 @@ def _inputs(options: InputOptions) -> tuple[Inputs, bool]:
     if len(arguments) == 1 and is_prompt(arguments[0]):
         if not arguments[0].strip():
             raise UsageError("the prompt is empty")
-        return replace(inputs_of(options), inputs=(), prompt=arguments[0]), True
+        return replace(inputs_of(replace(options, inputs=())), prompt=arguments[0]), True
     inputs = inputs_of(options, for_text="whole")
     inputs.check()
     if not arguments and sys.stdin.isatty():

@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
+from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.rows.input.foreign import MAGIC_BYTES, Foreign, by_magic
 from llmbatch_cli.rows.input.unpacking import MAGIC_BYTES as PACKING_BYTES
 from llmbatch_cli.rows.input.unpacking import unpacked_if_packed
@@ -114,6 +115,21 @@ def as_text(data: Opened, encoding: str | None = None) -> Iterator[bytes]:
         return
     yield next(data.chunks).removeprefix(BOM)
     yield from data.chunks
+
+
+def checked_encoding(name: str | None) -> str | None:
+    """The encoding that an option names. Raises UsageError for none that Python knows."""
+    if name is None:
+        return None
+    try:
+        found = codecs.lookup(name)
+        "".encode(name)  # fails for a codec that is no encoding of text, as base64
+        codecs.getincrementaldecoder(name)
+    except (LookupError, ValueError) as error:
+        raise UsageError(
+            f"--encoding {name}: no such encoding", hint="as in utf-8, cp1252, latin-1, shift_jis"
+        ) from error
+    return None if found.name == "utf-8" else found.name
 
 
 def _codec(head: bytes) -> str | None:
