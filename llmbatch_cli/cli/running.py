@@ -39,6 +39,7 @@ from llmbatch_cli.core.types import Outcome
 from llmbatch_cli.job import Job, JobRun, Render
 from llmbatch_cli.loops import loop_factory
 from llmbatch_cli.rows.input.inputs import TextFormat
+from llmbatch_cli.rows.input.shape import Shape
 from llmbatch_cli.rows.input.source import Inputs
 from llmbatch_cli.rows.output.render import render
 from llmbatch_cli.ui.progress import Streams, open_progress
@@ -291,4 +292,9 @@ def inputs_of(options: InputOptions, *, for_text: TextFormat = "lines") -> Input
         options.max_line_bytes,
         options.limit,
         for_text=for_text,
+        shape=Shape(
+            prompt_field=options.prompt_field,
+            id_field=options.id_field,
+            model_field=options.model_field,
+        ),
     )

@@ -215,6 +215,18 @@ class InputOptions:
     input_format: InputFormat = option(
         "auto", "jsonl, text (a prompt per line) or whole (the whole input is one prompt)."
     )
+    prompt_field: str | None = option(
+        None,
+        "Field that is the prompt.",
+        metavar="NAME",
+        shown="prompt, messages, or the only one that fits",
+    )
+    id_field: str | None = option(
+        None, "Field that is the row's id.", metavar="NAME", shown="id or custom_id"
+    )
+    model_field: str | None = option(
+        None, "Field that names the row's model.", metavar="NAME", shown="model"
+    )
     strict: bool = option(False, "Send nothing if any row is invalid.")
     files: Path | None = option(
         None, "Allow rows to name image, audio and other files below DIR.", metavar="DIR"
