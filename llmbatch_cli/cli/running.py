@@ -38,7 +38,10 @@ from llmbatch_cli.core.text import clean_for_terminal, format_count
 from llmbatch_cli.core.types import Outcome
 from llmbatch_cli.job import Job, JobRun, Render
 from llmbatch_cli.loops import loop_factory
+from llmbatch_cli.rows.input.chunks import checked_encoding
+from llmbatch_cli.rows.input.folders import expanded
 from llmbatch_cli.rows.input.inputs import TextFormat
+from llmbatch_cli.rows.input.shape import Shape
 from llmbatch_cli.rows.input.source import Inputs
 from llmbatch_cli.rows.output.render import render
 from llmbatch_cli.ui.progress import Streams, open_progress
@@ -286,9 +289,15 @@ def _status(run: JobRun, totals: Totals, *, interrupted: bool) -> ExitStatus:
 def inputs_of(options: InputOptions, *, for_text: TextFormat = "lines") -> Inputs:
     """What the input options say to read."""
     return Inputs(
-        options.inputs or ("-",),
+        expanded(options.inputs) or ("-",),
         options.input_format,
         options.max_line_bytes,
         options.limit,
         for_text=for_text,
+        encoding=checked_encoding(options.encoding),
+        shape=Shape(
+            prompt_field=options.prompt_field,
+            id_field=options.id_field,
+            model_field=options.model_field,
+        ),
     )

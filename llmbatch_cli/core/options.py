@@ -227,6 +227,18 @@ class InputOptions:
         metavar="NAME",
         shown="UTF-8, or UTF-16 by its first bytes",
     )
+    prompt_field: str | None = option(
+        None,
+        "Field that is the prompt.",
+        metavar="NAME",
+        shown="prompt, messages, or the only one that fits",
+    )
+    id_field: str | None = option(
+        None, "Field that is the row's id.", metavar="NAME", shown="id or custom_id"
+    )
+    model_field: str | None = option(
+        None, "Field that names the row's model.", metavar="NAME", shown="model"
+    )
     strict: bool = option(False, "Send nothing if any row is invalid.")
     files: Path | None = option(
         None, "Allow rows to name image, audio and other files below DIR.", metavar="DIR"

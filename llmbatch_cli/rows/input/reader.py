@@ -14,7 +14,8 @@ from llmbatch_cli.rows.input.foreign import Foreign, refused
 from llmbatch_cli.rows.input.groups import Group
 from llmbatch_cli.rows.input.inputs import STDIN, TABLES, Format, Member, shown_name
 from llmbatch_cli.rows.input.misspelt import Misspelt
-from llmbatch_cli.rows.input.parse import TOO_DEEP, bad_row, parse_row
+from llmbatch_cli.rows.input.parse import TOO_DEEP, bad_row
+from llmbatch_cli.rows.input.shape import SHAPELESS, Shape, Shaper
 from llmbatch_cli.rows.input.splitter import Piece, Splitter
 from llmbatch_cli.rows.input.table import Record
 from llmbatch_cli.rows.lines import BLANK, BOM, Line, Unreadable
@@ -34,8 +35,15 @@ _BESIDE: Final = BLANK + b"\0\x1e"
 class Reader:
     """Makes rows of lines, and counts both."""
 
-    def __init__(self, max_line_bytes: int, observe: Observer, limit: int | None = None) -> None:
+    def __init__(
+        self,
+        max_line_bytes: int,
+        observe: Observer,
+        limit: int | None = None,
+        shape: Shape = SHAPELESS,
+    ) -> None:
         """`limit`: the most rows of all inputs together."""
+        self._shaper = Shaper(shape, observe)
         self._limit = limit
         self._max_line_bytes = max_line_bytes
         self._observe = observe
@@ -74,6 +82,7 @@ class Reader:
         """Go on with the next input."""
         self._file, self._line, self._begin = shown_name(name), 0, self.index
         self._row_id = name.row_id if isinstance(name, Member) else None
+        self._shaper.begin(self._file)
         self._splitter, self._skips, self.given_up = None, False, False
 
     def rows(self, group: Group) -> Iterator[Row]:
@@ -177,7 +186,7 @@ class Reader:
         may_be_deep = len(data) > DEEPEST and data.count(b"[") + data.count(b"{") > DEEPEST
         if may_be_deep and is_too_deep(value):
             return bad_row(value, TOO_DEEP, index=self.index, file=self._file, line=line)
-        row = parse_row(value, index=self.index, file=self._file, line=line)
+        row = self._shaper.row(value, index=self.index, line=line)
         if row.metadata:
             row.metadata = with_big_ints(row.metadata, data)
             self._misspelt.look_at(row)
@@ -306,7 +315,7 @@ class Reader:
         except UnicodeDecodeError as error:
             return self._bad(_not_utf8(line, error), line)
         self.source = line
-        return parse_row(text, index=self.index, file=self._file, line=self._line)
+        return self._shaper.row(text, index=self.index, line=self._line)
 
     def _too_long(self, what: str) -> str:
         return f"the {what} is longer than {self._max_line_bytes:,} bytes (--max-line-bytes)"
