@@ -18,9 +18,7 @@ from llmbatch_cli.core.frozen import frozen
 
 MEBIBYTE: Final = 2**20
 
-InputFormat = Literal[
-    "auto", "jsonl", "text", "whole", "csv", "tsv", "parquet", "arrow", "xlsx"
-]
+InputFormat = Literal["auto", "jsonl", "text", "whole", "csv", "tsv", "parquet", "arrow", "xlsx"]
 OutputFormat = Literal["jsonl", "text", "openai", "chat"]
 WITHOUT_IDS: Final[frozenset[str]] = frozenset(("text", "chat"))
 """Formats whose rows have no id, so that only the order of the input tells them apart."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, time, timedelta
 from decimal import Decimal
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,10 +22,10 @@ _WORDS: Final[Mapping[BinaryTable, str]] = {
     "arrow": "Arrow or Feather",
     "xlsx": "a workbook (xlsx, xlsb, xls, ods)",
 }
-_EXTRAS: Final[Mapping[BinaryTable, str]] = {
-    "parquet": "parquet",
-    "arrow": "parquet",
-    "xlsx": "excel",
+_LIBRARIES: Final[Mapping[BinaryTable, str]] = {
+    "parquet": "pyarrow",
+    "arrow": "pyarrow",
+    "xlsx": "python_calamine",
 }
 _STREAM: Final = b"\xff\xff\xff\xff"
 """How Arrow's stream format begins."""
@@ -38,7 +39,7 @@ def binary_records(form: BinaryTable, name: str, data: Opened) -> Iterator[list[
     """
     read = _READERS[form]
     try:
-        _import(form)
+        import_module(_LIBRARIES[form])
         with _placed(name, data) as path:
             begun = False
             for batch in read(path, data.head):
@@ -47,7 +48,7 @@ def binary_records(form: BinaryTable, name: str, data: Opened) -> Iterator[list[
             if not begun:
                 yield []
     except ImportError as error:
-        extra = _EXTRAS[form]
+        extra = "excel" if form == "xlsx" else "parquet"
         raise UsageError(
             f"reading {_WORDS[form]} needs a library that is not installed",
             hint=f"pip install 'llmbatch-cli[{extra}]'",
@@ -55,13 +56,6 @@ def binary_records(form: BinaryTable, name: str, data: Opened) -> Iterator[list[
     except (OSError, ValueError, TypeError, NotImplementedError) as error:
         reason = " ".join(str(error).split())[:200].rstrip(".")
         raise Unreadable(f"cannot be read as {_WORDS[form]}: {reason}") from error
-
-
-def _import(form: BinaryTable) -> None:
-    if form == "xlsx":
-        import python_calamine  # noqa: F401
-    else:
-        import pyarrow  # noqa: F401
 
 
 @contextmanager
@@ -90,19 +84,19 @@ def _parquet(path: Path, _: bytes) -> Iterator[list[Record]]:
 
 
 def _arrow(path: Path, head: bytes) -> Iterator[list[Record]]:
-    import pyarrow
+    import pyarrow as pa
 
     if head.startswith(b"FEA1"):  # Feather's first version, which is read as a whole
         from pyarrow import feather
 
         yield from _batches(feather.read_table(path).to_batches(BATCH_ROWS))
         return
-    with pyarrow.memory_map(str(path)) as source:
+    with pa.memory_map(str(path)) as source:
         if head.startswith(_STREAM):
-            with pyarrow.ipc.open_stream(source) as stream:
+            with pa.ipc.open_stream(source) as stream:
                 yield from _batches(stream)
             return
-        with pyarrow.ipc.open_file(source) as file:
+        with pa.ipc.open_file(source) as file:
             yield from _batches(map(file.get_batch, range(file.num_record_batches)))
 
 

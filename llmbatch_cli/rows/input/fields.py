@@ -1,5 +1,6 @@
 """Which field of a row is its prompt, where none is called so. No I/O."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -20,6 +21,10 @@ _NOT_ROWS: Final = (
     frozenset(("key", "request")),  # a request of Gemini's
 )
 """Fields that together show what is no row of data."""
+
+_NUMBER: Final = re.compile(r"\s*[-+]?[\d.,:/%-]*\d[\d.,:/%-]*\s*")
+"""A number, a date or a time, as a table of text has it."""
+_NUMBER_CHARS: Final = 40
 
 _ROLES: Final = {
     **dict.fromkeys(("human", "user"), "user"),
@@ -45,7 +50,10 @@ def candidates(fields: Mapping[str, Any]) -> Sequence[str]:
     return [
         name
         for name, value in fields.items()
-        if isinstance(name, str) and isinstance(value, str) and name not in _NOT_PROMPTS
+        if isinstance(name, str)
+        and isinstance(value, str)
+        and name not in _NOT_PROMPTS
+        and not (len(value) < _NUMBER_CHARS and _NUMBER.fullmatch(value))
     ]
 
 

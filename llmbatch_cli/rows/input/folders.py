@@ -1,14 +1,15 @@
 """Folders and patterns among the inputs: the files that they stand for."""
 
-import glob
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
+from typing import Final
 
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.rows.input.inputs import Member
 
-_HIDDEN = (".", "_")
+_MAGIC: Final = "*?["
+_HIDDEN: Final = (".", "_")
 """How files begin that are no data: .DS_Store, _SUCCESS."""
 
 
@@ -22,14 +23,16 @@ def expanded(inputs: Sequence[str]) -> list[str]:
 
 def _files(name: str) -> Iterator[str]:
     path = Path(name)
-    if name == "-" or not (_is_folder(path) or (glob.has_magic(name) and not path.exists())):
+    if name == "-" or not (_is_folder(path) or (_has_magic(name) and not path.exists())):
         yield name
         return
     if _is_folder(path):
         members = sorted(_inside(path))
         start = path
     else:
-        found = map(Path, glob.glob(name, recursive=True))  # noqa: PTH207 - ** as in the shell
+        from glob import glob
+
+        found = map(Path, glob(name, recursive=True))  # noqa: PTH207 - Path.glob takes no root
         members = sorted(one for one in found if one.is_file())
         start = Path(_fixed_part(name))
     if not members:
@@ -37,6 +40,10 @@ def _files(name: str) -> Iterator[str]:
         raise UsageError(f"{what}: {os.fsencode(name).decode(errors='replace')}")
     for member in members:
         yield Member(member, PurePath(os.path.relpath(member, start)).as_posix())
+
+
+def _has_magic(name: str) -> bool:
+    return any(char in name for char in _MAGIC)
 
 
 def _is_folder(path: Path) -> bool:
@@ -55,5 +62,5 @@ def _inside(folder: Path) -> Iterator[Path]:
 def _fixed_part(pattern: str) -> str:
     """The folder that all matches are below."""
     parts = PurePath(pattern).parts
-    fixed = next((place for place, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+    fixed = next((place for place, part in enumerate(parts) if _has_magic(part)), len(parts))
     return os.path.join(*parts[:fixed]) if fixed else "."  # noqa: PTH118

@@ -28,6 +28,8 @@ _REST: Final = "the rest of the input is not read"
 _UNTIL: Final = "what follows is not read, up to the next line that begins as this one"
 
 
+_LISTS: Final = frozenset(("messages", "conversations"))
+"""Columns whose cells are lists, in JSON where a cell can only be text."""
 _BESIDE: Final = BLANK + b"\0\x1e"
 """What is no part of a value beside which it stands."""
 
@@ -159,6 +161,8 @@ class Reader:
             if wrong is not None:
                 yield self._bad(wrong)
                 continue
+            if not _LISTS.isdisjoint(fields):
+                fields = {name: _list(name, value) for name, value in fields.items()}
             yield self._shaper.row(fields, index=self.index, line=self._line, is_table=True)
 
     # JSON
@@ -323,6 +327,13 @@ class Reader:
     def _bad(self, reason: str, source: bytes | None = None, line: int | None = None) -> BadRow:
         self.source = source
         return BadRow(self.index, reason, self.index, self._file, line or self._line)
+
+
+def _list(name: str, value: Any) -> Any:
+    if name in _LISTS and isinstance(value, str) and value.lstrip()[:1] == "[":
+        with suppress(orjson.JSONDecodeError):
+            return read_json(value.encode())
+    return value
 
 
 def _opening(line: bytes) -> bytes | None:

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -15,9 +16,7 @@ UNHURRIED = settings(deadline=None)
 CELLS = st.text(st.sampled_from('a,;"\n\r |\té'), max_size=6)
 
 
-def read(
-    *chunks: bytes, delimiter: str | None = None, max_chars: int = 1_000_000
-) -> list[Record]:
+def read(*chunks: bytes, delimiter: str | None = None, max_chars: int = 1_000_000) -> list[Record]:
     return [row for batch in records_of(iter(chunks), delimiter, max_chars) for row in batch]
 
 
@@ -47,7 +46,7 @@ def test_cells_come_back_as_they_were_written(
         writer.writerow(row)
     data = text.getvalue().encode()
     edges = [0, *sorted(min(place, len(data)) for place in cuts), len(data)]
-    chunks = [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    chunks = [data[start:end] for start, end in pairwise(edges)]
     expected = [
         (line, {"one": one, "two": two})
         for line, (one, two) in zip(lines, rows, strict=True)
@@ -78,7 +77,9 @@ def test_any_bytes_are_records_or_errors(pieces: list[bytes]) -> None:
 )
 def test_the_delimiter_is_counted_outside_of_quotes(data: bytes, expected: str) -> None:
     assert delimiter_of(data.decode().splitlines(keepends=True)) == expected
-    assert list(fields(data)[0]) == [cell.strip('"') for cell in data.decode().splitlines()[0].split(expected)]
+    assert list(fields(data)[0]) == [
+        cell.strip('"') for cell in data.decode().splitlines()[0].split(expected)
+    ]
 
 
 def test_a_column_alone_has_no_delimiter() -> None:
@@ -113,7 +114,11 @@ def test_a_cell_over_the_cap_costs_itself_alone(cell: str) -> None:
     for chunks in ([data], [data[place : place + 7] for place in range(0, len(data), 7)]):
         found = read(*chunks, max_chars=20)
         assert [row.line for row in found[:2]] == [2, 3]
-        assert [dict(row.fields) for row in found] == [{"a": "1", "b": "2"}, {}, {"a": "5", "b": "6"}]
+        assert [dict(row.fields) for row in found] == [
+            {"a": "1", "b": "2"},
+            {},
+            {"a": "5", "b": "6"},
+        ]
         assert found[1].wrong == "a cell is longer than 20 characters (--max-line-bytes)"
 
 
@@ -138,7 +143,14 @@ def test_a_header_that_cannot_be_read_is_the_tables_error() -> None:
 
 def test_columns_without_a_name_of_their_own_get_one() -> None:
     """No two are called alike, whatever the others are called."""
-    assert names_of(["a", "", "a", " ", "a_2", "b"]) == ["a", "column_2", "a_3", "column_4", "a_2", "b"]
+    assert names_of(["a", "", "a", " ", "a_2", "b"]) == [
+        "a",
+        "column_2",
+        "a_3",
+        "column_4",
+        "a_2",
+        "b",
+    ]
 
 
 def test_a_record_is_given_once_its_line_is_whole() -> None:
