@@ -163,9 +163,7 @@ async def test_a_run_loads_only_what_it_needs(tmp_path: Path) -> None:
     assert not loaded & {
         "httpx",
         "rich",
-        "csv",
         "glob",
-        "bz2",
         "email",
         "urllib.request",
         "http.client",
