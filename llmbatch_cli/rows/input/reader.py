@@ -149,8 +149,11 @@ class Reader:
         if may_be_deep and is_too_deep(value):
             return bad_row(value, TOO_DEEP, index=self.index, file=self._file, line=line)
         row = parse_row(value, index=self.index, file=self._file, line=line)
+        row.value = value
         if row.metadata:
-            row.metadata = with_big_ints(row.metadata, data)
+            exact = with_big_ints(row.metadata, data)
+            if exact is not row.metadata:
+                row.metadata, row.value = exact, {**value, **exact}
             self._misspelt.look_at(row)
         return row
 
@@ -275,7 +278,9 @@ class Reader:
         except UnicodeDecodeError as error:
             return self._bad(_not_utf8(line, error), line)
         self.source = line
-        return parse_row(text, index=self.index, file=self._file, line=self._line)
+        row = parse_row(text, index=self.index, file=self._file, line=self._line)
+        row.value = text
+        return row
 
     def _too_long(self, what: str) -> str:
         return f"the {what} is longer than {self._max_line_bytes:,} bytes (--max-line-bytes)"
