@@ -19,7 +19,20 @@ from llmbatch_cli.core.frozen import frozen
 MEBIBYTE: Final = 2**20
 
 InputFormat = Literal["auto", "jsonl", "text", "whole", "csv", "tsv", "parquet", "arrow", "xlsx"]
-OutputFormat = Literal["jsonl", "text", "openai", "chat"]
+OutputFormat = Literal["jsonl", "csv", "tsv", "parquet", "xlsx", "text", "openai", "chat"]
+TABLES: Final[frozenset[str]] = frozenset(("csv", "tsv", "parquet", "xlsx"))
+"""Formats that are tables: the input's own columns, and the answer's beside them."""
+COLUMNS: Final = (
+    "answer",
+    "reasoning",
+    "model",
+    "finish_reason",
+    "tokens",
+    "cost",
+    "latency",
+    "error",
+)
+"""What --columns chooses among."""
 WITHOUT_IDS: Final[frozenset[str]] = frozenset(("text", "chat"))
 """Formats whose rows have no id, so that only the order of the input tells them apart."""
 RetryFailed = Literal["all", "retryable", "none"]
@@ -258,18 +271,20 @@ class OutputOptions:
 
     output: Path | None = option(
         None,
-        "Write to this file instead of standard output; .gz compresses.",
+        "Write to this file instead of standard output; its name decides the format (.jsonl, "
+        ".csv, .tsv, .parquet, .xlsx), .gz compresses.",
         letter="o",
         everyday=True,
         complete="files",
     )
     format: OutputFormat | None = option(
         None,
-        "jsonl (all fields), text (the answer alone), openai (a batch API line) or chat "
-        "(the chat.completion object). text and chat are in input order.",
+        "jsonl (all fields), csv, tsv, parquet or xlsx (a table: the input's columns and the "
+        "answer), text (the answer alone), openai (a batch API line) or chat (the "
+        "chat.completion object). Tables, text and chat are in input order.",
         letter="f",
         metavar="FORMAT",
-        shown="jsonl",
+        shown="by the name of -o, else jsonl",
         everyday=True,
     )
     resume: bool = option(
@@ -280,7 +295,17 @@ class OutputOptions:
     overwrite: bool = option(False, "Replace an existing output file.", everyday=True)
     ordered: bool = option(False, "Write rows in input order.", everyday=True)
     include_input: bool = option(
-        False, "Add each row's messages to its output, in the field input."
+        False, "Add each row's messages to its output, in the field input, and its own fields."
+    )
+    columns: str | None = option(
+        None,
+        f"Columns of a table beside the input's, separated by commas: {', '.join(COLUMNS)}.",
+        metavar="NAMES",
+        shown="answer,error",
+    )
+    answer_field: str = option("answer", "Name of a table's column of answers.", metavar="NAME")
+    raw_cells: bool = option(
+        False, "Write cells of CSV that a spreadsheet takes for a formula as they are."
     )
     one_line: bool = option(
         False, "With --format text: escape newlines, so that line N answers row N."

@@ -163,15 +163,17 @@ class _Table:
         if not names:
             self._names = names_of(cells)
         elif len(cells) == len(names):
-            fields = dict(zip(names, cells, strict=True))
             wrong = _not_utf8(cells)
-            found.append(Record(line, {} if wrong else fields, wrong))
+            if wrong is not None:
+                cells = [_replaced(cell) for cell in cells]
+            found.append(Record(line, dict(zip(names, cells, strict=True)), wrong))
         elif len(cells) > len(names) and not any(cells[len(names) :]):
             self._take(begin, cells[: len(names)], found)
         else:
             count = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
             columns = "1 column" if len(names) == 1 else f"{len(names)} columns"
-            found.append(Record(line, {}, f"bad CSV: {count}, but there are {columns}"))
+            fields = dict(zip(names, map(_replaced, cells), strict=False))
+            found.append(Record(line, fields, f"bad CSV: {count}, but there are {columns}"))
 
     def _take_wrong(self, begin: int, reason: str, found: list[Record]) -> None:
         if not self._names:
@@ -243,6 +245,11 @@ class _Counted:
 
 def _is_open(lines: Sequence[str]) -> bool:
     return sum(line.count(_QUOTE) for line in lines) % 2 == 1
+
+
+def _replaced(cell: str) -> str:
+    """The cell with U+FFFD in place of what is no UTF-8."""
+    return cell.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _not_utf8(cells: Sequence[str]) -> str | None:

@@ -130,7 +130,8 @@ class Reader:
         if self.source is None:
             return None
         if form == "whole":
-            return orjson.dumps(self.source.decode())
+            text = self.source.decode()
+            return orjson.dumps({"id": self._row_id, "prompt": text} if self._row_id else text)
         # in JSON a newline stands between values only
         return self.source if form == "text" else b" ".join(self.source.splitlines())
 
@@ -159,11 +160,14 @@ class Reader:
             self._line, fields, wrong = record
             self._record = fields
             if wrong is not None:
-                yield self._bad(wrong)
-                continue
-            if not _LISTS.isdisjoint(fields):
-                fields = {name: _list(name, value) for name, value in fields.items()}
-            yield self._shaper.row(fields, index=self.index, line=self._line, is_table=True)
+                row: Row = self._bad(wrong)
+            elif _LISTS.isdisjoint(fields):
+                row = self._shaper.row(fields, index=self.index, line=self._line, is_table=True)
+            else:
+                value = {name: _list(name, cell) for name, cell in fields.items()}
+                row = self._shaper.row(value, index=self.index, line=self._line, is_table=True)
+            row.value = fields
+            yield row
 
     # JSON
 
@@ -191,8 +195,11 @@ class Reader:
         if may_be_deep and is_too_deep(value):
             return bad_row(value, TOO_DEEP, index=self.index, file=self._file, line=line)
         row = self._shaper.row(value, index=self.index, line=line)
+        row.value = value
         if row.metadata:
-            row.metadata = with_big_ints(row.metadata, data)
+            exact = with_big_ints(row.metadata, data)
+            if exact is not row.metadata:
+                row.metadata, row.value = exact, {**value, **exact}
             self._misspelt.look_at(row)
         return row
 
@@ -299,7 +306,7 @@ class Reader:
                 yield self._bad(self._too_long("text" if group.form == "whole" else "line"))
             elif (row := self._text_row(line)) is not None:
                 if group.form == "whole" and self._row_id is not None:
-                    row.id = self._row_id
+                    row.id, row.value = self._row_id, {"id": self._row_id, "prompt": row.value}
                 yield row
                 if self.given_up:
                     return
@@ -319,7 +326,9 @@ class Reader:
         except UnicodeDecodeError as error:
             return self._bad(_not_utf8(line, error), line)
         self.source = line
-        return self._shaper.row(text, index=self.index, line=self._line)
+        row = self._shaper.row(text, index=self.index, line=self._line)
+        row.value = text
+        return row
 
     def _too_long(self, what: str) -> str:
         return f"the {what} is longer than {self._max_line_bytes:,} bytes (--max-line-bytes)"

@@ -141,20 +141,18 @@ class Inputs:
             total += rows
         return total if self.limit is None else min(total, self.limit)
 
+    def rows_and_lines(self) -> Iterator[tuple[Row, bytes | None]]:
+        """Every row, with how it stands in its input on one line; None for what could not be
+        read. Blocks."""
+        for name in self.inputs:
+            reader = Reader(self.max_line_bytes, ignore, shape=self.shape)
+            reader.begin(name)
+            for group in groups_of(name, self._reading):
+                for row in reader.rows(group):
+                    yield row, reader.line_of_row(group.form)
+                if reader.given_up:
+                    break
+
     @property
     def _reading(self) -> Reading:
         return Reading(self.input_format, self.for_text, self.max_line_bytes, self.encoding)
-
-
-def rows_and_lines(
-    name: str, input_format: InputFormat = "auto"
-) -> Iterator[tuple[Row, bytes | None]]:
-    """The rows of one input, each with how it stands there on one line; None for what could not
-    be read. Blocks."""
-    reader = Reader(MAX_LINE_BYTES, ignore)
-    reader.begin(name)
-    for group in groups_of(name, Reading(input_format, "lines", MAX_LINE_BYTES)):
-        for row in reader.rows(group):
-            yield row, reader.line_of_row(group.form)
-        if reader.given_up:
-            return

@@ -12,7 +12,7 @@ class Record(NamedTuple):
     fields: Mapping[str, Any]
     """Its cells by the columns' names, in their order."""
     wrong: str | None = None
-    """Why it cannot be read; then there are no fields."""
+    """Why it cannot be read; the fields are those that can."""
 
 
 def names_of(header: Sequence[str]) -> list[str]:
