@@ -57,6 +57,12 @@ def candidates(fields: Mapping[str, Any]) -> Sequence[str]:
     ]
 
 
+def may_be_row(fields: Mapping[str, Any]) -> bool:
+    """Whether an object with these fields shows by them that it is a row itself."""
+    known = any(name in fields for name in (*OWN_NAMES, _CONVERSATION, "custom_id"))
+    return known or any(isinstance(fields.get(name), str) for name in _TEXTS)
+
+
 def _may_be_text(value: object) -> bool:
     return value is None or isinstance(value, str)
 

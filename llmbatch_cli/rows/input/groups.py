@@ -23,6 +23,7 @@ from llmbatch_cli.rows.input.inputs import (
     Member,
     TextFormat,
     TextTable,
+    can_be_read_twice,
     chunks_of,
     format_of_name,
     suffix_of,
@@ -89,7 +90,7 @@ def _groups_of(name: str, reading: Reading, stdin: BinaryIO | None) -> Iterator[
     if form in ("csv", "tsv"):
         yield from _table_groups(form, chunks, reading)
     else:
-        yield from _text_groups(form, _Head(chunks), reading)
+        yield from _text_groups(name, form, _Head(chunks), reading)
 
 
 def _table_groups(form: TextTable, chunks: Iterator[bytes], reading: Reading) -> Iterator[Group]:
@@ -106,7 +107,9 @@ def _table_groups(form: TextTable, chunks: Iterator[bytes], reading: Reading) ->
     yield Group(form, [], is_last=True)
 
 
-def _text_groups(form: Format | None, head: "_Head", reading: Reading) -> Iterator[Group]:
+def _text_groups(
+    name: str, form: Format | None, head: "_Head", reading: Reading
+) -> Iterator[Group]:
     head.read(lambda data: data.strip(BLANK) or len(data) > CHUNK_BYTES)
     begin = head.data.lstrip(BLANK)[:1]
     guessed = form is None and begin != b"" and begin not in _JSON_BEGINS
@@ -124,9 +127,15 @@ def _text_groups(form: Format | None, head: "_Head", reading: Reading) -> Iterat
         yield Group(form, [], guessed=True)
     if form == "jsonl" and begin == b"[" and _is_one_array(head):
         form = "values"
+    if form == "jsonl" and begin == b"{" and reading.input_format == "auto":
+        at = _list_within(head, may_wait=can_be_read_twice(name))
+        if at is not None:
+            yield Group("list", [], guessed=True)
+            head.skip(at)
+            form = "list"
     if form == "whole":
         yield Group(form, _whole(head.chunks(), reading.max_line_bytes), is_last=True)
-    elif form == "values":
+    elif form in ("values", "list"):
         yield from (Group(form, [chunk]) for chunk in head.chunks())
         yield Group(form, [], is_last=True)
     else:
@@ -155,6 +164,11 @@ class _Head:
         """The whole lines, without the blank ones before the first."""
         lines = self.data.lstrip().split(b"\n")
         return lines if self.is_all else lines[:-1]
+
+    def skip(self, size_bytes: int) -> None:
+        """Leave out the first bytes, but for their newlines."""
+        skipped, self.data = self.data[:size_bytes], self.data[size_bytes:]
+        self.data = b"\n" * skipped.count(b"\n") + self.data
 
     def chunks(self) -> Iterator[bytes]:
         """All bytes of the input."""
@@ -186,6 +200,38 @@ def _is_one_array(head: _Head) -> bool:
     except orjson.JSONDecodeError:
         return False
     return isinstance(value, list) and not is_conversation(value)
+
+
+def _list_within(head: _Head, *, may_wait: bool) -> int | None:
+    """Where the rows begin of an input that is one object around them; None for any other."""
+    head.read(lambda data: b"\n" in data.lstrip() or len(data) > _LONG_LINE_BYTES)
+    line, newline, rest = head.data.lstrip().partition(b"\n")
+    is_one_line = _is_json(line) if newline or head.is_all else False
+    if is_one_line and b"[" not in line:
+        return None
+    from llmbatch_cli.rows.input.wrapped import list_in, read_wrapper
+
+    if is_one_line:
+        if not read_wrapper(line):
+            return None
+        head.read(lambda data: data.lstrip().partition(b"\n")[2].strip(BLANK))
+        if head.data.lstrip().partition(b"\n")[2].strip(BLANK):
+            return None  # an object a line
+    elif not may_wait:  # it may be many objects, each on many lines
+        return None
+    else:
+        head.read(lambda data: len(data) > _LONG_LINE_BYTES)
+        if head.is_all and not read_wrapper(head.data):
+            return None
+    return list_in(head.data)
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return False
+    return True
 
 
 def _whole(chunks: Iterator[bytes], max_bytes: int) -> Sequence[Line]:

@@ -107,8 +107,10 @@ class Reader:
             yield from self._json_rows(group.lines)
         elif group.form in TABLES:
             yield from self._records(group.records)
-        elif group.form == "values":
-            self._splitter = self._splitter or Splitter(self._max_line_bytes)
+        elif group.form in ("values", "list"):
+            self._splitter = self._splitter or Splitter(
+                self._max_line_bytes, only_one=group.form == "list"
+            )
             for chunk in group.lines:
                 yield from self._split(chunk or b"")
         else:
@@ -137,6 +139,9 @@ class Reader:
 
     def _report_guess(self, form: Format) -> None:
         subject = "standard input" if self._file == STDIN else self._file
+        if form == "list":
+            self._observe(Notice(f"{subject}: the rows are the items of the list in its object"))
+            return
         if form in TABLES:
             self._observe(
                 Notice(
@@ -158,7 +163,7 @@ class Reader:
     def _records(self, records: Sequence[Record]) -> Iterator[Row]:
         for record in records:
             self._line, fields, wrong = record
-            self._record = fields
+            self._record = {} if wrong else fields
             if wrong is not None:
                 row: Row = self._bad(wrong)
             elif _LISTS.isdisjoint(fields):
