@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Final
 
-from llmbatch_cli.rows.input.table import Record, names_of
+from llmbatch_cli.rows.input.table import Record, Say, names_of, say_renamed
 from llmbatch_cli.rows.lines import Line, Lines
 
 DELIMITERS: Final = (",", ";", "\t", "|")
@@ -16,19 +16,19 @@ _SAMPLE_LINES: Final = 20
 _QUOTE: Final = '"'
 _SEP: Final = "sep="
 """Excel's first line, which names the delimiter."""
-_MOST_SHOWN: Final = 60
 
 
 def records_of(
-    chunks: Iterator[bytes], delimiter: str | None, max_cell_chars: int
+    chunks: Iterator[bytes], delimiter: str | None, max_cell_chars: int, say: Say
 ) -> Iterator[list[Record]]:
     """The records below the header, in lists of what has arrived together; the first list may be
     empty, and comes with the header.
 
     `chunks` is UTF-8; without a `delimiter` the first lines show it. A record is given as soon as
-    its last line is complete. Raises csv.Error for a header that cannot be read.
+    its last line is complete. `say` is called with what a person should know. Raises csv.Error for
+    a header that cannot be read.
     """
-    return _Table(chunks, delimiter, max_cell_chars).records()
+    return _Table(chunks, delimiter, max_cell_chars, say).records()
 
 
 def delimiter_of(lines: Sequence[str]) -> str:
@@ -66,7 +66,10 @@ def _whole_records(lines: Sequence[str]) -> Iterator[str]:
 class _Table:
     """One table, read block by block: a block is the whole lines that have arrived together."""
 
-    def __init__(self, chunks: Iterator[bytes], delimiter: str | None, max_chars: int) -> None:
+    def __init__(
+        self, chunks: Iterator[bytes], delimiter: str | None, max_chars: int, say: Say
+    ) -> None:
+        self._say = say
         self._max_chars = max_chars
         self._has_odd_bytes = False
         """Whether some line so far is no UTF-8."""
@@ -161,7 +164,8 @@ class _Table:
         if not any(cells):
             return
         if not names:
-            self._names = names_of(cells)
+            self._names = names_of([_replaced(cell) for cell in cells])
+            say_renamed(cells, self._names, self._say)
         elif len(cells) == len(names):
             wrong = _not_utf8(cells)
             if wrong is not None:

@@ -1,6 +1,7 @@
 """One input as groups of lines, each as soon as it has arrived. Blocks."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import BinaryIO, Final, NamedTuple
 
 import orjson
@@ -29,7 +30,7 @@ from llmbatch_cli.rows.input.inputs import (
     suffix_of,
 )
 from llmbatch_cli.rows.input.parse import is_conversation
-from llmbatch_cli.rows.input.table import Record
+from llmbatch_cli.rows.input.table import Record, Say
 from llmbatch_cli.rows.lines import BLANK, CHUNK_BYTES, Line, Lines, Unreadable
 
 _JSON_BEGINS: Final = (b"{", b"[", b'"')
@@ -49,6 +50,8 @@ class Group(NamedTuple):
     """Whether the content decided the form, which is reported."""
     records: Sequence[Record] = ()
     """Of a table, in place of lines."""
+    notes: Sequence[str] = ()
+    """What a person should know of the input."""
     error: Unreadable | None = None
     """Why the rest of the input cannot be read."""
 
@@ -83,8 +86,7 @@ def _groups_of(name: str, reading: Reading, stdin: BinaryIO | None) -> Iterator[
     if form in ("parquet", "arrow", "xlsx"):
         from llmbatch_cli.rows.input.binary_tables import binary_records
 
-        for batch in binary_records(form, name, data):
-            yield Group(form, [], records=batch)
+        yield from _grouped(form, partial(binary_records, form, name, data))
         return
     chunks = as_text(data, reading.encoding)
     if form in ("csv", "tsv"):
@@ -100,11 +102,19 @@ def _table_groups(form: TextTable, chunks: Iterator[bytes], reading: Reading) ->
 
     delimiter = "\t" if form == "tsv" else None
     try:
-        for batch in records_of(chunks, delimiter, reading.max_line_bytes):
-            yield Group(form, [], records=batch)
+        yield from _grouped(form, partial(records_of, chunks, delimiter, reading.max_line_bytes))
     except csv.Error as error:
         raise Unreadable(str(error)) from error
-    yield Group(form, [], is_last=True)
+
+
+def _grouped(
+    form: Format, records: Callable[[Say], Iterator[Sequence[Record]]]
+) -> Iterator[Group]:
+    notes: list[str] = []
+    for batch in records(notes.append):
+        yield Group(form, [], records=batch, notes=tuple(notes))
+        notes.clear()
+    yield Group(form, [], is_last=True, notes=tuple(notes))
 
 
 def _text_groups(
@@ -178,14 +188,26 @@ class _Head:
 
 def _kind_by_shape(head: _Head, form: Format, begin: bytes) -> Kind | None:
     """What the first lines show of a text that is no prompts: a table, or another kind."""
-    if form == "whole" or (form == "jsonl" and begin in _JSON_BEGINS):
+    if form == "whole" or (form == "jsonl" and begin in _JSON_BEGINS and begin != b'"'):
         return None
     head.read(lambda data: b"\n" in data.lstrip() or len(data) > _LONG_LINE_BYTES)
     lines = head.lines()
+    if form == "jsonl" and begin == b'"':  # a text in JSON, or the name of a column
+        is_header = lines and not _is_json(lines[0]) and may_be_header(lines[0])
+        return _table_by_shape(head) if is_header else None
     if lines and may_be_header(lines[0]):
-        head.read(lambda data: data.lstrip().count(b"\n") > 1 or len(data) > _LONG_LINE_BYTES)
-        lines = head.lines()
-    return by_shape(lines)
+        _read_second_line(head)
+    return by_shape(head.lines())
+
+
+def _table_by_shape(head: _Head) -> Kind | None:
+    _read_second_line(head)
+    kind = by_shape(head.lines())
+    return kind if kind in (CSV, TSV) else None
+
+
+def _read_second_line(head: _Head) -> None:
+    head.read(lambda data: data.lstrip().count(b"\n") > 1 or len(data) > _LONG_LINE_BYTES)
 
 
 def _is_one_array(head: _Head) -> bool:

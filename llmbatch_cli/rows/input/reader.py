@@ -92,6 +92,8 @@ class Reader:
         the first."""
         if group.guessed:
             self._report_guess(group.form)
+        for note in group.notes:
+            self._observe(Notice(f"{self._file}: {note}"))
         is_plain = group.form == "jsonl" and not group.is_last
         for row in self._json_rows(group.lines) if is_plain else self._rows(group):
             yield row

@@ -24,6 +24,7 @@ from llmbatch_cli.rows.input.inputs import (
     can_be_read_twice,
     check_inputs,
     count_rows,
+    format_of_name,
     shown_name,
     spooled,
 )
@@ -135,7 +136,14 @@ class Inputs:
     def _count(self, enough: threading.Event) -> int | None:
         total = 0 if self.prompt is None else 1
         for path in self.inputs:
-            rows = count_rows(path, enough, input_format=self.input_format, for_text=self.for_text)
+            if format_of_name(path, self.input_format) == "parquet":
+                from llmbatch_cli.rows.input.binary_tables import parquet_rows
+
+                rows = parquet_rows(path) if can_be_read_twice(path) else None
+            else:
+                rows = count_rows(
+                    path, enough, input_format=self.input_format, for_text=self.for_text
+                )
             if rows is None:
                 return None
             total += rows

@@ -17,7 +17,8 @@ CELLS = st.text(st.sampled_from('a,;"\n\r |\té'), max_size=6)
 
 
 def read(*chunks: bytes, delimiter: str | None = None, max_chars: int = 1_000_000) -> list[Record]:
-    return [row for batch in records_of(iter(chunks), delimiter, max_chars) for row in batch]
+    batches = records_of(iter(chunks), delimiter, max_chars, lambda note: None)
+    return [row for batch in batches for row in batch]
 
 
 def fields(*chunks: bytes) -> list[dict[str, object]]:
@@ -153,16 +154,23 @@ def test_columns_without_a_name_of_their_own_get_one() -> None:
     ]
 
 
+def test_new_names_are_said() -> None:
+    said: list[str] = []
+    list(records_of(iter([b"a,,a\n1,2,3\n"]), None, 1_000, said.append))
+    assert said == ["columns without a name of their own are called column_2, a_2"]
+
+
 def test_a_record_is_given_once_its_line_is_whole() -> None:
     """Nothing waits for what comes next, also before a cell that goes on."""
     asked: list[int] = []
+    said: list[str] = []
 
     def chunks() -> Iterator[bytes]:
         for place, chunk in enumerate((b"a,b\n", b"1,2\n3,", b'"4\n', b'5"\n6,7\n')):
             asked.append(place)
             yield chunk
 
-    batches: Iterator[Sequence[Record]] = records_of(chunks(), None, 1_000)
+    batches: Iterator[Sequence[Record]] = records_of(chunks(), None, 1_000, said.append)
     seen = [([dict(row.fields) for row in batch], asked[-1]) for batch in batches]
     assert seen == [
         ([], 0),
