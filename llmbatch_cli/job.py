@@ -337,7 +337,7 @@ class JobRun:
         from llmbatch_cli.rows.output.settle import settle
 
         ordered = options.ordered and to_the_end
-        whole = to_the_end and self._inputs.limit is None
+        whole = to_the_end and self._inputs.is_whole
         settled = await _to_its_end(
             partial(settle, options.output, finished, ordered=ordered, whole=whole)
         )

@@ -10,8 +10,9 @@ import typer
 from llmbatch_cli.cli.options import Only
 from llmbatch_cli.cli.running import run_async
 from llmbatch_cli.cli.say import printing, say
+from llmbatch_cli.cli.shaping import shape_of
 from llmbatch_cli.core.errors import ExitStatus, UsageError
-from llmbatch_cli.core.options import InputFormat, InputOptions
+from llmbatch_cli.core.options import InputOptions
 from llmbatch_cli.core.text import clean_for_terminal, format_count
 from llmbatch_cli.rows.failures import Failures, Kind, as_json, by_count, failures_in, input_rows
 from llmbatch_cli.rows.input.inputs import check_inputs, shown_name, spooled
@@ -44,18 +45,25 @@ def errors(
     rows: PrintRows = False,
     json: AsJson = False,
     *,
-    reading: Annotated[InputOptions, Only("input_format")],
+    reading: Annotated[
+        InputOptions,
+        Only(
+            *("input_format", "template", "messages_template"),
+            *("prompt_field", "id_field", "model_field"),
+        ),
+    ],
 ) -> int:
     """List failed rows by kind, with examples.
 
     With --rows, print the input rows that failed, for another run. Rows are matched by
-    content, not by position, so INPUT may have changed since.
+    content, not by position, so INPUT may have changed since; options that say how fields
+    become a prompt are the run's.
     """
     _check(file, inputs or [], rows=rows, json=json)
     with printing():
         found = failures_in(_output_lines(file), shown_name(file))
         if rows:
-            return run_async(_print_rows(found, inputs or [], reading.input_format))
+            return run_async(_print_rows(found, inputs or [], reading))
         _print_failures(found, file, json=json)
     return ExitStatus.OK
 
@@ -122,25 +130,23 @@ def _examples(rows: Kind) -> Iterator[tuple[str, str]]:
         )
 
 
-async def _print_rows(
-    found: Failures, inputs: Sequence[str], input_format: InputFormat
-) -> ExitStatus:
+async def _print_rows(found: Failures, inputs: Sequence[str], reading: InputOptions) -> ExitStatus:
     if found.keyless:
         raise UsageError(
             f"{format_count(found.keyless)} failed rows have no key, so their rows of input are "
             "unknown",
             hint="an earlier version has written them; run them again with this one",
         )
-    printed = 0
+    printed, shape = 0, shape_of(reading, None)
     async with spooled(inputs) as names:
-        for line in input_rows(names, found.wanted, input_format=input_format):
+        for line in input_rows(names, found.wanted, input_format=reading.input_format, shape=shape):
             sys.stdout.buffer.write(line)
             printed += 1
     sys.stdout.buffer.flush()
     if printed == 0 and found.failed:
         raise UsageError(
             f"none of the {format_count(found.failed)} failed rows is in this input",
-            hint="name the files that the run has read, with the same --input-format",
+            hint="name the files that the run has read, with the same options",
         )
     if printed < found.failed:
         missing = found.failed - printed

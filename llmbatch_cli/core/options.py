@@ -209,8 +209,29 @@ class InputOptions:
         metavar="[INPUT]...",
         positional=True,
     )
+    template: str | None = option(
+        None,
+        "The prompt as a template of the row's fields, as in 'Translate: {{ text }}'; @FILE reads "
+        "it from a file. --system is a template then, too.",
+        letter="t",
+        metavar="TEXT|@FILE",
+        everyday=True,
+    )
+    messages_template: str | None = option(
+        None, "A list of messages as a template, in YAML or JSON.", metavar="@FILE"
+    )
+    where: str | None = option(
+        None, "Ask only rows of which this is true, as in 'stars > 3'.", metavar="EXPR"
+    )
+    offset: int = option(0, "Leave out the first N rows.", min=0, metavar="N")
     limit: int | None = option(
         None, "Read only the first N rows.", min=0, metavar="N", everyday=True
+    )
+    sample: int | None = option(
+        None, "Ask N rows chosen at random, always the same ones.", min=1, metavar="N"
+    )
+    repeat: int = option(
+        1, "Ask each row N times; metadata.repeat tells which answer it is.", min=1, metavar="N"
     )
     input_format: InputFormat = option(
         "auto",
@@ -238,6 +259,19 @@ class InputOptions:
         None, "Field that names the row's model.", metavar="NAME", shown="model"
     )
     strict: bool = option(False, "Send nothing if any row is invalid.")
+    image: Sequence[str] = option(
+        (),
+        "Field that is an image: a path below --files, a URL or base64. Repeatable.",
+        metavar="FIELD",
+    )
+    audio: Sequence[str] = option(
+        (), "Field that is a sound: a path below --files, or base64. Repeatable.", metavar="FIELD"
+    )
+    file: Sequence[str] = option(
+        (),
+        "Field that is a document: a path below --files, a URL or base64. Repeatable.",
+        metavar="FIELD",
+    )
     files: Path | None = option(
         None, "Allow rows to name image, audio and other files below DIR.", metavar="DIR"
     )

@@ -12,6 +12,7 @@ from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.options import InputFormat
 from llmbatch_cli.core.types import Row, RowId
+from llmbatch_cli.rows.input.shape import SHAPELESS, Shape
 from llmbatch_cli.rows.input.source import rows_and_lines
 from llmbatch_cli.rows.keys import REQUEST_DIGITS, check_key, row_digits
 
@@ -101,7 +102,11 @@ def _not_an_output(name: str, line: int) -> UsageError:
 
 
 def input_rows(
-    inputs: Sequence[str], wanted: Mapping[str, int], *, input_format: InputFormat = "auto"
+    inputs: Sequence[str],
+    wanted: Mapping[str, int],
+    *,
+    input_format: InputFormat = "auto",
+    shape: Shape = SHAPELESS,
 ) -> Iterator[bytes]:
     """Yield the lines of input, as they are and with a newline, whose rows are wanted.
 
@@ -111,7 +116,7 @@ def input_rows(
     """
     left = dict(wanted)
     for name in inputs:
-        for row, line in rows_and_lines(name, input_format):
+        for row, line in rows_and_lines(name, input_format, shape):
             if _take(left, row) and line is not None:
                 yield line + b"\n"
 
