@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import field
 from functools import partial
+from pathlib import Path
 from typing import Final, TypeVar
 
 from llmbatch_cli.core.errors import (
@@ -17,9 +18,10 @@ from llmbatch_cli.core.errors import (
 )
 from llmbatch_cli.core.events import Notice, Observer, Skipped, ignore
 from llmbatch_cli.core.frozen import frozen
-from llmbatch_cli.core.options import InputOptions, OutputOptions
+from llmbatch_cli.core.options import TABLES, InputOptions, OutputOptions
 from llmbatch_cli.core.text import format_count
 from llmbatch_cli.core.types import BadRow, Outcome, Prompt, Row
+from llmbatch_cli.drivers.delivery import Render, deliver
 from llmbatch_cli.drivers.live import RunOptions
 from llmbatch_cli.engine.failure_limit import FailureLimit
 from llmbatch_cli.engine.run import Stop
@@ -30,6 +32,7 @@ from llmbatch_cli.rows.input.attachments import attached, names_files, with_atta
 from llmbatch_cli.rows.input.source import Inputs
 from llmbatch_cli.rows.lock import locked
 from llmbatch_cli.rows.output.sink import Sink, open_sink
+from llmbatch_cli.rows.output.table_files import check_table, journal_of
 from llmbatch_cli.rows.output.with_input import WithInput
 
 T = TypeVar("T")
@@ -40,9 +43,6 @@ SHOWN_FAULTS: Final = 20
 """So many invalid rows are described; the others are counted."""
 
 ONE_ANSWER: Final = "--format text writes one answer per row"
-
-Render = Callable[[Outcome], bytes]
-"""An outcome as the bytes to write."""
 
 
 @frozen
@@ -57,9 +57,15 @@ class Job:
     failure_limit: FailureLimit = field(default_factory=FailureLimit)
 
     @property
+    def rows_file(self) -> Path | None:
+        """The file of the rows as they come: the output, or what a table is made of at the end."""
+        return journal_of(self.output) or self.output.output
+
+    @property
     def is_resumable(self) -> bool:
         """Whether its rows carry the keys that --resume goes by."""
-        return self.output.output is not None and self.output.format == "jsonl"
+        is_table = journal_of(self.output) is not None
+        return is_table or (self.output.output is not None and self.output.format == "jsonl")
 
 
 class JobRun:
@@ -86,7 +92,10 @@ class JobRun:
         self._observe = observe
         self._render = render
         self._inputs = job.inputs
-        self._with_input = WithInput() if job.output.include_input else None
+        self._rows_file = job.rows_file
+        self._is_table = job.output.format in TABLES
+        has_input = job.output.include_input
+        self._with_input = WithInput(messages=has_input) if has_input or self._is_table else None
         self._finished: FinishedRows | None = None
         self._cancelled = False
 
@@ -137,6 +146,7 @@ class JobRun:
             unlocked = stack.enter_context(locked(output))
             if unlocked is not None:
                 self._notice(unlocked)
+        check_table(job.output, self._inputs.inputs)
         if job.input.strict:
             self._inputs = await stack.enter_async_context(job.inputs.spooled())
         self._finished = await self._read_back()
@@ -151,10 +161,13 @@ class JobRun:
         stack.enter_context(self._inputs.counting(self._observe))
         try:
             await self._deliver(plan)
-        except BaseException:
+        except BaseException as error:
             await self._settle(to_the_end=False)
+            if isinstance(error, RunStopped):
+                await self._write_table(to_the_end=False)
             raise
         replaced = await self._settle(to_the_end=not self._stop.draining)
+        await self._write_table(to_the_end=not self._stop.draining)
         if not self.looked_ahead and self._finished is not None:
             from llmbatch_cli.rows.resume import unclaimed
 
@@ -166,11 +179,11 @@ class JobRun:
         options = self._job.output
         if not options.resume:
             return None
-        if options.output is None:
+        if self._rows_file is None:
             raise UsageError("--resume continues a file", hint="name it with -o")
         if not self._job.is_resumable:
             raise UsageError(
-                "--resume needs --format jsonl, which has the rows' keys",
+                "--resume needs --format jsonl or a table, whose rows have keys",
                 hint="leave --format out; jq -r .text makes text of the finished file",
             )
         if options.overwrite:
@@ -178,7 +191,7 @@ class JobRun:
         from llmbatch_cli.rows.resume import prepare
 
         finished = await _to_its_end(
-            partial(prepare, options.output, options.retry_failed, fsync=options.fsync)
+            partial(prepare, self._rows_file, options.retry_failed, fsync=options.fsync)
         )
         if finished.with_input != (finished.rows if options.include_input else 0):
             has, hint = ("the", "add") if finished.with_input else ("no", "leave out")
@@ -308,7 +321,7 @@ class JobRun:
     async def _deliver(self, plan: Plan) -> None:
         options = self._job.output
         async with open_sink(
-            options.output,
+            self._rows_file,
             overwrite=options.overwrite,
             inputs=self._inputs.inputs,
             append=options.resume,
@@ -331,50 +344,37 @@ class JobRun:
         `to_the_end`: the whole input was read, so what is not of it may be out of date. Returns
         how many answers of edited rows were moved to another file.
         """
-        options, finished = self._job.output, self._finished
-        if options.output is None or finished is None:
+        path, finished = self._rows_file, self._finished
+        if path is None or finished is None:
             return 0
         from llmbatch_cli.rows.output.settle import settle
 
-        ordered = options.ordered and to_the_end
+        ordered = (self._job.output.ordered or self._is_table) and to_the_end
         whole = to_the_end and self._inputs.is_whole
-        settled = await _to_its_end(
-            partial(settle, options.output, finished, ordered=ordered, whole=whole)
-        )
+        settled = await _to_its_end(partial(settle, path, finished, ordered=ordered, whole=whole))
         if settled.replaced:
             answers = format_count(settled.replaced, "old answer")
             self._notice(f"{answers} of edited rows moved to {settled.replaced_in}")
         return settled.replaced
 
+    async def _write_table(self, *, to_the_end: bool) -> None:
+        """Make the table of the rows so far; they go where all of the input is answered in it."""
+        options, journal = self._job.output, journal_of(self._job.output)
+        if journal is None or not (to_the_end or journal.exists()):
+            return
+        from llmbatch_cli.rows.output.journal import write_table
+
+        in_order = to_the_end and self._finished is not None
+        written = await _to_its_end(partial(write_table, options, journal, in_order=in_order))
+        for note in written.notes:
+            self._notice(note)
+        if to_the_end and not written.failed and self._inputs.is_whole:
+            journal.unlink(missing_ok=True)
+        else:
+            self._notice(f"{journal} has the rows for --resume, until all are answered")
+
     def _notice(self, message: str) -> None:
         self._observe(Notice(message))
-
-
-async def deliver(
-    outcomes: AsyncGenerator[Outcome, None], sink: Sink, render: Render, stop: Stop
-) -> None:
-    """Write every outcome as it comes; a sink that breaks ends the run at once.
-
-    Once a stopped run is cancelled, what it has finished is written without waiting for room.
-    """
-    watch = asyncio.ensure_future(sink.failed())
-    watch.add_done_callback(lambda done: None if done.cancelled() else stop.cancel())
-    try:
-        async with aclosing(outcomes):
-            try:
-                async for outcome in outcomes:
-                    sink.write(render(outcome))
-                    if sink.is_crowded:
-                        await sink.room()
-            except asyncio.CancelledError:
-                if stop.cancelling:
-                    async for outcome in outcomes:
-                        sink.write(render(outcome))
-                raise
-    finally:
-        if stop.draining:
-            sink.leave()
-        watch.cancel()
 
 
 async def _with_one_answer(

@@ -2,21 +2,28 @@
 
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from llmbatch_cli.cli.options import Only
-from llmbatch_cli.cli.running import run_async
+from llmbatch_cli.cli.running import inputs_of, run_async
 from llmbatch_cli.cli.say import printing, say
-from llmbatch_cli.cli.shaping import shape_of
 from llmbatch_cli.core.errors import ExitStatus, UsageError
 from llmbatch_cli.core.options import InputOptions
 from llmbatch_cli.core.text import clean_for_terminal, format_count
 from llmbatch_cli.rows.failures import Failures, Kind, as_json, by_count, failures_in, input_rows
-from llmbatch_cli.rows.input.inputs import check_inputs, shown_name, spooled
+from llmbatch_cli.rows.input.inputs import check_inputs, shown_name
+from llmbatch_cli.rows.input.source import Inputs
 from llmbatch_cli.rows.output.outfile import OutputLines
+
+READING: Final = (
+    *("input_format", "encoding", "prompt_field", "id_field", "model_field"),
+    *("template", "messages_template"),
+)
+"""The options that decide what an input's rows are."""
 
 EXAMPLES = """\b
 Examples:
@@ -29,7 +36,7 @@ Examples:
 File = Annotated[
     str, typer.Argument(metavar="FILE", help="An output of llmbatch; - is standard input.")
 ]
-Inputs = Annotated[
+Files = Annotated[
     list[str] | None,
     typer.Argument(metavar="[INPUT]...", help="With --rows: the input files of the run."),
 ]
@@ -41,17 +48,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 def errors(
     file: File,
-    inputs: Inputs = None,
+    inputs: Files = None,
     rows: PrintRows = False,
     json: AsJson = False,
     *,
-    reading: Annotated[
-        InputOptions,
-        Only(
-            *("input_format", "template", "messages_template"),
-            *("prompt_field", "id_field", "model_field"),
-        ),
-    ],
+    reading: Annotated[InputOptions, Only(*READING)],
 ) -> int:
     """List failed rows by kind, with examples.
 
@@ -59,11 +60,12 @@ def errors(
     content, not by position, so INPUT may have changed since; options that say how fields
     become a prompt are the run's.
     """
-    _check(file, inputs or [], rows=rows, json=json)
+    read = inputs_of(replace(reading, inputs=tuple(inputs or ())))
+    _check(file, read.inputs if inputs else [], rows=rows, json=json)
     with printing():
         found = failures_in(_output_lines(file), shown_name(file))
         if rows:
-            return run_async(_print_rows(found, inputs or [], reading))
+            return run_async(_print_rows(found, read))
         _print_failures(found, file, json=json)
     return ExitStatus.OK
 
@@ -130,23 +132,23 @@ def _examples(rows: Kind) -> Iterator[tuple[str, str]]:
         )
 
 
-async def _print_rows(found: Failures, inputs: Sequence[str], reading: InputOptions) -> ExitStatus:
+async def _print_rows(found: Failures, inputs: Inputs) -> ExitStatus:
     if found.keyless:
         raise UsageError(
             f"{format_count(found.keyless)} failed rows have no key, so their rows of input are "
             "unknown",
             hint="an earlier version has written them; run them again with this one",
         )
-    printed, shape = 0, shape_of(reading, None)
-    async with spooled(inputs) as names:
-        for line in input_rows(names, found.wanted, input_format=reading.input_format, shape=shape):
+    printed = 0
+    async with inputs.spooled() as copies:
+        for line in input_rows(copies, found.wanted):
             sys.stdout.buffer.write(line)
             printed += 1
     sys.stdout.buffer.flush()
     if printed == 0 and found.failed:
         raise UsageError(
             f"none of the {format_count(found.failed)} failed rows is in this input",
-            hint="name the files that the run has read, with the same options",
+            hint="name the files that the run has read, with the same options for input",
         )
     if printed < found.failed:
         missing = found.failed - printed

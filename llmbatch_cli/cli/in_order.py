@@ -4,7 +4,7 @@ from typing import Final
 
 from llmbatch_cli.core.text import format_count
 from llmbatch_cli.core.types import Failure, Outcome
-from llmbatch_cli.job import Render
+from llmbatch_cli.drivers.delivery import Render
 
 NOT_ANSWERED: Final = Failure("not_answered", "the run ended before this row")
 

@@ -29,6 +29,7 @@ from llmbatch_cli.core.errors import (
 from llmbatch_cli.core.events import Counted, Event, Notice, Observer, Started, both
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.options import (
+    TABLES,
     WITHOUT_IDS,
     DisplayOptions,
     InputOptions,
@@ -37,7 +38,8 @@ from llmbatch_cli.core.options import (
 )
 from llmbatch_cli.core.text import clean_for_terminal, format_count
 from llmbatch_cli.core.types import Outcome
-from llmbatch_cli.job import Job, JobRun, Render
+from llmbatch_cli.drivers.delivery import Render
+from llmbatch_cli.job import Job, JobRun
 from llmbatch_cli.loops import loop_factory
 from llmbatch_cli.rows.input.choose import Choice
 from llmbatch_cli.rows.input.chunks import checked_encoding
@@ -45,6 +47,7 @@ from llmbatch_cli.rows.input.folders import expanded
 from llmbatch_cli.rows.input.inputs import TextFormat
 from llmbatch_cli.rows.input.source import Inputs
 from llmbatch_cli.rows.output.render import render
+from llmbatch_cli.rows.output.table_files import check_table_options, format_of_name, journal_of
 from llmbatch_cli.ui.progress import Streams, open_progress
 from llmbatch_cli.ui.report import format_rows, summary
 from llmbatch_cli.ui.standings import Standings, as_lines
@@ -89,29 +92,16 @@ def stdout_is_terminal(output: Path | None) -> bool:
 def with_defaults(output: OutputOptions, form: OutputFormat = "jsonl") -> OutputOptions:
     """The output options with `-` as standard output, a format, and its order."""
     path = None if output.output == Path("-") else output.output
-    if path is not None:
-        _check_name(path, named_format=output.format is not None)
-    form = output.format or form
+    named = output.format if path is None else format_of_name(path, output.format)
+    form = named or form
     if output.include_input and form != "jsonl":
         raise UsageError(
             f"--include-input, but --format {form} has no place for it", hint="leave one out"
         )
-    ordered = output.ordered or form in WITHOUT_IDS
-    return replace(output, output=path, format=form, ordered=ordered)
-
-
-_TABLES: Final = (".csv", ".tsv", ".xlsx", ".xls", ".parquet", ".arrow", ".feather")
-_PACKERS: Final = (".zst", ".xz", ".bz2", ".zip", ".7z", ".lz4")
-
-
-def _check_name(output: Path, *, named_format: bool) -> None:
-    """Refuse a name that promises what is not written. Raises UsageError."""
-    suffix = output.suffix.lower()
-    if suffix in _PACKERS:
-        raise UsageError(f"cannot write {output}: {suffix} is not supported", hint="use .gz")
-    if suffix in _TABLES and not named_format:
-        hint = "name it .jsonl; jq -r '[.id, .text] | @csv' makes a table of it"
-        raise UsageError(f"cannot write {output}: the output is JSONL, not {suffix}", hint=hint)
+    output = replace(output, output=path, format=form)
+    is_streamed = form in TABLES and journal_of(output) is None
+    check_table_options(output, is_streamed=is_streamed)
+    return replace(output, ordered=output.ordered or form in WITHOUT_IDS or is_streamed)
 
 
 async def answer_rows(job: Job, shown: Shown) -> ExitStatus:
@@ -139,7 +129,7 @@ async def answer_rows(job: Job, shown: Shown) -> ExitStatus:
             if run.sink is not None and not isinstance(run.error, UsageError):
                 voice.notice("\n  ".join(_summary(run, totals, standings, shown, asked)))
             _say_end(run, job, voice, asked)
-        for notice in (run.unclaimed, renderer.notice if isinstance(renderer, InOrder) else None):
+        for notice in (run.unclaimed, getattr(renderer, "notice", None)):
             if notice:
                 voice.notice(notice)
         return _status(run, totals, interrupted=asked.count > 0)
@@ -217,7 +207,7 @@ def _say_end(run: JobRun, job: Job, voice: Voice, asked: Interrupts) -> None:
 
         voice.notice(f"to go on: {go_on_command(sys.argv, job.inputs.inputs)}")
     if job.is_resumable and (asked.totals.failed_rows or run.failures_kept):
-        voice.hint(f"llmbatch errors {shlex.quote(str(job.output.output))} lists the failed rows")
+        voice.hint(f"llmbatch errors {shlex.quote(str(job.rows_file))} lists the failed rows")
         if not goes_on:
             voice.hint(_again(job.output, kept=run.failures_kept > 0))
 
@@ -253,12 +243,16 @@ def _renderer(output: OutputOptions, shown: Shown, voice: Voice) -> Render:
     """An outcome as the bytes to write."""
     form, one_line, created = output.format or "jsonl", output.one_line, int(time.time())
     live, to_terminal = shown.live, stdout_is_terminal(output.output)
+    if form in TABLES and journal_of(output) is None:
+        from llmbatch_cli.rows.output.delimited import Streamed
+
+        return Streamed(output, _clean if to_terminal else None)
 
     def plain(outcome: Outcome) -> bytes:
         return render(outcome, form, one_line=one_line, created=created)
 
     def clean(outcome: Outcome) -> bytes:
-        return clean_for_terminal(plain(outcome).decode()).encode()
+        return _clean(plain(outcome))
 
     def show(outcome: Outcome) -> bytes:
         if live is not None and outcome.completion is not None:
@@ -273,6 +267,10 @@ def _renderer(output: OutputOptions, shown: Shown, voice: Voice) -> Render:
     if form in WITHOUT_IDS:
         return InOrder(last, text=form == "text", one_line=one_line)
     return last
+
+
+def _clean(line: bytes) -> bytes:
+    return clean_for_terminal(line.decode()).encode()
 
 
 def _status(run: JobRun, totals: Totals, *, interrupted: bool) -> ExitStatus:

@@ -1,12 +1,11 @@
 """Every option of a run, declared once: the command line and the Python API both read these.
 
-An option is one field. Its metadata, an `Option`, is what the command line says of it; its name
-there is the field's, with dashes and without the unit.
+An option is one field: see option.py. Those of the input are in a file of their own.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
 
@@ -15,51 +14,31 @@ import orjson
 from llmbatch_cli.core.at_file import text_of
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.frozen import frozen
+from llmbatch_cli.core.input_options import InputFormat as InputFormat
+from llmbatch_cli.core.input_options import InputOptions as InputOptions
+from llmbatch_cli.core.option import Option as Option
+from llmbatch_cli.core.option import option
+from llmbatch_cli.core.option import option_of as option_of
 
-MEBIBYTE: Final = 2**20
-
-InputFormat = Literal["auto", "jsonl", "text", "whole", "csv", "tsv", "parquet", "arrow", "xlsx"]
-OutputFormat = Literal["jsonl", "text", "openai", "chat"]
+OutputFormat = Literal["jsonl", "csv", "tsv", "parquet", "xlsx", "text", "openai", "chat"]
+TABLES: Final[frozenset[str]] = frozenset(("csv", "tsv", "parquet", "xlsx"))
+"""Formats that are tables: the input's own columns, and the answer's beside them."""
+COLUMNS: Final = (
+    "answer",
+    "reasoning",
+    "model",
+    "finish_reason",
+    "tokens",
+    "cost",
+    "latency",
+    "error",
+)
+"""What --columns chooses among."""
 WITHOUT_IDS: Final[frozenset[str]] = frozenset(("text", "chat"))
 """Formats whose rows have no id, so that only the order of the input tells them apart."""
 RetryFailed = Literal["all", "retryable", "none"]
 ProgressMode = Literal["auto", "bar", "plain", "json", "none"]
 HttpClient = Literal["llhttp", "httpx"]
-
-
-@frozen(kw_only=True)
-class Option:
-    """What the command line says of a field."""
-
-    help: str
-    letter: str | None = None
-    """`-o` beside `--output`."""
-    name: str | None = None
-    """Where it is not the field's."""
-    metavar: str | None = None
-    min: float | None = None
-    """The least value, itself allowed."""
-    shown: str | None = None
-    """What help shows as the default, where that is not the field's own."""
-    everyday: bool = False
-    """Whether `-h` shows it; `--help` shows all."""
-    count: bool = False
-    """Whether it is repeated to say more: -vv."""
-    positional: bool = False
-    """Whether it is an argument, without a name."""
-    complete: Literal["models", "files"] | None = None
-    """What a shell proposes for it."""
-
-
-def option(default: Any, help: str, **more: Any) -> Any:  # noqa: A002 - as in Option
-    """A field with its Option. A tuple as default is an option that may be repeated."""
-    return field(default=default, metadata={"option": Option(help=help, **more)})
-
-
-def option_of(metadata: Mapping[Any, Any]) -> Option:
-    """The Option in a field's metadata."""
-    found: Option = metadata["option"]
-    return found
 
 
 @frozen(kw_only=True)
@@ -197,94 +176,6 @@ def json_or_text(text: str) -> Any:
 
 
 @frozen(kw_only=True)
-class InputOptions:
-    """How prompts are read."""
-
-    section: ClassVar[str] = "Input"
-
-    inputs: Sequence[str] = option(
-        (),
-        "Files of prompts: JSONL, JSON, CSV, TSV, Parquet, Arrow, Excel or text, packed too (.gz, "
-        ".bz2, .xz, .zst); or folders and patterns of them. - or nothing is standard input.",
-        metavar="[INPUT]...",
-        positional=True,
-    )
-    template: str | None = option(
-        None,
-        "The prompt as a template of the row's fields, as in 'Translate: {{ text }}'; @FILE reads "
-        "it from a file. --system is a template then, too.",
-        letter="t",
-        metavar="TEXT|@FILE",
-        everyday=True,
-    )
-    messages_template: str | None = option(
-        None, "A list of messages as a template, in YAML or JSON.", metavar="@FILE"
-    )
-    where: str | None = option(
-        None, "Ask only rows of which this is true, as in 'stars > 3'.", metavar="EXPR"
-    )
-    offset: int = option(0, "Leave out the first N rows.", min=0, metavar="N")
-    limit: int | None = option(
-        None, "Read only the first N rows.", min=0, metavar="N", everyday=True
-    )
-    sample: int | None = option(
-        None, "Ask N rows chosen at random, always the same ones.", min=1, metavar="N"
-    )
-    repeat: int = option(
-        1, "Ask each row N times; metadata.repeat tells which answer it is.", min=1, metavar="N"
-    )
-    input_format: InputFormat = option(
-        "auto",
-        "jsonl, text (a prompt per line), whole (the whole input is one prompt), csv, tsv, "
-        "parquet, arrow or xlsx.",
-        metavar="FORMAT",
-        shown="by name and first bytes",
-    )
-    encoding: str | None = option(
-        None,
-        "Encoding of text and tables, as in cp1252.",
-        metavar="NAME",
-        shown="UTF-8, or UTF-16 by its first bytes",
-    )
-    prompt_field: str | None = option(
-        None,
-        "Field that is the prompt.",
-        metavar="NAME",
-        shown="prompt, messages, or the only one that fits",
-    )
-    id_field: str | None = option(
-        None, "Field that is the row's id.", metavar="NAME", shown="id or custom_id"
-    )
-    model_field: str | None = option(
-        None, "Field that names the row's model.", metavar="NAME", shown="model"
-    )
-    strict: bool = option(False, "Send nothing if any row is invalid.")
-    image: Sequence[str] = option(
-        (),
-        "Field that is an image: a path below --files, a URL or base64. Repeatable.",
-        metavar="FIELD",
-    )
-    audio: Sequence[str] = option(
-        (), "Field that is a sound: a path below --files, or base64. Repeatable.", metavar="FIELD"
-    )
-    file: Sequence[str] = option(
-        (),
-        "Field that is a document: a path below --files, a URL or base64. Repeatable.",
-        metavar="FIELD",
-    )
-    files: Path | None = option(
-        None, "Allow rows to name image, audio and other files below DIR.", metavar="DIR"
-    )
-    max_line_bytes: int = option(
-        64 * MEBIBYTE,
-        "Longer lines are invalid rows.",
-        min=1,
-        metavar="BYTES",
-        shown="67108864, 64 MiB",
-    )
-
-
-@frozen(kw_only=True)
 class OutputOptions:
     """Where answers go and how they look."""
 
@@ -292,18 +183,20 @@ class OutputOptions:
 
     output: Path | None = option(
         None,
-        "Write to this file instead of standard output; .gz compresses.",
+        "Write to this file instead of standard output; its name decides the format (.jsonl, "
+        ".csv, .tsv, .parquet, .xlsx), .gz compresses.",
         letter="o",
         everyday=True,
         complete="files",
     )
     format: OutputFormat | None = option(
         None,
-        "jsonl (all fields), text (the answer alone), openai (a batch API line) or chat "
-        "(the chat.completion object). text and chat are in input order.",
+        "jsonl (all fields), csv, tsv, parquet or xlsx (a table: the input's columns and the "
+        "answer), text (the answer alone), openai (a batch API line) or chat (the "
+        "chat.completion object). Tables, text and chat are in input order.",
         letter="f",
         metavar="FORMAT",
-        shown="jsonl",
+        shown="by the name of -o, else jsonl",
         everyday=True,
     )
     resume: bool = option(
@@ -314,7 +207,17 @@ class OutputOptions:
     overwrite: bool = option(False, "Replace an existing output file.", everyday=True)
     ordered: bool = option(False, "Write rows in input order.", everyday=True)
     include_input: bool = option(
-        False, "Add each row's messages to its output, in the field input."
+        False, "Add each row's messages to its output, in the field input, and its own fields."
+    )
+    columns: str | None = option(
+        None,
+        f"Columns of a table beside the input's, separated by commas: {', '.join(COLUMNS)}.",
+        metavar="NAMES",
+        shown="answer,error",
+    )
+    answer_field: str = option("answer", "Name of a table's column of answers.", metavar="NAME")
+    raw_cells: bool = option(
+        False, "Write cells of CSV that a spreadsheet takes for a formula as they are."
     )
     one_line: bool = option(
         False, "With --format text: escape newlines, so that line N answers row N."

@@ -50,6 +50,8 @@ class Prompt:
     """Every field of the row that means nothing to us; carried to the output."""
     key: str | None = None
     """Digest of request and row (rows/keys.py); None where no output needs it."""
+    value: Any = None
+    """The row as it was read: an object of fields, a text or a list of messages."""
 
     @property
     def place(self) -> str:
@@ -70,6 +72,8 @@ class BadRow:
     line: int | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     key: str | None = None
+    value: Any = None
+    """The row as far as it could be read."""
 
     @property
     def place(self) -> str:
@@ -202,6 +206,8 @@ class Outcome:
     """The row's own."""
     input: Sequence[Message] | None = None
     """The row's messages, with --include-input; none for a row that could not be read."""
+    fields: Mapping[str, Any] | None = None
+    """The row's own fields as they were read, with --include-input and in tables."""
     part: tuple[int, int] = (1, 1)
     """Which of the row's outcomes this is, from 1, and how many there are, as with --all."""
     ledgers: Sequence[Ledger] = ()

@@ -1,7 +1,7 @@
 """The failed rows of an output, and their rows of input."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -10,10 +10,8 @@ import orjson
 
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.frozen import frozen
-from llmbatch_cli.core.options import InputFormat
 from llmbatch_cli.core.types import Row, RowId
-from llmbatch_cli.rows.input.shape import SHAPELESS, Shape
-from llmbatch_cli.rows.input.source import rows_and_lines
+from llmbatch_cli.rows.input.source import Inputs
 from llmbatch_cli.rows.keys import REQUEST_DIGITS, check_key, row_digits
 
 EXAMPLES: Final = 3
@@ -101,24 +99,17 @@ def _not_an_output(name: str, line: int) -> UsageError:
 # Their rows of input
 
 
-def input_rows(
-    inputs: Sequence[str],
-    wanted: Mapping[str, int],
-    *,
-    input_format: InputFormat = "auto",
-    shape: Shape = SHAPELESS,
-) -> Iterator[bytes]:
+def input_rows(inputs: Inputs, wanted: Mapping[str, int]) -> Iterator[bytes]:
     """Yield the lines of input, as they are and with a newline, whose rows are wanted.
 
     A row is found by its content, not by its place, so the input may have been reordered
-    or added to since. A row that stands on many lines, or in an array, is put on one; a text that
-    is one prompt over many lines becomes a JSON string.
+    or added to since. A row that stands on many lines, in an array or in a table, is put on one; a
+    text that is one prompt over many lines becomes a JSON string.
     """
     left = dict(wanted)
-    for name in inputs:
-        for row, line in rows_and_lines(name, input_format, shape):
-            if _take(left, row) and line is not None:
-                yield line + b"\n"
+    for row, line in inputs.rows_and_lines():
+        if _take(left, row) and line is not None:
+            yield line + b"\n"
 
 
 def _take(left: dict[str, int], row: Row) -> bool:

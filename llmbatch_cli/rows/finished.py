@@ -13,6 +13,7 @@ from llmbatch_cli.core.types import Row
 from llmbatch_cli.rows.big_ints import with_big_ints
 from llmbatch_cli.rows.keys import check_key
 from llmbatch_cli.rows.output.render import dump
+from llmbatch_cli.rows.output.with_input import fields_of
 
 _REQUEST: Final = 10
 _NUMBER: Final = 20
@@ -57,6 +58,8 @@ class FinishedRows:
         """Failed rows that were taken out of the output, to be sent again."""
         self.with_input = 0
         """Those of `rows` that have an `input`."""
+        self.with_fields = False
+        """Whether rows have the `fields` of their row of input."""
         self.taken = 0
         """Those of `rows` that a row of input has claimed."""
         self.changed = 0
@@ -140,6 +143,8 @@ class FinishedRows:
             self._change(number, {"index": row.index, "id": row.id})
         elif (number := self._free(bucket, key[:_REQUEST], 0)) is not None:
             fields = {"index": row.index, "id": row.id, "metadata": row.metadata, "key": row.key}
+            if self.with_fields and row.value is not None:
+                fields["fields"] = fields_of(row)
             self._change(number, fields)
         else:
             return False

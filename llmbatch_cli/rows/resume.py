@@ -223,6 +223,7 @@ def _take_row(found: _Survey, row: Any, select: Callable[[Any], bool]) -> None:
     else:
         finished.add(key, index, failed=error is not None)
         finished.with_input += "input" in row
+        finished.with_fields |= "fields" in row
         found.note(error)
 
 
@@ -258,6 +259,7 @@ def _take_part(found: _Survey, row: Any, select: Callable[[Any], bool]) -> None:
         else:
             found.finished.add(group.key, group.index, failed=group.failed)
             found.finished.with_input += "input" in row
+            found.finished.with_fields |= "fields" in row
         found.group = None
 
 

@@ -12,6 +12,7 @@ from bench.queueing import queueing
 from bench.race import race
 from bench.servers import REPLY, Server, delayed_server, instant_server
 from bench.table import Figure, Section, at_least, at_most
+from bench.tables import tables
 
 STARTS = 15
 PATH_RUNS = 5
@@ -177,4 +178,5 @@ SCENARIOS: dict[str, Callable[[Bench], Section]] = {
     "race": race,
     "limits": limits,
     "queueing": queueing,
+    "tables": tables,
 }

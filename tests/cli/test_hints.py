@@ -24,8 +24,8 @@ HINTS = {
     ("batch", "prompts.jsonl", *FAKE, "-o", "nodir/x"): (
         "cannot write nodir/x: no directory nodir\nhint: mkdir -p nodir makes it"
     ),
-    ("batch", "prompts.jsonl", *FAKE, "-o", "x.csv"): (
-        "cannot write x.csv: the output is JSONL, not .csv\nhint: name it .jsonl"
+    ("batch", "prompts.jsonl", *FAKE, "-o", "x.xls"): (
+        "cannot write x.xls: .xls is not supported\nhint: name it .xlsx"
     ),
     ("batch", "prompts.jsonl", *FAKE, "-o", "x.jsonl.zst"): ".zst is not supported\nhint: use .gz",
     ("batch", "prompts.jsonl", "-m", "local/smol.guf"): "hint: it is local/smollm2",

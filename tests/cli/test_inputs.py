@@ -108,22 +108,6 @@ async def test_rows_without_a_prompt_end_the_run(command: str, tmp_path: Path) -
         assert "hint: name it, as in --prompt-field title" in done.err
 
 
-async def test_a_table_costs_nothing(tmp_path: Path) -> None:
-    """By name and from a pipe: exit 2, nothing sent, and the way."""
-    table = b'id,question\n1,"What is 2+2?"\n2,"Name a city, please"\n'
-    path = tmp_path / "a.csv"
-    path.write_bytes(table)
-    async with serve(echo) as server:
-        for arguments, stdin in (((str(path),), b""), ((), table)):
-            done = await run(
-                "batch", "-m", "m", "--base-url", f"{server.url}/v1", *arguments, stdin=stdin
-            )
-            assert (done.status, done.out) == (2, b"")
-            assert "a table (CSV), which cannot be read as prompts" in done.err
-            assert "hint: convert it to JSONL" in done.err
-        assert server.exchanges == []
-
-
 @pytest.mark.parametrize("models", [("-m", "a", "-m", "b"), ("-m", "a,b")])
 async def test_batch_asks_one_model(models: tuple[str, ...]) -> None:
     """Several are not silently one: it says which command is meant."""

@@ -229,5 +229,6 @@ async def attached(row: Prompt, root: Path | None) -> Row:
     try:
         messages = await asyncio.to_thread(inline, row.messages, root)
     except InputError as error:
-        return BadRow(row.index, error.message, row.id, row.file, row.line, row.metadata)
+        bad = BadRow(row.index, error.message, row.id, row.file, row.line, row.metadata)
+        return replace(bad, value=row.value)
     return replace(row, messages=messages)

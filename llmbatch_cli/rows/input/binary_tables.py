@@ -2,7 +2,7 @@
 
 import math
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, time, timedelta
 from decimal import Decimal
@@ -10,10 +10,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.core.errors import LlmbatchError, UsageError
 from llmbatch_cli.rows.input.chunks import Opened
 from llmbatch_cli.rows.input.inputs import BinaryTable, can_be_read_twice
-from llmbatch_cli.rows.input.table import Record, names_of
+from llmbatch_cli.rows.input.table import Record, Say, names_of, say_renamed
 from llmbatch_cli.rows.lines import Unreadable
 
 BATCH_ROWS: Final = 1_024
@@ -31,29 +31,31 @@ _STREAM: Final = b"\xff\xff\xff\xff"
 """How Arrow's stream format begins."""
 
 
-def binary_records(form: BinaryTable, name: str, data: Opened) -> Iterator[list[Record]]:
-    """The table's rows in batches, at least one, whose `line` is the row's number from 1.
+def binary_records(form: BinaryTable, name: str, data: Opened, say: Say) -> Iterator[list[Record]]:
+    """The table's rows in batches, whose `line` is the row's number from 1.
 
     What cannot be read at its place (a pipe, packed data) is copied to a temporary file first.
-    Raises Unreadable, and UsageError where the library is missing.
+    `say` is called with what a person should know. Raises Unreadable, and UsageError where the
+    library is missing.
     """
-    read = _READERS[form]
     try:
         import_module(_LIBRARIES[form])
         with _placed(name, data) as path:
-            begun = False
-            for batch in read(path, data.head):
-                begun = True
-                yield batch
-            if not begun:
-                yield []
+            if form == "parquet":
+                yield from _parquet(path)
+            elif form == "arrow":
+                yield from _arrow(path, data.head)
+            else:
+                yield from _workbook(path, say)
+    except LlmbatchError:
+        raise
     except ImportError as error:
         extra = "excel" if form == "xlsx" else "parquet"
         raise UsageError(
             f"reading {_WORDS[form]} needs a library that is not installed",
             hint=f"pip install 'llmbatch-cli[{extra}]'",
         ) from error
-    except (OSError, ValueError, TypeError, NotImplementedError) as error:
+    except Exception as error:  # the libraries have many
         reason = " ".join(str(error).split())[:200].rstrip(".")
         raise Unreadable(f"cannot be read as {_WORDS[form]}: {reason}") from error
 
@@ -76,7 +78,18 @@ def _placed(name: str, data: Opened) -> Iterator[Path]:
 # Parquet and Arrow
 
 
-def _parquet(path: Path, _: bytes) -> Iterator[list[Record]]:
+def parquet_rows(path: str) -> int | None:
+    """How many rows the file has, by its end; None where it cannot be read."""
+    try:
+        from pyarrow import parquet
+
+        with parquet.ParquetFile(path, pre_buffer=False) as file:
+            return int(file.metadata.num_rows)
+    except Exception:  # noqa: BLE001 - whoever reads it says what is wrong
+        return None
+
+
+def _parquet(path: Path) -> Iterator[list[Record]]:
     from pyarrow import parquet
 
     with parquet.ParquetFile(path, pre_buffer=False) as file:
@@ -116,10 +129,18 @@ def _batches(batches: Iterator[Any]) -> Iterator[list[Record]]:
 
 
 def _values(column: Any) -> Sequence[Any]:
+    import pyarrow as pa
     from pyarrow import types
 
-    values: list[Any] = column.to_pylist()
     kind = column.type
+    if types.is_temporal(kind) and getattr(kind, "unit", None) == "ns":  # Python has none
+        micro = (
+            pa.timestamp("us", kind.tz)
+            if types.is_timestamp(kind)
+            else (pa.time64("us") if types.is_time(kind) else pa.duration("us"))
+        )
+        column = column.cast(micro, safe=False)
+    values: list[Any] = column.to_pylist()
     if types.is_string(kind) or types.is_large_string(kind) or types.is_integer(kind):
         return values
     return [_plain(value) for value in values]
@@ -145,24 +166,17 @@ def _plain(value: Any) -> Any:
 # Workbooks
 
 
-def _workbook(path: Path, _: bytes) -> Iterator[list[Record]]:
-    from python_calamine import CalamineError, CalamineWorkbook, PasswordError
-
-    try:
-        with CalamineWorkbook.from_path(path) as book:
-            rows = iter(_first_sheet(book).iter_rows())
-    except PasswordError as error:
-        raise Unreadable("the workbook has a password") from error
-    except CalamineError as error:
-        raise Unreadable(f"cannot be read as a workbook: {error}") from error
+def _workbook(path: Path, say: Say) -> Iterator[list[Record]]:
     names: list[str] = []
     found: list[Record] = []
-    for number, row in enumerate(rows, 1):
+    for number, row in enumerate(_sheet_rows(path, say), 1):
         cells = [_cell(value) for value in row]
         if not any(cell not in ("", None) for cell in cells):
             continue
         if not names:
-            names = names_of([str(cell) for cell in cells])
+            header = [str(cell) for cell in cells]
+            names = names_of(header)
+            say_renamed(header, names, say)
             continue
         found.append(Record(number, dict(zip(names, cells, strict=True))))
         if len(found) == BATCH_ROWS:
@@ -171,13 +185,30 @@ def _workbook(path: Path, _: bytes) -> Iterator[list[Record]]:
     yield found
 
 
-def _first_sheet(book: Any) -> Any:
+def _sheet_rows(path: Path, say: Say) -> Iterator[list[Any]]:
+    from python_calamine import CalamineWorkbook, PasswordError
+
+    try:
+        with CalamineWorkbook.from_path(path) as book:
+            return iter(_first_sheet(book, say).iter_rows())
+    except PasswordError as error:
+        raise Unreadable("the workbook has a password") from error
+    except BaseException as error:
+        if type(error).__name__ == "PanicException":  # of a damaged one; it is no Exception
+            raise Unreadable(f"cannot be read as {_WORDS['xlsx']}: it is damaged") from error
+        raise
+
+
+def _first_sheet(book: Any, say: Say) -> Any:
     """The first sheet that is not empty."""
-    sheets = map(book.get_sheet_by_index, range(len(book.sheet_names)))
-    sheet = next((sheet for sheet in sheets if sheet.total_height), None)
-    if sheet is None:
+    sheets = [book.get_sheet_by_index(place) for place in range(len(book.sheet_names))]
+    filled = [sheet for sheet in sheets if sheet.total_height]
+    if not filled:
         raise Unreadable("the workbook is empty")
-    return sheet
+    if len(filled) > 1:
+        others = ", ".join(sheet.name for sheet in filled[1:5])
+        say(f'the sheet "{filled[0].name}" is read, and no other: {others}')
+    return filled[0]
 
 
 def _cell(value: Any) -> Any:
@@ -186,10 +217,3 @@ def _cell(value: Any) -> Any:
     if isinstance(value, timedelta):
         return str(value)
     return _plain(value)
-
-
-_READERS: Final[Mapping[BinaryTable, Callable[[Path, bytes], Iterator[list[Record]]]]] = {
-    "parquet": _parquet,
-    "arrow": _arrow,
-    "xlsx": _workbook,
-}

@@ -1,7 +1,7 @@
 """Choosing among rows as they come. No I/O."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -61,6 +61,8 @@ class Chooser:
             yield row
             return
         for number in range(1, times + 1):
-            metadata = {**row.metadata, REPEAT: number}
-            yield replace(row, index=self._index, metadata=metadata)
+            own = {REPEAT: number}
+            value = {**row.value, **own} if isinstance(row.value, Mapping) else row.value
+            metadata = {**row.metadata, **own}
+            yield replace(row, index=self._index, metadata=metadata, value=value)
             self._index += 1

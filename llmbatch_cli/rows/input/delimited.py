@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Final
 
-from llmbatch_cli.rows.input.table import Record, names_of
+from llmbatch_cli.rows.input.table import Record, Say, names_of, say_renamed
 from llmbatch_cli.rows.lines import Line, Lines
 
 DELIMITERS: Final = (",", ";", "\t", "|")
@@ -16,19 +16,19 @@ _SAMPLE_LINES: Final = 20
 _QUOTE: Final = '"'
 _SEP: Final = "sep="
 """Excel's first line, which names the delimiter."""
-_MOST_SHOWN: Final = 60
 
 
 def records_of(
-    chunks: Iterator[bytes], delimiter: str | None, max_cell_chars: int
+    chunks: Iterator[bytes], delimiter: str | None, max_cell_chars: int, say: Say
 ) -> Iterator[list[Record]]:
     """The records below the header, in lists of what has arrived together; the first list may be
     empty, and comes with the header.
 
     `chunks` is UTF-8; without a `delimiter` the first lines show it. A record is given as soon as
-    its last line is complete. Raises csv.Error for a header that cannot be read.
+    its last line is complete. `say` is called with what a person should know. Raises csv.Error for
+    a header that cannot be read.
     """
-    return _Table(chunks, delimiter, max_cell_chars).records()
+    return _Table(chunks, delimiter, max_cell_chars, say).records()
 
 
 def delimiter_of(lines: Sequence[str]) -> str:
@@ -66,7 +66,10 @@ def _whole_records(lines: Sequence[str]) -> Iterator[str]:
 class _Table:
     """One table, read block by block: a block is the whole lines that have arrived together."""
 
-    def __init__(self, chunks: Iterator[bytes], delimiter: str | None, max_chars: int) -> None:
+    def __init__(
+        self, chunks: Iterator[bytes], delimiter: str | None, max_chars: int, say: Say
+    ) -> None:
+        self._say = say
         self._max_chars = max_chars
         self._has_odd_bytes = False
         """Whether some line so far is no UTF-8."""
@@ -161,17 +164,20 @@ class _Table:
         if not any(cells):
             return
         if not names:
-            self._names = names_of(cells)
+            self._names = names_of([_replaced(cell) for cell in cells])
+            say_renamed(cells, self._names, self._say)
         elif len(cells) == len(names):
-            fields = dict(zip(names, cells, strict=True))
             wrong = _not_utf8(cells)
-            found.append(Record(line, {} if wrong else fields, wrong))
+            if wrong is not None:
+                cells = [_replaced(cell) for cell in cells]
+            found.append(Record(line, dict(zip(names, cells, strict=True)), wrong))
         elif len(cells) > len(names) and not any(cells[len(names) :]):
             self._take(begin, cells[: len(names)], found)
         else:
             count = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
             columns = "1 column" if len(names) == 1 else f"{len(names)} columns"
-            found.append(Record(line, {}, f"bad CSV: {count}, but there are {columns}"))
+            fields = dict(zip(names, map(_replaced, cells), strict=False))
+            found.append(Record(line, fields, f"bad CSV: {count}, but there are {columns}"))
 
     def _take_wrong(self, begin: int, reason: str, found: list[Record]) -> None:
         if not self._names:
@@ -243,6 +249,11 @@ class _Counted:
 
 def _is_open(lines: Sequence[str]) -> bool:
     return sum(line.count(_QUOTE) for line in lines) % 2 == 1
+
+
+def _replaced(cell: str) -> str:
+    """The cell with U+FFFD in place of what is no UTF-8."""
+    return cell.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _not_utf8(cells: Sequence[str]) -> str | None:

@@ -37,12 +37,18 @@ _ROLES: Final = {
 def candidates(fields: Mapping[str, Any]) -> Sequence[str]:
     """The fields that may be the prompt; exactly one is meant, several or none have to be asked.
 
-    `text`, `query`, `question`, `instruction` and `conversations` go before others; `instruction`
+    `text`, `query`, `question`, `instruction` and `conversations` go before others, also as `Text`
+    or with `Prompt`, as people write the heads of columns; `instruction`
     has `input` to it. Where there is none of these it is the only field of text.
     """
     if any(names <= fields.keys() for names in _NOT_ROWS):
         return ()
-    found = [name for name in _TEXTS if name in fields and _may_be_text(fields[name])]
+    lower: dict[str, str] = {}
+    for name in fields:
+        if isinstance(name, str):
+            lower.setdefault(name.lower(), name)
+    usual = [lower[name] for name in ("prompt", *_TEXTS) if name in lower]
+    found = [name for name in usual if _may_be_text(fields[name])]
     if isinstance(fields.get(_CONVERSATION), list | tuple):
         found.append(_CONVERSATION)
     if found:
@@ -52,9 +58,15 @@ def candidates(fields: Mapping[str, Any]) -> Sequence[str]:
         for name, value in fields.items()
         if isinstance(name, str)
         and isinstance(value, str)
-        and name not in _NOT_PROMPTS
+        and name.lower() not in _NOT_PROMPTS
         and not (len(value) < _NUMBER_CHARS and _NUMBER.fullmatch(value))
     ]
+
+
+def may_be_row(fields: Mapping[str, Any]) -> bool:
+    """Whether an object with these fields shows by them that it is a row itself."""
+    known = any(name in fields for name in (*OWN_NAMES, _CONVERSATION, "custom_id"))
+    return known or any(isinstance(fields.get(name), str) for name in _TEXTS)
 
 
 def _may_be_text(value: object) -> bool:

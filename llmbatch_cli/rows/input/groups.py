@@ -1,6 +1,7 @@
 """One input as groups of lines, each as soon as it has arrived. Blocks."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import BinaryIO, Final, NamedTuple
 
 import orjson
@@ -23,12 +24,13 @@ from llmbatch_cli.rows.input.inputs import (
     Member,
     TextFormat,
     TextTable,
+    can_be_read_twice,
     chunks_of,
     format_of_name,
     suffix_of,
 )
 from llmbatch_cli.rows.input.parse import is_conversation
-from llmbatch_cli.rows.input.table import Record
+from llmbatch_cli.rows.input.table import Record, Say
 from llmbatch_cli.rows.lines import BLANK, CHUNK_BYTES, Line, Lines, Unreadable
 
 _JSON_BEGINS: Final = (b"{", b"[", b'"')
@@ -48,6 +50,8 @@ class Group(NamedTuple):
     """Whether the content decided the form, which is reported."""
     records: Sequence[Record] = ()
     """Of a table, in place of lines."""
+    notes: Sequence[str] = ()
+    """What a person should know of the input."""
     error: Unreadable | None = None
     """Why the rest of the input cannot be read."""
 
@@ -82,14 +86,13 @@ def _groups_of(name: str, reading: Reading, stdin: BinaryIO | None) -> Iterator[
     if form in ("parquet", "arrow", "xlsx"):
         from llmbatch_cli.rows.input.binary_tables import binary_records
 
-        for batch in binary_records(form, name, data):
-            yield Group(form, [], records=batch)
+        yield from _grouped(form, partial(binary_records, form, name, data))
         return
     chunks = as_text(data, reading.encoding)
     if form in ("csv", "tsv"):
         yield from _table_groups(form, chunks, reading)
     else:
-        yield from _text_groups(form, _Head(chunks), reading)
+        yield from _text_groups(name, form, _Head(chunks), reading)
 
 
 def _table_groups(form: TextTable, chunks: Iterator[bytes], reading: Reading) -> Iterator[Group]:
@@ -99,14 +102,22 @@ def _table_groups(form: TextTable, chunks: Iterator[bytes], reading: Reading) ->
 
     delimiter = "\t" if form == "tsv" else None
     try:
-        for batch in records_of(chunks, delimiter, reading.max_line_bytes):
-            yield Group(form, [], records=batch)
+        yield from _grouped(form, partial(records_of, chunks, delimiter, reading.max_line_bytes))
     except csv.Error as error:
         raise Unreadable(str(error)) from error
-    yield Group(form, [], is_last=True)
 
 
-def _text_groups(form: Format | None, head: "_Head", reading: Reading) -> Iterator[Group]:
+def _grouped(form: Format, records: Callable[[Say], Iterator[Sequence[Record]]]) -> Iterator[Group]:
+    notes: list[str] = []
+    for batch in records(notes.append):
+        yield Group(form, [], records=batch, notes=tuple(notes))
+        notes.clear()
+    yield Group(form, [], is_last=True, notes=tuple(notes))
+
+
+def _text_groups(
+    name: str, form: Format | None, head: "_Head", reading: Reading
+) -> Iterator[Group]:
     head.read(lambda data: data.strip(BLANK) or len(data) > CHUNK_BYTES)
     begin = head.data.lstrip(BLANK)[:1]
     guessed = form is None and begin != b"" and begin not in _JSON_BEGINS
@@ -124,9 +135,15 @@ def _text_groups(form: Format | None, head: "_Head", reading: Reading) -> Iterat
         yield Group(form, [], guessed=True)
     if form == "jsonl" and begin == b"[" and _is_one_array(head):
         form = "values"
+    if form == "jsonl" and begin == b"{" and reading.input_format == "auto":
+        at = _list_within(head, may_wait=can_be_read_twice(name))
+        if at is not None:
+            yield Group("list", [], guessed=True)
+            head.skip(at)
+            form = "list"
     if form == "whole":
         yield Group(form, _whole(head.chunks(), reading.max_line_bytes), is_last=True)
-    elif form == "values":
+    elif form in ("values", "list"):
         yield from (Group(form, [chunk]) for chunk in head.chunks())
         yield Group(form, [], is_last=True)
     else:
@@ -156,6 +173,11 @@ class _Head:
         lines = self.data.lstrip().split(b"\n")
         return lines if self.is_all else lines[:-1]
 
+    def skip(self, size_bytes: int) -> None:
+        """Leave out the first bytes, but for their newlines."""
+        skipped, self.data = self.data[:size_bytes], self.data[size_bytes:]
+        self.data = b"\n" * skipped.count(b"\n") + self.data
+
     def chunks(self) -> Iterator[bytes]:
         """All bytes of the input."""
         yield self.data
@@ -164,14 +186,26 @@ class _Head:
 
 def _kind_by_shape(head: _Head, form: Format, begin: bytes) -> Kind | None:
     """What the first lines show of a text that is no prompts: a table, or another kind."""
-    if form == "whole" or (form == "jsonl" and begin in _JSON_BEGINS):
+    if form == "whole" or (form == "jsonl" and begin in _JSON_BEGINS and begin != b'"'):
         return None
     head.read(lambda data: b"\n" in data.lstrip() or len(data) > _LONG_LINE_BYTES)
     lines = head.lines()
+    if form == "jsonl" and begin == b'"':  # a text in JSON, or the name of a column
+        is_header = lines and not _is_json(lines[0]) and may_be_header(lines[0])
+        return _table_by_shape(head) if is_header else None
     if lines and may_be_header(lines[0]):
-        head.read(lambda data: data.lstrip().count(b"\n") > 1 or len(data) > _LONG_LINE_BYTES)
-        lines = head.lines()
-    return by_shape(lines)
+        _read_second_line(head)
+    return by_shape(head.lines())
+
+
+def _table_by_shape(head: _Head) -> Kind | None:
+    _read_second_line(head)
+    kind = by_shape(head.lines())
+    return kind if kind in (CSV, TSV) else None
+
+
+def _read_second_line(head: _Head) -> None:
+    head.read(lambda data: data.lstrip().count(b"\n") > 1 or len(data) > _LONG_LINE_BYTES)
 
 
 def _is_one_array(head: _Head) -> bool:
@@ -186,6 +220,38 @@ def _is_one_array(head: _Head) -> bool:
     except orjson.JSONDecodeError:
         return False
     return isinstance(value, list) and not is_conversation(value)
+
+
+def _list_within(head: _Head, *, may_wait: bool) -> int | None:
+    """Where the rows begin of an input that is one object around them; None for any other."""
+    head.read(lambda data: b"\n" in data.lstrip() or len(data) > _LONG_LINE_BYTES)
+    line, newline, rest = head.data.lstrip().partition(b"\n")
+    is_one_line = _is_json(line) if newline or head.is_all else False
+    if is_one_line and b"[" not in line:
+        return None
+    from llmbatch_cli.rows.input.wrapped import list_in, read_wrapper
+
+    if is_one_line:
+        if not read_wrapper(line):
+            return None
+        head.read(lambda data: data.lstrip().partition(b"\n")[2].strip(BLANK))
+        if head.data.lstrip().partition(b"\n")[2].strip(BLANK):
+            return None  # an object a line
+    elif not may_wait:  # it may be many objects, each on many lines
+        return None
+    else:
+        head.read(lambda data: len(data) > _LONG_LINE_BYTES)
+        if head.is_all and not read_wrapper(head.data):
+            return None
+    return list_in(head.data)
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return False
+    return True
 
 
 def _whole(chunks: Iterator[bytes], max_bytes: int) -> Sequence[Line]:

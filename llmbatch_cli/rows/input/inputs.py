@@ -30,8 +30,9 @@ from llmbatch_cli.rows.lines import BLANK, BOM, MAX_LINE_BYTES, Line, Lines, Unr
 TextFormat = Literal["lines", "whole"]
 TextTable = Literal["csv", "tsv"]
 BinaryTable = Literal["parquet", "arrow", "xlsx"]
-Format = Literal["jsonl", "text", "whole", "values", TextTable, BinaryTable]
-"""`values` is JSON that is not cut into lines: an array of rows."""
+Format = Literal["jsonl", "text", "whole", "values", "list", TextTable, BinaryTable]
+"""`values` is JSON that is not cut into lines: an array of rows. `list` is the same, and what is
+behind it is left out."""
 TABLES: Final[frozenset[Format]] = frozenset(("csv", "tsv", "parquet", "arrow", "xlsx"))
 
 STDIN: Final = "<stdin>"

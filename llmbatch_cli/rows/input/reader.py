@@ -92,6 +92,8 @@ class Reader:
         the first."""
         if group.guessed:
             self._report_guess(group.form)
+        for note in group.notes:
+            self._observe(Notice(f"{self._file}: {note}"))
         is_plain = group.form == "jsonl" and not group.is_last
         for row in self._json_rows(group.lines) if is_plain else self._rows(group):
             if row is not None:
@@ -108,8 +110,10 @@ class Reader:
             yield from self._json_rows(group.lines)
         elif group.form in TABLES:
             yield from self._records(group.records)
-        elif group.form == "values":
-            self._splitter = self._splitter or Splitter(self._max_line_bytes)
+        elif group.form in ("values", "list"):
+            self._splitter = self._splitter or Splitter(
+                self._max_line_bytes, only_one=group.form == "list"
+            )
             for chunk in group.lines:
                 yield from self._split(chunk or b"")
         else:
@@ -131,12 +135,16 @@ class Reader:
         if self.source is None:
             return None
         if form == "whole":
-            return orjson.dumps(self.source.decode())
+            text = self.source.decode()
+            return orjson.dumps({"id": self._row_id, "prompt": text} if self._row_id else text)
         # in JSON a newline stands between values only
         return self.source if form == "text" else b" ".join(self.source.splitlines())
 
     def _report_guess(self, form: Format) -> None:
         subject = "standard input" if self._file == STDIN else self._file
+        if form == "list":
+            self._observe(Notice(f"{subject}: the rows are the items of the list in its object"))
+            return
         if form in TABLES:
             self._observe(
                 Notice(
@@ -158,13 +166,17 @@ class Reader:
     def _records(self, records: Sequence[Record]) -> Iterator[Row | None]:
         for record in records:
             self._line, fields, wrong = record
-            self._record = fields
+            self._record = {} if wrong else fields
             if wrong is not None:
-                yield self._bad(wrong)
-                continue
-            if not _LISTS.isdisjoint(fields):
-                fields = {name: _list(name, value) for name, value in fields.items()}
-            yield self.shaper.row(fields, index=self.index, line=self._line, is_table=True)
+                row: Row | None = self._bad(wrong)
+            elif _LISTS.isdisjoint(fields):
+                row = self.shaper.row(fields, index=self.index, line=self._line, is_table=True)
+            else:
+                value = {name: _list(name, cell) for name, cell in fields.items()}
+                row = self.shaper.row(value, index=self.index, line=self._line, is_table=True)
+            if row is not None:
+                row.value = fields
+            yield row
 
     # JSON
 
@@ -192,8 +204,13 @@ class Reader:
         if may_be_deep and is_too_deep(value):
             return bad_row(value, TOO_DEEP, index=self.index, file=self._file, line=line)
         row = self.shaper.row(value, index=self.index, line=line)
-        if row is not None and row.metadata:
-            row.metadata = with_big_ints(row.metadata, data)
+        if row is None:
+            return None
+        row.value = value
+        if row.metadata:
+            exact = with_big_ints(row.metadata, data)
+            if exact is not row.metadata:
+                row.metadata, row.value = exact, {**value, **exact}
             self._misspelt.look_at(row)
         return row
 
@@ -302,6 +319,7 @@ class Reader:
                 for row in self._text_row(line):
                     if row is not None and group.form == "whole" and self._row_id is not None:
                         row.id = self._row_id
+                        row.value = {"id": self._row_id, "prompt": row.value}
                     yield row
                 if self.given_up:
                     return
@@ -323,7 +341,10 @@ class Reader:
             yield self._bad(_not_utf8(line, error), line)
             return
         self.source = line
-        yield self.shaper.row(text, index=self.index, line=self._line)
+        row = self.shaper.row(text, index=self.index, line=self._line)
+        if row is not None:
+            row.value = text
+        yield row
 
     def _too_long(self, what: str) -> str:
         return f"the {what} is longer than {self._max_line_bytes:,} bytes (--max-line-bytes)"

@@ -18,6 +18,7 @@ TEXT: Final = "text"
 """The one field of a row that is text."""
 _MARKS: Final = ("{{", "{%", "{#")
 _IDS: Final = ("id", "custom_id")
+_SYSTEM: Final = ("system", "developer")
 _MODELS: Final = ("model", "models")
 _TABLES_OWN: Final = ("system", *_IDS, *API_KEYS)
 """What means the same in a table as in a row of JSON; its other columns are data."""
@@ -205,8 +206,9 @@ class Shaper:
         hidden: list[str] = []
         name = self._prompt_field(fields)
         if shape.asks is not None:
-            own["messages"] = shape.asks.messages(fields)
+            own["messages"] = messages = shape.asks.messages(fields)
             hidden += OWN_NAMES
+            hidden += ["system"] if messages[0].get("role") in _SYSTEM else []
             hidden += shape.asks.names - {*_IDS}
             hidden += shape.system.names - {*_IDS} if shape.system is not None else ()
         elif name is not None:
@@ -236,7 +238,7 @@ class Shaper:
     def _add_system(self, own: dict[str, Any], system: Renders, fields: Fields) -> None:
         """The system message of a row that has none."""
         messages = own.get("messages") or [{}]
-        if own.get("system") is None and messages[0].get("role") not in ("system", "developer"):
+        if own.get("system") is None and messages[0].get("role") not in _SYSTEM:
             own["system"] = text = system.render(fields)
             if self._shape.asks is None and not text.strip():
                 raise InputError("--system gives no text")

@@ -26,6 +26,7 @@ from llmbatch_cli.rows.input.inputs import (
     can_be_read_twice,
     check_inputs,
     count_rows,
+    format_of_name,
     shown_name,
     spooled,
 )
@@ -189,26 +190,31 @@ class Inputs:
             return None
         total = 0 if self.prompt is None else 1
         for path in self.inputs:
-            rows = count_rows(path, enough, input_format=self.input_format, for_text=self.for_text)
+            if format_of_name(path, self.input_format) == "parquet":
+                from llmbatch_cli.rows.input.binary_tables import parquet_rows
+
+                rows = parquet_rows(path) if can_be_read_twice(path) else None
+            else:
+                rows = count_rows(
+                    path, enough, input_format=self.input_format, for_text=self.for_text
+                )
             if rows is None:
                 return None
             total += rows
         return self.choice.count_of(total, self.limit)
 
+    def rows_and_lines(self) -> Iterator[tuple[Row, bytes | None]]:
+        """Every row, with how it stands in its input on one line; None for what could not be
+        read. Blocks."""
+        for name in self.inputs:
+            reader = Reader(self.max_line_bytes, ignore, shape=self.shape)
+            reader.begin(name)
+            for group in groups_of(name, self._reading):
+                for row in reader.rows(group):
+                    yield row, reader.line_of_row(group.form)
+                if reader.given_up:
+                    break
+
     @property
     def _reading(self) -> Reading:
         return Reading(self.input_format, self.for_text, self.max_line_bytes, self.encoding)
-
-
-def rows_and_lines(
-    name: str, input_format: InputFormat = "auto", shape: Shape = SHAPELESS
-) -> Iterator[tuple[Row, bytes | None]]:
-    """The rows of one input, each with how it stands there on one line; None for what could not
-    be read. Blocks."""
-    reader = Reader(MAX_LINE_BYTES, ignore, shape=shape)
-    reader.begin(name)
-    for group in groups_of(name, Reading(input_format, "lines", MAX_LINE_BYTES)):
-        for row in reader.rows(group):
-            yield row, reader.line_of_row(group.form)
-        if reader.given_up:
-            return

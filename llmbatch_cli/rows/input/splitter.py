@@ -40,8 +40,15 @@ class Piece(NamedTuple):
 class Splitter:
     """Objects and arrays, one behind the other; of an array that is no conversation, its items."""
 
-    def __init__(self, max_bytes: int, line: int = 1) -> None:
-        """`line`: the number of the line that the first byte stands on."""
+    def __init__(self, max_bytes: int, line: int = 1, *, only_one: bool = False) -> None:
+        """
+        Args:
+            max_bytes: a longer value is wrong.
+            line: the number of the line that the first byte stands on.
+            only_one: what stands behind the first array is not looked at.
+        """
+        self._only_one = only_one
+        self._is_over = False
         self._max_bytes = max_bytes
         self._line = line
         """Of the place up to which newlines are counted."""
@@ -68,6 +75,8 @@ class Splitter:
 
     def feed(self, data: bytes) -> Iterator[Piece]:
         """The values that these bytes complete; a wrong one is the last."""
+        if self._is_over:
+            return
         self._data += data
         yield from self._pieces(is_end=False)
 
@@ -83,6 +92,9 @@ class Splitter:
         while (piece := self._next(is_end=is_end)) is not None:
             yield piece
             if piece.wrong:
+                return
+            if self._is_over:
+                self._data.clear()
                 return
         self._count_lines(self._start)
         del self._data[: self._start]
@@ -122,6 +134,7 @@ class Splitter:
             return self._item
         if byte == _CLOSE and self._expected != "item":
             item, self._item, self._expected = self._item, None, "value"
+            self._is_over = self._only_one
             return item
         if self._expected == "comma" or byte in b",:]}":
             return self._wrong("bad JSON: expected ',' or ']' between the items of an array")

@@ -1,7 +1,12 @@
 """What every kind of table is read as."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+_MOST_SHOWN: Final = 5
+
+Say = Callable[[str], None]
+"""Called with what a person should know of the table."""
 
 
 class Record(NamedTuple):
@@ -12,7 +17,7 @@ class Record(NamedTuple):
     fields: Mapping[str, Any]
     """Its cells by the columns' names, in their order."""
     wrong: str | None = None
-    """Why it cannot be read; then there are no fields."""
+    """Why it cannot be read; the fields are those that can."""
 
 
 def names_of(header: Sequence[str]) -> list[str]:
@@ -26,3 +31,11 @@ def names_of(header: Sequence[str]) -> list[str]:
             name, number = f"{wanted}_{number}", number + 1
         names.append(name)
     return names
+
+
+def say_renamed(header: Sequence[str], names: Sequence[str], say: Say) -> None:
+    """Say which columns have another name than their header's."""
+    new = [name for cell, name in zip(header, names, strict=True) if cell.strip() != name]
+    if new:
+        shown = ", ".join(new[:_MOST_SHOWN]) + (", ..." if len(new) > _MOST_SHOWN else "")
+        say(f"columns without a name of their own are called {shown}")

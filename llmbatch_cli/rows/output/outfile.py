@@ -57,21 +57,33 @@ def is_packed(path: Path) -> bool:
 def replacing(real: Path) -> Iterator[Callable[[bytes], object]]:
     """Yield a function that writes the new content of a file, gzip if its name says so.
 
-    The old file stays until the end of the body; after an error it stays for good. The new
-    one has its mode and, where that is allowed, its owner, and is on the disk before it
-    replaces the old one. `real` is not a symbolic link. Raises OSError.
+    As `renewed`.
+    """
+    with renewed(real) as file:
+        if is_packed(real):
+            packer = zlib.compressobj(wbits=31)
+            yield lambda data: file.write(packer.compress(data))
+            file.write(packer.flush())
+        else:
+            yield file.write
+
+
+@contextmanager
+def renewed(real: Path) -> Iterator[BinaryIO]:
+    """Yield the file that replaces this one, or that gets its name, at the end of the body.
+
+    An old file stays until then; after an error it stays for good. The new one has its mode
+    and, where that is allowed, its owner, and is on the disk before it replaces the old one.
+    `real` is not a symbolic link. Raises OSError.
     """
     new = new_name(real)
     new.unlink(missing_ok=True)
+    old = real.stat() if real.exists() else None
     try:
-        with _create(new) as file:
-            give_rights(new, real.stat())
-            if is_packed(real):
-                packer = zlib.compressobj(wbits=31)
-                yield lambda data: file.write(packer.compress(data))
-                file.write(packer.flush())
-            else:
-                yield file.write
+        with _create(new, 0o666 if old is None else 0o600) as file:
+            if old is not None:
+                give_rights(new, old)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         new.replace(real)
@@ -92,9 +104,9 @@ def new_name(real: Path) -> Path:
     return real.with_name(f".{real.name}.new")
 
 
-def _create(new: Path) -> BinaryIO:
-    """Open a new file that nobody else can read yet."""
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o600)
+def _create(new: Path, mode: int) -> BinaryIO:
+    """Open a new file with this mode, of which umask takes some."""
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, mode)
     return os.fdopen(fd, "wb", buffering=CHUNK_BYTES)
 
 

@@ -23,7 +23,7 @@ def render(
     r"""The outcome as one row of output, which ends with a newline.
 
     - jsonl: as the README shows it: twelve constant fields, then those that only some rows
-      have.
+      have. Tables are made of these rows: rows/output/table.py.
     - text: the answer alone, an empty line for a failed row. With `one_line` a backslash, a
       newline and a carriage return become `\\`, `\n` and `\r`; without, the row may be
       several lines.
@@ -33,19 +33,20 @@ def render(
     `created` is the time for the chat.completion, in seconds since the epoch; 0 is unknown.
     Never raises: values that JSON cannot hold are written as `_plain` makes them.
     """
-    if format == "jsonl":
-        return dump(_row(outcome))
     if format == "text":
         return _answer(outcome, one_line)
     if format == "openai":
         return dump(_openai_line(outcome, created))
-    return dump(_chat(outcome, created))
+    if format == "chat":
+        return dump(_chat(outcome, created))
+    return dump(row_of(outcome))
 
 
 # The jsonl format
 
 
-def _row(outcome: Outcome) -> _Json:
+def row_of(outcome: Outcome) -> _Json:
+    """The fields of a row, in their order."""
     completion, failure, latency_s = outcome.completion, outcome.error, outcome.latency_s
     row: _Json = {
         "index": outcome.index,
@@ -68,6 +69,8 @@ def _row(outcome: Outcome) -> _Json:
         row["usage"] = _usage(usage)
     if outcome.input is not None:
         row["input"] = outcome.input or None
+    if outcome.fields is not None:
+        row["fields"] = outcome.fields
     _add_course(row, outcome)
     if outcome.key is not None:
         row["key"] = outcome.key
@@ -182,7 +185,7 @@ def _answer(outcome: Outcome, one_line: bool) -> bytes:
     text = "" if completion is None or completion.text is None else completion.text
     if one_line:
         text = text.translate(_ONE_LINE)
-    return _well_formed(text).encode() + b"\n"
+    return well_formed(text).encode() + b"\n"
 
 
 # The chat format
@@ -298,6 +301,14 @@ def dump(row: _Json) -> bytes:
         return orjson.dumps(_plain(row), option=orjson.OPT_APPEND_NEWLINE)
 
 
+def dump_value(value: Any) -> bytes:
+    """The value as JSON, without a newline. Never raises."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return orjson.dumps(_plain(value))
+
+
 _DEEPEST = 200
 _INT64 = range(-(2**63), 2**64)
 
@@ -311,16 +322,16 @@ def _plain(value: Any, depth: int = 0) -> Any:
     if depth > _DEEPEST:
         return None
     if isinstance(value, str):
-        return _well_formed(value)
+        return well_formed(value)
     if value is None or isinstance(value, bool | float):
         return value
     if isinstance(value, int):
         return int(value) if value in _INT64 else orjson.Fragment(_digits(value))
     if isinstance(value, Mapping):
-        return {_well_formed(str(k)): _plain(v, depth + 1) for k, v in value.items()}
+        return {well_formed(str(k)): _plain(v, depth + 1) for k, v in value.items()}
     if isinstance(value, Sequence | set | frozenset) and not isinstance(value, bytes | bytearray):
         return [_plain(item, depth + 1) for item in value]
-    return _well_formed(str(value))
+    return well_formed(str(value))
 
 
 def _digits(value: int) -> str:
@@ -331,7 +342,7 @@ def _digits(value: int) -> str:
         return f'"{value:#x}"'
 
 
-def _well_formed(text: str) -> str:
+def well_formed(text: str) -> str:
     """The text with surrogate pairs joined and lone surrogates replaced, fit for UTF-8."""
     if text.isascii():
         return text

@@ -1,32 +1,47 @@
-"""`--include-input`: each row's messages beside its answer."""
+"""What was read of each row beside its answer: `--include-input`, and the columns of a table."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from typing import Any
 
-from llmbatch_cli.core.types import Message, Outcome, Prompt, Row
+from llmbatch_cli.core.types import Outcome, Prompt, Row
 
 
 class WithInput:
-    """Remembers the messages of rows from their reading until their outcome is written."""
+    """Remembers rows from their reading until their outcome is written."""
 
-    def __init__(self) -> None:
-        self._messages: dict[int, Sequence[Message]] = {}
+    def __init__(self, *, messages: bool) -> None:
+        """`messages`: whether outcomes get the messages too, not only the fields."""
+        self._messages = messages
+        self._rows: dict[int, Row] = {}
 
     async def rows(self, rows: AsyncGenerator[Row, None]) -> AsyncGenerator[Row, None]:
-        """The rows, their messages remembered as they were read: files by their names."""
+        """The rows, remembered as they were read: files by their names."""
         async with aclosing(rows):
             async for row in rows:
-                if isinstance(row, Prompt):
-                    self._messages[row.index] = row.messages
+                self._rows[row.index] = row
                 yield row
 
     def forget(self, index: int) -> None:
         """The row is not sent."""
-        self._messages.pop(index, None)
+        self._rows.pop(index, None)
 
     def add(self, outcome: Outcome) -> None:
-        """Give the outcome its row's messages; a row that could not be read has none."""
+        """Give the outcome what was read of its row."""
         number, of = outcome.part
-        outcome.input = self._messages.get(outcome.index, ())
+        row = self._rows.get(outcome.index)
+        if self._messages:
+            outcome.input = row.messages if isinstance(row, Prompt) else ()
+        outcome.fields = None if row is None else fields_of(row)
         if number == of:
             self.forget(outcome.index)
+
+
+def fields_of(row: Row) -> Mapping[str, Any] | None:
+    """The row's fields as they were read; a text or a list is its prompt."""
+    value = row.value
+    if isinstance(value, Mapping):
+        return value
+    if isinstance(value, str):
+        return {"prompt": value}
+    return {"messages": value} if isinstance(value, list) else None

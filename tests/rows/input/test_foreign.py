@@ -70,6 +70,31 @@ async def test_an_input_that_is_no_prompts_ends_the_run(
 
 
 @pytest.mark.parametrize(
+    ("data", "columns"),
+    [
+        (CSV, ["id", "question"]),
+        (CSV.replace(b",", b"\t"), ["id", "question"]),
+        (b"\xef\xbb\xbfid;prompt\r\n1;x\r\n", ["id", "prompt"]),
+        (b'sku,frage\n1,"Was ist das, bitte?"\n2,"Und das?"\n', ["sku", "frage"]),
+        (b"Question\r\nWhat is it?\r\n", ["Question"]),
+        (b'"id","frage"\n"1","Was ist das, bitte?"\n"2","x"\n', ["id", "frage"]),
+    ],
+)
+async def test_a_table_is_known_by_its_first_lines(
+    data: bytes, columns: list[str], tmp_path: Path
+) -> None:
+    """On standard input it is read as one; in a file of another name it is refused, with the way,
+    since its lines may be prompts."""
+    (first, *_) = await rows("-", data)
+    assert list(first.value) == columns
+    path = tmp_path / "a.txt"
+    path.write_bytes(data)
+    with pytest.raises(UsageError, match="a table") as caught:
+        Inputs([str(path)]).check()
+    assert "--input-format" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
     "suffix",
     [*("zip", "lz4", "br", "7z", "pdf", "docx", "yaml")],
 )

@@ -1,0 +1,39 @@
+"""Outcomes from a driver to the output."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+
+from llmbatch_cli.core.types import Outcome
+from llmbatch_cli.engine.run import Stop
+from llmbatch_cli.rows.output.sink import Sink
+
+Render = Callable[[Outcome], bytes]
+"""An outcome as the bytes to write."""
+
+
+async def deliver(
+    outcomes: AsyncGenerator[Outcome, None], sink: Sink, render: Render, stop: Stop
+) -> None:
+    """Write every outcome as it comes; a sink that breaks ends the run at once.
+
+    Once a stopped run is cancelled, what it has finished is written without waiting for room.
+    """
+    watch = asyncio.ensure_future(sink.failed())
+    watch.add_done_callback(lambda done: None if done.cancelled() else stop.cancel())
+    try:
+        async with aclosing(outcomes):
+            try:
+                async for outcome in outcomes:
+                    sink.write(render(outcome))
+                    if sink.is_crowded:
+                        await sink.room()
+            except asyncio.CancelledError:
+                if stop.cancelling:
+                    async for outcome in outcomes:
+                        sink.write(render(outcome))
+                raise
+    finally:
+        if stop.draining:
+            sink.leave()
+        watch.cancel()

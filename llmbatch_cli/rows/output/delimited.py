@@ -1,0 +1,108 @@
+"""A table as CSV or TSV. No I/O.
+
+Lines end with a newline alone, as Unix has it; cells are quoted by RFC 4180.
+"""
+
+import csv
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+from llmbatch_cli.core.options import OutputOptions
+from llmbatch_cli.core.text import format_count
+from llmbatch_cli.core.types import Outcome
+from llmbatch_cli.rows.output.render import dump_value, row_of, well_formed
+from llmbatch_cli.rows.output.table import Choice, Column, Columns, Row
+
+_FORMULA: Final = re.compile(r"[=+\-@\t\r\n＝＋－＠]")  # noqa: RUF001 - spreadsheets know them
+"""What a cell begins with that a spreadsheet may run.
+https://owasp.org/www-community/attacks/CSV_Injection (2026-11)"""
+_NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+class Delimited:
+    """Makes the lines of a table."""
+
+    def __init__(self, delimiter: str, *, raw: bool = False) -> None:
+        """`raw`: cells that a spreadsheet would run as a formula stay as they are."""
+        self._raw = raw
+        # csv quotes what its line's end has, so this is \r\n until the line is made
+        self._write = csv.writer(_Given(), delimiter=delimiter, lineterminator="\r\n").writerow
+
+    def header(self, columns: Sequence[Column]) -> bytes:
+        """The line of names."""
+        return self._line(column.name for column in columns)
+
+    def row(self, columns: Sequence[Column], row: Row) -> bytes:
+        """The line of a row."""
+        return self._line(column.cell(row) for column in columns)
+
+    def _line(self, values: Iterable[Any]) -> bytes:
+        line: str = self._write([self._cell(value) for value in values])
+        return line[:-2].encode() + b"\n"
+
+    def _cell(self, value: Any) -> str:
+        if not isinstance(value, str):
+            return text_of(value)
+        text = well_formed(value)
+        if not self._raw and _FORMULA.match(text) and not _NUMBER.fullmatch(text):
+            return f"'{text}"
+        return text
+
+
+class _Given:
+    """A file that gives back what is written to it."""
+
+    @staticmethod
+    def write(text: str) -> str:
+        return text
+
+
+def text_of(value: Any) -> str:
+    """A value as the text of a cell: JSON, except that a text is itself and null is nothing."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return well_formed(value)
+    return dump_value(value).decode()
+
+
+DELIMITERS: Final = {"csv": ",", "tsv": "\t"}
+
+
+class Streamed:
+    """Renders outcomes as a table for a pipe: its columns are those of the first row."""
+
+    def __init__(
+        self, options: OutputOptions, last: Callable[[bytes], bytes] | None = None
+    ) -> None:
+        """`last`: changes each line, as for a terminal."""
+        self._lines = Delimited(DELIMITERS[str(options.format)], raw=options.raw_cells)
+        self._found = Columns(Choice.of(options))
+        self._columns: Sequence[Column] | None = None
+        self._last = last
+        self._narrow_rows = 0
+
+    def __call__(self, outcome: Outcome) -> bytes:
+        """The row's line, after the header where it is the first."""
+        row, begin = row_of(outcome), b""
+        if self._columns is None:
+            self._found.learn(row)
+            self._columns = self._found.columns()
+            begin = self._lines.header(self._columns)
+        else:
+            self._narrow_rows += not self._found.has(row)
+        line = begin + self._lines.row(self._columns, row)
+        return line if self._last is None else self._last(line)
+
+    @property
+    def notice(self) -> str | None:
+        """What is otherwise than one would think."""
+        notes = list(self._found.notes())
+        if self._narrow_rows:
+            have = "has" if self._narrow_rows == 1 else "have"
+            rows = format_count(self._narrow_rows, "row")
+            notes.append(
+                f"{rows} {have} fields that the first has not, which are left out (-o FILE has all)"
+            )
+        return "; ".join(notes) or None

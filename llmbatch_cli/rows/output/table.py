@@ -1,0 +1,164 @@
+"""A table of answers: its columns, and what stands in each cell. No I/O."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.core.frozen import frozen
+from llmbatch_cli.core.near import did_you_mean, near_names
+from llmbatch_cli.core.options import COLUMNS, OutputOptions
+
+Row = Mapping[str, Any]
+"""A row of output as --format jsonl has it."""
+
+BY_DEFAULT: Final = ("answer", "error")
+
+
+@frozen
+class Column:
+    """One column of a table."""
+
+    name: str
+    cell: Callable[[Row], Any]
+    """What stands in it for a row; None is empty."""
+
+
+@frozen
+class Choice:
+    """Which columns a table has beside the input's."""
+
+    names: Sequence[str] = BY_DEFAULT
+    """Among COLUMNS."""
+    answer_field: str = "answer"
+    answer_is_meant: bool = False
+    """Whether the answer's text has a column also where its data has some."""
+
+    @classmethod
+    def of(cls, options: OutputOptions, by_default: Sequence[str] = BY_DEFAULT) -> "Choice":
+        """What the options say. Raises UsageError for an unknown name."""
+        if not options.answer_field.strip():
+            raise UsageError("--answer-field is empty", hint="name the column, as in label")
+        if options.columns is None:
+            return cls(by_default, options.answer_field)
+        names = list(dict.fromkeys(name.strip() for name in options.columns.split(",")))
+        for name in names:
+            if name not in COLUMNS:
+                near = near_names(name, COLUMNS)
+                hint = did_you_mean(near) if near else f"there are: {', '.join(COLUMNS)}"
+                raise UsageError(f"--columns: no column {name!r}", hint=hint)
+        return cls(names, options.answer_field, answer_is_meant="answer" in names)
+
+
+class Columns:
+    """The columns that rows have shown so far: the input's in their order, then the answer's."""
+
+    def __init__(self, choice: Choice) -> None:
+        self._choice = choice
+        self._fields: dict[str, None] = {}
+        self._properties: dict[str, None] = {}
+
+    @classmethod
+    def of(cls, rows: Iterable[Row], choice: Choice) -> "Columns":
+        """The columns of all these rows."""
+        found = cls(choice)
+        for row in rows:
+            found.learn(row)
+        return found
+
+    def learn(self, row: Row) -> None:
+        """Add the columns that this row has."""
+        fields, data = row.get("fields"), row.get("data")
+        if fields and not fields.keys() <= self._fields.keys():
+            self._fields.update(dict.fromkeys(fields))
+        if isinstance(data, dict) and not data.keys() <= self._properties.keys():
+            self._properties.update(dict.fromkeys(data))
+
+    def has(self, row: Row) -> bool:
+        """Whether every field of the row has its column."""
+        fields, data = row.get("fields"), row.get("data")
+        return (not fields or fields.keys() <= self._fields.keys()) and (
+            not isinstance(data, dict) or data.keys() <= self._properties.keys()
+        )
+
+    def columns(self) -> Sequence[Column]:
+        """The columns; the answer's get another name where the input has theirs."""
+        made = [Column(name, _field(name)) for name in self._fields]
+        taken = set(self._fields)
+        for wanted, cell in self._own():
+            name = _free(wanted, taken)
+            taken.add(name)
+            made.append(Column(name, cell))
+        return made
+
+    def notes(self) -> Iterable[str]:
+        """Which columns of ours have another name than was asked for."""
+        own = [name for name, _ in self._own()]
+        for name, column in zip(own, self.columns()[len(self._fields) :], strict=True):
+            if column.name != name:
+                yield f"there is a column {name} already, so ours is {column.name}"
+
+    def _own(self) -> Iterable[tuple[str, Callable[[Row], Any]]]:
+        choice = self._choice
+        for name in choice.names:
+            if name != "answer":
+                yield from _OWN[name]
+                continue
+            if choice.answer_is_meant or not self._properties:
+                yield choice.answer_field, answer_of
+            for key in self._properties:
+                yield key, _property(key)
+
+
+def _free(name: str, taken: set[str]) -> str:
+    number, free = 1, name
+    while free in taken:
+        number += 1
+        free = f"{name}_{number}"
+    return free
+
+
+def _field(name: str) -> Callable[[Row], Any]:
+    return lambda row: None if (fields := row.get("fields")) is None else fields.get(name)
+
+
+def _property(name: str) -> Callable[[Row], Any]:
+    return lambda row: data.get(name) if isinstance(data := row.get("data"), dict) else None
+
+
+def answer_of(row: Row) -> Any:
+    """What was answered: data of a given shape, else the text; several answers as a list."""
+    data = row.get("data")
+    if data is not None and not isinstance(data, dict | list):
+        return data
+    if len(choices := row.get("choices") or ()) > 1:
+        return [choice["message"].get("content") for choice in choices]
+    text = row["text"]
+    return row.get("tool_calls") if text is None else text
+
+
+def _error_of(row: Row) -> str | None:
+    error = row["error"]
+    return None if error is None else f"{error['type']}: {error['message']}"
+
+
+def _plain(name: str) -> Callable[[Row], Any]:
+    return lambda row: row.get(name)
+
+
+def _usage(name: str) -> Callable[[Row], Any]:
+    return lambda row: (row.get("usage") or {}).get(name)
+
+
+_OWN: Final[Mapping[str, Sequence[tuple[str, Callable[[Row], Any]]]]] = {
+    "reasoning": [("reasoning", _plain("reasoning"))],
+    "model": [("model", _plain("model"))],
+    "finish_reason": [("finish_reason", _plain("finish_reason"))],
+    "tokens": [
+        ("prompt_tokens", _usage("prompt_tokens")),
+        ("completion_tokens", _usage("completion_tokens")),
+    ],
+    "cost": [("cost", _plain("cost"))],
+    "latency": [("latency", _plain("latency"))],
+    "error": [("error", _error_of)],
+}
+"""By the name in --columns; its columns, each with what stands in it."""

@@ -1,0 +1,86 @@
+"""The files of a table: itself, and the journal of its rows until it is whole."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.core.options import TABLES, OutputFormat, OutputOptions
+from llmbatch_cli.rows.output.target import check_file
+
+SUFFIX: Final = ".llmbatch.jsonl"
+
+
+_BY_SUFFIX: Final[Mapping[str, OutputFormat]] = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".parquet": "parquet",
+    ".xlsx": "xlsx",
+}
+_NOT_WRITTEN: Final = {".xls": ".xlsx", ".arrow": ".parquet", ".feather": ".parquet"}
+_PACKERS: Final = (".zst", ".xz", ".bz2", ".zip", ".7z", ".lz4")
+_FILES_ONLY: Final = ("parquet", "xlsx")
+
+
+def format_of_name(output: Path, named: OutputFormat | None) -> OutputFormat | None:
+    """The format that was named, else the one that the file's name asks for, if any.
+
+    Raises UsageError for a name that cannot be written.
+    """
+    packed = output.suffix.lower() == ".gz"
+    suffix = (output.with_suffix("") if packed else output).suffix.lower()
+    if suffix in _PACKERS:
+        raise UsageError(f"cannot write {output}: {suffix} is not supported", hint="use .gz")
+    if named is not None:
+        return named
+    if suffix in _NOT_WRITTEN:
+        hint = f"name it {_NOT_WRITTEN[suffix]}"
+        raise UsageError(f"cannot write {output}: {suffix} is not supported", hint=hint)
+    return _BY_SUFFIX.get(suffix)
+
+
+def check_table_options(options: OutputOptions, *, is_streamed: bool) -> None:
+    """Raise UsageError for options that contradict each other, or lack a library.
+
+    `is_streamed`: a table goes to a pipe.
+    """
+    form = options.format
+    if form not in TABLES:
+        for name, value in (("columns", options.columns), ("raw-cells", options.raw_cells)):
+            if value:
+                raise UsageError(f"--{name} is for tables", hint="add --format csv")
+        return
+    from llmbatch_cli.rows.output.table import Choice
+
+    Choice.of(options)
+    if form in _FILES_ONLY:
+        if is_streamed:
+            raise UsageError(f"--format {form} needs a file", hint=f"add -o answers.{form}")
+        if options.output is not None and options.output.suffix.lower() == ".gz":
+            raise UsageError(f"cannot write {options.output}: {form} is packed by itself")
+
+
+def journal_of(options: OutputOptions) -> Path | None:
+    """Where the rows of a table stand until it is written; None where there is no need.
+
+    A pipe or a device is written as the rows come.
+    """
+    path = options.output
+    if path is None or options.format not in TABLES or (path.exists() and not path.is_file()):
+        return None
+    return path.with_name(f"{path.name}{SUFFIX}")
+
+
+def check_table(options: OutputOptions, inputs: Sequence[str]) -> None:
+    """Refuse a table that must not or cannot be written. Raises UsageError."""
+    table, journal = options.output, journal_of(options)
+    if table is None or journal is None:
+        return
+    check_file(table, inputs, filled=options.resume or options.overwrite)
+    is_filled = table.exists() and table.stat().st_size > 0
+    if options.resume and is_filled and not journal.exists():
+        raise UsageError(
+            f"{table} is whole: without {journal.name} nothing says which rows it answers",
+            hint="--overwrite replaces it, or name another file",
+        )

@@ -1,0 +1,223 @@
+"""`-o answers.csv`, and other tables, as users write them."""
+
+import asyncio
+import csv
+import gzip
+import io
+import json
+import signal
+from pathlib import Path
+
+import pytest
+from support.chat import answer, echo, error, last_text
+from support.program import Done, jsonl, run, start
+from support.scripted import Exchange, Server, serve
+
+ROWS = jsonl(
+    [{"id": "a", "prompt": "one", "tag": "x, y"}, {"id": "b", "prompt": "=two"}, {"prompt": "3"}]
+)
+TABLE = [
+    ["id", "prompt", "tag", "answer", "error"],
+    ["a", "one", "x, y", "ONE", ""],
+    ["b", "'=two", "", "'=TWO", ""],
+    ["", "3", "", "3", ""],
+]
+
+
+async def batch(server: Server, source: Path, *arguments: str) -> Done:
+    return await run("batch", str(source), "-m", "m", "--base-url", server.url, *arguments)
+
+
+def cells(data: bytes, delimiter: str = ",") -> list[list[str]]:
+    return list(csv.reader(io.StringIO(data.decode(), newline=""), delimiter=delimiter))
+
+
+def journal(out: Path) -> Path:
+    return out.with_name(f"{out.name}.llmbatch.jsonl")
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.tsv", "out.csv.gz"])
+async def test_the_name_of_the_output_decides(tmp_path: Path, name: str) -> None:
+    """A table has the input's columns beside the answers, in input order; nothing else is left."""
+    source, out = tmp_path / "in.jsonl", tmp_path / name
+    source.write_bytes(ROWS)
+    async with serve(echo) as server:
+        done = await batch(server, source, "-o", str(out))
+    data = out.read_bytes()
+    data = gzip.decompress(data) if out.suffix == ".gz" else data
+    assert cells(data, "\t" if out.suffix == ".tsv" else ",") == TABLE
+    assert (done.status, done.out) == (0, b"")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["in.jsonl", name]
+
+
+async def test_a_table_goes_to_standard_output(tmp_path: Path) -> None:
+    """--format makes it there, row by row in input order."""
+    source = tmp_path / "in.jsonl"
+    source.write_bytes(ROWS)
+    async with serve(echo) as server:
+        done = await batch(server, source, "-f", "csv", "--columns", "answer,model")
+    assert cells(done.out) == [
+        ["id", "prompt", "tag", "answer", "model"],
+        *([*row[:4], "served-model"] for row in TABLE[1:]),
+    ]
+
+
+async def test_lines_of_text_are_the_column_prompt(tmp_path: Path) -> None:
+    """A text input has no columns, so its lines stand beside their answers."""
+    source = tmp_path / "in.txt"
+    source.write_text("one\n")
+    async with serve(echo) as server:
+        done = await batch(server, source, "-f", "csv", "--answer-field", "said")
+    assert done.out == b"prompt,said,error\none,ONE,\n"
+
+
+async def refuse_3(exchange: Exchange) -> None:
+    """Refuses the row "3", and "bad"."""
+    if last_text(exchange) in ("3", "bad"):
+        await answer(exchange, error("no"), 400)
+    else:
+        await echo(exchange)
+
+
+async def test_a_failed_row_keeps_the_journal_for_resume(tmp_path: Path) -> None:
+    """The table has the error; a corrected row is sent alone, and then the journal goes."""
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.csv"
+    source.write_bytes(ROWS)
+    async with serve(refuse_3) as server:
+        done = await batch(server, source, "-o", str(out))
+        assert done.status == 1
+        assert f"{journal(out)} has the rows for --resume" in done.err
+        last = cells(out.read_bytes())[-1]
+        assert last[:4] == ["", "3", "", ""]
+        assert last[4].startswith("rejected: ")
+        listed = await run("errors", str(journal(out)))
+        assert listed.out.startswith(b"1 of 3 rows failed")
+        source.write_bytes(ROWS.replace(b'"3"', b'"three"'))
+        server.exchanges.clear()
+        done = await batch(server, source, "-o", str(out), "--resume")
+    assert [last_text(exchange) for exchange in server.exchanges] == ["three"]
+    assert done.status == 0
+    assert cells(out.read_bytes()) == [*TABLE[:3], ["", "three", "", "THREE", ""]]
+    assert not journal(out).exists()
+
+
+async def test_a_killed_run_goes_on(tmp_path: Path) -> None:
+    """After a kill the rows are in the journal: nothing is paid twice, and the table is whole."""
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.csv"
+    source.write_bytes(jsonl([{"row": n, "prompt": f"p{n}"} for n in range(40)]))
+    async with serve(echo) as server:
+        here = ("batch", str(source), "-m", "m", "--base-url", server.url, "-o", str(out))
+        process = await start(*here, "--rpm", "600", "-q")
+        while not (journal(out).exists() and journal(out).stat().st_size):
+            assert process.returncode is None
+            await asyncio.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        await process.communicate()
+        assert not out.exists()
+        refused = await run(*here)
+        done = await run(*here, "--resume")
+    assert (refused.status, done.status) == (2, 0), done.err
+    assert f"{journal(out)} is not empty" in refused.err
+    texts = [last_text(exchange) for exchange in server.exchanges]
+    assert len(texts) - len(set(texts)) <= 1 + 10  # those in flight at the kill
+    assert cells(out.read_bytes()) == [
+        ["row", "prompt", "answer", "error"],
+        *([str(n), f"p{n}", f"P{n}", ""] for n in range(40)),
+    ]
+
+
+async def test_rows_that_were_edited_have_their_present_fields(tmp_path: Path) -> None:
+    """An answer that is not asked for again stands beside the fields that its row has now."""
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.csv"
+    source.write_bytes(jsonl([{"prompt": "one", "tag": 1}, {"prompt": ""}]))
+    async with serve(echo) as server:
+        await batch(server, source, "-o", str(out))
+        source.write_bytes(jsonl([{"prompt": "two", "tag": 2}, {"prompt": "one", "tag": 9}]))
+        await batch(server, source, "-o", str(out), "--resume")
+    assert len(server.exchanges) == 2
+    assert cells(out.read_bytes())[1:] == [["two", "2", "TWO", ""], ["one", "9", "ONE", ""]]
+
+
+async def test_a_trial_of_some_rows_goes_on_with_the_others(tmp_path: Path) -> None:
+    """After --limit the journal stays, so that --resume sends the rest alone."""
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.csv"
+    source.write_bytes(ROWS)
+    async with serve(echo) as server:
+        await batch(server, source, "-o", str(out), "--limit", "1")
+        assert len(cells(out.read_bytes())) == 2
+        await batch(server, source, "-o", str(out), "--resume")
+    assert len(server.exchanges) == 3
+    assert cells(out.read_bytes()) == TABLE
+    assert not journal(out).exists()
+
+
+async def test_an_old_table_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    """Nothing is written over by chance, and --overwrite replaces it at the end."""
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.csv"
+    source.write_bytes(ROWS)
+    out.write_text("mine\n")
+    seen: list[bytes] = []
+
+    async def look(exchange: Exchange) -> None:
+        seen.append(out.read_bytes())
+        await echo(exchange)
+
+    async with serve(look) as server:
+        refused = await batch(server, source, "-o", str(out))
+        again = await batch(server, source, "-o", str(out), "--resume")
+        assert (refused.status, again.status, seen) == (2, 2, [])
+        done = await batch(server, source, "-o", str(out), "--overwrite")
+    assert seen == [b"mine\n"] * 3
+    assert done.status == 0
+    assert len(cells(out.read_bytes())) == 4
+
+
+async def test_an_input_without_rows_makes_a_table_without_rows(tmp_path: Path) -> None:
+    """The header stands there, as far as it is known."""
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.csv"
+    source.touch()
+    done = await run("batch", str(source), "-m", "fake/echo", "-o", str(out))
+    assert (done.status, out.read_bytes()) == (0, b"answer,error\n")
+
+
+async def test_a_run_that_is_stopped_early_leaves_the_table_so_far(tmp_path: Path) -> None:
+    """What is answered by then can be used, and the journal goes on with it."""
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.csv"
+    source.write_bytes(jsonl(["good", *["bad"] * 30]))
+    async with serve(refuse_3) as server:
+        done = await batch(server, source, "-o", str(out), "-c", "1", "--max-errors", "3")
+    assert done.status == 3
+    assert cells(out.read_bytes())[1] == ["good", "GOOD", ""]
+    assert len(journal(out).read_bytes().splitlines()) == len(cells(out.read_bytes())) - 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--columns", "answer"), "--columns is for tables"),
+        (("--raw-cells",), "--raw-cells is for tables"),
+        (("-f", "csv", "--columns", "costs"), "no column 'costs'\nhint: did you mean cost"),
+        (("-f", "csv", "--include-input"), "--include-input, but --format csv"),
+        (("-f", "csv", "--resume"), "--resume continues a file"),
+        (("-f", "parquet"), "--format parquet needs a file"),
+        (("-o", "x.xls"), "cannot write x.xls: .xls is not supported\nhint: name it .xlsx"),
+        (("-o", "x.xlsx.gz"), "xlsx is packed by itself"),
+    ],
+)
+async def test_what_cannot_be_written_is_refused(
+    tmp_path: Path, arguments: tuple[str, ...], told: str
+) -> None:
+    """Nothing is sent where the options contradict each other."""
+    done = await run("batch", "-", "-m", "fake/echo", *arguments, stdin=b'"a"\n', cwd=tmp_path)
+    assert (done.status, done.out) == (2, b"")
+    assert told in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_fields_stand_in_jsonl_with_include_input(tmp_path: Path) -> None:
+    """The row's own fields are there as they were read, beside its messages."""
+    source = tmp_path / "in.jsonl"
+    source.write_bytes(ROWS)
+    done = await run("batch", str(source), "-m", "fake/echo", "--include-input", "--ordered")
+    assert [row["fields"] for row in done.rows] == [json.loads(line) for line in ROWS.splitlines()]
+    assert done.rows[2]["input"] == [{"role": "user", "content": "3"}]
