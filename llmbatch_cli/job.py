@@ -350,7 +350,7 @@ class JobRun:
         from llmbatch_cli.rows.output.settle import settle
 
         ordered = (self._job.output.ordered or self._is_table) and to_the_end
-        whole = to_the_end and self._inputs.limit is None
+        whole = to_the_end and self._inputs.is_whole
         settled = await _to_its_end(partial(settle, path, finished, ordered=ordered, whole=whole))
         if settled.replaced:
             answers = format_count(settled.replaced, "old answer")
@@ -368,7 +368,7 @@ class JobRun:
         written = await _to_its_end(partial(write_table, options, journal, in_order=in_order))
         for note in written.notes:
             self._notice(note)
-        if to_the_end and not written.failed and self._inputs.limit is None:
+        if to_the_end and not written.failed and self._inputs.is_whole:
             journal.unlink(missing_ok=True)
         else:
             self._notice(f"{journal} has the rows for --resume, until all are answered")

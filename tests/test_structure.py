@@ -38,6 +38,8 @@ HOMES = {
     "jsonschema_rs": {"engine"},
     "pyarrow": {"rows"},
     "python_calamine": {"rows"},
+    "minijinja": {"rows"},
+    "yaml": {"rows"},
 }
 """Where a library may be imported."""
 
@@ -164,6 +166,8 @@ async def test_a_run_loads_only_what_it_needs(tmp_path: Path) -> None:
         "httpx",
         "rich",
         "glob",
+        "minijinja",
+        "yaml",
         "email",
         "urllib.request",
         "http.client",

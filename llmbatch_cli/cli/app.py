@@ -20,6 +20,7 @@ from llmbatch_cli.core.near import near_names
 COMMANDS: Final = {
     "batch": "batch",
     "race": "race",
+    "preview": "preview",
     "errors": "errors_command",
     "providers": "providers_command",
     "models": "models_command",

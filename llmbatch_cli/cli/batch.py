@@ -6,6 +6,7 @@ from typing import Final
 
 from llmbatch_cli.cli.model_names import one_model, split_names
 from llmbatch_cli.cli.running import Shown, answer_rows, inputs_of, run_async, with_defaults
+from llmbatch_cli.cli.shaping import plain_system
 from llmbatch_cli.core.errors import ExitStatus
 from llmbatch_cli.core.options import (
     DisplayOptions,
@@ -62,14 +63,15 @@ def batch(
     if not input_.inputs and sys.stdin is not None and sys.stdin.isatty():
         print(USAGE, file=sys.stderr)  # noqa: T201
         return ExitStatus.USAGE
-    inputs = inputs_of(input_)
+    system = sampling.system_text()
+    inputs = inputs_of(input_, system=system)
     inputs.check()
     named = model.models or [os.environ.get(VARIABLE, "")]
     ask = Batch(
         model=one_model(named) or DEFAULT_MODEL,
         fallback=split_names(model.fallback),
         params=sampling.params(),
-        system=sampling.system_text(),
+        system=plain_system(input_, system),
     )
     job = Job(
         inputs,

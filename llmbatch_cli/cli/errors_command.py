@@ -19,7 +19,10 @@ from llmbatch_cli.rows.input.inputs import check_inputs, shown_name
 from llmbatch_cli.rows.input.source import Inputs
 from llmbatch_cli.rows.output.outfile import OutputLines
 
-READING: Final = ("input_format", "encoding", "prompt_field", "id_field", "model_field")
+READING: Final = (
+    *("input_format", "encoding", "prompt_field", "id_field", "model_field"),
+    *("template", "messages_template"),
+)
 """The options that decide what an input's rows are."""
 
 EXAMPLES = """\b
@@ -54,7 +57,8 @@ def errors(
     """List failed rows by kind, with examples.
 
     With --rows, print the input rows that failed, for another run. Rows are matched by
-    content, not by position, so INPUT may have changed since.
+    content, not by position, so INPUT may have changed since; options that say how fields
+    become a prompt are the run's.
     """
     read = inputs_of(replace(reading, inputs=tuple(inputs or ())))
     _check(file, read.inputs if inputs else [], rows=rows, json=json)

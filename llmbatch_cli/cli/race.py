@@ -18,6 +18,7 @@ from llmbatch_cli.cli.running import (
     with_defaults,
 )
 from llmbatch_cli.cli.say import say
+from llmbatch_cli.cli.shaping import plain_system
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.near import near_file
 from llmbatch_cli.core.options import (
@@ -82,7 +83,8 @@ def race(
     requests are cancelled at once; the summary says what they may have cost. A single
     prompt's answer is shown as text on a terminal, everything else is JSONL.
     """
-    inputs, is_prompt_ = _inputs(input_)
+    system = sampling.system_text()
+    inputs, is_prompt_ = _inputs(input_, system)
     to_terminal = stdout_is_terminal(with_defaults(output).output)
     output = with_defaults(output, "text" if is_prompt_ and to_terminal else "jsonl")
     live = Live() if output.format == "text" and to_terminal else None
@@ -96,7 +98,7 @@ def race(
         rules=rules,
         hedge=Hedge.parse(race.hedge),
         params=sampling.params(),
-        system=sampling.system_text(),
+        system=plain_system(input_, system),
     )
     if live is not None and race.stream and wins == 1 and is_prompt_:  # several would mix
         ask = replace(ask, on_text=live)
@@ -132,14 +134,16 @@ def _wins(race: RaceOptions, models: Sequence[str]) -> int | None:
     return None if race.all else race.wins or 1
 
 
-def _inputs(options: InputOptions) -> tuple[Inputs, bool]:
+def _inputs(options: InputOptions, system: str | None) -> tuple[Inputs, bool]:
     """What to read, and whether it is one prompt from a person."""
     arguments = options.inputs
     if len(arguments) == 1 and is_prompt(arguments[0]):
         if not arguments[0].strip():
             raise UsageError("the prompt is empty")
-        return replace(inputs_of(replace(options, inputs=())), prompt=arguments[0]), True
-    inputs = inputs_of(options, for_text="whole")
+        return replace(
+            inputs_of(replace(options, inputs=()), system=system), prompt=arguments[0]
+        ), True
+    inputs = inputs_of(options, for_text="whole", system=system)
     inputs.check()
     if not arguments and sys.stdin.isatty():
         say("type the prompt, then Ctrl-D")

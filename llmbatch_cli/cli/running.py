@@ -15,6 +15,7 @@ from typing import Any, Final
 from llmbatch_cli.cli.in_order import InOrder
 from llmbatch_cli.cli.live import Live
 from llmbatch_cli.cli.say import Voice
+from llmbatch_cli.cli.shaping import shape_of
 from llmbatch_cli.cli.signals import Interrupts, interrupts
 from llmbatch_cli.core.errors import (
     BadRows,
@@ -40,10 +41,10 @@ from llmbatch_cli.core.types import Outcome
 from llmbatch_cli.drivers.delivery import Render
 from llmbatch_cli.job import Job, JobRun
 from llmbatch_cli.loops import loop_factory
+from llmbatch_cli.rows.input.choose import Choice
 from llmbatch_cli.rows.input.chunks import checked_encoding
 from llmbatch_cli.rows.input.folders import expanded
 from llmbatch_cli.rows.input.inputs import TextFormat
-from llmbatch_cli.rows.input.shape import Shape
 from llmbatch_cli.rows.input.source import Inputs
 from llmbatch_cli.rows.output.render import render
 from llmbatch_cli.rows.output.table_files import check_table_options, format_of_name, journal_of
@@ -284,8 +285,10 @@ def _status(run: JobRun, totals: Totals, *, interrupted: bool) -> ExitStatus:
     return ExitStatus.SOME_FAILED if failed else ExitStatus.OK
 
 
-def inputs_of(options: InputOptions, *, for_text: TextFormat = "lines") -> Inputs:
-    """What the input options say to read."""
+def inputs_of(
+    options: InputOptions, *, for_text: TextFormat = "lines", system: str | None = None
+) -> Inputs:
+    """What the input options say to read; `system` is the run's, which may be a template."""
     return Inputs(
         expanded(options.inputs) or ("-",),
         options.input_format,
@@ -293,9 +296,6 @@ def inputs_of(options: InputOptions, *, for_text: TextFormat = "lines") -> Input
         options.limit,
         for_text=for_text,
         encoding=checked_encoding(options.encoding),
-        shape=Shape(
-            prompt_field=options.prompt_field,
-            id_field=options.id_field,
-            model_field=options.model_field,
-        ),
+        shape=shape_of(options, system),
+        choice=Choice(offset=options.offset, sample=options.sample, repeat=options.repeat),
     )

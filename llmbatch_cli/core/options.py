@@ -1,12 +1,11 @@
 """Every option of a run, declared once: the command line and the Python API both read these.
 
-An option is one field. Its metadata, an `Option`, is what the command line says of it; its name
-there is the field's, with dashes and without the unit.
+An option is one field: see option.py. Those of the input are in a file of their own.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
 
@@ -15,10 +14,12 @@ import orjson
 from llmbatch_cli.core.at_file import text_of
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.frozen import frozen
+from llmbatch_cli.core.input_options import InputFormat as InputFormat
+from llmbatch_cli.core.input_options import InputOptions as InputOptions
+from llmbatch_cli.core.option import Option as Option
+from llmbatch_cli.core.option import option
+from llmbatch_cli.core.option import option_of as option_of
 
-MEBIBYTE: Final = 2**20
-
-InputFormat = Literal["auto", "jsonl", "text", "whole", "csv", "tsv", "parquet", "arrow", "xlsx"]
 OutputFormat = Literal["jsonl", "csv", "tsv", "parquet", "xlsx", "text", "openai", "chat"]
 TABLES: Final[frozenset[str]] = frozenset(("csv", "tsv", "parquet", "xlsx"))
 """Formats that are tables: the input's own columns, and the answer's beside them."""
@@ -38,41 +39,6 @@ WITHOUT_IDS: Final[frozenset[str]] = frozenset(("text", "chat"))
 RetryFailed = Literal["all", "retryable", "none"]
 ProgressMode = Literal["auto", "bar", "plain", "json", "none"]
 HttpClient = Literal["llhttp", "httpx"]
-
-
-@frozen(kw_only=True)
-class Option:
-    """What the command line says of a field."""
-
-    help: str
-    letter: str | None = None
-    """`-o` beside `--output`."""
-    name: str | None = None
-    """Where it is not the field's."""
-    metavar: str | None = None
-    min: float | None = None
-    """The least value, itself allowed."""
-    shown: str | None = None
-    """What help shows as the default, where that is not the field's own."""
-    everyday: bool = False
-    """Whether `-h` shows it; `--help` shows all."""
-    count: bool = False
-    """Whether it is repeated to say more: -vv."""
-    positional: bool = False
-    """Whether it is an argument, without a name."""
-    complete: Literal["models", "files"] | None = None
-    """What a shell proposes for it."""
-
-
-def option(default: Any, help: str, **more: Any) -> Any:  # noqa: A002 - as in Option
-    """A field with its Option. A tuple as default is an option that may be repeated."""
-    return field(default=default, metadata={"option": Option(help=help, **more)})
-
-
-def option_of(metadata: Mapping[Any, Any]) -> Option:
-    """The Option in a field's metadata."""
-    found: Option = metadata["option"]
-    return found
 
 
 @frozen(kw_only=True)
@@ -207,60 +173,6 @@ def json_or_text(text: str) -> Any:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
         return text
-
-
-@frozen(kw_only=True)
-class InputOptions:
-    """How prompts are read."""
-
-    section: ClassVar[str] = "Input"
-
-    inputs: Sequence[str] = option(
-        (),
-        "Files of prompts: JSONL, JSON, CSV, TSV, Parquet, Arrow, Excel or text, packed too (.gz, "
-        ".bz2, .xz, .zst); or folders and patterns of them. - or nothing is standard input.",
-        metavar="[INPUT]...",
-        positional=True,
-    )
-    limit: int | None = option(
-        None, "Read only the first N rows.", min=0, metavar="N", everyday=True
-    )
-    input_format: InputFormat = option(
-        "auto",
-        "jsonl, text (a prompt per line), whole (the whole input is one prompt), csv, tsv, "
-        "parquet, arrow or xlsx.",
-        metavar="FORMAT",
-        shown="by name and first bytes",
-    )
-    encoding: str | None = option(
-        None,
-        "Encoding of text and tables, as in cp1252.",
-        metavar="NAME",
-        shown="UTF-8, or UTF-16 by its first bytes",
-    )
-    prompt_field: str | None = option(
-        None,
-        "Field that is the prompt.",
-        metavar="NAME",
-        shown="prompt, messages, or the only one that fits",
-    )
-    id_field: str | None = option(
-        None, "Field that is the row's id.", metavar="NAME", shown="id or custom_id"
-    )
-    model_field: str | None = option(
-        None, "Field that names the row's model.", metavar="NAME", shown="model"
-    )
-    strict: bool = option(False, "Send nothing if any row is invalid.")
-    files: Path | None = option(
-        None, "Allow rows to name image, audio and other files below DIR.", metavar="DIR"
-    )
-    max_line_bytes: int = option(
-        64 * MEBIBYTE,
-        "Longer lines are invalid rows.",
-        min=1,
-        metavar="BYTES",
-        shown="67108864, 64 MiB",
-    )
 
 
 @frozen(kw_only=True)

@@ -94,7 +94,9 @@ async def test_messages_in_a_cell_are_messages(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]
     with path.open("w", newline="") as file:
-        csv.writer(file).writerows([["id", "messages"], ["1", json.dumps([*messages, messages[0]])]])
+        csv.writer(file).writerows(
+            [["id", "messages"], ["1", json.dumps([*messages, messages[0]])]]
+        )
     assert await sent(str(path)) == ["hi"]
 
 

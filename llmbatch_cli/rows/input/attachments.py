@@ -44,7 +44,7 @@ _MAGIC: Final = (
     # An MPEG frame of layer III with a bitrate and a sampling rate, or a tag before the first.
     (rb"ID3|\xff[\xe2\xe3\xf2\xf3\xfa\xfb][\x10-\xef][^\x0c-\x0f]", "audio/mpeg"),
 )
-_AUDIO_FORMATS: Final = {"audio/wav": "wav", "audio/mpeg": "mp3"}
+AUDIO_FORMATS: Final = {"audio/wav": "wav", "audio/mpeg": "mp3"}
 _FLAGS: Final = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
 """Against a file that becomes a link or a pipe after it was checked."""
 
@@ -94,9 +94,9 @@ def _filled(part: Part, files: "_Files") -> Part:
     held = {field: value for field, value in held.items() if field != "path"}
     encoded = b64encode(data).decode()
     if kind == "input_audio":
-        if media not in _AUDIO_FORMATS:
+        if media not in AUDIO_FORMATS:
             raise InputError(f"{_shown(name)} is not wav or mp3, but {media}")
-        return {**part, kind: {**held, "data": encoded, "format": _AUDIO_FORMATS[media]}}
+        return {**part, kind: {**held, "data": encoded, "format": AUDIO_FORMATS[media]}}
     if kind == "file":
         held = {"filename": re.split(r"[/\\]", name)[-1], **held}
     elif not media.startswith("image/"):

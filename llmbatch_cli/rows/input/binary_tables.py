@@ -31,9 +31,7 @@ _STREAM: Final = b"\xff\xff\xff\xff"
 """How Arrow's stream format begins."""
 
 
-def binary_records(
-    form: BinaryTable, name: str, data: Opened, say: Say
-) -> Iterator[list[Record]]:
+def binary_records(form: BinaryTable, name: str, data: Opened, say: Say) -> Iterator[list[Record]]:
     """The table's rows in batches, whose `line` is the row's number from 1.
 
     What cannot be read at its place (a pipe, packed data) is copied to a temporary file first.

@@ -107,9 +107,7 @@ def _table_groups(form: TextTable, chunks: Iterator[bytes], reading: Reading) ->
         raise Unreadable(str(error)) from error
 
 
-def _grouped(
-    form: Format, records: Callable[[Say], Iterator[Sequence[Record]]]
-) -> Iterator[Group]:
+def _grouped(form: Format, records: Callable[[Say], Iterator[Sequence[Record]]]) -> Iterator[Group]:
     notes: list[str] = []
     for batch in records(notes.append):
         yield Group(form, [], records=batch, notes=tuple(notes))

@@ -45,7 +45,7 @@ class Reader:
         shape: Shape = SHAPELESS,
     ) -> None:
         """`limit`: the most rows of all inputs together."""
-        self._shaper = Shaper(shape, observe)
+        self.shaper = Shaper(shape, observe)
         self._limit = limit
         self._max_line_bytes = max_line_bytes
         self._observe = observe
@@ -84,7 +84,7 @@ class Reader:
         """Go on with the next input."""
         self._file, self._line, self._begin = shown_name(name), 0, self.index
         self._row_id = name.row_id if isinstance(name, Member) else None
-        self._shaper.begin(self._file)
+        self.shaper.begin(self._file)
         self._splitter, self._skips, self.given_up = None, False, False
 
     def rows(self, group: Group) -> Iterator[Row]:
@@ -96,13 +96,14 @@ class Reader:
             self._observe(Notice(f"{self._file}: {note}"))
         is_plain = group.form == "jsonl" and not group.is_last
         for row in self._json_rows(group.lines) if is_plain else self._rows(group):
-            yield row
+            if row is not None:
+                yield row
             self.index += 1
             if self.index == self._limit:
                 self.given_up = True
                 return
 
-    def _rows(self, group: Group) -> Iterator[Row]:
+    def _rows(self, group: Group) -> Iterator[Row | None]:
         if group.error is not None:
             yield self._unreadable(group.error)
         elif group.form == "jsonl":
@@ -162,23 +163,24 @@ class Reader:
 
     # Tables
 
-    def _records(self, records: Sequence[Record]) -> Iterator[Row]:
+    def _records(self, records: Sequence[Record]) -> Iterator[Row | None]:
         for record in records:
             self._line, fields, wrong = record
             self._record = {} if wrong else fields
             if wrong is not None:
-                row: Row = self._bad(wrong)
+                row: Row | None = self._bad(wrong)
             elif _LISTS.isdisjoint(fields):
-                row = self._shaper.row(fields, index=self.index, line=self._line, is_table=True)
+                row = self.shaper.row(fields, index=self.index, line=self._line, is_table=True)
             else:
                 value = {name: _list(name, cell) for name, cell in fields.items()}
-                row = self._shaper.row(value, index=self.index, line=self._line, is_table=True)
-            row.value = fields
+                row = self.shaper.row(value, index=self.index, line=self._line, is_table=True)
+            if row is not None:
+                row.value = fields
             yield row
 
     # JSON
 
-    def _json_rows(self, lines: Sequence[Line]) -> Iterator[Row]:
+    def _json_rows(self, lines: Sequence[Line]) -> Iterator[Row | None]:
         for line in lines:
             self._line += 1
             if self._splitter is not None or self._skips:
@@ -195,13 +197,15 @@ class Reader:
             if self.given_up:
                 return
 
-    def _row(self, value: Any, data: bytes, line: int) -> Row:
-        """The row of a value that was read from these bytes."""
+    def _row(self, value: Any, data: bytes, line: int) -> Row | None:
+        """The row of a value that was read from these bytes; None for one that is not wanted."""
         self.source = data
         may_be_deep = len(data) > DEEPEST and data.count(b"[") + data.count(b"{") > DEEPEST
         if may_be_deep and is_too_deep(value):
             return bad_row(value, TOO_DEEP, index=self.index, file=self._file, line=line)
-        row = self._shaper.row(value, index=self.index, line=line)
+        row = self.shaper.row(value, index=self.index, line=line)
+        if row is None:
+            return None
         row.value = value
         if row.metadata:
             exact = with_big_ints(row.metadata, data)
@@ -210,7 +214,7 @@ class Reader:
             self._misspelt.look_at(row)
         return row
 
-    def _odd_line(self, line: bytes) -> Iterator[Row]:
+    def _odd_line(self, line: bytes) -> Iterator[Row | None]:
         """The rows of a line that is no JSON by itself; one that goes on has none yet."""
         text = line.strip().lstrip(BLANK)
         if not text:
@@ -250,7 +254,7 @@ class Reader:
                     return
         yield self._bad(reason, line)
 
-    def _more(self, line: Line) -> Iterator[Row]:
+    def _more(self, line: Line) -> Iterator[Row | None]:
         """The rows that a further line completes."""
         if self._skips:
             if line is not None and _opening(line) == self._opening:
@@ -271,16 +275,16 @@ class Reader:
         if self._splitter is not None and self._splitter.at_rest:
             self._splitter = None
 
-    def _again(self, line: bytes) -> Iterator[Row]:
+    def _again(self, line: bytes) -> Iterator[Row | None]:
         self._line -= 1
         return self._json_rows([line])
 
-    def _split(self, data: bytes) -> Iterator[Row]:
+    def _split(self, data: bytes) -> Iterator[Row | None]:
         if self._splitter is not None:
             for piece in self._splitter.feed(data):
                 yield from self._piece_row(piece)
 
-    def _finish(self) -> Iterator[Row]:
+    def _finish(self) -> Iterator[Row | None]:
         """The rows of what the end of an input leaves open."""
         if self._first is not None:
             first, reason, number = self._first
@@ -289,7 +293,7 @@ class Reader:
             for piece in self._splitter.finish():
                 yield from self._piece_row(piece)
 
-    def _piece_row(self, piece: Piece) -> Iterator[Row]:
+    def _piece_row(self, piece: Piece) -> Iterator[Row | None]:
         """The row of a value over many lines, or in an array."""
         reason = piece.wrong
         if reason is None:
@@ -306,36 +310,41 @@ class Reader:
 
     # Text
 
-    def _text_rows(self, group: Group) -> Iterator[Row]:
+    def _text_rows(self, group: Group) -> Iterator[Row | None]:
         for line in group.lines:
             self._line += 1
             if line is None:
                 yield self._bad(self._too_long("text" if group.form == "whole" else "line"))
-            elif (row := self._text_row(line)) is not None:
-                if group.form == "whole" and self._row_id is not None:
-                    row.id, row.value = self._row_id, {"id": self._row_id, "prompt": row.value}
-                yield row
+            else:
+                for row in self._text_row(line):
+                    if row is not None and group.form == "whole" and self._row_id is not None:
+                        row.id = self._row_id
+                        row.value = {"id": self._row_id, "prompt": row.value}
+                    yield row
                 if self.given_up:
                     return
 
-    def _text_row(self, line: bytes) -> Row | None:
+    def _text_row(self, line: bytes) -> Iterator[Row | None]:
         while line.startswith(BOM):
             line = line.removeprefix(BOM)
         if not line.strip(BLANK):
-            return None
+            return
         if b"\0" in line:
             # Every other line would be an error, too.
             self.given_up = self.index == self._begin
-            return self._bad(_NUL)
+            yield self._bad(_NUL)
+            return
         line = line.removesuffix(b"\r")
         try:
             text = line.decode()
         except UnicodeDecodeError as error:
-            return self._bad(_not_utf8(line, error), line)
+            yield self._bad(_not_utf8(line, error), line)
+            return
         self.source = line
-        row = self._shaper.row(text, index=self.index, line=self._line)
-        row.value = text
-        return row
+        row = self.shaper.row(text, index=self.index, line=self._line)
+        if row is not None:
+            row.value = text
+        yield row
 
     def _too_long(self, what: str) -> str:
         return f"the {what} is longer than {self._max_line_bytes:,} bytes (--max-line-bytes)"

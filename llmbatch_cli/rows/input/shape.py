@@ -1,22 +1,80 @@
 """How the fields of a row become a prompt."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import field
+from typing import Any, Final, Protocol
 
 from llmbatch_cli.core.errors import InputError, UsageError
 from llmbatch_cli.core.events import Notice, Observer, ignore
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.near import did_you_mean, near_names
-from llmbatch_cli.core.types import Row
+from llmbatch_cli.core.types import Message, Prompt, Row
 from llmbatch_cli.rows.input.batch_line import is_batch_line
 from llmbatch_cli.rows.input.fields import OWN_NAMES, candidates, names_of, prompt_of, taken_by
-from llmbatch_cli.rows.input.params import API_KEYS
+from llmbatch_cli.rows.input.params import API_KEYS, shown
 from llmbatch_cli.rows.input.parse import NO_WAY, bad_row, parse_row, way_of
 
-_TABLES_OWN: Final = ("system", "id", "custom_id", *API_KEYS)
-"""What means the same in a table as in a row of JSON; its other columns are data."""
+TEXT: Final = "text"
+"""The one field of a row that is text."""
+_MARKS: Final = ("{{", "{%", "{#")
 _IDS: Final = ("id", "custom_id")
+_SYSTEM: Final = ("system", "developer")
 _MODELS: Final = ("model", "models")
+_TABLES_OWN: Final = ("system", *_IDS, *API_KEYS)
+"""What means the same in a table as in a row of JSON; its other columns are data."""
+
+Fields = Mapping[str, Any]
+
+
+def is_template(text: str) -> bool:
+    """Whether there is anything to be filled in."""
+    return any(mark in text for mark in _MARKS)
+
+
+class Checked(Protocol):
+    """What uses fields: see template.py."""
+
+    @property
+    def names(self) -> Set[str]:
+        """The fields that it uses."""
+
+    def check(self, fields: Fields, file: str | None) -> None:
+        """Raise UsageError where these fields are not what it needs."""
+
+
+class Asks(Checked, Protocol):
+    """Makes the messages of a row."""
+
+    def messages(self, fields: Fields) -> Sequence[Message]:
+        """Raises InputError."""
+
+
+class Renders(Checked, Protocol):
+    """Makes a text of a row."""
+
+    def render(self, fields: Fields) -> str:
+        """Raises InputError."""
+
+
+class Chooses(Checked, Protocol):
+    """Says whether a row is wanted."""
+
+    def holds(self, fields: Fields) -> bool:
+        """Raises InputError."""
+
+
+class Adds(Protocol):
+    """Adds parts to the messages of a row: see media.py."""
+
+    @property
+    def named(self) -> Mapping[str, str]:
+        """The fields, each with its option."""
+
+    def added(self, messages: Sequence[Message], fields: Fields) -> Sequence[Message]:
+        """Raises InputError."""
+
+    def carried(self, data: Fields) -> dict[str, Any]:
+        """The fields that go to the output."""
 
 
 @frozen(kw_only=True)
@@ -29,16 +87,31 @@ class Shape:
     """The field that is the row's id; None is `id` or `custom_id`."""
     model_field: str | None = None
     """The field that is the row's model; None is `model`, in a table none."""
+    asks: Asks | None = None
+    """The template of the prompt; None goes by the fields' names."""
+    system: Renders | None = None
+    """The template of the system message, for rows of tables, and for all where `asks` is given."""
+    where: Chooses | None = None
+    """Which rows are read."""
+    media: Adds | None = None
+    """The fields that are images, sounds or documents."""
+    named: Mapping[str, str] = field(init=False)
+    """The fields that options name, each with its option."""
 
-    @property
-    def named(self) -> Mapping[str, str]:
-        """The fields that options name, each with its option."""
+    def __post_init__(self) -> None:
         pairs = (
             (self.prompt_field, "--prompt-field"),
             (self.id_field, "--id-field"),
             (self.model_field, "--model-field"),
         )
-        return {name: option for name, option in pairs if name is not None}
+        own = {name: option for name, option in pairs if name is not None}
+        media = self.media.named if self.media is not None else {}
+        object.__setattr__(self, "named", {**media, **own})
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether rows that show their prompt by themselves are read as they are."""
+        return not (self.named or self.asks or self.where)
 
 
 SHAPELESS: Final = Shape()
@@ -54,96 +127,156 @@ class Shaper:
     def __init__(self, shape: Shape = SHAPELESS, observe: Observer = ignore) -> None:
         self._shape = shape
         self._observe = observe
-        self._is_named = bool(shape.named)
+        self._is_plain = shape.is_plain
+        self._uses = [one for one in (shape.where, shape.asks) if one is not None]
         self._has_rows = False
         """Whether a row could be read, so that something may have been sent."""
         self._file: str | None = None
         self._is_checked = False
-        """Whether this input has the fields that options name."""
+        """Whether the options fit the first row of this input."""
         self._field: str | None = None
         """The field of this input that was taken for the prompt."""
         self._said: set[str] = set()
+        self.fields: Sequence[str] = ()
+        """Those of the first row."""
+
+    def look(self) -> None:
+        """Look at the fields of rows that need no shape, too."""
+        self._is_plain = False
 
     def begin(self, file: str) -> None:
         """Go on with the next input."""
         self._file, self._is_checked, self._field = file, False, None
 
-    def row(self, value: Any, *, index: int, line: int | None, is_table: bool = False) -> Row:
-        """The row of a JSON value, or of a table's record.
+    def row(
+        self, value: Any, *, index: int, line: int | None, is_table: bool = False
+    ) -> Row | None:
+        """The row of a JSON value, a line of text, or a table's record; None for one that is not
+        wanted.
 
-        Raises UsageError where no row could be read yet and it is not clear which field is meant.
+        Raises UsageError where no row could be read yet and the options do not fit its fields, or
+        it is not clear which field is meant.
         """
-        if not (self._is_named or is_table) and not _needs_a_field(value):
-            self._has_rows = True
-            return parse_row(value, index=index, file=self._file, line=line)
-        if not isinstance(value, Mapping):
+        if self._is_plain and not is_table and not _needs_a_field(value):
             self._has_rows = True
             return parse_row(value, index=index, file=self._file, line=line)
         try:
-            taken, data = self._split(value, is_table)
+            return self._shaped(self._fields_of(value), value, index, line, is_table)
         except InputError as error:
             return bad_row(value, error.message, index=index, file=self._file, line=line)
-        self._has_rows = True
-        row = parse_row(taken, index=index, file=self._file, line=line)
+
+    def _fields_of(self, value: Any) -> Fields | None:
+        """The row's fields; None where it has none. Raises InputError where they are needed."""
+        if isinstance(value, Mapping):
+            return value
+        if self._uses or self._shape.named:
+            if isinstance(value, str):
+                return {TEXT: value}
+            raise InputError(f"a template needs a row of fields or a text, not {shown(value)}")
+        return None
+
+    def _shaped(
+        self, fields: Fields | None, value: Any, index: int, line: int | None, is_table: bool
+    ) -> Row | None:
+        if fields is None:
+            self._has_rows = True
+            return parse_row(value, index=index, file=self._file, line=line)
+        if not self._is_checked and fields:
+            self._check(fields, is_table)
+        shape = self._shape
+        if shape.where is not None and not shape.where.holds(fields):
+            return None
+        is_prompt = isinstance(value, str) and shape.asks is None and shape.prompt_field is None
+        own, data = ({"prompt": value}, {}) if is_prompt else self._split(fields, is_table)
+        row = parse_row(own, index=index, file=self._file, line=line)
+        if shape.media is not None:
+            data = shape.media.carried(data)
+            if isinstance(row, Prompt):
+                row.messages = shape.media.added(row.messages, fields)
         if data:
             row.metadata = {**row.metadata, **data}
+        self._has_rows = True
         return row
 
-    def _split(
-        self, fields: Mapping[str, Any], is_table: bool
-    ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    def _split(self, fields: Fields, is_table: bool) -> tuple[dict[str, Any], dict[str, Any]]:
         """The row as `parse_row` reads it, and the fields that are only carried."""
         shape = self._shape
-        self._check_named(fields)
-        name = shape.prompt_field or self._prompt_field(fields)
         own: dict[str, Any] = {}
-        data = dict(fields)
-        if name is not None:
+        taken: list[str] = []
+        hidden: list[str] = []
+        name = self._prompt_field(fields)
+        if shape.asks is not None:
+            own["messages"] = messages = shape.asks.messages(fields)
+            hidden += OWN_NAMES
+            hidden += ["system"] if messages[0].get("role") in _SYSTEM else []
+            hidden += shape.asks.names - {*_IDS}
+            hidden += shape.system.names - {*_IDS} if shape.system is not None else ()
+        elif name is not None:
             own["prompt"] = prompt_of(name, fields)
-            for taken in taken_by(name, fields):
-                data.pop(taken, None)
-        for new, old in (("id", shape.id_field), ("model", shape.model_field)):
+            hidden += OWN_NAMES
+            taken += taken_by(name, fields)
+        for new, old, others in (
+            ("id", shape.id_field, _IDS),
+            ("model", shape.model_field, _MODELS),
+        ):
             if old is not None:
                 own[new] = fields.get(old)
-                data.pop(old, None)
-        hidden = {
-            *(OWN_NAMES if name is not None else ()),
-            *(_IDS if shape.id_field is not None else ()),
-            *(_MODELS if shape.model_field is not None else ()),
-        }
-        meant = (*OWN_NAMES, *_TABLES_OWN) if is_table else tuple(data)
-        for other in meant:
-            if other in data and other not in hidden:
-                own[other] = data.pop(other)
+                hidden += others
+                taken.append(old)
+        hidden += taken
+        meant: Iterable[str] = (*OWN_NAMES, *_TABLES_OWN) if is_table else fields
+        own = {**{one: fields[one] for one in meant if one in fields and one not in hidden}, **own}
         if is_table and own.get("id") == "":
             del own["id"]  # an empty cell
+        data = {one: item for one, item in fields.items() if one not in own or one in hidden}
+        for one in taken:
+            data.pop(one, None)
+        if shape.system is not None and (is_table or shape.asks is not None):
+            self._add_system(own, shape.system, fields)
         return own, data
 
-    def _check_named(self, fields: Mapping[str, Any]) -> None:
-        """Raise UsageError where the first row has no field of a name that an option gives."""
-        if self._is_checked or not fields:
-            return
-        self._is_checked = True
-        for name, option in self._shape.named.items():
-            if name in fields or self._has_rows:
-                continue
-            near = near_names(name, [str(known) for known in fields])
-            raise UsageError(
-                f"{option} {name}: the rows of {self._file} have no such field",
-                hint=did_you_mean(near) if near else f"there are: {names_of(fields)}",
-            )
+    def _add_system(self, own: dict[str, Any], system: Renders, fields: Fields) -> None:
+        """The system message of a row that has none."""
+        messages = own.get("messages") or [{}]
+        if own.get("system") is None and messages[0].get("role") not in _SYSTEM:
+            own["system"] = text = system.render(fields)
+            if self._shape.asks is None and not text.strip():
+                raise InputError("--system gives no text")
 
-    def _prompt_field(self, fields: Mapping[str, Any]) -> str | None:
+    def _check(self, fields: Fields, is_table: bool) -> None:
+        """Raise UsageError where the first row does not have what the options need."""
+        self._is_checked = True
+        self.fields = self.fields or [str(name) for name in fields]
+        if self._has_rows:
+            return
+        shape = self._shape
+        for name, option in shape.named.items():
+            if name not in fields:
+                near = near_names(name, self.fields)
+                raise UsageError(
+                    f"{option} {name}: the rows of {self._file} have no such field",
+                    hint=did_you_mean(near) if near else f"there are: {names_of(fields)}",
+                )
+        for one in self._uses:
+            one.check(fields, self._file)
+        if shape.system is not None and (is_table or shape.asks is not None):
+            shape.system.check(fields, self._file)
+
+    def _prompt_field(self, fields: Fields) -> str | None:
         """The field that is the prompt; None where the row shows it by itself.
 
         Raises InputError where it does not have that of the first row, and UsageError where
         that has none, or several.
         """
+        if self._shape.asks is not None or self._shape.prompt_field is not None:
+            return self._shape.prompt_field
         if not _needs_a_field(fields):
             return None
         if self._field is not None:
             return self._field
-        found = candidates(fields)
+        named = self._shape.named
+        others = {name: value for name, value in fields.items() if name not in named}
+        found = candidates(others)
         if len(found) == 1:
             self._field = found[0]
             self._say(taken_by(found[0], fields))
@@ -165,18 +298,19 @@ def _needs_a_field(value: Any) -> bool:
     if type(value) is dict:  # nearly always
         known = "prompt" in value or "messages" in value
     else:
-        known = not isinstance(value, Mapping) or not value.keys().isdisjoint(OWN_NAMES)
+        known = type(value) is str or not isinstance(value, Mapping)
+        known = known or not value.keys().isdisjoint(OWN_NAMES)
     return not (known or is_batch_line(value))
 
 
-def _unclear(found: Sequence[str], fields: Mapping[str, Any], file: str | None) -> UsageError:
+def _unclear(found: Sequence[str], fields: Fields, file: str | None) -> UsageError:
     if not fields:
         return UsageError(f"{file}: the row is empty")
     there = names_of(fields)
     if found:
         return UsageError(
             f"{file}: several fields may be the prompt: {', '.join(found)}; there are: {there}",
-            hint=f"name it, as in --prompt-field {found[0]}",
+            hint=f"name it, as in --prompt-field {found[0]}; or -t makes one of them",
         )
     way = way_of(fields)
     return UsageError(

@@ -6,6 +6,7 @@ from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
     Iterator,
+    Mapping,
     Sequence,
 )
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
@@ -16,6 +17,7 @@ from llmbatch_cli.core.events import Counted, Observer, ignore
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.options import InputFormat
 from llmbatch_cli.core.types import Row
+from llmbatch_cli.rows.input.choose import ALL, Choice
 from llmbatch_cli.rows.input.first_rows import FirstRows
 from llmbatch_cli.rows.input.foreign import Foreign, refused
 from llmbatch_cli.rows.input.groups import Reading, groups_of
@@ -28,10 +30,9 @@ from llmbatch_cli.rows.input.inputs import (
     shown_name,
     spooled,
 )
-from llmbatch_cli.rows.input.parse import parse_value
 from llmbatch_cli.rows.input.pump import pumped
 from llmbatch_cli.rows.input.reader import Reader
-from llmbatch_cli.rows.input.shape import SHAPELESS, Shape
+from llmbatch_cli.rows.input.shape import SHAPELESS, Shape, Shaper
 from llmbatch_cli.rows.lines import MAX_LINE_BYTES
 
 
@@ -56,8 +57,10 @@ class Inputs:
     """One prompt from the command line, in place of all inputs."""
     shape: Shape = SHAPELESS
     """How the fields of a row become a prompt."""
+    choice: Choice = ALL
+    """Which of the rows are asked, and how often."""
 
-    async def rows(
+    def rows(
         self, observe: Observer = ignore, stdin: BinaryIO | None = None
     ) -> AsyncGenerator[Row, None]:
         """Yield the rows of all inputs from their start, each as soon as its line is complete.
@@ -66,11 +69,33 @@ class Inputs:
         is gone. Holds about 3 MiB, or the longest line, at any size of the inputs. `stdin` takes
         the place of standard input; nothing may have been read from it.
         """
+        rows = self._rows(observe, stdin)
+        return rows if self._goes_straight else self._chosen(rows)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every row of the inputs is asked."""
+        return self._goes_straight and self.limit is None
+
+    @property
+    def _goes_straight(self) -> bool:
+        """Whether the rows are asked as they are read, up to the limit."""
+        return self.choice == ALL and self.shape.where is None
+
+    @property
+    def _most_read(self) -> int | None:
+        """How many rows are read at most; None is all, as where only some of them count."""
+        if self.limit is None or self.shape.where is not None:
+            return None
+        return self.choice.offset + self.limit
+
+    async def _rows(self, observe: Observer, stdin: BinaryIO | None) -> AsyncGenerator[Row, None]:
         if self.prompt is not None:
-            if self.limit != 0:
-                yield parse_value(self.prompt, index=0)
+            row = Shaper(self.shape, observe).row(self.prompt, index=0, line=None)
+            if self.limit != 0 and row is not None:
+                yield row
             return
-        reader = Reader(self.max_line_bytes, observe, self.limit, self.shape)
+        reader = Reader(self.max_line_bytes, observe, self._most_read, self.shape)
         first = FirstRows()
         for name in self.inputs:
             if reader.is_done:
@@ -88,19 +113,46 @@ class Inputs:
         for row in first.release():
             yield row
 
+    async def _chosen(self, rows: AsyncGenerator[Row, None]) -> AsyncGenerator[Row, None]:
+        from llmbatch_cli.rows.input.chooser import Chooser
+
+        chooser = Chooser(self.choice, self.limit)
+        async with aclosing(rows):
+            async for row in rows:
+                for taken in chooser.taken(row):
+                    yield taken
+                if chooser.is_done:
+                    break
+        for row in chooser.rest():
+            yield row
+
     def check(self) -> None:
         """Raise UsageError for an input that cannot be opened, is no prompts, or whose first row
         does not show which field is the prompt, before anything starts. Of standard input and
         pipes nothing is read."""
         check_inputs(self.inputs)
         for name in filter(can_be_read_twice, self.inputs):
-            reader = Reader(self.max_line_bytes, ignore, 1, self.shape)
-            reader.begin(name)
-            for group in groups_of(name, self._reading):
-                if isinstance(group.error, Foreign):
-                    raise refused(group.error, shown_name(name))
-                if group.form == "whole" or any(reader.rows(group)):
-                    break
+            self._first_row(name)
+
+    def fields(self) -> Mapping[str, Sequence[str]]:
+        """The fields of the first row of each input that has some, by the input's name. Blocks."""
+        found = {name: self._first_row(name, look=True) for name in self.inputs}
+        return {shown_name(name): fields for name, fields in found.items() if fields}
+
+    def _first_row(self, name: str, *, look: bool = False) -> Sequence[str]:
+        """Read as far as the first row, which shows what is wrong with all; returns its fields."""
+        reader = Reader(self.max_line_bytes, ignore, 1, self.shape)
+        reader.begin(name)
+        if look:
+            reader.shaper.look()
+        for group in groups_of(name, self._reading):
+            if isinstance(group.error, Foreign):
+                raise refused(group.error, shown_name(name))
+            if (group.form == "whole" and self.shape.is_plain) or [*reader.rows(group)]:
+                break
+            if reader.is_done:  # though the row is not wanted
+                break
+        return reader.shaper.fields
 
     def again(self) -> "Inputs | None":
         """The same, to be read once more; None where reading uses an input up."""
@@ -134,6 +186,8 @@ class Inputs:
             enough.set()
 
     def _count(self, enough: threading.Event) -> int | None:
+        if self.shape.where is not None:
+            return None
         total = 0 if self.prompt is None else 1
         for path in self.inputs:
             if format_of_name(path, self.input_format) == "parquet":
@@ -147,7 +201,7 @@ class Inputs:
             if rows is None:
                 return None
             total += rows
-        return total if self.limit is None else min(total, self.limit)
+        return self.choice.count_of(total, self.limit)
 
     def rows_and_lines(self) -> Iterator[tuple[Row, bytes | None]]:
         """Every row, with how it stands in its input on one line; None for what could not be

@@ -53,7 +53,11 @@ def test_what_was_packed_comes_out(kind: str, members: list[bytes], size: int) -
 @EACH
 async def test_packed_rows_are_read_by_name_and_from_a_pipe(kind: str, tmp_path: Path) -> None:
     """JSONL, a table, and a file whose name says nothing."""
-    for suffix, text in ((".jsonl", b'"hi"\n"ho"\n'), (".csv", b"prompt\nhi\nho\n"), ("", b"hi\nho\n")):
+    for suffix, text in (
+        (".jsonl", b'"hi"\n"ho"\n'),
+        (".csv", b"prompt\nhi\nho\n"),
+        ("", b"hi\nho\n"),
+    ):
         data = PACK[kind](text)
         path = tmp_path / f"a{suffix}.{kind}"
         path.write_bytes(data)

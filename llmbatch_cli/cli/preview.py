@@ -1,0 +1,174 @@
+"""`llmbatch preview`: the first requests of a run as they would be sent; nothing is sent."""
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import field
+from typing import Annotated, Any, Final
+
+import orjson
+
+from llmbatch_cli.cli.model_names import one_model
+from llmbatch_cli.cli.options import Only
+from llmbatch_cli.cli.running import inputs_of, run_async
+from llmbatch_cli.cli.shaping import plain_system
+from llmbatch_cli.core.errors import ExitStatus, ProviderError, UsageError
+from llmbatch_cli.core.events import Event, Notice
+from llmbatch_cli.core.frozen import frozen
+from llmbatch_cli.core.options import InputOptions, ModelOptions, Network, Sampling
+from llmbatch_cli.core.text import clean_for_terminal, format_count
+from llmbatch_cli.core.types import BadRow, Message, Params, Prompt, Row
+from llmbatch_cli.engine.calls import Model, merged, request_for
+from llmbatch_cli.models import checked
+from llmbatch_cli.plans import system_message
+from llmbatch_cli.providers.access import Access
+from llmbatch_cli.providers.registry import DEFAULT_MODEL, Target, resolve
+from llmbatch_cli.rows.input.attachments import attached
+from llmbatch_cli.rows.input.source import Inputs
+
+SHOWN: Final = 3
+"""Requests that are shown."""
+MOST_CHARS: Final = 4_000
+"""Of a text in a request; files are longer."""
+
+EXAMPLES = """\b
+Examples:
+  llmbatch preview reviews.csv -t 'Translate into French: {{ review }}'
+  llmbatch preview prompts.jsonl -m claude-haiku-5-5 --where 'stars < 3'
+
+\b
+Exit status: 0 all rows can be read, 1 some cannot, 2 usage error.
+"""
+
+
+def preview(
+    model: Annotated[ModelOptions, Only("models")],
+    sampling: Annotated[
+        Sampling,
+        Only("system", "temperature", "max_tokens", "top_p", "stop", "seed", "n", "param"),
+    ],
+    input_: InputOptions,
+    network: Annotated[Network, Only("base_url", "api")],
+) -> int:
+    """Show the first three requests as they would be sent, the fields, and the count of rows.
+
+    Reads all of the input, and sends nothing. Needs no key, and shows none.
+    """
+    system = sampling.system_text()
+    inputs = inputs_of(input_, system=system)
+    inputs.check()
+    named = model.models or [os.environ.get("LLMBATCH_MODEL", "")]
+    access = Access(
+        base_url=network.base_url[0] if network.base_url else None,
+        no_key=True,
+        api=network.api,
+        environ=os.environ,
+    )
+    target = resolve(one_model(named) or DEFAULT_MODEL, access)
+    asked = _Asked(target, sampling.params(), system_message(plain_system(input_, system)))
+    return run_async(_preview(inputs, asked, input_))
+
+
+async def _preview(inputs: Inputs, asked: "_Asked", options: InputOptions) -> ExitStatus:
+    seen = _Seen()
+    async with inputs.spooled() as inputs:
+        fields = inputs.fields()
+        async with aclosing(inputs.rows(seen.observe)) as rows:
+            async for row in rows:
+                if isinstance(row, Prompt) and len(seen.shown) < SHOWN:
+                    row = await attached(row, options.files)
+                    seen.shown.append(row)
+                seen.count(row)
+    for line in _lines(fields, seen, asked):
+        sys.stdout.write(f"{clean_for_terminal(line)}\n")
+    return ExitStatus.SOME_FAILED if seen.invalid else ExitStatus.OK
+
+
+@frozen
+class _Asked:
+    """What is asked, and of whom."""
+
+    target: Target
+    params: Params
+    system: Message | None
+
+    def of(self, row: Prompt) -> Iterator[str]:
+        """The lines of a row's request. Raises ProviderError, or UsageError."""
+        target = self.target if row.model is None else self._of_row(row.model)
+        params = merged(checked(self.params), checked(target.params))
+        model = Model(target.provider.name, target.model, _never, params)
+        wire = target.provider.build(request_for(row, model, self.system))
+        yield f"{wire.method} {wire.url}"
+        try:
+            body = orjson.loads(wire.body)
+        except orjson.JSONDecodeError:
+            yield wire.body.decode(errors="replace")
+        else:
+            yield orjson.dumps(_shortened(body), option=orjson.OPT_INDENT_2).decode()
+
+    def _of_row(self, name: str) -> Target:
+        return resolve(name, Access(no_key=True, environ=os.environ))
+
+
+async def _never(request: Any) -> Any:
+    raise AssertionError(request)
+
+
+@frozen
+class _Seen:
+    """What was read."""
+
+    shown: list[Row] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+    counts: list[int] = field(default_factory=lambda: [0, 0])
+    """Rows, and the invalid ones among them."""
+    reasons: list[str] = field(default_factory=list)
+
+    def observe(self, event: Event) -> None:
+        if isinstance(event, Notice):
+            self.notices.append(event.message)
+
+    def count(self, row: Row) -> None:
+        self.counts[0] += 1
+        if isinstance(row, BadRow):
+            self.counts[1] += 1
+            if len(self.reasons) < SHOWN:
+                self.reasons.append(f"{row.place}: {row.reason}")
+
+    @property
+    def invalid(self) -> int:
+        return self.counts[1]
+
+
+def _lines(fields: Mapping[str, Sequence[str]], seen: _Seen, asked: _Asked) -> Iterator[str]:
+    for number, row in enumerate(seen.shown, 1):
+        yield f"{number}. {row.place}, id {row.id}"
+        yield from _request(row, asked)
+        yield ""
+    for names, name in {tuple(names): name for name, names in reversed(fields.items())}.items():
+        yield f"{name}: the fields are {', '.join(names)}"
+    yield from seen.notices
+    invalid = f", {seen.invalid:,} of them invalid" if seen.invalid else ""
+    yield f"{format_count(seen.counts[0], 'row')}{invalid}"
+    yield from (f"  {reason}" for reason in seen.reasons)
+
+
+def _request(row: Row, asked: _Asked) -> Sequence[str]:
+    if isinstance(row, BadRow):
+        return [row.reason]
+    try:
+        return [*asked.of(row)]
+    except (ProviderError, UsageError) as error:
+        return [f"cannot be sent: {error.message}"]
+
+
+def _shortened(value: Any) -> Any:
+    """The body, with the long texts in it cut."""
+    if isinstance(value, str) and len(value) > MOST_CHARS:
+        return f"{value[:100]}... ({len(value):,} characters)"
+    if isinstance(value, list):
+        return [_shortened(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _shortened(item) for name, item in value.items()}
+    return value
