@@ -57,8 +57,8 @@ def batch(
 ) -> int:
     """Send many prompts to one model.
 
-    Each row of INPUT (JSONL, or plain text with a prompt per line) becomes one request, up
-    to --concurrency at a time, and one line of JSON.
+    Each row of INPUT (JSONL, a table, or plain text with a prompt per line) becomes one
+    request, up to --concurrency at a time, and one row of output.
     """
     if not input_.inputs and sys.stdin is not None and sys.stdin.isatty():
         print(USAGE, file=sys.stderr)  # noqa: T201

@@ -55,8 +55,8 @@ sent), 3 stopped early, 130 interrupted.
 SUFFIXES: Final = (".json", ".txt", ".md", ".yaml", ".yml")
 """A sentence may end so, and a file's name."""
 DATA_SUFFIXES: Final = (
-    *(".jsonl", ".ndjson", ".gz", ".csv", ".tsv", ".parquet", ".xlsx"),
-    *(".zst", ".xz", ".bz2", ".zip"),
+    *(".jsonl", ".ndjson", ".gz", ".csv", ".tsv", ".parquet", ".arrow", ".feather", ".xlsx"),
+    *(".ods", ".zst", ".xz", ".bz2", ".zip"),
 )
 """Only a file's name ends so."""
 
