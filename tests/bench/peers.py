@@ -29,6 +29,7 @@ def install(peer: str) -> None:
     python = peer_python(peer)
     if python.exists():
         return
+    print(f"{peer} {PINS[peer]}: installing ...", file=sys.stderr, flush=True)
     home = python.parents[1]
     venv.create(home, with_pip=True)
     command = [str(python), "-m", "pip", "install", "--quiet", f"{peer}=={PINS[peer]}"]
