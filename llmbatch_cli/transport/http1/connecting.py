@@ -1,6 +1,7 @@
 """Connections to one server: straight or through a proxy, with TLS or without."""
 
 import asyncio
+import os
 import socket
 import ssl
 import sys
@@ -213,4 +214,8 @@ def _words(error: Exception) -> str:
         return "connection refused; is a server running there?"
     if isinstance(error, ssl.SSLError | UnicodeError):
         return str(error) or type(error).__name__
+    if isinstance(error, ConnectionResetError) and not error.args:
+        return "the connection was closed in the TLS handshake"
+    if isinstance(error, OSError) and (error.errno or 0) > 0:
+        return os.strerror(error.errno or 0)
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
