@@ -56,6 +56,8 @@ def main() -> int:
             failed = 1
         else:
             print(f"{peer} {PINS[peer]}: {peer_python(peer)}")
+    if failed:
+        print("make bench measures beside those that are there", file=sys.stderr)
     return failed
 
 
