@@ -15,6 +15,7 @@ import httptools
 from llmbatch_cli.core.errors import Unreachable
 from llmbatch_cli.transport.certificates import trusted
 from llmbatch_cli.transport.http1.address import PORTS, Server, proxy_authorization
+from llmbatch_cli.transport.http1.names import addresses_of
 from llmbatch_cli.transport.proxies import Proxy
 from llmbatch_cli.transport.troubles import refused_by, tls_trouble
 
@@ -37,7 +38,7 @@ class Connector:
         self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
         self._turn = 0
-        self._resolved: asyncio.Task[list[Any]] | None = None
+        self._resolved: asyncio.Future[list[Any]] | None = None
         self._resolved_at = 0.0
 
     async def connect(self, factory: Callable[[], P]) -> P:
@@ -120,17 +121,15 @@ class Connector:
     async def _addresses(self, host: str, port: int) -> list[Any]:
         """The host's addresses, asked for once for all who connect at the same time."""
         now = self._loop.time()
-        task = self._resolved
+        found = self._resolved
         if (
-            task is None
+            found is None
             or now - self._resolved_at > NAMES_KEPT_S
-            or (task.done() and (task.cancelled() or task.exception() is not None))
+            or (found.done() and (found.cancelled() or found.exception() is not None))
         ):
-            task = self._resolved = self._loop.create_task(
-                self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            )
+            found = self._resolved = addresses_of(host, port, self._loop)
             self._resolved_at = now
-        return list(await asyncio.shield(task))
+        return list(await asyncio.shield(found))
 
     async def _tunnelled(self, tunnel: "_Tunnel", proxy: Proxy) -> None:
         """Have the proxy connect. Raises Unreachable, which names it."""
