@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import aiohappyeyeballs
 import httptools
 
-from llmbatch_cli.core.errors import Unreachable
+from llmbatch_cli.core.errors import Blocked, Unreachable
 from llmbatch_cli.transport.certificates import trusted
 from llmbatch_cli.transport.http1.address import PORTS, Server, proxy_authorization
 from llmbatch_cli.transport.http1.names import addresses_of
@@ -132,12 +132,18 @@ class Connector:
         return list(await asyncio.shield(found))
 
     async def _tunnelled(self, tunnel: "_Tunnel", proxy: Proxy) -> None:
-        """Have the proxy connect. Raises Unreachable, which names it."""
+        """Have the proxy connect. Raises Unreachable, which names it, or OSError."""
         authority = self._server.authority
         headers = {"host": authority} | proxy_authorization(proxy)
         lines = [f"CONNECT {authority} HTTP/1.1"]
         lines += [f"{name}: {text}" for name, text in headers.items()]
-        status = await tunnel.ask("".join(f"{line}\r\n" for line in [*lines, ""]).encode())
+        try:
+            status = await tunnel.ask("".join(f"{line}\r\n" for line in [*lines, ""]).encode())
+        except httptools.HttpParserError as error:
+            raise Blocked(
+                f"{proxy}: it does not speak HTTP",
+                hint=f"is the port in {proxy.variable} right?",
+            ) from error
         if not 200 <= status < 300:
             raise refused_by(proxy, status, f"https://{self._server.name}")
 
@@ -161,7 +167,10 @@ class _Tunnel(asyncio.Protocol):
         self._status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     async def ask(self, data: bytes) -> int:
-        """Write the request; returns the reply's status. Raises OSError where there is none."""
+        """Write the request; returns the reply's status.
+
+        Raises OSError where there is none, and HttpParserError for what is no HTTP.
+        """
         self.transport.write(data)
         return await self._status
 
@@ -173,20 +182,21 @@ class _Tunnel(asyncio.Protocol):
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             pass
-        except httptools.HttpParserError:
-            self._refuse("it does not speak HTTP")
+        except httptools.HttpParserError as error:
+            self._refuse(error)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._refuse(f"it has closed the connection{f': {exc}' if exc else ''}")
+        told = f": {exc}" if exc else ""
+        self._refuse(ConnectionError(f"it has closed the connection{told}"))
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
         if status >= 200 and not self._status.done():
             self._status.set_result(status)
 
-    def _refuse(self, words: str) -> None:
+    def _refuse(self, error: Exception) -> None:
         if not self._status.done():
-            self._status.set_exception(ConnectionError(words))
+            self._status.set_exception(error)
             self._status.exception()  # it is no news where nobody asks
 
 
