@@ -26,7 +26,18 @@ NEXT_ADDRESS_S: Final = 0.25
 SILENT_S: Final = 60
 """When the system asks a silent server whether it is still there, and how often."""
 
-P = TypeVar("P", bound=asyncio.Protocol)
+
+class Connected(asyncio.Protocol):
+    """A protocol that keeps its transport."""
+
+    transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The way is open."""
+        self.transport = transport  # type: ignore[assignment]
+
+
+P = TypeVar("P", bound=Connected)
 
 
 class Connector:
@@ -76,13 +87,14 @@ class Connector:
             parts = urlsplit(self._proxy.url)
             host = parts.hostname or ""
             port, is_tls = parts.port or PORTS[parts.scheme], parts.scheme == "https"
+        context = trusted() if is_tls else None
         sock = await self._socket(host, port)
         protocol = factory()
         try:
             await self._loop.create_connection(
                 lambda: protocol,
                 sock=sock,
-                ssl=trusted() if is_tls else None,
+                ssl=context,
                 server_hostname=host if is_tls else None,
             )
         except BaseException:
@@ -90,15 +102,18 @@ class Connector:
                 transport.abort()  # cancelled as the handshake was done, it would say goodbye first
             self._let_go(sock)
             raise
+        if protocol.transport.is_closing():
+            self._let_go(sock)
         return protocol
 
     def _let_go(self, sock: socket.socket) -> None:
-        """Close what a failed transport was to own, once only: the descriptor's number may be
-        another connection's as soon as it is closed."""
-        if isinstance(self._loop, asyncio.BaseEventLoop):
-            self._loop.call_soon(sock.close)  # not before the transport has let go of it
-        else:
-            sock.detach()  # libuv closes it, and uvloop does not always tell the socket so
+        """Have the loop close the socket, and nobody else.
+
+        uvloop closes the descriptor without a word to the socket where the other side is faster,
+        and by then it may be another's.
+        """
+        if not isinstance(self._loop, asyncio.BaseEventLoop):
+            sock.detach()
 
     async def _socket(self, host: str, port: int) -> socket.socket:
         """Connected to the first of the host's addresses that answers. Raises OSError."""
@@ -157,10 +172,8 @@ class Connector:
         return protocol
 
 
-class _Tunnel(asyncio.Protocol):
+class _Tunnel(Connected):
     """What a proxy says to CONNECT."""
-
-    transport: asyncio.Transport
 
     def __init__(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
@@ -173,9 +186,6 @@ class _Tunnel(asyncio.Protocol):
         """
         self.transport.write(data)
         return await self._status
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
         try:
