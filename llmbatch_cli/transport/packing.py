@@ -17,6 +17,10 @@ from llmbatch_cli.core.errors import BadReply, Unreadable
 PIECE_BYTES: Final = 2**18
 """A body is unpacked in pieces of about this size, so that a bomb is stopped by the size cap."""
 
+MOST_LAYERS: Final = 16
+"""Packings that are taken off. Some 100,000 of them, as one header can name, would overflow the
+interpreter's stack."""
+
 Unpack = Callable[[bytes], Iterator[bytes]]
 
 _PLAIN: Final = re.compile(rb"\s*(?:\{\s*[\"}]|\[\s*[\[{\"]|data:|event:|: |<[!a-zA-Z])")
@@ -67,7 +71,8 @@ def unpacker(headers: Mapping[str, str], status: int) -> Unpack:
     not installed, but for an error reply, which says enough by its status.
     """
     names = [name.strip() for name in headers["content-encoding"].lower().split(",")]
-    layers = [_layer(name, status) for name in reversed(names) if name in UNPACKERS]
+    known = [name for name in reversed(names) if name in UNPACKERS]
+    layers = [_layer(name, status) for name in known[:MOST_LAYERS]]
 
     def unpack(chunk: bytes) -> Iterator[bytes]:
         pieces: Iterator[bytes] = iter((chunk,))

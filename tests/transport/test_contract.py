@@ -23,7 +23,7 @@ from llmbatch_cli.core.errors import (
 )
 from llmbatch_cli.core.types import Send, WireReply, WireRequest
 from llmbatch_cli.transport import Connection, HttpClient, Network, open_network
-from llmbatch_cli.transport.packing import UNPACKERS, ZSTD_MODULE
+from llmbatch_cli.transport.packing import UNPACKERS, ZSTD_MODULE, unpacker
 
 CLIENTS: tuple[HttpClient, ...] = get_args(HttpClient)
 CAP = 100_000
@@ -512,6 +512,13 @@ async def test_a_body_is_unpacked_as_it_is_packed(send: Send, encoding: str, bod
 
     async with serving(handler) as server:
         assert (await send(post(server.url))).body == b'{"a":1}'
+
+
+def test_a_header_of_100_000_encodings_is_survived() -> None:
+    """The server names them, so it decides how deep the unpacking goes; the process lives."""
+    body = gzip.compress(b'{"a":1}', mtime=0)
+    unpack = unpacker({"content-encoding": "gzip," * 200_000}, 200)
+    assert b"".join(unpack(body)) == b'{"a":1}'
 
 
 @pytest.mark.parametrize("encoding", ["br", "zstd"])

@@ -1,6 +1,7 @@
 """https: what TLS adds, and how it fails. Certificates: test_ways.py."""
 
 import asyncio
+import gc
 import socket
 import ssl
 import threading
@@ -176,6 +177,17 @@ async def test_a_handshake_that_fails_is_unreachable(
             await send(post(f"https://{place}/", authorization="Bearer secret"))
     assert not caught.value.maybe_billed
     assert "secret" not in caught.value.message
+    assert "Connect call" not in caught.value.message
+
+
+async def test_a_reset_handshake_closes_its_socket_once(send: Send, pem: Path) -> None:
+    """A second time, it would be another connection's: a socket that is forgotten open warns."""
+    async with threaded(resets) as place, asyncio.timeout(20):
+        for _ in range(20):
+            sent = (send(post(f"https://{place}/")) for _ in range(20))
+            for error in await asyncio.gather(*sent, return_exceptions=True):
+                assert isinstance(error, Unreachable | Interrupted)
+            gc.collect()
 
 
 async def test_a_handshake_without_answer_ends_in_time(http: HttpClient, pem: Path) -> None:

@@ -1,6 +1,7 @@
 """Connections to one server: straight or through a proxy, with TLS or without."""
 
 import asyncio
+import os
 import socket
 import ssl
 import sys
@@ -11,9 +12,10 @@ from urllib.parse import urlsplit
 import aiohappyeyeballs
 import httptools
 
-from llmbatch_cli.core.errors import Unreachable
+from llmbatch_cli.core.errors import Blocked, Unreachable
 from llmbatch_cli.transport.certificates import trusted
 from llmbatch_cli.transport.http1.address import PORTS, Server, proxy_authorization
+from llmbatch_cli.transport.http1.names import addresses_of
 from llmbatch_cli.transport.proxies import Proxy
 from llmbatch_cli.transport.troubles import refused_by, tls_trouble
 
@@ -24,7 +26,18 @@ NEXT_ADDRESS_S: Final = 0.25
 SILENT_S: Final = 60
 """When the system asks a silent server whether it is still there, and how often."""
 
-P = TypeVar("P", bound=asyncio.Protocol)
+
+class Connected(asyncio.Protocol):
+    """A protocol that keeps its transport."""
+
+    transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The way is open."""
+        self.transport = transport  # type: ignore[assignment]
+
+
+P = TypeVar("P", bound=Connected)
 
 
 class Connector:
@@ -36,7 +49,7 @@ class Connector:
         self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
         self._turn = 0
-        self._resolved: asyncio.Task[list[Any]] | None = None
+        self._resolved: asyncio.Future[list[Any]] | None = None
         self._resolved_at = 0.0
 
     async def connect(self, factory: Callable[[], P]) -> P:
@@ -74,22 +87,33 @@ class Connector:
             parts = urlsplit(self._proxy.url)
             host = parts.hostname or ""
             port, is_tls = parts.port or PORTS[parts.scheme], parts.scheme == "https"
+        context = trusted() if is_tls else None
         sock = await self._socket(host, port)
         protocol = factory()
         try:
             await self._loop.create_connection(
                 lambda: protocol,
                 sock=sock,
-                ssl=trusted() if is_tls else None,
+                ssl=context,
                 server_hostname=host if is_tls else None,
             )
         except BaseException:
             if (transport := getattr(protocol, "transport", None)) is not None:
                 transport.abort()  # cancelled as the handshake was done, it would say goodbye first
-            # Not before the transport has let go of it: its descriptor may be another's by then.
-            self._loop.call_soon(sock.close)
+            self._let_go(sock)
             raise
+        if protocol.transport.is_closing():
+            self._let_go(sock)
         return protocol
+
+    def _let_go(self, sock: socket.socket) -> None:
+        """Have the loop close the socket, and nobody else.
+
+        uvloop closes the descriptor without a word to the socket where the other side is faster,
+        and by then it may be another's.
+        """
+        if not isinstance(self._loop, asyncio.BaseEventLoop):
+            sock.detach()
 
     async def _socket(self, host: str, port: int) -> socket.socket:
         """Connected to the first of the host's addresses that answers. Raises OSError."""
@@ -112,25 +136,29 @@ class Connector:
     async def _addresses(self, host: str, port: int) -> list[Any]:
         """The host's addresses, asked for once for all who connect at the same time."""
         now = self._loop.time()
-        task = self._resolved
+        found = self._resolved
         if (
-            task is None
+            found is None
             or now - self._resolved_at > NAMES_KEPT_S
-            or (task.done() and (task.cancelled() or task.exception() is not None))
+            or (found.done() and (found.cancelled() or found.exception() is not None))
         ):
-            task = self._resolved = self._loop.create_task(
-                self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            )
+            found = self._resolved = addresses_of(host, port, self._loop)
             self._resolved_at = now
-        return list(await asyncio.shield(task))
+        return list(await asyncio.shield(found))
 
     async def _tunnelled(self, tunnel: "_Tunnel", proxy: Proxy) -> None:
-        """Have the proxy connect. Raises Unreachable, which names it."""
+        """Have the proxy connect. Raises Unreachable, which names it, or OSError."""
         authority = self._server.authority
         headers = {"host": authority} | proxy_authorization(proxy)
         lines = [f"CONNECT {authority} HTTP/1.1"]
         lines += [f"{name}: {text}" for name, text in headers.items()]
-        status = await tunnel.ask("".join(f"{line}\r\n" for line in [*lines, ""]).encode())
+        try:
+            status = await tunnel.ask("".join(f"{line}\r\n" for line in [*lines, ""]).encode())
+        except httptools.HttpParserError as error:
+            raise Blocked(
+                f"{proxy}: it does not speak HTTP",
+                hint=f"is the port in {proxy.variable} right?",
+            ) from error
         if not 200 <= status < 300:
             raise refused_by(proxy, status, f"https://{self._server.name}")
 
@@ -144,42 +172,41 @@ class Connector:
         return protocol
 
 
-class _Tunnel(asyncio.Protocol):
+class _Tunnel(Connected):
     """What a proxy says to CONNECT."""
-
-    transport: asyncio.Transport
 
     def __init__(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
         self._status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     async def ask(self, data: bytes) -> int:
-        """Write the request; returns the reply's status. Raises OSError where there is none."""
+        """Write the request; returns the reply's status.
+
+        Raises OSError where there is none, and HttpParserError for what is no HTTP.
+        """
         self.transport.write(data)
         return await self._status
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             pass
-        except httptools.HttpParserError:
-            self._refuse("it does not speak HTTP")
+        except httptools.HttpParserError as error:
+            self._refuse(error)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._refuse(f"it has closed the connection{f': {exc}' if exc else ''}")
+        told = f": {exc}" if exc else ""
+        self._refuse(ConnectionError(f"it has closed the connection{told}"))
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
         if status >= 200 and not self._status.done():
             self._status.set_result(status)
 
-    def _refuse(self, words: str) -> None:
+    def _refuse(self, error: Exception) -> None:
         if not self._status.done():
-            self._status.set_exception(ConnectionError(words))
+            self._status.set_exception(error)
             self._status.exception()  # it is no news where nobody asks
 
 
@@ -196,4 +223,8 @@ def _words(error: Exception) -> str:
         return "connection refused; is a server running there?"
     if isinstance(error, ssl.SSLError | UnicodeError):
         return str(error) or type(error).__name__
+    if isinstance(error, ConnectionResetError) and not error.args:
+        return "the connection was closed in the TLS handshake"
+    if isinstance(error, OSError) and (error.errno or 0) > 0:
+        return os.strerror(error.errno or 0)
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -8,6 +8,7 @@ import httptools
 
 from llmbatch_cli.core.errors import BadReply, Interrupted, ProviderError
 from llmbatch_cli.transport import words_alone
+from llmbatch_cli.transport.http1.connecting import Connected
 from llmbatch_cli.transport.http1.exchange import Exchange
 from llmbatch_cli.transport.http1.heads import begins_http, with_one_length
 from llmbatch_cli.transport.packing import too_long
@@ -18,13 +19,12 @@ MAX_HEAD_BYTES: Final = 2**20
 _SWITCHING: Final = 101
 
 
-class Wire(asyncio.Protocol):
+class Wire(Connected):
     """One connection, with the callbacks of asyncio and of llhttp.
 
     `keep` is called with it when it may carry the next exchange, `lost` when it is closed.
     """
 
-    transport: asyncio.Transport
     idle_since = 0.0
     """When its last exchange ended, by the loop's clock; 0 until then."""
     is_proven = False
@@ -86,7 +86,8 @@ class Wire(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The way is open."""
-        self.transport = transport  # type: ignore[assignment]
+        super().connection_made(transport)
+        self.transport.set_write_buffer_limits(high=0)  # uvloop else writes at the turn's end
 
     def data_received(self, data: bytes) -> None:
         """Some bytes of a reply."""
