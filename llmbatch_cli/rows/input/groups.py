@@ -225,7 +225,7 @@ def _is_one_array(head: _Head) -> bool:
 def _list_within(head: _Head, *, may_wait: bool) -> int | None:
     """Where the rows begin of an input that is one object around them; None for any other."""
     head.read(lambda data: b"\n" in data.lstrip() or len(data) > _LONG_LINE_BYTES)
-    line, newline, rest = head.data.lstrip().partition(b"\n")
+    line, newline, _ = head.data.lstrip().partition(b"\n")
     is_one_line = _is_json(line) if newline or head.is_all else False
     if is_one_line and b"[" not in line:
         return None
