@@ -1,6 +1,6 @@
 """How the fields of a row become a prompt."""
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import field
 from typing import Any, Final, Protocol
 
@@ -20,7 +20,7 @@ _MARKS: Final = ("{{", "{%", "{#")
 _IDS: Final = ("id", "custom_id")
 _SYSTEM: Final = ("system", "developer")
 _MODELS: Final = ("model", "models")
-_TABLES_OWN: Final = ("system", *_IDS, *API_KEYS)
+_TABLES_OWN: Final = frozenset((*OWN_NAMES, "system", *_IDS, *API_KEYS))
 """What means the same in a table as in a row of JSON; its other columns are data."""
 
 Fields = Mapping[str, Any]
@@ -128,6 +128,12 @@ class Shaper:
         self._shape = shape
         self._observe = observe
         self._is_plain = shape.is_plain
+        self._renamed = {
+            old: new
+            for old, new in ((shape.id_field, "id"), (shape.model_field, "model"))
+            if old is not None
+        }
+        self._data_names = _data_names(shape)
         self._uses = [one for one in (shape.where, shape.asks) if one is not None]
         self._has_rows = False
         """Whether a row could be read, so that something may have been sent."""
@@ -200,37 +206,24 @@ class Shaper:
 
     def _split(self, fields: Fields, is_table: bool) -> tuple[dict[str, Any], dict[str, Any]]:
         """The row as `parse_row` reads it, and the fields that are only carried."""
-        shape = self._shape
-        own: dict[str, Any] = {}
-        taken: list[str] = []
-        hidden: list[str] = []
+        shape, data_names, taken = self._shape, self._data_names, self._renamed.keys()
+        made: dict[str, Any] = {new: fields.get(old) for old, new in self._renamed.items()}
         name = self._prompt_field(fields)
         if shape.asks is not None:
-            own["messages"] = messages = shape.asks.messages(fields)
-            hidden += OWN_NAMES
-            hidden += ["system"] if messages[0].get("role") in _SYSTEM else []
-            hidden += shape.asks.names - {*_IDS}
-            hidden += shape.system.names - {*_IDS} if shape.system is not None else ()
+            made["messages"] = messages = shape.asks.messages(fields)
+            if messages[0].get("role") in _SYSTEM:
+                data_names = data_names | {"system"}
         elif name is not None:
-            own["prompt"] = prompt_of(name, fields)
-            hidden += OWN_NAMES
-            taken += taken_by(name, fields)
-        for new, old, others in (
-            ("id", shape.id_field, _IDS),
-            ("model", shape.model_field, _MODELS),
-        ):
-            if old is not None:
-                own[new] = fields.get(old)
-                hidden += others
-                taken.append(old)
-        hidden += taken
-        meant: Iterable[str] = (*OWN_NAMES, *_TABLES_OWN) if is_table else fields
-        own = {**{one: fields[one] for one in meant if one in fields and one not in hidden}, **own}
+            made["prompt"] = prompt_of(name, fields)
+            taken = {*taken, *taken_by(name, fields)}
+            data_names = data_names | {*OWN_NAMES}
+        rest = {one: value for one, value in fields.items() if one not in taken}
+        meant = _TABLES_OWN.intersection(rest) if is_table else rest.keys()
+        own = {one: rest[one] for one in meant if one not in data_names}
+        data = {one: value for one, value in rest.items() if one not in own}
+        own.update(made)
         if is_table and own.get("id") == "":
             del own["id"]  # an empty cell
-        data = {one: item for one, item in fields.items() if one not in own or one in hidden}
-        for one in taken:
-            data.pop(one, None)
         if shape.system is not None and (is_table or shape.asks is not None):
             self._add_system(own, shape.system, fields)
         return own, data
@@ -291,6 +284,20 @@ class Shaper:
         if what not in self._said:
             self._said.add(what)
             self._observe(Notice(f"{self._file}: the prompt is the field {what}"))
+
+
+def _data_names(shape: Shape) -> Set[str]:
+    """Fields that are data, though they are called as something else."""
+    names: set[str] = set()
+    if shape.asks is not None:
+        names = {*shape.asks.names, *(shape.system.names if shape.system is not None else ())}
+        names -= {*_IDS}
+        names.update(OWN_NAMES)
+    if shape.id_field is not None:
+        names.update(_IDS)
+    if shape.model_field is not None:
+        names.update(_MODELS)
+    return names
 
 
 def _needs_a_field(value: Any) -> bool:
