@@ -1,7 +1,4 @@
-"""What happened, as facts for listeners: progress, log and report only listen.
-
-Those of every row are not declared frozen, which would double the cost of making one.
-"""
+"""What happened, as frozen facts for listeners: progress, log and report only listen."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal

@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
-from typing import Final, Literal
+from typing import Literal
 
 from llmbatch_cli.core.errors import RunStopped
 from llmbatch_cli.core.events import Dropped, Finished, Observer, Started
@@ -11,9 +11,6 @@ from llmbatch_cli.core.types import BadRow, Failure, Outcome, Row, Work
 from llmbatch_cli.engine.calls import failed_row
 from llmbatch_cli.engine.unfair_lock import UnfairLock
 from llmbatch_cli.engine.waits import Postponed
-
-LOOKS: Final = 16
-"""How often the window is asked for room while each worker does one row."""
 
 
 class Stop:
@@ -112,8 +109,6 @@ class _Run:
         """Rows started whose outcomes are not yet taken."""
         self._ready: deque[tuple[Outcome, ...]] = deque()
         self._workers: set[asyncio.Task[None]] = set()
-        self._until_look = 0
-        """Rows to be started until the window is asked for room again."""
         self._pulling = UnfairLock()
         self._puller: asyncio.Task[None] | None = None
         self._ended = False
@@ -157,9 +152,8 @@ class _Run:
     async def _worker(self) -> None:
         task = asyncio.current_task()
         while (row := await self._next(task)) is not None:
-            self._until_look -= 1
-            if self._until_look <= 0 and not self._pulling.waiting:
-                self._look_for_room()
+            if not self._pulling.waiting and len(self._workers) < self._window():
+                self._start_worker()
             place = self._started
             self._started += 1
             self._open += 1
@@ -177,17 +171,6 @@ class _Run:
                 self._postponed = self._postponed or postponed.reason
             finally:
                 self._finish(place, row.index, outcomes)
-
-    def _look_for_room(self) -> None:
-        """Start a worker where there is room for one more, which looks as it starts a row.
-
-        Where there is none, every worker that ends a row starts the next one, so that it is soon
-        enough to look again some rows later.
-        """
-        if len(self._workers) < self._window():
-            self._start_worker()
-        else:
-            self._until_look = len(self._workers) // LOOKS
 
     async def _next(self, puller: "asyncio.Task[None] | None") -> Row | None:
         """The next row, when it may start; None when there is none."""

@@ -346,8 +346,7 @@ class Limiter:
         others = self.in_flight
         self.in_flight = at_once = others + 1
         learner = self._learner
-        if at_once >= self.slots and not (learner.slots_bound and learner.queue_bound):
-            # full, though none waits: a run starts no more rows than there are slots
+        if at_once >= self.slots:  # though none waits: a run starts no more rows than slots
             learner.slots_bound |= at_once >= self._slots.limit
             learner.queue_bound |= at_once >= self._queue.limit
         self._number = number = self._number + 1
