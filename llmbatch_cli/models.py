@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import field, replace
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from llmbatch_cli.core.errors import InputError, MissingKey, ProviderError, UsageError
 from llmbatch_cli.core.events import LimitChanged, Notice, Observer, Retried, ignore
@@ -36,6 +36,9 @@ from llmbatch_cli.providers.registry import Access, Target, home_of, is_hosted, 
 from llmbatch_cli.rows.input.params import check_all
 from llmbatch_cli.transport import Connection, Network, check_way, open_network
 from llmbatch_cli.transport.descriptors import room_for
+
+if TYPE_CHECKING:
+    from llmbatch_cli.engine.shaped import Shape, Shaped
 
 HOSTED_START: Final = 16
 """Requests at once at the start of a run at a provider's own address, which serves many at once
@@ -71,6 +74,8 @@ class CallOptions:
     drop_params: bool = False
     """Whether a parameter that a model does not support is dropped, instead of refused."""
     connection: Connection = field(default_factory=Connection)
+    shape: "Shape | None" = None
+    """What every answer has to be."""
 
     @classmethod
     def of(
@@ -171,9 +176,9 @@ class ModelPool:
         """What was reported of dropped parameters."""
         self._opening = asyncio.Lock()
 
-    def using(self, params: Params, observe: Observer) -> "ModelPool":
-        """The same models with other parameters: network and limits are shared."""
-        return ModelPool(self._shared, replace(self._options, params=params), observe)
+    def using(self, params: Params, observe: Observer, shape: "Shape | None" = None) -> "ModelPool":
+        """The same models asked for something else: network and limits are shared."""
+        return ModelPool(self._shared, replace(self._options, params=params, shape=shape), observe)
 
     @property
     def most_in_flight(self) -> int:
@@ -255,7 +260,10 @@ class ModelPool:
         accesses = at_each_address(options.access)
         targets = [resolve(name, access, self._observe) for access in accesses]
         target, provider = targets[0], targets[0].provider
-        params = merged(checked(options.params), checked(target.params))
+        params: Params = merged(checked(options.params), checked(target.params))
+        shaped = self._shaped(target, params, options.shape) if options.shape else None
+        if shaped is not None:
+            params = shaped.params(params)
         wires = [await self._wire(one, params, options) for one in targets]
         wire = wires[0] if len(wires) == 1 else _spread(wires)
         limits = options.limits
@@ -268,7 +276,7 @@ class ModelPool:
         def on_retry(error: ProviderError, wait_s: float) -> None:
             self._observe(Retried(model_name, error.kind, wait_s, error.message))
 
-        def wrapped(call: Call) -> Call:
+        def wrapped(call: Call, *, streamed: bool = False) -> Call:
             if limiter is not None:
                 call = admitted(call, limiter, deadlines, waits.waiting)
             again = retried(
@@ -278,6 +286,8 @@ class ModelPool:
                 sleep=lambda wait_s: self._shared.sleep(wait_s, waits),
                 on_retry=on_retry,
             )
+            if shaped is not None:
+                again = shaped.around(again, once=streamed)
             return deadlines.within(again)
 
         return Model(
@@ -286,7 +296,7 @@ class ModelPool:
             wrapped(wire.call),
             params,
             target.key_hint,
-            around(wire.stream, wrapped) if wire.stream is not None else None,
+            around(wire.stream, partial(wrapped, streamed=True)) if wire.stream else None,
             wire.check,
         )
 
@@ -305,6 +315,26 @@ class ModelPool:
         network = await self._shared.network()
         stream = streaming(build, provider.parse, provider.stream, network.stream)
         return Wire(calling(build, provider.parse, network.send), stream, check)
+
+    def _shaped(self, target: Target, params: Params, shape: "Shape") -> "Shaped":
+        """How this model is asked for the shape. Raises UsageError where it has another."""
+        from llmbatch_cli.engine.shaped import Shaped
+
+        form, provider = shape.response_format, target.provider
+        if form is not None and "response_format" in params:
+            raise UsageError(
+                "response_format and a schema or choices exclude each other", hint="leave one out"
+            )
+        probe = Request(target.model, [{"role": "user", "content": "?"}], {"response_format": form})
+        try:
+            provider.build(probe)
+            native = True
+        except UsageError:
+            native = False
+        name = f"{provider.name}/{target.model}"
+        return Shaped(
+            shape, native=native, tell=lambda message: self._observe(Notice(f"{name}: {message}"))
+        )
 
     def _limiter(
         self, provider: Provider, model: str, limits: RateLimits, patience: Patience

@@ -20,7 +20,7 @@ PACKAGE = Path(llmbatch_cli.__file__).parent
 LAYERS = [
     {"core"},
     {"rows", "engine", "providers", "transport", "ui", "loops"},
-    {"models", "drivers"},
+    {"models", "drivers", "shapes"},
     {"plans"},
     {"job", "client"},
     {"cli", "compat"},
@@ -36,6 +36,7 @@ HOMES = {
     "httpx": {"transport"},
     "xllamacpp": {"providers"},
     "jsonschema_rs": {"engine"},
+    "json_repair": {"engine"},
 }
 """Where a library may be imported."""
 

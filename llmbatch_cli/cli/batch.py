@@ -5,9 +5,17 @@ import sys
 from typing import Final
 
 from llmbatch_cli.cli.model_names import one_model, split_names
-from llmbatch_cli.cli.running import Shown, answer_rows, inputs_of, run_async, with_defaults
+from llmbatch_cli.cli.running import (
+    Shown,
+    answer_rows,
+    inputs_of,
+    run_async,
+    shape_asked,
+    with_defaults,
+)
 from llmbatch_cli.core.errors import ExitStatus
 from llmbatch_cli.core.options import (
+    AnswerOptions,
     DisplayOptions,
     InputOptions,
     Limits,
@@ -47,6 +55,7 @@ USAGE = """usage: llmbatch batch [INPUT]... [-m MODEL] [-o OUTPUT]   (llmbatch b
 def batch(
     model: ModelOptions,
     sampling: Sampling,
+    answers: AnswerOptions,
     input_: InputOptions,
     output: OutputOptions,
     limits: Limits,
@@ -70,6 +79,7 @@ def batch(
         fallback=split_names(model.fallback),
         params=sampling.params(),
         system=sampling.system_text(),
+        shape=shape_asked(answers),
     )
     job = Job(
         inputs,

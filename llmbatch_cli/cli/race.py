@@ -14,6 +14,7 @@ from llmbatch_cli.cli.running import (
     answer_rows,
     inputs_of,
     run_async,
+    shape_asked,
     stdout_is_terminal,
     with_defaults,
 )
@@ -21,6 +22,7 @@ from llmbatch_cli.cli.say import say
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.near import near_file
 from llmbatch_cli.core.options import (
+    AnswerOptions,
     DisplayOptions,
     InputOptions,
     Limits,
@@ -69,6 +71,7 @@ PROMPTS: Final = Arguments(
 def race(
     race: RaceOptions,
     sampling: Sampling,
+    answers: AnswerOptions,
     input_: Annotated[InputOptions, PROMPTS],
     output: OutputOptions,
     limits: Limits,
@@ -97,6 +100,7 @@ def race(
         hedge=Hedge.parse(race.hedge),
         params=sampling.params(),
         system=sampling.system_text(),
+        shape=shape_asked(answers),
     )
     if live is not None and race.stream and wins == 1 and is_prompt_:  # several would mix
         ask = replace(ask, on_text=live)

@@ -66,7 +66,8 @@ class Rules:
             return NotGood("the answer is cut off by length", hint="--accept-truncated accepts it")
         if not completion.tool_calls and not (completion.text or "").strip():
             return NotGood("the answer is empty")
-        wrong = mismatch(completion.text, params) if completion.text else None
+        unread = completion.text if completion.parsed is None else None
+        wrong = mismatch(unread, params) if unread else None
         return NotGood(wrong) if wrong is not None else None
 
 
