@@ -38,7 +38,7 @@ from llmbatch_cli.transport import Connection, Network, check_way, open_network
 from llmbatch_cli.transport.descriptors import room_for
 
 if TYPE_CHECKING:
-    from llmbatch_cli.engine.shaped import Shape, Shaped
+    from llmbatch_cli.engine.shaped import Shape
 
 HOSTED_START: Final = 16
 """Requests at once at the start of a run at a provider's own address, which serves many at once
@@ -261,8 +261,9 @@ class ModelPool:
         targets = [resolve(name, access, self._observe) for access in accesses]
         target, provider = targets[0], targets[0].provider
         params: Params = merged(checked(options.params), checked(target.params))
-        shaped = self._shaped(target, params, options.shape) if options.shape else None
-        if shaped is not None:
+        shaped = None
+        if options.shape is not None:
+            shaped = options.shape.asked_of(target.model, params, provider.build, self._observe)
             params = shaped.params(params)
         wires = [await self._wire(one, params, options) for one in targets]
         wire = wires[0] if len(wires) == 1 else _spread(wires)
@@ -315,26 +316,6 @@ class ModelPool:
         network = await self._shared.network()
         stream = streaming(build, provider.parse, provider.stream, network.stream)
         return Wire(calling(build, provider.parse, network.send), stream, check)
-
-    def _shaped(self, target: Target, params: Params, shape: "Shape") -> "Shaped":
-        """How this model is asked for the shape. Raises UsageError where it has another."""
-        from llmbatch_cli.engine.shaped import Shaped
-
-        form, provider = shape.response_format, target.provider
-        if form is not None and "response_format" in params:
-            raise UsageError(
-                "response_format and a schema or choices exclude each other", hint="leave one out"
-            )
-        probe = Request(target.model, [{"role": "user", "content": "?"}], {"response_format": form})
-        try:
-            provider.build(probe)
-            native = True
-        except UsageError:
-            native = False
-        name = f"{provider.name}/{target.model}"
-        return Shaped(
-            shape, native=native, tell=lambda message: self._observe(Notice(f"{name}: {message}"))
-        )
 
     def _limiter(
         self, provider: Provider, model: str, limits: RateLimits, patience: Patience

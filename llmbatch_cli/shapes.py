@@ -11,7 +11,7 @@ import orjson
 from llmbatch_cli.core.at_file import text_of
 from llmbatch_cli.core.errors import InputError, UsageError
 from llmbatch_cli.core.near import did_you_mean, near_file
-from llmbatch_cli.core.options import AnswerOptions
+from llmbatch_cli.core.options import Answers
 from llmbatch_cli.engine.answers import Answer, read_choice, read_code, read_json
 from llmbatch_cli.engine.answers import read_match as read_match_of
 from llmbatch_cli.engine.shaped import Shape
@@ -25,7 +25,7 @@ _SUFFIXES: Final = (".json", ".yaml", ".yml", ".txt", ".schema")
 _IDENTITY: Final[Fit] = lambda value: value  # noqa: E731 - a name for it
 
 
-def shape_of(options: AnswerOptions, schema: object = None) -> Shape | None:
+def shape_of(options: Answers, schema: object = None) -> Shape | None:
     """The shape that these options ask for; None for none.
 
     `schema` is one from Python: an object, a pydantic class, or a text as of the option, which it

@@ -15,7 +15,7 @@ from llmbatch_cli.cli.running import (
 )
 from llmbatch_cli.core.errors import ExitStatus
 from llmbatch_cli.core.options import (
-    AnswerOptions,
+    Answers,
     DisplayOptions,
     InputOptions,
     Limits,
@@ -55,7 +55,7 @@ USAGE = """usage: llmbatch batch [INPUT]... [-m MODEL] [-o OUTPUT]   (llmbatch b
 def batch(
     model: ModelOptions,
     sampling: Sampling,
-    answers: AnswerOptions,
+    answers: Answers,
     input_: InputOptions,
     output: OutputOptions,
     limits: Limits,

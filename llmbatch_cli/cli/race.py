@@ -22,7 +22,7 @@ from llmbatch_cli.cli.say import say
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.near import near_file
 from llmbatch_cli.core.options import (
-    AnswerOptions,
+    Answers,
     DisplayOptions,
     InputOptions,
     Limits,
@@ -71,7 +71,7 @@ PROMPTS: Final = Arguments(
 def race(
     race: RaceOptions,
     sampling: Sampling,
-    answers: AnswerOptions,
+    answers: Answers,
     input_: Annotated[InputOptions, PROMPTS],
     output: OutputOptions,
     limits: Limits,

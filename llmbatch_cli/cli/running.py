@@ -29,7 +29,7 @@ from llmbatch_cli.core.events import Counted, Event, Notice, Observer, Started, 
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.options import (
     WITHOUT_IDS,
-    AnswerOptions,
+    Answers,
     DisplayOptions,
     InputOptions,
     OutputFormat,
@@ -81,9 +81,9 @@ class Shown:
     """The model that answers because none was named."""
 
 
-def shape_asked(options: AnswerOptions) -> "Shape | None":
+def shape_asked(options: Answers) -> "Shape | None":
     """The shape that answers have to have; None, and nothing imported, for none."""
-    if options == AnswerOptions():
+    if options == Answers():
         return None
     from llmbatch_cli.shapes import shape_of
 

@@ -167,7 +167,7 @@ class Sampling:
 
 
 @frozen(kw_only=True)
-class AnswerOptions:
+class Answers:
     """What form answers have to have."""
 
     section: ClassVar[str] = "Answers"
@@ -176,7 +176,7 @@ class AnswerOptions:
         None,
         "Answers must fit this JSON schema, a file or its short form 'name, age int, tags str[]'; "
         "the row's data is the parsed object.",
-        metavar="FILE|FIELDS",
+        metavar="SCHEMA",
         everyday=True,
     )
     choices: Sequence[str] = option(

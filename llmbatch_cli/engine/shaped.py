@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from llmbatch_cli.core.errors import InvalidOutput, ProviderError, Rejected
+from llmbatch_cli.core.errors import InvalidOutput, ProviderError, Rejected, UsageError
+from llmbatch_cli.core.events import Notice, Observer
 from llmbatch_cli.core.frozen import frozen
-from llmbatch_cli.core.types import Call, Completion, Message, Params, Parsed, Request
+from llmbatch_cli.core.types import Call, Completion, Message, Params, Parsed, Request, WireRequest
 from llmbatch_cli.engine.answers import Answer
 from llmbatch_cli.engine.validate import Unfit
 
@@ -35,6 +36,34 @@ class Shape:
     """Whether the row's text is only the part that was wanted."""
     retries: int = 2
     """How often it is asked for again."""
+
+    def asked_of(
+        self,
+        model: str,
+        params: Params,
+        build: Callable[[Request], WireRequest],
+        observe: Observer,
+    ) -> "Shaped":
+        """How this model is asked for it; `build` raises UsageError for what its API lacks.
+
+        Raises UsageError where the parameters ask for something else.
+        """
+        form = self.response_format
+        if form is not None and "response_format" in params:
+            raise UsageError(
+                "response_format and a schema or choices exclude each other", hint="leave one out"
+            )
+        native = form is not None
+        try:
+            asks = {"response_format": form} if native else {}
+            build(Request(model, [{"role": "user", "content": "?"}], asks))
+        except UsageError:
+            native = False
+
+        def tell(message: str) -> None:
+            observe(Notice(f"{model}: {message}"))
+
+        return Shaped(self, native=native, tell=tell)
 
 
 class Shaped:

@@ -43,8 +43,7 @@ class BadSchema(ValueError):
 def mismatch(text: str, params: Params) -> str | None:
     """How an answer differs from its request's `response_format`; None where it fits.
 
-    A JSON schema is checked where the package jsonschema-rs is installed (the extra `schema`),
-    else only that the text is JSON. A schema that is invalid itself is left to the provider.
+    A schema that is invalid itself is left to the provider.
     """
     wanted = params.get("response_format")
     kind = wanted.get("type") if isinstance(wanted, Mapping) else None
@@ -67,20 +66,9 @@ def schema_of(params: Params) -> Any:
     return named.get("schema") if isinstance(named, Mapping) else None
 
 
-def can_check() -> bool:
-    """Whether jsonschema-rs is installed."""
-    try:
-        import jsonschema_rs  # noqa: F401
-    except ImportError:
-        return False
-    return True
-
-
 @lru_cache(maxsize=256)
 def _check_of(schema: bytes) -> Check | None:
     """A check of values against this schema; None for one that is invalid itself."""
-    if not can_check():
-        return None
     try:
         validator = _validator_of(orjson.loads(schema))
     except BadSchema:
