@@ -11,21 +11,15 @@ async with Client(limits=Limits(rpm=500)) as client:
 
 import asyncio
 from collections import deque
-from collections.abc import (
-    AsyncGenerator,
-    Callable,
-    Iterator,
-    Mapping,
-    Sequence,
-)
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from llmbatch_cli.core.errors import RunStopped, UsageError
 from llmbatch_cli.core.events import Observer, both, ignore
-from llmbatch_cli.core.options import Limits, Network, Retries
+from llmbatch_cli.core.options import Answers, Limits, Network, Retries
 from llmbatch_cli.core.types import Outcome
 from llmbatch_cli.drivers.live import RunOptions
 from llmbatch_cli.engine.failure_limit import FailureLimit
@@ -41,12 +35,19 @@ from llmbatch_cli.rows.input.attachments import with_attachments
 from llmbatch_cli.rows.input.values import Values, from_values
 from llmbatch_cli.ui.progress import shown
 
+if TYPE_CHECKING:
+    from llmbatch_cli.engine.shaped import Shape
+
 Prompts = Values
 """Texts, lists of messages, or objects as in the README's list of input rows."""
+
+Schema = type | Mapping[str, Any] | str | None
+"""A pydantic class, a JSON schema, or the short form of one: `name, age int, tags str[]`."""
 
 LIMITS: Final = Limits()
 RETRIES: Final = Retries()
 NETWORK: Final = Network()
+ANSWERS: Final = Answers()
 
 KEPT: Final = 10_000
 """Outcomes that RunStopped holds at most."""
@@ -123,14 +124,19 @@ class Client:
         *,
         model: str = DEFAULT_MODEL,
         system: str | None = None,
+        schema: Schema = None,
+        answers: Answers = ANSWERS,
         **params: Any,
     ) -> Outcome:
         """One prompt's outcome: a text, a list of messages, or a row object.
 
+        `schema` and `answers` are as in batch.
+
         Raises UsageError for what cannot be sent, and RunStopped where no prompt can succeed
         (a bad key, no quota). Any other failure is in `outcome.error`.
         """
-        ask = Batch(model=model, params=_checked(params), system=system)
+        shape = _shape(answers, schema)
+        ask = Batch(model=model, params=_checked(params), system=system, shape=shape)
         async with aclosing(self._run([prompt], ask)) as outcomes:
             async for outcome in outcomes:
                 return outcome
@@ -145,6 +151,8 @@ class Client:
         system: str | None = None,
         ordered: bool = False,
         stopper: Stop | None = None,
+        schema: Schema = None,
+        answers: Answers = ANSWERS,
         **params: Any,
     ) -> AsyncGenerator[Outcome, None]:
         """Each prompt to one model; yields one outcome a prompt, as they come.
@@ -161,13 +169,22 @@ class Client:
             system: for prompts without a system message.
             ordered: yield in input order.
             stopper: ends the run early from elsewhere.
+            schema: what each answer has to be. `Outcome.data` has it parsed: an instance of the
+                class, or values of JSON. An answer that does not fit is asked for again.
+            answers: how often it is asked for again; choices, or a part, in place of a schema.
             params: sampling parameters by OpenAI's names; a row's own win.
 
         Raises UsageError before anything is sent, and RunStopped where no further row can
         succeed (a bad key, no quota, too many failures), after all that were answered: they are
         in its `outcomes`, too. So is an error of `prompts` itself raised last.
         """
-        ask = Batch(model=model, fallback=_names(fallback), params=_checked(params), system=system)
+        ask = Batch(
+            model=model,
+            fallback=_names(fallback),
+            params=_checked(params),
+            system=system,
+            shape=_shape(answers, schema),
+        )
         return detached(lambda: self._run(prompts, ask, ordered, stopper, label=model))
 
     def race(
@@ -180,6 +197,8 @@ class Client:
         system: str | None = None,
         ordered: bool = False,
         stopper: Stop | None = None,
+        schema: Schema = None,
+        answers: Answers = ANSWERS,
         **params: Any,
     ) -> AsyncGenerator[Outcome, None]:
         """Each prompt to several models; yields the first good answer to each.
@@ -194,7 +213,7 @@ class Client:
             hedge: start the next model only after so many seconds without an answer, or, as
                 "p95", after that percentile of this run's times; None starts all at once.
             rules: how many answers are wanted, and what is good.
-            system, ordered, stopper, params: as in batch.
+            system, ordered, stopper, schema, answers, params: as in batch.
 
         Raises as batch does; RunStopped where no model is left.
         """
@@ -204,6 +223,7 @@ class Client:
             hedge=Hedge.parse(hedge),
             params=_checked(params),
             system=system,
+            shape=_shape(answers, schema),
         )
         label = ", ".join(ask.models)
         return detached(lambda: self._run(prompts, ask, ordered, stopper, label=label))
@@ -269,6 +289,15 @@ def _checked(params: Mapping[str, Any]) -> Mapping[str, Any]:
     return params
 
 
+def _shape(answers: Answers, schema: Schema) -> "Shape | None":
+    """What answers have to be. Raises UsageError."""
+    if schema is None and answers == ANSWERS:
+        return None
+    from llmbatch_cli.shapes import shape_of
+
+    return shape_of(answers, schema)
+
+
 def _names(models: str | Sequence[str]) -> Sequence[str]:
     """The models' names; a single one may be given without a list."""
     return [models] if isinstance(models, str) else list(models)
@@ -298,6 +327,8 @@ def batch(
     retries: Retries = RETRIES,
     network: Network = NETWORK,
     progress: bool = False,
+    schema: Schema = None,
+    answers: Answers = ANSWERS,
     **params: Any,
 ) -> Iterator[Outcome]:
     """`Client.batch` for a plain `for` loop, also inside a running event loop, as in a notebook.
@@ -310,7 +341,14 @@ def batch(
     return _iterated(
         client,
         lambda: client.batch(
-            prompts, model=model, fallback=fallback, system=system, ordered=ordered, **params
+            prompts,
+            model=model,
+            fallback=fallback,
+            system=system,
+            ordered=ordered,
+            schema=schema,
+            answers=answers,
+            **params,
         ),
     )
 
@@ -326,6 +364,8 @@ def race(
     retries: Retries = RETRIES,
     network: Network = NETWORK,
     progress: bool = False,
+    schema: Schema = None,
+    answers: Answers = ANSWERS,
     **params: Any,
 ) -> Iterator[Outcome]:
     """`Client.race` for a plain `for` loop: see `batch`. The arguments are those of Client.race."""
@@ -334,6 +374,13 @@ def race(
     return _iterated(
         client,
         lambda: client.race(
-            prompts, models=models, hedge=hedge, system=system, ordered=ordered, **params
+            prompts,
+            models=models,
+            hedge=hedge,
+            system=system,
+            ordered=ordered,
+            schema=schema,
+            answers=answers,
+            **params,
         ),
     )

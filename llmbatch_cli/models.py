@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import field, replace
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from llmbatch_cli.core.errors import InputError, MissingKey, ProviderError, UsageError
 from llmbatch_cli.core.events import LimitChanged, Notice, Observer, Retried, ignore
@@ -36,6 +36,9 @@ from llmbatch_cli.providers.registry import Access, Target, home_of, is_hosted, 
 from llmbatch_cli.rows.input.params import check_all
 from llmbatch_cli.transport import Connection, Network, check_way, open_network
 from llmbatch_cli.transport.descriptors import room_for
+
+if TYPE_CHECKING:
+    from llmbatch_cli.engine.shaped import Shape
 
 HOSTED_START: Final = 16
 """Requests at once at the start of a run at a provider's own address, which serves many at once
@@ -71,6 +74,8 @@ class CallOptions:
     drop_params: bool = False
     """Whether a parameter that a model does not support is dropped, instead of refused."""
     connection: Connection = field(default_factory=Connection)
+    shape: "Shape | None" = None
+    """What every answer has to be."""
 
     @classmethod
     def of(
@@ -171,9 +176,9 @@ class ModelPool:
         """What was reported of dropped parameters."""
         self._opening = asyncio.Lock()
 
-    def using(self, params: Params, observe: Observer) -> "ModelPool":
-        """The same models with other parameters: network and limits are shared."""
-        return ModelPool(self._shared, replace(self._options, params=params), observe)
+    def using(self, params: Params, observe: Observer, shape: "Shape | None" = None) -> "ModelPool":
+        """The same models asked for something else: network and limits are shared."""
+        return ModelPool(self._shared, replace(self._options, params=params, shape=shape), observe)
 
     @property
     def most_in_flight(self) -> int:
@@ -255,7 +260,11 @@ class ModelPool:
         accesses = at_each_address(options.access)
         targets = [resolve(name, access, self._observe) for access in accesses]
         target, provider = targets[0], targets[0].provider
-        params = merged(checked(options.params), checked(target.params))
+        params: Params = merged(checked(options.params), checked(target.params))
+        shaped = None
+        if options.shape is not None:
+            shaped = options.shape.asked_of(target.model, params, provider.build, self._observe)
+            params = shaped.params(params)
         wires = [await self._wire(one, params, options) for one in targets]
         wire = wires[0] if len(wires) == 1 else _spread(wires)
         limits = options.limits
@@ -268,7 +277,7 @@ class ModelPool:
         def on_retry(error: ProviderError, wait_s: float) -> None:
             self._observe(Retried(model_name, error.kind, wait_s, error.message))
 
-        def wrapped(call: Call) -> Call:
+        def wrapped(call: Call, *, streamed: bool = False) -> Call:
             if limiter is not None:
                 call = admitted(call, limiter, deadlines, waits.waiting)
             again = retried(
@@ -278,6 +287,8 @@ class ModelPool:
                 sleep=lambda wait_s: self._shared.sleep(wait_s, waits),
                 on_retry=on_retry,
             )
+            if shaped is not None:
+                again = shaped.around(again, once=streamed)
             return deadlines.within(again)
 
         return Model(
@@ -286,7 +297,7 @@ class ModelPool:
             wrapped(wire.call),
             params,
             target.key_hint,
-            around(wire.stream, wrapped) if wire.stream is not None else None,
+            around(wire.stream, partial(wrapped, streamed=True)) if wire.stream else None,
             wire.check,
         )
 

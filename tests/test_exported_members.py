@@ -13,7 +13,7 @@ from llmbatch_cli.compat import exceptions
 from llmbatch_cli.core.errors import LlmbatchError
 
 EXPORTED = """
-APIConnectionError APIError AuthenticationError BadGatewayError BadRequestError
+APIConnectionError APIError Answers AuthenticationError BadGatewayError BadRequestError
 BudgetExceededError Client Completion ContentPolicyViolationError ContextWindowExceededError
 Failure InternalServerError Limits LlmbatchError ModelResponse Network NotFoundError OpenAIError
 Outcome PaymentRequiredError PermissionDeniedError RateLimitError Retries RowFailed Rules RunStopped

@@ -12,12 +12,13 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
-from support.chat import echo
+from support.chat import answer, completion, echo
 from support.program import environment
-from support.scripted import serve
+from support.scripted import Exchange, serve
 
 from llmbatch_cli.core.ledger import Usage
 from llmbatch_cli.core.types import BadRow, Completion, Outcome
+from llmbatch_cli.providers.fake.instances import instance_of
 from llmbatch_cli.rows.input.parse import parse_row
 from llmbatch_cli.rows.output.render import render
 
@@ -132,7 +133,7 @@ def folder(tmp_path: Path) -> Path:
 @each(COMMANDS)
 async def test_commands_with_a_model_answer_their_rows(block: Block, folder: Path) -> None:
     """Each recipe runs on a fresh clone, with a server in the provider's place; no row fails."""
-    async with serve(echo) as server:
+    async with serve(reply) as server:
         command = re.sub(r"http://localhost:\d+/v1", f"{server.url}/v1", block.text)
         keys = {"OPENAI_API_KEY": "sk-readme", "OPENAI_BASE_URL": f"{server.url}/v1"}
         status, out, err = await shell(command, folder, **keys)
@@ -185,7 +186,7 @@ def test_the_output_table_names_every_field() -> None:
 @each([block for block in BLOCKS if block.language == "python"])
 async def test_python_blocks_run(block: Block, folder: Path) -> None:
     """Each Python example runs to its end, prints something, and warns of nothing."""
-    async with serve(echo) as server:
+    async with serve(reply) as server:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", block.text, cwd=folder,
             env=environment({"OPENAI_API_KEY": "sk-x", "OPENAI_BASE_URL": f"{server.url}/v1"}),
@@ -193,6 +194,16 @@ async def test_python_blocks_run(block: Block, folder: Path) -> None:
         )  # fmt: skip
         out, err = await process.communicate()
     assert (process.returncode, bool(out), err) == (0, True, b"")
+
+
+async def reply(exchange: Exchange) -> None:
+    """Answer with the last message in capitals, or in the form that is asked for."""
+    form = json.loads(exchange.body).get("response_format", {})
+    if form.get("type") != "json_schema":
+        await echo(exchange)
+        return
+    value = instance_of(form["json_schema"]["schema"])
+    await answer(exchange, completion(json.dumps(value)))
 
 
 async def shell(command: str, folder: Path, **env: str) -> tuple[int, str, str]:

@@ -20,7 +20,7 @@ PACKAGE = Path(llmbatch_cli.__file__).parent
 LAYERS = [
     {"core"},
     {"rows", "engine", "providers", "transport", "ui", "loops"},
-    {"models", "drivers"},
+    {"models", "drivers", "shapes"},
     {"plans"},
     {"job", "client"},
     {"cli", "compat"},
@@ -40,6 +40,7 @@ HOMES = {
     "python_calamine": {"rows"},
     "minijinja": {"rows"},
     "yaml": {"rows"},
+    "json_repair": {"engine"},
 }
 """Where a library may be imported."""
 

@@ -5,10 +5,18 @@ import sys
 from typing import Final
 
 from llmbatch_cli.cli.model_names import one_model, split_names
-from llmbatch_cli.cli.running import Shown, answer_rows, inputs_of, run_async, with_defaults
+from llmbatch_cli.cli.running import (
+    Shown,
+    answer_rows,
+    inputs_of,
+    run_async,
+    shape_asked,
+    with_defaults,
+)
 from llmbatch_cli.cli.shaping import plain_system
 from llmbatch_cli.core.errors import ExitStatus
 from llmbatch_cli.core.options import (
+    Answers,
     DisplayOptions,
     InputOptions,
     Limits,
@@ -48,6 +56,7 @@ USAGE = """usage: llmbatch batch [INPUT]... [-m MODEL] [-o OUTPUT]   (llmbatch b
 def batch(
     model: ModelOptions,
     sampling: Sampling,
+    answers: Answers,
     input_: InputOptions,
     output: OutputOptions,
     limits: Limits,
@@ -72,6 +81,7 @@ def batch(
         fallback=split_names(model.fallback),
         params=sampling.params(),
         system=plain_system(input_, system),
+        shape=shape_asked(answers),
     )
     job = Job(
         inputs,

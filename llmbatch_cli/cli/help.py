@@ -8,7 +8,8 @@ import typer
 from typer.core import TyperCommand
 
 SECTIONS: Final = (
-    "Model", "Race", "Sampling", "Input", "Output", "Limits and retries", "Network", "Display",
+    "Model", "Race", "Sampling", "Answers", "Input", "Output", "Limits and retries", "Network",
+    "Display",
 )  # fmt: skip
 """In this order; what belongs to none of them comes last."""
 OTHERS: Final = "Other options"

@@ -14,6 +14,7 @@ from llmbatch_cli.cli.running import (
     answer_rows,
     inputs_of,
     run_async,
+    shape_asked,
     stdout_is_terminal,
     with_defaults,
 )
@@ -22,6 +23,7 @@ from llmbatch_cli.cli.shaping import plain_system
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.near import near_file
 from llmbatch_cli.core.options import (
+    Answers,
     DisplayOptions,
     InputOptions,
     Limits,
@@ -70,6 +72,7 @@ PROMPTS: Final = Arguments(
 def race(
     race: RaceOptions,
     sampling: Sampling,
+    answers: Answers,
     input_: Annotated[InputOptions, PROMPTS],
     output: OutputOptions,
     limits: Limits,
@@ -99,6 +102,7 @@ def race(
         hedge=Hedge.parse(race.hedge),
         params=sampling.params(),
         system=plain_system(input_, system),
+        shape=shape_asked(answers),
     )
     if live is not None and race.stream and wins == 1 and is_prompt_:  # several would mix
         ask = replace(ask, on_text=live)

@@ -144,6 +144,7 @@ EXCEPTIONS: Final[Mapping[type[LlmbatchError], type[OpenAIError]]] = {
     errors.UnknownPath: NotFoundError,
     errors.Firewalled: PermissionDeniedError,
     errors.Refused: ContentPolicyViolationError,
+    errors.InvalidOutput: APIError,
 }
 """A class that is missing here goes by its base."""
 

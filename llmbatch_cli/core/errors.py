@@ -29,6 +29,7 @@ LlmbatchError
       Firewalled        403 with a web page: something in front of the server refuses
       UnknownPath       the server has nothing at this path: the base URL is wrong
     Refused             the provider's content filter
+    InvalidOutput       an answer, but not of the form that was asked for
 """
 
 import copyreg
@@ -169,6 +170,8 @@ class ProviderError(LlmbatchError):
         """The account's rate limits as the reply has them, a types.RateInfo."""
         self.usage: Any = None
         """The tokens that the reply counts all the same, a ledger.Usage."""
+        self.text: str | None = None
+        """The answer's, where there is one that cannot be used."""
 
     @property
     def retryable(self) -> bool:
@@ -322,3 +325,19 @@ class Refused(ProviderError):
     """The provider's content filter stopped the prompt or the answer."""
 
     kind = "refused"
+
+
+class InvalidOutput(ProviderError):
+    """An answer is not of the form that was asked for, however often.
+
+    `text` is the answer, `reason` what is wrong with it.
+    """
+
+    kind = "invalid_output"
+    retry = True
+    maybe_billed = True
+
+    def __init__(self, message: str, *, text: str, reason: str, hint: str | None = None) -> None:
+        super().__init__(message, status=200, hint=hint)
+        self.text: str = text
+        self.reason = reason

@@ -145,6 +145,32 @@ class Sampling:
         return {**named, **dict(map(_named_param, self.param))}
 
 
+@frozen(kw_only=True)
+class Answers:
+    """What form answers have to have."""
+
+    section: ClassVar[str] = "Answers"
+
+    schema: str | None = option(
+        None,
+        "Answers must fit this JSON schema, a file or its short form 'name, age int, tags str[]'; "
+        "the row's data is the parsed object.",
+        metavar="SCHEMA",
+        everyday=True,
+    )
+    choices: Sequence[str] = option(
+        (), "Answers must be one of these, as in yes,no; @FILE reads them.", metavar="A,B,C"
+    )
+    extract: str | None = option(
+        None,
+        "Keep only this of each answer: json, code (the first code block), or what REGEX matches.",
+        metavar="json|code|REGEX",
+    )
+    schema_retries: int = option(
+        2, "Times to ask again, with the reason, for an answer that does not fit.", min=0
+    )
+
+
 _SHOWN_CHARS: Final = 200
 _NOT_SENT: Final = frozenset(("system", "param", "drop_params"))
 """Fields of Sampling that are no parameters by their own name."""

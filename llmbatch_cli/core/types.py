@@ -104,6 +104,16 @@ class Request:
 
 
 @dataclass(slots=True)
+class Parsed:
+    """What an answer of a given shape says."""
+
+    data: Any
+    """Values of JSON; from Python, an instance of the class that was given as schema."""
+    repaired: bool = False
+    """Whether the answer was only nearly JSON."""
+
+
+@dataclass(slots=True)
 class Completion:
     """One model's answer to one request."""
 
@@ -128,6 +138,8 @@ class Completion:
     """The provider's id of the HTTP request, for its support."""
     cost_usd: float | None = None
     limits: "RateInfo | None" = None
+    parsed: Parsed | None = None
+    """None where no shape was asked for."""
 
 
 @frozen
@@ -155,6 +167,8 @@ class Failure:
     retryable: bool = False
     messages: Sequence[Message] = field(default=(), repr=False, compare=False)
     """What was sent, so that whoever shows `message` can hide what it repeats of them."""
+    text: str | None = field(default=None, repr=False)
+    """The answer's, where there is one that cannot be used."""
 
 
 @frozen
@@ -213,6 +227,8 @@ class Outcome:
     ledgers: Sequence[Ledger] = ()
     """One for each model that was asked, with every attempt of the row, answers too. Several
     outcomes of one row share them."""
+    data: Any = None
+    """What the answer says, where it was asked for in a shape: see Parsed."""
 
     @property
     def text(self) -> str | None:

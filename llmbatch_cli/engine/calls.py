@@ -198,7 +198,7 @@ def failure_of(error: ProviderError, messages: Sequence[Message]) -> Failure:
     message = error.message
     if error.hint:
         message = f"{message.removesuffix('.')}. hint: {error.hint}"
-    return Failure(error.kind, message, error.status, error.retryable, messages)
+    return Failure(error.kind, message, error.status, error.retryable, messages, error.text)
 
 
 def stopped(

@@ -34,10 +34,11 @@ class RacedCall:
     @property
     def partial(self) -> str | None:
         """The text of an answer that broke off, or that cannot win."""
-        if self.result.error is None:
+        error = self.result.error
+        if error is None:
             return None
         completion = self.result.completion
-        return self.request.ledger.partial or (completion.text if completion else None)
+        return self.request.ledger.partial or (completion.text if completion else error.text)
 
     def ended_after(self, started_s: float) -> float:
         """Seconds from the start of the race to its end; 0 for one that was not started."""
@@ -70,12 +71,13 @@ def outcomes_of(
 
 def _outcome(prompt: Prompt, call: RacedCall, started_s: float) -> Outcome:
     result, ledger = call.result, call.request.ledger
+    completion = result.completion if result.status == "won" else None
     return Outcome(
         prompt.index,
         prompt.id,
         call.model.id,
         call.model.provider,
-        result.completion if result.status == "won" else None,
+        completion,
         call.failure,
         call.ended_after(started_s),
         len(ledger.attempts),
@@ -84,6 +86,7 @@ def _outcome(prompt: Prompt, call: RacedCall, started_s: float) -> Outcome:
         ttft_s=call.first_text_s - started_s if call.first_text_s is not None else None,
         partial=call.partial,
         key=prompt.key,
+        data=None if completion is None or completion.parsed is None else completion.parsed.data,
     )
 
 

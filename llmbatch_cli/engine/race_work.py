@@ -14,9 +14,8 @@ from llmbatch_cli.core.errors import (
 )
 from llmbatch_cli.core.events import Event, Notice, Observer, Retried
 from llmbatch_cli.core.frozen import frozen
-from llmbatch_cli.core.near import install_hint
 from llmbatch_cli.core.privacy import without_prompt
-from llmbatch_cli.core.types import Completion, Failure, Message, Outcome, Params, Prompt, Request
+from llmbatch_cli.core.types import Completion, Failure, Message, Outcome, Params, Prompt
 from llmbatch_cli.engine.calls import (
     Model,
     ModelsFor,
@@ -29,7 +28,7 @@ from llmbatch_cli.engine.hedging import Hedge
 from llmbatch_cli.engine.quotas import SpentQuotas
 from llmbatch_cli.engine.race import Start, race
 from llmbatch_cli.engine.race_outcomes import RacedCall, outcomes_of
-from llmbatch_cli.engine.validate import can_check, mismatch, schema_of
+from llmbatch_cli.engine.validate import mismatch
 from llmbatch_cli.engine.verdicts import Verdicts
 from llmbatch_cli.engine.waits import Postponed
 
@@ -66,7 +65,8 @@ class Rules:
             return NotGood("the answer is cut off by length", hint="--accept-truncated accepts it")
         if not completion.tool_calls and not (completion.text or "").strip():
             return NotGood("the answer is empty")
-        wrong = mismatch(completion.text, params) if completion.text else None
+        unread = completion.text if completion.parsed is None else None
+        wrong = mismatch(unread, params) if unread else None
         return NotGood(wrong) if wrong is not None else None
 
 
@@ -121,7 +121,6 @@ class Race:
         self._reached: set[str] = set()
         self._verdicts = Verdicts()
         self._quotas = SpentQuotas(observe)
-        self._checked_schema = False
 
     async def __call__(self, prompt: Prompt) -> tuple[Outcome, ...]:
         try:
@@ -134,7 +133,6 @@ class Race:
             return (self._unraced(prompt, models),)
         started_s = self._clock()
         calls = [RacedCall(model, request_for(prompt, model, self._system)) for model in left]
-        self._report_unchecked(calls[0].request)
         results = await race(
             [self._start(prompt, call) for call in calls],
             wins=self._rules.wins or len(calls),
@@ -178,19 +176,6 @@ class Race:
             self._count_unreached(event.model)
             if self._is_dead(event.model):
                 self._drop(event.model, Unreachable(event.message), ())
-
-    def _report_unchecked(self, request: Request) -> None:
-        """Say once that answers cannot be checked against their schema."""
-        if self._checked_schema or schema_of(request.params) is None:
-            return
-        self._checked_schema = True
-        if not can_check():
-            self._observe(
-                Notice(
-                    "answers are checked to be JSON, but not against their schema: that needs "
-                    + install_hint("schema")
-                )
-            )
 
     def _start(self, prompt: Prompt, call: RacedCall) -> Start:
         async def start(lead: Callable[[], None]) -> Completion:

@@ -2,24 +2,48 @@
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, Final
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from llmbatch_cli.core.text import shortened
 from llmbatch_cli.core.types import Params
+
+if TYPE_CHECKING:
+    from jsonschema_rs import Validator
 
 MOST_STEPS_BACK: Final = 100_000
 """Of a pattern that the linear engine does not know, in one value."""
+
+SHOWN_FAULTS: Final = 3
+"""So many are told of one value."""
+_SHOWN_CHARS: Final = 200
 
 Check = Callable[[Any], str | None]
 """What is wrong with a value; None for nothing."""
 
 
+class Unfit(Exception):
+    """An answer does not say what was asked for; the reason is a part of a sentence."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+Fit = Callable[[Any], Any]
+"""The value as it is wanted. Raises Unfit."""
+
+
+class BadSchema(ValueError):
+    """A schema is invalid, or refers to what would have to be fetched."""
+
+
 def mismatch(text: str, params: Params) -> str | None:
     """How an answer differs from its request's `response_format`; None where it fits.
 
-    A JSON schema is checked where the package jsonschema-rs is installed (the extra `schema`),
-    else only that the text is JSON. A schema that is invalid itself is left to the provider.
+    A schema that is invalid itself is left to the provider.
     """
     wanted = params.get("response_format")
     kind = wanted.get("type") if isinstance(wanted, Mapping) else None
@@ -42,46 +66,63 @@ def schema_of(params: Params) -> Any:
     return named.get("schema") if isinstance(named, Mapping) else None
 
 
-def can_check() -> bool:
-    """Whether jsonschema-rs is installed."""
-    try:
-        import jsonschema_rs  # noqa: F401
-    except ImportError:
-        return False
-    return True
-
-
 @lru_cache(maxsize=256)
 def _check_of(schema: bytes) -> Check | None:
-    """A check of values against this schema; None for one that is invalid itself.
-
-    It may come from a stranger: no reference in it is fetched, and no pattern takes long.
-    """
-    if not can_check():
-        return None
-    from jsonschema_rs import FancyRegexOptions, RegexOptions, validator_for
-
-    rules = orjson.loads(schema)
-    # the second engine knows (?=...), and looks back only so often
-    for patterns in (RegexOptions(), FancyRegexOptions(backtrack_limit=MOST_STEPS_BACK)):
-        try:
-            validator = validator_for(rules, retriever=_refuse, pattern_options=patterns)
-            break
-        except ValueError:
-            continue
-    else:
+    """A check of values against this schema; None for one that is invalid itself."""
+    try:
+        validator = _validator_of(orjson.loads(schema))
+    except BadSchema:
         return None
 
     def check(value: Any) -> str | None:
         error = next(validator.iter_errors(value), None)
-        if error is None:
-            return None
-        path = "".join(
-            f"[{one}]" if isinstance(one, int) else f".{one}" for one in error.instance_path
-        )
-        return f"the answer does not fit its schema: ${path}"
+        return None if error is None else f"the answer does not fit its schema: {_place(error)}"
 
     return check
+
+
+def fitting(schema: Any) -> Fit:
+    """Gives a value that is valid against the schema back, else raises Unfit with the reasons.
+
+    Raises BadSchema for a schema that is invalid itself.
+    """
+    validator = _validator_of(schema)
+
+    def fit(value: Any) -> Any:
+        if validator.is_valid(value):
+            return value
+        errors = islice(validator.iter_errors(value), SHOWN_FAULTS)
+        raise Unfit(
+            "; ".join(f"{shortened(e.message, _SHOWN_CHARS)} at {_place(e)}" for e in errors)
+        )
+
+    return fit
+
+
+def _validator_of(schema: Any) -> "Validator":
+    """Checks values against this schema. Raises BadSchema.
+
+    It may come from a stranger: no reference in it is fetched, and no pattern takes long.
+    """
+    from jsonschema_rs import FancyRegexOptions, RegexOptions, validator_for
+
+    # the second engine knows (?=...), and looks back only so often
+    fancy = FancyRegexOptions(backtrack_limit=MOST_STEPS_BACK)
+    try:
+        return validator_for(schema, retriever=_refuse, pattern_options=RegexOptions())
+    except ValueError:
+        pass
+    try:
+        return validator_for(schema, retriever=_refuse, pattern_options=fancy)
+    except ValueError as error:
+        message, _, rest = str(error).partition("\n")
+        place = rest.rpartition("On instance")[2].partition(":")[0]
+        raise BadSchema(f"{message}, at {place}" if place else message) from None
+
+
+def _place(error: Any) -> str:
+    steps = (f"[{one}]" if isinstance(one, int) else f".{one}" for one in error.instance_path)
+    return f"${''.join(steps)}"
 
 
 def _refuse(uri: str) -> Any:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import field
-from typing import ClassVar, Final, Protocol
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 from llmbatch_cli.core.errors import ProviderError, UsageError
 from llmbatch_cli.core.events import Gauges
@@ -16,6 +16,9 @@ from llmbatch_cli.models import ModelPool
 from llmbatch_cli.providers.registry import DEFAULT_MODEL
 from llmbatch_cli.rows.keys import bad_row_key, request_key
 
+if TYPE_CHECKING:
+    from llmbatch_cli.engine.shaped import Shape
+
 LOOK_AHEAD: Final = 16
 """In input order, how many times the rows in flight may wait for a slow one before them."""
 
@@ -28,6 +31,7 @@ class Plan:
     models_for: ModelsFor
     fallbacks: Sequence[Model] = ()
     system: Message | None = None
+    shape: "Shape | None" = None
 
     async def key_of(self, row: Row) -> str:
         """The row's key, by which --resume finds its output: see rows/keys.py."""
@@ -39,6 +43,8 @@ class Plan:
             name = row.model or ",".join(row.models)
             return request_key("unknown", Request(name, row.messages, row.params), row)
         request = request_for(row, models[0], self.system)
+        if self.shape is not None:  # its name stands for what asks for it, in whatever form
+            request.params = {**request.params, "response_format": self.shape.name}
         if len(models) == 1:
             return request_key(models[0].provider, request, row)
         names = ",".join(model.name for model in models)
@@ -93,10 +99,12 @@ class Batch:
     """By OpenAI's names; a model's own and a row's own win over them."""
     system: str | None = None
     """For rows that have no system message."""
+    shape: "Shape | None" = None
+    """What every answer has to be."""
 
     async def plan(self, pool: ModelPool, options: RunOptions) -> Plan:
         """Opens the models; their own limits decide how many rows are at work."""
-        pool = pool.using(self.params, options.observe)
+        pool = pool.using(self.params, options.observe, self.shape)
         model = await pool.model_for(self.model)
         others = [await pool.model_for(name) for name in self.fallback]
         system = system_message(self.system)
@@ -110,7 +118,7 @@ class Batch:
         work = WithFallbacks(model, model_for, others, observe=options.observe, system=system)
         window = window_of(pool, options, pool.window)
         driver = live(work.__call__, window, options)  # a method is called faster than an object
-        return Plan(driver, models_for, others, system)
+        return Plan(driver, models_for, others, system, self.shape)
 
 
 def system_message(text: str | None) -> Message | None:

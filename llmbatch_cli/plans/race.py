@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import field
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.events import Event, Racing, both
@@ -16,6 +16,9 @@ from llmbatch_cli.engine.race_work import OnText, Rules
 from llmbatch_cli.engine.race_work import Race as RaceWork
 from llmbatch_cli.models import ModelPool
 from llmbatch_cli.plans import Plan, system_message, window_of
+
+if TYPE_CHECKING:
+    from llmbatch_cli.engine.shaped import Shape
 
 
 @frozen(kw_only=True)
@@ -31,6 +34,8 @@ class Race:
     """When to start the next model; None starts all at once."""
     params: Params = field(default_factory=dict)
     system: str | None = None
+    shape: "Shape | None" = None
+    """What every answer has to be."""
     on_text: OnText = lambda prompt, model, text: None
     """With `rules.stream`, receives the leader's text as it arrives."""
 
@@ -44,7 +49,7 @@ class Race:
             for one in races:
                 one.learn_from(event)
 
-        pool = pool.using(self.params, both(options.observe, learn))
+        pool = pool.using(self.params, both(options.observe, learn), self.shape)
         racers = await pool.with_keys(self.models)
         options.observe(Racing([model.name for model in racers]))
 
@@ -68,7 +73,7 @@ class Race:
         at_once = _races_at_once(pool.most_in_flight, len(racers), hedged=self.hedge is not None)
         # A race that waits for all of its models would only start its hedge too early.
         window = window_of(pool, options, lambda: min(at_once, pool.widest()))
-        return Plan(live(work, window, options), models_for, (), system)
+        return Plan(live(work, window, options), models_for, (), system, self.shape)
 
 
 def _races_at_once(in_flight: int, racers: int, *, hedged: bool) -> int:

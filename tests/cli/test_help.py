@@ -20,6 +20,7 @@ from support.program import environment, jsonl, run
 
 from llmbatch_cli.cli.app import COMMANDS
 from llmbatch_cli.core.options import (
+    Answers,
     DisplayOptions,
     InputOptions,
     Limits,
@@ -36,7 +37,7 @@ from llmbatch_cli.core.options import (
 TOP = Path(__file__).parent.parent.parent
 STORED = Path(__file__).parent / "help"
 COLUMNS = 80
-SHARED = (Sampling, InputOptions, OutputOptions, Limits, Retries, Network, DisplayOptions)
+SHARED = (Sampling, Answers, InputOptions, OutputOptions, Limits, Retries, Network, DisplayOptions)
 GROUPS: Final[Mapping[str, tuple[Any, ...]]] = {
     "batch": (ModelOptions, *SHARED),
     "race": (RaceOptions, *SHARED),

@@ -1,6 +1,7 @@
 """A provider that costs nothing and sends nothing, to rehearse a run with all its troubles.
 
-`fake/echo` answers with the last user message, `fake/lorem` with made-up words. Options go
+`fake/echo` answers with the last user message, `fake/lorem` with made-up words, or JSON of the
+form that a request asks for. Options go
 behind the model: `fake/echo?latency=0.2&jitter=0.5&rate_limited=0.05`. The replies are bytes
 in OpenAI's shape, so everything above the network is exercised as with the real one.
 """

@@ -78,6 +78,11 @@ def answer(body: Mapping[str, Any], options: FakeOptions, failure: str | None) -
 
 def _text(body: Mapping[str, Any], options: FakeOptions) -> str:
     if body["model"] == "lorem":
+        form = body.get("response_format") or {}
+        if form.get("type") == "json_schema":
+            from llmbatch_cli.providers.fake.instances import instance_of
+
+            return orjson.dumps(instance_of(form["json_schema"]["schema"])).decode()
         tokens = options.completion_tokens
         count = LOREM_TOKENS if tokens is None else tokens
         return " ".join(LOREM[index % len(LOREM)] for index in range(count))

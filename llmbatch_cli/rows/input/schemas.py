@@ -14,6 +14,15 @@ _Schema = dict[str, Any]
 
 _NOT_IN_NAMES: Final = re.compile(r"[^a-zA-Z0-9_-]")
 _NAME_CHARS: Final = 64
+_NAMED: Final = ("properties", "$defs", "definitions")
+"""What holds schemas by their names."""
+_LACKED: Final = frozenset(
+    (
+        *("allOf", "oneOf", "not", "if", "then", "else", "dependentRequired", "dependentSchemas"),
+        *("patternProperties", "propertyNames", "minProperties", "maxProperties", "contains"),
+        *("prefixItems", "uniqueItems", "unevaluatedProperties", "default"),
+    )
+)
 
 
 def response_format_of(value: object) -> object:
@@ -36,6 +45,35 @@ def response_format_of(value: object) -> object:
         raise InputError(f"{value.__name__} has no strict JSON schema: {error}") from error
     name = _NOT_IN_NAMES.sub("_", value.__name__)[:_NAME_CHARS]
     return {"type": "json_schema", "json_schema": {"name": name, "schema": strict, "strict": True}}
+
+
+def all_required(schema: Mapping[str, Any]) -> _Schema:
+    """The schema as `strict` wants it: what may be missing may be null there."""
+    return _strict(schema, schema)
+
+
+def is_strict(schema: Any) -> bool:
+    """Whether the `strict` mode takes the schema: an object, with every property required and no
+    other allowed, down to the last, and without what the mode lacks."""
+    return isinstance(schema, dict) and schema.get("type") == "object" and _all_strict(schema)
+
+
+def _all_strict(schema: Any) -> bool:
+    if isinstance(schema, list):
+        return all(map(_all_strict, schema))
+    if not isinstance(schema, dict):
+        return True
+    kind = schema.get("type")
+    if kind == "object" or "properties" in schema:
+        named = schema.get("properties")
+        if not isinstance(named, dict) or schema.get("additionalProperties") is not False:
+            return False
+        if set(schema.get("required") or ()) != set(named):
+            return False
+    if not _LACKED.isdisjoint(schema):
+        return False
+    inner = [part for name in _NAMED for part in (schema.get(name) or {}).values()]
+    return all(map(_all_strict, [*inner, schema.get("items"), schema.get("anyOf")]))
 
 
 def _schema_of(kind: type) -> Callable[[], _Schema] | None:
@@ -64,7 +102,7 @@ def _strict(schema: Mapping[str, Any], root: Mapping[str, Any]) -> _Schema:
 
 def _part(name: str, value: Any, root: Mapping[str, Any]) -> Any:
     """The same for the schemas in one field of a schema."""
-    if name in ("$defs", "definitions", "properties") and isinstance(value, dict):
+    if name in _NAMED and isinstance(value, dict):
         return {key: _strict(part, root) for key, part in value.items()}
     if name in ("anyOf", "allOf") and isinstance(value, list):
         return [_strict(part, root) for part in value]

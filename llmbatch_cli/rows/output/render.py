@@ -65,8 +65,8 @@ def row_of(outcome: Outcome) -> _Json:
     }
     if completion is not None:
         _add_completion(row, completion)
-    elif (usage := _failed_usage(outcome)) is not None:
-        row["usage"] = _usage(usage)
+    else:
+        _add_failed(row, outcome)
     if outcome.input is not None:
         row["input"] = outcome.input or None
     if outcome.fields is not None:
@@ -93,15 +93,22 @@ def _add_course(row: _Json, outcome: Outcome) -> None:
         row["partial"] = outcome.partial
 
 
-def _failed_usage(outcome: Outcome) -> Usage | None:
-    """What the last attempt has used that has no answer, as of a refusal."""
-    return outcome.failed_attempts[-1].usage if outcome.failed_attempts else None
+def _add_failed(row: _Json, outcome: Outcome) -> None:
+    """What the last attempt has used, as of a refusal, and its text, if it cannot be used."""
+    if outcome.error is not None and outcome.error.text is not None:
+        row["text"] = outcome.error.text
+    if outcome.failed_attempts and (usage := outcome.failed_attempts[-1].usage) is not None:
+        row["usage"] = _usage(usage)
 
 
 def _add_completion(row: _Json, completion: Completion) -> None:
     row["text"] = completion.text
     row["finish_reason"] = completion.finish_reason
     row["cost"] = completion.cost_usd
+    if completion.parsed is not None:
+        row["data"] = completion.parsed.data
+        if completion.parsed.repaired:
+            row["repaired"] = True
     if completion.model is not None:
         row["model"] = completion.model
     if completion.usage is not None:

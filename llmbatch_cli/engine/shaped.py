@@ -1,0 +1,205 @@
+"""Answers of a given shape: asked for, read, and asked for again where they do not fit."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from llmbatch_cli.core.errors import InvalidOutput, ProviderError, Rejected, UsageError
+from llmbatch_cli.core.events import Notice, Observer
+from llmbatch_cli.core.frozen import frozen
+from llmbatch_cli.core.types import Call, Completion, Message, Params, Parsed, Request, WireRequest
+from llmbatch_cli.engine.answers import Answer
+from llmbatch_cli.engine.validate import Unfit
+
+CUT_OFF: Final = {
+    "length": "it is cut off by length",
+    "content_filter": "it is cut off by the content filter",
+}
+"""Finish reasons of an answer that is not whole. To ask again would only pay for it again."""
+
+
+@frozen
+class Shape:
+    """What every answer of a run has to be."""
+
+    read: Callable[[str, bool], Answer]
+    """What an answer's text says; the second argument is whether it is whole. Raises Unfit."""
+    wanted: str
+    """In words, behind "Answer again, with"."""
+    name: str
+    """Another one for every other shape: a part of each row's key."""
+    response_format: Mapping[str, Any] | None = None
+    """What asks for it in the provider's own form."""
+    instruction: str | None = None
+    """What asks for it in words, where the provider has no form of its own."""
+    keeps_part: bool = False
+    """Whether the row's text is only the part that was wanted."""
+    retries: int = 2
+    """How often it is asked for again."""
+
+    def asked_of(
+        self,
+        model: str,
+        params: Params,
+        build: Callable[[Request], WireRequest],
+        observe: Observer,
+    ) -> "Shaped":
+        """How this model is asked for it; `build` raises UsageError for what its API lacks.
+
+        Raises UsageError where the parameters ask for something else.
+        """
+        form = self.response_format
+        if form is not None and "response_format" in params:
+            raise UsageError(
+                "response_format and a schema or choices exclude each other", hint="leave one out"
+            )
+        native = form is not None
+        try:
+            asks = {"response_format": form} if native else {}
+            build(Request(model, [{"role": "user", "content": "?"}], asks))
+        except UsageError:
+            native = False
+
+        def tell(message: str) -> None:
+            observe(Notice(f"{model}: {message}"))
+
+        return Shaped(self, native=native, tell=tell)
+
+
+class Shaped:
+    """How one model is asked for answers of a shape."""
+
+    def __init__(
+        self, shape: Shape, *, native: bool, tell: Callable[[str], None] = lambda message: None
+    ) -> None:
+        """
+        Args:
+            shape: what is asked for.
+            native: whether the model's API has a form of its own for it.
+            tell: is told, once, that the model is asked by an instruction.
+        """
+        self._shape = shape
+        self._native = native and shape.response_format is not None
+        self._answered = False
+        """Whether the model has answered in its own form."""
+        self._tell = tell
+        if shape.response_format is not None and not native:
+            self._tell_instructed("its API has no JSON schema")
+
+    def params(self, params: Params) -> Params:
+        """The parameters with the provider's own form in them, where it has one."""
+        if not self._native or self._shape.response_format is None:
+            return params
+        return {**params, "response_format": self._shape.response_format}
+
+    def around(self, call: Call, *, once: bool = False) -> Call:
+        """The call, whose answers are read. It raises InvalidOutput for one that does not fit.
+
+        `once`: never ask again, as where an answer is shown while it comes.
+        """
+        retries = 0 if once else self._shape.retries
+
+        async def shaped(request: Request) -> Completion:
+            own = request.params.get("response_format")
+            if own is not None and self._shape.response_format not in (None, own):
+                return await call(request)  # the row asks for a form of its own
+            asked, cost_usd = request, 0.0
+            for left in range(retries, -1, -1):
+                completion = await self._asked(call, asked)
+                text = completion.text
+                if text is None and completion.tool_calls:
+                    return completion
+                try:
+                    self._read(completion)
+                except InvalidOutput as error:
+                    ledger = request.ledger
+                    ledger.attempts[-1].kind = error.kind
+                    if not left or completion.finish_reason in CUT_OFF:
+                        raise
+                    ledger.cause = error.without_frames()
+                    cost_usd += completion.cost_usd or 0.0
+                    asked = self._again(request, error)
+                    continue
+                if cost_usd:
+                    completion.cost_usd = cost_usd + (completion.cost_usd or 0.0)
+                return completion
+            raise AssertionError("the last answer was neither returned nor refused")
+
+        return shaped
+
+    def _read(self, completion: Completion) -> None:
+        text, cut_off = completion.text or "", CUT_OFF.get(completion.finish_reason or "")
+        try:
+            if not text.strip():
+                raise Unfit("it is empty")
+            answer = self._shape.read(text, cut_off is None)
+        except Unfit as unfit:
+            reason = f"{cut_off}, and {unfit.reason}" if cut_off else unfit.reason
+            hint = "raise --max-tokens" if completion.finish_reason == "length" else None
+            raise InvalidOutput(
+                f"the answer does not fit: {reason}", text=text, reason=reason, hint=hint
+            ) from None
+        completion.parsed = Parsed(answer.data, answer.repaired)
+        if self._shape.keeps_part and answer.text is not None:
+            completion.text = answer.text
+
+    async def _asked(self, call: Call, request: Request) -> Completion:
+        """The answer, asked for in the provider's own form as long as it takes that."""
+        if not self._native:
+            return await call(self._instructed(request))
+        try:
+            completion = await call(request)
+        except Rejected as error:
+            if type(error) is not Rejected or self._answered:
+                raise
+            rejected: ProviderError = error.without_frames()
+        else:
+            self._answered = True
+            return completion
+        try:
+            completion = await call(self._instructed(request))
+        except Rejected:
+            raise rejected from None  # so it was not for the form
+        if self._native and not self._answered:
+            self._native = False
+            self._tell_instructed(f"it refuses a JSON schema ({rejected.message})")
+        return completion
+
+    def _instructed(self, request: Request) -> Request:
+        """The request with what is wanted in words."""
+        instruction = self._shape.instruction
+        if instruction is None:
+            return request
+        params = {k: v for k, v in request.params.items() if k != "response_format"}
+        messages = with_text(request.messages, instruction)
+        return replace(request, messages=messages, params=params)
+
+    def _again(self, request: Request, error: InvalidOutput) -> Request:
+        """The request with the answer, and what is wrong with it."""
+        wanted = f"Answer again, with {self._shape.wanted}."
+        if not error.text.strip():  # no API takes an empty message
+            return replace(request, messages=with_text(request.messages, wanted))
+        messages = [
+            *request.messages,
+            {"role": "assistant", "content": error.text},
+            {"role": "user", "content": f"This answer cannot be used: {error.reason}. {wanted}"},
+        ]
+        return replace(request, messages=messages)
+
+    def _tell_instructed(self, reason: str) -> None:
+        self._tell(f"{reason}, so it is asked by an instruction; each answer is checked")
+
+
+def with_text(messages: Sequence[Message], text: str) -> Sequence[Message]:
+    """The messages with this text at the end of the user's last one."""
+    for place in range(len(messages) - 1, -1, -1):
+        message = messages[place]
+        if message.get("role") != "user":
+            continue
+        content = message.get("content")
+        if isinstance(content, str):
+            longer: Any = f"{content}\n\n{text}"
+        else:
+            longer = [*(content or ()), {"type": "text", "text": text}]
+        return [*messages[:place], {**message, "content": longer}, *messages[place + 1 :]]
+    return [*messages, {"role": "user", "content": text}]
