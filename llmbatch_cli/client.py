@@ -19,13 +19,14 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import AsyncExitStack, aclosing
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 from llmbatch_cli.core.errors import RunStopped, UsageError
 from llmbatch_cli.core.events import Observer, both, ignore
-from llmbatch_cli.core.options import Limits, Network, Retries
+from llmbatch_cli.core.options import Cache, Limits, Network, Retries
 from llmbatch_cli.core.types import Outcome
 from llmbatch_cli.drivers.live import RunOptions
 from llmbatch_cli.engine.failure_limit import FailureLimit
@@ -47,6 +48,7 @@ Prompts = Values
 LIMITS: Final = Limits()
 RETRIES: Final = Retries()
 NETWORK: Final = Network()
+CACHE: Final = Cache()
 
 KEPT: Final = 10_000
 """Outcomes that RunStopped holds at most."""
@@ -63,6 +65,7 @@ class Client:
             account allows.
         retries: attempts and seconds for each row; failed rows after which a call is stopped.
         network: base URLs, time limit for connecting.
+        cache: where answers are kept for the next time; whether equal prompts are sent once.
         drop_params: drop parameters that a model does not support, instead of refusing them.
         files: the folder below which messages may name files; None reads none.
         observe: receives events (core/events.py) in the loop's thread; it must not block.
@@ -76,6 +79,7 @@ class Client:
         limits: Limits = LIMITS,
         retries: Retries = RETRIES,
         network: Network = NETWORK,
+        cache: Cache = CACHE,
         drop_params: bool = False,
         files: Path | None = None,
         observe: Observer = ignore,
@@ -85,6 +89,7 @@ class Client:
         self._limits = limits
         self._retries = retries
         self._network = network
+        self._cache = cache
         self._drop_params = drop_params
         self._files = files
         self._observe = observe
@@ -251,6 +256,7 @@ class Client:
                     self._network,
                     drop_params=self._drop_params,
                     together=together,
+                    cache=self._cache if not together else replace(self._cache, dedupe=False),
                     environ=self._environ,
                 )
                 opened = Detached(open_models(options, self._observe))
@@ -297,6 +303,7 @@ def batch(
     limits: Limits = LIMITS,
     retries: Retries = RETRIES,
     network: Network = NETWORK,
+    cache: Cache = CACHE,
     progress: bool = False,
     **params: Any,
 ) -> Iterator[Outcome]:
@@ -306,7 +313,7 @@ def batch(
     flight. The arguments are those of Client and Client.batch.
     """
 
-    client = Client(limits=limits, retries=retries, network=network, progress=progress)
+    client = Client(limits=limits, retries=retries, network=network, cache=cache, progress=progress)
     return _iterated(
         client,
         lambda: client.batch(
@@ -325,12 +332,13 @@ def race(
     limits: Limits = LIMITS,
     retries: Retries = RETRIES,
     network: Network = NETWORK,
+    cache: Cache = CACHE,
     progress: bool = False,
     **params: Any,
 ) -> Iterator[Outcome]:
     """`Client.race` for a plain `for` loop: see `batch`. The arguments are those of Client.race."""
 
-    client = Client(limits=limits, retries=retries, network=network, progress=progress)
+    client = Client(limits=limits, retries=retries, network=network, cache=cache, progress=progress)
     return _iterated(
         client,
         lambda: client.race(

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import field, replace
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from llmbatch_cli.core.errors import InputError, MissingKey, ProviderError, UsageError
 from llmbatch_cli.core.events import LimitChanged, Notice, Observer, Retried, ignore
 from llmbatch_cli.core.frozen import frozen
-from llmbatch_cli.core.options import Limits, Retries
+from llmbatch_cli.core.options import Cache, Limits, Retries
 from llmbatch_cli.core.options import Network as NetworkOptions
 from llmbatch_cli.core.types import Call, Params, Request
 from llmbatch_cli.engine.calls import Model, StreamCall, built, calling, merged
@@ -37,12 +37,17 @@ from llmbatch_cli.rows.input.params import check_all
 from llmbatch_cli.transport import Connection, Network, check_way, open_network
 from llmbatch_cli.transport.descriptors import room_for
 
+if TYPE_CHECKING:
+    from llmbatch_cli.engine.cache.calls import Asked
+    from llmbatch_cli.engine.cache.opening import Known
+
 HOSTED_START: Final = 16
 """Requests at once at the start of a run at a provider's own address, which serves many at once
 and refuses what is too much for an account."""
 MOST_IN_FLIGHT: Final = 512
 """The ceiling where the user sets none."""
 RACE_IN_FLIGHT: Final = 64
+NO_CACHE: Final = Cache()
 
 
 def rate_limits(limits: Limits, *, together: bool) -> RateLimits:
@@ -71,6 +76,7 @@ class CallOptions:
     drop_params: bool = False
     """Whether a parameter that a model does not support is dropped, instead of refused."""
     connection: Connection = field(default_factory=Connection)
+    cache: Cache = NO_CACHE
 
     @classmethod
     def of(
@@ -81,6 +87,7 @@ class CallOptions:
         *,
         drop_params: bool = False,
         together: bool = False,
+        cache: Cache = NO_CACHE,
         environ: Mapping[str, str] | None = None,
     ) -> "CallOptions":
         """The user's options; `together` is for a race. Raises UsageError.
@@ -103,6 +110,7 @@ class CallOptions:
             limits=rate_limits(limits, together=together),
             drop_params=drop_params,
             connection=Connection(http=network.http, connect_timeout_s=network.connect_timeout_s),
+            cache=cache,
         )
 
 
@@ -113,6 +121,8 @@ class Wire:
     call: Call
     stream: StreamCall | None
     check: Callable[[Request], object]
+    in_process: bool = False
+    """Whether its address means nothing outside of this process."""
 
 
 class Shared:
@@ -131,6 +141,8 @@ class Shared:
         together = limits is not None and limits.together
         self.capacity = SharedCapacity(limits.most_in_flight) if limits and together else None
         self._opening = opening
+        self.known: Known | None = None
+        """Answers that need no request; None without a cache."""
         self._network: Network | None = None
         self._connecting = asyncio.Lock()
 
@@ -280,15 +292,13 @@ class ModelPool:
             )
             return deadlines.within(again)
 
-        return Model(
-            provider.name,
-            target.model,
-            wrapped(wire.call),
-            params,
-            target.key_hint,
-            around(wire.stream, wrapped) if wire.stream is not None else None,
-            wire.check,
-        )
+        call = wrapped(wire.call)
+        stream = around(wire.stream, wrapped) if wire.stream is not None else None
+        if (known := self._shared.known) is not None:
+            asked = _asked(provider, wire)
+            call = known.before(call, asked)
+            stream = known.before_stream(stream, asked) if stream is not None else None
+        return Model(provider.name, target.model, call, params, target.key_hint, stream, wire.check)
 
     async def _wire(self, target: Target, params: Params, options: CallOptions) -> Wire:
         """The innermost calls to one address. Raises UsageError for unsupported parameters."""
@@ -300,7 +310,8 @@ class ModelPool:
         own_send = await self._shared.stack.enter_async_context(provider.serving(self._observe))
         check = partial(built, build)
         if own_send is not None:
-            return Wire(calling(build, provider.parse, own_send), None, check)
+            call = calling(build, provider.parse, own_send)
+            return Wire(call, None, check, in_process=True)
         check_way(provider.base_url)
         network = await self._shared.network()
         stream = streaming(build, provider.parse, provider.stream, network.stream)
@@ -325,6 +336,14 @@ class ModelPool:
                 ),
             )
         return limiters[key]
+
+
+def _asked(provider: Provider, wire: Wire) -> "Asked":
+    """What a request to this model does not say itself, for the cache."""
+    from llmbatch_cli.engine.cache.calls import Asked
+
+    address = "" if wire.in_process else f"{provider.base_url}?{provider.query}"
+    return Asked(provider.name, address, type(provider).__name__)
 
 
 def _spread(wires: Sequence[Wire]) -> Wire:
@@ -357,6 +376,11 @@ async def open_models(options: CallOptions, observe: Observer = ignore) -> Async
         options = replace(options, limits=limits)
     async with AsyncExitStack() as stack:
         shared = Shared(stack, open_network(options.connection), limits)
+        if options.cache != NO_CACHE:
+            from llmbatch_cli.engine.cache.opening import open_known
+
+            opening = open_known(options.cache, options.access.environ, observe)
+            shared.known = await stack.enter_async_context(opening)
         yield ModelPool(shared, options, observe)
 
 

@@ -8,6 +8,7 @@ from llmbatch_cli.cli.model_names import one_model, split_names
 from llmbatch_cli.cli.running import Shown, answer_rows, inputs_of, run_async, with_defaults
 from llmbatch_cli.core.errors import ExitStatus
 from llmbatch_cli.core.options import (
+    Cache,
     DisplayOptions,
     InputOptions,
     Limits,
@@ -49,6 +50,7 @@ def batch(
     sampling: Sampling,
     input_: InputOptions,
     output: OutputOptions,
+    cache: Cache,
     limits: Limits,
     retries: Retries,
     network: Network,
@@ -74,7 +76,7 @@ def batch(
     job = Job(
         inputs,
         ask,
-        CallOptions.of(limits, retries, network, drop_params=sampling.drop_params),
+        CallOptions.of(limits, retries, network, drop_params=sampling.drop_params, cache=cache),
         with_defaults(output),
         input_,
         FailureLimit.parse(retries.max_errors),

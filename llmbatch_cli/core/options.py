@@ -268,6 +268,56 @@ class OutputOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cache:
+    """Which answers are not asked for again."""
+
+    section: ClassVar[str] = "Cache"
+
+    path: str | Path | bool | None = option(
+        None,
+        "Keep answers, and take them for requests that were sent before. PATH ends in .db; write "
+        "any other as --cache=PATH.",
+        name="cache",
+        metavar="[PATH]",
+        shown="off; PATH: in the user's cache folder",
+    )
+    size: str | int = option(
+        "1GB",
+        "Keep the cache below this size; answers unused for longest go first.",
+        name="cache_size",
+        metavar="BYTES",
+    )
+    dedupe: bool = option(False, "Send equal rows of this run once.")
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether answers are kept for other runs; an empty path or True is the user's cache."""
+        return self.path is not None and self.path is not False
+
+    @property
+    def size_bytes(self) -> int:
+        """The bound of the cache. Raises UsageError."""
+        return _bytes_of(self.size, "--cache-size")
+
+
+_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?) ?(?:([kmgt]?)(i?)b?)", re.IGNORECASE)
+_LEAST_BYTES: Final = 100_000
+
+
+def _bytes_of(size: str | int, name: str) -> int:
+    """The bytes that 1000000, 500MB, 1.5 GB or 2GiB say. Raises UsageError."""
+    found = _SIZE.fullmatch(str(size).strip())
+    if found is None:
+        raise UsageError(f"{name} {str(size)!r} is not a size", hint=f"as in {name} 500MB")
+    number, prefix, binary = found.groups()
+    thousand = 1024 if binary else 1000
+    count = int(float(number) * thousand ** " kmgt".index(prefix.lower() or " "))
+    if count < _LEAST_BYTES:
+        raise UsageError(f"{name} {size} is less than 100 kB, the minimum")
+    return count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """How much is sent at once, and a minute."""
 

@@ -72,7 +72,7 @@ class WithFallbacks:
                 if model.name in self._verdicts.answered:  # as nearly always
                     result = await model.call(request)
                 else:
-                    with self._verdicts.calling(model.name):
+                    with self._verdicts.calling(model.name, request.ledger):
                         result = await model.call(request)
                 self._quotas.answered()
                 break
@@ -175,4 +175,5 @@ def outcome_of(
         failed,
         key=prompt.key,
         ledgers=ledgers,
+        cached=completion is not None and ledger.cached,
     )

@@ -84,6 +84,7 @@ def _outcome(prompt: Prompt, call: RacedCall, started_s: float) -> Outcome:
         ttft_s=call.first_text_s - started_s if call.first_text_s is not None else None,
         partial=call.partial,
         key=prompt.key,
+        cached=ledger.cached and result.status == "won",
     )
 
 
@@ -99,9 +100,10 @@ def racer_of(call: RacedCall) -> Racer:
         call.latency_s,
         len(ledger.attempts),
         call.failure,
-        result.completion.usage if result.completion is not None else None,
+        result.completion.usage if result.completion and not ledger.cached else None,
         ledger.failed,
         ledger.cancelled_in_flight,
+        ledger.cached,
     )
 
 

@@ -1,0 +1,101 @@
+"""The cache of a run, as its options ask for it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.core.events import Notice, Observer
+from llmbatch_cli.core.folders import cache_folder
+from llmbatch_cli.core.frozen import frozen
+from llmbatch_cli.core.options import Cache
+from llmbatch_cli.core.types import Call
+from llmbatch_cli.engine.cache.calls import Asked, cached, cached_stream, deduped
+from llmbatch_cli.engine.cache.store import Store
+from llmbatch_cli.engine.cache.table import Table, Unsuitable, open_table, temporary_table
+from llmbatch_cli.engine.calls import StreamCall
+
+FILE: Final = "answers.db"
+
+
+@frozen
+class Known:
+    """The answers that a run may take instead of sending a request."""
+
+    kept: Store | None
+    """Those of earlier runs, too."""
+    own: Store | None
+    """Those of this run."""
+
+    def before(self, call: Call, asked: Asked) -> Call:
+        """The call where no answer is known."""
+        if self.kept is not None:
+            call = cached(call, self.kept, asked)
+        return call if self.own is None else deduped(call, self.own, asked)
+
+    def before_stream(self, stream: StreamCall, asked: Asked) -> StreamCall:
+        """The streamed call where no answer is known."""
+        return stream if self.kept is None else cached_stream(stream, self.kept, asked)
+
+
+NOTHING_KNOWN: Final = Known(None, None)
+
+
+def place_of(path: str | Path | bool, environ: Mapping[str, str]) -> Path:
+    """The cache's file: this one, or the user's own for True and an empty text."""
+    return Path(path) if path and path is not True else cache_folder(environ) / FILE
+
+
+@asynccontextmanager
+async def open_known(
+    options: Cache, environ: Mapping[str, str], observe: Observer
+) -> AsyncIterator[Known]:
+    """What these options ask for, for the time of an `async with`. Raises UsageError."""
+    size_bytes = options.size_bytes
+    async with AsyncExitStack() as stack:
+        kept = own = None
+        if options.is_kept:
+            place = place_of(options.path or True, environ)
+            opening = partial(_table_at, place, size_bytes)
+            kept = await _opened(stack, opening, f"the cache {place}", observe)
+        if options.dedupe:
+            own = await _opened(stack, temporary_table, "the file of this run's answers", observe)
+        yield Known(kept, own)
+
+
+async def _opened(
+    stack: AsyncExitStack, table: Callable[[], Table], name: str, observe: Observer
+) -> Store | None:
+    """The store over this table; None, and a notice, where there cannot be one."""
+
+    def fail(reason: str) -> None:
+        observe(Notice(f"{name} {reason}, so the run goes on without it"))
+
+    try:
+        opened = await asyncio.to_thread(table)
+    except Unsuitable as error:
+        fail(f"cannot be used: {error}")
+        return None
+    store = Store(opened, fail)
+    stack.push_async_callback(store.aclose)
+    return store
+
+
+def _table_at(place: Path, size_bytes: int) -> Table:
+    if place.name == FILE:
+        _make_folder(place.parent)
+    return open_table(place, size_bytes)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make the user's cache folder. Raises UsageError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"cannot make the folder {folder}: {error.strerror or error}",
+            hint="LLMBATCH_CACHE_DIR names another folder, --cache=FILE another file",
+        ) from error
