@@ -15,8 +15,10 @@ import orjson
 from llmbatch_cli.core.at_file import text_of
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.frozen import frozen
+from llmbatch_cli.core.sizes import bytes_of
 
 MEBIBYTE: Final = 2**20
+LEAST_CACHE_BYTES: Final = 100_000
 
 InputFormat = Literal["auto", "jsonl", "text", "whole"]
 OutputFormat = Literal["jsonl", "text", "openai", "chat"]
@@ -297,24 +299,7 @@ class Cache:
     @property
     def size_bytes(self) -> int:
         """The bound of the cache. Raises UsageError."""
-        return _bytes_of(self.size, "--cache-size")
-
-
-_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?) ?(?:([kmgt]?)(i?)b?)", re.IGNORECASE)
-_LEAST_BYTES: Final = 100_000
-
-
-def _bytes_of(size: str | int, name: str) -> int:
-    """The bytes that 1000000, 500MB, 1.5 GB or 2GiB say. Raises UsageError."""
-    found = _SIZE.fullmatch(str(size).strip())
-    if found is None:
-        raise UsageError(f"{name} {str(size)!r} is not a size", hint=f"as in {name} 500MB")
-    number, prefix, binary = found.groups()
-    thousand = 1024 if binary else 1000
-    count = int(float(number) * thousand ** " kmgt".index(prefix.lower() or " "))
-    if count < _LEAST_BYTES:
-        raise UsageError(f"{name} {size} is less than 100 kB, the minimum")
-    return count
+        return bytes_of(self.size, "--cache-size", least=LEAST_CACHE_BYTES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
