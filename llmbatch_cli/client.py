@@ -65,7 +65,8 @@ class Client:
             account allows.
         retries: attempts and seconds for each row; failed rows after which a call is stopped.
         network: base URLs, time limit for connecting.
-        cache: where answers are kept for the next time; whether equal prompts are sent once.
+        cache: where answers are kept for other runs; whether equal prompts of a batch are sent
+            once.
         drop_params: drop parameters that a model does not support, instead of refusing them.
         files: the folder below which messages may name files; None reads none.
         observe: receives events (core/events.py) in the loop's thread; it must not block.

@@ -38,7 +38,6 @@ from llmbatch_cli.transport import Connection, Network, check_way, open_network
 from llmbatch_cli.transport.descriptors import room_for
 
 if TYPE_CHECKING:
-    from llmbatch_cli.engine.cache.calls import Asked
     from llmbatch_cli.engine.cache.opening import Known
 
 HOSTED_START: Final = 16
@@ -280,7 +279,11 @@ class ModelPool:
         def on_retry(error: ProviderError, wait_s: float) -> None:
             self._observe(Retried(model_name, error.kind, wait_s, error.message))
 
-        def wrapped(call: Call) -> Call:
+        known = self._shared.known
+        address = "" if wire.in_process else f"{provider.base_url}?{provider.query}"
+        asked = (provider.name, address, type(provider).__name__)
+
+        def wrapped(call: Call, *, streamed: bool = False) -> Call:
             if limiter is not None:
                 call = admitted(call, limiter, deadlines, waits.waiting)
             again = retried(
@@ -290,15 +293,19 @@ class ModelPool:
                 sleep=lambda wait_s: self._shared.sleep(wait_s, waits),
                 on_retry=on_retry,
             )
+            if known is not None:
+                again = known.before(again, asked, deadlines, streamed=streamed)
             return deadlines.within(again)
 
-        call = wrapped(wire.call)
-        stream = around(wire.stream, wrapped) if wire.stream is not None else None
-        if (known := self._shared.known) is not None:
-            asked = _asked(provider, wire)
-            call = known.before(call, asked)
-            stream = known.before_stream(stream, asked) if stream is not None else None
-        return Model(provider.name, target.model, call, params, target.key_hint, stream, wire.check)
+        return Model(
+            provider.name,
+            target.model,
+            wrapped(wire.call),
+            params,
+            target.key_hint,
+            around(wire.stream, partial(wrapped, streamed=True)) if wire.stream else None,
+            wire.check,
+        )
 
     async def _wire(self, target: Target, params: Params, options: CallOptions) -> Wire:
         """The innermost calls to one address. Raises UsageError for unsupported parameters."""
@@ -336,14 +343,6 @@ class ModelPool:
                 ),
             )
         return limiters[key]
-
-
-def _asked(provider: Provider, wire: Wire) -> "Asked":
-    """What a request to this model does not say itself, for the cache."""
-    from llmbatch_cli.engine.cache.calls import Asked
-
-    address = "" if wire.in_process else f"{provider.base_url}?{provider.query}"
-    return Asked(provider.name, address, type(provider).__name__)
 
 
 def _spread(wires: Sequence[Wire]) -> Wire:

@@ -159,11 +159,13 @@ async def test_a_run_loads_only_what_it_needs(tmp_path: Path) -> None:
     assert json.loads(out.read_text())["text"] == "HELLO"
     assert "llmbatch_cli.transport.http1.wire" in loaded
     assert not loaded & {"httpx", "rich", "email", "urllib.request", "http.client", "mimetypes"}
+    assert not loaded & {"sqlite3", "platformdirs"}
     ours = {name.removeprefix("llmbatch_cli.") for name in loaded}
     assert not ours & {
         "client",
         "plans.race",
         "engine.race_work",
+        "engine.cache",
         "rows.resume",
         "rows.output.settle",
     }

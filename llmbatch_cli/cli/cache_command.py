@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,7 +11,7 @@ import typer
 
 from llmbatch_cli.cli.say import printing, say
 from llmbatch_cli.core.errors import ExitStatus, UsageError
-from llmbatch_cli.core.text import format_count
+from llmbatch_cli.core.text import clean_for_terminal, format_count
 from llmbatch_cli.engine.cache.opening import place_of
 from llmbatch_cli.engine.cache.table import Table, Unsuitable, open_table, reason_of, remove
 from llmbatch_cli.ui.report import format_bytes, format_duration
@@ -55,29 +56,30 @@ def _print_info(place: Path) -> int:
         raise _broken(place, reason_of(error)) from error
     finally:
         table.close()
+    lines = [
+        f"file     {place}",
+        f"answers  {format_count(found.answers)}",
+        f"size     {format_bytes(found.size_bytes)}",
+    ]
+    if found.oldest_s is not None:
+        unused = format_duration(time.time() - found.oldest_s, whole=True)
+        lines.append(f"oldest   last used {unused} ago")
     with printing():
-        print(f"file     {place}")  # noqa: T201
-        print(f"answers  {format_count(found.answers)}")  # noqa: T201
-        print(f"size     {format_bytes(found.size_bytes)}")  # noqa: T201
-        if found.oldest_s is not None:
-            unused = format_duration(time.time() - found.oldest_s, whole=True)
-            print(f"oldest   last used {unused} ago")  # noqa: T201
+        sys.stdout.write(clean_for_terminal("\n".join([*lines, ""])))
     return ExitStatus.OK
 
 
 def _clear(place: Path) -> int:
+    table = _open(place)
     try:
-        table = _open(place)
-        try:
-            gone = format_count(table.clear(), "answer")
-        finally:
-            table.close()
-    except sqlite3.DatabaseError as error:
-        if isinstance(error, sqlite3.OperationalError):
-            raise _broken(place, reason_of(error)) from error
+        say(f"removed {format_count(table.clear(), 'answer')} from {place}")
+    except sqlite3.OperationalError as error:  # mostly that another run holds it
+        raise _broken(place, reason_of(error)) from error
+    except sqlite3.DatabaseError:
         remove(place)
-        gone = "a broken file with its answers"
-    say(f"removed {gone} from {place}" if gone[0].isdigit() else f"removed {place}, {gone}")
+        say(f"removed {place}, which was broken")
+    finally:
+        table.close()
     return ExitStatus.OK
 
 
@@ -89,4 +91,5 @@ def _open(place: Path) -> Table:
 
 
 def _broken(place: Path, reason: str) -> UsageError:
-    return UsageError(f"cannot use the cache {place}: {reason}", hint=f"remove {place} by hand")
+    hint = "while no run uses it, the file may just be removed"
+    return UsageError(f"cannot use the cache {place}: {reason}", hint=hint)

@@ -20,6 +20,7 @@ _RANGE: Final = re.compile(r"(?:; |  \[(?=x))x>=[\d.]+\]?")
 _FIRST_SENTENCE: Final = re.compile(r"(.*?)(?:[.;](?:\s.*)?|  \[.*)?$", re.DOTALL)
 
 DATABASES: Final = (".db", ".sqlite", ".sqlite3")
+"""Files that are the value of the option before them, and no input."""
 
 Record = tuple[str, str]
 

@@ -39,6 +39,7 @@ class Option:
     name: str | None = None
     """Where it is not the field's."""
     metavar: str | None = None
+    """In brackets, as [PATH], where the value may be left out: then it is empty."""
     min: float | None = None
     """The least value, itself allowed."""
     shown: str | None = None

@@ -5,7 +5,9 @@ from typing import Final
 
 from llmbatch_cli.core.errors import UsageError
 
-_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?) ?(?:([kmgt]?)(i?)b?)", re.IGNORECASE | re.ASCII)
+_SIZE: Final = re.compile(
+    r"(\d{1,18}(?:\.\d{1,9})?) ?(?:([kmgt]?)(i?)b?)", re.IGNORECASE | re.ASCII
+)
 
 
 def bytes_of(size: str | int, name: str, *, least: int = 0) -> int:

@@ -13,10 +13,10 @@ from llmbatch_cli.core.folders import cache_folder
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.options import Cache
 from llmbatch_cli.core.types import Call
-from llmbatch_cli.engine.cache.calls import Asked, cached, cached_stream, deduped
+from llmbatch_cli.engine.cache.calls import Asked, cached, deduped
 from llmbatch_cli.engine.cache.store import Store
 from llmbatch_cli.engine.cache.table import Table, Unsuitable, open_table, temporary_table
-from llmbatch_cli.engine.calls import StreamCall
+from llmbatch_cli.engine.deadline import Deadlines
 
 FILE: Final = "answers.db"
 
@@ -30,18 +30,19 @@ class Known:
     own: Store | None
     """Those of this run."""
 
-    def before(self, call: Call, asked: Asked) -> Call:
-        """The call where no answer is known."""
+    def before(
+        self, call: Call, asked: tuple[str, str, str], deadlines: Deadlines, *, streamed: bool
+    ) -> Call:
+        """The call, where no answer is known; inside of `deadlines`. `asked` are Asked's fields.
+
+        A streamed one does not wait for that of an equal row, since it is made to be watched.
+        """
+        of = Asked(*asked)
         if self.kept is not None:
-            call = cached(call, self.kept, asked)
-        return call if self.own is None else deduped(call, self.own, asked)
-
-    def before_stream(self, stream: StreamCall, asked: Asked) -> StreamCall:
-        """The streamed call where no answer is known."""
-        return stream if self.kept is None else cached_stream(stream, self.kept, asked)
-
-
-NOTHING_KNOWN: Final = Known(None, None)
+            call = cached(call, self.kept, of, deadlines)
+        if self.own is not None and not streamed:
+            call = deduped(call, self.own, of, deadlines)
+        return call
 
 
 def place_of(path: str | Path | bool, environ: Mapping[str, str]) -> Path:
@@ -59,7 +60,8 @@ async def open_known(
         kept = own = None
         if options.is_kept:
             place = place_of(options.path or True, environ)
-            opening = partial(_table_at, place, size_bytes)
+            is_own = place_of(True, environ) == place
+            opening = partial(_table_at, place, size_bytes, make_folder=is_own)
             kept = await _opened(stack, opening, f"the cache {place}", observe)
         if options.dedupe:
             own = await _opened(stack, temporary_table, "the file of this run's answers", observe)
@@ -84,8 +86,8 @@ async def _opened(
     return store
 
 
-def _table_at(place: Path, size_bytes: int) -> Table:
-    if place.name == FILE:
+def _table_at(place: Path, size_bytes: int, *, make_folder: bool) -> Table:
+    if make_folder:
         _make_folder(place.parent)
     return open_table(place, size_bytes)
 

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import chain
 from typing import Final
 
 from llmbatch_cli.core.frozen import frozen
@@ -14,8 +15,8 @@ WRITTEN: Final = 200
 """New answers that are written at once: a transaction of so many takes a third of the time."""
 WRITE_S: Final = 0.1
 """The longest that an answer waits to be written. A kill loses so much of the cache."""
-MOST_UNWRITTEN: Final = 5_000
-"""Answers that wait to be written; on a disk that is slower than the run, further ones are not
+MOST_UNWRITTEN_BYTES: Final = 32 * 2**20
+"""Of answers that wait to be written; on a disk that is slower than the run, further ones are not
 kept."""
 
 
@@ -46,6 +47,7 @@ class Store:
         self._wanted: dict[bytes, list[asyncio.Future[bytes | None]]] = {}
         self._new: dict[bytes, bytes] = {}
         """To be written."""
+        self._new_bytes = 0
         self._writing: dict[bytes, bytes] = {}
         self._turn: asyncio.Future[_Turn] | None = None
         self._next: asyncio.Handle | None = None
@@ -67,9 +69,10 @@ class Store:
 
     def put(self, key: bytes, answer: bytes) -> None:
         """Keep an answer; it can be had at once, and is written soon."""
-        if not self._writable or len(self._new) >= MOST_UNWRITTEN:
+        if not self._writable or self._new_bytes + len(answer) > MOST_UNWRITTEN_BYTES:
             return
         self._new[key] = answer
+        self._new_bytes += len(answer)
         if len(self._new) >= WRITTEN:
             self._wake()
         elif self._timer is None:
@@ -83,6 +86,9 @@ class Store:
             self._timer.cancel()
         if self._next is not None:
             self._next.cancel()
+        for future in chain.from_iterable(self._wanted.values()):
+            if not future.done():
+                future.set_result(None)
         new = self._new if self._writable else None
         self._end(await self._loop.run_in_executor(self._thread, self._work, (), new))
         await self._loop.run_in_executor(self._thread, self._table.close)
@@ -102,7 +108,8 @@ class Store:
         wanted, self._wanted = self._wanted, {}
         writes = self._is_due or len(self._new) >= WRITTEN
         if writes:
-            self._writing, self._new, self._is_due = self._new, {}, False
+            self._writing, self._new, self._new_bytes = self._new, {}, 0
+            self._is_due = False
         new = self._writing if writes and self._writable else None
         self._turn = self._loop.run_in_executor(self._thread, self._work, tuple(wanted), new)
         self._turn.add_done_callback(partial(self._finish, wanted))

@@ -1,7 +1,7 @@
 """An answer as bytes, and back."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from typing import Any, Final
 
 import orjson
@@ -9,9 +9,11 @@ import orjson
 from llmbatch_cli.core.ledger import Usage
 from llmbatch_cli.core.types import Completion
 
-_OF_THE_REPLY: Final = frozenset(("usage", "cost_usd", "limits", "request_id"))
-"""What is of the one reply, and not of its answer; usage is kept apart."""
-_NAMES: Final = tuple(one.name for one in fields(Completion) if one.name not in _OF_THE_REPLY)
+_NAMES: Final = (
+    *("text", "finish_reason", "native_finish_reason", "model", "reasoning", "tool_calls"),
+    *("choices", "extras", "response_id"),
+)
+"""What of a completion is its answer, and not of the one reply; usage is kept apart."""
 
 GOOD_ENDS: Final = ("stop", "tool_calls")
 
@@ -26,7 +28,8 @@ def is_whole(completion: Completion) -> bool:
 
 def to_bytes(completion: Completion) -> bytes | None:
     """The answer as bytes; None for one that JSON cannot hold, which is not kept then."""
-    found = {name: value for name in _NAMES if (value := getattr(completion, name))}
+    values = ((name, getattr(completion, name)) for name in _NAMES)
+    found = {name: value for name, value in values if value not in (None, (), {})}
     if completion.usage is not None:
         found["usage"] = asdict(completion.usage)
     try:

@@ -5,6 +5,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,8 +21,8 @@ FRESH_S: Final = 3600
 """An answer whose last use is more recent is not marked as used again, which would be a write."""
 EVICTED: Final = 256
 """Answers that are removed at a time."""
-KEPT_SHARE: Final = 0.95
-"""What is left, of the bound, when answers are removed."""
+EVICTIONS: Final = 8
+"""How often that is done in a turn, so that reading is not held up: more goes than was added."""
 _WAL_BYTES: Final = 16 * 2**20
 """The log's size, after a time in which it had to be longer."""
 _MANY_TOUCHED: Final = 256
@@ -99,8 +100,7 @@ class Table:
             self._connection.executemany(add, rows)
             touch = "update answers set used = ? where key = ?"
             self._connection.executemany(touch, [(now, key) for key in touched])
-        if most is not None and self.size_bytes > most:
-            self._evict(most)
+        self._evict(EVICTIONS)
 
     @property
     def size_bytes(self) -> int:
@@ -111,18 +111,29 @@ class Table:
     def _free_pages(self) -> int:
         return self._pragma("freelist_count")
 
-    def _evict(self, most: int) -> None:
-        """Remove what was not used for longest; in short steps, since other runs wait."""
+    def trim(self) -> None:
+        """Remove all that is too much, as of a time with a higher bound; may take seconds."""
+        if self._evict(None):
+            self._shrink()
+
+    def _evict(self, steps: int | None) -> bool:
+        """Remove what was not used for longest while there is too much; whether there was.
+
+        In short steps, since other runs wait.
+        """
+        evicted = False
         delete = (
             "delete from answers where rowid in (select rowid from answers order by used limit ?)"
         )
-        while self.size_bytes > KEPT_SHARE * most:
+        for _ in count() if steps is None else range(steps):
+            if self._bound_bytes is None or self.size_bytes <= self._bound_bytes:
+                break
             with _transaction(self._connection):
                 gone = self._connection.execute(delete, (EVICTED,)).rowcount
-            if gone < 1:
+            evicted = gone > 0
+            if not evicted:
                 break
-        if self._pragma("page_count") * self._pragma("page_size") > 1.1 * most:
-            self._shrink()  # the bound was higher before
+        return evicted
 
     def _shrink(self) -> None:
         """Give free pages back to the disk."""
@@ -133,8 +144,8 @@ class Table:
     def contents(self) -> Contents:
         """How much there is."""
         query = "select count(*), min(used) from answers"
-        count, oldest_s = self._connection.execute(query).fetchone()
-        return Contents(count, self.size_bytes, oldest_s)
+        answers, oldest_s = self._connection.execute(query).fetchone()
+        return Contents(answers, self.size_bytes, oldest_s)
 
     def clear(self) -> int:
         """Remove every answer, also under a run that goes on; returns how many there were."""
@@ -170,7 +181,7 @@ class _transaction:  # noqa: N801 - as contextlib's
 def temporary_table() -> Table:
     """One of this process, in memory as long as it is small; SQLite removes its file."""
     connection = _connect("")
-    connection.execute("pragma journal_mode = off")
+    connection.execute("pragma journal_mode = memory")
     connection.execute("pragma synchronous = off")
     for statement in _SCHEMA:
         connection.execute(statement)
@@ -190,6 +201,8 @@ def open_table(path: Path, bound_bytes: int | None = None, *, create: bool = Tru
         connection = _connect(path)
         _check_is_ours(connection, path)
         _set_up(connection)
+        table = Table(connection, bound_bytes)
+        table.trim()
     except sqlite3.Error as error:
         if connection is not None:
             connection.close()
@@ -198,7 +211,7 @@ def open_table(path: Path, bound_bytes: int | None = None, *, create: bool = Tru
         if connection is not None:
             connection.close()
         raise
-    return Table(connection, bound_bytes)
+    return table
 
 
 def reason_of(error: sqlite3.Error) -> str:

@@ -5,7 +5,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Mapping
 
-from llmbatch_cli.engine.cache.store import MOST_UNWRITTEN, WRITTEN, Store
+from llmbatch_cli.engine.cache.store import MOST_UNWRITTEN_BYTES, WRITTEN, Store
 from llmbatch_cli.engine.cache.table import Table, temporary_table
 
 
@@ -121,9 +121,9 @@ async def test_memory_is_bounded_where_the_disk_is_slow() -> None:
     table = Slow()
     store = Store(table, print)
     table.go.clear()
-    for number in range(3 * MOST_UNWRITTEN):
-        store.put(key(number), b"one")
-    assert len(store._new) == MOST_UNWRITTEN
+    for number in range(100):
+        store.put(key(number), bytes(2**20))
+    assert len(store._new) == MOST_UNWRITTEN_BYTES // 2**20
     table.go.set()
     await store.aclose()
 

@@ -58,13 +58,11 @@ def test_the_size_is_bounded_and_the_least_recently_used_goes_first(tmp_path: Pa
 
 
 def test_a_lower_bound_gives_space_back(tmp_path: Path) -> None:
-    """A cache that was larger shrinks with the first answers that are written."""
+    """A cache that was larger shrinks when it is opened."""
     large = open_table(tmp_path / "a.db", 10_000_000)
     large.write({key(number): bytes(1000) for number in range(3000)})
     large.close()
-    small = open_table(tmp_path / "a.db", 500_000)
-    small.write({key(5000): b"new"})
-    small.close()
+    open_table(tmp_path / "a.db", 500_000).close()
     assert (tmp_path / "a.db").stat().st_size < 600_000
 
 
@@ -142,8 +140,8 @@ def test_a_cut_off_file_is_unsuitable(tmp_path: Path) -> None:
     one.write({key(number): bytes(1000) for number in range(1000)})
     one.close()
     os.truncate(tmp_path / "a.db", 50_000)
-    with pytest.raises((Unsuitable, sqlite3.DatabaseError)):
-        open_table(tmp_path / "a.db").clear()
+    with pytest.raises(Unsuitable):
+        open_table(tmp_path / "a.db", 10_000)
 
 
 @pytest.mark.parametrize("mode", ["delete", "memory"])
