@@ -36,6 +36,7 @@ HOMES = {
     "httpx": {"transport"},
     "xllamacpp": {"providers"},
     "jsonschema": {"engine"},
+    "sqlite3": {"engine"},
 }
 """Where a library may be imported."""
 

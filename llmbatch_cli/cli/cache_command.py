@@ -1,11 +1,11 @@
 """`llmbatch cache`: what the cache of answers holds, and how to empty it."""
 
 import os
-import sqlite3
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import typer
 
@@ -13,7 +13,13 @@ from llmbatch_cli.cli.say import printing, say
 from llmbatch_cli.core.errors import ExitStatus, UsageError
 from llmbatch_cli.core.text import clean_for_terminal, format_count
 from llmbatch_cli.engine.cache.opening import place_of
-from llmbatch_cli.engine.cache.table import Table, Unsuitable, open_table, reason_of, remove
+from llmbatch_cli.engine.cache.table import (
+    Broken,
+    Contents,
+    Unsuitable,
+    open_table,
+    remove_broken,
+)
 from llmbatch_cli.ui.report import format_bytes, format_duration
 
 EXAMPLES = """\b
@@ -21,6 +27,8 @@ Examples:
   llmbatch cache info
   llmbatch cache clear answers.db
 """
+
+HINT: Final = "while no run uses it, the file may just be removed"
 
 Action = Annotated[
     Literal["info", "clear"],
@@ -42,20 +50,24 @@ def cache(action: Action, path: File = None) -> int:
     Runs that use it may go on meanwhile.
     """
     place = place_of(path or True, os.environ)
-    if not place.exists():
+    if not os.path.exists(place):  # noqa: PTH110 - which takes any name
         say(f"there is no cache at {place}")
         return ExitStatus.OK
-    return _print_info(place) if action == "info" else _clear(place)
-
-
-def _print_info(place: Path) -> int:
-    table = _open(place)
     try:
-        found = table.contents()
-    except sqlite3.Error as error:
-        raise _broken(place, reason_of(error)) from error
-    finally:
-        table.close()
+        with closing(open_table(place, create=False)) as table:
+            if action == "info":
+                _print_contents(place, table.contents())
+            else:
+                say(f"removed {format_count(table.clear(), 'answer')} from {place}")
+    except Unsuitable as error:
+        broken = action == "clear" and isinstance(error, Broken)
+        if not (broken and remove_broken(place)):
+            raise UsageError(f"cannot use the cache {place}: {error}", hint=HINT) from error
+        say(f"removed {place}, which was broken")
+    return ExitStatus.OK
+
+
+def _print_contents(place: Path, found: Contents) -> None:
     lines = [
         f"file     {place}",
         f"answers  {format_count(found.answers)}",
@@ -66,30 +78,3 @@ def _print_info(place: Path) -> int:
         lines.append(f"oldest   last used {unused} ago")
     with printing():
         sys.stdout.write(clean_for_terminal("\n".join([*lines, ""])))
-    return ExitStatus.OK
-
-
-def _clear(place: Path) -> int:
-    table = _open(place)
-    try:
-        say(f"removed {format_count(table.clear(), 'answer')} from {place}")
-    except sqlite3.OperationalError as error:  # mostly that another run holds it
-        raise _broken(place, reason_of(error)) from error
-    except sqlite3.DatabaseError:
-        remove(place)
-        say(f"removed {place}, which was broken")
-    finally:
-        table.close()
-    return ExitStatus.OK
-
-
-def _open(place: Path) -> Table:
-    try:
-        return open_table(place, create=False)
-    except Unsuitable as error:
-        raise _broken(place, str(error)) from error
-
-
-def _broken(place: Path, reason: str) -> UsageError:
-    hint = "while no run uses it, the file may just be removed"
-    return UsageError(f"cannot use the cache {place}: {reason}", hint=hint)

@@ -3,8 +3,8 @@
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +15,9 @@ from llmbatch_cli.engine.cache.disk import network_disk
 
 APPLICATION: Final = 0x6C6C6D62
 """`llmb`, in the file's header: no other program's file is taken for a cache."""
+_APPLICATION: Final = APPLICATION.to_bytes(4)
+_HEADER_BYTES: Final = 72
+"""Up to and with the application: https://sqlite.org/fileformat2.html (read 2026-11-26)."""
 BUSY_S: Final = 10.0
 """The longest wait for another run that writes."""
 FRESH_S: Final = 3600
@@ -37,7 +40,11 @@ _SCHEMA: Final = (
 
 
 class Unsuitable(Exception):
-    """Why a cache cannot work where it is to be."""
+    """Why a cache cannot be used where it is."""
+
+
+class Broken(Unsuitable):
+    """What is wrong with the contents of its file."""
 
 
 @frozen
@@ -142,16 +149,21 @@ class Table:
         self._connection.execute("pragma wal_checkpoint(truncate)").fetchall()
 
     def contents(self) -> Contents:
-        """How much there is."""
+        """How much there is. Raises Unsuitable."""
         query = "select count(*), min(used) from answers"
-        answers, oldest_s = self._connection.execute(query).fetchone()
-        return Contents(answers, self.size_bytes, oldest_s)
+        with _as_unsuitable():
+            answers, oldest_s = self._connection.execute(query).fetchone()
+            return Contents(answers, self.size_bytes, oldest_s)
 
     def clear(self) -> int:
-        """Remove every answer, also under a run that goes on; returns how many there were."""
-        with _transaction(self._connection):
-            gone = self._connection.execute("delete from answers").rowcount
-        self._shrink()
+        """Remove every answer, also under a run that goes on; returns how many there were.
+
+        Raises Unsuitable.
+        """
+        with _as_unsuitable():
+            with _transaction(self._connection):
+                gone = self._connection.execute("delete from answers").rowcount
+            self._shrink()
         return gone
 
     def close(self) -> None:
@@ -179,13 +191,17 @@ class _transaction:  # noqa: N801 - as contextlib's
 
 
 def temporary_table() -> Table:
-    """One of this process, in memory as long as it is small; SQLite removes its file."""
-    connection = _connect("")
-    connection.execute("pragma journal_mode = memory")
-    connection.execute("pragma synchronous = off")
-    for statement in _SCHEMA:
-        connection.execute(statement)
-    return Table(connection, None)
+    """One of this process, in memory as long as it is small; SQLite removes its file.
+
+    Raises Unsuitable.
+    """
+    with _as_unsuitable():
+        connection = _connect("")
+        connection.execute("pragma journal_mode = memory")
+        connection.execute("pragma synchronous = off")
+        for statement in _SCHEMA:
+            connection.execute(statement)
+        return Table(connection, None)
 
 
 def open_table(path: Path, bound_bytes: int | None = None, *, create: bool = True) -> Table:
@@ -196,22 +212,25 @@ def open_table(path: Path, bound_bytes: int | None = None, *, create: bool = Tru
     if (disk := network_disk(path)) is not None:
         raise Unsuitable(f"it is on a network disk ({disk})")
     _make(path, create=create)
-    connection = None
-    try:
-        connection = _connect(path)
+    with ExitStack() as stack, _as_unsuitable():
+        connection = stack.enter_context(closing(_connect(path)))
         _check_is_ours(connection, path)
         _set_up(connection)
         table = Table(connection, bound_bytes)
         table.trim()
-    except sqlite3.Error as error:
-        if connection is not None:
-            connection.close()
-        raise Unsuitable(reason_of(error)) from error
-    except (UsageError, Unsuitable):
-        if connection is not None:
-            connection.close()
-        raise
+        stack.pop_all()
     return table
+
+
+@contextmanager
+def _as_unsuitable() -> Iterator[None]:
+    """Raise Unsuitable for what SQLite raises; Broken for what waiting does not mend."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise Unsuitable(reason_of(error)) from error
+    except sqlite3.Error as error:
+        raise Broken(reason_of(error)) from error
 
 
 def reason_of(error: sqlite3.Error) -> str:
@@ -280,8 +299,13 @@ def _patiently(work: Callable[[], Any]) -> Any:
         time.sleep(0.02)
 
 
-def remove(path: Path) -> None:
-    """Take a broken cache off the disk, with its log."""
+def remove_broken(path: Path) -> bool:
+    """Take a broken cache off the disk, with its log; False for a file of something else."""
+    with path.open("rb") as file:
+        header = file.read(_HEADER_BYTES)
+    if not header.startswith(b"SQLite format 3\0") or not header.endswith(_APPLICATION):
+        return False
     for name in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
         with suppress(FileNotFoundError):
             name.unlink()
+    return True
