@@ -120,8 +120,6 @@ class Wire:
     call: Call
     stream: StreamCall | None
     check: Callable[[Request], object]
-    in_process: bool = False
-    """Whether its address means nothing outside of this process."""
 
 
 class Shared:
@@ -280,8 +278,7 @@ class ModelPool:
             self._observe(Retried(model_name, error.kind, wait_s, error.message))
 
         known = self._shared.known
-        address = "" if wire.in_process else f"{provider.base_url}?{provider.query}"
-        asked = (provider.name, address, type(provider).__name__)
+        source = provider.source if known is not None else ()
 
         def wrapped(call: Call, *, streamed: bool = False) -> Call:
             if limiter is not None:
@@ -294,7 +291,7 @@ class ModelPool:
                 on_retry=on_retry,
             )
             if known is not None:
-                again = known.before(again, asked, deadlines, streamed=streamed)
+                again = known.before(again, source, deadlines, streamed=streamed)
             return deadlines.within(again)
 
         return Model(
@@ -317,8 +314,7 @@ class ModelPool:
         own_send = await self._shared.stack.enter_async_context(provider.serving(self._observe))
         check = partial(built, build)
         if own_send is not None:
-            call = calling(build, provider.parse, own_send)
-            return Wire(call, None, check, in_process=True)
+            return Wire(calling(build, provider.parse, own_send), None, check)
         check_way(provider.base_url)
         network = await self._shared.network()
         stream = streaming(build, provider.parse, provider.stream, network.stream)

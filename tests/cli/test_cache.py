@@ -259,3 +259,13 @@ async def test_the_python_api_has_a_cache_too(tmp_path: Path) -> None:
             assert sum(one.cached for one in found) == (3 if known else 1)
             assert sorted(one.text or "" for one in found) == ["A", "A", "B"]
         assert len(server.exchanges) == 2
+
+
+@pytest.mark.local
+async def test_the_embedded_model_is_known_by_its_file(tmp_path: Path) -> None:
+    """Its server has another port in each run."""
+    words = ("batch", "-m", "local/smollm2", "--cache", str(tmp_path / "a.db"), "-q")
+    for known in (False, True):
+        done = await run(*words, stdin=jsonl(["What is the capital of France?"]))
+        (row,) = done.rows
+        assert (row["error"], row.get("cached", False)) == (None, known)

@@ -1,12 +1,11 @@
 """Calls that are answered without a request where the same was asked before."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from hashlib import blake2b
 from typing import Final, Protocol, TypeVar
 
 from llmbatch_cli.core.canonical import canonical
-from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.types import Call, Completion, Request
 from llmbatch_cli.engine.cache.stored import again, from_bytes, is_whole, to_bytes
 from llmbatch_cli.engine.deadline import Deadlines
@@ -16,6 +15,9 @@ T = TypeVar("T")
 FORMAT: Final = 1
 """Changes where the bytes of keys or answers do, so that those of old versions are not found."""
 KEY_BYTES: Final = 16
+
+Source = Sequence[str]
+"""Who answers, beside what a request says."""
 
 
 class Answers(Protocol):
@@ -28,21 +30,10 @@ class Answers(Protocol):
         """Keep an answer."""
 
 
-@frozen
-class Asked:
-    """Who answers: what a request does not say itself."""
-
-    provider: str
-    address: str
-    """The base URL; empty for a model in this process."""
-    api: str
-    """Which of a provider's APIs."""
-
-    def key(self, request: Request) -> bytes | None:
-        """The request's digest: equal for equal ones only; None for one that has none."""
-        parts = (FORMAT, self.provider, self.address, self.api)
-        data = canonical((*parts, request.model, request.messages, request.params))
-        return None if data is None else blake2b(data, digest_size=KEY_BYTES).digest()
+def key_of(request: Request, source: Source) -> bytes | None:
+    """The request's digest: equal for equal ones only; None for one that has none."""
+    data = canonical((FORMAT, source, request.model, request.messages, request.params))
+    return None if data is None else blake2b(data, digest_size=KEY_BYTES).digest()
 
 
 class Look:
@@ -86,12 +77,14 @@ class Look:
             deferred.begin()
 
 
-def cached(call: Call, answers: Answers, asked: Asked, deadlines: Deadlines | None = None) -> Call:
+def cached(
+    call: Call, answers: Answers, source: Source, deadlines: Deadlines | None = None
+) -> Call:
     """The call, where the answer is not there; a whole answer is kept. Inside of `deadlines`."""
     look = Look(answers, deadlines, keep_all=False)
 
     async def look_first(request: Request) -> Completion:
-        key = asked.key(request)
+        key = key_of(request, source)
         if key is None:
             return await call(request)
         completion = await look.find(key, request)
@@ -103,7 +96,9 @@ def cached(call: Call, answers: Answers, asked: Asked, deadlines: Deadlines | No
     return look_first
 
 
-def deduped(call: Call, answers: Answers, asked: Asked, deadlines: Deadlines | None = None) -> Call:
+def deduped(
+    call: Call, answers: Answers, source: Source, deadlines: Deadlines | None = None
+) -> Call:
     """The call, once for all equal requests of a run, whatever answer it has.
 
     One that comes while another is under way waits for its answer. Failures are not shared:
@@ -129,7 +124,7 @@ def deduped(call: Call, answers: Answers, asked: Asked, deadlines: Deadlines | N
             ended.set_result(shared)
 
     async def first_or_wait(request: Request) -> Completion:
-        key = asked.key(request)
+        key = key_of(request, source)
         if key is None:
             return await call(request)
         if (other := under_way.get(key)) is None:

@@ -13,7 +13,7 @@ from llmbatch_cli.core.folders import cache_folder
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.options import Cache
 from llmbatch_cli.core.types import Call
-from llmbatch_cli.engine.cache.calls import Asked, cached, deduped
+from llmbatch_cli.engine.cache.calls import Source, cached, deduped
 from llmbatch_cli.engine.cache.store import Store
 from llmbatch_cli.engine.cache.table import Table, Unsuitable, open_table, temporary_table
 from llmbatch_cli.engine.deadline import Deadlines
@@ -30,18 +30,15 @@ class Known:
     own: Store | None
     """Those of this run."""
 
-    def before(
-        self, call: Call, asked: tuple[str, str, str], deadlines: Deadlines, *, streamed: bool
-    ) -> Call:
-        """The call, where no answer is known; inside of `deadlines`. `asked` are Asked's fields.
+    def before(self, call: Call, source: Source, deadlines: Deadlines, *, streamed: bool) -> Call:
+        """The call, where no answer is known; inside of `deadlines`.
 
         A streamed one does not wait for that of an equal row, since it is made to be watched.
         """
-        of = Asked(*asked)
         if self.kept is not None:
-            call = cached(call, self.kept, of, deadlines)
+            call = cached(call, self.kept, source, deadlines)
         if self.own is not None and not streamed:
-            call = deduped(call, self.own, of, deadlines)
+            call = deduped(call, self.own, source, deadlines)
         return call
 
 

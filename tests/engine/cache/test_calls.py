@@ -13,12 +13,12 @@ from support.attempts import attempting, new
 from llmbatch_cli.core.errors import Overloaded, TimedOut
 from llmbatch_cli.core.ledger import Usage
 from llmbatch_cli.core.types import Completion, RateInfo, Request
-from llmbatch_cli.engine.cache.calls import Asked, cached, deduped
+from llmbatch_cli.engine.cache.calls import cached, deduped, key_of
 from llmbatch_cli.engine.cache.stored import from_bytes, to_bytes
 from llmbatch_cli.engine.deadline import Deadlines
 from llmbatch_cli.engine.streaming import around
 
-ASKED = Asked("openai", "https://api.openai.com/v1", "OpenAI")
+SOURCE = ("openai", "OpenAI", "https://api.openai.com/v1", "")
 REQUEST = Request("m", [{"role": "user", "content": "hi"}], {"temperature": 0, "seed": 7})
 ANSWER = Completion("yes", "stop", usage=Usage(3, 2, 5), cost_usd=0.5, request_id="r1")
 
@@ -59,7 +59,7 @@ class Provider:
 async def test_the_same_request_has_the_same_answer_at_no_cost() -> None:
     """Nothing is sent the second time; the row's ledger says so."""
     provider, memory = Provider(ANSWER), Memory()
-    call = cached(provider.call, memory, ASKED)
+    call = cached(provider.call, memory, SOURCE)
     first, again = new(REQUEST), new(REQUEST)
     assert await call(first) == ANSWER
     assert await call(again) == replace(ANSWER, cost_usd=0.0, request_id=None)
@@ -69,13 +69,13 @@ async def test_the_same_request_has_the_same_answer_at_no_cost() -> None:
 
 
 OTHERS = {
-    "model": (ASKED, replace(REQUEST, model="n")),
-    "messages": (ASKED, replace(REQUEST, messages=[{"role": "user", "content": "hi "}])),
-    "parameter": (ASKED, replace(REQUEST, params={"temperature": 0, "seed": 8})),
-    "no parameters": (ASKED, replace(REQUEST, params={})),
-    "provider": (replace(ASKED, provider="groq"), REQUEST),
-    "address": (replace(ASKED, address="http://localhost:8000/v1"), REQUEST),
-    "api": (replace(ASKED, api="Responses"), REQUEST),
+    "model": (SOURCE, replace(REQUEST, model="n")),
+    "messages": (SOURCE, replace(REQUEST, messages=[{"role": "user", "content": "hi "}])),
+    "parameter": (SOURCE, replace(REQUEST, params={"temperature": 0, "seed": 8})),
+    "no parameters": (SOURCE, replace(REQUEST, params={})),
+    "provider": (("groq", *SOURCE[1:]), REQUEST),
+    "address": ((*SOURCE[:2], "http://localhost:8000/v1", ""), REQUEST),
+    "api": ((SOURCE[0], "Responses", *SOURCE[2:]), REQUEST),
 }
 
 
@@ -83,16 +83,16 @@ OTHERS = {
 async def test_another_request_is_sent(name: str) -> None:
     """Whatever of it differs: the model, who serves it, what is asked, or how."""
     provider, memory = Provider(ANSWER), Memory()
-    await cached(provider.call, memory, ASKED)(REQUEST)
-    asked, request = OTHERS[name]
-    await cached(provider.call, memory, asked)(request)
+    await cached(provider.call, memory, SOURCE)(REQUEST)
+    source, request = OTHERS[name]
+    await cached(provider.call, memory, source)(request)
     assert provider.asked == 2
 
 
 async def test_the_order_of_parameters_does_not_matter() -> None:
     """They are the same request in another spelling."""
     provider, memory = Provider(ANSWER), Memory()
-    call = cached(provider.call, memory, ASKED)
+    call = cached(provider.call, memory, SOURCE)
     await call(new(REQUEST))
     await call(replace(REQUEST, params={"seed": 7, "temperature": 0}))
     assert provider.asked == 1
@@ -115,7 +115,7 @@ NOT_KEPT = {
 async def test_only_a_whole_answer_is_kept(name: str) -> None:
     """Another is asked for again: it may be better the next time."""
     provider, memory = Provider(NOT_KEPT[name]), Memory()
-    call = cached(provider.call, memory, ASKED)
+    call = cached(provider.call, memory, SOURCE)
     for _ in range(2):
         assert await call(new(REQUEST)) is NOT_KEPT[name]
     assert (provider.asked, memory.kept) == (2, {})
@@ -134,7 +134,7 @@ KEPT = {
 async def test_a_whole_answer_comes_back_as_it_was(name: str) -> None:
     """With its reasoning, its tool calls and its usage."""
     provider, memory = Provider(KEPT[name]), Memory()
-    call = cached(provider.call, memory, ASKED)
+    call = cached(provider.call, memory, SOURCE)
     await call(new(REQUEST))
     again = replace(KEPT[name], cost_usd=0.0, request_id=None)
     assert await call(new(REQUEST)) == again
@@ -144,7 +144,7 @@ async def test_a_whole_answer_comes_back_as_it_was(name: str) -> None:
 async def test_a_failure_is_not_kept() -> None:
     """The next one tries again."""
     provider, memory = Provider(Overloaded("busy"), ANSWER), Memory()
-    call = cached(provider.call, memory, ASKED)
+    call = cached(provider.call, memory, SOURCE)
     with pytest.raises(Overloaded):
         await call(new(REQUEST))
     assert await call(new(REQUEST)) == ANSWER
@@ -154,10 +154,10 @@ async def test_a_failure_is_not_kept() -> None:
 async def test_what_another_version_has_written_is_asked_for_again(data: bytes) -> None:
     """It is a miss, not an error."""
     provider, memory = Provider(ANSWER), Memory()
-    key = ASKED.key(REQUEST)
+    key = key_of(REQUEST, SOURCE)
     assert key is not None
     memory.put(key, data)
-    assert await cached(provider.call, memory, ASKED)(new(REQUEST)) == ANSWER
+    assert await cached(provider.call, memory, SOURCE)(new(REQUEST)) == ANSWER
     assert from_bytes(memory.kept[key]) is not None
 
 
@@ -167,7 +167,7 @@ async def test_a_request_without_a_digest_is_sent() -> None:
     circle["self"] = circle
     provider, memory = Provider(ANSWER), Memory()
     for wrap in (cached, deduped):
-        await wrap(provider.call, memory, ASKED)(replace(REQUEST, params=circle))
+        await wrap(provider.call, memory, SOURCE)(replace(REQUEST, params=circle))
     assert (provider.asked, memory.kept) == (2, {})
 
 
@@ -180,14 +180,14 @@ async def test_a_streamed_answer_that_is_there_comes_in_one_piece() -> None:
         on_text("es")
         return await provider.call(request)
 
-    call = around(stream, lambda call: cached(call, memory, ASKED))
+    call = around(stream, lambda call: cached(call, memory, SOURCE))
     await call(new(REQUEST), texts.append)
     assert texts == ["y", "es"]
     again = new(REQUEST)
     await call(again, texts.append)
     assert texts == ["y", "es", "yes"]
     assert (again.ledger.cached, provider.asked) == (True, 1)
-    await cached(provider.call, memory, ASKED)(new(REQUEST))
+    await cached(provider.call, memory, SOURCE)(new(REQUEST))
     assert provider.asked == 1
 
 
@@ -216,7 +216,7 @@ def test_any_answer_comes_back_as_it_was_or_is_not_kept(
 async def test_equal_requests_are_sent_once() -> None:
     """Those that come together, and those that come later; others are sent."""
     provider = Provider(ANSWER)
-    call = deduped(provider.call, Memory(), ASKED)
+    call = deduped(provider.call, Memory(), SOURCE)
     requests = [new(REQUEST) for _ in range(5)]
     provider.go.clear()
     answers = asyncio.gather(*map(call, requests), call(replace(REQUEST, model="n")))
@@ -232,7 +232,7 @@ async def test_equal_requests_are_sent_once() -> None:
 async def test_equal_requests_share_any_answer() -> None:
     """One that is cut off, too: sending each of them would have them cut off alike."""
     provider = Provider(Completion("half", "length"))
-    call = deduped(provider.call, Memory(), ASKED)
+    call = deduped(provider.call, Memory(), SOURCE)
     for _ in range(3):
         assert (await call(new(REQUEST))).text == "half"
     assert provider.asked == 1
@@ -241,7 +241,7 @@ async def test_equal_requests_share_any_answer() -> None:
 async def test_a_failure_is_not_shared() -> None:
     """Those that waited for it make calls of their own, side by side."""
     provider = Provider(Overloaded("busy"), ANSWER)
-    call = deduped(provider.call, Memory(), ASKED)
+    call = deduped(provider.call, Memory(), SOURCE)
     provider.go.clear()
     answers = asyncio.gather(*(call(new(REQUEST)) for _ in range(4)), return_exceptions=True)
     await asyncio.sleep(0.01)
@@ -257,7 +257,7 @@ async def test_a_failure_is_not_shared() -> None:
 async def test_the_first_of_equal_requests_may_be_cancelled() -> None:
     """Another takes its place."""
     provider = Provider(ANSWER)
-    call = deduped(provider.call, Memory(), ASKED)
+    call = deduped(provider.call, Memory(), SOURCE)
     provider.go.clear()
     first, second = (asyncio.ensure_future(call(new(REQUEST))) for _ in range(2))
     await asyncio.sleep(0.01)
@@ -272,7 +272,7 @@ async def test_the_first_of_equal_requests_may_be_cancelled() -> None:
 async def test_one_that_waits_may_be_cancelled() -> None:
     """The first one, and the others, know nothing of it."""
     provider = Provider(ANSWER)
-    call = deduped(provider.call, Memory(), ASKED)
+    call = deduped(provider.call, Memory(), SOURCE)
     provider.go.clear()
     first, second, third = (asyncio.ensure_future(call(new(REQUEST))) for _ in range(3))
     await asyncio.sleep(0.01)
@@ -293,7 +293,7 @@ async def test_looking_and_waiting_use_up_none_of_a_rows_time() -> None:
         return None
 
     memory.get = get  # type: ignore[method-assign]
-    call = deadlines.within(deduped(provider.call, memory, ASKED, deadlines))
+    call = deadlines.within(deduped(provider.call, memory, SOURCE, deadlines))
     answers = [asyncio.ensure_future(call(new(REQUEST))) for _ in range(2)]
     await asyncio.sleep(0.6)
     held.set()
@@ -306,8 +306,8 @@ async def test_looking_and_waiting_use_up_none_of_a_rows_time() -> None:
 async def test_equal_requests_of_one_run_may_be_known_from_another() -> None:
     """With both options the first of them looks into the cache."""
     provider, kept = Provider(ANSWER), Memory()
-    await cached(provider.call, kept, ASKED)(new(REQUEST))
-    call = deduped(cached(provider.call, kept, ASKED), Memory(), ASKED)
+    await cached(provider.call, kept, SOURCE)(new(REQUEST))
+    call = deduped(cached(provider.call, kept, SOURCE), Memory(), SOURCE)
     requests = [new(REQUEST) for _ in range(3)]
     await asyncio.gather(*map(call, requests))
     assert [one.ledger.cached for one in requests] == [True] * 3
