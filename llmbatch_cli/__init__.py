@@ -37,7 +37,8 @@ if TYPE_CHECKING:  # isort: off
         UsageError as UsageError,
     )  # fmt: skip
     from llmbatch_cli.core.options import (
-        Answers as Answers, Limits as Limits, Network as Network, Retries as Retries,
+        Answers as Answers, Cache as Cache, Limits as Limits, Network as Network,
+        Retries as Retries,
     )  # fmt: skip
     from llmbatch_cli.core.ledger import Usage as Usage
     from llmbatch_cli.core.types import (
@@ -48,7 +49,7 @@ if TYPE_CHECKING:  # isort: off
 _NAMES = {
     "client": "Client batch race",
     "core.errors": "LlmbatchError RowFailed RunStopped UsageError",
-    "core.options": "Answers Limits Network Retries",
+    "core.options": "Answers Cache Limits Network Retries",
     "core.ledger": "Usage",
     "core.types": "Completion Failure Outcome",
     "engine.race_work": "Rules",

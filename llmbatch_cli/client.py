@@ -13,13 +13,14 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from llmbatch_cli.core.errors import RunStopped, UsageError
 from llmbatch_cli.core.events import Observer, both, ignore
-from llmbatch_cli.core.options import Answers, Limits, Network, Retries
+from llmbatch_cli.core.options import Answers, Cache, Limits, Network, Retries
 from llmbatch_cli.core.types import Outcome
 from llmbatch_cli.drivers.live import RunOptions
 from llmbatch_cli.engine.failure_limit import FailureLimit
@@ -48,6 +49,7 @@ LIMITS: Final = Limits()
 RETRIES: Final = Retries()
 NETWORK: Final = Network()
 ANSWERS: Final = Answers()
+CACHE: Final = Cache()
 
 KEPT: Final = 10_000
 """Outcomes that RunStopped holds at most."""
@@ -64,6 +66,8 @@ class Client:
             account allows.
         retries: attempts and seconds for each row; failed rows after which a call is stopped.
         network: base URLs, time limit for connecting.
+        cache: where answers are kept for other runs; whether equal prompts of a batch are sent
+            once.
         drop_params: drop parameters that a model does not support, instead of refusing them.
         files: the folder below which messages may name files; None reads none.
         observe: receives events (core/events.py) in the loop's thread; it must not block.
@@ -77,6 +81,7 @@ class Client:
         limits: Limits = LIMITS,
         retries: Retries = RETRIES,
         network: Network = NETWORK,
+        cache: Cache = CACHE,
         drop_params: bool = False,
         files: Path | None = None,
         observe: Observer = ignore,
@@ -86,6 +91,7 @@ class Client:
         self._limits = limits
         self._retries = retries
         self._network = network
+        self._cache = cache
         self._drop_params = drop_params
         self._files = files
         self._observe = observe
@@ -271,6 +277,7 @@ class Client:
                     self._network,
                     drop_params=self._drop_params,
                     together=together,
+                    cache=self._cache if not together else replace(self._cache, dedupe=False),
                     environ=self._environ,
                 )
                 opened = Detached(open_models(options, self._observe))
@@ -326,6 +333,7 @@ def batch(
     limits: Limits = LIMITS,
     retries: Retries = RETRIES,
     network: Network = NETWORK,
+    cache: Cache = CACHE,
     progress: bool = False,
     schema: Schema = None,
     answers: Answers = ANSWERS,
@@ -337,7 +345,7 @@ def batch(
     flight. The arguments are those of Client and Client.batch.
     """
 
-    client = Client(limits=limits, retries=retries, network=network, progress=progress)
+    client = Client(limits=limits, retries=retries, network=network, cache=cache, progress=progress)
     return _iterated(
         client,
         lambda: client.batch(
@@ -363,6 +371,7 @@ def race(
     limits: Limits = LIMITS,
     retries: Retries = RETRIES,
     network: Network = NETWORK,
+    cache: Cache = CACHE,
     progress: bool = False,
     schema: Schema = None,
     answers: Answers = ANSWERS,
@@ -370,7 +379,7 @@ def race(
 ) -> Iterator[Outcome]:
     """`Client.race` for a plain `for` loop: see `batch`. The arguments are those of Client.race."""
 
-    client = Client(limits=limits, retries=retries, network=network, progress=progress)
+    client = Client(limits=limits, retries=retries, network=network, cache=cache, progress=progress)
     return _iterated(
         client,
         lambda: client.race(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from llmbatch_cli.core.errors import InputError, MissingKey, ProviderError, UsageError
 from llmbatch_cli.core.events import LimitChanged, Notice, Observer, Retried, ignore
 from llmbatch_cli.core.frozen import frozen
-from llmbatch_cli.core.options import Limits, Retries
+from llmbatch_cli.core.options import Cache, Limits, Retries
 from llmbatch_cli.core.options import Network as NetworkOptions
 from llmbatch_cli.core.types import Call, Params, Request
 from llmbatch_cli.engine.calls import Model, StreamCall, built, calling, merged
@@ -38,6 +38,7 @@ from llmbatch_cli.transport import Connection, Network, check_way, open_network
 from llmbatch_cli.transport.descriptors import room_for
 
 if TYPE_CHECKING:
+    from llmbatch_cli.engine.cache.opening import Known
     from llmbatch_cli.engine.shaped import Shape
 
 HOSTED_START: Final = 16
@@ -46,6 +47,7 @@ and refuses what is too much for an account."""
 MOST_IN_FLIGHT: Final = 512
 """The ceiling where the user sets none."""
 RACE_IN_FLIGHT: Final = 64
+NO_CACHE: Final = Cache()
 
 
 def rate_limits(limits: Limits, *, together: bool) -> RateLimits:
@@ -76,6 +78,7 @@ class CallOptions:
     connection: Connection = field(default_factory=Connection)
     shape: "Shape | None" = None
     """What every answer has to be."""
+    cache: Cache = NO_CACHE
 
     @classmethod
     def of(
@@ -86,6 +89,7 @@ class CallOptions:
         *,
         drop_params: bool = False,
         together: bool = False,
+        cache: Cache = NO_CACHE,
         environ: Mapping[str, str] | None = None,
     ) -> "CallOptions":
         """The user's options; `together` is for a race. Raises UsageError.
@@ -108,6 +112,7 @@ class CallOptions:
             limits=rate_limits(limits, together=together),
             drop_params=drop_params,
             connection=Connection(http=network.http, connect_timeout_s=network.connect_timeout_s),
+            cache=cache,
         )
 
 
@@ -136,6 +141,8 @@ class Shared:
         together = limits is not None and limits.together
         self.capacity = SharedCapacity(limits.most_in_flight) if limits and together else None
         self._opening = opening
+        self.known: Known | None = None
+        """Answers that need no request; None without a cache."""
         self._network: Network | None = None
         self._connecting = asyncio.Lock()
 
@@ -277,6 +284,9 @@ class ModelPool:
         def on_retry(error: ProviderError, wait_s: float) -> None:
             self._observe(Retried(model_name, error.kind, wait_s, error.message))
 
+        known = self._shared.known
+        source = provider.source if known is not None else ()
+
         def wrapped(call: Call, *, streamed: bool = False) -> Call:
             if limiter is not None:
                 call = admitted(call, limiter, deadlines, waits.waiting)
@@ -287,6 +297,8 @@ class ModelPool:
                 sleep=lambda wait_s: self._shared.sleep(wait_s, waits),
                 on_retry=on_retry,
             )
+            if known is not None:
+                again = known.before(again, source, deadlines, streamed=streamed)
             if shaped is not None:
                 again = shaped.around(again, once=streamed)
             return deadlines.within(again)
@@ -368,6 +380,11 @@ async def open_models(options: CallOptions, observe: Observer = ignore) -> Async
         options = replace(options, limits=limits)
     async with AsyncExitStack() as stack:
         shared = Shared(stack, open_network(options.connection), limits)
+        if options.cache != NO_CACHE:
+            from llmbatch_cli.engine.cache.opening import open_known
+
+            opening = open_known(options.cache, options.access.environ, observe)
+            shared.known = await stack.enter_async_context(opening)
         yield ModelPool(shared, options, observe)
 
 

@@ -41,6 +41,7 @@ HOMES = {
     "minijinja": {"rows"},
     "yaml": {"rows"},
     "json_repair": {"engine"},
+    "sqlite3": {"engine"},
 }
 """Where a library may be imported."""
 
@@ -173,12 +174,15 @@ async def test_a_run_loads_only_what_it_needs(tmp_path: Path) -> None:
         "urllib.request",
         "http.client",
         "mimetypes",
+        "sqlite3",
+        "platformdirs",
     }
     ours = {name.removeprefix("llmbatch_cli.") for name in loaded}
     assert not ours & {
         "client",
         "plans.race",
         "engine.race_work",
+        "engine.cache",
         "rows.resume",
         "rows.output.settle",
         "rows.input.delimited",

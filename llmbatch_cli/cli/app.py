@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "providers": "providers_command",
     "models": "models_command",
     "pull": "pull",
+    "cache": "cache_command",
 }
 """The commands in their order, and the module of each: a run imports its own only."""
 

@@ -17,6 +17,7 @@ from llmbatch_cli.cli.shaping import plain_system
 from llmbatch_cli.core.errors import ExitStatus
 from llmbatch_cli.core.options import (
     Answers,
+    Cache,
     DisplayOptions,
     InputOptions,
     Limits,
@@ -59,6 +60,7 @@ def batch(
     answers: Answers,
     input_: InputOptions,
     output: OutputOptions,
+    cache: Cache,
     limits: Limits,
     retries: Retries,
     network: Network,
@@ -86,7 +88,7 @@ def batch(
     job = Job(
         inputs,
         ask,
-        CallOptions.of(limits, retries, network, drop_params=sampling.drop_params),
+        CallOptions.of(limits, retries, network, drop_params=sampling.drop_params, cache=cache),
         with_defaults(output),
         input_,
         FailureLimit.parse(retries.max_errors),

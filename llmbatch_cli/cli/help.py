@@ -1,15 +1,16 @@
 """Help in sections: `--help` shows every option of a command, `-h` those of every day."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence, Set
+from itertools import zip_longest
 from typing import Any, Final
 
 import typer
 from typer.core import TyperCommand
 
 SECTIONS: Final = (
-    "Model", "Race", "Sampling", "Answers", "Input", "Output", "Limits and retries", "Network",
-    "Display",
+    "Model", "Race", "Sampling", "Answers", "Input", "Output", "Cache", "Limits and retries",
+    "Network", "Display",
 )  # fmt: skip
 """In this order; what belongs to none of them comes last."""
 OTHERS: Final = "Other options"
@@ -18,11 +19,24 @@ EVERYDAY: Final = "*"
 _RANGE: Final = re.compile(r"(?:; |  \[(?=x))x>=[\d.]+\]?")
 _FIRST_SENTENCE: Final = re.compile(r"(.*?)(?:[.;](?:\s.*)?|  \[.*)?$", re.DOTALL)
 
+DATABASES: Final = (".db", ".sqlite", ".sqlite3")
+"""Files that are the value of the option before them, and no input."""
+
 Record = tuple[str, str]
 
 
 class Command(TyperCommand):
     """A command whose options are shown by section, without rich."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """A value in brackets, as in `--cache [PATH]`, may be left out."""
+        optional = {
+            flag
+            for one in self.params
+            if (one.metavar or "").startswith("[") and one.param_type_name == "option"
+            for flag in one.opts
+        }
+        return list(super().parse_args(ctx, _with_values(args, optional)))
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Every option."""
@@ -33,6 +47,20 @@ class Command(TyperCommand):
             if section in found:
                 with formatter.section(section):
                     formatter.write_dl(found[section])
+
+
+def _with_values(words: Sequence[str], optional: Set[str]) -> list[str]:
+    """The words, in which each of these options has its value, an empty one where none is given.
+
+    The next word is the value only where it can be no input: where it is the name of a database.
+    """
+    found: list[str] = []
+    end = words.index("--") if "--" in words else len(words)
+    for word, after in zip_longest(words[:end], words[1:end]):
+        named = word in optional
+        is_value = named and after is not None and after.endswith(DATABASES)
+        found.append(f"{word}=" if named and not is_value else word)
+    return [*found, *words[end:]]
 
 
 def print_short_help(ctx: typer.Context, wanted: bool) -> None:

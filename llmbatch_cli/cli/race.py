@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 from llmbatch_cli.cli.live import Live
 from llmbatch_cli.cli.model_names import split_names
-from llmbatch_cli.cli.options import Arguments
+from llmbatch_cli.cli.options import Arguments, Only
 from llmbatch_cli.cli.running import (
     Shown,
     answer_rows,
@@ -24,6 +24,7 @@ from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.near import near_file
 from llmbatch_cli.core.options import (
     Answers,
+    Cache,
     DisplayOptions,
     InputOptions,
     Limits,
@@ -75,6 +76,7 @@ def race(
     answers: Answers,
     input_: Annotated[InputOptions, PROMPTS],
     output: OutputOptions,
+    cache: Annotated[Cache, Only("path", "size")],
     limits: Limits,
     retries: Retries,
     network: Network,
@@ -107,7 +109,7 @@ def race(
     if live is not None and race.stream and wins == 1 and is_prompt_:  # several would mix
         ask = replace(ask, on_text=live)
     calls = CallOptions.of(
-        limits, retries, network, drop_params=sampling.drop_params, together=True
+        limits, retries, network, drop_params=sampling.drop_params, together=True, cache=cache
     )
     job = Job(inputs, ask, calls, output, input_, FailureLimit.parse(retries.max_errors))
     return run_async(answer_rows(job, Shown(display, "race", live, standings=True)))

@@ -62,6 +62,8 @@ class Ledger:
     """The text so far of a streamed answer that broke off."""
     cause: ProviderError | None = None
     """Why it was last tried again."""
+    cached: bool = False
+    """Whether the answer was there already, so that nothing was sent."""
 
     @property
     def latency_s(self) -> float | None:

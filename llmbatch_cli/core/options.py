@@ -19,6 +19,7 @@ from llmbatch_cli.core.input_options import InputOptions as InputOptions
 from llmbatch_cli.core.option import Option as Option
 from llmbatch_cli.core.option import option
 from llmbatch_cli.core.option import option_of as option_of
+from llmbatch_cli.core.sizes import bytes_of
 
 OutputFormat = Literal["jsonl", "csv", "tsv", "parquet", "xlsx", "text", "openai", "chat"]
 TABLES: Final[frozenset[str]] = frozenset(("csv", "tsv", "parquet", "xlsx"))
@@ -34,6 +35,8 @@ COLUMNS: Final = (
     "error",
 )
 """What --columns chooses among."""
+
+LEAST_CACHE_BYTES: Final = 100_000
 WITHOUT_IDS: Final[frozenset[str]] = frozenset(("text", "chat"))
 """Formats whose rows have no id, so that only the order of the input tells them apart."""
 RetryFailed = Literal["all", "retryable", "none"]
@@ -250,6 +253,39 @@ class OutputOptions:
     )
     retry_failed: RetryFailed = option("retryable", "Failed rows that --resume sends again.")
     fsync: bool = option(False, "fsync each write; survives power loss.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cache:
+    """Which answers are not asked for again."""
+
+    section: ClassVar[str] = "Cache"
+
+    path: str | Path | bool | None = option(
+        None,
+        "Keep answers, and take them for requests that were sent before. PATH ends in .db; write "
+        "any other as --cache=PATH.",
+        name="cache",
+        metavar="[PATH]",
+        shown="off; PATH: in the user's cache folder",
+    )
+    size: str | int = option(
+        "1GB",
+        "Keep the cache below this size; answers unused for longest go first.",
+        name="cache_size",
+        metavar="BYTES",
+    )
+    dedupe: bool = option(False, "Send equal rows of this run once.")
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether answers are kept for other runs; an empty path or True is the user's cache."""
+        return self.path is not None and self.path is not False
+
+    @property
+    def size_bytes(self) -> int:
+        """The bound of the cache. Raises UsageError."""
+        return bytes_of(self.size, "--cache-size", least=LEAST_CACHE_BYTES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

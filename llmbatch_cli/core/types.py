@@ -10,7 +10,7 @@ all the same: freezing multiplies the cost of making one by four.
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from llmbatch_cli.core.errors import RowFailed
 from llmbatch_cli.core.frozen import frozen
@@ -23,6 +23,9 @@ Params = Mapping[str, Any]
 """Sampling parameters by OpenAI's names; a parameter that is absent is left to the provider."""
 
 RowId = str | int
+
+_CONTENTS: Final = frozenset(("images", "audio", "code", "output", "blocks"))
+"""Extras that are an answer by themselves."""
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 
@@ -141,6 +144,15 @@ class Completion:
     parsed: Parsed | None = None
     """None where no shape was asked for."""
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to read: no text, no tool call, no picture, as of thoughts
+        alone."""
+        text = self.text
+        if text and not text.isspace():
+            return False
+        return not self.tool_calls and _CONTENTS.isdisjoint(self.extras)
+
 
 @frozen
 class RateInfo:
@@ -188,6 +200,8 @@ class Racer:
     """Those that ended in an error, in their order."""
     cancelled_in_flight: bool = False
     """Whether its last request was cancelled on its way, so that it may be billed."""
+    cached: bool = False
+    """Whether its answer was in the cache."""
 
 
 @dataclass(slots=True)
@@ -229,6 +243,8 @@ class Outcome:
     outcomes of one row share them."""
     data: Any = None
     """What the answer says, where it was asked for in a shape: see Parsed."""
+    cached: bool = False
+    """Whether the answer was there already, from the cache or for an equal row."""
 
     @property
     def text(self) -> str | None:

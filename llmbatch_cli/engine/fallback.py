@@ -72,7 +72,7 @@ class WithFallbacks:
                 if model.name in self._verdicts.answered:  # as nearly always
                     result = await model.call(request)
                 else:
-                    with self._verdicts.calling(model.name):
+                    with self._verdicts.calling(model.name, request.ledger):
                         result = await model.call(request)
                 self._quotas.answered()
                 break
@@ -176,4 +176,5 @@ def outcome_of(
         key=prompt.key,
         ledgers=ledgers,
         data=None if completion is None or completion.parsed is None else completion.parsed.data,
+        cached=completion is not None and ledger.cached,
     )

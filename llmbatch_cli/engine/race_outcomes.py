@@ -87,6 +87,7 @@ def _outcome(prompt: Prompt, call: RacedCall, started_s: float) -> Outcome:
         partial=call.partial,
         key=prompt.key,
         data=None if completion is None or completion.parsed is None else completion.parsed.data,
+        cached=ledger.cached and result.status == "won",
     )
 
 
@@ -102,9 +103,10 @@ def racer_of(call: RacedCall) -> Racer:
         call.latency_s,
         len(ledger.attempts),
         call.failure,
-        result.completion.usage if result.completion is not None else None,
+        result.completion.usage if result.completion and not ledger.cached else None,
         ledger.failed,
         ledger.cancelled_in_flight,
+        ledger.cached,
     )
 
 

@@ -192,7 +192,7 @@ class Race:
                     lead()
                 self._on_text(prompt, call.model, text)
 
-            with self._verdicts.calling(call.model.name):
+            with self._verdicts.calling(call.model.name, call.request.ledger):
                 if not self._rules.stream or call.model.stream is None:
                     return await call.model.call(call.request)
                 return await call.model.stream(call.request, on_text)
@@ -202,13 +202,15 @@ class Race:
     def _learn(self, calls: Sequence[RacedCall]) -> bool:
         """Learn from a race; whether each of its models fails every row as it did this one."""
         first, hopeless = calls[0], 0
-        if self._hedge is not None and first.result.status != "failed":
+        learns = first.result.status != "failed" and not first.request.ledger.cached
+        if self._hedge is not None and learns:
             self._hedge.add(first.latency_s)
         for call in calls:
             name, error = call.model.name, call.result.error
             if call.result.completion is not None:
                 self._quotas.answered()
-                self._reached.add(name)
+                if not call.request.ledger.cached:
+                    self._reached.add(name)
             elif error is not None:
                 hopeless += self._learn_failure(call.model, error, call.request.messages)
         return hopeless == len(calls)

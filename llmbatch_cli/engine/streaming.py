@@ -98,13 +98,19 @@ def _as_provider_error(error: Exception, wire: WireRequest) -> ProviderError:
 
 
 def around(stream: StreamCall, wrap: Callable[[Call], Call]) -> StreamCall:
-    """The streamed call with what stands around a plain one: limits, retries."""
+    """The streamed call with what stands around a plain one: limits, retries, the cache.
+
+    The text of an answer that was there already comes in one piece.
+    """
 
     async def call(request: Request, on_text: Callable[[str], None]) -> Completion:
         async def once(request: Request) -> Completion:
             return await stream(request, on_text)
 
-        return await wrap(once)(request)
+        completion = await wrap(once)(request)
+        if request.ledger.cached and completion.text:
+            on_text(completion.text)
+        return completion
 
     return call
 

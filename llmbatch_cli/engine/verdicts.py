@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Final
 
 from llmbatch_cli.core.errors import ProviderError, Unauthorized
+from llmbatch_cli.core.ledger import Ledger
 
 _NOTHING_NEW: Final = nullcontext()
 
@@ -20,18 +21,20 @@ class Verdicts:
         """How calls of a model have failed that has not answered."""
         self._calls: dict[str, set[asyncio.Future[None]]] = {}
 
-    def calling(self, model: str) -> AbstractContextManager[None]:
-        """A call of the model is under way; without an exception it has answered."""
-        return _NOTHING_NEW if model in self.answered else self._first_calls(model)
+    def calling(self, model: str, ledger: Ledger) -> AbstractContextManager[None]:
+        """A call of the model is under way; without an exception it has answered, unless the
+        answer was there already."""
+        return _NOTHING_NEW if model in self.answered else self._first_calls(model, ledger)
 
     @contextmanager
-    def _first_calls(self, model: str) -> Iterator[None]:
+    def _first_calls(self, model: str, ledger: Ledger) -> Iterator[None]:
         ended = asyncio.get_running_loop().create_future()
         calls = self._calls.setdefault(model, set())
         calls.add(ended)
         try:
             yield
-            self.answered.add(model)
+            if not ledger.cached:
+                self.answered.add(model)
         except ProviderError as error:
             self._kinds.setdefault(model, set()).add(error.kind)
             raise

@@ -1,7 +1,7 @@
 """What a provider is: pure functions from a request to bytes and from bytes to a completion."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import field
 
@@ -61,6 +61,11 @@ class Provider(ABC):
     def aim(self, base_url: str) -> None:
         """Send to this address from now on."""
         self.base_url = base_url.rstrip("/")
+
+    @property
+    def source(self) -> Sequence[str]:
+        """Who answers, beside what a request says: the same for the same answers only."""
+        return (self.name, type(self).__name__, self.base_url, self.query)
 
     @abstractmethod
     def build(self, request: Request) -> WireRequest:

@@ -10,13 +10,10 @@ changes it. The second distinguishes rows with the same request, and finds the r
 without the options of the run.
 """
 
-import json
-from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Final
 
-import orjson
-
+from llmbatch_cli.core.canonical import canonical
 from llmbatch_cli.core.types import BadRow, Prompt, Request, Row
 
 REQUEST_DIGITS: Final = 20
@@ -70,20 +67,5 @@ def _hex(data: bytes) -> str:
 
 
 def _canonical(value: object) -> bytes:
-    """The same bytes for equal values, whatever the order of their keys.
-
-    What orjson does not support (integers over 64 bits, lone surrogates, values from Python)
-    goes the slow way.
-    """
-    try:
-        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-    except TypeError:  # orjson's own error is one
-        pass
-    try:
-        return json.dumps(value, sort_keys=True, default=_plain).encode()
-    except (TypeError, ValueError, RecursionError):  # no provider supports such a value either
-        return b"unsayable"
-
-
-def _plain(value: object) -> object:
-    return dict(value) if isinstance(value, Mapping) else repr(value)
+    """The value's bytes; no provider supports a value that has none."""
+    return canonical(value) or b"unsayable"

@@ -58,6 +58,7 @@ def _result(totals: Totals) -> str:
         f" in {format_duration(totals.elapsed_s)}",
         f", {format_rate(totals.rows_per_s)} rows/s" if totals.answered and totals.rows > 1 else "",
         f", {tokens}" if totals.tokens else "",
+        f", {format_count(totals.cached)} cached" if totals.cached else "",
         f", {format_count(totals.truncated)} cut off by length" if totals.truncated else "",
         f", {format_count(totals.empty)} empty" if totals.empty else "",
     ]

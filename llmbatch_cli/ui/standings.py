@@ -34,7 +34,8 @@ class Standing:
     def add(self, racer: Racer) -> None:
         self.races[racer.status] += 1
         self.cut += racer.cancelled_in_flight
-        if racer.status in ("won", "lost") and len(self.latencies_s) < REMEMBERED:
+        timed = racer.status in ("won", "lost") and not racer.cached
+        if timed and len(self.latencies_s) < REMEMBERED:
             self.latencies_s.append(racer.latency_s)
         if racer.usage is not None:
             self.tokens += (racer.usage.prompt_tokens or 0) + (racer.usage.completion_tokens or 0)

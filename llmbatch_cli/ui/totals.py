@@ -25,8 +25,6 @@ WINDOW_S: Final = 10.0
 """The current speed is measured over this time."""
 LONG_WAIT_S: Final = 5.0
 """While the provider asks for a wait that is longer, the time left is unknown."""
-_CONTENTS: Final = frozenset(("images", "audio", "code", "output", "blocks"))
-"""Extras that are an answer by themselves."""
 _ENOUGH_ROWS: Final = 5
 """With fewer rows in the window, the time left is estimated from the whole run."""
 
@@ -53,6 +51,8 @@ class Totals:
         self.rows = 0
         """Rows with an outcome."""
         self.answered = 0
+        self.cached = 0
+        """Those of `answered` whose answer was there already; their tokens count as none."""
         self.failed: Counter[str] = Counter()
         """Failed rows, by the kind of their failure."""
         self.said: dict[str, str] = {}
@@ -184,7 +184,7 @@ class Totals:
 
     def _finish(self, outcome: Outcome) -> None:
         index, completion = outcome.index, outcome.completion
-        if completion is not None and not outcome.race:
+        if completion is not None and not (outcome.race or outcome.cached):
             self._add_usage(completion.usage)
         if index in self._open:
             self._open.remove(index)
@@ -194,9 +194,10 @@ class Totals:
         self.rows += 1
         if completion is not None:
             self.answered += 1
+            self.cached += outcome.cached
             if completion.finish_reason == "length":
                 self.truncated += 1
-            if _is_empty(completion):
+            if completion.is_empty:
                 self.empty += 1
         else:
             self._add_failure(outcome.error)
@@ -210,6 +211,8 @@ class Totals:
         for racer in outcome.race:
             self.retries += max(0, racer.attempts - 1)
             # losers too, as far as their usage is known
+            if racer.cached:
+                continue
             if racer.usage is not None or racer.status == "won":
                 self._add_usage(racer.usage)
         failed = [attempt for racer in outcome.race for attempt in racer.failed_attempts]
@@ -237,10 +240,3 @@ class Totals:
             return
         self.prompt_tokens += usage.prompt_tokens or 0
         self.completion_tokens += usage.completion_tokens or 0
-
-
-def _is_empty(completion: Completion) -> bool:
-    text = completion.text
-    if text and not text.isspace():
-        return False
-    return not completion.tool_calls and _CONTENTS.isdisjoint(completion.extras)

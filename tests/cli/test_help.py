@@ -21,6 +21,7 @@ from support.program import environment, jsonl, run
 from llmbatch_cli.cli.app import COMMANDS
 from llmbatch_cli.core.options import (
     Answers,
+    Cache,
     DisplayOptions,
     InputOptions,
     Limits,
@@ -37,7 +38,9 @@ from llmbatch_cli.core.options import (
 TOP = Path(__file__).parent.parent.parent
 STORED = Path(__file__).parent / "help"
 COLUMNS = 80
-SHARED = (Sampling, Answers, InputOptions, OutputOptions, Limits, Retries, Network, DisplayOptions)
+SHARED = (
+    Sampling, Answers, InputOptions, OutputOptions, Cache, Limits, Retries, Network, DisplayOptions
+)  # fmt: skip
 GROUPS: Final[Mapping[str, tuple[Any, ...]]] = {
     "batch": (ModelOptions, *SHARED),
     "race": (RaceOptions, *SHARED),
@@ -123,11 +126,12 @@ def test_the_readme_and_recipes_name_every_option(command: str) -> None:
 
 def options(command: str) -> Mapping[str, Option]:
     """The command's options, by name."""
+    left_out = {"race": "dedupe"}.get(command)
     found = [(one, option_of(one.metadata)) for group in GROUPS[command] for one in fields(group)]
     return {
         f"--{(option.name or one.name).replace('_', '-')}": option
         for one, option in found
-        if not option.positional
+        if not option.positional and one.name != left_out
     }
 
 
@@ -147,8 +151,8 @@ USAGE_ERRORS = {
     ("bach",): ("no such command 'bach'", "did you mean batch? llmbatch --help lists all"),
     ("qqq",): (
         "no such command 'qqq'",
-        "the commands are batch, race, errors, providers, models, pull; llmbatch --help tells "
-        "what they do",
+        "the commands are batch, race, errors, providers, models, pull, cache; llmbatch --help "
+        "tells what they do",
     ),
     ("pyproject.toml",): (
         "no such command 'pyproject.toml'", "llmbatch batch pyproject.toml ... sends it",

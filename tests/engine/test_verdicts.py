@@ -3,13 +3,14 @@
 import asyncio
 
 from llmbatch_cli.core.errors import ProviderError, Rejected, Unauthorized, UnknownPath
+from llmbatch_cli.core.ledger import Ledger
 from llmbatch_cli.engine.verdicts import Verdicts
 
 
 async def fail(verdicts: Verdicts, error: ProviderError) -> bool:
     """Whether the error of a call is final, once those that were under way have ended."""
     try:
-        with verdicts.calling("m"):
+        with verdicts.calling("m", Ledger()):
             raise error
     except ProviderError:
         await verdicts.settle("m", error)
@@ -19,7 +20,7 @@ async def fail(verdicts: Verdicts, error: ProviderError) -> bool:
 async def test_a_call_under_way_may_still_be_answered() -> None:
     """The first row's 404 waits for the others in flight, and is its own where one is answered."""
     verdicts = Verdicts()
-    with verdicts.calling("m"):
+    with verdicts.calling("m", Ledger()):
         verdict = asyncio.ensure_future(fail(verdicts, UnknownPath("x")))
         await asyncio.sleep(0)
         assert not verdict.done()

@@ -17,7 +17,7 @@ from llmbatch_cli.core.events import Event, Observer, Pulled, ignore
 from llmbatch_cli.core.types import Completion, Message, Request, Send, WireRequest
 from llmbatch_cli.providers.local import provider as local_provider
 from llmbatch_cli.providers.local.provider import SLOT_TOKENS, SLOTS, Local
-from llmbatch_cli.providers.local.weights import pull
+from llmbatch_cli.providers.local.weights import SMOLLM2, pull
 from llmbatch_cli.transport import Connection, open_network
 
 
@@ -297,3 +297,14 @@ async def test_an_answer_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
         got = await ask("Count.", ignore_eos=True)
     assert got.usage is not None
     assert (got.usage.completion_tokens, got.finish_reason) == (24, "length")
+
+
+def test_a_model_file_that_has_changed_is_another_source(tmp_path: Path) -> None:
+    """By its whole path, size and time; the embedded model is known by its weights."""
+    file = tmp_path / "a.gguf"
+    file.write_bytes(b"one")
+    before = Local(str(file)).source
+    assert Local(str(file)).source == before
+    file.write_bytes(b"other")
+    assert Local(str(file)).source != before
+    assert Local("smollm2").source == ("local", SMOLLM2.sha256)

@@ -10,7 +10,7 @@ import asyncio
 import math
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from hashlib import blake2b
@@ -77,6 +77,10 @@ class Fake(OpenAI):
             names = " and ".join(f"fake/{name}" for name in MODELS)
             raise UsageError(f"the fake provider has no model {model!r}", hint=f"it has {names}")
         return Target(cls(parse_options(query)), model, {})
+
+    @property
+    def source(self) -> Sequence[str]:
+        return (*super().source, repr(self._options))
 
     def parse(self, request: Request, reply: WireReply) -> Completion:
         return replace(super().parse(request, reply), cost_usd=0.0)

@@ -8,7 +8,7 @@ import asyncio
 import os
 import secrets
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -83,6 +83,15 @@ class Local(OpenAI):
     def target(cls, model: str, query: str) -> Target:
         """`smollm2` or `PATH.gguf`, with sampling parameters in `query`."""
         return Target(cls(model), model, parse_query(query))
+
+    @property
+    def source(self) -> Sequence[str]:
+        """The model's file; the server's address is another one each time."""
+        if self._model == SMOLLM2.name:
+            return (self.name, SMOLLM2.sha256)
+        file = Path(self._model).expanduser().resolve()
+        state = file.stat()
+        return (self.name, str(file), str(state.st_size), str(state.st_mtime_ns))
 
     def parse(self, request: Request, reply: WireReply) -> Completion:
         return replace(super().parse(request, reply), cost_usd=0.0)

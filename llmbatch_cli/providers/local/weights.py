@@ -21,10 +21,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Final
 
-from platformdirs import user_cache_path
-
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.events import Observer, Pulled, ignore
+from llmbatch_cli.core.folders import cache_folder
 from llmbatch_cli.core.frozen import frozen
 
 CHUNK_BYTES: Final = 1 << 20
@@ -62,9 +61,7 @@ SMOLLM2: Final = Weights(
 
 def models_folder(environ: Mapping[str, str] = os.environ) -> Path:
     """Where weights are: `models` in LLMBATCH_CACHE_DIR, else in the user's cache folder."""
-    moved = environ.get("LLMBATCH_CACHE_DIR")
-    cache = Path(moved) if moved else user_cache_path("llmbatch", appauthor=False)
-    return cache / "models"
+    return cache_folder(environ) / "models"
 
 
 def pull(

@@ -81,6 +81,8 @@ def row_of(outcome: Outcome) -> _Json:
 
 def _add_course(row: _Json, outcome: Outcome) -> None:
     """How the row came to its end."""
+    if outcome.cached:
+        row["cached"] = True
     if outcome.race:
         row["race"] = [_racer(racer) for racer in outcome.race]
     if outcome.failed_attempts:
@@ -162,7 +164,7 @@ def _error(failure: Failure) -> _Json:
 
 
 def _racer(racer: Racer) -> _Json:
-    return {
+    shown: _Json = {
         "model": racer.model,
         "provider": racer.provider,
         "status": racer.status,
@@ -170,6 +172,7 @@ def _racer(racer: Racer) -> _Json:
         "attempts": racer.attempts,
         "error": None if racer.error is None else _error(racer.error),
     }
+    return {**shown, "cached": True} if racer.cached else shown
 
 
 def _attempt(attempt: Attempt) -> _Json:
