@@ -27,10 +27,9 @@ class InputOptions:
     )
     template: str | None = option(
         None,
-        "The prompt as a template of the row's fields, as in 'Translate: {{ text }}'; @FILE reads "
-        "it from a file. --system is a template then, too.",
+        "Template of the prompt, as in 'Translate: {{ text }}'; @FILE reads it from a file. "
+        "--system is a template then, too.",
         letter="t",
-        metavar="TEXT|@FILE",
         everyday=True,
     )
     messages_template: str | None = option(

@@ -146,8 +146,8 @@ USAGE_ERRORS = {
     ("bach",): ("no such command 'bach'", "did you mean batch? llmbatch --help lists all"),
     ("qqq",): (
         "no such command 'qqq'",
-        "the commands are batch, race, errors, providers, models, pull; llmbatch --help tells "
-        "what they do",
+        "the commands are batch, race, preview, errors, providers, models, pull; llmbatch --help "
+        "tells what they do",
     ),
     ("pyproject.toml",): (
         "no such command 'pyproject.toml'", "llmbatch batch pyproject.toml ... sends it",
@@ -235,7 +235,7 @@ COMPLETIONS = {
     "llmbatch batch -m gpt-4o": ["gpt-4o", "gpt-4o-mini"],
     "llmbatch batch -m anthr": ["anthropic/"],
     "llmbatch batch --fallback anthr": ["anthropic/"],
-    "llmbatch batch --tem": ["--temperature"],
+    "llmbatch batch --tempe": ["--temperature"],
     "llmbatch race -m gpt-4o": ["gpt-4o", "gpt-4o-mini"],
     "llmbatch race -m gpt-4o,anthr": ["gpt-4o,anthropic/"],
     "llmbatch race --prefer anthr": ["anthropic/"],

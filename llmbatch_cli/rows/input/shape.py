@@ -43,10 +43,10 @@ class Checked(Protocol):
 
 
 class Asks(Checked, Protocol):
-    """Makes the messages of a row."""
+    """Makes the prompt of a row."""
 
-    def messages(self, fields: Fields) -> Sequence[Message]:
-        """Raises InputError."""
+    def prompt(self, fields: Fields) -> str | Sequence[Message]:
+        """A text or messages. Raises InputError."""
 
 
 class Renders(Checked, Protocol):
@@ -209,20 +209,21 @@ class Shaper:
         shape, data_names = self._shape, self._data_names
         taken: Set[str] = self._renamed.keys()
         made: dict[str, Any] = {new: fields.get(old) for old, new in self._renamed.items()}
-        name = self._prompt_field(fields)
         if shape.asks is not None:
-            made["messages"] = messages = shape.asks.messages(fields)
-            if messages[0].get("role") in _SYSTEM:
+            prompt = made["prompt"] = shape.asks.prompt(fields)
+            if not isinstance(prompt, str) and prompt[0].get("role") in _SYSTEM:
                 data_names = data_names | {"system"}
-        elif name is not None:
+        elif (name := self._prompt_field(fields)) is not None:
             made["prompt"] = prompt_of(name, fields)
             taken = {*taken, *taken_by(name, fields)}
             data_names = data_names | {*OWN_NAMES}
         rest = {one: value for one, value in fields.items() if one not in taken}
-        if name is not None or shape.asks is not None:
-            data_names = data_names | _no_parameters(rest)
-        meant = _TABLES_OWN.intersection(rest) if is_table else rest.keys()
-        own = {one: rest[one] for one in meant if one not in data_names}
+        if is_table:
+            own = {one: rest[one] for one in rest if one in _TABLES_OWN and one not in data_names}
+        else:
+            if "prompt" in made:
+                data_names = data_names | _no_parameters(rest)
+            own = {one: rest[one] for one in rest if one not in data_names}
         data = {one: value for one, value in rest.items() if one not in own}
         own.update(made)
         if is_table and own.get("id") == "":
@@ -233,8 +234,9 @@ class Shaper:
 
     def _add_system(self, own: dict[str, Any], system: Renders, fields: Fields) -> None:
         """The system message of a row that has none."""
-        messages = own.get("messages") or [{}]
-        if own.get("system") is None and messages[0].get("role") not in _SYSTEM:
+        messages = own.get("messages") or own.get("prompt")
+        is_text = not isinstance(messages, list) or not messages
+        if own.get("system") is None and (is_text or messages[0].get("role") not in _SYSTEM):
             own["system"] = text = system.render(fields)
             if self._shape.asks is None and not text.strip():
                 raise InputError("--system gives no text")

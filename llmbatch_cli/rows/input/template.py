@@ -136,12 +136,9 @@ def _json(value: Any, indent: bool = False) -> str:
 class TextTemplate(Template):
     """A template whose text is the prompt."""
 
-    def messages(self, fields: Fields) -> Sequence[Message]:
-        """One user message. Raises InputError."""
-        text = self.render(fields)
-        if not text or text.isspace():
-            raise InputError("the prompt is empty")
-        return [{"role": "user", "content": text}]
+    def prompt(self, fields: Fields) -> str:
+        """The text for a row. Raises InputError."""
+        return self.render(fields)
 
 
 class MessagesTemplate:
@@ -162,7 +159,7 @@ class MessagesTemplate:
         for template in self._templates:
             template.check(fields, file)
 
-    def messages(self, fields: Fields) -> Sequence[Message]:
+    def prompt(self, fields: Fields) -> Sequence[Message]:
         """The messages for a row. Raises InputError."""
         return [{name: made(fields) for name, made in one.items()} for one in self._messages]
 

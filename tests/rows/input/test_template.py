@@ -140,14 +140,14 @@ def test_the_system_message_is_a_template_beside_one() -> None:
 def test_messages_in_yaml_or_json() -> None:
     """Each text in them is a template, in parts as well; what is no list of messages is refused."""
     yaml = "- {role: system, content: Be brief.}\n- role: user\n  content: 'Name {{ name }}'\n"
-    made = MessagesTemplate(yaml, "--messages-template").messages(FIELDS)
+    made = MessagesTemplate(yaml, "--messages-template").prompt(FIELDS)
     assert made == [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Name Kettle <2>"},
     ]
     json = '[{"role": "user", "content": [{"type": "text", "text": "{{ stars }}"}]}]'
     template = MessagesTemplate(json, "--messages-template")
-    assert template.messages(FIELDS)[0]["content"] == [{"type": "text", "text": "4"}]
+    assert template.prompt(FIELDS)[0]["content"] == [{"type": "text", "text": "4"}]
     assert template.names == {"stars"}
     with pytest.raises(UsageError, match="message 1"):
         MessagesTemplate("[{role: user, content: '{{ x'}]", "--messages-template")
