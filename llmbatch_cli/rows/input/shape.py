@@ -11,7 +11,7 @@ from llmbatch_cli.core.near import did_you_mean, near_names
 from llmbatch_cli.core.types import Message, Prompt, Row
 from llmbatch_cli.rows.input.batch_line import is_batch_line
 from llmbatch_cli.rows.input.fields import OWN_NAMES, candidates, names_of, prompt_of, taken_by
-from llmbatch_cli.rows.input.params import API_KEYS, shown
+from llmbatch_cli.rows.input.params import API_KEYS, PARAMETERS, shown
 from llmbatch_cli.rows.input.parse import NO_WAY, bad_row, parse_row, way_of
 
 TEXT: Final = "text"
@@ -206,7 +206,8 @@ class Shaper:
 
     def _split(self, fields: Fields, is_table: bool) -> tuple[dict[str, Any], dict[str, Any]]:
         """The row as `parse_row` reads it, and the fields that are only carried."""
-        shape, data_names, taken = self._shape, self._data_names, self._renamed.keys()
+        shape, data_names = self._shape, self._data_names
+        taken: Set[str] = self._renamed.keys()
         made: dict[str, Any] = {new: fields.get(old) for old, new in self._renamed.items()}
         name = self._prompt_field(fields)
         if shape.asks is not None:
@@ -218,6 +219,8 @@ class Shaper:
             taken = {*taken, *taken_by(name, fields)}
             data_names = data_names | {*OWN_NAMES}
         rest = {one: value for one, value in fields.items() if one not in taken}
+        if name is not None or shape.asks is not None:
+            data_names = data_names | _no_parameters(rest)
         meant = _TABLES_OWN.intersection(rest) if is_table else rest.keys()
         own = {one: rest[one] for one in meant if one not in data_names}
         data = {one: value for one, value in rest.items() if one not in own}
@@ -297,7 +300,15 @@ def _data_names(shape: Shape) -> Set[str]:
         names.update(_IDS)
     if shape.model_field is not None:
         names.update(_MODELS)
+    names.update(shape.media.named if shape.media is not None else ())
     return names
+
+
+def _no_parameters(fields: Fields) -> Set[str]:
+    """Fields of a row of data that are called as parameters, and hold something else."""
+    named = PARAMETERS.keys() & fields.keys()
+    held = {name: fields[name] for name in named if fields[name] is not None}
+    return {name for name, value in held.items() if not PARAMETERS[name].test(value)}
 
 
 def _needs_a_field(value: Any) -> bool:

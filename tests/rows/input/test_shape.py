@@ -58,6 +58,17 @@ async def test_a_field_that_fits_is_the_prompt(
         assert name not in rows[0].metadata
 
 
+async def test_what_cannot_be_a_parameter_is_data() -> None:
+    """In a row of data; in one with a prompt it is a mistake."""
+    fields = {"user": {"name": "a"}, "n": "three", "temperature": 0.5}
+    (row,), _ = await read({"question": "Q", **fields})
+    assert isinstance(row, Prompt)
+    assert row.params == {"temperature": 0.5}
+    assert row.metadata == {"user": {"name": "a"}, "n": "three"}
+    (bad,), _ = await read({"prompt": "Q", **fields})
+    assert isinstance(bad, BadRow)
+
+
 @pytest.mark.parametrize("fields", [{"prompt": "P", "text": "T"}, {"messages": [user("P")]}])
 async def test_prompt_and_messages_go_first(fields: dict[str, Any]) -> None:
     """A row that shows its prompt by itself is as ever, and nothing is said."""
