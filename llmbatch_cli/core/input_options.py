@@ -20,8 +20,9 @@ class InputOptions:
 
     inputs: Sequence[str] = option(
         (),
-        "Files of prompts: JSONL, JSON, CSV, TSV, Parquet, Arrow, Excel or text, packed too (.gz, "
-        ".bz2, .xz, .zst); or folders and patterns of them. - or nothing is standard input.",
+        "Files or folders of prompts: JSONL, JSON, text, or a table (CSV, TSV, Parquet, Arrow, "
+        "Excel). .gz, .bz2, .xz and .zst are unpacked, '*.csv' in quotes is all that match; - or "
+        "nothing is standard input.",
         metavar="[INPUT]...",
         positional=True,
     )

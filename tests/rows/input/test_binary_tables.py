@@ -1,6 +1,6 @@
 """Parquet, Arrow and workbooks: from a file, packed, and from a pipe, told by their first bytes."""
 
-import datetime
+import datetime as dt
 import decimal
 import gzip
 import io
@@ -20,7 +20,7 @@ from llmbatch_cli.rows.input.source import Inputs
 COLUMNS = {
     "id": [7, 8],
     "question": ["a?", "b?"],
-    "day": [datetime.date(2026, 1, 2), None],
+    "day": [dt.date(2026, 1, 2), None],
     "price": [decimal.Decimal("1.50"), decimal.Decimal("2.00")],
     "share": [0.5, float("nan")],
     "picture": [b"\xff\0", None],

@@ -37,7 +37,7 @@ async def read(*names: str) -> list[tuple[int | str, str]]:
 
 
 async def test_a_text_file_of_a_folder_is_one_prompt(folder: Path) -> None:
-    """Its id is its name below the folder; files of rows are rows; hidden and empty ones nothing."""
+    """Its id is its name below the folder; files of rows are rows; hidden ones are left out."""
     assert await read(str(folder)) == [
         ("a.md", "# one"),
         ("b.txt", "two\nlines"),
