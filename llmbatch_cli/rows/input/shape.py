@@ -234,9 +234,10 @@ class Shaper:
 
     def _add_system(self, own: dict[str, Any], system: Renders, fields: Fields) -> None:
         """The system message of a row that has none."""
-        messages = own.get("messages") or own.get("prompt")
-        is_text = not isinstance(messages, list) or not messages
-        if own.get("system") is None and (is_text or messages[0].get("role") not in _SYSTEM):
+        messages: Any = own.get("messages") or own.get("prompt")
+        first = messages[0] if isinstance(messages, list) and messages else None
+        role = first.get("role") if isinstance(first, Mapping) else None
+        if own.get("system") is None and role not in _SYSTEM:
             own["system"] = text = system.render(fields)
             if self._shape.asks is None and not text.strip():
                 raise InputError("--system gives no text")
