@@ -146,7 +146,8 @@ def _lines(fields: Mapping[str, Sequence[str]], seen: _Seen, asked: _Asked) -> I
         yield f"{number}. {row.place}, id {row.id}"
         yield from _request(row, asked)
         yield ""
-    for names, name in {tuple(names): name for name, names in reversed(fields.items())}.items():
+    distinct = {tuple(names): name for name, names in reversed([*fields.items()])}
+    for names, name in distinct.items():
         yield f"{name}: the fields are {', '.join(names)}"
     yield from seen.notices
     invalid = f", {seen.invalid:,} of them invalid" if seen.invalid else ""

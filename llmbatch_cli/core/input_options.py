@@ -20,17 +20,17 @@ class InputOptions:
 
     inputs: Sequence[str] = option(
         (),
-        "Files of prompts: JSONL, JSON, CSV, TSV, Parquet, Arrow, Excel or text, packed too (.gz, "
-        ".bz2, .xz, .zst); or folders and patterns of them. - or nothing is standard input.",
+        "Files or folders of prompts: JSONL, JSON, text, or a table (CSV, TSV, Parquet, Arrow, "
+        "Excel). .gz, .bz2, .xz and .zst are unpacked, '*.csv' in quotes is all that match; - or "
+        "nothing is standard input.",
         metavar="[INPUT]...",
         positional=True,
     )
     template: str | None = option(
         None,
-        "The prompt as a template of the row's fields, as in 'Translate: {{ text }}'; @FILE reads "
-        "it from a file. --system is a template then, too.",
+        "Template of the prompt, as in 'Translate: {{ text }}'; @FILE reads it from a file. "
+        "--system is a template then, too.",
         letter="t",
-        metavar="TEXT|@FILE",
         everyday=True,
     )
     messages_template: str | None = option(

@@ -151,7 +151,7 @@ USAGE_ERRORS = {
     ("bach",): ("no such command 'bach'", "did you mean batch? llmbatch --help lists all"),
     ("qqq",): (
         "no such command 'qqq'",
-        "the commands are batch, race, errors, providers, models, pull, cache; llmbatch --help "
+        "the commands are batch, race, preview, errors, providers, models, pull, cache; llmbatch --help "
         "tells what they do",
     ),
     ("pyproject.toml",): (
@@ -240,7 +240,7 @@ COMPLETIONS = {
     "llmbatch batch -m gpt-4o": ["gpt-4o", "gpt-4o-mini"],
     "llmbatch batch -m anthr": ["anthropic/"],
     "llmbatch batch --fallback anthr": ["anthropic/"],
-    "llmbatch batch --tem": ["--temperature"],
+    "llmbatch batch --tempe": ["--temperature"],
     "llmbatch race -m gpt-4o": ["gpt-4o", "gpt-4o-mini"],
     "llmbatch race -m gpt-4o,anthr": ["gpt-4o,anthropic/"],
     "llmbatch race --prefer anthr": ["anthropic/"],

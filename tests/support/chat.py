@@ -34,8 +34,9 @@ def error(message: str, code: str | None = None, kind: str | None = None) -> dic
 
 def last_text(exchange: Exchange) -> str:
     """The text of the last message that was sent."""
-    text: str = json.loads(exchange.body)["messages"][-1]["content"]
-    return text
+    content = json.loads(exchange.body)["messages"][-1]["content"]
+    parts = [content] if isinstance(content, str) else [one.get("text", "") for one in content]
+    return "".join(parts)
 
 
 async def answer(exchange: Exchange, body: dict[str, Any], status: int = 200) -> None:

@@ -220,7 +220,9 @@ def _is_table(lines: Sequence[str], delimiter: str) -> bool:
         return False
     is_usual = not _COLUMNS.isdisjoint(header)
     is_quoted = len(rows) > 1 and any(f'{delimiter}"' in line for line in lines[1:])
-    fits = all(len(row) == len(header) for row in rows[:-1] or rows)
+    is_clear = len(header) > 1 and _COLUMNS.issuperset(header)
+    checked = rows[:1] if is_clear else rows[:-1] or rows
+    fits = all(len(row) == len(header) for row in checked)
     return bool(rows) and fits and (is_usual or is_quoted)
 
 

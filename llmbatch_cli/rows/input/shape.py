@@ -11,7 +11,7 @@ from llmbatch_cli.core.near import did_you_mean, near_names
 from llmbatch_cli.core.types import Message, Prompt, Row
 from llmbatch_cli.rows.input.batch_line import is_batch_line
 from llmbatch_cli.rows.input.fields import OWN_NAMES, candidates, names_of, prompt_of, taken_by
-from llmbatch_cli.rows.input.params import API_KEYS, shown
+from llmbatch_cli.rows.input.params import API_KEYS, PARAMETERS, shown
 from llmbatch_cli.rows.input.parse import NO_WAY, bad_row, parse_row, way_of
 
 TEXT: Final = "text"
@@ -43,10 +43,10 @@ class Checked(Protocol):
 
 
 class Asks(Checked, Protocol):
-    """Makes the messages of a row."""
+    """Makes the prompt of a row."""
 
-    def messages(self, fields: Fields) -> Sequence[Message]:
-        """Raises InputError."""
+    def prompt(self, fields: Fields) -> str | Sequence[Message]:
+        """A text or messages. Raises InputError."""
 
 
 class Renders(Checked, Protocol):
@@ -206,20 +206,24 @@ class Shaper:
 
     def _split(self, fields: Fields, is_table: bool) -> tuple[dict[str, Any], dict[str, Any]]:
         """The row as `parse_row` reads it, and the fields that are only carried."""
-        shape, data_names, taken = self._shape, self._data_names, self._renamed.keys()
+        shape, data_names = self._shape, self._data_names
+        taken: Set[str] = self._renamed.keys()
         made: dict[str, Any] = {new: fields.get(old) for old, new in self._renamed.items()}
-        name = self._prompt_field(fields)
         if shape.asks is not None:
-            made["messages"] = messages = shape.asks.messages(fields)
-            if messages[0].get("role") in _SYSTEM:
+            prompt = made["prompt"] = shape.asks.prompt(fields)
+            if not isinstance(prompt, str) and prompt[0].get("role") in _SYSTEM:
                 data_names = data_names | {"system"}
-        elif name is not None:
+        elif (name := self._prompt_field(fields)) is not None:
             made["prompt"] = prompt_of(name, fields)
             taken = {*taken, *taken_by(name, fields)}
             data_names = data_names | {*OWN_NAMES}
         rest = {one: value for one, value in fields.items() if one not in taken}
-        meant = _TABLES_OWN.intersection(rest) if is_table else rest.keys()
-        own = {one: rest[one] for one in meant if one not in data_names}
+        if is_table:
+            own = {one: rest[one] for one in rest if one in _TABLES_OWN and one not in data_names}
+        else:
+            if "prompt" in made:
+                data_names = data_names | _no_parameters(rest)
+            own = {one: rest[one] for one in rest if one not in data_names}
         data = {one: value for one, value in rest.items() if one not in own}
         own.update(made)
         if is_table and own.get("id") == "":
@@ -230,8 +234,10 @@ class Shaper:
 
     def _add_system(self, own: dict[str, Any], system: Renders, fields: Fields) -> None:
         """The system message of a row that has none."""
-        messages = own.get("messages") or [{}]
-        if own.get("system") is None and messages[0].get("role") not in _SYSTEM:
+        messages: Any = own.get("messages") or own.get("prompt")
+        first = messages[0] if isinstance(messages, list) and messages else None
+        role = first.get("role") if isinstance(first, Mapping) else None
+        if own.get("system") is None and role not in _SYSTEM:
             own["system"] = text = system.render(fields)
             if self._shape.asks is None and not text.strip():
                 raise InputError("--system gives no text")
@@ -297,7 +303,15 @@ def _data_names(shape: Shape) -> Set[str]:
         names.update(_IDS)
     if shape.model_field is not None:
         names.update(_MODELS)
+    names.update(shape.media.named if shape.media is not None else ())
     return names
+
+
+def _no_parameters(fields: Fields) -> Set[str]:
+    """Fields of a row of data that are called as parameters, and hold something else."""
+    named = PARAMETERS.keys() & fields.keys()
+    held = {name: fields[name] for name in named if fields[name] is not None}
+    return {name for name, value in held.items() if not PARAMETERS[name].test(value)}
 
 
 def _needs_a_field(value: Any) -> bool:

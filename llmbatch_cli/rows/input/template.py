@@ -136,12 +136,9 @@ def _json(value: Any, indent: bool = False) -> str:
 class TextTemplate(Template):
     """A template whose text is the prompt."""
 
-    def messages(self, fields: Fields) -> Sequence[Message]:
-        """One user message. Raises InputError."""
-        text = self.render(fields)
-        if not text or text.isspace():
-            raise InputError("the prompt is empty")
-        return [{"role": "user", "content": text}]
+    def prompt(self, fields: Fields) -> str:
+        """The text for a row. Raises InputError."""
+        return self.render(fields)
 
 
 class MessagesTemplate:
@@ -150,10 +147,13 @@ class MessagesTemplate:
     def __init__(self, text: str, option: str) -> None:
         """`text`: a list of messages as YAML or JSON. Raises UsageError."""
         self._templates: list[Template] = []
-        self._messages = [
-            self._message(message, f"{option}, message {place}")
-            for place, message in enumerate(_listed(text, option), 1)
-        ]
+        try:
+            self._messages = [
+                self._message(message, f"{option}, message {place}")
+                for place, message in enumerate(_listed(text, option), 1)
+            ]
+        except RecursionError as error:  # an anchor of YAML inside itself
+            raise UsageError(f"{option} is nested too deep") from error
         self.names = frozenset[str]().union(*(one.names for one in self._templates))
         """The fields that it uses."""
 
@@ -162,7 +162,7 @@ class MessagesTemplate:
         for template in self._templates:
             template.check(fields, file)
 
-    def messages(self, fields: Fields) -> Sequence[Message]:
+    def prompt(self, fields: Fields) -> Sequence[Message]:
         """The messages for a row. Raises InputError."""
         return [{name: made(fields) for name, made in one.items()} for one in self._messages]
 

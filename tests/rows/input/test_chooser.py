@@ -22,7 +22,7 @@ from llmbatch_cli.rows.keys import row_digits
 async def chosen(count: int, where: str | None = None, **choice: Any) -> list[Row]:
     """Of so many rows."""
     limit = choice.pop("limit", None)
-    data = b"".join(orjson.dumps({"prompt": f"p{n}", "n": n}) + b"\n" for n in range(count))
+    data = b"".join(orjson.dumps({"prompt": f"p{n}", "k": n}) + b"\n" for n in range(count))
     shape = Shape(where=Condition(where, "--where") if where else None)
     inputs = Inputs(["-"], limit=limit, shape=shape, choice=Choice(**choice))
     async with aclosing(inputs.rows(stdin=io.BytesIO(data))) as rows:
@@ -30,7 +30,7 @@ async def chosen(count: int, where: str | None = None, **choice: Any) -> list[Ro
 
 
 def numbers(rows: list[Row]) -> list[Any]:
-    return [row.metadata["n"] for row in rows]
+    return [row.metadata["k"] for row in rows]
 
 
 @pytest.mark.parametrize(
@@ -39,10 +39,10 @@ def numbers(rows: list[Row]) -> list[Any]:
         ({"offset": 3}, [3, 4, 5]),
         ({"offset": 9}, []),
         ({"offset": 1, "limit": 2}, [1, 2]),
-        ({"where": "n % 2 == 1"}, [1, 3, 5]),
-        ({"where": "n % 2 == 1", "limit": 2}, [1, 3]),
-        ({"where": "n % 2 == 1", "offset": 1, "limit": 1}, [3]),
-        ({"where": "n > 9"}, []),
+        ({"where": "k % 2 == 1"}, [1, 3, 5]),
+        ({"where": "k % 2 == 1", "limit": 2}, [1, 3]),
+        ({"where": "k % 2 == 1", "offset": 1, "limit": 1}, [3]),
+        ({"where": "k > 9"}, []),
         ({"limit": 0, "offset": 2}, []),
         ({"sample": 99}, [0, 1, 2, 3, 4, 5]),
     ],

@@ -77,6 +77,7 @@ async def test_an_input_that_is_no_prompts_ends_the_run(
         (b"\xef\xbb\xbfid;prompt\r\n1;x\r\n", ["id", "prompt"]),
         (b'sku,frage\n1,"Was ist das, bitte?"\n2,"Und das?"\n', ["sku", "frage"]),
         (b"Question\r\nWhat is it?\r\n", ["Question"]),
+        (b"id,prompt\n1,one\n2,two,three\n3\n", ["id", "prompt"]),
         (b'"id","frage"\n"1","Was ist das, bitte?"\n"2","x"\n', ["id", "frage"]),
     ],
 )

@@ -53,7 +53,8 @@ def test_sounds_and_documents() -> None:
 def test_several_and_none() -> None:
     """A list is each of its items, and an empty field adds nothing."""
     assert len(parts(["a.png", "b.png"])) == 2
-    for empty in (None, "", []):
+    nothing: list[Any] = [None, "", []]
+    for empty in nothing:
         assert Media(images=["f"]).added(ASK, {"f": empty}) == ASK
 
 

@@ -60,7 +60,7 @@ def test_what_a_template_makes_of_a_row(text: str, made: str) -> None:
         ("{{ zzz }}", 'no field "zzz"', "there are: name, n, user"),
         ("{% if stars > 9 %}{{ nmae }}{% endif %}", 'no field "nmae"', "did you mean name?"),
         ("{{ name | shout }}", "filter shout is unknown", ""),
-        ("{{ now() }}", "now is unknown", ""),
+        ("{{ now() }}", 'no field "now"', ""),
         ("{% include 'etc/passwd' %}", "etc/passwd", ""),
         (
             "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}",
@@ -140,18 +140,26 @@ def test_the_system_message_is_a_template_beside_one() -> None:
 def test_messages_in_yaml_or_json() -> None:
     """Each text in them is a template, in parts as well; what is no list of messages is refused."""
     yaml = "- {role: system, content: Be brief.}\n- role: user\n  content: 'Name {{ name }}'\n"
-    made = MessagesTemplate(yaml, "--messages-template").messages(FIELDS)
+    made = MessagesTemplate(yaml, "--messages-template").prompt(FIELDS)
     assert made == [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Name Kettle <2>"},
     ]
     json = '[{"role": "user", "content": [{"type": "text", "text": "{{ stars }}"}]}]'
     template = MessagesTemplate(json, "--messages-template")
-    assert template.messages(FIELDS)[0]["content"] == [{"type": "text", "text": "4"}]
+    assert template.prompt(FIELDS)[0]["content"] == [{"type": "text", "text": "4"}]
     assert template.names == {"stars"}
     with pytest.raises(UsageError, match="message 1"):
         MessagesTemplate("[{role: user, content: '{{ x'}]", "--messages-template")
-    for wrong in ("role: user", "[]", "[1]", "- {content: a}", "a: [b", "- &a [*a]"):
+    for wrong in (
+        "role: user",
+        "[]",
+        "[1]",
+        "- {content: a}",
+        "a: [b",
+        "- &a [*a]",
+        "- {role: user, content: &a [*a]}",
+    ):
         with pytest.raises(UsageError, match="--messages-template"):
             MessagesTemplate(wrong, "--messages-template")
 
