@@ -20,7 +20,7 @@ PACKAGE = Path(llmbatch_cli.__file__).parent
 LAYERS = [
     {"core"},
     {"rows", "engine", "providers", "transport", "ui", "loops"},
-    {"models", "drivers", "shapes"},
+    {"models", "drivers", "answer_shapes"},
     {"plans"},
     {"job", "client"},
     {"cli", "compat"},
@@ -167,6 +167,8 @@ async def test_a_run_loads_only_what_it_needs(tmp_path: Path) -> None:
         "engine.race_work",
         "rows.resume",
         "rows.output.settle",
+        "answer_shapes",
+        "engine.shaped",
     }
     providers = {name.split(".")[1] for name in ours if name.startswith("providers.")}
     assert not providers & {"anthropic", "bedrock", "cohere", "fake", "gemini", "local", "ollama"}

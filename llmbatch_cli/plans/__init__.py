@@ -18,7 +18,7 @@ from llmbatch_cli.providers.registry import DEFAULT_MODEL
 from llmbatch_cli.rows.keys import bad_row_key, request_key
 
 if TYPE_CHECKING:
-    from llmbatch_cli.engine.shaped import Shape
+    from llmbatch_cli.engine.shaped import AnswerShape
 
 LOOK_AHEAD: Final = 16
 """In input order, how many times the rows in flight may wait for a slow one before them."""
@@ -37,7 +37,7 @@ class Plan:
     models_for: ModelsFor
     fallbacks: Sequence[Model] = ()
     system: Message | None = None
-    shape: "Shape | None" = None
+    shape: "AnswerShape | None" = None
 
     def key_at_once(self, row: Row) -> str | None:
         """The row's key, where its models are known already, as nearly always."""
@@ -58,8 +58,8 @@ class Plan:
 
     def _key_by(self, models: Sequence[Model], row: Prompt) -> str:
         request = request_for(row, models[0], self.system, UNSENT)
-        if self.shape is not None:  # its name stands for what asks for it, in whatever form
-            request.params = {**request.params, "response_format": self.shape.name}
+        if self.shape is not None:
+            request.params = {**request.params, "answers": self.shape.name}
         if len(models) == 1:
             return request_key(models[0].provider, request, row)
         names = ",".join(model.name for model in models)
@@ -114,7 +114,7 @@ class Batch:
     """By OpenAI's names; a model's own and a row's own win over them."""
     system: str | None = None
     """For rows that have no system message."""
-    shape: "Shape | None" = None
+    shape: "AnswerShape | None" = None
     """What every answer has to be."""
 
     async def plan(self, pool: ModelPool, options: RunOptions) -> Plan:
