@@ -37,7 +37,7 @@ from llmbatch_cli.rows.input.values import Values, from_values
 from llmbatch_cli.ui.progress import shown
 
 if TYPE_CHECKING:
-    from llmbatch_cli.engine.shaped import Shape
+    from llmbatch_cli.engine.shaped import AnswerShape
 
 Prompts = Values
 """Texts, lists of messages, or objects as in the README's list of input rows."""
@@ -296,11 +296,11 @@ def _checked(params: Mapping[str, Any]) -> Mapping[str, Any]:
     return params
 
 
-def _shape(answers: Answers, schema: Schema) -> "Shape | None":
+def _shape(answers: Answers, schema: Schema) -> "AnswerShape | None":
     """What answers have to be. Raises UsageError."""
     if schema is None and answers == ANSWERS:
         return None
-    from llmbatch_cli.shapes import shape_of
+    from llmbatch_cli.answer_shapes import shape_of
 
     return shape_of(answers, schema)
 

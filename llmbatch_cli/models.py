@@ -39,7 +39,7 @@ from llmbatch_cli.transport.descriptors import room_for
 
 if TYPE_CHECKING:
     from llmbatch_cli.engine.cache.opening import Known
-    from llmbatch_cli.engine.shaped import Shape
+    from llmbatch_cli.engine.shaped import AnswerShape
 
 HOSTED_START: Final = 16
 """Requests at once at the start of a run at a provider's own address, which serves many at once
@@ -76,7 +76,7 @@ class CallOptions:
     drop_params: bool = False
     """Whether a parameter that a model does not support is dropped, instead of refused."""
     connection: Connection = field(default_factory=Connection)
-    shape: "Shape | None" = None
+    shape: "AnswerShape | None" = None
     """What every answer has to be."""
     cache: Cache = NO_CACHE
 
@@ -183,7 +183,9 @@ class ModelPool:
         """What was reported of dropped parameters."""
         self._opening = asyncio.Lock()
 
-    def using(self, params: Params, observe: Observer, shape: "Shape | None" = None) -> "ModelPool":
+    def using(
+        self, params: Params, observe: Observer, shape: "AnswerShape | None" = None
+    ) -> "ModelPool":
         """The same models asked for something else: network and limits are shared."""
         return ModelPool(self._shared, replace(self._options, params=params, shape=shape), observe)
 
@@ -268,9 +270,13 @@ class ModelPool:
         targets = [resolve(name, access, self._observe) for access in accesses]
         target, provider = targets[0], targets[0].provider
         params: Params = merged(checked(options.params), checked(target.params))
-        shaped = None
+        model_name, shaped = f"{provider.name}/{target.model}", None
+
+        def tell(message: str) -> None:
+            self._observe(Notice(f"{model_name}: {message}"))
+
         if options.shape is not None:
-            shaped = options.shape.asked_of(target.model, params, provider.build, self._observe)
+            shaped = options.shape.asked_of(target.model, params, provider.build, tell)
             params = shaped.params(params)
         wires = [await self._wire(one, params, options) for one in targets]
         wire = wires[0] if len(wires) == 1 else _spread(wires)
@@ -279,7 +285,6 @@ class ModelPool:
         patience = Patience(options.timeout_s, deadlines.left_s)
         limiter = self._limiter(provider, target.model, limits, patience) if limits else None
         waits = self.waits
-        model_name = f"{provider.name}/{target.model}"
 
         def on_retry(error: ProviderError, wait_s: float) -> None:
             self._observe(Retried(model_name, error.kind, wait_s, error.message))

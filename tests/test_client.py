@@ -7,10 +7,21 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support.chat import answer, echo, error
+from pydantic import BaseModel, field_validator
+from support.chat import answer, completion, echo, error
 from support.scripted import Exchange, serve
 
-from llmbatch_cli import Client, Limits, Network, RowFailed, RunStopped, UsageError, batch, race
+from llmbatch_cli import (
+    Answers,
+    Client,
+    Limits,
+    Network,
+    RowFailed,
+    RunStopped,
+    UsageError,
+    batch,
+    race,
+)
 from llmbatch_cli.core.options import Retries
 
 
@@ -320,3 +331,57 @@ def test_progress_shows_a_run_on_standard_error(
     for _ in ways[0](iter(["a"] * 900), progress=True, **ways[1]):
         break
     assert "the run ended before its input" in capsys.readouterr().err
+
+
+class City(BaseModel):
+    name: str
+    people: int
+
+    @field_validator("people")
+    @classmethod
+    def _check(cls, value: int) -> int:
+        if value < 0:
+            raise ValueError("fewer than nobody")
+        return value
+
+
+async def test_a_pydantic_class_is_a_schema_and_its_instances_are_the_data() -> None:
+    """Its own checks decide, too; an answer that fails them is asked for again."""
+    replies = iter(['{"name": "Ulm", "people": -1}', '{"name": "Ulm", "people": 130000}'])
+
+    async def reply(exchange: Exchange) -> None:
+        await answer(exchange, completion(next(replies)))
+
+    async with serve(reply) as server, Client(network=at(server.url)) as client:
+        outcome = await client.ask("Name a city.", model="m", schema=City)
+        first, second = [json.loads(exchange.body) for exchange in server.exchanges]
+    assert outcome.data == City(name="Ulm", people=130_000)
+    assert first["response_format"]["json_schema"]["name"] == "City"
+    assert "fewer than nobody" in second["messages"][-1]["content"]
+
+
+@pytest.mark.parametrize(
+    "schema", [{"type": "object", "required": ["a"]}, "a int", '{"type": "object"}']
+)
+def test_an_object_or_a_text_is_a_schema(schema: Any) -> None:
+    """The data is an object then; in a race as well."""
+    for outcome in batch(['{"a": 1}'], model="fake/echo", schema=schema):
+        assert outcome.data == {"a": 1}
+    for outcome in race(['{"a": 1}'], models=["fake/echo"], schema=schema):
+        assert outcome.data == {"a": 1}
+
+
+def test_what_does_not_fit_is_a_failure_with_the_text() -> None:
+    """As any other failure is data."""
+    answers = Answers(choices=["yes", "no"], schema_retries=0)
+    (good, bad) = batch(["Yes!", "perhaps"], model="fake/echo", answers=answers, ordered=True)
+    assert (good.data, good.text, bad.data, bad.text) == ("yes", "yes", None, None)
+    assert bad.error is not None
+    assert (bad.error.kind, bad.error.text) == ("invalid_output", "perhaps")
+
+
+@pytest.mark.parametrize("schema", [3, ["a"], int, {"type": "strin"}, "a inte"])
+def test_what_is_no_schema_is_refused_at_once(schema: Any) -> None:
+    """Before anything is sent."""
+    with pytest.raises(UsageError):
+        list(batch(["hi"], model="fake/echo", schema=schema))

@@ -20,7 +20,7 @@ PACKAGE = Path(llmbatch_cli.__file__).parent
 LAYERS = [
     {"core"},
     {"rows", "engine", "providers", "transport", "ui", "loops"},
-    {"models", "drivers", "shapes"},
+    {"models", "drivers", "answer_shapes"},
     {"plans"},
     {"job", "client"},
     {"cli", "compat"},
@@ -187,6 +187,8 @@ async def test_a_run_loads_only_what_it_needs(tmp_path: Path) -> None:
         "rows.output.settle",
         "rows.input.delimited",
         "rows.input.binary_tables",
+        "answer_shapes",
+        "engine.shaped",
     }
     providers = {name.split(".")[1] for name in ours if name.startswith("providers.")}
     assert not providers & {"anthropic", "bedrock", "cohere", "fake", "gemini", "local", "ollama"}

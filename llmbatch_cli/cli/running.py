@@ -55,7 +55,7 @@ from llmbatch_cli.ui.standings import Standings, as_lines
 from llmbatch_cli.ui.totals import Totals
 
 if TYPE_CHECKING:
-    from llmbatch_cli.engine.shaped import Shape
+    from llmbatch_cli.engine.shaped import AnswerShape
 
 INDENT: Final = 2
 """Of the lines below the summary."""
@@ -88,11 +88,11 @@ class Shown:
     """The model that answers because none was named."""
 
 
-def shape_asked(options: Answers) -> "Shape | None":
+def shape_asked(options: Answers) -> "AnswerShape | None":
     """The shape that answers have to have; None, and nothing imported, for none."""
     if options == Answers():
         return None
-    from llmbatch_cli.shapes import shape_of
+    from llmbatch_cli.answer_shapes import shape_of
 
     return shape_of(options)
 

@@ -160,6 +160,7 @@ class Answers:
         "the row's data is the parsed object.",
         metavar="SCHEMA",
         everyday=True,
+        complete="files",
     )
     choices: Sequence[str] = option(
         (), "Answers must be one of these, as in yes,no; @FILE reads them.", metavar="A,B,C"

@@ -10,10 +10,13 @@ from typing import Any, Final
 import orjson
 
 from llmbatch_cli.core.frozen import frozen
+from llmbatch_cli.engine.calls import UNFORESEEN
 from llmbatch_cli.engine.validate import Fit, Unfit
 
 MOST_REPAIRED_BYTES: Final = 64 * 1024
 """A longer text is not repaired, which may take a second."""
+MOST_REPAIRED_BRACKETS: Final = 1000
+"""Nor is a text with more that open: repairing takes time by the square of these."""
 MOST_VALUES: Final = 8
 """So many values of a text are looked at, from its end."""
 _MOST_REPAIRS: Final = 2
@@ -96,7 +99,9 @@ def _last_value(text: str, fit: Fit, opening: str, *, repair: bool) -> Answer:
             repairs -= 1
         if repairs >= 0 and (mended := _repaired(value, fit)) is not None:
             return mended
-    raise Unfit("its JSON is broken" if spans else "it has no JSON in it")
+        if _BEGUN.match(value):  # else it is prose, as in {x}
+            break
+    raise Unfit("its JSON is broken" if fitting else "it has no JSON in it")
 
 
 def _spans(text: str) -> tuple[list[tuple[int, int]], int | None]:
@@ -133,11 +138,13 @@ def _repaired(text: str, fit: Fit) -> Answer | None:
     """What the text is once it is mended, if that fits."""
     if len(text.encode(errors="replace")) > MOST_REPAIRED_BYTES:
         return None
+    if text.count("{") + text.count("[") > MOST_REPAIRED_BRACKETS:
+        return None
     from json_repair import loads
 
     try:
         return Answer(fit(loads(text, skip_json_loads=True)), text, repaired=True)
-    except (Unfit, RecursionError, ValueError, TypeError, LookupError):
+    except (Unfit, *UNFORESEEN):
         return None
 
 
@@ -149,7 +156,7 @@ def read_choice(text: str, choices: Sequence[str]) -> Answer:
     """
     text = without_thoughts(text)
     exact = dict(zip(choices, choices, strict=True))
-    plain: dict[str, str | None] = {}
+    plain: dict[str, str | None] = {"": None}
     for choice in choices:
         name = _plain(choice)
         plain[name] = None if name in plain else choice

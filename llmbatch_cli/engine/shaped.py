@@ -5,10 +5,11 @@ from dataclasses import replace
 from typing import Any, Final
 
 from llmbatch_cli.core.errors import InvalidOutput, ProviderError, Rejected, UsageError
-from llmbatch_cli.core.events import Notice, Observer
 from llmbatch_cli.core.frozen import frozen
+from llmbatch_cli.core.privacy import without_prompt
 from llmbatch_cli.core.types import Call, Completion, Message, Params, Parsed, Request, WireRequest
 from llmbatch_cli.engine.answers import Answer
+from llmbatch_cli.engine.calls import UNFORESEEN
 from llmbatch_cli.engine.validate import Unfit
 
 CUT_OFF: Final = {
@@ -19,7 +20,7 @@ CUT_OFF: Final = {
 
 
 @frozen
-class Shape:
+class AnswerShape:
     """What every answer of a run has to be."""
 
     read: Callable[[str, bool], Answer]
@@ -42,27 +43,25 @@ class Shape:
         model: str,
         params: Params,
         build: Callable[[Request], WireRequest],
-        observe: Observer,
+        tell: Callable[[str], None],
     ) -> "Shaped":
         """How this model is asked for it; `build` raises UsageError for what its API lacks.
 
-        Raises UsageError where the parameters ask for something else.
+        `tell` is told, once, that it is asked by an instruction. Raises UsageError where the
+        parameters ask for something else.
         """
         form = self.response_format
-        if form is not None and "response_format" in params:
+        if form is None:
+            return Shaped(self, native=False)
+        if "response_format" in params:
             raise UsageError(
                 "response_format and a schema or choices exclude each other", hint="leave one out"
             )
-        native = form is not None
+        native = True
         try:
-            asks = {"response_format": form} if native else {}
-            build(Request(model, [{"role": "user", "content": "?"}], asks))
+            build(Request(model, [{"role": "user", "content": "?"}], {"response_format": form}))
         except UsageError:
             native = False
-
-        def tell(message: str) -> None:
-            observe(Notice(f"{model}: {message}"))
-
         return Shaped(self, native=native, tell=tell)
 
 
@@ -70,7 +69,11 @@ class Shaped:
     """How one model is asked for answers of a shape."""
 
     def __init__(
-        self, shape: Shape, *, native: bool, tell: Callable[[str], None] = lambda message: None
+        self,
+        shape: AnswerShape,
+        *,
+        native: bool,
+        tell: Callable[[str], None] = lambda message: None,
     ) -> None:
         """
         Args:
@@ -103,8 +106,9 @@ class Shaped:
             own = request.params.get("response_format")
             if own is not None and self._shape.response_format not in (None, own):
                 return await call(request)  # the row asks for a form of its own
-            asked, cost_usd = request, 0.0
-            for left in range(retries, -1, -1):
+            paid_usd: list[float | None] = []
+            asked, left = request, retries
+            while True:
                 completion = await self._asked(call, asked)
                 text = completion.text
                 if text is None and completion.tool_calls:
@@ -113,17 +117,17 @@ class Shaped:
                     self._read(completion)
                 except InvalidOutput as error:
                     ledger = request.ledger
-                    ledger.attempts[-1].kind = error.kind
+                    if ledger.attempts:
+                        ledger.attempts[-1].kind = error.kind
                     if not left or completion.finish_reason in CUT_OFF:
                         raise
                     ledger.cause = error.without_frames()
-                    cost_usd += completion.cost_usd or 0.0
-                    asked = self._again(request, error)
-                    continue
-                if cost_usd:
-                    completion.cost_usd = cost_usd + (completion.cost_usd or 0.0)
-                return completion
-            raise AssertionError("the last answer was neither returned nor refused")
+                    asked, left = self._again(request, error), left - 1
+                    paid_usd.append(completion.cost_usd)
+                else:
+                    if paid_usd:
+                        completion.cost_usd = _sum([*paid_usd, completion.cost_usd])
+                    return completion
 
         return shaped
 
@@ -132,7 +136,7 @@ class Shaped:
         try:
             if not text.strip():
                 raise Unfit("it is empty")
-            answer = self._shape.read(text, cut_off is None)
+            answer = self._answer(text, whole=cut_off is None)
         except Unfit as unfit:
             reason = f"{cut_off}, and {unfit.reason}" if cut_off else unfit.reason
             hint = "raise --max-tokens" if completion.finish_reason == "length" else None
@@ -142,6 +146,12 @@ class Shaped:
         completion.parsed = Parsed(answer.data, answer.repaired)
         if self._shape.keeps_part and answer.text is not None:
             completion.text = answer.text
+
+    def _answer(self, text: str, *, whole: bool) -> Answer:
+        try:
+            return self._shape.read(text, whole)
+        except UNFORESEEN as error:  # as of a class's own checks, or what is nested too deep
+            raise Unfit(f"it cannot be read ({error!r})") from error
 
     async def _asked(self, call: Call, request: Request) -> Completion:
         """The answer, asked for in the provider's own form as long as it takes that."""
@@ -162,7 +172,8 @@ class Shaped:
             raise rejected from None  # so it was not for the form
         if self._native and not self._answered:
             self._native = False
-            self._tell_instructed(f"it refuses a JSON schema ({rejected.message})")
+            said = without_prompt(rejected.message, request.messages)
+            self._tell_instructed(f"it refuses a JSON schema ({said})")
         return completion
 
     def _instructed(self, request: Request) -> Request:
@@ -179,15 +190,23 @@ class Shaped:
         wanted = f"Answer again, with {self._shape.wanted}."
         if not error.text.strip():  # no API takes an empty message
             return replace(request, messages=with_text(request.messages, wanted))
-        messages = [
+        messages: Sequence[Message] = [
             *request.messages,
             {"role": "assistant", "content": error.text},
             {"role": "user", "content": f"This answer cannot be used: {error.reason}. {wanted}"},
         ]
+        if self._native and self._shape.instruction is not None:  # it may not have seen the form
+            messages = with_text(messages, self._shape.instruction)
         return replace(request, messages=messages)
 
     def _tell_instructed(self, reason: str) -> None:
         self._tell(f"{reason}, so it is asked by an instruction; each answer is checked")
+
+
+def _sum(costs: Sequence[float | None]) -> float | None:
+    """All of it, where all of it is known."""
+    known = [cost for cost in costs if cost is not None]
+    return sum(known) if len(known) == len(costs) else None
 
 
 def with_text(messages: Sequence[Message], text: str) -> Sequence[Message]:

@@ -17,7 +17,7 @@ from llmbatch_cli.providers.registry import DEFAULT_MODEL
 from llmbatch_cli.rows.keys import bad_row_key, request_key
 
 if TYPE_CHECKING:
-    from llmbatch_cli.engine.shaped import Shape
+    from llmbatch_cli.engine.shaped import AnswerShape
 
 LOOK_AHEAD: Final = 16
 """In input order, how many times the rows in flight may wait for a slow one before them."""
@@ -31,7 +31,7 @@ class Plan:
     models_for: ModelsFor
     fallbacks: Sequence[Model] = ()
     system: Message | None = None
-    shape: "Shape | None" = None
+    shape: "AnswerShape | None" = None
 
     async def key_of(self, row: Row) -> str:
         """The row's key, by which --resume finds its output: see rows/keys.py."""
@@ -43,8 +43,8 @@ class Plan:
             name = row.model or ",".join(row.models)
             return request_key("unknown", Request(name, row.messages, row.params), row)
         request = request_for(row, models[0], self.system)
-        if self.shape is not None:  # its name stands for what asks for it, in whatever form
-            request.params = {**request.params, "response_format": self.shape.name}
+        if self.shape is not None:
+            request.params = {**request.params, "answers": self.shape.name}
         if len(models) == 1:
             return request_key(models[0].provider, request, row)
         names = ",".join(model.name for model in models)
@@ -99,7 +99,7 @@ class Batch:
     """By OpenAI's names; a model's own and a row's own win over them."""
     system: str | None = None
     """For rows that have no system message."""
-    shape: "Shape | None" = None
+    shape: "AnswerShape | None" = None
     """What every answer has to be."""
 
     async def plan(self, pool: ModelPool, options: RunOptions) -> Plan:

@@ -18,7 +18,7 @@ from llmbatch_cli.models import ModelPool
 from llmbatch_cli.plans import Plan, system_message, window_of
 
 if TYPE_CHECKING:
-    from llmbatch_cli.engine.shaped import Shape
+    from llmbatch_cli.engine.shaped import AnswerShape
 
 
 @frozen(kw_only=True)
@@ -34,7 +34,7 @@ class Race:
     """When to start the next model; None starts all at once."""
     params: Params = field(default_factory=dict)
     system: str | None = None
-    shape: "Shape | None" = None
+    shape: "AnswerShape | None" = None
     """What every answer has to be."""
     on_text: OnText = lambda prompt, model, text: None
     """With `rules.stream`, receives the leader's text as it arrives."""

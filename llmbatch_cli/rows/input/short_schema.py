@@ -25,6 +25,7 @@ _ALIKE: Final = {
 }
 """Words of other languages, and what is meant."""
 _WHOLE: Final = re.compile(r"[+-]?[0-9]{1,15}")
+_NO_NAME: Final = re.compile(r"""["'{}\[\]()<>]""")
 RULES: Final = "as in 'name, age int, mood good|bad, tags str[]: all that fit, note str?'"
 
 _Schema = dict[str, Any]
@@ -46,9 +47,9 @@ def schema_of_fields(text: str) -> _Schema:
         kind = kind.strip()
         optional = name.endswith("?") or kind.endswith("?")
         name, kind = name.removesuffix("?"), kind.removesuffix("?").strip()
-        if not name or name in properties:
-            what = "is there twice" if name else "has no name"
-            raise UsageError(f"--schema: the field {name or field!r} {what}", hint=RULES)
+        if not name or name in properties or _NO_NAME.search(name):
+            what = "is there twice" if name in properties else "has no valid name"
+            raise UsageError(f"--schema: the field {field!r} {what}", hint=RULES)
         schema = _typed(name, kind, optional=optional)
         if description.strip():
             schema["description"] = description.strip()

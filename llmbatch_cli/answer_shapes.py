@@ -12,9 +12,8 @@ from llmbatch_cli.core.at_file import text_of
 from llmbatch_cli.core.errors import InputError, UsageError
 from llmbatch_cli.core.near import did_you_mean, near_file
 from llmbatch_cli.core.options import Answers
-from llmbatch_cli.engine.answers import Answer, read_choice, read_code, read_json
-from llmbatch_cli.engine.answers import read_match as read_match_of
-from llmbatch_cli.engine.shaped import Shape
+from llmbatch_cli.engine.answers import Answer, read_choice, read_code, read_json, read_match
+from llmbatch_cli.engine.shaped import AnswerShape
 from llmbatch_cli.engine.validate import BadSchema, Fit, Unfit, fitting
 from llmbatch_cli.rows.input.schemas import all_required, is_strict, response_format_of
 from llmbatch_cli.rows.input.short_schema import schema_of_fields
@@ -22,10 +21,9 @@ from llmbatch_cli.rows.input.short_schema import schema_of_fields
 NAME: Final = "answer"
 """Of a schema that has none, and of the only field where a choice is asked for."""
 _SUFFIXES: Final = (".json", ".yaml", ".yml", ".txt", ".schema")
-_IDENTITY: Final[Fit] = lambda value: value  # noqa: E731 - a name for it
 
 
-def shape_of(options: Answers, schema: object = None) -> Shape | None:
+def shape_of(options: Answers, schema: object = None) -> AnswerShape | None:
     """The shape that these options ask for; None for none.
 
     `schema` is one from Python: an object, a pydantic class, or a text as of the option, which it
@@ -55,7 +53,7 @@ def shape_of(options: Answers, schema: object = None) -> Shape | None:
 # A schema
 
 
-def _schema_shape(given: object, retries: int) -> Shape:
+def _schema_shape(given: object, retries: int) -> AnswerShape:
     if isinstance(given, type):
         try:
             form: Any = response_format_of(given)
@@ -73,7 +71,7 @@ def _schema_shape(given: object, retries: int) -> Shape:
     return _json_shape(schema, {"type": "json_schema", "json_schema": form}, fit, retries)
 
 
-def _json_shape(schema: Any, form: Mapping[str, Any], fit: Fit, retries: int) -> Shape:
+def _json_shape(schema: Any, form: Mapping[str, Any], fit: Fit, retries: int) -> AnswerShape:
     kind = schema.get("type") if isinstance(schema, Mapping) else None
     opening = {"object": "{", "array": "["}.get(kind if isinstance(kind, str) else "", "{[")
 
@@ -81,7 +79,7 @@ def _json_shape(schema: Any, form: Mapping[str, Any], fit: Fit, retries: int) ->
         return read_json(text, fit, opening=opening, repair=whole)
 
     written = orjson.dumps(schema).decode()
-    return Shape(
+    return AnswerShape(
         read,
         "JSON only, of the form that was asked for",
         f"schema {written}",
@@ -100,6 +98,8 @@ def _schema_and_sent(given: object) -> tuple[Any, Any]:
             raise UsageError(f"schema must be an object, a pydantic class or a text, not {what}")
         return given, given
     text = _text_of(given.strip())
+    if given.endswith((".yaml", ".yml")):
+        raise UsageError("--schema: YAML is not read", hint="convert the schema to JSON")
     if text[:1] != "{":
         schema = schema_of_fields(text)
         return schema, all_required(schema)
@@ -156,7 +156,7 @@ def choices_of(given: str | Sequence[str]) -> list[str]:
     return choices
 
 
-def _choice_shape(choices: Sequence[str], retries: int) -> Shape:
+def _choice_shape(choices: Sequence[str], retries: int) -> AnswerShape:
     schema = {
         "type": "object",
         "properties": {NAME: {"type": "string", "enum": list(choices)}},
@@ -165,9 +165,9 @@ def _choice_shape(choices: Sequence[str], retries: int) -> Shape:
     }
     named = {"name": NAME, "schema": schema, "strict": True}
     listed = orjson.dumps(choices).decode()[1:-1].replace('","', '", "')
-    return Shape(
+    return AnswerShape(
         lambda text, whole: read_choice(text, choices),
-        f"exactly one of these and nothing else: {listed}",
+        "one of the choices and nothing else",
         f"choices {listed}",
         {"type": "json_schema", "json_schema": named},
         f"Answer with exactly one of these and nothing else: {listed}.",
@@ -179,12 +179,16 @@ def _choice_shape(choices: Sequence[str], retries: int) -> Shape:
 # A part
 
 
-def _part_shape(part: str, retries: int) -> Shape:
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _part_shape(part: str, retries: int) -> AnswerShape:
     if part == "json":
         wanted = "JSON only"
 
         def read(text: str, whole: bool) -> Answer:
-            return read_json(text, _IDENTITY, repair=False)
+            return read_json(text, _as_it_is, repair=False)
 
     elif part == "code":
         wanted = "a fenced code block"
@@ -201,6 +205,6 @@ def _part_shape(part: str, retries: int) -> Shape:
         wanted = f"something that matches the regular expression {part}"
 
         def read(text: str, whole: bool) -> Answer:
-            return read_match_of(text, pattern)
+            return read_match(text, pattern)
 
-    return Shape(read, wanted, f"extract {part}", keeps_part=True, retries=retries)
+    return AnswerShape(read, wanted, f"extract {part}", keeps_part=True, retries=retries)
