@@ -100,7 +100,17 @@ async def test_the_order_of_parameters_does_not_matter() -> None:
 
 CUT = {"finish_reason": "length"}
 DONE = {"finish_reason": "stop"}
-NOT_KEPT = {
+NOT_async def test_an_answer_of_another_form_than_asked_for_is_not_kept() -> None:
+    """It is no use, and may be right the next time."""
+    provider, memory = Provider(Completion("yes", "stop"), Completion("{}", "stop")), Memory()
+    call = cached(provider.call, memory, SOURCE)
+    asked = replace(REQUEST, params={"response_format": {"type": "json_object"}})
+    for text in ("yes", "{}", "{}"):
+        assert (await call(new(asked))).text == text
+    assert provider.asked == 2
+
+
+KEPT = {
     "cut off": Completion("half", "length"),
     "filtered": Completion("half", "content_filter"),
     "unknown end": Completion("perhaps"),
@@ -119,6 +129,16 @@ async def test_only_a_whole_answer_is_kept(name: str) -> None:
     for _ in range(2):
         assert await call(new(REQUEST)) is NOT_KEPT[name]
     assert (provider.asked, memory.kept) == (2, {})
+
+
+async def test_an_answer_of_another_form_than_asked_for_is_not_kept() -> None:
+    """It is no use, and may be right the next time."""
+    provider, memory = Provider(Completion("yes", "stop"), Completion("{}", "stop")), Memory()
+    call = cached(provider.call, memory, SOURCE)
+    asked = replace(REQUEST, params={"response_format": {"type": "json_object"}})
+    for text in ("yes", "{}", "{}"):
+        assert (await call(new(asked))).text == text
+    assert provider.asked == 2
 
 
 KEPT = {
