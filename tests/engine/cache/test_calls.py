@@ -100,17 +100,7 @@ async def test_the_order_of_parameters_does_not_matter() -> None:
 
 CUT = {"finish_reason": "length"}
 DONE = {"finish_reason": "stop"}
-NOT_async def test_an_answer_of_another_form_than_asked_for_is_not_kept() -> None:
-    """It is no use, and may be right the next time."""
-    provider, memory = Provider(Completion("yes", "stop"), Completion("{}", "stop")), Memory()
-    call = cached(provider.call, memory, SOURCE)
-    asked = replace(REQUEST, params={"response_format": {"type": "json_object"}})
-    for text in ("yes", "{}", "{}"):
-        assert (await call(new(asked))).text == text
-    assert provider.asked == 2
-
-
-KEPT = {
+NOT_KEPT = {
     "cut off": Completion("half", "length"),
     "filtered": Completion("half", "content_filter"),
     "unknown end": Completion("perhaps"),
