@@ -53,6 +53,8 @@ class Prompt:
     """Every field of the row that means nothing to us; carried to the output."""
     key: str | None = None
     """Digest of request and row (rows/keys.py); None where no output needs it."""
+    repeat: int = 1
+    """Which one this is, from 1, of a row that is to be answered several times."""
 
     @property
     def place(self) -> str:
@@ -100,6 +102,8 @@ class Request:
     """Whether the answer is wanted piece by piece."""
     ledger: Ledger = field(default_factory=Ledger, repr=False, compare=False)
     """Its attempts so far; the innermost call adds to it."""
+    repeat: int = 1
+    """The row's own: each of its repeats is to have an answer of its own."""
 
 
 @dataclass(slots=True)

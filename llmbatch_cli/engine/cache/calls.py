@@ -33,7 +33,8 @@ class Answers(Protocol):
 
 def key_of(request: Request, source: Source) -> bytes | None:
     """The request's digest: equal for equal ones only; None for one that has none."""
-    data = canonical((FORMAT, source, request.model, request.messages, request.params))
+    asked = (request.model, request.messages, request.params, request.repeat)
+    data = canonical((FORMAT, source, *asked))
     return None if data is None else blake2b(data, digest_size=KEY_BYTES).digest()
 
 
