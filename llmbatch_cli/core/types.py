@@ -55,6 +55,8 @@ class Prompt:
     """Digest of request and row (rows/keys.py); None where no output needs it."""
     value: Any = None
     """The row as it was read: an object of fields, a text or a list of messages."""
+    repeat: int = 1
+    """Which one this is, from 1, of a row that is to be answered several times."""
 
     @property
     def place(self) -> str:
@@ -104,6 +106,8 @@ class Request:
     """Whether the answer is wanted piece by piece."""
     ledger: Ledger = field(default_factory=Ledger, repr=False, compare=False)
     """Its attempts so far; the innermost call adds to it."""
+    repeat: int = 1
+    """The row's own: each of its repeats is to have an answer of its own."""
 
 
 @dataclass(slots=True)

@@ -175,7 +175,7 @@ def request_for(prompt: Prompt, model: Model, system: Message | None) -> Request
     if system is not None and messages[0].get("role") not in ("system", "developer"):
         messages = [system, *messages]
     params = merged(model.params, prompt.params) if prompt.params else model.params
-    return Request(model.id, messages, params, ledger=Ledger(model.name))
+    return Request(model.id, messages, params, False, Ledger(model.name), prompt.repeat)
 
 
 def merged(under: Params, over: Params) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from llmbatch_cli.core.canonical import canonical
 from llmbatch_cli.core.types import Call, Completion, Request
 from llmbatch_cli.engine.cache.stored import again, from_bytes, is_whole, to_bytes
 from llmbatch_cli.engine.deadline import Deadlines
+from llmbatch_cli.engine.validate import mismatch
 
 T = TypeVar("T")
 
@@ -32,7 +33,8 @@ class Answers(Protocol):
 
 def key_of(request: Request, source: Source) -> bytes | None:
     """The request's digest: equal for equal ones only; None for one that has none."""
-    data = canonical((FORMAT, source, request.model, request.messages, request.params))
+    asked = (request.model, request.messages, request.params, request.repeat)
+    data = canonical((FORMAT, source, *asked))
     return None if data is None else blake2b(data, digest_size=KEY_BYTES).digest()
 
 
@@ -58,9 +60,9 @@ class Look:
         request.ledger.cached = found is not None
         return found
 
-    def keep(self, key: bytes, completion: Completion) -> None:
-        """Keep an answer, if it is one to keep."""
-        if self._keep_all or is_whole(completion):
+    def keep(self, key: bytes, request: Request, completion: Completion) -> None:
+        """Keep an answer, if it is one to keep: whole, and of the form that was asked for."""
+        if self._keep_all or (is_whole(completion) and _fits(completion, request)):
             data = to_bytes(completion)
             if data is not None:
                 self._answers.put(key, data)
@@ -77,6 +79,10 @@ class Look:
             deferred.begin()
 
 
+def _fits(completion: Completion, request: Request) -> bool:
+    return not completion.text or mismatch(completion.text, request.params) is None
+
+
 def cached(
     call: Call, answers: Answers, source: Source, deadlines: Deadlines | None = None
 ) -> Call:
@@ -90,7 +96,7 @@ def cached(
         completion = await look.find(key, request)
         if completion is None:
             completion = await call(request)
-            look.keep(key, completion)
+            look.keep(key, request, completion)
         return completion
 
     return look_first
@@ -109,7 +115,7 @@ def deduped(
 
     async def call_and_keep(request: Request, key: bytes) -> Completion:
         completion = await call(request)
-        look.keep(key, completion)
+        look.keep(key, request, completion)
         return completion
 
     async def call_once(request: Request, key: bytes) -> Completion:

@@ -12,9 +12,10 @@ from support.attempts import attempting, new
 
 from llmbatch_cli.core.errors import Overloaded, TimedOut
 from llmbatch_cli.core.ledger import Usage
-from llmbatch_cli.core.types import Completion, RateInfo, Request
+from llmbatch_cli.core.types import Completion, Prompt, RateInfo, Request
 from llmbatch_cli.engine.cache.calls import cached, deduped, key_of
 from llmbatch_cli.engine.cache.stored import from_bytes, to_bytes
+from llmbatch_cli.engine.calls import Model, request_for
 from llmbatch_cli.engine.deadline import Deadlines
 from llmbatch_cli.engine.streaming import around
 
@@ -72,6 +73,7 @@ OTHERS = {
     "model": (SOURCE, replace(REQUEST, model="n")),
     "messages": (SOURCE, replace(REQUEST, messages=[{"role": "user", "content": "hi "}])),
     "parameter": (SOURCE, replace(REQUEST, params={"temperature": 0, "seed": 8})),
+    "repeat": (SOURCE, replace(REQUEST, repeat=2)),
     "no parameters": (SOURCE, replace(REQUEST, params={})),
     "provider": (("groq", *SOURCE[1:]), REQUEST),
     "address": ((*SOURCE[:2], "http://localhost:8000/v1", ""), REQUEST),
@@ -87,6 +89,14 @@ async def test_another_request_is_sent(name: str) -> None:
     source, request = OTHERS[name]
     await cached(provider.call, memory, source)(request)
     assert provider.asked == 2
+
+
+def test_each_repeat_of_a_row_has_an_answer_of_its_own() -> None:
+    """Once they are answered, each finds its own again."""
+    model = Model("openai", "m", Provider(ANSWER).call)
+    rows = [Prompt(0, REQUEST.messages, 0, repeat=number) for number in (1, 2, 1)]
+    keys = [key_of(request_for(row, model, None), SOURCE) for row in rows]
+    assert keys[0] == keys[2] != keys[1]
 
 
 async def test_the_order_of_parameters_does_not_matter() -> None:
@@ -119,6 +129,16 @@ async def test_only_a_whole_answer_is_kept(name: str) -> None:
     for _ in range(2):
         assert await call(new(REQUEST)) is NOT_KEPT[name]
     assert (provider.asked, memory.kept) == (2, {})
+
+
+async def test_an_answer_of_another_form_than_asked_for_is_not_kept() -> None:
+    """It is no use, and may be right the next time."""
+    provider, memory = Provider(Completion("yes", "stop"), Completion("{}", "stop")), Memory()
+    call = cached(provider.call, memory, SOURCE)
+    asked = replace(REQUEST, params={"response_format": {"type": "json_object"}})
+    for text in ("yes", "{}", "{}"):
+        assert (await call(new(asked))).text == text
+    assert provider.asked == 2
 
 
 KEPT = {
