@@ -156,8 +156,8 @@ class Answers:
 
     schema: str | None = option(
         None,
-        "Answers must fit this JSON schema, a file or its short form 'name, age int, tags str[]'; "
-        "the row's data is the parsed object.",
+        "Form of the answers: a JSON schema, or 'name, age int'; a file, its text, or the short form. "
+        "The row's data is the parsed object.",
         metavar="SCHEMA",
         everyday=True,
         complete="files",
@@ -221,9 +221,9 @@ class OutputOptions:
     )
     format: OutputFormat | None = option(
         None,
-        "jsonl (all fields), csv, tsv, parquet or xlsx (a table: the input's columns and the "
-        "answer), text (the answer alone), openai (a batch API line) or chat (the "
-        "chat.completion object). Tables, text and chat are in input order.",
+        "jsonl (all fields), csv, tsv, parquet or xlsx (a table), text (the answer alone), openai (a "
+        "batch API line) or chat (the chat.completion object). Tables have the input's columns and "
+        "the answer. Tables, text and chat are in input order.",
         letter="f",
         metavar="FORMAT",
         shown="by the name of -o, else jsonl",

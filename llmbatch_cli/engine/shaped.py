@@ -117,7 +117,7 @@ class Shaped:
                     self._read(completion)
                 except InvalidOutput as error:
                     ledger = request.ledger
-                    if ledger.attempts:
+                    if ledger.attempts and not ledger.cached:
                         ledger.attempts[-1].kind = error.kind
                     if not left or completion.finish_reason in CUT_OFF:
                         raise

@@ -64,5 +64,5 @@ class Chooser:
             own = {REPEAT: number}
             value = {**row.value, **own} if isinstance(row.value, Mapping) else row.value
             metadata = {**row.metadata, **own}
-            yield replace(row, index=self._index, metadata=metadata, value=value)
+            yield replace(row, index=self._index, metadata=metadata, value=value, repeat=number)
             self._index += 1
