@@ -156,8 +156,8 @@ class Answers:
 
     schema: str | None = option(
         None,
-        "Form of the answers: a JSON schema, or 'name, age int'; a file, its text, or the short form. "
-        "The row's data is the parsed object.",
+        "Form of the answers: a JSON schema, or 'name, age int'; a file, its text, or the short "
+        "form. The row's data is the parsed object.",
         metavar="SCHEMA",
         everyday=True,
         complete="files",
