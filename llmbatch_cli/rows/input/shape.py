@@ -234,7 +234,7 @@ class Shaper:
 
     def _add_system(self, own: dict[str, Any], system: Renders, fields: Fields) -> None:
         """The system message of a row that has none."""
-        messages = own.get("messages") or own.get("prompt")
+        messages: Any = own.get("messages") or own.get("prompt")
         is_text = not isinstance(messages, list) or not messages
         if own.get("system") is None and (is_text or messages[0].get("role") not in _SYSTEM):
             own["system"] = text = system.render(fields)
