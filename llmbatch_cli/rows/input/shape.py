@@ -173,8 +173,9 @@ class Shaper:
 
     def _fields_of(self, value: Any) -> Fields | None:
         """The row's fields; None where it has none. Raises InputError where they are needed."""
-        if isinstance(value, Mapping):
-            return value
+        if type(value) is dict or isinstance(value, Mapping):
+            fields: Fields = value
+            return fields
         if self._uses or self._shape.named:
             if isinstance(value, str):
                 return {TEXT: value}
@@ -200,7 +201,7 @@ class Shaper:
             if isinstance(row, Prompt):
                 row.messages = shape.media.added(row.messages, fields)
         if data:
-            row.metadata = {**row.metadata, **data}
+            row.metadata = {**row.metadata, **data} if row.metadata else data
         self._has_rows = True
         return row
 
@@ -235,8 +236,9 @@ class Shaper:
     def _add_system(self, own: dict[str, Any], system: Renders, fields: Fields) -> None:
         """The system message of a row that has none."""
         messages: Any = own.get("messages") or own.get("prompt")
-        is_text = not isinstance(messages, list) or not messages
-        if own.get("system") is None and (is_text or messages[0].get("role") not in _SYSTEM):
+        first = messages[0] if isinstance(messages, list) and messages else None
+        role = first.get("role") if isinstance(first, Mapping) else None
+        if own.get("system") is None and role not in _SYSTEM:
             own["system"] = text = system.render(fields)
             if self._shape.asks is None and not text.strip():
                 raise InputError("--system gives no text")

@@ -147,10 +147,13 @@ class MessagesTemplate:
     def __init__(self, text: str, option: str) -> None:
         """`text`: a list of messages as YAML or JSON. Raises UsageError."""
         self._templates: list[Template] = []
-        self._messages = [
-            self._message(message, f"{option}, message {place}")
-            for place, message in enumerate(_listed(text, option), 1)
-        ]
+        try:
+            self._messages = [
+                self._message(message, f"{option}, message {place}")
+                for place, message in enumerate(_listed(text, option), 1)
+            ]
+        except RecursionError as error:  # an anchor of YAML inside itself
+            raise UsageError(f"{option} is nested too deep") from error
         self.names = frozenset[str]().union(*(one.names for one in self._templates))
         """The fields that it uses."""
 

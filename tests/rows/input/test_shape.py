@@ -6,12 +6,16 @@ from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.events import Event, Notice
 from llmbatch_cli.core.types import BadRow, Prompt, Row
+from llmbatch_cli.rows.input.media import Media
 from llmbatch_cli.rows.input.shape import Shape, Shaper
 from llmbatch_cli.rows.input.source import Inputs
+from llmbatch_cli.rows.input.template import Condition, MessagesTemplate, Template, TextTemplate
 
 
 async def read(*values: object, **shape: Any) -> tuple[list[Row], list[str]]:
@@ -153,3 +157,36 @@ async def test_a_table_has_no_parameters() -> None:
     assert [one["content"] for one in row.messages] == ["S", "Q"]
     assert (row.id, row.model, dict(row.params), row.place) == ("7", None, {}, "a.csv:2")
     assert row.metadata == {"temperature": "hot", "model": "T"}
+
+
+NAMES = st.sampled_from(
+    ("prompt", "messages", "text", "instruction", "input", "conversations", "id", "model", "system",
+     "custom_id", "body", "role", "from", "value", "content", "temperature", "x")
+)  # fmt: skip
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=4),
+    max_leaves=12,
+)
+SHAPES = [
+    Shape(),
+    Shape(prompt_field="x", id_field="id", model_field="model"),
+    Shape(asks=TextTemplate("{{ x | default('a') }}", "-t"), system=Template("{{ text }}", "-s")),
+    Shape(asks=MessagesTemplate("[{role: user, content: '{{ x }}'}]", "-m")),
+    Shape(system=Template("{{ x }}", "-s"), where=Condition("x is defined", "--where")),
+    Shape(media=Media(images=["x"], audio=["value"], files=["content"])),
+]
+
+
+@given(st.sampled_from(SHAPES), st.booleans(), st.lists(st.dictionaries(NAMES, VALUES) | VALUES))
+def test_any_value_is_a_row_or_refused(shape: Shape, is_table: bool, values: list[Any]) -> None:
+    """In every shape: one row, none where it is not wanted, or a usage error; no other end."""
+    shaper = Shaper(shape)
+    shaper.begin("in.jsonl")
+    for index, value in enumerate(values):
+        table = is_table and isinstance(value, dict)
+        try:
+            row = shaper.row(value, index=index, line=1, is_table=table)
+        except UsageError:
+            continue
+        assert row is None or (row.index, row.file) == (index, "in.jsonl")

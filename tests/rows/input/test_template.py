@@ -151,7 +151,15 @@ def test_messages_in_yaml_or_json() -> None:
     assert template.names == {"stars"}
     with pytest.raises(UsageError, match="message 1"):
         MessagesTemplate("[{role: user, content: '{{ x'}]", "--messages-template")
-    for wrong in ("role: user", "[]", "[1]", "- {content: a}", "a: [b", "- &a [*a]"):
+    for wrong in (
+        "role: user",
+        "[]",
+        "[1]",
+        "- {content: a}",
+        "a: [b",
+        "- &a [*a]",
+        "- {role: user, content: &a [*a]}",
+    ):
         with pytest.raises(UsageError, match="--messages-template"):
             MessagesTemplate(wrong, "--messages-template")
 
