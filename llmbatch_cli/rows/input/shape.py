@@ -173,8 +173,9 @@ class Shaper:
 
     def _fields_of(self, value: Any) -> Fields | None:
         """The row's fields; None where it has none. Raises InputError where they are needed."""
-        if isinstance(value, Mapping):
-            return value
+        if type(value) is dict or isinstance(value, Mapping):
+            fields: Fields = value
+            return fields
         if self._uses or self._shape.named:
             if isinstance(value, str):
                 return {TEXT: value}
@@ -200,7 +201,7 @@ class Shaper:
             if isinstance(row, Prompt):
                 row.messages = shape.media.added(row.messages, fields)
         if data:
-            row.metadata = {**row.metadata, **data}
+            row.metadata = {**row.metadata, **data} if row.metadata else data
         self._has_rows = True
         return row
 
