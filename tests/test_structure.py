@@ -35,7 +35,10 @@ HOMES = {
     "aiohappyeyeballs": {"transport"},
     "httpx": {"transport"},
     "xllamacpp": {"providers"},
-    "jsonschema": {"engine"},
+    "jsonschema_rs": {"engine"},
+    "pyarrow": {"rows"},
+    "python_calamine": {"rows"},
+    "xlsxwriter": {"rows"},
 }
 """Where a library may be imported."""
 
@@ -158,7 +161,15 @@ async def test_a_run_loads_only_what_it_needs(tmp_path: Path) -> None:
         loaded = await asyncio.to_thread(loaded_by, *run)
     assert json.loads(out.read_text())["text"] == "HELLO"
     assert "llmbatch_cli.transport.http1.wire" in loaded
-    assert not loaded & {"httpx", "rich", "email", "urllib.request", "http.client", "mimetypes"}
+    assert not loaded & {
+        "httpx",
+        "rich",
+        "glob",
+        "email",
+        "urllib.request",
+        "http.client",
+        "mimetypes",
+    }
     ours = {name.removeprefix("llmbatch_cli.") for name in loaded}
     assert not ours & {
         "client",
@@ -166,6 +177,8 @@ async def test_a_run_loads_only_what_it_needs(tmp_path: Path) -> None:
         "engine.race_work",
         "rows.resume",
         "rows.output.settle",
+        "rows.input.delimited",
+        "rows.input.binary_tables",
     }
     providers = {name.split(".")[1] for name in ours if name.startswith("providers.")}
     assert not providers & {"anthropic", "bedrock", "cohere", "fake", "gemini", "local", "ollama"}

@@ -40,7 +40,10 @@ from llmbatch_cli.core.types import Outcome
 from llmbatch_cli.drivers.delivery import Render
 from llmbatch_cli.job import Job, JobRun
 from llmbatch_cli.loops import loop_factory
+from llmbatch_cli.rows.input.chunks import checked_encoding
+from llmbatch_cli.rows.input.folders import expanded
 from llmbatch_cli.rows.input.inputs import TextFormat
+from llmbatch_cli.rows.input.shape import Shape
 from llmbatch_cli.rows.input.source import Inputs
 from llmbatch_cli.rows.output.render import render
 from llmbatch_cli.rows.output.table_files import check_table_options, format_of_name, journal_of
@@ -284,9 +287,15 @@ def _status(run: JobRun, totals: Totals, *, interrupted: bool) -> ExitStatus:
 def inputs_of(options: InputOptions, *, for_text: TextFormat = "lines") -> Inputs:
     """What the input options say to read."""
     return Inputs(
-        options.inputs or ("-",),
+        expanded(options.inputs) or ("-",),
         options.input_format,
         options.max_line_bytes,
         options.limit,
         for_text=for_text,
+        encoding=checked_encoding(options.encoding),
+        shape=Shape(
+            prompt_field=options.prompt_field,
+            id_field=options.id_field,
+            model_field=options.model_field,
+        ),
     )

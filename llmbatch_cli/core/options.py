@@ -18,7 +18,7 @@ from llmbatch_cli.core.frozen import frozen
 
 MEBIBYTE: Final = 2**20
 
-InputFormat = Literal["auto", "jsonl", "text", "whole"]
+InputFormat = Literal["auto", "jsonl", "text", "whole", "csv", "tsv", "parquet", "arrow", "xlsx"]
 OutputFormat = Literal["jsonl", "csv", "tsv", "parquet", "xlsx", "text", "openai", "chat"]
 TABLES: Final[frozenset[str]] = frozenset(("csv", "tsv", "parquet", "xlsx"))
 """Formats that are tables: the input's own columns, and the answer's beside them."""
@@ -217,8 +217,8 @@ class InputOptions:
 
     inputs: Sequence[str] = option(
         (),
-        "Files of prompts (JSONL, a JSON array or text; .gz too), read one after the other; "
-        "- or nothing is standard input.",
+        "Files of prompts: JSONL, JSON, CSV, TSV, Parquet, Arrow, Excel or text, packed too (.gz, "
+        ".bz2, .xz, .zst); or folders and patterns of them. - or nothing is standard input.",
         metavar="[INPUT]...",
         positional=True,
     )
@@ -226,7 +226,29 @@ class InputOptions:
         None, "Read only the first N rows.", min=0, metavar="N", everyday=True
     )
     input_format: InputFormat = option(
-        "auto", "jsonl, text (a prompt per line) or whole (the whole input is one prompt)."
+        "auto",
+        "jsonl, text (a prompt per line), whole (the whole input is one prompt), csv, tsv, "
+        "parquet, arrow or xlsx.",
+        metavar="FORMAT",
+        shown="by name and first bytes",
+    )
+    encoding: str | None = option(
+        None,
+        "Encoding of text and tables, as in cp1252.",
+        metavar="NAME",
+        shown="UTF-8, or UTF-16 by its first bytes",
+    )
+    prompt_field: str | None = option(
+        None,
+        "Field that is the prompt.",
+        metavar="NAME",
+        shown="prompt, messages, or the only one that fits",
+    )
+    id_field: str | None = option(
+        None, "Field that is the row's id.", metavar="NAME", shown="id or custom_id"
+    )
+    model_field: str | None = option(
+        None, "Field that names the row's model.", metavar="NAME", shown="model"
     )
     strict: bool = option(False, "Send nothing if any row is invalid.")
     files: Path | None = option(

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from llmbatch_cli.core.types import Params
+
+MOST_STEPS_BACK: Final = 100_000
+"""Of a pattern that the linear engine does not know, in one value."""
 
 Check = Callable[[Any], str | None]
 """What is wrong with a value; None for nothing."""
@@ -15,7 +18,7 @@ Check = Callable[[Any], str | None]
 def mismatch(text: str, params: Params) -> str | None:
     """How an answer differs from its request's `response_format`; None where it fits.
 
-    A JSON schema is checked where the package jsonschema is installed (the extra `schema`),
+    A JSON schema is checked where the package jsonschema-rs is installed (the extra `schema`),
     else only that the text is JSON. A schema that is invalid itself is left to the provider.
     """
     wanted = params.get("response_format")
@@ -40,9 +43,9 @@ def schema_of(params: Params) -> Any:
 
 
 def can_check() -> bool:
-    """Whether jsonschema is installed."""
+    """Whether jsonschema-rs is installed."""
     try:
-        import jsonschema  # noqa: F401
+        import jsonschema_rs  # noqa: F401
     except ImportError:
         return False
     return True
@@ -50,30 +53,36 @@ def can_check() -> bool:
 
 @lru_cache(maxsize=256)
 def _check_of(schema: bytes) -> Check | None:
-    """A check of values against this schema. It may come from a stranger, so no reference in it
-    is fetched."""
+    """A check of values against this schema; None for one that is invalid itself.
+
+    It may come from a stranger: no reference in it is fetched, and no pattern takes long.
+    """
     if not can_check():
         return None
-    from jsonschema import SchemaError
-    from jsonschema.validators import Draft202012Validator, validator_for
-    from referencing import Registry
-    from referencing.exceptions import Unresolvable
+    from jsonschema_rs import FancyRegexOptions, RegexOptions, validator_for
 
     rules = orjson.loads(schema)
-    if not isinstance(rules, dict | bool):
+    # the second engine knows (?=...), and looks back only so often
+    for patterns in (RegexOptions(), FancyRegexOptions(backtrack_limit=MOST_STEPS_BACK)):
+        try:
+            validator = validator_for(rules, retriever=_refuse, pattern_options=patterns)
+            break
+        except ValueError:
+            continue
+    else:
         return None
-    kind = validator_for(rules, default=Draft202012Validator)
-    try:
-        kind.check_schema(rules)
-    except SchemaError:
-        return None
-    validator = kind(rules, registry=Registry())
 
     def check(value: Any) -> str | None:
-        try:
-            error = next(validator.iter_errors(value), None)
-        except Unresolvable:
+        error = next(validator.iter_errors(value), None)
+        if error is None:
             return None
-        return f"the answer does not fit its schema: {error.json_path}" if error else None
+        path = "".join(
+            f"[{one}]" if isinstance(one, int) else f".{one}" for one in error.instance_path
+        )
+        return f"the answer does not fit its schema: ${path}"
 
     return check
+
+
+def _refuse(uri: str) -> Any:
+    raise ValueError("no schema is fetched")

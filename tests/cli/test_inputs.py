@@ -98,11 +98,14 @@ async def test_an_array_goes_on_and_its_failures_are_found(tmp_path: Path) -> No
 async def test_rows_without_a_prompt_end_the_run(command: str, tmp_path: Path) -> None:
     """Exit 2 with the fields there are and the way, no output, instead of an error row each."""
     path, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
-    path.write_bytes(jsonl([{"text": "hi", "label": 1}] * 500))
-    done = await run(command, "-m", "fake/echo", str(path), "-o", str(out))
-    assert (done.status, done.out) == (2, b"")
-    assert not out.exists() or out.read_bytes() == b""
-    assert "the row has: text, label (jq -c '(arrays[] // .) | .prompt = .text' FILE)" in done.err
+    path.write_bytes(jsonl([{"title": "hi", "body": "ho", "label": 1}] * 5))
+    for inputs, stdin in (((str(path), "-o", str(out)), b""), ((), path.read_bytes())):
+        done = await run(command, "-m", "fake/echo", *inputs, stdin=stdin)
+        assert (done.status, done.out) == (2, b"")
+        assert not out.exists()
+        assert "several fields may be the prompt: title, body" in done.err
+        assert "there are: title, body, label" in done.err
+        assert "hint: name it, as in --prompt-field title" in done.err
 
 
 async def test_a_table_costs_nothing(tmp_path: Path) -> None:

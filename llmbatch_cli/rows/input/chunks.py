@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from io import FileIO
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, NamedTuple
 
+from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.rows.input.foreign import MAGIC_BYTES, Foreign, by_magic
-from llmbatch_cli.rows.lines import BOM, CHUNK_BYTES, Unreadable, unpacked
+from llmbatch_cli.rows.input.unpacking import MAGIC_BYTES as PACKING_BYTES
+from llmbatch_cli.rows.input.unpacking import unpacked_if_packed
+from llmbatch_cli.rows.lines import BOM, CHUNK_BYTES, Unreadable
 
 GZIP: Final = b"\x1f\x8b"
 """What every gzip file begins with."""
@@ -60,32 +63,73 @@ def _read(descriptor: int) -> bytes:
             select.select([descriptor], [], [])
 
 
-def plain(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The chunks as UTF-8 without a byte order mark: gzip is unpacked, UTF-16 and UTF-32 are
-    converted.
+class Opened(NamedTuple):
+    """What was packed or not, unpacked."""
 
-    UTF-16 is known by its mark, or by a NUL in each of its first two characters. Raises Foreign
-    for what is no text, and Unreadable after all that could be unpacked or converted.
+    head: bytes
+    """Its first bytes, which show what it is."""
+    chunks: Iterator[bytes]
+    """All of it."""
+    is_packed: bool
+
+
+def opened(chunks: Iterator[bytes]) -> Opened:
+    """The chunks without the packing that their first bytes show. Waits for no more than a line.
+
+    What follows raises Unreadable after all that could be unpacked.
     """
-    head = next(chunks, b"")
-    if head == GZIP[:1]:
-        head += next(chunks, b"")
-    chunks = chain((head,), chunks)
-    if head.startswith(GZIP):
-        chunks = unpacked(chunks)
+    head = _head(chunks, PACKING_BYTES)
+    within = unpacked_if_packed(head, chain((head,), chunks))
+    if within is not None:
+        head, chunks = b"", within
+    head += _head(chunks, MAGIC_BYTES - len(head), head)
+    return Opened(head, chain((head,), chunks), within is not None)
+
+
+def _head(chunks: Iterator[bytes], size_bytes: int, before: bytes = b"") -> bytes:
+    """So many bytes, or fewer where a line, or all, ends before."""
     head = b""
     # Half a line is no row, so waiting for its end, or for this much, holds nothing up.
-    while len(head) < MAGIC_BYTES and b"\n" not in head and (more := next(chunks, b"")):
+    while len(head) < size_bytes and b"\n" not in before + head and (more := next(chunks, b"")):
         head += more
-    if (kind := by_magic(head)) is not None:
+    return head
+
+
+def plain(chunks: Iterator[bytes], encoding: str | None = None) -> Iterator[bytes]:
+    """The chunks as UTF-8 without a byte order mark: unpacked, and converted."""
+    return as_text(opened(chunks), encoding)
+
+
+def as_text(data: Opened, encoding: str | None = None) -> Iterator[bytes]:
+    """Text as UTF-8 without a byte order mark; UTF-16 and UTF-32 are converted, or the named
+    `encoding`.
+
+    UTF-16 is known by its mark, or by a NUL in each of its first two characters. Raises Foreign
+    for what is no text, and Unreadable after all that could be converted.
+    """
+    if (kind := by_magic(data.head)) is not None:
         raise Foreign(kind)
-    chunks = chain((head,), chunks)
-    codec = _codec(head)
+    codec = encoding or _codec(data.head)
     if codec is not None:
-        yield from _converted(chunks, codec)
+        yield from _converted(data.chunks, codec)
         return
-    yield next(chunks).removeprefix(BOM)
-    yield from chunks
+    yield next(data.chunks).removeprefix(BOM)
+    yield from data.chunks
+
+
+def checked_encoding(name: str | None) -> str | None:
+    """The encoding that an option names. Raises UsageError for none that Python knows."""
+    if name is None:
+        return None
+    try:
+        found = codecs.lookup(name)
+        "".encode(name)  # fails for a codec that is no encoding of text, as base64
+        codecs.getincrementaldecoder(name)
+    except (LookupError, ValueError) as error:
+        raise UsageError(
+            f"--encoding {name}: no such encoding", hint="as in utf-8, cp1252, latin-1, shift_jis"
+        ) from error
+    return None if found.name == "utf-8" else found.name
 
 
 def _codec(head: bytes) -> str | None:
@@ -103,9 +147,14 @@ def _codec(head: bytes) -> str | None:
 
 def _converted(chunks: Iterator[bytes], codec: str) -> Iterator[bytes]:
     decoder = codecs.getincrementaldecoder(codec)()
+    is_first = True
     try:
         for chunk in chunks:
-            yield decoder.decode(chunk).encode()
+            text = decoder.decode(chunk)
+            if is_first and text:
+                text, is_first = text.removeprefix("\ufeff"), False
+            yield text.encode()
         yield decoder.decode(b"", final=True).encode()
-    except UnicodeDecodeError as error:
-        raise Unreadable(f"cannot be read as {codec.upper()}: {error.reason}") from error
+    except UnicodeError as error:
+        reason = error.reason if isinstance(error, UnicodeDecodeError) else error
+        raise Unreadable(f"cannot be read as {codec.upper()}: {reason}") from error

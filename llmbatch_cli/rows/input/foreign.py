@@ -7,7 +7,7 @@ refused by its name, its first bytes, or the shape of its first lines.
 import re
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import orjson
 
@@ -23,25 +23,14 @@ class Kind(NamedTuple):
     """The way from it to rows, as a hint."""
 
 
-_ROWS: Final = "to_json('prompts.jsonl', orient='records', lines=True)\""
-_CSV: Final = Kind(
+_AS_A_TABLE: Final = "--input-format {} reads its columns"
+CSV: Final = Kind(
     "a table (CSV)",
-    f'convert it to JSONL with a field "prompt": python -c "import pandas; '
-    f"pandas.read_csv('FILE').rename(columns={{'COLUMN': 'prompt'}}).{_ROWS}"
-    "; --input-format text sends every line as it stands",
+    f"{_AS_A_TABLE.format('csv')}; --input-format text sends every line as it stands",
 )
-_TSV: Final = Kind("a table (TSV)", _CSV.way.replace("'FILE')", r"'FILE', sep='\t')"))
-
-
-def _table(name: str, read: str) -> Kind:
-    return Kind(
-        name, f"convert it to JSONL: python -c \"import pandas; pandas.{read}('FILE').{_ROWS}"
-    )
-
-
-_PARQUET: Final = _table("Parquet", "read_parquet")
-_ARROW: Final = _table("an Arrow file", "read_feather")
-_EXCEL: Final = _table("an Excel workbook", "read_excel")
+TSV: Final = Kind("a table (TSV)", CSV.way.replace("csv", "tsv"))
+_PARQUET: Final = Kind("Parquet", _AS_A_TABLE.format("parquet"))
+_ARROW: Final = Kind("an Arrow file", _AS_A_TABLE.format("arrow"))
 _ZIP: Final = Kind(
     "a zip archive or an Office file", "unpack it, or save it as JSONL or text first"
 )
@@ -67,20 +56,11 @@ def _packed(name: str, program: str) -> Kind:
     return Kind(f"packed with {name}", f"unpack it: {program} -dc FILE | llmbatch batch ...")
 
 
-_ZSTD, _XZ = _packed("zstd", "zstd"), _packed("xz", "xz")
-_BZIP2, _LZ4 = _packed("bzip2", "bzip2"), _packed("lz4", "lz4")
+_LZ4: Final = _packed("lz4", "lz4")
 
 _BY_KIND: Final[Sequence[tuple[Kind, str]]] = (
-    (_CSV, "csv"),
-    (_TSV, "tsv tab"),
-    (_PARQUET, "parquet pq"),
-    (_ARROW, "arrow feather ipc"),
-    (_EXCEL, "xlsx xls xlsm xlsb ods"),
     (_ZIP, "zip"),
     (_ARCHIVE, "7z rar tar tgz tbz2 txz"),
-    (_ZSTD, "zst zstd"),
-    (_XZ, "xz lzma"),
-    (_BZIP2, "bz2"),
     (_LZ4, "lz4"),
     (_packed("brotli", "brotli"), "br"),
     (_packed("compress", "gzip"), "z"),
@@ -101,9 +81,6 @@ _MAGIC: Final[Sequence[tuple[bytes, Kind]]] = (
     (rb"PAR1[\x00-\x1f]", _PARQUET),
     (rb"(?:ARROW1|FEA1)\0", _ARROW),
     (rb"PK\x03\x04|PK\x05\x06", _ZIP),
-    (rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18", _ZSTD),
-    (rb"\xfd7zXZ\0|\x5d\0\0[\x80\0]", _XZ),
-    (rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)", _BZIP2),
     (rb"\x04\x22\x4d\x18", _LZ4),
     (rb"\x1f[\x9d\xa0]", _packed("compress", "gzip")),
     (rb"7z\xbc\xaf\x27\x1c|Rar!\x1a\x07|.{257}ustar[\0 ]", _ARCHIVE),
@@ -117,6 +94,11 @@ _MAGIC: Final[Sequence[tuple[bytes, Kind]]] = (
     ),
     (rb"GGUF[\x01-\x09]\0", _MODEL),
     (rb"\x7fELF|MZ\x90\0|\xcf\xfa\xed\xfe|\xca\xfe\xba\xbe", _PROGRAM),
+)
+_WORKBOOK: Final = re.compile(
+    rb"PK\x03\x04.{26}(?:\[Content_Types\]\.xml|xl/|_rels/|docProps/|mimetypeapplication/"
+    rb"vnd\.oasis\.opendocument\.spreadsheet)",
+    re.DOTALL,
 )
 _MAGIC_PATTERNS: Final = tuple((re.compile(magic, re.DOTALL), kind) for magic, kind in _MAGIC)
 MAGIC_BYTES: Final = 265
@@ -163,6 +145,13 @@ def by_magic(head: bytes) -> Kind | None:
     return next((kind for magic, kind in _MAGIC_PATTERNS if magic.match(head)), None)
 
 
+def table_by_magic(head: bytes) -> Literal["parquet", "arrow", "xlsx"] | None:
+    """The kind of table that the first bytes show, of those that are no text."""
+    if (kind := by_magic(head)) in (_PARQUET, _ARROW):
+        return "parquet" if kind is _PARQUET else "arrow"
+    return "xlsx" if _WORKBOOK.match(head) else None
+
+
 def by_shape(lines: Sequence[bytes]) -> Kind | None:
     """The kind that the first lines of a text show; only what is unmistakable."""
     head = b"\n".join(lines).lstrip()
@@ -176,8 +165,8 @@ def by_shape(lines: Sequence[bytes]) -> Kind | None:
         return _BINARY
     texts = [line.decode(errors="replace") for line in lines if line.strip()]
     if len(texts) > 1 and _is_one_column(texts[0]):
-        return _CSV
-    for delimiter, kind in ((",", _CSV), ("\t", _TSV), (";", _CSV), ("|", _CSV)):
+        return CSV
+    for delimiter, kind in ((",", CSV), ("\t", TSV), (";", CSV), ("|", CSV)):
         if _is_table(texts, delimiter):
             return kind
     return None

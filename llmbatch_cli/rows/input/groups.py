@@ -7,16 +7,28 @@ import orjson
 
 from llmbatch_cli.core.options import InputFormat
 from llmbatch_cli.rows.big_ints import read_json
-from llmbatch_cli.rows.input.chunks import plain
-from llmbatch_cli.rows.input.foreign import Foreign, by_shape, by_suffix, may_be_header
+from llmbatch_cli.rows.input.chunks import as_text, opened
+from llmbatch_cli.rows.input.foreign import (
+    CSV,
+    TSV,
+    Foreign,
+    Kind,
+    by_shape,
+    by_suffix,
+    may_be_header,
+    table_by_magic,
+)
 from llmbatch_cli.rows.input.inputs import (
     Format,
+    Member,
     TextFormat,
+    TextTable,
     chunks_of,
     format_of_name,
     suffix_of,
 )
 from llmbatch_cli.rows.input.parse import is_conversation
+from llmbatch_cli.rows.input.table import Record
 from llmbatch_cli.rows.lines import BLANK, CHUNK_BYTES, Line, Lines, Unreadable
 
 _JSON_BEGINS: Final = (b"{", b"[", b'"')
@@ -34,6 +46,8 @@ class Group(NamedTuple):
     """Whether the input ends with them."""
     guessed: bool = False
     """Whether the content decided the form, which is reported."""
+    records: Sequence[Record] = ()
+    """Of a table, in place of lines."""
     error: Unreadable | None = None
     """Why the rest of the input cannot be read."""
 
@@ -44,6 +58,7 @@ class Reading(NamedTuple):
     input_format: InputFormat
     for_text: TextFormat
     max_line_bytes: int
+    encoding: str | None = None
 
 
 def groups_of(name: str, reading: Reading, stdin: BinaryIO | None = None) -> Iterator[Group]:
@@ -55,17 +70,56 @@ def groups_of(name: str, reading: Reading, stdin: BinaryIO | None = None) -> Ite
 
 
 def _groups_of(name: str, reading: Reading, stdin: BinaryIO | None) -> Iterator[Group]:
-    kind = by_suffix(suffix_of(name)) if reading.input_format == "auto" else None
-    if kind is not None:
+    is_auto = reading.input_format == "auto"
+    if is_auto and (kind := by_suffix(suffix_of(name))) is not None:
         raise Foreign(kind)
-    head = _Head(plain(chunks_of(name, stdin)))
+    if isinstance(name, Member):
+        reading = reading._replace(for_text="whole")
+    data = opened(chunks_of(name, stdin))
+    form = format_of_name(name, reading.input_format)
+    if is_auto:
+        form = table_by_magic(data.head) or form
+    if form in ("parquet", "arrow", "xlsx"):
+        from llmbatch_cli.rows.input.binary_tables import binary_records
+
+        for batch in binary_records(form, name, data):
+            yield Group(form, [], records=batch)
+        return
+    chunks = as_text(data, reading.encoding)
+    if form in ("csv", "tsv"):
+        yield from _table_groups(form, chunks, reading)
+    else:
+        yield from _text_groups(form, _Head(chunks), reading)
+
+
+def _table_groups(form: TextTable, chunks: Iterator[bytes], reading: Reading) -> Iterator[Group]:
+    import csv
+
+    from llmbatch_cli.rows.input.delimited import records_of
+
+    delimiter = "\t" if form == "tsv" else None
+    try:
+        for batch in records_of(chunks, delimiter, reading.max_line_bytes):
+            yield Group(form, [], records=batch)
+    except csv.Error as error:
+        raise Unreadable(str(error)) from error
+    yield Group(form, [], is_last=True)
+
+
+def _text_groups(form: Format | None, head: "_Head", reading: Reading) -> Iterator[Group]:
     head.read(lambda data: data.strip(BLANK) or len(data) > CHUNK_BYTES)
     begin = head.data.lstrip(BLANK)[:1]
-    form = format_of_name(name, reading.input_format)
     guessed = form is None and begin != b"" and begin not in _JSON_BEGINS
+    may_be_table = form is None
     form = form or ("jsonl" if begin in _JSON_BEGINS else _TEXT[reading.for_text])
-    if reading.input_format == "auto":
-        _refuse_shapes(head, form, begin)
+    kind = _kind_by_shape(head, form, begin) if reading.input_format == "auto" else None
+    if may_be_table and kind in (CSV, TSV):
+        table: TextTable = "csv" if kind == CSV else "tsv"
+        yield Group(table, [], guessed=True)
+        yield from _table_groups(table, head.chunks(), reading)
+        return
+    if kind is not None:
+        raise Foreign(kind)
     if guessed:
         yield Group(form, [], guessed=True)
     if form == "jsonl" and begin == b"[" and _is_one_array(head):
@@ -108,17 +162,16 @@ class _Head:
         yield from self._chunks
 
 
-def _refuse_shapes(head: _Head, form: Format, begin: bytes) -> None:
-    """Raise Foreign for a table, or another text that is no prompts."""
+def _kind_by_shape(head: _Head, form: Format, begin: bytes) -> Kind | None:
+    """What the first lines show of a text that is no prompts: a table, or another kind."""
     if form == "whole" or (form == "jsonl" and begin in _JSON_BEGINS):
-        return
+        return None
     head.read(lambda data: b"\n" in data.lstrip() or len(data) > _LONG_LINE_BYTES)
     lines = head.lines()
     if lines and may_be_header(lines[0]):
         head.read(lambda data: data.lstrip().count(b"\n") > 1 or len(data) > _LONG_LINE_BYTES)
         lines = head.lines()
-    if (kind := by_shape(lines)) is not None:
-        raise Foreign(kind)
+    return by_shape(lines)
 
 
 def _is_one_array(head: _Head) -> bool:

@@ -1,6 +1,7 @@
 """Inputs before their rows are read: names, formats, sizes, copies of pipes."""
 
 import os
+import re
 import stat
 import sys
 import threading
@@ -27,8 +28,11 @@ from llmbatch_cli.rows.input.pump import pumped
 from llmbatch_cli.rows.lines import BLANK, BOM, MAX_LINE_BYTES, Line, Lines, Unreadable
 
 TextFormat = Literal["lines", "whole"]
-Format = Literal["jsonl", "text", "whole", "values"]
+TextTable = Literal["csv", "tsv"]
+BinaryTable = Literal["parquet", "arrow", "xlsx"]
+Format = Literal["jsonl", "text", "whole", "values", TextTable, BinaryTable]
 """`values` is JSON that is not cut into lines: an array of rows."""
+TABLES: Final[frozenset[Format]] = frozenset(("csv", "tsv", "parquet", "arrow", "xlsx"))
 
 STDIN: Final = "<stdin>"
 """Standard input in messages."""
@@ -38,7 +42,19 @@ _SUFFIXES: Final[Mapping[str, Format]] = {
     ".json": "jsonl",
     ".txt": "text",
     ".md": "whole",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    ".ipc": "arrow",
+    **dict.fromkeys((".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"), "xlsx"),
 }
+_NOT_AS_IT_IS: Final = (GZIP, b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", *WIDE)
+"""How a file begins whose lines are not those of its text."""
+_PACKED: Final = re.compile(r"\.(?:gz|bz2|xz|zst|zstd|lzma)$")
 
 
 class Spooled(str):
@@ -51,6 +67,19 @@ class Spooled(str):
         copy = super().__new__(cls, path)
         copy.original = original
         return copy
+
+
+class Member(str):
+    """A file of a folder or a pattern; if it is text, it is one prompt."""
+
+    row_id: str
+    """Its name below the folder, which is the prompt's id."""
+
+    def __new__(cls, path: Path, row_id: str) -> "Member":
+        """`path`: the whole name."""
+        member = super().__new__(cls, path)
+        member.row_id = row_id
+        return member
 
 
 def check_inputs(inputs: Sequence[str]) -> None:
@@ -108,8 +137,8 @@ def chunks_of(name: str, stdin: BinaryIO | None = None) -> Iterator[bytes]:
 
 
 def suffix_of(name: str) -> str:
-    """The last suffix in lower case, without `.gz`; empty for standard input."""
-    return PurePath(_original(name).lower().removesuffix(".gz")).suffix
+    """The last suffix in lower case, without `.gz` and its like; empty for standard input."""
+    return PurePath(_PACKED.sub("", _original(name).lower())).suffix
 
 
 def _original(name: str) -> str:
@@ -118,7 +147,10 @@ def _original(name: str) -> str:
 
 def format_of_name(name: str, input_format: InputFormat = "auto") -> Format | None:
     """The format by option, else by name; None where both leave it open."""
-    return _SUFFIXES.get(suffix_of(name)) if input_format == "auto" else input_format
+    if input_format != "auto":
+        return input_format
+    form = _SUFFIXES.get(suffix_of(name))
+    return "whole" if isinstance(name, Member) and form == "text" else form
 
 
 # Counting ahead
@@ -150,6 +182,8 @@ def count_rows(
     try:
         if form == "whole":
             return int(any(map(bytes.strip, plain(file_chunks(path)))))
+        if form in TABLES:
+            return _count_records(path, enough) if form in ("csv", "tsv") else None
         return _count_lines(file_chunks(path), enough, is_text=form == "text")
     except (OSError, Unreadable):
         return None
@@ -164,13 +198,28 @@ def _count_lines(
         if enough and enough.is_set():
             return None
         if place == 0:
-            if chunk.startswith((GZIP, *WIDE)) or b"\0" in chunk:
+            if chunk.startswith(_NOT_AS_IT_IS) or b"\0" in chunk:
                 return None
             chunk = chunk.removeprefix(BOM)
             if not is_text and not _is_row_a_line(chunk):
                 return None
         rows += sum(map(_is_row, lines.feed(chunk)))
     return rows + sum(map(_is_row, lines.finish()))
+
+
+def _count_records(path: str, enough: threading.Event | None) -> int | None:
+    """The rows of a text table, by its newlines outside of quotes."""
+    newlines, is_open, last = 0, False, b"\n"
+    for chunk in file_chunks(path):
+        if enough and enough.is_set():
+            return None
+        if b"\0" in chunk or chunk.startswith(_NOT_AS_IT_IS):
+            return None
+        pieces = chunk.split(b'"')
+        newlines += sum(piece.count(b"\n") for piece in pieces[is_open::2])
+        is_open ^= len(pieces) % 2 == 0
+        last = chunk[-1:]
+    return max(0, newlines - (last == b"\n"))
 
 
 def _is_row_a_line(head: bytes) -> bool:

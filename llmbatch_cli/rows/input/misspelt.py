@@ -63,7 +63,7 @@ def _notice(name: str, value: Any) -> str | None:
             f"as a parameter it must be {LABELS[name].words}"
         )
     meant = meant_by(name, value)
-    if meant is None:
+    if meant is None or meant == name:  # equal where an option names another field for it
         return None
     return f"{quoted(name)} is carried to the output and not sent: did you mean {quoted(meant)}?"
 

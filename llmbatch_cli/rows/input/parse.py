@@ -161,12 +161,11 @@ def _nothing_to_send(row: Mapping[str, Any]) -> str:
     if not row:
         return 'no "prompt" or "messages"; the row is empty'
     names = ", ".join(str(name)[:_KEYS_SHOWN_CHARS] for name in islice(row, 20))
-    return (
-        f'no "prompt" or "messages"; the row has: {escaped(names, _KEYS_SHOWN_CHARS)} ({_way(row)})'
-    )
+    there = escaped(names, _KEYS_SHOWN_CHARS)
+    return f'no "prompt" or "messages"; the row has: {there} ({way_of(row)})'
 
 
-def _way(row: Mapping[str, Any]) -> str:
+def way_of(row: Mapping[str, Any]) -> str:
     """How such a row becomes one with a prompt."""
     if "finish_reason" in row or ("custom_id" in row and isinstance(row.get("response"), dict)):
         return "it is an answer: name the input of that run; llmbatch errors --rows has failed rows"
@@ -181,8 +180,8 @@ def _way(row: Mapping[str, Any]) -> str:
             return _each(way)
     for name, value in row.items():
         if isinstance(value, list) and value and isinstance(value[0], str | dict):
-            return f"jq -c '.{name}[]' FILE" if str(name).isidentifier() else _NO_WAY
-    return _NO_WAY
+            return f"jq -c '.{name}[]' FILE" if str(name).isidentifier() else NO_WAY
+    return NO_WAY
 
 
 def _each(way: str) -> str:
@@ -190,7 +189,7 @@ def _each(way: str) -> str:
     return f"jq -c '(arrays[] // .) | {way}' FILE"
 
 
-_NO_WAY: Final = 'rename the field that is the prompt to "prompt"'
+NO_WAY: Final = 'rename the field that is the prompt to "prompt"'
 _REQUESTS: Final = (
     ("params", "messages", "{id: .custom_id} + .params"),
     ("request", "contents", "{id: .key, prompt: .request.contents[0].parts[0].text}"),

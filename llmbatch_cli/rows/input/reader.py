@@ -1,7 +1,7 @@
 """Bytes of one input after the other to rows. No I/O."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -12,10 +12,12 @@ from llmbatch_cli.core.types import BadRow, Row
 from llmbatch_cli.rows.big_ints import DEEPEST, is_too_deep, read_json, with_big_ints
 from llmbatch_cli.rows.input.foreign import Foreign, refused
 from llmbatch_cli.rows.input.groups import Group
-from llmbatch_cli.rows.input.inputs import STDIN, Format, shown_name
+from llmbatch_cli.rows.input.inputs import STDIN, TABLES, Format, Member, shown_name
 from llmbatch_cli.rows.input.misspelt import Misspelt
-from llmbatch_cli.rows.input.parse import TOO_DEEP, bad_row, parse_row
+from llmbatch_cli.rows.input.parse import TOO_DEEP, bad_row
+from llmbatch_cli.rows.input.shape import SHAPELESS, Shape, Shaper
 from llmbatch_cli.rows.input.splitter import Piece, Splitter
+from llmbatch_cli.rows.input.table import Record
 from llmbatch_cli.rows.lines import BLANK, BOM, Line, Unreadable
 
 _NUL: Final = "a NUL byte in plain text: it is no text, or it is damaged"
@@ -26,6 +28,8 @@ _REST: Final = "the rest of the input is not read"
 _UNTIL: Final = "what follows is not read, up to the next line that begins as this one"
 
 
+_LISTS: Final = frozenset(("messages", "conversations"))
+"""Columns whose cells are lists, in JSON where a cell can only be text."""
 _BESIDE: Final = BLANK + b"\0\x1e"
 """What is no part of a value beside which it stands."""
 
@@ -33,8 +37,15 @@ _BESIDE: Final = BLANK + b"\0\x1e"
 class Reader:
     """Makes rows of lines, and counts both."""
 
-    def __init__(self, max_line_bytes: int, observe: Observer, limit: int | None = None) -> None:
+    def __init__(
+        self,
+        max_line_bytes: int,
+        observe: Observer,
+        limit: int | None = None,
+        shape: Shape = SHAPELESS,
+    ) -> None:
         """`limit`: the most rows of all inputs together."""
+        self._shaper = Shaper(shape, observe)
         self._limit = limit
         self._max_line_bytes = max_line_bytes
         self._observe = observe
@@ -43,10 +54,14 @@ class Reader:
         """The next row's place in all inputs."""
         self.source: bytes | None = None
         """The last row as it stands in the input; None for what could not be read."""
+        self._record: Mapping[str, Any] = {}
+        """The last row of a table; empty for what could not be read."""
         self._line = 0
         self._file = ""
         self._begin = 0
         """The first row of this input."""
+        self._row_id: str | None = None
+        """The id of the row that this input is as a whole; None where it has none."""
         self._splitter: Splitter | None = None
         """Where a JSON value has begun that goes on in further lines."""
         self._first: tuple[bytes, str, int] | None = None
@@ -68,6 +83,8 @@ class Reader:
     def begin(self, name: str) -> None:
         """Go on with the next input."""
         self._file, self._line, self._begin = shown_name(name), 0, self.index
+        self._row_id = name.row_id if isinstance(name, Member) else None
+        self._shaper.begin(self._file)
         self._splitter, self._skips, self.given_up = None, False, False
 
     def rows(self, group: Group) -> Iterator[Row]:
@@ -88,6 +105,8 @@ class Reader:
             yield self._unreadable(group.error)
         elif group.form == "jsonl":
             yield from self._json_rows(group.lines)
+        elif group.form in TABLES:
+            yield from self._records(group.records)
         elif group.form == "values":
             self._splitter = self._splitter or Splitter(self._max_line_bytes)
             for chunk in group.lines:
@@ -106,6 +125,8 @@ class Reader:
 
     def line_of_row(self, form: Format) -> bytes | None:
         """The last row as one line of JSONL, or of text if its input is one."""
+        if form in TABLES:
+            return orjson.dumps(self._record) if self._record else None
         if self.source is None:
             return None
         if form == "whole":
@@ -115,6 +136,14 @@ class Reader:
 
     def _report_guess(self, form: Format) -> None:
         subject = "standard input" if self._file == STDIN else self._file
+        if form in TABLES:
+            self._observe(
+                Notice(
+                    f"{subject} is read as a table ({form.upper()}); "
+                    "--input-format text sends each line as it stands"
+                )
+            )
+            return
         how = "one prompt per line" if form == "text" else "the whole as one prompt"
         self._observe(
             Notice(
@@ -122,6 +151,21 @@ class Reader:
                 "(--input-format jsonl to force)"
             )
         )
+
+    # Tables
+
+    def _records(self, records: Sequence[Record]) -> Iterator[Row]:
+        for record in records:
+            self._line, fields, wrong = record
+            self._record = fields
+            row = self._bad(wrong) if wrong is not None else self._record_row(fields)
+            row.value = fields
+            yield row
+
+    def _record_row(self, fields: Mapping[str, Any]) -> Row:
+        if not _LISTS.isdisjoint(fields):
+            fields = {name: _list(name, value) for name, value in fields.items()}
+        return self._shaper.row(fields, index=self.index, line=self._line, is_table=True)
 
     # JSON
 
@@ -148,7 +192,7 @@ class Reader:
         may_be_deep = len(data) > DEEPEST and data.count(b"[") + data.count(b"{") > DEEPEST
         if may_be_deep and is_too_deep(value):
             return bad_row(value, TOO_DEEP, index=self.index, file=self._file, line=line)
-        row = parse_row(value, index=self.index, file=self._file, line=line)
+        row = self._shaper.row(value, index=self.index, line=line)
         row.value = value
         if row.metadata:
             exact = with_big_ints(row.metadata, data)
@@ -259,6 +303,8 @@ class Reader:
             if line is None:
                 yield self._bad(self._too_long("text" if group.form == "whole" else "line"))
             elif (row := self._text_row(line)) is not None:
+                if group.form == "whole" and self._row_id is not None:
+                    row.id = self._row_id
                 yield row
                 if self.given_up:
                     return
@@ -278,7 +324,7 @@ class Reader:
         except UnicodeDecodeError as error:
             return self._bad(_not_utf8(line, error), line)
         self.source = line
-        row = parse_row(text, index=self.index, file=self._file, line=self._line)
+        row = self._shaper.row(text, index=self.index, line=self._line)
         row.value = text
         return row
 
@@ -288,6 +334,13 @@ class Reader:
     def _bad(self, reason: str, source: bytes | None = None, line: int | None = None) -> BadRow:
         self.source = source
         return BadRow(self.index, reason, self.index, self._file, line or self._line)
+
+
+def _list(name: str, value: Any) -> Any:
+    if name in _LISTS and isinstance(value, str) and value.lstrip()[:1] == "[":
+        with suppress(orjson.JSONDecodeError):
+            return read_json(value.encode())
+    return value
 
 
 def _opening(line: bytes) -> bytes | None:

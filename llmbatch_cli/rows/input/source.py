@@ -30,6 +30,7 @@ from llmbatch_cli.rows.input.inputs import (
 from llmbatch_cli.rows.input.parse import parse_value
 from llmbatch_cli.rows.input.pump import pumped
 from llmbatch_cli.rows.input.reader import Reader
+from llmbatch_cli.rows.input.shape import SHAPELESS, Shape
 from llmbatch_cli.rows.lines import MAX_LINE_BYTES
 
 
@@ -48,8 +49,12 @@ class Inputs:
     """Maximum number of rows, bad ones too; None is all."""
     for_text: TextFormat = "lines"
     """What `auto` makes of plain text: a prompt a line, or the whole as one."""
+    encoding: str | None = None
+    """That of text and tables; None is UTF-8, or UTF-16 where the first bytes show it."""
     prompt: str | None = None
     """One prompt from the command line, in place of all inputs."""
+    shape: Shape = SHAPELESS
+    """How the fields of a row become a prompt."""
 
     async def rows(
         self, observe: Observer = ignore, stdin: BinaryIO | None = None
@@ -64,7 +69,8 @@ class Inputs:
             if self.limit != 0:
                 yield parse_value(self.prompt, index=0)
             return
-        reader, first = Reader(self.max_line_bytes, observe, self.limit), FirstRows()
+        reader = Reader(self.max_line_bytes, observe, self.limit, self.shape)
+        first = FirstRows()
         for name in self.inputs:
             if reader.is_done:
                 break
@@ -82,13 +88,18 @@ class Inputs:
             yield row
 
     def check(self) -> None:
-        """Raise UsageError for an input that cannot be opened or is no prompts, before anything
-        starts. Of standard input and pipes nothing is read."""
+        """Raise UsageError for an input that cannot be opened, is no prompts, or whose first row
+        does not show which field is the prompt, before anything starts. Of standard input and
+        pipes nothing is read."""
         check_inputs(self.inputs)
         for name in filter(can_be_read_twice, self.inputs):
-            error = next(groups_of(name, self._reading)).error
-            if isinstance(error, Foreign):
-                raise refused(error, shown_name(name))
+            reader = Reader(self.max_line_bytes, ignore, 1, self.shape)
+            reader.begin(name)
+            for group in groups_of(name, self._reading):
+                if isinstance(group.error, Foreign):
+                    raise refused(group.error, shown_name(name))
+                if group.form == "whole" or any(reader.rows(group)):
+                    break
 
     def again(self) -> "Inputs | None":
         """The same, to be read once more; None where reading uses an input up."""
@@ -132,7 +143,7 @@ class Inputs:
 
     @property
     def _reading(self) -> Reading:
-        return Reading(self.input_format, self.for_text, self.max_line_bytes)
+        return Reading(self.input_format, self.for_text, self.max_line_bytes, self.encoding)
 
 
 def rows_and_lines(

@@ -1,0 +1,254 @@
+"""Tables as text: CSV, TSV and their kin, cut into records as their bytes arrive. No I/O."""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Final
+
+from llmbatch_cli.rows.input.table import Record, names_of
+from llmbatch_cli.rows.lines import Line, Lines
+
+DELIMITERS: Final = (",", ";", "\t", "|")
+_NONE: Final = "\x1f"
+"""The delimiter of a table of one column, whose cells may hold all the others."""
+_SAMPLE_LINES: Final = 20
+_QUOTE: Final = '"'
+_SEP: Final = "sep="
+"""Excel's first line, which names the delimiter."""
+_MOST_SHOWN: Final = 60
+
+
+def records_of(
+    chunks: Iterator[bytes], delimiter: str | None, max_cell_chars: int
+) -> Iterator[list[Record]]:
+    """The records below the header, in lists of what has arrived together; the first list may be
+    empty, and comes with the header.
+
+    `chunks` is UTF-8; without a `delimiter` the first lines show it. A record is given as soon as
+    its last line is complete. Raises csv.Error for a header that cannot be read.
+    """
+    return _Table(chunks, delimiter, max_cell_chars).records()
+
+
+def delimiter_of(lines: Sequence[str]) -> str:
+    """What stands between the cells: of the usual ones that which the first lines have the same
+    number of, and most, outside of quotes."""
+    counts = [_counts(record) for record in _whole_records(lines) if record.strip()]
+    if not counts or not any(counts[0].values()):
+        return _NONE
+
+    def agreement(delimiter: str) -> tuple[int, int]:
+        of_header = counts[0][delimiter]
+        alike = sum(count[delimiter] == of_header for count in counts)
+        return (alike if of_header else 0), of_header
+
+    return max(DELIMITERS, key=agreement)
+
+
+def _counts(record: str) -> dict[str, int]:
+    unquoted = "".join(record.split(_QUOTE)[::2])
+    return {one: unquoted.count(one) for one in DELIMITERS}
+
+
+def _whole_records(lines: Sequence[str]) -> Iterator[str]:
+    """Lines joined while a quote is open; the last, if it is open, is left out."""
+    held: list[str] = []
+    is_open = False
+    for line in lines:
+        held.append(line)
+        is_open ^= bool(line.count(_QUOTE) % 2)
+        if not is_open:
+            yield "".join(held)
+            held.clear()
+
+
+class _Table:
+    """One table, read block by block: a block is the whole lines that have arrived together."""
+
+    def __init__(self, chunks: Iterator[bytes], delimiter: str | None, max_chars: int) -> None:
+        self._max_chars = max_chars
+        self._has_odd_bytes = False
+        """Whether some line so far is no UTF-8."""
+        self._blocks = self._blocks_of(chunks)
+        self._delimiter = delimiter
+        self._names: list[str] = []
+        self._line = 0
+        """Lines before the present block."""
+        self._rest: list[str] = []
+        """Of the last block, what is not read yet."""
+
+    def records(self) -> Iterator[list[Record]]:
+        """See `records_of`."""
+        csv.field_size_limit(self._max_chars)
+        while block := self._rest or next(self._blocks, []):
+            self._rest = []
+            if self._delimiter is None:
+                block = self._find_delimiter(block)
+            had_names = bool(self._names)
+            found, used = self._read(block)
+            if found or (self._names and not had_names):
+                yield found
+            if used < len(block):
+                yield self._read_on(block[used:])
+
+    def _find_delimiter(self, block: list[str]) -> list[str]:
+        first = block[0].strip().strip(_QUOTE).lower()
+        if first.startswith(_SEP) and len(first) <= len(_SEP) + 1:
+            self._delimiter = first[len(_SEP) :] or "\t"
+            self._line = 1
+            return block[1:]
+        if any(line.strip() for line in block):
+            beginning = next(place for place, line in enumerate(block) if line.strip())
+            self._delimiter = delimiter_of(block[beginning : beginning + _SAMPLE_LINES])
+        return block
+
+    def _read(self, block: list[str]) -> tuple[list[Record], int]:
+        """The records that are whole in this block, and how many of its lines they take."""
+        found: list[Record] = []
+        is_over = False
+
+        def lines() -> Iterator[str]:
+            nonlocal is_over
+            yield from block
+            is_over = True
+
+        reader = csv.reader(lines(), delimiter=self._delimiter or ",")
+        begin = 0
+        while True:
+            begin = reader.line_num
+            try:
+                cells = next(reader)
+            except StopIteration:
+                break
+            except csv.Error as error:
+                if _is_open(block[begin : reader.line_num]):  # the rest of the cell is no row
+                    break
+                self._take_wrong(begin, f"bad CSV: {error}", found)
+                continue
+            if is_over:  # it goes on in the next block
+                break
+            if len(cells) == len(self._names) and not self._has_odd_bytes and any(cells):
+                line = self._line + begin + 1  # the usual way, and nothing else
+                found.append(Record(line, dict(zip(self._names, cells, strict=True))))
+            else:
+                self._take(begin, cells, found)
+        self._line += begin
+        return found, begin
+
+    def _read_on(self, begun: list[str]) -> list[Record]:
+        """The record that begins with these lines and ends in a later block."""
+        found: list[Record] = []
+        lines = _Counted(chain(iter((begun,)), self._blocks))
+        reader = csv.reader(lines, delimiter=self._delimiter or ",")
+        try:
+            cells = next(reader)
+        except csv.Error as error:
+            lines.skip_cell()
+            self._take_wrong(0, f"bad CSV: {error}", found)
+        else:
+            if lines.is_over:
+                reason = "a quote is opened here and never closed; the rest of the input is in it"
+                self._take_wrong(0, reason, found)
+            else:
+                self._take(0, cells, found)
+        self._rest = lines.left()
+        self._line += lines.taken
+        return found
+
+    def _take(self, begin: int, cells: list[str], found: list[Record]) -> None:
+        line, names = self._line + begin + 1, self._names
+        if not any(cells):
+            return
+        if not names:
+            self._names = names_of(cells)
+        elif len(cells) == len(names):
+            fields = dict(zip(names, cells, strict=True))
+            wrong = _not_utf8(cells)
+            found.append(Record(line, {} if wrong else fields, wrong))
+        elif len(cells) > len(names) and not any(cells[len(names) :]):
+            self._take(begin, cells[: len(names)], found)
+        else:
+            count = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
+            columns = "1 column" if len(names) == 1 else f"{len(names)} columns"
+            found.append(Record(line, {}, f"bad CSV: {count}, but there are {columns}"))
+
+    def _take_wrong(self, begin: int, reason: str, found: list[Record]) -> None:
+        if not self._names:
+            raise csv.Error(f"the header cannot be read: {reason}")
+        if "field larger than field limit" in reason:
+            reason = f"a cell is longer than {self._max_chars:,} characters (--max-line-bytes)"
+        found.append(Record(self._line + begin + 1, {}, reason))
+
+    def _blocks_of(self, chunks: Iterator[bytes]) -> Iterator[list[str]]:
+        """The lines, each with its newline, in lists of what has arrived together."""
+        cutter = Lines(self._max_chars)
+        is_mac = False
+        for place, chunk in enumerate(chunks):
+            if place == 0:  # Excel's "CSV (Macintosh)" has nothing but carriage returns
+                is_mac = b"\r" in chunk and b"\n" not in chunk and not chunk.endswith(b"\r")
+            if lines := cutter.feed(chunk.replace(b"\r", b"\n") if is_mac else chunk):
+                yield self._text_lines(lines)
+        if lines := cutter.finish():
+            yield self._text_lines(lines)
+
+    def _text_lines(self, lines: list[Line]) -> list[str]:
+        # a line that is too long becomes a cell that is
+        whole = [b"x" * (self._max_chars + 1) if line is None else line for line in lines]
+        data = b"\n".join((*whole, b""))
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            self._has_odd_bytes = True
+            text = data.decode("utf-8", "surrogateescape")
+        return list(io.StringIO(text, newline="\n"))
+
+
+class _Counted:
+    """The lines of blocks, one after the other, and how many were taken."""
+
+    def __init__(self, blocks: Iterator[list[str]]) -> None:
+        self._blocks = blocks
+        self._block: list[str] = []
+        self._at = 0
+        self.taken = 0
+        self.is_over = False
+        self._quotes = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        while self._at == len(self._block):
+            block = next(self._blocks, None)
+            if block is None:
+                self.is_over = True
+                raise StopIteration
+            self._block, self._at = block, 0
+        line = self._block[self._at]
+        self._at += 1
+        self.taken += 1
+        self._quotes += line.count(_QUOTE)
+        return line
+
+    def skip_cell(self) -> None:
+        """Go on to the end of the quoted cell that the lines taken have opened."""
+        while self._quotes % 2 and next(self, None) is not None:
+            pass
+
+    def left(self) -> list[str]:
+        """Of the present block, what was not taken."""
+        return self._block[self._at :]
+
+
+def _is_open(lines: Sequence[str]) -> bool:
+    return sum(line.count(_QUOTE) for line in lines) % 2 == 1
+
+
+def _not_utf8(cells: Sequence[str]) -> str | None:
+    for cell in cells:
+        try:
+            cell.encode()
+        except UnicodeEncodeError as error:
+            return f"not UTF-8: byte 0x{ord(cell[error.start]) - 0xDC00:02x} (--encoding names it)"
+    return None

@@ -1,0 +1,28 @@
+"""What every kind of table is read as."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+
+class Record(NamedTuple):
+    """One row of a table."""
+
+    line: int
+    """Where it begins in its file, from 1; where there are no lines, its own number."""
+    fields: Mapping[str, Any]
+    """Its cells by the columns' names, in their order."""
+    wrong: str | None = None
+    """Why it cannot be read; then there are no fields."""
+
+
+def names_of(header: Sequence[str]) -> list[str]:
+    """The columns' names: an empty one becomes `column_3`, one that was there before `name_2`."""
+    taken = {cell.strip() for cell in header}
+    names: list[str] = []
+    for place, cell in enumerate(header, 1):
+        name = wanted = cell.strip() or f"column_{place}"
+        number = 2
+        while name in names or (name != cell.strip() and name in taken):
+            name, number = f"{wanted}_{number}", number + 1
+        names.append(name)
+    return names

@@ -1,0 +1,144 @@
+"""Which field of a row becomes its prompt, and what becomes of the others."""
+
+import io
+from contextlib import aclosing
+from typing import Any
+
+import orjson
+import pytest
+
+from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.core.events import Event, Notice
+from llmbatch_cli.core.types import BadRow, Prompt, Row
+from llmbatch_cli.rows.input.shape import Shape, Shaper
+from llmbatch_cli.rows.input.source import Inputs
+
+
+async def read(*values: object, **shape: Any) -> tuple[list[Row], list[str]]:
+    """The rows of JSONL, and the notices."""
+    events: list[Event] = []
+    data = b"".join(orjson.dumps(value) + b"\n" for value in values)
+    inputs = Inputs(["-"], shape=Shape(**shape))
+    async with aclosing(inputs.rows(events.append, io.BytesIO(data))) as rows:
+        found = [row async for row in rows]
+    return found, [event.message for event in events if isinstance(event, Notice)]
+
+
+def text_of(row: Row) -> Any:
+    assert isinstance(row, Prompt), row
+    assert len(row.messages) == 1
+    return row.messages[0]["content"]
+
+
+def user(text: str) -> dict[str, str]:
+    return {"role": "user", "content": text}
+
+
+@pytest.mark.parametrize(
+    ("fields", "text", "said"),
+    [
+        ({"text": "T", "label": 1}, "T", '"text"'),
+        ({"query": "Q", "positive": "p", "negative": "n"}, "Q", '"query"'),
+        ({"question": "Q", "answer": "A"}, "Q", '"question"'),
+        ({"instruction": "I", "input": "", "output": "O"}, "I", '"instruction" and "input"'),
+        ({"instruction": "I", "input": "in"}, "I\n\nin", '"instruction" and "input"'),
+        ({"instruction": "I", "output": "O"}, "I", '"instruction"'),
+        ({"review": "R", "stars": 3}, "R", '"review"'),
+        ({"id": "a", "model": "m", "problem": "P"}, "P", '"problem"'),
+    ],
+)
+async def test_a_field_that_fits_is_the_prompt(
+    fields: dict[str, Any], text: str, said: str
+) -> None:
+    """By its name, else as the only text; said once, and not carried to the output."""
+    rows, notices = await read(fields, fields)
+    assert [text_of(row) for row in rows] == [text, text]
+    assert notices == [f"<stdin>: the prompt is the field {said}"]
+    for name in said.replace('"', "").split(" and "):
+        assert name not in rows[0].metadata
+
+
+@pytest.mark.parametrize("fields", [{"prompt": "P", "text": "T"}, {"messages": [user("P")]}])
+async def test_prompt_and_messages_go_first(fields: dict[str, Any]) -> None:
+    """A row that shows its prompt by itself is as ever, and nothing is said."""
+    (row,), notices = await read(fields)
+    assert (text_of(row), notices) == ("P", [])
+
+
+async def test_turns_of_sharegpt_are_messages() -> None:
+    """Up to the last that asks, since what follows is the answer."""
+    turns = [("system", "S"), ("human", "a"), ("gpt", "b"), ("human", "c"), ("gpt", "d")]
+    (row,), _ = await read({"conversations": [{"from": who, "value": text} for who, text in turns]})
+    assert isinstance(row, Prompt)
+    assert [(one["role"], one["content"]) for one in row.messages] == [
+        ("system", "S"), ("user", "a"), ("assistant", "b"), ("user", "c"),
+    ]  # fmt: skip
+    bad, _ = await read(*[{"conversations": [{"from": 5, "value": "a"}]}] * 2)
+    assert [isinstance(row, BadRow) for row in bad] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"text": "T", "question": "Q"}, "several fields may be the prompt: text, question"),
+        ({"title": "T", "body": "B", "n": 1}, "may be the prompt: title, body; there are: title"),
+        ({"label": 1, "size": 2}, "there are: label, size"),
+    ],
+)
+async def test_what_is_not_clear_is_asked(fields: dict[str, Any], words: str) -> None:
+    """Before anything is sent, with the fields and the flag; later it is an error row."""
+    with pytest.raises(UsageError, match=words) as caught:
+        await read(fields)
+    assert "--prompt-field" in (caught.value.hint or "")
+    rows, _ = await read({"prompt": "a"}, fields, "b")
+    assert [type(row) for row in rows] == [Prompt, BadRow, Prompt]
+    assert isinstance(rows[1], BadRow)
+    assert words in rows[1].reason
+
+
+async def test_an_answer_is_no_row() -> None:
+    """An output that is given as the input is refused with what was meant."""
+    with pytest.raises(UsageError) as caught:
+        await read({"index": 0, "text": "Paris.", "finish_reason": "stop", "error": None})
+    assert "it is an answer" in (caught.value.hint or "")
+
+
+async def test_named_fields_win() -> None:
+    """Over those with the usual names, which are carried then."""
+    fields = {"prompt": "P", "ask": "A", "id": 1, "key": "k", "model": "car", "by": "gpt-5"}
+    (row,), notices = await read(fields, prompt_field="ask", id_field="key", model_field="by")
+    assert isinstance(row, Prompt)
+    assert (text_of(row), row.id, row.model) == ("A", "k", "gpt-5")
+    assert row.metadata == {"prompt": "P", "id": 1, "model": "car"}
+    assert notices == []
+
+
+async def test_a_named_field_may_be_messages() -> None:
+    """In OpenAI's form as in ShareGPT's."""
+    for value in ([user("A")], [{"from": "human", "value": "A"}]):
+        (row,), _ = await read({"chat": value}, prompt_field="chat")
+        assert isinstance(row, Prompt)
+        assert row.messages == [user("A")]
+
+
+@pytest.mark.parametrize("option", ["prompt_field", "id_field", "model_field"])
+async def test_a_wrong_name_is_refused(option: str) -> None:
+    """With the nearest names, before anything is sent; later it is an error row."""
+    with pytest.raises(UsageError, match=f"--{option.replace('_', '-')} pormpt") as caught:
+        await read({"prompt": "a"}, **{option: "pormpt"})
+    assert caught.value.hint == "did you mean prompt?"
+    rows, _ = await read({"ask": "a"}, {"other": "b"}, prompt_field="ask")
+    assert isinstance(rows[1], BadRow)
+    assert rows[1].reason == 'no "ask"; the row has: other'
+
+
+async def test_a_table_has_no_parameters() -> None:
+    """Its columns are data, but for the prompt, the id and the system message."""
+    shaper = Shaper()
+    shaper.begin("a.csv")
+    record = {"question": "Q", "id": "7", "system": "S", "temperature": "hot", "model": "T"}
+    row = shaper.row(record, index=0, line=2, is_table=True)
+    assert isinstance(row, Prompt)
+    assert [one["content"] for one in row.messages] == ["S", "Q"]
+    assert (row.id, row.model, dict(row.params), row.place) == ("7", None, {}, "a.csv:2")
+    assert row.metadata == {"temperature": "hot", "model": "T"}
