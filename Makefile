@@ -1,5 +1,10 @@
-# make demo   the main job on the embedded model, from nothing
-# make test   all tests, from nothing
+# make demo         the main job on the embedded model, from nothing
+# make test         all tests, from nothing
+# make check        format, lint and types
+# make install      llmbatch in .venv, with the embedded model; make dev adds what tests need
+# make bench        speed on this machine, some minutes; BENCH="--only start" a part, BENCH=-h more
+# make bench-peers  the same beside other programs; downloads them, 800 MB, to .bench/
+# make clean        remove .venv, .bench and what tools have stored
 
 PYTHON ?= python3
 VENV := .venv
@@ -12,8 +17,7 @@ WORKERS = $$($(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)')
 .PHONY: help install dev demo check test bench bench-peers clean
 
 help:
-	@sed -n 's/^# //p' Makefile
-	@echo "make install | check | bench | bench-peers | clean"
+	@sed -n 's/^# //p; /^$$/q' Makefile
 
 install: $(VENV)/.installed
 dev: $(VENV)/.dev

@@ -29,7 +29,7 @@ from llmbatch_cli.models import CallOptions, open_models
 from llmbatch_cli.plans import Ask, Plan
 from llmbatch_cli.plans.one_answer import ONE_ANSWER, with_one_answer
 from llmbatch_cli.rows.finished import FinishedRows
-from llmbatch_cli.rows.input.attachments import attached, names_files, with_attachments
+from llmbatch_cli.rows.input.attachments import with_attachments
 from llmbatch_cli.rows.input.source import Inputs
 from llmbatch_cli.rows.lock import locked
 from llmbatch_cli.rows.output.sink import Sink, open_sink
@@ -207,26 +207,20 @@ class JobRun:
 
     # Rows
 
-    def _read(self, *, sending: bool) -> AsyncGenerator[Row, None]:
-        """Every row as it stands in the input."""
+    def _source(self, plan: Plan, *, sending: bool) -> AsyncGenerator[Row, None]:
+        """Every row, with the files that it names."""
         rows = self._inputs.rows(self._observe if sending else ignore)
         if self._with_input is not None and sending:
             rows = self._with_input.rows(rows)
-        return rows
-
-    def _source(self, plan: Plan, *, sending: bool) -> AsyncGenerator[Row, None]:
-        """Every row, with the files that it names."""
-        rows = with_attachments(self._read(sending=sending), self._job.input.files)
+        rows = with_attachments(rows, self._job.input.files)
         return rows if self._job.output.format != "text" else with_one_answer(rows, plan)
 
     async def _rows(self, plan: Plan, *, sending: bool) -> AsyncGenerator[Row, None]:
-        """Every row that is to be sent, with the files that it names, and its key."""
-        finished, files, skipped = self._finished, self._job.input.files, 0
-        async with aclosing(self._read(sending=sending)) as rows:
+        """Every row that is to be sent, with its key where the output takes one."""
+        finished, skipped = self._finished, 0
+        async with aclosing(self._source(plan, sending=sending)) as rows:
             async for row in rows:
-                if isinstance(row, Prompt) and names_files(row.messages):
-                    row = await attached(row, files)
-                row.key = plan.key_at_once(row) or await plan.key_of(row)
+                row.key = await plan.key_of(row)
                 if finished is None or not finished.claim(row):
                     yield row
                     continue
@@ -273,7 +267,7 @@ class JobRun:
         """Every row with its key, to look at only."""
         async with aclosing(self._source(plan, sending=False)) as rows:
             async for row in rows:
-                row.key = plan.key_at_once(row) or await plan.key_of(row)
+                row.key = await plan.key_of(row)
                 yield row
 
     async def _recover(self, plan: Plan) -> None:

@@ -298,6 +298,14 @@ def test_an_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "OPENAI_API_KEY" in str(caught.value)
 
 
+def test_an_http_client_that_is_not_there_is_refused() -> None:
+    """Whoever asks for one that is gone reads which there are, not a KeyError."""
+    gone: Any = "aiohttp"
+    network = Network(base_url=["http://127.0.0.1:9/v1"], http=gone)
+    with pytest.raises(UsageError, match=r"no HTTP client 'aiohttp'\nhint: .*llhttp, httpx"):
+        list(batch(["a"], model="m", network=network))
+
+
 @pytest.mark.parametrize("racing", [False, True])
 def test_progress_shows_a_run_on_standard_error(
     capsys: pytest.CaptureFixture[str], racing: bool

@@ -105,6 +105,23 @@ def test_what_is_installed_is_this_clone(block: Block) -> None:
     assert set(extras.split(",")) <= set(project["optional-dependencies"])
 
 
+def test_the_readme_names_every_extra() -> None:
+    """Whoever reads the README knows what can be installed besides; `dev` is for these tests."""
+    project = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
+    (line,) = re.findall(r"^Extras: .*?\.(?=\s)", PAGES[0].read_text(), re.MULTILINE | re.DOTALL)
+    extras = set(project["optional-dependencies"]) - {"dev"}
+    assert set(re.findall(r"`(\w+)`", line)) == extras
+
+
+async def test_make_alone_lists_its_targets() -> None:
+    """`make` shows what can be made, and none of the Makefile's other comments."""
+    status, out, err = await shell("make --no-print-directory", TOP)
+    assert (status, err) == (0, "")
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", (TOP / "Makefile").read_text(), re.MULTILINE)
+    assert all(line.startswith("make ") for line in out.splitlines())
+    assert set(re.findall(r"make ([\w-]+)", out)) == set(phony.split()) - {"help"}
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with the files that a fresh clone has for the commands."""

@@ -325,7 +325,7 @@ class Limits:
         "Maximum requests in flight.",
         letter="c",
         min=1,
-        shown="batch: found while running, up to 512; race: 64",
+        shown="found while running, up to 512; in a race, up to 64 for all models",
         everyday=True,
     )
     rpm: float | None = option(
@@ -377,7 +377,9 @@ class Network:
         min=0.001,
         metavar="SECONDS",
     )
-    http: HttpClient = option("llhttp", "HTTP client.")
+    http: HttpClient = option(
+        "llhttp", "HTTP client; httpx is slow with more than some dozens of requests in flight."
+    )
 
 
 @frozen(kw_only=True)

@@ -169,15 +169,13 @@ def built(build: Callable[[Request], WireRequest], request: Request) -> WireRequ
         ) from error
 
 
-def request_for(
-    prompt: Prompt, model: Model, system: Message | None, ledger: Ledger | None = None
-) -> Request:
-    """The row as a request to this model; without a ledger, it gets an empty one."""
+def request_for(prompt: Prompt, model: Model, system: Message | None) -> Request:
+    """The row as a request to this model, with an empty ledger."""
     messages = prompt.messages
     if system is not None and messages[0].get("role") not in ("system", "developer"):
         messages = [system, *messages]
     params = merged(model.params, prompt.params) if prompt.params else model.params
-    return Request(model.id, messages, params, ledger=ledger or Ledger(model.name))
+    return Request(model.id, messages, params, ledger=Ledger(model.name))
 
 
 def merged(under: Params, over: Params) -> dict[str, Any]:

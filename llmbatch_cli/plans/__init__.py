@@ -7,7 +7,6 @@ from typing import ClassVar, Final, Protocol
 from llmbatch_cli.core.errors import ProviderError, UsageError
 from llmbatch_cli.core.events import Gauges
 from llmbatch_cli.core.frozen import frozen
-from llmbatch_cli.core.ledger import Ledger
 from llmbatch_cli.core.types import BadRow, Message, Params, Prompt, Request, Row
 from llmbatch_cli.drivers import Driver
 from llmbatch_cli.drivers.live import RunOptions, Window, live
@@ -20,26 +19,15 @@ from llmbatch_cli.rows.keys import bad_row_key, request_key
 LOOK_AHEAD: Final = 16
 """In input order, how many times the rows in flight may wait for a slow one before them."""
 
-UNSENT: Final = Ledger()
-"""Of requests that only tell a row's key."""
-
 
 @frozen
 class Plan:
     """How rows are answered, identified and checked."""
 
     driver: Driver
-    models: Sequence[Model]
-    """Those of a row that names none."""
     models_for: ModelsFor
     fallbacks: Sequence[Model] = ()
     system: Message | None = None
-
-    def key_at_once(self, row: Row) -> str | None:
-        """The row's key, where its models are known already, as nearly always."""
-        if isinstance(row, BadRow) or row.model is not None or row.models:
-            return None
-        return self._key_by(self.models, row)
 
     async def key_of(self, row: Row) -> str:
         """The row's key, by which --resume finds its output: see rows/keys.py."""
@@ -50,10 +38,7 @@ class Plan:
         except UsageError:  # its outcome will say so
             name = row.model or ",".join(row.models)
             return request_key("unknown", Request(name, row.messages, row.params), row)
-        return self._key_by(models, row)
-
-    def _key_by(self, models: Sequence[Model], row: Prompt) -> str:
-        request = request_for(row, models[0], self.system, UNSENT)
+        request = request_for(row, models[0], self.system)
         if len(models) == 1:
             return request_key(models[0].provider, request, row)
         names = ",".join(model.name for model in models)
@@ -125,7 +110,7 @@ class Batch:
         work = WithFallbacks(model, model_for, others, observe=options.observe, system=system)
         window = window_of(pool, options, pool.window)
         driver = live(work.__call__, window, options)  # a method is called faster than an object
-        return Plan(driver, [model], models_for, others, system)
+        return Plan(driver, models_for, others, system)
 
 
 def system_message(text: str | None) -> Message | None:

@@ -68,7 +68,7 @@ class Race:
         at_once = _races_at_once(pool.most_in_flight, len(racers), hedged=self.hedge is not None)
         # A race that waits for all of its models would only start its hedge too early.
         window = window_of(pool, options, lambda: min(at_once, pool.widest()))
-        return Plan(live(work, window, options), racers, models_for, (), system)
+        return Plan(live(work, window, options), models_for, (), system)
 
 
 def _races_at_once(in_flight: int, racers: int, *, hedged: bool) -> int:

@@ -86,6 +86,9 @@ def open_network(connection: Connection) -> AbstractAsyncContextManager[Network]
     """The network by this connection, for the time of an `async with`. Raises UsageError."""
     if not 0 < connection.connect_timeout_s < math.inf:
         raise UsageError("the time limit for connecting is a number above 0")
+    if connection.http not in CLIENTS:
+        hint = f"http is one of {', '.join(CLIENTS)}"
+        raise UsageError(f"there is no HTTP client {connection.http!r}", hint=hint)
     return _opened(connection)
 
 

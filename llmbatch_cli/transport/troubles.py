@@ -65,7 +65,7 @@ def unparsed(place: str, words: str, *, other: str, is_http: bool) -> BadReply:
         hint = f"--http {other} reads some replies that this client refuses"
         return Unreadable(f"{place}: the reply cannot be read: {words}", hint=hint)
     bad = BadReply(
-        f"{place}: it does not speak HTTP: {words}",
+        f"{place}: it does not speak HTTP",
         hint="is the port in the base URL right, and its http:// or https://?",
     )
     bad.hopeless, bad.maybe_billed = True, False

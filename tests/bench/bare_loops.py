@@ -27,7 +27,7 @@ async def _bare_aiohttp(job: Job) -> None:
 
     async def ask(data: bytes) -> bytes:
         async with session.post(job.chat_url, data=data, headers=HEADERS) as response:
-            reply = await response.read()
+            reply: bytes = await response.read()
             response.raise_for_status()
         return reply
 

@@ -29,6 +29,7 @@ def install(peer: str) -> None:
     python = peer_python(peer)
     if python.exists():
         return
+    print(f"{peer} {PINS[peer]}: installing ...", file=sys.stderr, flush=True)
     home = python.parents[1]
     venv.create(home, with_pip=True)
     command = [str(python), "-m", "pip", "install", "--quiet", f"{peer}=={PINS[peer]}"]
@@ -55,6 +56,8 @@ def main() -> int:
             failed = 1
         else:
             print(f"{peer} {PINS[peer]}: {peer_python(peer)}")
+    if failed:
+        print("make bench measures beside those that are there", file=sys.stderr)
     return failed
 
 

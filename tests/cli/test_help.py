@@ -90,6 +90,7 @@ def test_the_short_help_fits_one_screen(command: str) -> None:
     shown = {name for name in options(command) if flag_in(name, text)}
     assert shown == {name for name, option in options(command).items() if option.everyday}
     assert f"llmbatch {command} --help" in text
+    assert text.count("(") == text.count(")"), "a text is cut in the middle of a bracket"
 
 
 @pytest.mark.parametrize("command", GROUPS)

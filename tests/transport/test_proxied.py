@@ -238,6 +238,7 @@ async def test_a_proxy_that_does_not_connect_is_unreachable(
             await asyncio.wait_for(send(post(f"https://{HOST}/", authorization="Bearer k")), 10)
     assert not caught.value.maybe_billed
     assert "p@ss" not in caught.value.message
+    assert caught.value.hopeless == says.startswith(b"SSH")  # no second try would help
 
 
 async def test_a_proxy_that_is_silent_is_unreachable_in_time(

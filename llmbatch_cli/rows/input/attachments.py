@@ -219,13 +219,12 @@ async def with_attachments(
     async with aclosing(rows):
         async for row in rows:
             if isinstance(row, Prompt) and names_files(row.messages):
-                yield await attached(row, root)
+                yield await _attached(row, root)
             else:
                 yield row
 
 
-async def attached(row: Prompt, root: Path | None) -> Row:
-    """The row with the files that its messages name; a BadRow where one may not be read."""
+async def _attached(row: Prompt, root: Path | None) -> Row:
     try:
         messages = await asyncio.to_thread(inline, row.messages, root)
     except InputError as error:

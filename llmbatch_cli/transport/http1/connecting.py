@@ -12,9 +12,10 @@ from urllib.parse import urlsplit
 import aiohappyeyeballs
 import httptools
 
-from llmbatch_cli.core.errors import Unreachable
+from llmbatch_cli.core.errors import Blocked, Unreachable
 from llmbatch_cli.transport.certificates import trusted
 from llmbatch_cli.transport.http1.address import PORTS, Server, proxy_authorization
+from llmbatch_cli.transport.http1.names import addresses_of
 from llmbatch_cli.transport.proxies import Proxy
 from llmbatch_cli.transport.troubles import refused_by, tls_trouble
 
@@ -48,7 +49,7 @@ class Connector:
         self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
         self._turn = 0
-        self._resolved: asyncio.Task[list[Any]] | None = None
+        self._resolved: asyncio.Future[list[Any]] | None = None
         self._resolved_at = 0.0
 
     async def connect(self, factory: Callable[[], P]) -> P:
@@ -135,25 +136,29 @@ class Connector:
     async def _addresses(self, host: str, port: int) -> list[Any]:
         """The host's addresses, asked for once for all who connect at the same time."""
         now = self._loop.time()
-        task = self._resolved
+        found = self._resolved
         if (
-            task is None
+            found is None
             or now - self._resolved_at > NAMES_KEPT_S
-            or (task.done() and (task.cancelled() or task.exception() is not None))
+            or (found.done() and (found.cancelled() or found.exception() is not None))
         ):
-            task = self._resolved = self._loop.create_task(
-                self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            )
+            found = self._resolved = addresses_of(host, port, self._loop)
             self._resolved_at = now
-        return list(await asyncio.shield(task))
+        return list(await asyncio.shield(found))
 
     async def _tunnelled(self, tunnel: "_Tunnel", proxy: Proxy) -> None:
-        """Have the proxy connect. Raises Unreachable, which names it."""
+        """Have the proxy connect. Raises Unreachable, which names it, or OSError."""
         authority = self._server.authority
         headers = {"host": authority} | proxy_authorization(proxy)
         lines = [f"CONNECT {authority} HTTP/1.1"]
         lines += [f"{name}: {text}" for name, text in headers.items()]
-        status = await tunnel.ask("".join(f"{line}\r\n" for line in [*lines, ""]).encode())
+        try:
+            status = await tunnel.ask("".join(f"{line}\r\n" for line in [*lines, ""]).encode())
+        except httptools.HttpParserError as error:
+            raise Blocked(
+                f"{proxy}: it does not speak HTTP",
+                hint=f"is the port in {proxy.variable} right?",
+            ) from error
         if not 200 <= status < 300:
             raise refused_by(proxy, status, f"https://{self._server.name}")
 
@@ -175,7 +180,10 @@ class _Tunnel(Connected):
         self._status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     async def ask(self, data: bytes) -> int:
-        """Write the request; returns the reply's status. Raises OSError where there is none."""
+        """Write the request; returns the reply's status.
+
+        Raises OSError where there is none, and HttpParserError for what is no HTTP.
+        """
         self.transport.write(data)
         return await self._status
 
@@ -184,20 +192,21 @@ class _Tunnel(Connected):
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             pass
-        except httptools.HttpParserError:
-            self._refuse("it does not speak HTTP")
+        except httptools.HttpParserError as error:
+            self._refuse(error)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._refuse(f"it has closed the connection{f': {exc}' if exc else ''}")
+        told = f": {exc}" if exc else ""
+        self._refuse(ConnectionError(f"it has closed the connection{told}"))
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
         if status >= 200 and not self._status.done():
             self._status.set_result(status)
 
-    def _refuse(self, words: str) -> None:
+    def _refuse(self, error: Exception) -> None:
         if not self._status.done():
-            self._status.set_exception(ConnectionError(words))
+            self._status.set_exception(error)
             self._status.exception()  # it is no news where nobody asks
 
 
