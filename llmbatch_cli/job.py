@@ -1,12 +1,12 @@
 """A job: rows from their source through a driver to an output, from its lock to its last line."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import field
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 from llmbatch_cli.core.errors import (
     BadRows,
@@ -20,29 +20,26 @@ from llmbatch_cli.core.events import Notice, Observer, Skipped, ignore
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.options import TABLES, InputOptions, OutputOptions
 from llmbatch_cli.core.text import format_count
-from llmbatch_cli.core.types import BadRow, Outcome, Prompt, Row
-from llmbatch_cli.drivers.delivery import Render, deliver
+from llmbatch_cli.core.types import Outcome, Prompt, Row
+from llmbatch_cli.drivers.delivery import Render, deliver, to_its_end
 from llmbatch_cli.drivers.live import RunOptions
 from llmbatch_cli.engine.failure_limit import FailureLimit
 from llmbatch_cli.engine.run import Stop
 from llmbatch_cli.models import CallOptions, open_models
 from llmbatch_cli.plans import Ask, Plan
+from llmbatch_cli.plans.one_answer import ONE_ANSWER, with_one_answer
 from llmbatch_cli.rows.finished import FinishedRows
 from llmbatch_cli.rows.input.attachments import with_attachments
 from llmbatch_cli.rows.input.source import Inputs
 from llmbatch_cli.rows.lock import locked
 from llmbatch_cli.rows.output.sink import Sink, open_sink
-from llmbatch_cli.rows.output.table_files import check_table, journal_of
+from llmbatch_cli.rows.output.table_files import check_table, is_whole, journal_of
 from llmbatch_cli.rows.output.with_input import WithInput
-
-T = TypeVar("T")
 
 YIELD_EVERY: Final = 256
 """After so many rows that cost no wait, others in the loop have their turn."""
 SHOWN_FAULTS: Final = 20
 """So many invalid rows are described; the others are counted."""
-
-ONE_ANSWER: Final = "--format text writes one answer per row"
 
 
 @frozen
@@ -59,13 +56,18 @@ class Job:
     @property
     def rows_file(self) -> Path | None:
         """The file of the rows as they come: the output, or what a table is made of at the end."""
-        return journal_of(self.output) or self.output.output
+        return self.journal or self.output.output
+
+    @property
+    def journal(self) -> Path | None:
+        """What a table is made of at the end."""
+        return journal_of(self.output)
 
     @property
     def is_resumable(self) -> bool:
         """Whether its rows carry the keys that --resume goes by."""
-        is_table = journal_of(self.output) is not None
-        return is_table or (self.output.output is not None and self.output.format == "jsonl")
+        is_file = self.output.output is not None
+        return is_file and (self.output.format == "jsonl" or self.journal is not None)
 
 
 class JobRun:
@@ -155,6 +157,8 @@ class JobRun:
             pool, RunOptions(job.output.ordered, job.failure_limit, self._observe)
         )
         await self._refuse_several_answers(plan)
+        if is_whole(job.output):
+            await self._recover(plan)
         if job.input.strict:
             await self._refuse_faults(plan)
         self.looked_ahead = await self._look_ahead(plan)
@@ -190,7 +194,7 @@ class JobRun:
             raise UsageError("--resume and --overwrite exclude each other", hint="leave one out")
         from llmbatch_cli.rows.resume import prepare
 
-        finished = await _to_its_end(
+        finished = await to_its_end(
             partial(prepare, self._rows_file, options.retry_failed, fsync=options.fsync)
         )
         if finished.with_input != (finished.rows if options.include_input else 0):
@@ -209,7 +213,7 @@ class JobRun:
         if self._with_input is not None and sending:
             rows = self._with_input.rows(rows)
         rows = with_attachments(rows, self._job.input.files)
-        return rows if self._job.output.format != "text" else _with_one_answer(rows, plan)
+        return rows if self._job.output.format != "text" else with_one_answer(rows, plan)
 
     async def _rows(self, plan: Plan, *, sending: bool) -> AsyncGenerator[Row, None]:
         """Every row that is to be sent, with its key where the output takes one."""
@@ -259,6 +263,23 @@ class JobRun:
                 reasons=reasons,
             )
 
+    async def _keyed(self, plan: Plan) -> AsyncGenerator[Row, None]:
+        """Every row with its key, to look at only."""
+        async with aclosing(self._source(plan, sending=False)) as rows:
+            async for row in rows:
+                row.key = await plan.key_of(row)
+                yield row
+
+    async def _recover(self, plan: Plan) -> None:
+        """Find the rows of a whole table, whose journal is gone, by the input's columns."""
+        from llmbatch_cli.rows.output.recovered import recover
+
+        if self._inputs.again() is None:
+            hint = "name a file; --overwrite starts afresh"
+            raise UsageError("--resume of a whole table reads the input twice", hint=hint)
+        await recover(self._job.output, self._job.rows_file or Path(), lambda: self._keyed(plan))
+        self._finished = await self._read_back()
+
     async def _look_ahead(self, plan: Plan) -> bool:
         """Say how many rows are done and how many are left, where the input can be read twice.
 
@@ -290,9 +311,8 @@ class JobRun:
         """Keep each row of the output for its row of input; returns how many rows have none."""
 
         async def kept() -> AsyncGenerator[Row, None]:
-            async with aclosing(self._source(plan, sending=False)) as rows:
+            async with aclosing(self._keyed(plan)) as rows:
                 async for row in rows:
-                    row.key = await plan.key_of(row)
                     finished.keep(row)
                     yield row
 
@@ -345,7 +365,7 @@ class JobRun:
 
         ordered = (self._job.output.ordered or self._is_table) and to_the_end
         whole = to_the_end and self._inputs.is_whole
-        settled = await _to_its_end(partial(settle, path, finished, ordered=ordered, whole=whole))
+        settled = await to_its_end(partial(settle, path, finished, ordered=ordered, whole=whole))
         if settled.replaced:
             answers = format_count(settled.replaced, "old answer")
             self._notice(f"{answers} of edited rows moved to {settled.replaced_in}")
@@ -353,13 +373,13 @@ class JobRun:
 
     async def _write_table(self, *, to_the_end: bool) -> None:
         """Make the table of the rows so far; they go where all of the input is answered in it."""
-        options, journal = self._job.output, journal_of(self._job.output)
+        options, journal = self._job.output, self._job.journal
         if journal is None or not (to_the_end or journal.exists()):
             return
         from llmbatch_cli.rows.output.journal import write_table
 
         in_order = to_the_end and self._finished is not None
-        written = await _to_its_end(partial(write_table, options, journal, in_order=in_order))
+        written = await to_its_end(partial(write_table, options, journal, in_order=in_order))
         for note in written.notes:
             self._notice(note)
         if to_the_end and not written.failed and self._inputs.is_whole:
@@ -369,26 +389,3 @@ class JobRun:
 
     def _notice(self, message: str) -> None:
         self._observe(Notice(message))
-
-
-async def _with_one_answer(
-    rows: AsyncGenerator[Row, None], plan: Plan
-) -> AsyncGenerator[Row, None]:
-    """The rows; one that wants several answers is invalid, as text has one per row."""
-    async with aclosing(rows):
-        async for row in rows:
-            count = 1 if isinstance(row, BadRow) else await plan.answers_to(row)
-            if count > 1:
-                reason = f"n is {count}, but {ONE_ANSWER}"
-                row = BadRow(row.index, reason, row.id, row.file, row.line, row.metadata)
-            yield row
-
-
-async def _to_its_end(work: Callable[[], T]) -> T:
-    """Work in a thread on the output, whose lock is not given up before it ends."""
-    task = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise

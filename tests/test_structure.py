@@ -42,6 +42,7 @@ HOMES = {
     "yaml": {"rows"},
     "json_repair": {"engine"},
     "sqlite3": {"engine"},
+    "xlsxwriter": {"rows"},
 }
 """Where a library may be imported."""
 

@@ -23,6 +23,7 @@ from llmbatch_cli.cli.shaping import plain_system
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.near import near_file
 from llmbatch_cli.core.options import (
+    TABLES,
     Answers,
     Cache,
     DisplayOptions,
@@ -37,8 +38,9 @@ from llmbatch_cli.core.options import (
 from llmbatch_cli.engine.failure_limit import FailureLimit
 from llmbatch_cli.engine.hedging import Hedge
 from llmbatch_cli.engine.race_work import Rules
-from llmbatch_cli.job import ONE_ANSWER, Job
+from llmbatch_cli.job import Job
 from llmbatch_cli.models import CallOptions
+from llmbatch_cli.plans.one_answer import ONE_ANSWER
 from llmbatch_cli.plans.race import Race
 from llmbatch_cli.rows.input.source import Inputs
 
@@ -97,6 +99,8 @@ def race(
     wins = _wins(race, models)
     if wins != 1 and output.format == "text" and not is_prompt_:
         raise UsageError(f"several answers per row, but {ONE_ANSWER}", hint="use --format jsonl")
+    if wins != 1 and output.format in TABLES and output.columns is None:
+        output = replace(output, columns="answer,model,error")
     rules = Rules(wins, race.accept_truncated, race.stream)
     ask = Race(
         models=models,

@@ -3,10 +3,13 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from typing import TypeVar
 
 from llmbatch_cli.core.types import Outcome
 from llmbatch_cli.engine.run import Stop
 from llmbatch_cli.rows.output.sink import Sink
+
+T = TypeVar("T")
 
 Render = Callable[[Outcome], bytes]
 """An outcome as the bytes to write."""
@@ -37,3 +40,13 @@ async def deliver(
         if stop.draining:
             sink.leave()
         watch.cancel()
+
+
+async def to_its_end(work: Callable[[], T]) -> T:
+    """Work in a thread on the output, whose lock is not given up before it ends."""
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise

@@ -166,6 +166,8 @@ async def test_an_old_table_stays_until_the_new_one_is_whole(tmp_path: Path) -> 
         refused = await batch(server, source, "-o", str(out))
         again = await batch(server, source, "-o", str(out), "--resume")
         assert (refused.status, again.status, seen) == (2, 2, [])
+        assert f"{out} has no rows with the input's columns" in again.err
+        assert not journal(out).exists()
         done = await batch(server, source, "-o", str(out), "--overwrite")
     assert seen == [b"mine\n"] * 3
     assert done.status == 0
@@ -189,6 +191,80 @@ async def test_a_run_that_is_stopped_early_leaves_the_table_so_far(tmp_path: Pat
     assert done.status == 3
     assert cells(out.read_bytes())[1] == ["good", "GOOD", ""]
     assert len(journal(out).read_bytes().splitlines()) == len(cells(out.read_bytes())) - 1
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "parquet", "xlsx"])
+async def test_a_whole_table_can_be_added_to(tmp_path: Path, suffix: str) -> None:
+    """Its rows are found by the input's columns: only new ones are sent, and nothing is lost."""
+    source, out = tmp_path / "in.jsonl", tmp_path / f"out.{suffix}"
+    old = [{"prompt": "=one", "tag": 1}, {"prompt": "two\nlines"}, {"prompt": "gone", "tag": 0.5}]
+    new = [{"prompt": "two\nlines"}, {"prompt": "new", "tag": 3}, {"prompt": "=one", "tag": 1}]
+    source.write_bytes(jsonl(old))
+    columns = ("--columns", "answer,tokens,model")
+    async with serve(echo) as server:
+        first = await batch(server, source, "-o", str(out), *columns)
+        nothing = await batch(server, source, "-o", str(out), *columns, "--resume")
+        assert (first.status, nothing.status, len(server.exchanges)) == (0, 0, 3)
+        source.write_bytes(jsonl(new))
+        done = await batch(server, source, "-o", str(out), *columns, "--resume")
+    assert [last_text(exchange) for exchange in server.exchanges[3:]] == ["new"]
+    assert (done.status, journal(out).exists()) == (0, False)
+    again = await run("batch", str(out), "-m", "fake/echo", "--include-input", "--ordered")
+    fields = [row["fields"] for row in again.rows]
+    assert [one["prompt"].removeprefix("'") for one in fields] == [
+        "two\nlines", "new", "=one", "gone"
+    ]  # fmt: skip
+    assert [one["answer"].removeprefix("'") for one in fields] == [
+        "TWO\nLINES", "NEW", "=ONE", "GONE"
+    ]  # fmt: skip
+    assert {str(one["prompt_tokens"]) for one in fields} == {"3"}
+    assert {one["model"] for one in fields} == {"served-model"}
+
+
+@pytest.mark.parametrize("name", ["out.parquet", "out.xlsx"])
+async def test_what_cannot_be_appended_to_is_written_at_the_end(tmp_path: Path, name: str) -> None:
+    """It stands there at once when the run ends, and reads back as a table."""
+    source, out = tmp_path / "in.jsonl", tmp_path / name
+    source.write_bytes(ROWS)
+    async with serve(refuse_3) as server:
+        done = await batch(server, source, "-o", str(out))
+        assert (done.status, journal(out).exists()) == (1, True)
+    async with serve(echo) as server:
+        done = await batch(server, source, "-o", str(out), "--resume", "--retry-failed", "all")
+        assert (done.status, journal(out).exists(), len(server.exchanges)) == (0, False, 1)
+    again = await run("batch", str(out), "-m", "fake/echo", "--include-input", "--ordered")
+    assert [row["fields"]["answer"] for row in again.rows] == ["ONE", "=TWO", "3"]
+    assert list(again.rows[0]["fields"]) == TABLE[0]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["in.jsonl", name]
+
+
+async def test_a_table_becomes_a_table(tmp_path: Path) -> None:
+    """A CSV keeps all its columns, as they were, beside the answers."""
+    source, out = tmp_path / "in.csv", tmp_path / "out.csv"
+    source.write_bytes(b'id;text;note\r\n007;one;\r\n8;"a;b";x\r\n9;;y\r\n')
+    async with serve(echo) as server:
+        done = await batch(server, source, "-o", str(out))
+    found = cells(out.read_bytes())
+    assert done.status == 1
+    assert [row[:4] for row in found] == [
+        ["id", "text", "note", "answer"],
+        ["007", "one", "", "ONE"],
+        ["8", "a;b", "x", "A;B"],
+        ["9", "", "y", ""],
+    ]
+    assert found[3][4].startswith("invalid_row: ")
+
+
+async def test_each_answer_of_a_race_is_a_row_with_its_model(tmp_path: Path) -> None:
+    """With --all a table tells the models apart."""
+    source = tmp_path / "in.txt"
+    source.write_text("one\n")
+    models = ("-m", "fake/echo", "-m", "fake/echo?latency=0.01")
+    done = await run("race", str(source), *models, "--all", "-f", "csv")
+    assert cells(done.out) == [
+        ["prompt", "answer", "model", "error"],
+        *([["one", "one", "echo", ""]] * 2),
+    ]
 
 
 @pytest.mark.parametrize(

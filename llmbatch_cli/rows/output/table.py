@@ -21,6 +21,8 @@ class Column:
     name: str
     cell: Callable[[Row], Any]
     """What stands in it for a row; None is empty."""
+    is_number: bool = False
+    """Whether it can hold numbers only."""
 
 
 @frozen
@@ -87,7 +89,7 @@ class Columns:
         for wanted, cell in self._own():
             name = _free(wanted, taken)
             taken.add(name)
-            made.append(Column(name, cell))
+            made.append(Column(name, cell, is_number=wanted in _NUMBERS))
         return made
 
     def notes(self) -> Iterable[str]:
@@ -126,8 +128,13 @@ def _property(name: str) -> Callable[[Row], Any]:
 
 
 def answer_of(row: Row) -> Any:
-    """What was answered: data of a given shape, else the text; several answers as a list."""
+    """What was answered: data of a given shape, else the text; several answers as a list.
+
+    A text that does not fit the shape is no answer.
+    """
     data = row.get("data")
+    if row["error"] is not None:
+        return None
     if data is not None and not isinstance(data, dict | list):
         return data
     if len(choices := row.get("choices") or ()) > 1:
@@ -149,6 +156,7 @@ def _usage(name: str) -> Callable[[Row], Any]:
     return lambda row: (row.get("usage") or {}).get(name)
 
 
+_NUMBERS: Final = ("prompt_tokens", "completion_tokens", "cost", "latency")
 _OWN: Final[Mapping[str, Sequence[tuple[str, Callable[[Row], Any]]]]] = {
     "reasoning": [("reasoning", _plain("reasoning"))],
     "model": [("model", _plain("model"))],

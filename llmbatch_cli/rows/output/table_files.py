@@ -20,7 +20,8 @@ _BY_SUFFIX: Final[Mapping[str, OutputFormat]] = {
 }
 _NOT_WRITTEN: Final = {".xls": ".xlsx", ".arrow": ".parquet", ".feather": ".parquet"}
 _PACKERS: Final = (".zst", ".xz", ".bz2", ".zip", ".7z", ".lz4")
-_FILES_ONLY: Final = ("parquet", "xlsx")
+_LIBRARIES: Final = {"parquet": ("pyarrow", "parquet"), "xlsx": ("xlsxwriter", "excel")}
+"""What is written only as a whole: its library, and the extra that has it."""
 
 
 def format_of_name(output: Path, named: OutputFormat | None) -> OutputFormat | None:
@@ -51,12 +52,18 @@ def check_table_options(options: OutputOptions, *, is_streamed: bool) -> None:
             if value:
                 raise UsageError(f"--{name} is for tables", hint="add --format csv")
         return
+    from importlib.util import find_spec
+
     from llmbatch_cli.rows.output.table import Choice
 
     Choice.of(options)
-    if form in _FILES_ONLY:
+    if form in _LIBRARIES:
         if is_streamed:
             raise UsageError(f"--format {form} needs a file", hint=f"add -o answers.{form}")
+        library, extra = _LIBRARIES[form]
+        if find_spec(library) is None:
+            hint = f"pip install 'llmbatch-cli[{extra}]'"
+            raise UsageError(f"--format {form} needs {library}, which is not installed", hint=hint)
         if options.output is not None and options.output.suffix.lower() == ".gz":
             raise UsageError(f"cannot write {options.output}: {form} is packed by itself")
 
@@ -78,9 +85,11 @@ def check_table(options: OutputOptions, inputs: Sequence[str]) -> None:
     if table is None or journal is None:
         return
     check_file(table, inputs, filled=options.resume or options.overwrite)
-    is_filled = table.exists() and table.stat().st_size > 0
-    if options.resume and is_filled and not journal.exists():
-        raise UsageError(
-            f"{table} is whole: without {journal.name} nothing says which rows it answers",
-            hint="--overwrite replaces it, or name another file",
-        )
+
+
+def is_whole(options: OutputOptions) -> bool:
+    """Whether --resume finds a table whose journal is gone."""
+    table, journal = options.output, journal_of(options)
+    if table is None or journal is None or not options.resume or journal.exists():
+        return False
+    return table.exists() and table.stat().st_size > 0

@@ -38,10 +38,18 @@ class WithInput:
 
 
 def fields_of(row: Row) -> Mapping[str, Any] | None:
-    """The row's fields as they were read; a text or a list is its prompt."""
-    value = row.value
-    if isinstance(value, Mapping):
+    """The row's fields as they were read, and what was added to them since; a text or a list is
+    its prompt."""
+    value: Mapping[str, Any]
+    if isinstance(row.value, Mapping):
+        value = row.value
+    elif isinstance(row.value, str):
+        value = {"prompt": row.value}
+    elif isinstance(row.value, list):
+        value = {"messages": row.value}
+    else:
+        return None
+    if row.metadata.keys() <= value.keys():
         return value
-    if isinstance(value, str):
-        return {"prompt": value}
-    return {"messages": value} if isinstance(value, list) else None
+    added = {name: one for name, one in row.metadata.items() if name not in value}
+    return {**value, **added}
