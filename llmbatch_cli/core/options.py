@@ -222,8 +222,8 @@ class OutputOptions:
     format: OutputFormat | None = option(
         None,
         "jsonl (all fields), csv, tsv, parquet or xlsx (a table), text (the answer alone), "
-        "openai (a batch API line) or chat (the chat.completion object). Tables have the input's columns and "
-        "the answer. Tables, text and chat are in input order.",
+        "openai (a batch API line) or chat (the chat.completion object). Tables have the input's "
+        "columns and the answer. Tables, text and chat are in input order.",
         letter="f",
         metavar="FORMAT",
         shown="by the name of -o, else jsonl",
