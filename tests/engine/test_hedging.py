@@ -195,14 +195,14 @@ def test_no_other_hedge_is_accepted(value: str | float) -> None:
 
 @pytest.mark.alone
 async def test_the_tail_is_cut_over_real_sockets_too() -> None:
-    """1,000 rows on loopback, every twentieth request 20 times slower: the same law."""
+    """600 rows on loopback, every twentieth request 60 times slower: the same law."""
     asked = 0
 
     async def twentieth_is_slow(exchange: Exchange) -> None:
         nonlocal asked
         asked += 1
         slow = asked % 20 == 10
-        work = asyncio.ensure_future(asyncio.sleep(1.0 if slow else 0.05))
+        work = asyncio.ensure_future(asyncio.sleep(3.0 if slow else 0.05))
         gone = asyncio.ensure_future(exchange.until_closed())
         await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
         if work.done():
@@ -214,7 +214,7 @@ async def test_the_tail_is_cut_over_real_sockets_too() -> None:
             exchange.writer.close()
 
     async def times(models: list[str], hedge: str | None) -> list[float]:
-        prompts = (f"row {index}" for index in range(1_000))
+        prompts = (f"row {index}" for index in range(600))
         outcomes = await race(client(server.url, in_flight=32), prompts, models, hedge=hedge)
         return [outcome.latency_s or 0.0 for outcome in outcomes]
 
@@ -223,4 +223,4 @@ async def test_the_tail_is_cut_over_real_sockets_too() -> None:
         asked = 0
         after = percentile(await times(["openai/m", "openai/m"], "p95"), 0.99)
     assert before / after >= 4
-    assert asked <= 1_100
+    assert asked <= 660
