@@ -261,8 +261,8 @@ class ModelPool:
 
     def holding(self) -> Holding | None:
         """What the next request waits for; None while none waits."""
-        held = (limiter.holding for limiter in self._shared.limiters.values())
-        return next((one for one in held if one is not None), None)
+        held = [limiter.holding for limiter in self._shared.limiters.values()]
+        return next(filter(None, held), None)
 
     async def open(self, name: str, options: CallOptions) -> Model:
         """A model of its own, called by these options. Raises UsageError."""
@@ -271,11 +271,8 @@ class ModelPool:
         target, provider = targets[0], targets[0].provider
         params: Params = merged(checked(options.params), checked(target.params))
         model_name, shaped = f"{provider.name}/{target.model}", None
-
-        def tell(message: str) -> None:
-            self._observe(Notice(f"{model_name}: {message}"))
-
         if options.shape is not None:
+            tell = partial(self._tell, model_name)
             shaped = options.shape.asked_of(target.model, params, provider.build, tell)
             params = shaped.params(params)
         wires = [await self._wire(one, params, options) for one in targets]
@@ -284,13 +281,11 @@ class ModelPool:
         deadlines = Deadlines(options.timeout_s)
         patience = Patience(options.timeout_s, deadlines.left_s)
         limiter = self._limiter(provider, target.model, limits, patience) if limits else None
-        waits = self.waits
+        waits, known = self.waits, self._shared.known
+        source = provider.source if known is not None else ()
 
         def on_retry(error: ProviderError, wait_s: float) -> None:
             self._observe(Retried(model_name, error.kind, wait_s, error.message))
-
-        known = self._shared.known
-        source = provider.source if known is not None else ()
 
         def wrapped(call: Call, *, streamed: bool = False) -> Call:
             if limiter is not None:
@@ -317,6 +312,9 @@ class ModelPool:
             around(wire.stream, partial(wrapped, streamed=True)) if wire.stream else None,
             wire.check,
         )
+
+    def _tell(self, model_name: str, message: str) -> None:
+        self._observe(Notice(f"{model_name}: {message}"))
 
     async def _wire(self, target: Target, params: Params, options: CallOptions) -> Wire:
         """The innermost calls to one address. Raises UsageError for unsupported parameters."""
