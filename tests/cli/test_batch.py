@@ -106,7 +106,7 @@ BAD_ROWS = (
     b"\n"
     b'{"prompt": "\xff"}\n'
     b'{"prompt": ""}\n'
-    b'{"text": "no prompt"}\n'
+    b'{"name": 7}\n'
     b'{"prompt": 5}\n'
     b'{"messages": [{"role": "robot", "content": "x"}]}\n'
     b'{"prompt": "x", "temperature": "hot"}\n'
@@ -237,12 +237,12 @@ async def test_a_usage_error_is_an_object_for_programs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("argument", "words"),
-    [("no-such-file.jsonl", "no-such-file.jsonl"), (".", "directory")],
+    [("no-such-file.jsonl", "no-such-file.jsonl"), ("no-such-folder/", "no-such-folder/")],
 )
 async def test_an_input_that_cannot_be_opened_is_told_in_one_line(
     argument: str, words: str
 ) -> None:
-    """A missing file or a directory: exit 2, one clear line, nothing sent."""
+    """A missing file or folder: exit 2, one clear line, nothing sent."""
     async with serve(echo) as server:
         done = await batch(server, argument)
         assert server.exchanges == []

@@ -201,6 +201,8 @@ WALL_CLOCK: Final = {
     "compat/streaming.py": "stamps `created`",
     "providers/wire/limits.py": "reads a Retry-After or a reset that is a date",
     "core/clock.py": "shows when a wait ends",
+    "cli/cache_command.py": "shows how long answers were not used",
+    "engine/cache/table.py": "notes when an answer was used last, for other runs",
     "providers/vertex/provider.py": "renews a token by the date of its end",
     "providers/local/weights.py": "tells an abandoned download by its file's date",
 }

@@ -6,7 +6,7 @@ from pathlib import Path, PurePath
 from typing import Final
 
 from llmbatch_cli.core.errors import UsageError
-from llmbatch_cli.rows.input.inputs import Member
+from llmbatch_cli.rows.input.inputs import Member, hint_for
 
 _MAGIC: Final = "*?["
 _HIDDEN: Final = (".", "_")
@@ -37,7 +37,8 @@ def _files(name: str) -> Iterator[str]:
         start = Path(_fixed_part(name))
     if not members:
         what = "the folder has no files" if _is_folder(path) else "no file matches"
-        raise UsageError(f"{what}: {os.fsencode(name).decode(errors='replace')}")
+        hint = None if _is_folder(path) else hint_for(name)
+        raise UsageError(f"{what}: {os.fsencode(name).decode(errors='replace')}", hint=hint)
     for member in members:
         yield Member(member, PurePath(os.path.relpath(member, start)).as_posix())
 

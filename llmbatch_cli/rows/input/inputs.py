@@ -106,13 +106,13 @@ def _check_file(name: str) -> None:
         if not os.access(name, os.R_OK):  # opening a pipe would wait for its writer
             raise PermissionError(13, "Permission denied")
     except FileNotFoundError as error:
-        raise UsageError(f"no such file: {shown_name(name)}", hint=_hint(name)) from error
+        raise UsageError(f"no such file: {shown_name(name)}", hint=hint_for(name)) from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UsageError(f"cannot read {shown_name(name)}: {reason}") from error
 
 
-def _hint(missing: str) -> str:
+def hint_for(missing: str) -> str:
     """What may have been meant by a name that no file has."""
     if near := near_file(missing):
         return did_you_mean([shown_name(near)])
