@@ -34,7 +34,7 @@ def network(reply: WireReply) -> Network:
         return reply
 
     def stream(request: WireRequest) -> AbstractAsyncContextManager[WireStream]:
-        raise NotImplementedError
+        raise AssertionError("a batch does not stream")
 
     return Network(send, stream)
 
