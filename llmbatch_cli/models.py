@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Final
 from llmbatch_cli.core.errors import InputError, MissingKey, ProviderError, UsageError
 from llmbatch_cli.core.events import LimitChanged, Notice, Observer, Retried, ignore
 from llmbatch_cli.core.frozen import frozen
-from llmbatch_cli.core.options import Cache, Limits, Retries
-from llmbatch_cli.core.options import Network as NetworkOptions
+from llmbatch_cli.core.options import Cache, Limits, Sending
 from llmbatch_cli.core.types import Call, Params, Request
 from llmbatch_cli.engine.calls import Model, StreamCall, built, calling, merged
 from llmbatch_cli.engine.deadline import Deadlines
@@ -83,19 +82,16 @@ class CallOptions:
     @classmethod
     def of(
         cls,
-        limits: Limits,
-        retries: Retries,
-        network: NetworkOptions,
+        sending: Sending,
         *,
-        drop_params: bool = False,
         together: bool = False,
-        cache: Cache = NO_CACHE,
         environ: Mapping[str, str] | None = None,
     ) -> "CallOptions":
         """The user's options; `together` is for a race. Raises UsageError.
 
         `environ` holds keys and addresses; None is the process's environment.
         """
+        retries, network, cache = sending.retries, sending.network, sending.cache
         urls = [network.base_url] if isinstance(network.base_url, str) else network.base_url
         access = Access(
             base_url=urls[0] if urls else None,
@@ -109,10 +105,10 @@ class CallOptions:
             access,
             timeout_s=retries.timeout_s,
             policy=RetryPolicy(retries.max_attempts),
-            limits=rate_limits(limits, together=together),
-            drop_params=drop_params,
+            limits=rate_limits(sending.limits, together=together),
+            drop_params=retries.drop_params,
             connection=Connection(http=network.http, connect_timeout_s=network.connect_timeout_s),
-            cache=cache,
+            cache=replace(cache, dedupe=False) if together else cache,
         )
 
 
