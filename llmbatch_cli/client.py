@@ -30,7 +30,8 @@ from llmbatch_cli.engine.hedging import Hedge
 from llmbatch_cli.engine.race_work import Rules
 from llmbatch_cli.engine.run import Stop
 from llmbatch_cli.loops import Detached, detached, iterate
-from llmbatch_cli.models import CallOptions, ModelPool, open_models
+from llmbatch_cli.models import ModelPool, open_models
+from llmbatch_cli.models.options import CallOptions
 from llmbatch_cli.plans import Ask, Batch, shape_asked
 from llmbatch_cli.plans.race import Race
 from llmbatch_cli.providers.registry import DEFAULT_MODEL

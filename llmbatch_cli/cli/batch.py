@@ -25,7 +25,7 @@ from llmbatch_cli.core.options import (
 )
 from llmbatch_cli.engine.failure_limit import FailureLimit
 from llmbatch_cli.job import Job
-from llmbatch_cli.models import CallOptions
+from llmbatch_cli.models.options import CallOptions
 from llmbatch_cli.plans import Batch, shape_asked
 from llmbatch_cli.providers.registry import DEFAULT_MODEL
 

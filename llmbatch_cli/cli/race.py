@@ -35,7 +35,7 @@ from llmbatch_cli.engine.failure_limit import FailureLimit
 from llmbatch_cli.engine.hedging import Hedge
 from llmbatch_cli.engine.race_work import Rules
 from llmbatch_cli.job import Job
-from llmbatch_cli.models import CallOptions
+from llmbatch_cli.models.options import CallOptions
 from llmbatch_cli.plans import shape_asked
 from llmbatch_cli.plans.one_answer import ONE_ANSWER
 from llmbatch_cli.plans.race import Race

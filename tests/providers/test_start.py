@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from llmbatch_cli.core.options import Limits, Network, Sending
-from llmbatch_cli.models import CallOptions, open_models
+from llmbatch_cli.models import open_models
+from llmbatch_cli.models.options import CallOptions
 
 ENVIRON = {"OPENAI_API_KEY": "k", "AZURE_OPENAI_API_KEY": "k"}
 AZURE = {"AZURE_OPENAI_ENDPOINT": "https://x.openai.azure.com"}
