@@ -6,10 +6,8 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import field
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 from llmbatch_cli.core.errors import (
-    BadRows,
     LlmbatchError,
     OutputError,
     ReaderGone,
@@ -25,6 +23,7 @@ from llmbatch_cli.drivers.delivery import Render, deliver, to_its_end
 from llmbatch_cli.drivers.live import RunOptions
 from llmbatch_cli.engine.failure_limit import FailureLimit
 from llmbatch_cli.engine.run import Stop
+from llmbatch_cli.job.ahead import YIELD_EVERY, counted, left_over, refuse_faults
 from llmbatch_cli.models import open_models
 from llmbatch_cli.models.options import CallOptions
 from llmbatch_cli.plans import Ask, Plan
@@ -36,11 +35,6 @@ from llmbatch_cli.rows.lock import locked
 from llmbatch_cli.rows.output.sink import Sink, open_sink
 from llmbatch_cli.rows.output.table_files import check_table, is_whole, journal_of
 from llmbatch_cli.rows.output.with_input import WithInput
-
-YIELD_EVERY: Final = 256
-"""After so many rows that cost no wait, others in the loop have their turn."""
-SHOWN_FAULTS: Final = 20
-"""So many invalid rows are described; the others are counted."""
 
 
 @frozen
@@ -161,7 +155,7 @@ class JobRun:
         if is_whole(job.output):
             await self._recover(plan)
         if job.input.strict:
-            await self._refuse_faults(plan)
+            await refuse_faults(self._source(plan, sending=False), plan, self._stop)
         self.looked_ahead = await self._look_ahead(plan)
         stack.enter_context(self._inputs.counting(self._observe))
         try:
@@ -241,29 +235,6 @@ class JobRun:
         if count > 1:
             raise UsageError(f"n is {count}, but {ONE_ANSWER}", hint="use --format jsonl")
 
-    async def _refuse_faults(self, plan: Plan) -> None:
-        """Go through all rows, and send nothing. Raises BadRows if any is invalid."""
-        count = invalid = 0
-        reasons: list[str] = []
-        async with aclosing(self._source(plan, sending=False)) as rows:
-            async for row in rows:
-                count += 1
-                fault = await plan.fault_in(row)
-                if fault is not None:
-                    invalid += 1
-                    if len(reasons) < SHOWN_FAULTS:
-                        reasons.append(f"{row.place}: {fault}")
-                if self._stop.draining:
-                    return
-                if count % YIELD_EVERY == 0:
-                    await asyncio.sleep(0)
-        if invalid:
-            raise BadRows(
-                f"{invalid:,} of {count:,} rows are invalid, so nothing was sent",
-                hint="correct them, or remove --strict to send the others",
-                reasons=reasons,
-            )
-
     async def _keyed(self, plan: Plan) -> AsyncGenerator[Row, None]:
         """Every row with its key, to look at only."""
         async with aclosing(self._source(plan, sending=False)) as rows:
@@ -282,11 +253,7 @@ class JobRun:
         self._finished = await self._read_back()
 
     async def _look_ahead(self, plan: Plan) -> bool:
-        """Say how many rows are done and how many are left, where the input can be read twice.
-
-        Takes some 11 s a million rows, twice that where rows have changed, and the time to read
-        the files that they name.
-        """
+        """Say how many rows are done and how many are left, where the input can be read twice."""
         finished, output = self._finished, self._job.output.output
         if finished is None or output is None:
             return False
@@ -298,38 +265,14 @@ class JobRun:
         if self._inputs.again() is None:
             self._notice(resuming(output, finished, None))
             return False
-        left = await self._left_over(plan, finished)
+        left = await left_over(self._keyed(plan), finished, self._stop)
         if left and finished.untaken:  # some may be for rows that are equal but for their ids
             finished.release()
-            async with aclosing(self._rows(plan, sending=False)) as rows:
-                left = await self._counted(rows)
+            left = await counted(self._rows(plan, sending=False), self._stop)
         message, note = resuming(output, finished, left), unclaimed(finished)
         finished.release()
         self._notice("; ".join(filter(None, (message, note))))
         return True
-
-    async def _left_over(self, plan: Plan, finished: FinishedRows) -> int:
-        """Keep each row of the output for its row of input; returns how many rows have none."""
-
-        async def kept() -> AsyncGenerator[Row, None]:
-            async with aclosing(self._keyed(plan)) as rows:
-                async for row in rows:
-                    finished.keep(row)
-                    yield row
-
-        async with aclosing(kept()) as rows:
-            return await self._counted(rows) - finished.taken
-
-    async def _counted(self, rows: AsyncGenerator[Row, None]) -> int:
-        """How many rows there are, or were before the run was stopped."""
-        count = 0
-        async for _ in rows:
-            count += 1
-            if self._stop.draining:
-                break
-            if count % YIELD_EVERY == 0:
-                await asyncio.sleep(0)
-        return count
 
     # Output
 
