@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 from typing import Any, Final
 
 import orjson
@@ -26,8 +27,6 @@ _FIRST_FIELD: Final = re.compile(rb'[\[{\s]*"(?:[^"\\]|\\.)*"\s*:')
 """How a row begins, up to its first field's name."""
 _REST: Final = "the rest of the input is not read"
 _UNTIL: Final = "what follows is not read, up to the next line that begins as this one"
-
-
 _LISTS: Final = frozenset(("messages", "conversations"))
 """Columns whose cells are lists, in JSON where a cell can only be text."""
 _BESIDE: Final = BLANK + b"\0\x1e"
@@ -222,37 +221,37 @@ class Reader:
         # A power failure leaves NULs, json-seq begins a line by 0x1e, and the lines of a JSON array
         # without its brackets end in commas.
         text = text.strip(_BESIDE) or text
-        if text[:1] == b"{" and text[-2:] == b"},":
-            with suppress(orjson.JSONDecodeError):
-                value = read_json(text[:-1])
-                yield self._row(value, text[:-1], self._line)
-                return
         try:
-            yield self._row(read_json(text), text, self._line)
-            return
+            value, data = _value_and_bytes(text)
         except orjson.JSONDecodeError as error:
             reason = _json_reason(text, error)
-            if self.index == self._begin and text[:1] not in b'{["':
-                reason += _PLAIN
-        if text[:1] in (b"{", b"["):
-            splitter = Splitter(self._max_line_bytes, self._line)
-            pieces = list(splitter.feed(text + b"\n"))
-            is_wrong = any(piece.wrong for piece in pieces)
-            if not is_wrong and not splitter.at_rest:  # it may go on in the next line
-                self._splitter, self._opening = splitter, _opening(text)
-                self._first = None if pieces else (text, reason, self._line)
-                for piece in pieces:
-                    yield from self._piece_row(piece)
-                return
-            if (
-                not is_wrong and len(pieces) > 1 and text[:1] == b"{"
-            ):  # files joined without a newline
-                with suppress(orjson.JSONDecodeError):
-                    values = [read_json(piece.data) for piece in pieces]
-                    for value, piece in zip(values, pieces, strict=True):
-                        yield self._row(value, piece.data, self._line)
-                    return
-        yield self._bad(reason, line)
+        else:
+            yield self._row(value, data, self._line)
+            return
+        if self.index == self._begin and text[:1] not in b'{["':
+            reason += _PLAIN
+        rows = self._rows_within(text, reason) if text[:1] in (b"{", b"[") else None
+        if rows is None:
+            yield self._bad(reason, line)
+        else:
+            yield from rows
+
+    def _rows_within(self, text: bytes, reason: str) -> Iterator[Row | None] | None:
+        """The rows of several values on a line, the last of which may go on in the next one; None
+        where it does not hold such. `reason`: what is wrong with it as one value."""
+        splitter = Splitter(self._max_line_bytes, self._line)
+        pieces = list(splitter.feed(text + b"\n"))
+        if any(piece.wrong for piece in pieces):
+            return None
+        if not splitter.at_rest:
+            self._splitter, self._opening = splitter, _opening(text)
+            self._first = None if pieces else (text, reason, self._line)
+            return chain.from_iterable(map(self._piece_row, pieces))
+        if len(pieces) > 1 and text[:1] == b"{":  # files joined without a newline
+            with suppress(orjson.JSONDecodeError):
+                values = [(read_json(piece.data), piece.data) for piece in pieces]
+                return (self._row(value, data, self._line) for value, data in values)
+        return None
 
     def _more(self, line: Line) -> Iterator[Row | None]:
         """The rows that a further line completes."""
@@ -352,6 +351,14 @@ class Reader:
     def _bad(self, reason: str, source: bytes | None = None, line: int | None = None) -> BadRow:
         self.source = source
         return BadRow(self.index, reason, self.index, self._file, line or self._line)
+
+
+def _value_and_bytes(text: bytes) -> tuple[Any, bytes]:
+    """The value of a line, and its own bytes. Raises JSONDecodeError."""
+    if text[:1] == b"{" and text[-2:] == b"},":
+        with suppress(orjson.JSONDecodeError):
+            return read_json(text[:-1]), text[:-1]
+    return read_json(text), text
 
 
 def _list(name: str, value: Any) -> Any:
