@@ -15,8 +15,6 @@ from llmbatch_cli.rows.input.unpacking import MAGIC_BYTES as PACKING_BYTES
 from llmbatch_cli.rows.input.unpacking import unpacked_if_packed
 from llmbatch_cli.rows.lines import BOM, CHUNK_BYTES, Unreadable
 
-GZIP: Final = b"\x1f\x8b"
-"""What every gzip file begins with."""
 WIDE: Final = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")
 """What text in UTF-16 or UTF-32 begins with, if it has a byte order mark."""
 _UTF_32_LE: Final = b"\xff\xfe\0\0"

@@ -16,15 +16,10 @@ from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.near import did_you_mean, near_file
 from llmbatch_cli.core.options import InputFormat
 from llmbatch_cli.rows.big_ints import read_json
-from llmbatch_cli.rows.input.chunks import (
-    GZIP,
-    WIDE,
-    file_chunks,
-    plain,
-    stream_chunks,
-)
+from llmbatch_cli.rows.input.chunks import WIDE, file_chunks, plain, stream_chunks
 from llmbatch_cli.rows.input.parse import is_conversation
 from llmbatch_cli.rows.input.pump import pumped
+from llmbatch_cli.rows.input.unpacking import is_packed
 from llmbatch_cli.rows.lines import BLANK, BOM, MAX_LINE_BYTES, Line, Lines, Unreadable
 
 TextFormat = Literal["lines", "whole"]
@@ -53,8 +48,6 @@ _SUFFIXES: Final[Mapping[str, Format]] = {
     ".ipc": "arrow",
     **dict.fromkeys((".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"), "xlsx"),
 }
-_NOT_AS_IT_IS: Final = (GZIP, b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", *WIDE)
-"""How a file begins whose lines are not those of its text."""
 _PACKED: Final = re.compile(r"\.(?:gz|bz2|xz|zst|zstd|lzma)$")
 
 
@@ -193,7 +186,7 @@ def _count_lines(
         if enough and enough.is_set():
             return None
         if place == 0:
-            if chunk.startswith(_NOT_AS_IT_IS) or b"\0" in chunk:
+            if _is_not_plain(chunk):
                 return None
             chunk = chunk.removeprefix(BOM)
             if not is_text and not _is_row_a_line(chunk):
@@ -208,13 +201,18 @@ def _count_records(path: str, enough: threading.Event | None) -> int | None:
     for chunk in file_chunks(path):
         if enough and enough.is_set():
             return None
-        if b"\0" in chunk or chunk.startswith(_NOT_AS_IT_IS):
+        if _is_not_plain(chunk):
             return None
         pieces = chunk.split(b'"')
         newlines += sum(piece.count(b"\n") for piece in pieces[is_open::2])
         is_open ^= len(pieces) % 2 == 0
         last = chunk[-1:]
     return max(0, newlines - (last == b"\n"))
+
+
+def _is_not_plain(chunk: bytes) -> bool:
+    """Whether the lines of a file that begins so are not those of its text."""
+    return b"\0" in chunk or chunk.startswith(WIDE) or is_packed(chunk)
 
 
 def _is_row_a_line(head: bytes) -> bool:

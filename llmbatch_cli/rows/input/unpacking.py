@@ -24,18 +24,27 @@ class _Packing(NamedTuple):
     """Makes one with the interface of bz2.BZ2Decompressor; None for gzip, which has its own way."""
 
 
+def is_packed(head: bytes) -> bool:
+    """Whether these first bytes show a packing."""
+    return _packing_of(head) is not None
+
+
 def unpacked_if_packed(head: bytes, chunks: Iterator[bytes]) -> Iterator[bytes] | None:
     """The chunks unpacked, at most CHUNK_BYTES a step; None where their first bytes, `head`, show
     no packing.
 
     Raises Unreadable for damaged data, CutShort at the end of incomplete data.
     """
-    found = next((packing for packing in _PACKINGS if packing.begins.match(head)), None)
+    found = _packing_of(head)
     if found is None:
         return None
     if found.decompressor is None:
         return unpacked(chunks)
     return _members(chunks, found.name, found.decompressor)
+
+
+def _packing_of(head: bytes) -> _Packing | None:
+    return next((packing for packing in _PACKINGS if packing.begins.match(head)), None)
 
 
 def _members(
