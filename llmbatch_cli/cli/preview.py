@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Annotated, Any, Final
 
 import orjson
@@ -23,7 +23,7 @@ from llmbatch_cli.engine.calls import Model, merged, request_for
 from llmbatch_cli.models import checked
 from llmbatch_cli.plans import system_message
 from llmbatch_cli.providers.access import Access
-from llmbatch_cli.providers.registry import DEFAULT_MODEL, Target, resolve
+from llmbatch_cli.providers.registry import DEFAULT_MODEL, Target, home_of, resolve
 from llmbatch_cli.rows.input.attachments import attached
 from llmbatch_cli.rows.input.source import Inputs
 
@@ -63,7 +63,9 @@ def preview(
         environ=os.environ,
     )
     target = resolve(one_model(named) or DEFAULT_MODEL, access)
-    asked = _Asked(target, sampling.params(), system_message(plain_system(input_, system)))
+    of_rows = replace(access, home=home_of(target.provider.name))
+    message = system_message(plain_system(input_, system))
+    asked = _Asked(target, of_rows, sampling.params(), message)
     return run_async(_preview(inputs, asked, input_))
 
 
@@ -87,12 +89,14 @@ class _Asked:
     """What is asked, and of whom."""
 
     target: Target
+    of_rows: Access
+    """By which the models are reached that rows name."""
     params: Params
     system: Message | None
 
     def of(self, row: Prompt) -> Iterator[str]:
         """The lines of a row's request. Raises ProviderError, or UsageError."""
-        target = self.target if row.model is None else self._of_row(row.model)
+        target = self.target if row.model is None else resolve(row.model, self.of_rows)
         params = merged(checked(self.params), checked(target.params))
         model = Model(target.provider.name, target.model, _never, params)
         wire = target.provider.build(request_for(row, model, self.system))
@@ -103,9 +107,6 @@ class _Asked:
             yield wire.body.decode(errors="replace")
         else:
             yield orjson.dumps(_shortened(body), option=orjson.OPT_INDENT_2).decode()
-
-    def _of_row(self, name: str) -> Target:
-        return resolve(name, Access(no_key=True, environ=os.environ))
 
 
 async def _never(request: Any) -> Any:

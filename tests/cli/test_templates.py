@@ -147,6 +147,17 @@ async def test_a_preview_shows_and_sends_nothing(tmp_path: Path) -> None:
     assert "1 row\n" in done.out.decode()
 
 
+async def test_a_preview_sends_a_rows_own_model_where_a_run_does() -> None:
+    """To --base-url, and to the provider of -m where its name is of no family."""
+    rows = jsonl([{"prompt": "a", "model": "other"}, {"prompt": "b", "model": "gpt-4o-mini"}])
+    done = await run("preview", "-m", "groq/m", "--base-url", "http://127.0.0.1:9/v1", stdin=rows)
+    text = done.out.decode()
+    assert text.count("POST http://127.0.0.1:9/v1/chat/completions") == 2, text
+    assert '"model": "other"' in text
+    done = await run("preview", "-m", "groq/m", stdin=rows)
+    assert "POST https://api.groq.com/openai/v1/chat/completions" in done.out.decode()
+
+
 async def test_images_of_a_field_are_sent(tmp_path: Path) -> None:
     """Read below --files, in front of the text."""
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(20))
