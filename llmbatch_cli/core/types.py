@@ -245,8 +245,6 @@ class Outcome:
     ledgers: Sequence[Ledger] = ()
     """One for each model that was asked, with every attempt of the row, answers too. Several
     outcomes of one row share them."""
-    data: Any = None
-    """What the answer says, where it was asked for in a shape: see Parsed."""
     cached: bool = False
     """Whether the answer was there already, from the cache or for an equal row."""
 
@@ -254,6 +252,12 @@ class Outcome:
     def text(self) -> str | None:
         """The answer's text; None for a failed row, and for an answer of tool calls only."""
         return self.completion.text if self.completion is not None else None
+
+    @property
+    def data(self) -> Any:
+        """What the answer says, where it was asked for in a shape: see Parsed."""
+        parsed = self.completion.parsed if self.completion is not None else None
+        return parsed.data if parsed is not None else None
 
     def raise_for_error(self) -> "Outcome":
         """Itself. Raises RowFailed where the row has no answer."""

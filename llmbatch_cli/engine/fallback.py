@@ -175,6 +175,5 @@ def outcome_of(
         failed,
         key=prompt.key,
         ledgers=ledgers,
-        data=None if completion is None or completion.parsed is None else completion.parsed.data,
         cached=completion is not None and ledger.cached,
     )

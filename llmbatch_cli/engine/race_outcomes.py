@@ -71,13 +71,12 @@ def outcomes_of(
 
 def _outcome(prompt: Prompt, call: RacedCall, started_s: float) -> Outcome:
     result, ledger = call.result, call.request.ledger
-    completion = result.completion if result.status == "won" else None
     return Outcome(
         prompt.index,
         prompt.id,
         call.model.id,
         call.model.provider,
-        completion,
+        result.completion if result.status == "won" else None,
         call.failure,
         call.ended_after(started_s),
         len(ledger.attempts),
@@ -86,7 +85,6 @@ def _outcome(prompt: Prompt, call: RacedCall, started_s: float) -> Outcome:
         ttft_s=call.first_text_s - started_s if call.first_text_s is not None else None,
         partial=call.partial,
         key=prompt.key,
-        data=None if completion is None or completion.parsed is None else completion.parsed.data,
         cached=ledger.cached and result.status == "won",
     )
 
