@@ -86,6 +86,7 @@ def _json_shape(schema: Any, form: Mapping[str, Any], fit: Fit, retries: int) ->
         form,
         "Answer with JSON only: no other text, no code fence. It must be valid against this "
         f"JSON schema:\n{written}",
+        schema,
         retries=retries,
     )
 

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import field
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from llmbatch_cli.core.errors import (
     BadRows,
@@ -62,6 +62,11 @@ class Job:
     def journal(self) -> Path | None:
         """What a table is made of at the end."""
         return journal_of(self.output)
+
+    @property
+    def schema(self) -> Any:
+        """The JSON schema of the answers' data; None without one."""
+        return None if self.ask.shape is None else self.ask.shape.schema
 
     @property
     def is_resumable(self) -> bool:
@@ -379,7 +384,10 @@ class JobRun:
         from llmbatch_cli.rows.output.journal import write_table
 
         in_order = to_the_end and self._finished is not None
-        written = await to_its_end(partial(write_table, options, journal, in_order=in_order))
+        schema = self._job.schema
+        written = await to_its_end(
+            partial(write_table, options, journal, in_order=in_order, schema=schema)
+        )
         for note in written.notes:
             self._notice(note)
         if to_the_end and not written.failed and self._inputs.is_whole:

@@ -131,7 +131,7 @@ async def answer_rows(job: Job, shown: Shown) -> ExitStatus:
             listener = both(observe, standings) if shown.standings else observe
             if shown.by_default is not None:
                 listener = both(listener, _UnnamedModel(shown.by_default, observe))
-            renderer = _renderer(job.output, shown, voice)
+            renderer = _renderer(job, shown, voice)
             run = JobRun(job, asked.stop, listener, renderer)
             asked.rows_waiting = lambda: run.rows_waiting
             await _to_its_end(run, asked)
@@ -252,14 +252,15 @@ def _columns() -> int | None:
         return None
 
 
-def _renderer(output: OutputOptions, shown: Shown, voice: Voice) -> Render:
+def _renderer(job: Job, shown: Shown, voice: Voice) -> Render:
     """An outcome as the bytes to write."""
+    output = job.output
     form, one_line, created = output.format or "jsonl", output.one_line, int(time.time())
     live, to_terminal = shown.live, stdout_is_terminal(output.output)
     if form in TABLES and journal_of(output) is None:
         from llmbatch_cli.rows.output.delimited import Streamed
 
-        return Streamed(output, _clean if to_terminal else None)
+        return Streamed(output, _clean if to_terminal else None, job.schema)
 
     def plain(outcome: Outcome) -> bytes:
         return render(outcome, form, one_line=one_line, created=created)

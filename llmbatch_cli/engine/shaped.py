@@ -33,6 +33,8 @@ class AnswerShape:
     """What asks for it in the provider's own form."""
     instruction: str | None = None
     """What asks for it in words, where the provider has no form of its own."""
+    schema: Any = None
+    """The JSON schema of its data; None where it has none."""
     keeps_part: bool = False
     """Whether the row's text is only the part that was wanted."""
     retries: int = 2

@@ -74,11 +74,14 @@ class Streamed:
     """Renders outcomes as a table for a pipe: its columns are those of the first row."""
 
     def __init__(
-        self, options: OutputOptions, last: Callable[[bytes], bytes] | None = None
+        self,
+        options: OutputOptions,
+        last: Callable[[bytes], bytes] | None = None,
+        schema: Any = None,
     ) -> None:
-        """`last`: changes each line, as for a terminal."""
+        """`last`: changes each line, as for a terminal. `schema`: that of the answers."""
         self._lines = Delimited(DELIMITERS[str(options.format)], raw=options.raw_cells)
-        self._found = Columns(Choice.of(options))
+        self._found = Columns(Choice.of(options, schema))
         self._columns: Sequence[Column] | None = None
         self._last = last
         self._narrow_rows = 0
