@@ -20,7 +20,7 @@ from llmbatch_cli.core.events import Notice, Observer, Skipped, ignore
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.options import TABLES, InputOptions, OutputOptions
 from llmbatch_cli.core.text import format_count
-from llmbatch_cli.core.types import Outcome, Prompt, Row
+from llmbatch_cli.core.types import Prompt, Row
 from llmbatch_cli.drivers.delivery import Render, deliver, to_its_end
 from llmbatch_cli.drivers.live import RunOptions
 from llmbatch_cli.engine.failure_limit import FailureLimit
@@ -52,6 +52,8 @@ class Job:
     output: OutputOptions
     input: InputOptions = field(default_factory=InputOptions)
     failure_limit: FailureLimit = field(default_factory=FailureLimit)
+    is_kept: bool = True
+    """Whether the output stays where it is written; else it is only on its way."""
 
     @property
     def rows_file(self) -> Path | None:
@@ -84,7 +86,7 @@ class JobRun:
             job: what to do.
             stop: ends the run early.
             observe: receives what happens, in the loop's thread; it must not block.
-            render: gives the bytes of each outcome.
+            render: gives the bytes of each outcome; its method `end`, if any, the last ones.
         """
         self.error: LlmbatchError | None = None
         """What ended the run early."""
@@ -123,7 +125,7 @@ class JobRun:
         output = self._job.output.output
         begun = self._job.output.resume or self.sink is not None
         is_file = output is not None and (output.is_file() or not output.exists())
-        return self._job.is_resumable and begun and is_file
+        return self._job.is_kept and self._job.is_resumable and begun and is_file
 
     @property
     def failed_before(self) -> int:
@@ -349,13 +351,10 @@ class JobRun:
             self.sink = sink
             keyed = self._job.is_resumable
             rows = (self._rows if keyed else self._source)(plan, sending=True)
-            render = self._render if self._with_input is None else self._rendered
-            await deliver(plan.driver(rows, self._stop), sink, render, self._stop)
-
-    def _rendered(self, outcome: Outcome) -> bytes:
-        if self._with_input is not None:
-            self._with_input.add(outcome)
-        return self._render(outcome)
+            given = self._with_input
+            render = self._render if given is None else given.rendering(self._render)
+            end = getattr(self._render, "end", bytes)
+            await deliver(plan.driver(rows, self._stop), sink, render, self._stop, end)
 
     async def _settle(self, *, to_the_end: bool) -> int:
         """Give rows of earlier runs their present ids and places, in input order if asked.
@@ -392,7 +391,7 @@ class JobRun:
             self._notice(note)
         if to_the_end and not written.failed and self._inputs.is_whole:
             journal.unlink(missing_ok=True)
-        else:
+        elif self._job.is_kept:
             self._notice(f"{journal} has the rows for --resume, until all are answered")
 
     def _notice(self, message: str) -> None:

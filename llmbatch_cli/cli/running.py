@@ -9,6 +9,7 @@ import time
 from collections.abc import Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,6 +31,7 @@ from llmbatch_cli.core.events import Counted, Event, Notice, Observer, Started, 
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.options import (
     TABLES,
+    WHOLE,
     WITHOUT_IDS,
     Answers,
     DisplayOptions,
@@ -113,13 +115,22 @@ def with_defaults(output: OutputOptions, form: OutputFormat = "jsonl") -> Output
         )
     output = replace(output, output=path, format=form)
     is_streamed = form in TABLES and journal_of(output) is None
-    check_table_options(output, is_streamed=is_streamed)
-    return replace(output, ordered=output.ordered or form in WITHOUT_IDS or is_streamed)
+    check_table_options(output, to_terminal=stdout_is_terminal(path))
+    in_order = form in WITHOUT_IDS or (is_streamed and form not in WHOLE)
+    return replace(output, ordered=output.ordered or in_order)
 
 
 async def answer_rows(job: Job, shown: Shown) -> ExitStatus:
     """Run the job, show how it goes and how it ended; a signal at any moment ends it in order."""
     voice = Voice(as_json=shown.display.progress == "json", quiet=shown.display.quiet)
+    if job.output.format in WHOLE and job.journal is None:
+        from llmbatch_cli.cli.spooled import by_spool
+
+        return await by_spool(job, partial(_answer_rows, shown=shown, voice=voice), voice)
+    return await _answer_rows(job, shown, voice)
+
+
+async def _answer_rows(job: Job, shown: Shown, voice: Voice) -> ExitStatus:
     totals, standings = Totals(), Standings()
     with interrupts(voice, totals) as asked:
         to_terminal = stdout_is_terminal(job.output.output)
@@ -219,7 +230,7 @@ def _say_end(run: JobRun, job: Job, voice: Voice, asked: Interrupts) -> None:
         from llmbatch_cli.cli.go_on import go_on_command
 
         voice.notice(f"to go on: {go_on_command(sys.argv, job.inputs.inputs)}")
-    if job.is_resumable and (asked.totals.failed_rows or run.failures_kept):
+    if job.is_kept and job.is_resumable and (asked.totals.failed_rows or run.failures_kept):
         voice.hint(f"llmbatch errors {shlex.quote(str(job.rows_file))} lists the failed rows")
         if not goes_on:
             voice.hint(_again(job.output, kept=run.failures_kept > 0))

@@ -5,9 +5,11 @@ import csv
 import gzip
 import io
 import json
+import os
 import signal
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from support.chat import answer, echo, error, last_text
 from support.program import Done, jsonl, run, start
@@ -275,7 +277,7 @@ async def test_each_answer_of_a_race_is_a_row_with_its_model(tmp_path: Path) -> 
         (("-f", "csv", "--columns", "costs"), "no column 'costs'\nhint: did you mean cost"),
         (("-f", "csv", "--include-input"), "--include-input, but --format csv"),
         (("-f", "csv", "--resume"), "--resume continues a file"),
-        (("-f", "parquet"), "--format parquet needs a file"),
+        (("-f", "parquet", "--resume"), "--resume continues a file"),
         (("-o", "x.xls"), "cannot write x.xls: .xls is not supported\nhint: name it .xlsx"),
         (("-o", "x.xlsx.gz"), "xlsx is packed by itself"),
     ],
@@ -288,6 +290,79 @@ async def test_what_cannot_be_written_is_refused(
     assert (done.status, done.out) == (2, b"")
     assert told in done.err
     assert list(tmp_path.iterdir()) == []
+
+
+TYPED = ("--schema", "a, b int, c float?", "--schema-retries", "0")
+
+
+async def test_columns_of_a_schema_are_there_though_no_row_has_them(tmp_path: Path) -> None:
+    """On standard output and in files, where the first row fails, or every one."""
+    source = tmp_path / "in.jsonl"
+    source.write_bytes(jsonl([{"prompt": "bad", "x": 1}, {"prompt": '{"a": "y", "b": 3, "c": 1}'}]))
+    done = await run("batch", str(source), "-m", "fake/echo", *TYPED, "-f", "csv")
+    head, bad, good = cells(done.out)
+    assert (done.status, head) == (1, ["prompt", "x", "a", "b", "c", "error"])
+    assert (bad[:5], good[1:]) == (["bad", "1", "", "", ""], ["", "y", "3", "1", ""])
+    assert "left out" not in done.err
+    out = tmp_path / "out.parquet"
+    limited = ("--limit", "1", "-o", str(out))
+    done = await run("batch", str(source), "-m", "fake/echo", *TYPED, *limited)
+    schema = pq.read_schema(out)
+    assert (done.status, schema.names) == (1, head)
+    assert [str(kind) for kind in schema.types[1:5]] == ["int64", "string", "int64", "double"]
+
+
+async def test_a_first_row_that_cannot_be_read_hides_no_column() -> None:
+    """It waits for one that shows the input's columns; where there is none, for the end."""
+    good = jsonl([{"prompt": "one", "x": 1}])
+    done = await run("batch", "-m", "fake/echo", "-f", "csv", stdin=b'{"a" 1}\n' + good)
+    assert [row[:3] for row in cells(done.out)] == [
+        ["prompt", "x", "answer"], ["", "", ""], ["one", "1", "one"]
+    ]  # fmt: skip
+    done = await run("batch", "-m", "fake/echo", "-f", "csv", stdin=b'{"a" 1}\n')
+    assert [row[0] for row in cells(done.out)] == ["answer", ""]
+
+
+@pytest.mark.parametrize("form", ["parquet", "xlsx"])
+async def test_what_is_written_as_a_whole_goes_to_a_pipe_too(tmp_path: Path, form: str) -> None:
+    """At the end, in input order, failed rows as well; nothing stays behind."""
+    source, out, spool = tmp_path / "in.jsonl", tmp_path / f"out.{form}", tmp_path / "tmp"
+    source.write_bytes(ROWS)
+    spool.mkdir()
+    async with serve(refuse_3) as server:
+        arguments = ("batch", str(source), "-m", "m", "--base-url", server.url, "-f", form)
+        done = await run(*arguments, env={"TMPDIR": str(spool)})
+    assert done.status == 1
+    assert str(spool) not in done.err
+    out.write_bytes(done.out)
+    again = await run("batch", str(out), "-m", "fake/echo", "--include-input", "--ordered")
+    assert [row["fields"]["answer"] or None for row in again.rows] == ["ONE", "=TWO", None]
+    assert list(spool.iterdir()) == []
+
+
+async def test_what_is_written_as_a_whole_is_not_for_a_terminal() -> None:
+    """Which its bytes would upset; nothing is sent."""
+    ours, theirs = os.openpty()
+    try:
+        done = await run("batch", "-m", "fake/echo", "-f", "xlsx", stdin=b'"a"\n', stdout=theirs)
+    finally:
+        os.close(theirs)
+        os.close(ours)
+    assert done.status == 2
+    assert "--format xlsx is not for a terminal\nhint: add -o answers.xlsx" in done.err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is full")
+async def test_a_table_that_cannot_be_copied_is_kept(tmp_path: Path) -> None:
+    """The answers were paid for; the message says where it is."""
+    with Path("/dev/full").open("wb") as full:
+        arguments = ("batch", "-m", "fake/echo", "-f", "parquet")
+        env = {"TMPDIR": str(tmp_path)}
+        done = await run(*arguments, stdin=b'{"prompt": "a"}\n', stdout=full, env=env)
+    (table,) = tmp_path.glob("*/answers.parquet")
+    assert done.status == 3
+    assert f"cannot write standard output: No space left on device; {table} has it" in done.err
+    assert pq.read_table(table).num_rows == 1
 
 
 async def test_fields_stand_in_jsonl_with_include_input(tmp_path: Path) -> None:

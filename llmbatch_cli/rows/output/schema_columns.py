@@ -71,7 +71,8 @@ class _Reader:
         if "type" in schema:
             found = self._declared(schema, depth)
         elif "enum" in schema or "const" in schema:
-            values = schema.get("enum", [schema.get("const")])
+            listed = schema.get("enum", [schema.get("const")])
+            values = listed if isinstance(listed, list) else ()
             found = [_type_of_value(one) for one in values if one is not None]
         else:
             some = [self._at(one, depth + 1) for one in _alternatives(schema)]
