@@ -1,6 +1,5 @@
 """From the user's options to the shape of answers: a schema, choices, or a part of the text."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +11,14 @@ from llmbatch_cli.core.at_file import text_of
 from llmbatch_cli.core.errors import InputError, UsageError
 from llmbatch_cli.core.near import did_you_mean, near_file
 from llmbatch_cli.core.options import Answers
-from llmbatch_cli.engine.answers import Answer, read_choice, read_code, read_json, read_match
+from llmbatch_cli.engine.answers import (
+    Answer,
+    pattern_of,
+    read_choice,
+    read_code,
+    read_json,
+    read_match,
+)
 from llmbatch_cli.engine.shaped import AnswerShape
 from llmbatch_cli.engine.validate import BadSchema, Fit, Unfit, fitting
 from llmbatch_cli.rows.input.schemas import all_required, is_strict, response_format_of
@@ -199,8 +205,8 @@ def _part_shape(part: str, retries: int) -> AnswerShape:
 
     else:
         try:
-            pattern = re.compile(part)
-        except re.error as error:
+            pattern = pattern_of(part)
+        except ValueError as error:
             hint = "it is json, code or a regular expression"
             raise UsageError(f"--extract {part}: {error}", hint=hint) from error
         wanted = f"something that matches the regular expression {part}"
