@@ -1,7 +1,9 @@
 """--cache, --dedupe and `llmbatch cache`, as users meet them."""
 
 import asyncio
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -315,3 +317,23 @@ async def test_an_answer_that_was_asked_for_again_is_known_the_next_time(
     assert [(row["data"], row["cost"], row["attempts"]) for row in done.rows] == [
         ({"age": 3}, 0.0, 0)
     ] * 2
+
+
+async def test_on_a_read_only_disk_the_run_goes_on_without_a_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the cache is a part of a container's image."""
+    real_open = os.open
+
+    def read_only(path: Any, *arguments: Any, **more: Any) -> int:
+        if str(path).endswith(".db"):
+            raise OSError(errno.EROFS, "Read-only file system")
+        return real_open(path, *arguments, **more)
+
+    monkeypatch.setattr(os, "open", read_only)
+    events: list[Event] = []
+    cache = Cache(path=tmp_path / "answers.db")
+    async with Client(cache=cache, observe=events.append) as client:
+        assert (await client.ask("hi", model="fake/echo")).text == "hi"
+    (notice,) = [event.message for event in events if isinstance(event, Notice)]
+    assert "answers.db cannot be used: it is on a read-only disk, so the run goes on" in notice

@@ -23,7 +23,13 @@ from llmbatch_cli.engine.cache.calls import (
     key_of,
 )
 from llmbatch_cli.engine.cache.store import Store
-from llmbatch_cli.engine.cache.table import Table, Unsuitable, open_table, temporary_table
+from llmbatch_cli.engine.cache.table import (
+    Table,
+    Unsuitable,
+    check_writable,
+    open_table,
+    temporary_table,
+)
 from llmbatch_cli.engine.deadline import Deadlines
 
 FILE: Final = "answers.db"
@@ -127,10 +133,11 @@ def _table_at(place: Path, size_bytes: int, *, make_folder: bool) -> Table:
 
 
 def _make_folder(folder: Path) -> None:
-    """Make the user's cache folder. Raises UsageError."""
+    """Make the user's cache folder. Raises UsageError, and Unsuitable for a read-only disk."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
+        check_writable(error)
         raise UsageError(
             f"cannot make the folder {folder}: {error.strerror or error}",
             hint="LLMBATCH_CACHE_DIR names another folder, --cache=FILE another file",

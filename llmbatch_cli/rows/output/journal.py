@@ -16,6 +16,7 @@ from llmbatch_cli.rows.output.delimited import DELIMITERS, Delimited
 from llmbatch_cli.rows.output.outfile import OutputLines, renewed, replacing
 from llmbatch_cli.rows.output.settle import settle
 from llmbatch_cli.rows.output.table import Choice, Columns, Row
+from llmbatch_cli.rows.output.target import reason
 
 
 @dataclass(slots=True)
@@ -45,10 +46,10 @@ def write_table(
         choice = Choice.of(options, schema)
         return _write(options, choice, journal, Path(os.path.realpath(table)))
     except (OSError, UsageError, ValueError, TypeError, LookupError) as error:
-        reason = error.message if isinstance(error, UsageError) else str(error)
+        said = error.message if isinstance(error, UsageError) else reason(error)
         hint = error.hint if isinstance(error, UsageError) else None
         raise OutputError(
-            f"cannot write {table}: {reason}; no answer is lost: {journal} has them",
+            f"cannot write {table}: {said}; no answer is lost: {journal} has them",
             hint=hint or "--resume writes the table again",
         ) from error
 
