@@ -103,9 +103,10 @@ async def test_a_failed_row_keeps_the_journal_for_resume(tmp_path: Path) -> None
     assert not journal(out).exists()
 
 
-async def test_a_killed_run_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "xlsx"])
+async def test_a_killed_run_goes_on(tmp_path: Path, suffix: str) -> None:
     """After a kill the rows are in the journal: nothing is paid twice, and the table is whole."""
-    source, out = tmp_path / "in.jsonl", tmp_path / "out.csv"
+    source, out = tmp_path / "in.jsonl", tmp_path / f"out.{suffix}"
     source.write_bytes(jsonl([{"row": n, "prompt": f"p{n}"} for n in range(40)]))
     async with serve(echo) as server:
         here = ("batch", str(source), "-m", "m", "--base-url", server.url, "-o", str(out))
@@ -122,10 +123,26 @@ async def test_a_killed_run_goes_on(tmp_path: Path) -> None:
     assert f"{journal(out)} is not empty" in refused.err
     texts = [last_text(exchange) for exchange in server.exchanges]
     assert len(texts) - len(set(texts)) <= 1 + 10  # those in flight at the kill
-    assert cells(out.read_bytes()) == [
-        ["row", "prompt", "answer", "error"],
-        *([str(n), f"p{n}", f"P{n}", ""] for n in range(40)),
+    again = await run("batch", str(out), "-m", "fake/echo", "--include-input", "--ordered")
+    assert [tuple(row["fields"].values())[:3] for row in again.rows] == [
+        (str(n) if suffix == "csv" else n, f"p{n}", f"P{n}") for n in range(40)
     ]
+
+
+async def test_a_table_that_cannot_be_written_loses_no_answer(tmp_path: Path) -> None:
+    """As on a full disk: the journal has them all, and --resume makes the table of it."""
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.parquet"
+    source.write_bytes(ROWS)
+    in_the_way = tmp_path / ".out.parquet.new"
+    in_the_way.mkdir()
+    async with serve(echo) as server:
+        done = await batch(server, source, "-o", str(out))
+        assert (done.status, out.exists()) == (3, False)
+        assert f"cannot write {out}: Is a directory; no answer is lost: {journal(out)}" in done.err
+        in_the_way.rmdir()
+        done = await batch(server, source, "-o", str(out), "--resume")
+    assert (done.status, len(server.exchanges), journal(out).exists()) == (0, 3, False)
+    assert pq.read_table(out).column("answer").to_pylist() == ["ONE", "=TWO", "3"]
 
 
 async def test_rows_that_were_edited_have_their_present_fields(tmp_path: Path) -> None:
