@@ -6,10 +6,9 @@ import shlex
 import stat
 import sys
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -111,13 +110,18 @@ async def answer_rows(job: Job, shown: Shown) -> ExitStatus:
     """Run the job, show how it goes and how it ended; a signal at any moment ends it in order."""
     voice = Voice(as_json=shown.display.progress == "json", quiet=shown.display.quiet)
     if job.output.format in WHOLE and job.journal is None:
-        from llmbatch_cli.cli.spooled import by_spool
+        from llmbatch_cli.cli.spooled import Gone, by_spool, watching
 
-        return await by_spool(job, partial(_answer_rows, shown=shown, voice=voice), voice)
-    return await _answer_rows(job, shown, voice)
+        def run(spooled: Job, gone: Gone) -> Awaitable[ExitStatus]:
+            return _answer_rows(
+                spooled, shown, voice, watching(_renderer(spooled, shown, voice), gone)
+            )
+
+        return await by_spool(job, run, voice)
+    return await _answer_rows(job, shown, voice, _renderer(job, shown, voice))
 
 
-async def _answer_rows(job: Job, shown: Shown, voice: Voice) -> ExitStatus:
+async def _answer_rows(job: Job, shown: Shown, voice: Voice, renderer: Render) -> ExitStatus:
     totals, standings = Totals(), Standings()
     with interrupts(voice, totals) as asked:
         to_terminal = stdout_is_terminal(job.output.output)
@@ -129,7 +133,6 @@ async def _answer_rows(job: Job, shown: Shown, voice: Voice) -> ExitStatus:
             listener = both(observe, standings) if shown.standings else observe
             if shown.by_default is not None:
                 listener = both(listener, _UnnamedModel(shown.by_default, observe))
-            renderer = _renderer(job, shown, voice)
             run = JobRun(job, asked.stop, listener, renderer)
             asked.rows_waiting = lambda: run.rows_waiting
             await _to_its_end(run, asked)

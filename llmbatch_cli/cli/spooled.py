@@ -10,21 +10,39 @@ from pathlib import Path
 from typing import Final
 
 from llmbatch_cli.cli.say import Voice
-from llmbatch_cli.core.errors import ExitStatus, OutputError
+from llmbatch_cli.core.errors import ExitStatus, OutputError, ReaderGone
+from llmbatch_cli.core.types import Outcome
+from llmbatch_cli.drivers.delivery import Render
 from llmbatch_cli.job import Job
 from llmbatch_cli.rows.output.table_files import journal_of
-from llmbatch_cli.rows.output.target import cannot_open, check_stdout, reason
+from llmbatch_cli.rows.output.target import Target, cannot_open, check_stdout, reason
 
 PREFIX: Final = "llmbatch-"
 
 
+Gone = Callable[[], bool]
+"""Whether nobody can read any more what is to be copied."""
+
+
+def watching(render: Render, gone: Gone) -> Render:
+    """Renders outcomes as long as somebody waits for them; then raises ReaderGone."""
+
+    def watched(outcome: Outcome) -> bytes:
+        if gone():
+            raise ReaderGone("the output was closed by its reader")
+        return render(outcome)
+
+    return watched
+
+
 async def by_spool(
-    job: Job, run: Callable[[Job], Awaitable[ExitStatus]], voice: Voice
+    job: Job, run: Callable[[Job, Gone], Awaitable[ExitStatus]], voice: Voice
 ) -> ExitStatus:
     """Run the job with its table in a temporary folder, and copy that to where it goes.
 
-    What cannot be copied stays there, and so do the rows of a run that has made no table. Blocks
-    while the reader takes its time. Raises UsageError before the run where nothing can be written.
+    A run whose reader has gone ends with the next row. What cannot be copied stays there, and so
+    do the rows of a run that has made no table. Blocks while the reader takes its time. Raises
+    UsageError before the run where nothing can be written.
     """
     target = job.output.output
     name = "standard output" if target is None else str(target)
@@ -33,7 +51,9 @@ async def by_spool(
     table = folder / f"answers.{job.output.format}"
     output = replace(job.output, output=table)
     try:
-        status = await run(replace(job, output=output, is_kept=False))
+        pipe = Target(fd, fsync=False)
+        gone = pipe.reader_gone if pipe.watched else bool
+        status = await run(replace(job, output=output, is_kept=False), gone)
         if not table.exists():
             return status
         try:

@@ -357,6 +357,25 @@ async def test_what_is_written_as_a_whole_goes_to_a_pipe_too(tmp_path: Path, for
     assert list(spool.iterdir()) == []
 
 
+async def test_a_run_whose_reader_has_gone_stops_spending(tmp_path: Path) -> None:
+    """Though nothing is written before the end; what was answered by then is kept, and told."""
+    source = tmp_path / "in.jsonl"
+    source.write_bytes(jsonl([f"p{n}" for n in range(100)]))
+    theirs, ours = os.pipe()
+    async with serve(echo) as server:
+        arguments = ("batch", str(source), "-m", "m", "--base-url", server.url, "-f", "parquet")
+        process = await start(*arguments, "-c", "1", stdout=ours, env={"TMPDIR": str(tmp_path)})
+        os.close(ours)
+        while len(server.exchanges) < 5:
+            await asyncio.sleep(0.01)
+        os.close(theirs)
+        _, err = await process.communicate(b"")
+        assert len(server.exchanges) < 100
+    (rows,) = tmp_path.glob("*/answers.parquet.llmbatch.jsonl")
+    assert process.returncode == 0
+    assert f"{rows} has the rows; -o {rows.parent / 'answers.parquet'} --resume" in err.decode()
+
+
 async def test_what_is_written_as_a_whole_is_not_for_a_terminal() -> None:
     """Which its bytes would upset; nothing is sent."""
     ours, theirs = os.openpty()
