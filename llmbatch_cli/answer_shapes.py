@@ -20,7 +20,7 @@ from llmbatch_cli.engine.answers import (
     read_match,
 )
 from llmbatch_cli.engine.shaped import AnswerShape
-from llmbatch_cli.engine.validate import BadSchema, Fit, Unfit, fitting
+from llmbatch_cli.engine.validate import SHOWN_FAULTS, BadSchema, Fit, Unfit, fitting, place
 from llmbatch_cli.rows.input.schemas import all_required, is_strict, response_format_of
 from llmbatch_cli.rows.input.short_schema import schema_of_fields
 
@@ -137,9 +137,17 @@ def _instances(kind: type) -> Fit:
         try:
             return make(value)
         except ValueError as error:  # as pydantic's own are
-            raise Unfit(" ".join(str(error).split())) from None
+            raise Unfit(_faults(error)) from None
 
     return fit
+
+
+def _faults(error: ValueError) -> str:
+    """What pydantic says, without links and the name of its class."""
+    listed = getattr(error, "errors", None)
+    if listed is None:
+        return " ".join(str(error).split())
+    return "; ".join(f"{one['msg']} at {place(one['loc'])}" for one in listed()[:SHOWN_FAULTS])
 
 
 # Choices
