@@ -1,6 +1,5 @@
 """From the user's options to the shape of answers: a schema, choices, or a part of the text."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,9 +11,16 @@ from llmbatch_cli.core.at_file import text_of
 from llmbatch_cli.core.errors import InputError, UsageError
 from llmbatch_cli.core.near import did_you_mean, near_file
 from llmbatch_cli.core.options import Answers
-from llmbatch_cli.engine.answers import Answer, read_choice, read_code, read_json, read_match
+from llmbatch_cli.engine.answers import (
+    Answer,
+    pattern_of,
+    read_choice,
+    read_code,
+    read_json,
+    read_match,
+)
 from llmbatch_cli.engine.shaped import AnswerShape
-from llmbatch_cli.engine.validate import BadSchema, Fit, Unfit, fitting
+from llmbatch_cli.engine.validate import SHOWN_FAULTS, BadSchema, Fit, Unfit, fitting, place
 from llmbatch_cli.rows.input.schemas import all_required, is_strict, response_format_of
 from llmbatch_cli.rows.input.short_schema import schema_of_fields
 
@@ -81,6 +87,7 @@ def _json_shape(schema: Any, form: Mapping[str, Any], fit: Fit, retries: int) ->
         form,
         "Answer with JSON only: no other text, no code fence. It must be valid against this "
         f"JSON schema:\n{written}",
+        schema,
         retries=retries,
     )
 
@@ -130,9 +137,17 @@ def _instances(kind: type) -> Fit:
         try:
             return make(value)
         except ValueError as error:  # as pydantic's own are
-            raise Unfit(" ".join(str(error).split())) from None
+            raise Unfit(_faults(error)) from None
 
     return fit
+
+
+def _faults(error: ValueError) -> str:
+    """What pydantic says, without links and the name of its class."""
+    listed = getattr(error, "errors", None)
+    if listed is None:
+        return " ".join(str(error).split())
+    return "; ".join(f"{one['msg']} at {place(one['loc'])}" for one in listed()[:SHOWN_FAULTS])
 
 
 # Choices
@@ -193,8 +208,8 @@ def _part_shape(part: str, retries: int) -> AnswerShape:
 
     else:
         try:
-            pattern = re.compile(part)
-        except re.error as error:
+            pattern = pattern_of(part)
+        except ValueError as error:
             hint = "it is json, code or a regular expression"
             raise UsageError(f"--extract {part}: {error}", hint=hint) from error
         wanted = f"something that matches the regular expression {part}"

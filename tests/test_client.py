@@ -369,6 +369,23 @@ async def test_prompts_that_block_hold_up_no_answer() -> None:
     assert texts == ["a", "b"]
 
 
+def test_what_a_class_refuses_is_told_as_a_schemas_checker_tells_it() -> None:
+    """The model is sent no links and no names of classes."""
+
+    class Person(BaseModel):
+        names: list[str]
+        age: int
+
+    said = '{"names": ["Ann", 3], "age": "old"}'
+    once = Answers(schema=Person, schema_retries=0)
+    (outcome,) = batch([said], model="fake/echo", schema=once)
+    assert outcome.error is not None
+    assert outcome.error.message == (
+        "the answer does not fit: Input should be a valid string at $.names[1]; Input should be "
+        "a valid integer, unable to parse string as an integer at $.age"
+    )
+
+
 def test_an_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     """The hint stands in what a traceback shows."""
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)

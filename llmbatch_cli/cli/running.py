@@ -6,7 +6,7 @@ import shlex
 import stat
 import sys
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +30,7 @@ from llmbatch_cli.core.events import Counted, Event, Notice, Observer, Started, 
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.options import (
     TABLES,
+    WHOLE,
     WITHOUT_IDS,
     DisplayOptions,
     InputOptions,
@@ -100,13 +101,27 @@ def with_defaults(output: OutputOptions, form: OutputFormat = "jsonl") -> Output
         )
     output = replace(output, output=path, format=form)
     is_streamed = form in TABLES and journal_of(output) is None
-    check_table_options(output, is_streamed=is_streamed)
-    return replace(output, ordered=output.ordered or form in WITHOUT_IDS or is_streamed)
+    check_table_options(output, to_terminal=stdout_is_terminal(path))
+    in_order = form in WITHOUT_IDS or (is_streamed and form not in WHOLE)
+    return replace(output, ordered=output.ordered or in_order)
 
 
 async def answer_rows(job: Job, shown: Shown) -> ExitStatus:
     """Run the job, show how it goes and how it ended; a signal at any moment ends it in order."""
     voice = Voice(as_json=shown.display.progress == "json", quiet=shown.display.quiet)
+    if job.output.format in WHOLE and job.journal is None:
+        from llmbatch_cli.cli.spooled import Gone, by_spool, watching
+
+        def run(spooled: Job, gone: Gone) -> Awaitable[ExitStatus]:
+            return _answer_rows(
+                spooled, shown, voice, watching(_renderer(spooled, shown, voice), gone)
+            )
+
+        return await by_spool(job, run, voice)
+    return await _answer_rows(job, shown, voice, _renderer(job, shown, voice))
+
+
+async def _answer_rows(job: Job, shown: Shown, voice: Voice, renderer: Render) -> ExitStatus:
     totals, standings = Totals(), Standings()
     with interrupts(voice, totals) as asked:
         to_terminal = stdout_is_terminal(job.output.output)
@@ -118,7 +133,6 @@ async def answer_rows(job: Job, shown: Shown) -> ExitStatus:
             listener = both(observe, standings) if shown.standings else observe
             if shown.by_default is not None:
                 listener = both(listener, _UnnamedModel(shown.by_default, observe))
-            renderer = _renderer(job.output, shown, voice)
             run = JobRun(job, asked.stop, listener, renderer)
             asked.rows_waiting = lambda: run.rows_waiting
             await _to_its_end(run, asked)
@@ -206,7 +220,7 @@ def _say_end(run: JobRun, job: Job, voice: Voice, asked: Interrupts) -> None:
         from llmbatch_cli.cli.go_on import go_on_command
 
         voice.notice(f"to go on: {go_on_command(sys.argv, job.inputs.inputs)}")
-    if job.is_resumable and (asked.totals.failed_rows or run.failures_kept):
+    if job.is_kept and job.is_resumable and (asked.totals.failed_rows or run.failures_kept):
         voice.hint(f"llmbatch errors {shlex.quote(str(job.rows_file))} lists the failed rows")
         if not goes_on:
             voice.hint(_again(job.output, kept=run.failures_kept > 0))
@@ -239,14 +253,15 @@ def _columns() -> int | None:
         return None
 
 
-def _renderer(output: OutputOptions, shown: Shown, voice: Voice) -> Render:
+def _renderer(job: Job, shown: Shown, voice: Voice) -> Render:
     """An outcome as the bytes to write."""
+    output = job.output
     form, one_line, created = output.format or "jsonl", output.one_line, int(time.time())
     live, to_terminal = shown.live, stdout_is_terminal(output.output)
     if form in TABLES and journal_of(output) is None:
         from llmbatch_cli.rows.output.delimited import Streamed
 
-        return Streamed(output, _clean if to_terminal else None)
+        return Streamed(output, _clean if to_terminal else None, job.schema)
 
     def plain(outcome: Outcome) -> bytes:
         return render(outcome, form, one_line=one_line, created=created)

@@ -24,6 +24,8 @@ from llmbatch_cli.core.sizes import bytes_of
 OutputFormat = Literal["jsonl", "csv", "tsv", "parquet", "xlsx", "text", "openai", "chat"]
 TABLES: Final[frozenset[str]] = frozenset(("csv", "tsv", "parquet", "xlsx"))
 """Formats that are tables: the input's own columns, and the answer's beside them."""
+WHOLE: Final[frozenset[str]] = frozenset(("parquet", "xlsx"))
+"""Tables that cannot be written row by row."""
 COLUMNS: Final = (
     "answer",
     "reasoning",

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import TypeVar
 
+from llmbatch_cli.core.errors import RunStopped
 from llmbatch_cli.core.types import Outcome
 from llmbatch_cli.engine.run import Stop
 from llmbatch_cli.rows.output.sink import Sink
@@ -13,10 +14,16 @@ T = TypeVar("T")
 
 Render = Callable[[Outcome], bytes]
 """An outcome as the bytes to write."""
+End = Callable[[], bytes]
+"""What is written behind the last one."""
 
 
 async def deliver(
-    outcomes: AsyncGenerator[Outcome, None], sink: Sink, render: Render, stop: Stop
+    outcomes: AsyncGenerator[Outcome, None],
+    sink: Sink,
+    render: Render,
+    stop: Stop,
+    end: End = bytes,
 ) -> None:
     """Write every outcome as it comes; a sink that breaks ends the run at once.
 
@@ -36,10 +43,19 @@ async def deliver(
                     async for outcome in outcomes:
                         sink.write(render(outcome))
                 raise
+        _write_end(sink, end)
+    except RunStopped:
+        _write_end(sink, end)
+        raise
     finally:
         if stop.draining:
             sink.leave()
         watch.cancel()
+
+
+def _write_end(sink: Sink, end: End) -> None:
+    if rest := end():
+        sink.write(rest)
 
 
 async def to_its_end(work: Callable[[], T]) -> T:

@@ -5,7 +5,7 @@ Each function takes an answer's text and raises Unfit where it does not say what
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
@@ -13,10 +13,15 @@ from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.engine.calls import UNFORESEEN
 from llmbatch_cli.engine.validate import Fit, Unfit
 
+if TYPE_CHECKING:
+    import regex
+
 MOST_REPAIRED_BYTES: Final = 64 * 1024
 """A longer text is not repaired, which may take a second."""
 MOST_REPAIRED_BRACKETS: Final = 1000
 """Nor is a text with more that open: repairing takes time by the square of these."""
+MOST_MATCHING_S: Final = 0.5
+"""For a pattern in one answer, since some would go on for ever. The run waits meanwhile."""
 MOST_VALUES: Final = 8
 """So many values of a text are looked at, from its end."""
 _MOST_REPAIRS: Final = 2
@@ -197,9 +202,23 @@ def read_code(text: str) -> Answer:
     return Answer(code, code)
 
 
-def read_match(text: str, pattern: re.Pattern[str]) -> Answer:
+def pattern_of(written: str) -> "regex.Pattern[str]":
+    """The pattern, for an engine that stops when told to. Raises ValueError for one that is
+    invalid."""
+    import regex
+
+    try:
+        return regex.compile(written)
+    except regex.error as error:
+        raise ValueError(str(error)) from error
+
+
+def read_match(text: str, pattern: "regex.Pattern[str]") -> Answer:
     """The first match: its named groups as an object, else its first group, else all of it."""
-    match = pattern.search(without_thoughts(text))
+    try:
+        match = pattern.search(without_thoughts(text), timeout=MOST_MATCHING_S)
+    except TimeoutError:
+        raise Unfit(f"{pattern.pattern} was not found in it within {MOST_MATCHING_S:g} s") from None
     if match is None:
         raise Unfit(f"nothing in it matches {pattern.pattern}")
     if named := match.groupdict():

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from llmbatch_cli.core.errors import InvalidOutput, ProviderError, Rejected, UsageError
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.privacy import without_prompt
 from llmbatch_cli.core.types import Call, Completion, Message, Params, Parsed, Request, WireRequest
 from llmbatch_cli.engine.answers import Answer
+from llmbatch_cli.engine.cache.calls import fits_format
 from llmbatch_cli.engine.calls import UNFORESEEN
 from llmbatch_cli.engine.validate import Unfit
 
@@ -17,6 +18,13 @@ CUT_OFF: Final = {
     "content_filter": "it is cut off by the content filter",
 }
 """Finish reasons of an answer that is not whole. To ask again would only pay for it again."""
+
+
+class Keeper(Protocol):
+    """Keeps answers: see engine/cache/."""
+
+    def keep(self, request: Request, completion: Completion) -> None:
+        """Keep the answer to this request."""
 
 
 @frozen
@@ -33,6 +41,8 @@ class AnswerShape:
     """What asks for it in the provider's own form."""
     instruction: str | None = None
     """What asks for it in words, where the provider has no form of its own."""
+    schema: Any = None
+    """The JSON schema of its data; None where it has none."""
     keeps_part: bool = False
     """Whether the row's text is only the part that was wanted."""
     retries: int = 2
@@ -95,17 +105,29 @@ class Shaped:
             return params
         return {**params, "response_format": self._shape.response_format}
 
-    def around(self, call: Call, *, once: bool = False) -> Call:
+    def fits(self, completion: Completion, request: Request) -> bool:
+        """Whether the answer has the form; any has where the row asks for a form of its own."""
+        if self._has_own_form(request):
+            return fits_format(completion, request)
+        if completion.text is None:
+            return True
+        try:
+            self._answer(completion.text, whole=True)
+        except Unfit:
+            return False
+        return True
+
+    def around(self, call: Call, *, once: bool = False, known: Keeper | None = None) -> Call:
         """The call, whose answers are read. It raises InvalidOutput for one that does not fit.
 
-        `once`: never ask again, as where an answer is shown while it comes.
+        `once`: never ask again, as where an answer is shown while it comes. `known` is given the
+        answer to a request that was asked again, so that it is known the next time.
         """
         retries = 0 if once else self._shape.retries
 
         async def shaped(request: Request) -> Completion:
-            own = request.params.get("response_format")
-            if own is not None and self._shape.response_format not in (None, own):
-                return await call(request)  # the row asks for a form of its own
+            if self._has_own_form(request):
+                return await call(request)
             paid_usd: list[float | None] = []
             asked, left = request, retries
             while True:
@@ -126,10 +148,21 @@ class Shaped:
                     paid_usd.append(completion.cost_usd)
                 else:
                     if paid_usd:
+                        self._keep(request, completion, known)
                         completion.cost_usd = _sum([*paid_usd, completion.cost_usd])
                     return completion
 
         return shaped
+
+    def _has_own_form(self, request: Request) -> bool:
+        own = request.params.get("response_format")
+        return own is not None and self._shape.response_format not in (None, own)
+
+    def _keep(self, request: Request, completion: Completion, known: Keeper | None) -> None:
+        """Keep the answer that fits under the request as it was sent first, if that says what
+        is wanted; without, another run may want all of the answer."""
+        if known is not None and self._shape.response_format is not None:
+            known.keep(request if self._native else self._instructed(request), completion)
 
     def _read(self, completion: Completion) -> None:
         text, cut_off = completion.text or "", CUT_OFF.get(completion.finish_reason or "")

@@ -1,6 +1,6 @@
 """Whether an answer has the form that its request requires."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
@@ -79,7 +79,11 @@ def _check_of(schema: bytes) -> Check | None:
             error = next(validator.iter_errors(value), None)
         except ValueError as error:  # as of what is nested too deep
             return f"the answer cannot be checked: {error}"
-        return None if error is None else f"the answer does not fit its schema: {_place(error)}"
+        return (
+            None
+            if error is None
+            else f"the answer does not fit its schema: {place(error.instance_path)}"
+        )
 
     return check
 
@@ -96,10 +100,16 @@ def fitting(schema: Any) -> Fit:
             return value
         errors = islice(validator.iter_errors(value), SHOWN_FAULTS)
         raise Unfit(
-            "; ".join(f"{shortened(e.message, _SHOWN_CHARS)} at {_place(e)}" for e in errors)
+            "; ".join(
+                f"{shortened(e.message, _SHOWN_CHARS)} at {place(e.instance_path)}" for e in errors
+            )
         )
 
     return fit
+
+
+def _fault(error: Any) -> str:
+    return f"{shortened(error.message, _SHOWN_CHARS)} at {place(error.instance_path)}"
 
 
 def _validator_of(schema: Any) -> "Validator":
@@ -119,12 +129,13 @@ def _validator_of(schema: Any) -> "Validator":
         return validator_for(schema, retriever=_refuse, pattern_options=fancy)
     except ValueError as error:
         message, _, rest = str(error).partition("\n")
-        place = rest.rpartition("On instance")[2].partition(":")[0]
-        raise BadSchema(f"{message}, at {place}" if place else message) from None
+        where = rest.rpartition("On instance")[2].partition(":")[0]
+        raise BadSchema(f"{message}, at {where}" if where else message) from None
 
 
-def _place(error: Any) -> str:
-    steps = (f"[{one}]" if isinstance(one, int) else f".{one}" for one in error.instance_path)
+def place(path: Iterable[str | int]) -> str:
+    """Where in a value this path of names and numbers leads."""
+    steps = (f"[{one}]" if isinstance(one, int) else f".{one}" for one in path)
     return f"${''.join(steps)}"
 
 

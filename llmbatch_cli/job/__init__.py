@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from llmbatch_cli.core.errors import (
     LlmbatchError,
@@ -18,7 +19,7 @@ from llmbatch_cli.core.events import Notice, Observer, Skipped, ignore
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.options import TABLES, InputOptions, OutputOptions
 from llmbatch_cli.core.text import format_count
-from llmbatch_cli.core.types import Outcome, Prompt, Row
+from llmbatch_cli.core.types import Prompt, Row
 from llmbatch_cli.drivers.delivery import Render, deliver, to_its_end
 from llmbatch_cli.drivers.live import RunOptions
 from llmbatch_cli.engine.failure_limit import FailureLimit
@@ -47,6 +48,8 @@ class Job:
     output: OutputOptions
     input: InputOptions = field(default_factory=InputOptions)
     failure_limit: FailureLimit = field(default_factory=FailureLimit)
+    is_kept: bool = True
+    """Whether the output stays where it is written; else it is only on its way."""
 
     @property
     def rows_file(self) -> Path | None:
@@ -57,6 +60,11 @@ class Job:
     def journal(self) -> Path | None:
         """What a table is made of at the end."""
         return journal_of(self.output)
+
+    @property
+    def schema(self) -> Any:
+        """The JSON schema of the answers' data; None without one."""
+        return None if self.ask.shape is None else self.ask.shape.schema
 
     @property
     def is_resumable(self) -> bool:
@@ -74,7 +82,7 @@ class JobRun:
             job: what to do.
             stop: ends the run early.
             observe: receives what happens, in the loop's thread; it must not block.
-            render: gives the bytes of each outcome.
+            render: gives the bytes of each outcome; its method `end`, if any, the last ones.
         """
         self.error: LlmbatchError | None = None
         """What ended the run early."""
@@ -113,7 +121,7 @@ class JobRun:
         output = self._job.output.output
         begun = self._job.output.resume or self.sink is not None
         is_file = output is not None and (output.is_file() or not output.exists())
-        return self._job.is_resumable and begun and is_file
+        return self._job.is_kept and self._job.is_resumable and begun and is_file
 
     @property
     def failed_before(self) -> int:
@@ -288,13 +296,10 @@ class JobRun:
             self.sink = sink
             keyed = self._job.is_resumable
             rows = (self._rows if keyed else self._source)(plan, sending=True)
-            render = self._render if self._with_input is None else self._rendered
-            await deliver(plan.driver(rows, self._stop), sink, render, self._stop)
-
-    def _rendered(self, outcome: Outcome) -> bytes:
-        if self._with_input is not None:
-            self._with_input.add(outcome)
-        return self._render(outcome)
+            given = self._with_input
+            render = self._render if given is None else given.rendering(self._render)
+            end = getattr(self._render, "end", bytes)
+            await deliver(plan.driver(rows, self._stop), sink, render, self._stop, end)
 
     async def _settle(self, *, to_the_end: bool) -> int:
         """Give rows of earlier runs their present ids and places, in input order if asked.
@@ -323,12 +328,15 @@ class JobRun:
         from llmbatch_cli.rows.output.journal import write_table
 
         in_order = to_the_end and self._finished is not None
-        written = await to_its_end(partial(write_table, options, journal, in_order=in_order))
+        schema = self._job.schema
+        written = await to_its_end(
+            partial(write_table, options, journal, in_order=in_order, schema=schema)
+        )
         for note in written.notes:
             self._notice(note)
         if to_the_end and not written.failed and self._inputs.is_whole:
             journal.unlink(missing_ok=True)
-        else:
+        elif self._job.is_kept:
             self._notice(f"{journal} has the rows for --resume, until all are answered")
 
     def _notice(self, message: str) -> None:

@@ -164,8 +164,8 @@ class ModelPool:
         deadlines = Deadlines(options.timeout_s)
         patience = Patience(options.timeout_s, deadlines.left_s)
         limiter = self._limiter(provider, target.model, limits, patience) if limits else None
-        waits, known = self.waits, self._shared.known
-        source = provider.source if known is not None else ()
+        waits, kept = self.waits, self._shared.known
+        known = kept.of(provider.source, deadlines, shaped) if kept is not None else None
 
         def on_retry(error: ProviderError, wait_s: float) -> None:
             self._observe(Retried(model_name, error.kind, wait_s, error.message))
@@ -181,9 +181,9 @@ class ModelPool:
                 on_retry=on_retry,
             )
             if known is not None:
-                again = known.before(again, source, deadlines, streamed=streamed)
+                again = known.before(again, streamed=streamed)
             if shaped is not None:
-                again = shaped.around(again, once=streamed)
+                again = shaped.around(again, once=streamed, known=known)
             return deadlines.within(again)
 
         return Model(

@@ -85,6 +85,10 @@ class Ask(Protocol):
     shares_limits: ClassVar[bool]
     """Whether the limit of requests in flight holds for all models together."""
 
+    @property
+    def shape(self) -> "AnswerShape | None":
+        """What every answer has to be."""
+
     async def plan(self, pool: ModelPool, options: RunOptions) -> Plan:
         """The plan over these models. Raises UsageError for what cannot be sent."""
 

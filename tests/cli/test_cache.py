@@ -1,7 +1,9 @@
 """--cache, --dedupe and `llmbatch cache`, as users meet them."""
 
 import asyncio
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -269,3 +271,69 @@ async def test_the_embedded_model_is_known_by_its_file(tmp_path: Path) -> None:
         done = await run(*words, stdin=jsonl(["What is the capital of France?"]))
         (row,) = done.rows
         assert (row["error"], row.get("cached", False)) == (None, known)
+
+
+FIELDS = ("--schema", "age int")
+
+
+@pytest.mark.parametrize("more", [FIELDS, ("--choices", "yes,no"), ("--extract", "[0-9]+")])
+async def test_an_answer_that_does_not_fit_is_not_kept(
+    tmp_path: Path, source: Path, more: tuple[str, ...]
+) -> None:
+    """Nor are those to the requests that said why; what fits is, however it is wrapped."""
+    cache = ("--cache", str(tmp_path / "answers.db"), "--schema-retries", "1", "--limit", "1")
+    text = "none"
+
+    async def reply(exchange: Exchange) -> None:
+        await answer(exchange, completion(text))
+
+    async with serve(reply) as server:
+        failed = await batch(server, source, *cache, *more)
+        assert (failed.status, len(server.exchanges)) == (1, 2)
+        held = await run("cache", "info", str(tmp_path / "answers.db"))
+        assert "answers  0" in held.out.decode()
+        text = {"--schema": '```json\n{"age": 3}\n```', "--choices": "Yes."}.get(more[0], "3")
+        for _ in range(2):
+            done = await batch(server, source, *cache, *more)
+            assert (done.status, len(server.exchanges)) == (0, 3)
+    assert done.rows[0]["cached"] is True
+
+
+async def test_an_answer_that_was_asked_for_again_is_known_the_next_time(
+    tmp_path: Path, source: Path
+) -> None:
+    """Its row costs nothing then, though its first answer did not fit."""
+    cache = ("--cache", str(tmp_path / "answers.db"))
+
+    async def reply(exchange: Exchange) -> None:
+        again = "cannot be used" in last_text(exchange)
+        await answer(exchange, completion('{"age": 3}' if again else "none"))
+
+    async with serve(reply) as server:
+        first = await batch(server, source, *cache, *FIELDS)
+        assert (first.status, len(server.exchanges)) == (0, 4)
+        done = await batch(server, source, *cache, *FIELDS)
+        assert len(server.exchanges) == 4
+    assert [(row["data"], row["cost"], row["attempts"]) for row in done.rows] == [
+        ({"age": 3}, 0.0, 0)
+    ] * 2
+
+
+async def test_on_a_read_only_disk_the_run_goes_on_without_a_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the cache is a part of a container's image."""
+    real_open = os.open
+
+    def read_only(path: Any, *arguments: Any, **more: Any) -> int:
+        if str(path).endswith(".db"):
+            raise OSError(errno.EROFS, "Read-only file system")
+        return real_open(path, *arguments, **more)
+
+    monkeypatch.setattr(os, "open", read_only)
+    events: list[Event] = []
+    cache = Cache(path=tmp_path / "answers.db")
+    async with Client(cache=cache, observe=events.append) as client:
+        assert (await client.ask("hi", model="fake/echo")).text == "hi"
+    (notice,) = [event.message for event in events if isinstance(event, Notice)]
+    assert "answers.db cannot be used: it is on a read-only disk, so the run goes on" in notice

@@ -5,9 +5,11 @@ import csv
 import gzip
 import io
 import json
+import os
 import signal
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from support.chat import answer, echo, error, last_text
 from support.program import Done, jsonl, run, start
@@ -101,9 +103,10 @@ async def test_a_failed_row_keeps_the_journal_for_resume(tmp_path: Path) -> None
     assert not journal(out).exists()
 
 
-async def test_a_killed_run_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "xlsx"])
+async def test_a_killed_run_goes_on(tmp_path: Path, suffix: str) -> None:
     """After a kill the rows are in the journal: nothing is paid twice, and the table is whole."""
-    source, out = tmp_path / "in.jsonl", tmp_path / "out.csv"
+    source, out = tmp_path / "in.jsonl", tmp_path / f"out.{suffix}"
     source.write_bytes(jsonl([{"row": n, "prompt": f"p{n}"} for n in range(40)]))
     async with serve(echo) as server:
         here = ("batch", str(source), "-m", "m", "--base-url", server.url, "-o", str(out))
@@ -120,10 +123,26 @@ async def test_a_killed_run_goes_on(tmp_path: Path) -> None:
     assert f"{journal(out)} is not empty" in refused.err
     texts = [last_text(exchange) for exchange in server.exchanges]
     assert len(texts) - len(set(texts)) <= 1 + 10  # those in flight at the kill
-    assert cells(out.read_bytes()) == [
-        ["row", "prompt", "answer", "error"],
-        *([str(n), f"p{n}", f"P{n}", ""] for n in range(40)),
+    again = await run("batch", str(out), "-m", "fake/echo", "--include-input", "--ordered")
+    assert [tuple(row["fields"].values())[:3] for row in again.rows] == [
+        (str(n) if suffix == "csv" else n, f"p{n}", f"P{n}") for n in range(40)
     ]
+
+
+async def test_a_table_that_cannot_be_written_loses_no_answer(tmp_path: Path) -> None:
+    """As on a full disk: the journal has them all, and --resume makes the table of it."""
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.parquet"
+    source.write_bytes(ROWS)
+    in_the_way = tmp_path / ".out.parquet.new"
+    in_the_way.mkdir()
+    async with serve(echo) as server:
+        done = await batch(server, source, "-o", str(out))
+        assert (done.status, out.exists()) == (3, False)
+        assert f"cannot write {out}: Is a directory; no answer is lost: {journal(out)}" in done.err
+        in_the_way.rmdir()
+        done = await batch(server, source, "-o", str(out), "--resume")
+    assert (done.status, len(server.exchanges), journal(out).exists()) == (0, 3, False)
+    assert pq.read_table(out).column("answer").to_pylist() == ["ONE", "=TWO", "3"]
 
 
 async def test_rows_that_were_edited_have_their_present_fields(tmp_path: Path) -> None:
@@ -275,7 +294,7 @@ async def test_each_answer_of_a_race_is_a_row_with_its_model(tmp_path: Path) -> 
         (("-f", "csv", "--columns", "costs"), "no column 'costs'\nhint: did you mean cost"),
         (("-f", "csv", "--include-input"), "--include-input, but --format csv"),
         (("-f", "csv", "--resume"), "--resume continues a file"),
-        (("-f", "parquet"), "--format parquet needs a file"),
+        (("-f", "parquet", "--resume"), "--resume continues a file"),
         (("-o", "x.xls"), "cannot write x.xls: .xls is not supported\nhint: name it .xlsx"),
         (("-o", "x.xlsx.gz"), "xlsx is packed by itself"),
     ],
@@ -288,6 +307,98 @@ async def test_what_cannot_be_written_is_refused(
     assert (done.status, done.out) == (2, b"")
     assert told in done.err
     assert list(tmp_path.iterdir()) == []
+
+
+TYPED = ("--schema", "a, b int, c float?", "--schema-retries", "0")
+
+
+async def test_columns_of_a_schema_are_there_though_no_row_has_them(tmp_path: Path) -> None:
+    """On standard output and in files, where the first row fails, or every one."""
+    source = tmp_path / "in.jsonl"
+    source.write_bytes(jsonl([{"prompt": "bad", "x": 1}, {"prompt": '{"a": "y", "b": 3, "c": 1}'}]))
+    done = await run("batch", str(source), "-m", "fake/echo", *TYPED, "-f", "csv")
+    head, bad, good = cells(done.out)
+    assert (done.status, head) == (1, ["prompt", "x", "a", "b", "c", "error"])
+    assert (bad[:5], good[1:]) == (["bad", "1", "", "", ""], ["", "y", "3", "1", ""])
+    assert "left out" not in done.err
+    out = tmp_path / "out.parquet"
+    limited = ("--limit", "1", "-o", str(out))
+    done = await run("batch", str(source), "-m", "fake/echo", *TYPED, *limited)
+    schema = pq.read_schema(out)
+    assert (done.status, schema.names) == (1, head)
+    assert [str(kind) for kind in schema.types[1:5]] == ["int64", "string", "int64", "double"]
+
+
+async def test_a_first_row_that_cannot_be_read_hides_no_column() -> None:
+    """It waits for one that shows the input's columns; where there is none, for the end."""
+    good = jsonl([{"prompt": "one", "x": 1}])
+    done = await run("batch", "-m", "fake/echo", "-f", "csv", stdin=b'{"a" 1}\n' + good)
+    assert [row[:3] for row in cells(done.out)] == [
+        ["prompt", "x", "answer"], ["", "", ""], ["one", "1", "one"]
+    ]  # fmt: skip
+    done = await run("batch", "-m", "fake/echo", "-f", "csv", stdin=b'{"a" 1}\n')
+    assert [row[0] for row in cells(done.out)] == ["answer", ""]
+
+
+@pytest.mark.parametrize("form", ["parquet", "xlsx"])
+async def test_what_is_written_as_a_whole_goes_to_a_pipe_too(tmp_path: Path, form: str) -> None:
+    """At the end, in input order, failed rows as well; nothing stays behind."""
+    source, out, spool = tmp_path / "in.jsonl", tmp_path / f"out.{form}", tmp_path / "tmp"
+    source.write_bytes(ROWS)
+    spool.mkdir()
+    async with serve(refuse_3) as server:
+        arguments = ("batch", str(source), "-m", "m", "--base-url", server.url, "-f", form)
+        done = await run(*arguments, env={"TMPDIR": str(spool)})
+    assert done.status == 1
+    assert str(spool) not in done.err
+    out.write_bytes(done.out)
+    again = await run("batch", str(out), "-m", "fake/echo", "--include-input", "--ordered")
+    assert [row["fields"]["answer"] or None for row in again.rows] == ["ONE", "=TWO", None]
+    assert list(spool.iterdir()) == []
+
+
+async def test_a_run_whose_reader_has_gone_stops_spending(tmp_path: Path) -> None:
+    """Though nothing is written before the end; what was answered by then is kept, and told."""
+    source = tmp_path / "in.jsonl"
+    source.write_bytes(jsonl([f"p{n}" for n in range(100)]))
+    theirs, ours = os.pipe()
+    async with serve(echo) as server:
+        arguments = ("batch", str(source), "-m", "m", "--base-url", server.url, "-f", "parquet")
+        process = await start(*arguments, "-c", "1", stdout=ours, env={"TMPDIR": str(tmp_path)})
+        os.close(ours)
+        while len(server.exchanges) < 5:
+            await asyncio.sleep(0.01)
+        os.close(theirs)
+        _, err = await process.communicate(b"")
+        assert len(server.exchanges) < 100
+    (rows,) = tmp_path.glob("*/answers.parquet.llmbatch.jsonl")
+    assert process.returncode == 0
+    assert f"{rows} has the rows; -o {rows.parent / 'answers.parquet'} --resume" in err.decode()
+
+
+async def test_what_is_written_as_a_whole_is_not_for_a_terminal() -> None:
+    """Which its bytes would upset; nothing is sent."""
+    ours, theirs = os.openpty()
+    try:
+        done = await run("batch", "-m", "fake/echo", "-f", "xlsx", stdin=b'"a"\n', stdout=theirs)
+    finally:
+        os.close(theirs)
+        os.close(ours)
+    assert done.status == 2
+    assert "--format xlsx is not for a terminal\nhint: add -o answers.xlsx" in done.err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is full")
+async def test_a_table_that_cannot_be_copied_is_kept(tmp_path: Path) -> None:
+    """The answers were paid for; the message says where it is."""
+    with Path("/dev/full").open("wb") as full:
+        arguments = ("batch", "-m", "fake/echo", "-f", "parquet")
+        env = {"TMPDIR": str(tmp_path)}
+        done = await run(*arguments, stdin=b'{"prompt": "a"}\n', stdout=full, env=env)
+    (table,) = tmp_path.glob("*/answers.parquet")
+    assert done.status == 3
+    assert f"cannot write standard output: No space left on device; {table} has it" in done.err
+    assert pq.read_table(table).num_rows == 1
 
 
 async def test_fields_stand_in_jsonl_with_include_input(tmp_path: Path) -> None:

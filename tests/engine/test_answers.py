@@ -1,6 +1,5 @@
 """What answers say, in whatever they are wrapped."""
 
-import re
 import time
 from typing import Any
 
@@ -9,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmbatch_cli.engine import answers
 from llmbatch_cli.engine.answers import (
     Answer,
+    pattern_of,
     read_choice,
     read_code,
     read_json,
@@ -206,12 +207,20 @@ def test_code_is_the_first_block() -> None:
 )
 def test_a_match_is_its_groups(pattern: str, data: object, text: str) -> None:
     """Named ones as an object, else the first, else all."""
-    answer = read_match("It is 12 cm long.", re.compile(pattern))
+    answer = read_match("It is 12 cm long.", pattern_of(pattern))
     assert (answer.data, answer.text) == (data, text)
     with pytest.raises(Unfit, match="matches"):
-        read_match("long", re.compile(pattern))
+        read_match("long", pattern_of(pattern))
 
 
 def test_a_text_without_thoughts_is_itself() -> None:
     """A tag that is only spoken of does no harm."""
     assert without_thoughts("I <think> so") == "I <think> so"
+
+
+@pytest.mark.parametrize("pattern", ["(a+)+$", "(a|aa)+$"])
+def test_a_slow_pattern_stalls_no_run(pattern: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it would be tried for years, the answer does not fit, and says why."""
+    monkeypatch.setattr(answers, "MOST_MATCHING_S", 0.05)
+    with pytest.raises(Unfit, match=r"was not found in it within 0\.05 s"):
+        read_match("a" * 5000 + "!", pattern_of(pattern))

@@ -1,7 +1,7 @@
 """Calls that are answered without a request where the same was asked before."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from hashlib import blake2b
 from typing import Final, Protocol, TypeVar
 
@@ -19,6 +19,13 @@ KEY_BYTES: Final = 16
 
 Source = Sequence[str]
 """Who answers, beside what a request says."""
+Fits = Callable[[Completion, Request], bool]
+"""Whether an answer has the form that was asked for."""
+
+
+def fits_format(completion: Completion, request: Request) -> bool:
+    """Whether an answer has the form of its request's `response_format`, if any."""
+    return not completion.text or mismatch(completion.text, request.params) is None
 
 
 class Answers(Protocol):
@@ -41,17 +48,19 @@ def key_of(request: Request, source: Source) -> bytes | None:
 class Look:
     """Looks for the answers to one model's requests, and keeps them."""
 
-    def __init__(self, answers: Answers, deadlines: Deadlines | None, *, keep_all: bool) -> None:
+    def __init__(
+        self, answers: Answers, deadlines: Deadlines | None, fits: Fits | None = fits_format
+    ) -> None:
         """
         Args:
             answers: those that there are.
             deadlines: their time does not run while a row looks or waits before its first
                 request.
-            keep_all: whether answers are kept that are not whole, too.
+            fits: which whole answers are kept; None keeps all answers.
         """
         self._answers = answers
         self._deadlines = deadlines
-        self._keep_all = keep_all
+        self._fits = fits
 
     async def find(self, key: bytes, request: Request) -> Completion | None:
         """The answer that is there; the ledger says whether there is one."""
@@ -62,7 +71,8 @@ class Look:
 
     def keep(self, key: bytes, request: Request, completion: Completion) -> None:
         """Keep an answer, if it is one to keep: whole, and of the form that was asked for."""
-        if self._keep_all or (is_whole(completion) and _fits(completion, request)):
+        fits = self._fits
+        if fits is None or (is_whole(completion) and fits(completion, request)):
             data = to_bytes(completion)
             if data is not None:
                 self._answers.put(key, data)
@@ -79,15 +89,16 @@ class Look:
             deferred.begin()
 
 
-def _fits(completion: Completion, request: Request) -> bool:
-    return not completion.text or mismatch(completion.text, request.params) is None
-
-
 def cached(
-    call: Call, answers: Answers, source: Source, deadlines: Deadlines | None = None
+    call: Call,
+    answers: Answers,
+    source: Source,
+    deadlines: Deadlines | None = None,
+    fits: Fits = fits_format,
 ) -> Call:
-    """The call, where the answer is not there; a whole answer is kept. Inside of `deadlines`."""
-    look = Look(answers, deadlines, keep_all=False)
+    """The call, where the answer is not there; a whole one that fits is kept. Inside of
+    `deadlines`."""
+    look = Look(answers, deadlines, fits)
 
     async def look_first(request: Request) -> Completion:
         key = key_of(request, source)
@@ -110,7 +121,7 @@ def deduped(
     One that comes while another is under way waits for its answer. Failures are not shared:
     where the other has none, each that has waited makes a call of its own.
     """
-    look = Look(answers, deadlines, keep_all=True)
+    look = Look(answers, deadlines, None)
     under_way: dict[bytes, asyncio.Future[Completion | None]] = {}
 
     async def call_and_keep(request: Request, key: bytes) -> Completion:

@@ -5,20 +5,41 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.events import Notice, Observer
 from llmbatch_cli.core.folders import cache_folder
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.options import Cache
-from llmbatch_cli.core.types import Call
-from llmbatch_cli.engine.cache.calls import Source, cached, deduped
+from llmbatch_cli.core.types import Call, Completion, Request
+from llmbatch_cli.engine.cache.calls import (
+    Fits,
+    Look,
+    Source,
+    cached,
+    deduped,
+    fits_format,
+    key_of,
+)
 from llmbatch_cli.engine.cache.store import Store
-from llmbatch_cli.engine.cache.table import Table, Unsuitable, open_table, temporary_table
+from llmbatch_cli.engine.cache.table import (
+    Table,
+    Unsuitable,
+    check_writable,
+    open_table,
+    temporary_table,
+)
 from llmbatch_cli.engine.deadline import Deadlines
 
 FILE: Final = "answers.db"
+
+
+class Judge(Protocol):
+    """Knows the form that answers have to have: see engine/shaped.py."""
+
+    def fits(self, completion: Completion, request: Request) -> bool:
+        """Whether an answer has it."""
 
 
 @frozen
@@ -30,16 +51,38 @@ class Known:
     own: Store | None
     """Those of this run."""
 
-    def before(self, call: Call, source: Source, deadlines: Deadlines, *, streamed: bool) -> Call:
-        """The call, where no answer is known; inside of `deadlines`.
+    def of(self, source: Source, deadlines: Deadlines, judge: Judge | None) -> "KnownOf":
+        """What one model is known to answer; `judge` says what is kept."""
+        return KnownOf(self, source, deadlines, judge.fits if judge else fits_format)
+
+
+@frozen
+class KnownOf:
+    """The answers of one model that may be taken instead of sending a request."""
+
+    known: Known
+    source: Source
+    deadlines: Deadlines
+    fits: Fits
+
+    def before(self, call: Call, *, streamed: bool) -> Call:
+        """The call, where no answer is known; inside of `deadlines`. What fits is kept.
 
         A streamed one does not wait for that of an equal row, since it is made to be watched.
         """
-        if self.kept is not None:
-            call = cached(call, self.kept, source, deadlines)
-        if self.own is not None and not streamed:
-            call = deduped(call, self.own, source, deadlines)
+        kept, own = self.known.kept, self.known.own
+        if kept is not None:
+            call = cached(call, kept, self.source, self.deadlines, self.fits)
+        if own is not None and not streamed:
+            call = deduped(call, own, self.source, self.deadlines)
         return call
+
+    def keep(self, request: Request, completion: Completion) -> None:
+        """Keep the answer that a request has had in the end."""
+        key = key_of(request, self.source)
+        for answers in (self.known.kept, self.known.own):
+            if answers is not None and key is not None:
+                Look(answers, None, self.fits).keep(key, request, completion)
 
 
 def place_of(path: str | Path | bool, environ: Mapping[str, str]) -> Path:
@@ -90,10 +133,11 @@ def _table_at(place: Path, size_bytes: int, *, make_folder: bool) -> Table:
 
 
 def _make_folder(folder: Path) -> None:
-    """Make the user's cache folder. Raises UsageError."""
+    """Make the user's cache folder. Raises UsageError, and Unsuitable for a read-only disk."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
+        check_writable(error)
         raise UsageError(
             f"cannot make the folder {folder}: {error.strerror or error}",
             hint="LLMBATCH_CACHE_DIR names another folder, --cache=FILE another file",

@@ -1,5 +1,6 @@
 """The table of answers, in a file of SQLite. Blocks; for one thread at a time."""
 
+import errno
 import os
 import sqlite3
 import time
@@ -207,7 +208,8 @@ def temporary_table() -> Table:
 def open_table(path: Path, bound_bytes: int | None = None, *, create: bool = True) -> Table:
     """The cache in this file, which is made if it is not there.
 
-    Raises UsageError for a file that cannot be one, and Unsuitable where SQLite cannot share it.
+    Raises UsageError for a file that cannot be one, and Unsuitable where SQLite cannot share it
+    or nothing can be written.
     """
     if (disk := network_disk(path)) is not None:
         raise Unsuitable(f"it is on a network disk ({disk})")
@@ -244,10 +246,17 @@ def _make(path: Path, *, create: bool) -> None:
     try:
         os.close(os.open(path, flags, 0o600))
     except OSError as error:
+        check_writable(error)
         raise UsageError(
             f"cannot open the cache {path}: {error.strerror or error}",
             hint="name another file, as in --cache=answers.db",
         ) from error
+
+
+def check_writable(error: OSError) -> None:
+    """Raise Unsuitable where the disk takes no writes, which is no mistake of the user's."""
+    if error.errno == errno.EROFS:
+        raise Unsuitable("it is on a read-only disk") from error
 
 
 def _connect(path: Path | str) -> sqlite3.Connection:

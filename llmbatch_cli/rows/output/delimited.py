@@ -68,32 +68,51 @@ def text_of(value: Any) -> str:
 
 
 DELIMITERS: Final = {"csv": ",", "tsv": "\t"}
+MOST_HELD: Final = 1000
+"""So many rows wait for one that shows the input's columns."""
 
 
 class Streamed:
-    """Renders outcomes as a table for a pipe: its columns are those of the first row."""
+    """Renders outcomes as a table for a pipe: its columns are those that a schema promises, and
+    those of the first row that could be read."""
 
     def __init__(
-        self, options: OutputOptions, last: Callable[[bytes], bytes] | None = None
+        self,
+        options: OutputOptions,
+        last: Callable[[bytes], bytes] | None = None,
+        schema: Any = None,
     ) -> None:
-        """`last`: changes each line, as for a terminal."""
+        """`last`: changes each line, as for a terminal. `schema`: that of the answers."""
         self._lines = Delimited(DELIMITERS[str(options.format)], raw=options.raw_cells)
-        self._found = Columns(Choice.of(options))
+        self._found = Columns(Choice.of(options, schema))
         self._columns: Sequence[Column] | None = None
+        self._held: list[Row] = []
+        """Rows without fields, until the columns are known."""
         self._last = last
         self._narrow_rows = 0
 
     def __call__(self, outcome: Outcome) -> bytes:
-        """The row's line, after the header where it is the first."""
-        row, begin = row_of(outcome), b""
+        """The row's line, after the header where it is the first; nothing yet where it is held."""
+        row = row_of(outcome)
         if self._columns is None:
             self._found.learn(row)
-            self._columns = self._found.columns()
-            begin = self._lines.header(self._columns)
-        else:
-            self._narrow_rows += not self._found.has(row)
-        line = begin + self._lines.row(self._columns, row)
-        return line if self._last is None else self._last(line)
+            self._held.append(row)
+            is_held = outcome.fields is None and len(self._held) < MOST_HELD
+            return b"" if is_held else self.end()
+        self._narrow_rows += not self._found.has(row)
+        return self._shown(self._lines.row(self._columns, row))
+
+    def end(self) -> bytes:
+        """The header and the rows that were held, where they are not yet written."""
+        if self._columns is not None:
+            return b""
+        self._columns = columns = self._found.columns()
+        rows = [self._lines.row(columns, row) for row in self._held]
+        self._held = []
+        return self._shown(b"".join((self._lines.header(columns), *rows)))
+
+    def _shown(self, lines: bytes) -> bytes:
+        return lines if self._last is None else self._last(lines)
 
     @property
     def notice(self) -> str | None:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -15,6 +16,7 @@ from llmbatch_cli.rows.output.delimited import DELIMITERS, Delimited
 from llmbatch_cli.rows.output.outfile import OutputLines, renewed, replacing
 from llmbatch_cli.rows.output.settle import settle
 from llmbatch_cli.rows.output.table import Choice, Columns, Row
+from llmbatch_cli.rows.output.target import reason
 
 
 @dataclass(slots=True)
@@ -27,29 +29,33 @@ class Written:
     """What of the answers it does not show."""
 
 
-def write_table(options: OutputOptions, journal: Path, *, in_order: bool) -> Written:
+def write_table(
+    options: OutputOptions, journal: Path, *, in_order: bool, schema: Any = None
+) -> Written:
     """Write the table of all rows of the journal, in the order of the input.
 
-    It replaces an old file when it is whole, and on the disk. `in_order`: the journal is. Reads
-    the journal several times; blocks for some ten seconds a million rows. Raises OutputError, the
+    It replaces an old file when it is whole, and on the disk. `in_order`: the journal is.
+    `schema` is that of the answers, which have its columns and its types. Reads the journal
+    several times; blocks for some ten seconds a million rows. Raises OutputError, the
     journal and the old file untouched.
     """
     table = options.output or Path()
     if not in_order and journal.exists():
         settle(journal, FinishedRows(), ordered=True)
     try:
-        return _write(options, journal, Path(os.path.realpath(table)))
+        choice = Choice.of(options, schema)
+        return _write(options, choice, journal, Path(os.path.realpath(table)))
     except (OSError, UsageError, ValueError, TypeError, LookupError) as error:
-        reason = error.message if isinstance(error, UsageError) else str(error)
+        said = error.message if isinstance(error, UsageError) else reason(error)
         hint = error.hint if isinstance(error, UsageError) else None
         raise OutputError(
-            f"cannot write {table}: {reason}; no answer is lost: {journal} has them",
+            f"cannot write {table}: {said}; no answer is lost: {journal} has them",
             hint=hint or "--resume writes the table again",
         ) from error
 
 
-def _write(options: OutputOptions, journal: Path, real: Path) -> Written:
-    written, found = Written(), Columns(Choice.of(options))
+def _write(options: OutputOptions, choice: Choice, journal: Path, real: Path) -> Written:
+    written, found = Written(), Columns(choice)
     for row in _rows(journal):
         found.learn(row)
         written.failed += row["error"] is not None
@@ -58,7 +64,7 @@ def _write(options: OutputOptions, journal: Path, real: Path) -> Written:
         from llmbatch_cli.rows.output.parquet import write_parquet
 
         with renewed(real) as file:
-            write_parquet(file, columns, lambda: _rows(journal))
+            notes += write_parquet(file, columns, lambda: _rows(journal))
     elif options.format == "xlsx":
         from llmbatch_cli.rows.output.xlsx import write_xlsx
 

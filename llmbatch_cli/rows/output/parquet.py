@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, BinaryIO, Final
 
 from llmbatch_cli.rows.output.delimited import text_of
+from llmbatch_cli.rows.output.schema_columns import ColumnType
 from llmbatch_cli.rows.output.table import Column, Row
 
 GROUP_ROWS: Final = 50_000
@@ -16,42 +17,49 @@ _EXACT: Final = 2**53
 
 def write_parquet(
     file: BinaryIO, columns: Sequence[Column], rows: Callable[[], Iterable[Row]]
-) -> None:
-    """Write the rows. They are read twice, so that each column has the type of all its values.
+) -> Sequence[str]:
+    """Write the rows; returns what is otherwise than one would think.
 
-    Numbers, truth values and lists of them keep their types; a column of several kinds is text,
-    and so are objects, as JSON.
+    They are read twice: a column has the type that is declared for it where all its values fit
+    that, else the one that they have in common. A column of several kinds is text, and so are
+    objects, as JSON.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    kinds = [Kind(column.is_number) for column in columns]
+    kinds = [Kind(column.declared) for column in columns]
     for row in rows():
         for kind, column in zip(kinds, columns, strict=True):
             kind.learn(column.cell(row))
-    types = {"bool": pa.bool_(), "int": pa.int64(), "float": pa.float64(), "text": pa.string()}
+    types = [kind.type for kind in kinds]
+    plain = {"bool": pa.bool_(), "int": pa.int64(), "float": pa.float64(), "text": pa.string()}
     fields = [
-        (column.name, pa.list_(types[kind.name]) if kind.is_list else types[kind.name])
-        for column, kind in zip(columns, kinds, strict=True)
+        (column.name, pa.list_(plain[kind.name]) if kind.is_list else plain[kind.name])
+        for column, kind in zip(columns, types, strict=True)
     ]
     schema = pa.schema(fields)
     with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-        for group in _groups(columns, kinds, rows()):
+        for group in _groups(columns, types, rows()):
             arrays = [
                 pa.array(cells, field.type) for cells, field in zip(group, schema, strict=True)
             ]
             writer.write_batch(pa.record_batch(arrays, schema=schema))
+    return [
+        f"the column {column.name} has values that are no {column.declared}, so it is {found}"
+        for column, found in zip(columns, types, strict=True)
+        if column.declared not in (None, found)
+    ]
 
 
 def _groups(
-    columns: Sequence[Column], kinds: Sequence["Kind"], rows: Iterable[Row]
+    columns: Sequence[Column], types: Sequence[ColumnType], rows: Iterable[Row]
 ) -> Iterator[list[list[Any]]]:
     """The cells of some rows, column by column."""
     chars = 0
     cells: list[list[Any]] = [[] for _ in columns]
     for row in rows:
         for place, column in enumerate(columns):
-            value = kinds[place].fit(column.cell(row))
+            value = _fit(types[place], column.cell(row))
             cells[place].append(value)
             chars += len(value) if isinstance(value, str | list) else 8
         if chars >= GROUP_CHARS or (columns and len(cells[0]) >= GROUP_ROWS):
@@ -64,11 +72,11 @@ def _groups(
 class Kind:
     """What the values of one column have in common."""
 
-    def __init__(self, is_number: bool) -> None:
-        """`is_number`: whether the column is of numbers where it has no value at all."""
+    def __init__(self, declared: ColumnType | None = None) -> None:
+        """`declared`: the type of the column where every value fits it."""
+        self._declared = declared
         self._seen: set[str] = set()
         self._of_lists: set[str] = set()
-        self._without = "float" if is_number else "text"
 
     def learn(self, value: Any) -> None:
         """Take another value into account."""
@@ -79,25 +87,35 @@ class Kind:
             self._seen.add(_kind(value))
 
     @property
-    def is_list(self) -> bool:
-        """Whether each value is a list, and their items are of one plain kind."""
-        return self._seen == {"list"} and _common(self._of_lists) is not None
+    def type(self) -> ColumnType:
+        """The type that holds all values exactly."""
+        declared = self._declared
+        if declared is not None and declared.is_list and self._seen <= {"list"}:
+            if self._of_lists <= _HELD[declared.name]:
+                return declared
+        elif declared is not None and not declared.is_list and self._seen <= _HELD[declared.name]:
+            return declared
+        if self._seen == {"list"} and (name := _common(self._of_lists)) is not None:
+            return ColumnType(name, is_list=True)
+        return ColumnType(_common(self._seen) or "text")
 
-    @property
-    def name(self) -> str:
-        """bool, int, float or text; of the items where it is a list."""
-        if not self._seen:
-            return self._without
-        return _common(self._of_lists if self.is_list else self._seen) or "text"
 
-    def fit(self, value: Any) -> Any:
-        """The value as the column has it."""
-        if value is None:
-            return None
-        name = self.name
-        if self.is_list:
-            return [None if item is None else _as(name, item) for item in value]
-        return _as(name, value)
+def _fit(kind: ColumnType, value: Any) -> Any:
+    """The value as a column of this type has it."""
+    if value is None:
+        return None
+    if kind.is_list:
+        return [None if item is None else _as(kind.name, item) for item in value]
+    return _as(kind.name, value)
+
+
+_HELD: Final = {
+    "bool": {"bool"},
+    "int": {"int", "long", "whole"},
+    "float": {"int", "float", "whole"},
+    "text": {"text"},
+}
+"""By the name of a type the kinds of values that it holds exactly."""
 
 
 def _kind(value: Any) -> str:
@@ -107,21 +125,19 @@ def _kind(value: Any) -> str:
         if value not in _INT64:
             return "other"
         return "int" if -_EXACT <= value <= _EXACT else "long"
-    if isinstance(value, float):
-        return "float"
+    if isinstance(value, float):  # JSON has no other mark of an integer than its value
+        return "whole" if value.is_integer() and abs(value) <= _EXACT else "float"
     return "text" if isinstance(value, str) else "other"
 
 
 def _common(kinds: set[str]) -> str | None:
     """The type that holds all of these exactly; None where there is none."""
-    if kinds == {"bool"} or kinds == {"text"}:
-        return next(iter(kinds))
-    if kinds and kinds <= {"int", "long"}:
-        return "int"
-    return "float" if kinds and kinds <= {"int", "float"} else None
+    if "whole" in kinds:  # written as 1.0, so it is not meant as an integer
+        kinds = kinds | {"float"}
+    return next((name for name, held in _HELD.items() if kinds and kinds <= held), None)
 
 
 def _as(name: str, value: Any) -> Any:
     if name == "text":
         return text_of(value)
-    return float(value) if name == "float" else value
+    return float(value) if name == "float" else int(value) if name == "int" else value

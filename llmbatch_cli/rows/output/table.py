@@ -7,11 +7,13 @@ from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.near import did_you_mean, near_names
 from llmbatch_cli.core.options import COLUMNS, OutputOptions
+from llmbatch_cli.rows.output.schema_columns import ColumnType, SchemaColumns
 
 Row = Mapping[str, Any]
 """A row of output as --format jsonl has it."""
 
 BY_DEFAULT: Final = ("answer", "error")
+_NOTHING: Final = SchemaColumns({})
 
 
 @frozen
@@ -21,8 +23,8 @@ class Column:
     name: str
     cell: Callable[[Row], Any]
     """What stands in it for a row; None is empty."""
-    is_number: bool = False
-    """Whether it can hold numbers only."""
+    declared: ColumnType | None = None
+    """The type that its values should have; None where they decide."""
 
 
 @frozen
@@ -34,30 +36,35 @@ class Choice:
     answer_field: str = "answer"
     answer_is_meant: bool = False
     """Whether the answer's text has a column also where its data has some."""
+    promised: SchemaColumns = _NOTHING
+    """What the schema of the answers says of their columns."""
 
     @classmethod
-    def of(cls, options: OutputOptions, by_default: Sequence[str] = BY_DEFAULT) -> "Choice":
-        """What the options say. Raises UsageError for an unknown name."""
+    def of(cls, options: OutputOptions, schema: Any = None) -> "Choice":
+        """What the options say, and the schema of the answers. Raises UsageError for an unknown
+        name."""
+        promised = SchemaColumns.of(schema)
         if not options.answer_field.strip():
             raise UsageError("--answer-field is empty", hint="name the column, as in label")
         if options.columns is None:
-            return cls(by_default, options.answer_field)
+            return cls(BY_DEFAULT, options.answer_field, promised=promised)
         names = list(dict.fromkeys(name.strip() for name in options.columns.split(",")))
         for name in names:
             if name not in COLUMNS:
                 near = near_names(name, COLUMNS)
                 hint = did_you_mean(near) if near else f"there are: {', '.join(COLUMNS)}"
                 raise UsageError(f"--columns: no column {name!r}", hint=hint)
-        return cls(names, options.answer_field, answer_is_meant="answer" in names)
+        return cls(names, options.answer_field, "answer" in names, promised)
 
 
 class Columns:
-    """The columns that rows have shown so far: the input's in their order, then the answer's."""
+    """The columns that are promised, and that rows have shown so far: the input's in their order,
+    then the answer's."""
 
     def __init__(self, choice: Choice) -> None:
         self._choice = choice
         self._fields: dict[str, None] = {}
-        self._properties: dict[str, None] = {}
+        self._properties: dict[str, ColumnType | None] = dict(choice.promised.properties)
 
     @classmethod
     def of(cls, rows: Iterable[Row], choice: Choice) -> "Columns":
@@ -73,7 +80,7 @@ class Columns:
         if fields and not fields.keys() <= self._fields.keys():
             self._fields.update(dict.fromkeys(fields))
         if isinstance(data, dict) and not data.keys() <= self._properties.keys():
-            self._properties.update(dict.fromkeys(data))
+            self._properties.update(dict.fromkeys(data) | self._properties)
 
     def has(self, row: Row) -> bool:
         """Whether every field of the row has its column."""
@@ -86,29 +93,28 @@ class Columns:
         """The columns; the answer's get another name where the input has theirs."""
         made = [Column(name, _field(name)) for name in self._fields]
         taken = set(self._fields)
-        for wanted, cell in self._own():
-            name = _free(wanted, taken)
+        for own in self._own():
+            name = _free(own.name, taken)
             taken.add(name)
-            made.append(Column(name, cell, is_number=wanted in _NUMBERS))
+            made.append(Column(name, own.cell, own.declared))
         return made
 
     def notes(self) -> Iterable[str]:
         """Which columns of ours have another name than was asked for."""
-        own = [name for name, _ in self._own()]
-        for name, column in zip(own, self.columns()[len(self._fields) :], strict=True):
-            if column.name != name:
-                yield f"there is a column {name} already, so ours is {column.name}"
+        for own, column in zip(self._own(), self.columns()[len(self._fields) :], strict=True):
+            if column.name != own.name:
+                yield f"there is a column {own.name} already, so ours is {column.name}"
 
-    def _own(self) -> Iterable[tuple[str, Callable[[Row], Any]]]:
+    def _own(self) -> Iterable[Column]:
         choice = self._choice
         for name in choice.names:
             if name != "answer":
                 yield from _OWN[name]
                 continue
             if choice.answer_is_meant or not self._properties:
-                yield choice.answer_field, answer_of
-            for key in self._properties:
-                yield key, _property(key)
+                yield Column(choice.answer_field, answer_of, choice.promised.whole)
+            for key, kind in self._properties.items():
+                yield Column(key, _property(key), kind)
 
 
 def _free(name: str, taken: set[str]) -> str:
@@ -135,7 +141,7 @@ def answer_of(row: Row) -> Any:
     data = row.get("data")
     if row["error"] is not None:
         return None
-    if data is not None and not isinstance(data, dict | list):
+    if data is not None and not isinstance(data, dict):
         return data
     if len(choices := row.get("choices") or ()) > 1:
         return [choice["message"].get("content") for choice in choices]
@@ -156,17 +162,18 @@ def _usage(name: str) -> Callable[[Row], Any]:
     return lambda row: (row.get("usage") or {}).get(name)
 
 
-_NUMBERS: Final = ("prompt_tokens", "completion_tokens", "cost", "latency")
-_OWN: Final[Mapping[str, Sequence[tuple[str, Callable[[Row], Any]]]]] = {
-    "reasoning": [("reasoning", _plain("reasoning"))],
-    "model": [("model", _plain("model"))],
-    "finish_reason": [("finish_reason", _plain("finish_reason"))],
+_TEXT: Final = ColumnType("text")
+_COUNT: Final = ColumnType("int")
+_NUMBER: Final = ColumnType("float")
+_OWN: Final[Mapping[str, Sequence[Column]]] = {
+    "reasoning": [Column("reasoning", _plain("reasoning"), _TEXT)],
+    "model": [Column("model", _plain("model"), _TEXT)],
+    "finish_reason": [Column("finish_reason", _plain("finish_reason"), _TEXT)],
     "tokens": [
-        ("prompt_tokens", _usage("prompt_tokens")),
-        ("completion_tokens", _usage("completion_tokens")),
+        Column(name, _usage(name), _COUNT) for name in ("prompt_tokens", "completion_tokens")
     ],
-    "cost": [("cost", _plain("cost"))],
-    "latency": [("latency", _plain("latency"))],
-    "error": [("error", _error_of)],
+    "cost": [Column("cost", _plain("cost"), _NUMBER)],
+    "latency": [Column("latency", _plain("latency"), _NUMBER)],
+    "error": [Column("error", _error_of, _TEXT)],
 }
-"""By the name in --columns; its columns, each with what stands in it."""
+"""The columns by the name in --columns."""

@@ -42,10 +42,10 @@ def format_of_name(output: Path, named: OutputFormat | None) -> OutputFormat | N
     return _BY_SUFFIX.get(suffix)
 
 
-def check_table_options(options: OutputOptions, *, is_streamed: bool) -> None:
+def check_table_options(options: OutputOptions, *, to_terminal: bool) -> None:
     """Raise UsageError for options that contradict each other, or lack a library.
 
-    `is_streamed`: a table goes to a pipe.
+    `to_terminal`: the table goes to one.
     """
     form = options.format
     if form not in TABLES:
@@ -59,8 +59,11 @@ def check_table_options(options: OutputOptions, *, is_streamed: bool) -> None:
 
     Choice.of(options)
     if form in _LIBRARIES:
-        if is_streamed:
-            raise UsageError(f"--format {form} needs a file", hint=f"add -o answers.{form}")
+        if to_terminal:
+            hint = f"add -o answers.{form}, or > answers.{form}"
+            raise UsageError(f"--format {form} is not for a terminal", hint=hint)
+        if options.resume and options.output is None:
+            raise UsageError("--resume continues a file", hint="name it with -o")
         library, extra = _LIBRARIES[form]
         if find_spec(library) is None:
             raise UsageError(

@@ -1,6 +1,6 @@
 """What was read of each row beside its answer: `--include-input`, and the columns of a table."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -21,6 +21,15 @@ class WithInput:
             async for row in rows:
                 self._rows[row.index] = row
                 yield row
+
+    def rendering(self, render: Callable[[Outcome], bytes]) -> Callable[[Outcome], bytes]:
+        """Renders outcomes that have been given what was read of their rows."""
+
+        def rendered(outcome: Outcome) -> bytes:
+            self.add(outcome)
+            return render(outcome)
+
+        return rendered
 
     def forget(self, index: int) -> None:
         """The row is not sent."""

@@ -81,7 +81,7 @@ def test_numbers_of_ours_are_numbers_also_where_none_is_known() -> None:
     """A cost that no row has is an empty column of numbers, as in the next run."""
     rows = [{**row, "cost": None} for row in rows_with([{}])]
     table = as_parquet(rows, Choice(("cost", "tokens", "answer")))
-    assert [str(one) for one in table.schema.types] == ["double", "double", "double", "string"]
+    assert [str(one) for one in table.schema.types] == ["double", "int64", "int64", "string"]
 
 
 def test_a_table_without_rows_has_its_columns() -> None:
