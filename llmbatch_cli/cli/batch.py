@@ -89,7 +89,7 @@ def batch(
         inputs,
         ask,
         CallOptions.of(limits, retries, network, drop_params=sampling.drop_params, cache=cache),
-        with_defaults(output),
+        with_defaults(output, input_.inputs),
         input_,
         FailureLimit.parse(retries.max_errors),
     )

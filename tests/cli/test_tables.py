@@ -142,3 +142,19 @@ async def test_a_race_reads_tables_too(tmp_path: Path) -> None:
     assert sorted(row["id"] for row in done.rows) == ["1", "2"], done.err
     done = await run("race", "-m", "fake/echo", "What is [this] and *that*?")
     assert done.rows[0]["text"] == "What is [this] and *that*?"
+
+
+async def test_the_output_of_a_folder_is_written_elsewhere(tmp_path: Path) -> None:
+    """Or it, or its journal, would be read by the next run."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.csv").write_text(TABLE)
+    for command, models in (("batch", ("fake/echo",)), ("race", ("fake/echo", "fake/echo?n=1"))):
+        for name in (str(folder), f"{folder}/*.csv"):
+            named = [word for model in models for word in ("-m", model)]
+            done = await run(command, *named, name, "-o", str(folder / "out.csv"))
+            assert (done.status, done.out) == (2, b"")
+            assert "would be an input of the next run" in done.err
+    assert [one.name for one in folder.iterdir()] == ["a.csv"]
+    done = await run("batch", "-m", "fake/echo", str(folder), "-o", str(tmp_path / "out.csv"))
+    assert done.status == 0, done.err
