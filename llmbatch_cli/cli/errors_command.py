@@ -20,7 +20,7 @@ from llmbatch_cli.rows.input.source import Inputs
 from llmbatch_cli.rows.output.outfile import OutputLines
 
 READING: Final = (
-    *("input_format", "encoding", "prompt_field", "id_field", "model_field"),
+    *("input_format", "encoding", "no_header", "prompt_field", "id_field", "model_field"),
     *("template", "messages_template"),
 )
 """The options that decide what an input's rows are."""

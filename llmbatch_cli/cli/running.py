@@ -320,5 +320,6 @@ def inputs_of(
         for_text=for_text,
         encoding=checked_encoding(options.encoding),
         shape=shape_of(options, system),
+        has_header=not options.no_header,
         choice=Choice(offset=options.offset, sample=options.sample, repeat=options.repeat),
     )

@@ -1,7 +1,8 @@
 """Which field is the prompt in the rows of one input, as its first row shows it. No I/O."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence, Set
-from typing import Any
+from typing import Any, Final
 
 from llmbatch_cli.core.errors import InputError, UsageError
 from llmbatch_cli.core.events import Notice, Observer
@@ -13,9 +14,15 @@ from llmbatch_cli.rows.input.fields import (
     text_fields,
     usual_fields,
 )
+from llmbatch_cli.rows.input.params import quoted
 from llmbatch_cli.rows.input.parse import NO_WAY, way_of
 
 Fields = Mapping[str, Any]
+
+_NUMBER: Final = re.compile(r"-?\d+(?:[.,:/-]\d+)*%?")
+_YEAR: Final = re.compile(r"(?:19|20)\d\d")
+_SENTENCE: Final = re.compile(r"\S+\s.*[.?!]\s*|(?:\S+\s+){7,}\S+|.{61,}", re.DOTALL)
+"""What ends as one, or is too long for a name."""
 
 
 def needs_a_field(value: Any) -> bool:
@@ -47,7 +54,9 @@ class Decided:
         self.is_open = True
         """Whether nothing is decided yet; false, too, once a row has shown its prompt by itself."""
 
-    def field_of(self, fields: Fields, named: Iterable[str]) -> str | None:
+    def field_of(
+        self, fields: Fields, named: Iterable[str], *, is_table: bool = False
+    ) -> str | None:
         """The field that is the prompt of a row that needs one; None where all rows have to show it
         by themselves.
 
@@ -56,18 +65,22 @@ class Decided:
         """
         if not self.is_open:
             return self._field
-        self._field, others = self._decide(fields, named)
+        self._field, others = self._decide(fields, named, is_table=is_table)
         self.is_open = False
         self._say(taken_by(self._field, fields), others)
         return self._field
 
-    def _decide(self, fields: Fields, named: Iterable[str]) -> tuple[str, Sequence[str]]:
+    def _decide(
+        self, fields: Fields, named: Iterable[str], *, is_table: bool
+    ) -> tuple[str, Sequence[str]]:
         """The field, and others that might be meant."""
         if self._last is not None and self._last[0] == fields.keys():
             return self._last[1], ()
         left = {name: value for name, value in fields.items() if name not in named}
         found = usual_fields(left)
         if not found:
+            if is_table and (cell := _cell_in_header(fields)) is not None:
+                raise _headless(cell, self._file)
             found = text_fields(left)
             if len(found) != 1:
                 raise _unclear(found, fields, self._file)
@@ -84,6 +97,23 @@ class Decided:
             too = ", ".join(f'"{name}"' for name in others)
             words += f", not {too} (--prompt-field {others[0]} takes that)"
         self._observe(Notice(words))
+
+
+def _cell_in_header(fields: Fields) -> str | None:
+    """A name of a column that looks like data: a sentence, or a number above others."""
+    for name, value in fields.items():
+        is_number = _NUMBER.fullmatch(name) and not _YEAR.fullmatch(name)
+        if _SENTENCE.fullmatch(name) or (is_number and _NUMBER.fullmatch(str(value))):
+            return name
+    return None
+
+
+def _headless(cell: str, file: str | None) -> UsageError:
+    return UsageError(
+        f"{file}: the first line looks like a row, not like the names of columns: {quoted(cell)}",
+        hint="--no-header reads it as a row, its columns are column_1, column_2, ...; "
+        "--prompt-field NAME takes it for the names",
+    )
 
 
 def _unclear(found: Sequence[str], fields: Fields, file: str | None) -> UsageError:

@@ -26,16 +26,21 @@ _SEP: Final = "sep="
 
 
 def records_of(
-    chunks: Iterator[bytes], delimiter: str | None, max_cell_chars: int, say: Say
+    chunks: Iterator[bytes],
+    delimiter: str | None,
+    max_cell_chars: int,
+    say: Say,
+    *,
+    has_header: bool = True,
 ) -> Iterator[list[Record]]:
-    """The records below the header, in lists of what has arrived together; the first list may be
-    empty, and comes with the header.
+    """The records below the header, or all where there is none, in lists of what has arrived
+    together; the first list may be empty, and comes with the header.
 
     `chunks` is UTF-8; without a `delimiter` the first lines show it. A record is given as soon as
     its last line is complete. `say` is called with what a person should know. Raises csv.Error for
     a header that cannot be read.
     """
-    return _Table(chunks, delimiter, max_cell_chars, say).records()
+    return _Table(chunks, delimiter, max_cell_chars, say, has_header=has_header).records()
 
 
 def delimiter_of(lines: Sequence[str]) -> str:
@@ -74,8 +79,15 @@ class _Table:
     """One table, read block by block: a block is the whole lines that have arrived together."""
 
     def __init__(
-        self, chunks: Iterator[bytes], delimiter: str | None, max_chars: int, say: Say
+        self,
+        chunks: Iterator[bytes],
+        delimiter: str | None,
+        max_chars: int,
+        say: Say,
+        *,
+        has_header: bool,
     ) -> None:
+        self._has_header = has_header
         self._say = say
         self._max_chars = max_chars
         self._is_odd = False
@@ -173,8 +185,11 @@ class _Table:
         if self._is_odd and any(_TOO_LONG in cell for cell in cells):
             self._take_wrong(begin, _OVER_LIMIT, found)
         elif not names:
-            self._names = names_of([_replaced(cell) for cell in cells])
-            say_renamed(cells, self._names, self._say)
+            header = [_replaced(cell) if self._has_header else "" for cell in cells]
+            self._names = names_of(header)
+            say_renamed(header, self._names, self._say)
+            if not self._has_header:
+                self._take(begin, cells, found)
         elif len(cells) == len(names):
             wrong = _not_utf8(cells)
             if wrong is not None:

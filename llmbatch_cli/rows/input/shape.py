@@ -214,7 +214,7 @@ class Shaper:
             prompt = made["prompt"] = shape.asks.prompt(fields)
             if not isinstance(prompt, str) and prompt[0].get("role") in _SYSTEM:
                 data_names = data_names | {"system"}
-        elif (name := self._prompt_field(fields)) is not None:
+        elif (name := self._prompt_field(fields, is_table)) is not None:
             made["prompt"] = prompt_of(name, fields)
             taken = {*taken, *taken_by(name, fields)}
             data_names = data_names | {*OWN_NAMES}
@@ -262,7 +262,7 @@ class Shaper:
         if shape.system is not None and (is_table or shape.asks is not None):
             shape.system.check(fields, self._file)
 
-    def _prompt_field(self, fields: Fields) -> str | None:
+    def _prompt_field(self, fields: Fields, is_table: bool) -> str | None:
         """The field that is the prompt; None where the row has to show it by itself.
 
         Raises UsageError where this is not clear and no row could be read yet, else InputError.
@@ -272,7 +272,7 @@ class Shaper:
         if not needs_a_field(fields):
             return None
         try:
-            return self._decided.field_of(fields, self._shape.named)
+            return self._decided.field_of(fields, self._shape.named, is_table=is_table)
         except UsageError as error:
             if self._has_rows or not fields:
                 raise as_row_error(error) from error

@@ -53,6 +53,8 @@ class Inputs:
     """What `auto` makes of plain text: a prompt a line, or the whole as one."""
     encoding: str | None = None
     """That of text and tables; None is UTF-8, or UTF-16 where the first bytes show it."""
+    has_header: bool = True
+    """Whether the first row of a table has the names of its columns."""
     prompt: str | None = None
     """One prompt from the command line, in place of all inputs."""
     shape: Shape = SHAPELESS
@@ -198,6 +200,9 @@ class Inputs:
                 rows = count_rows(
                     path, enough, input_format=self.input_format, for_text=self.for_text
                 )
+                is_text_table = format_of_name(path, self.input_format) in ("csv", "tsv")
+                if rows is not None and is_text_table and not self.has_header:
+                    rows += 1
             if rows is None:
                 return None
             total += rows
@@ -217,4 +222,10 @@ class Inputs:
 
     @property
     def _reading(self) -> Reading:
-        return Reading(self.input_format, self.for_text, self.max_line_bytes, self.encoding)
+        return Reading(
+            self.input_format,
+            self.for_text,
+            self.max_line_bytes,
+            self.encoding,
+            self.has_header,
+        )
