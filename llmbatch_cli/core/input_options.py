@@ -47,7 +47,7 @@ class InputOptions:
         None, "Ask N rows chosen at random, always the same ones.", min=1, metavar="N"
     )
     repeat: int = option(
-        1, "Ask each row N times; metadata.repeat tells which answer it is.", min=1, metavar="N"
+        1, "Ask each row N times; the field repeat tells which answer it is.", min=1, metavar="N"
     )
     input_format: InputFormat = option(
         "auto",

@@ -174,6 +174,7 @@ def outcome_of(
         (),
         failed,
         key=prompt.key,
+        repeat=prompt.repeat,
         ledgers=ledgers,
         data=None if completion is None or completion.parsed is None else completion.parsed.data,
         cached=completion is not None and ledger.cached,

@@ -86,6 +86,7 @@ def _outcome(prompt: Prompt, call: RacedCall, started_s: float) -> Outcome:
         ttft_s=call.first_text_s - started_s if call.first_text_s is not None else None,
         partial=call.partial,
         key=prompt.key,
+        repeat=prompt.repeat,
         data=None if completion is None or completion.parsed is None else completion.parsed.data,
         cached=ledger.cached and result.status == "won",
     )
@@ -144,4 +145,5 @@ def _lost(
         prompt.metadata,
         partial=next(filter(None, (one.partial for one in calls)), None),
         key=prompt.key,
+        repeat=prompt.repeat,
     )

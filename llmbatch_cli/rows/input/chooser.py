@@ -1,15 +1,11 @@
 """Choosing among rows as they come. No I/O."""
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Final
 
 from llmbatch_cli.core.types import BadRow, Row
 from llmbatch_cli.rows.input.choose import Choice
-
-REPEAT: Final = "repeat"
-"""The field of `metadata` that tells which answer to a row this is, from 1."""
 
 
 class Chooser:
@@ -61,8 +57,5 @@ class Chooser:
             yield row
             return
         for number in range(1, times + 1):
-            own = {REPEAT: number}
-            value = {**row.value, **own} if isinstance(row.value, Mapping) else row.value
-            metadata = {**row.metadata, **own}
-            yield replace(row, index=self._index, metadata=metadata, value=value, repeat=number)
+            yield replace(row, index=self._index, repeat=number)
             self._index += 1

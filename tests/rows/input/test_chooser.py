@@ -68,7 +68,7 @@ async def test_each_several_times() -> None:
     """One after the other, with the number in the metadata, each with a key of its own; more of
     them later do not change the first ones."""
     rows = await chosen(2, repeat=3)
-    assert [(row.id, row.index, row.metadata["repeat"]) for row in rows] == [
+    assert [(row.id, row.index, row.repeat) for row in rows] == [
         (0, 0, 1), (0, 1, 2), (0, 2, 3), (1, 3, 1), (1, 4, 2), (1, 5, 3),
     ]  # fmt: skip
     assert len({row_digits(row) for row in rows}) == 6
