@@ -95,6 +95,12 @@ class Shaped:
             return params
         return {**params, "response_format": self._shape.response_format}
 
+    def first_asked(self, request: Request) -> Request:
+        """The request as it is sent first."""
+        own = request.params.get("response_format")
+        is_own = own is not None and self._shape.response_format not in (None, own)
+        return request if self._native or is_own else self._instructed(request)
+
     def around(self, call: Call, *, once: bool = False) -> Call:
         """The call, whose answers are read. It raises InvalidOutput for one that does not fit.
 
