@@ -11,18 +11,25 @@ import orjson
 
 from llmbatch_cli.cli.model_names import one_model
 from llmbatch_cli.cli.options import Only
-from llmbatch_cli.cli.running import inputs_of, run_async, shape_asked
+from llmbatch_cli.cli.running import inputs_of, run_async
 from llmbatch_cli.cli.shaping import plain_system
 from llmbatch_cli.core.errors import ExitStatus, ProviderError, UsageError
 from llmbatch_cli.core.events import Event, Notice, ignore
 from llmbatch_cli.core.frozen import frozen
-from llmbatch_cli.core.options import Answers, InputOptions, ModelOptions, Network, Sampling
+from llmbatch_cli.core.options import (
+    Answers,
+    InputOptions,
+    ModelOptions,
+    Network,
+    Retries,
+    Sampling,
+)
 from llmbatch_cli.core.text import clean_for_terminal, format_count
 from llmbatch_cli.core.types import BadRow, Message, Params, Prompt, Row
 from llmbatch_cli.engine.calls import Model, merged, request_for
 from llmbatch_cli.engine.drop_params import Build, dropping
 from llmbatch_cli.models import checked
-from llmbatch_cli.plans import system_message
+from llmbatch_cli.plans import shape_asked, system_message
 from llmbatch_cli.providers.access import Access
 from llmbatch_cli.providers.registry import DEFAULT_MODEL, Target, resolve
 from llmbatch_cli.rows.input.attachments import attached
@@ -48,14 +55,9 @@ Exit status: 0 all rows can be read, 1 some cannot, 2 usage error.
 
 def preview(
     model: Annotated[ModelOptions, Only("models")],
-    sampling: Annotated[
-        Sampling,
-        Only(
-            *("system", "temperature", "max_tokens", "top_p", "stop", "seed", "n", "param"),
-            *("reasoning_effort", "drop_params"),
-        ),
-    ],
+    sampling: Sampling,
     answers: Annotated[Answers, Only("schema", "choices", "extract")],
+    retries: Annotated[Retries, Only("drop_params")],
     input_: InputOptions,
     network: Annotated[Network, Only("base_url", "api")],
 ) -> int:
@@ -79,7 +81,7 @@ def preview(
         sampling.params(),
         system_message(plain_system(input_, system)),
         shape_asked(answers),
-        drop_params=sampling.drop_params,
+        drop_params=retries.drop_params,
     )
     return run_async(_preview(inputs, asked, input_))
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.options import InputFormat
-from llmbatch_cli.rows.input.inputs import Member, format_of_name, hint_for, shown_name
+from llmbatch_cli.rows.input.inputs import InputPath, format_of_name, hint_for, shown_name
 
 _MAGIC: Final = "*?["
 _HIDDEN: Final = (".", "_")
@@ -70,17 +70,19 @@ def _files(name: str, input_format: InputFormat) -> Iterator[str]:
         what = "the folder has no files" if _is_folder(path) else "no file matches"
         hint = None if _is_folder(path) else hint_for(name)
         raise UsageError(f"{what}: {os.fsencode(name).decode(errors='replace')}", hint=hint)
-    files = [Member(one, PurePath(os.path.relpath(one, start)).as_posix()) for one in members]
+    files = [
+        InputPath(one, row_id=PurePath(os.path.relpath(one, start)).as_posix()) for one in members
+    ]
     if input_format == "auto":
         _check_alike(files, name)
     yield from files
 
 
-def _check_alike(files: Sequence[Member], name: str) -> None:
+def _check_alike(files: Sequence[InputPath], name: str) -> None:
     texts = [one for one in files if format_of_name(one) in ("whole", None)]
     rows = [one for one in files if format_of_name(one) not in ("whole", None)]
     if texts and rows:
-        text, row = shown_name(texts[0].row_id), shown_name(rows[0].row_id)
+        text, row = shown_name(texts[0].row_id or ""), shown_name(rows[0].row_id or "")
         suffix = PurePath(row).suffix
         raise UsageError(
             f"{shown_name(name)} has files that are a prompt each ({text}) and files of rows "
