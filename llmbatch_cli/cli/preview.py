@@ -32,7 +32,7 @@ from llmbatch_cli.models import checked
 from llmbatch_cli.plans import shape_asked, system_message
 from llmbatch_cli.providers.access import Access
 from llmbatch_cli.providers.registry import DEFAULT_MODEL, Target, resolve
-from llmbatch_cli.rows.input.attachments import attached
+from llmbatch_cli.rows.input.attachments import with_attachments
 from llmbatch_cli.rows.input.source import Inputs
 
 if TYPE_CHECKING:
@@ -90,10 +90,9 @@ async def _preview(inputs: Inputs, asked: "_Asked", options: InputOptions) -> Ex
     seen = _Seen()
     async with inputs.spooled() as inputs:
         fields = inputs.fields()
-        async with aclosing(inputs.rows(seen.observe)) as rows:
+        async with aclosing(with_attachments(inputs.rows(seen.observe), options.files)) as rows:
             async for row in rows:
                 if isinstance(row, Prompt) and len(seen.shown) < SHOWN:
-                    row = await attached(row, options.files)
                     seen.shown.append(row)
                 seen.count(row)
     for line in _lines(fields, seen, asked):

@@ -150,12 +150,17 @@ async def test_a_preview_shows_and_sends_nothing(tmp_path: Path) -> None:
 async def test_a_preview_shows_what_answers_have_to_be(tmp_path: Path) -> None:
     """In the provider's own form, or in words where it has none; files as they would be sent."""
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(20))
-    stdin = jsonl([{"q": "Q", "p": "a.png"}])
+    stdin = jsonl([{"q": "Q", "p": "a.png"}, *[{"q": "R", "p": ""}] * 3, {"q": "S", "p": "b.png"}])
     image = ("-t", "{{ q }}", "--image", "p", "--files", str(tmp_path))
     wanted = ("--schema", "n int", "-p", "top_k=3", "--repeat", "2")
     done = await run("preview", "-m", "gpt-4o-mini", *image, *wanted, stdin=stdin)
     text = done.out.decode()
-    for words in ('"json_schema"', '"top_k": 3', '"url": "data:image/png;base64,iVBOR', "2 rows\n"):
+    for words in (
+        '"json_schema"',
+        '"top_k": 3',
+        '"url": "data:image/png;base64,iVBOR',
+        "10 rows, 2",
+    ):
         assert words in text, text
     for model, words in (("deepseek/deepseek-chat", "JSON"), ("claude-haiku-5-5", '"schema"')):
         options = ("--schema", "n int", "--temperature", "0", "--drop-params")
