@@ -82,7 +82,7 @@ def batch(
         inputs,
         ask,
         CallOptions.of(sending),
-        with_defaults(output),
+        with_defaults(output, input_.inputs),
         input_,
         FailureLimit.parse(sending.retries.max_errors),
     )

@@ -12,7 +12,7 @@ from llmbatch_cli.cli.options import Only
 from llmbatch_cli.cli.running import inputs_of, run_async
 from llmbatch_cli.cli.say import printing, say
 from llmbatch_cli.core.errors import ExitStatus, UsageError
-from llmbatch_cli.core.options import InputOptions
+from llmbatch_cli.core.options import InputOptions, Sampling
 from llmbatch_cli.core.text import clean_for_terminal, format_count
 from llmbatch_cli.rows.failures import Failures, Kind, as_json, by_count, failures_in, input_rows
 from llmbatch_cli.rows.input.inputs import check_inputs, shown_name
@@ -20,8 +20,8 @@ from llmbatch_cli.rows.input.source import Inputs
 from llmbatch_cli.rows.output.outfile import OutputLines
 
 READING: Final = (
-    *("input_format", "encoding", "prompt_field", "id_field", "model_field"),
-    *("template", "messages_template"),
+    *("input_format", "encoding", "no_header", "prompt_field", "id_field", "model_field"),
+    *("template", "messages_template", "image", "audio", "file", "files"),
 )
 """The options that decide what an input's rows are."""
 
@@ -47,26 +47,27 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def errors(
-    file: File,
+    answers: File,
     inputs: Files = None,
     rows: PrintRows = False,
     json: AsJson = False,
     *,
     reading: Annotated[InputOptions, Only(*READING)],
+    sampling: Annotated[Sampling, Only("system")],
 ) -> int:
     """List failed rows by kind, with examples.
 
     With --rows, print the input rows that failed, for another run. Rows are matched by
     content, not by position, so INPUT may have changed since; options that say how fields
-    become a prompt are the run's.
+    become a prompt are the run's. A row that was asked several times is printed once.
     """
-    read = inputs_of(replace(reading, inputs=tuple(inputs or ())))
-    _check(file, read.inputs if inputs else [], rows=rows, json=json)
+    read = inputs_of(replace(reading, inputs=tuple(inputs or ())), system=sampling.system_text())
+    _check(answers, read.inputs if inputs else [], rows=rows, json=json)
     with printing():
-        found = failures_in(_output_lines(file), shown_name(file))
+        found = failures_in(_output_lines(answers), shown_name(answers))
         if rows:
-            return run_async(_print_rows(found, read))
-        _print_failures(found, file, json=json)
+            return run_async(_print_rows(found, read, reading.files))
+        _print_failures(found, answers, json=json)
     return ExitStatus.OK
 
 
@@ -132,7 +133,7 @@ def _examples(rows: Kind) -> Iterator[tuple[str, str]]:
         )
 
 
-async def _print_rows(found: Failures, inputs: Inputs) -> ExitStatus:
+async def _print_rows(found: Failures, inputs: Inputs, files: Path | None) -> ExitStatus:
     if found.keyless:
         raise UsageError(
             f"{format_count(found.keyless)} failed rows have no key, so their rows of input are "
@@ -141,14 +142,15 @@ async def _print_rows(found: Failures, inputs: Inputs) -> ExitStatus:
         )
     printed = 0
     async with inputs.spooled() as copies:
-        for line in input_rows(copies, found.wanted):
+        for line, times in input_rows(copies, found, files):
             sys.stdout.buffer.write(line)
-            printed += 1
+            printed += times
     sys.stdout.buffer.flush()
     if printed == 0 and found.failed:
         raise UsageError(
             f"none of the {format_count(found.failed)} failed rows is in this input",
-            hint="name the files that the run has read, with the same options for input",
+            hint="name the files that the run has read, with its options for input: -t, --system, "
+            "--image, --files ...",
         )
     if printed < found.failed:
         missing = found.failed - printed

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import field, replace
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import orjson
 
@@ -14,18 +14,29 @@ from llmbatch_cli.cli.options import Only
 from llmbatch_cli.cli.running import inputs_of, run_async
 from llmbatch_cli.cli.shaping import plain_system
 from llmbatch_cli.core.errors import ExitStatus, ProviderError, UsageError
-from llmbatch_cli.core.events import Event, Notice
+from llmbatch_cli.core.events import Event, Notice, ignore
 from llmbatch_cli.core.frozen import frozen
-from llmbatch_cli.core.options import InputOptions, ModelOptions, Network, Sampling
+from llmbatch_cli.core.options import (
+    Answers,
+    InputOptions,
+    ModelOptions,
+    Network,
+    Retries,
+    Sampling,
+)
 from llmbatch_cli.core.text import clean_for_terminal, format_count
 from llmbatch_cli.core.types import BadRow, Message, Params, Prompt, Row
 from llmbatch_cli.engine.calls import Model, merged, request_for
+from llmbatch_cli.engine.drop_params import Build, dropping
 from llmbatch_cli.models import checked
-from llmbatch_cli.plans import system_message
+from llmbatch_cli.plans import shape_asked, system_message
 from llmbatch_cli.providers.access import Access
 from llmbatch_cli.providers.registry import DEFAULT_MODEL, Target, home_of, resolve
-from llmbatch_cli.rows.input.attachments import attached
+from llmbatch_cli.rows.input.attachments import with_attachments
 from llmbatch_cli.rows.input.source import Inputs
+
+if TYPE_CHECKING:
+    from llmbatch_cli.engine.shaped import AnswerShape
 
 SHOWN: Final = 3
 """Requests that are shown."""
@@ -45,6 +56,8 @@ Exit status: 0 all rows can be read, 1 some cannot, 2 usage error.
 def preview(
     model: Annotated[ModelOptions, Only("models")],
     sampling: Sampling,
+    answers: Annotated[Answers, Only("schema", "choices", "extract")],
+    retries: Annotated[Retries, Only("drop_params")],
     input_: InputOptions,
     network: Annotated[Network, Only("base_url", "api")],
 ) -> int:
@@ -63,9 +76,14 @@ def preview(
         environ=os.environ,
     )
     target = resolve(one_model(named) or DEFAULT_MODEL, access)
-    of_rows = replace(access, home=home_of(target.provider.name))
-    message = system_message(plain_system(input_, system))
-    asked = _Asked(target, of_rows, sampling.params(), message)
+    asked = _Asked(
+        target,
+        replace(access, home=home_of(target.provider.name)),
+        sampling.params(),
+        system_message(plain_system(input_, system)),
+        shape_asked(answers),
+        drop_params=retries.drop_params,
+    )
     return run_async(_preview(inputs, asked, input_))
 
 
@@ -73,10 +91,9 @@ async def _preview(inputs: Inputs, asked: "_Asked", options: InputOptions) -> Ex
     seen = _Seen()
     async with inputs.spooled() as inputs:
         fields = inputs.fields()
-        async with aclosing(inputs.rows(seen.observe)) as rows:
+        async with aclosing(with_attachments(inputs.rows(seen.observe), options.files)) as rows:
             async for row in rows:
                 if isinstance(row, Prompt) and len(seen.shown) < SHOWN:
-                    row = await attached(row, options.files)
                     seen.shown.append(row)
                 seen.count(row)
     for line in _lines(fields, seen, asked):
@@ -93,13 +110,25 @@ class _Asked:
     """By which the models are reached that rows name."""
     params: Params
     system: Message | None
+    shape: "AnswerShape | None"
+    drop_params: bool
 
     def of(self, row: Prompt) -> Iterator[str]:
         """The lines of a row's request. Raises ProviderError, or UsageError."""
         target = self.target if row.model is None else resolve(row.model, self.of_rows)
-        params = merged(checked(self.params), checked(target.params))
+        params: Params = merged(checked(self.params), checked(target.params))
+        build: Build = target.provider.build
+        if self.drop_params:
+            build = dropping(build, ignore, set())
+        shaped = None
+        if self.shape is not None:
+            shaped = self.shape.asked_of(
+                target.model, params, target.provider.build, lambda message: None
+            )
+            params = shaped.params(params)
         model = Model(target.provider.name, target.model, _never, params)
-        wire = target.provider.build(request_for(row, model, self.system))
+        request = request_for(row, model, self.system)
+        wire = build(request if shaped is None else shaped.first_asked(request))
         yield f"{wire.method} {wire.url}"
         try:
             body = orjson.loads(wire.body)

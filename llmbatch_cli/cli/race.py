@@ -26,6 +26,7 @@ from llmbatch_cli.core.options import (
     Answers,
     DisplayOptions,
     InputOptions,
+    OutputFormat,
     OutputOptions,
     RaceOptions,
     Sampling,
@@ -87,7 +88,8 @@ def race(
     system = sampling.system_text()
     inputs, is_prompt_ = _inputs(input_, system)
     to_terminal = stdout_is_terminal(with_defaults(output).output)
-    output = with_defaults(output, "text" if is_prompt_ and to_terminal else "jsonl")
+    form: OutputFormat = "text" if is_prompt_ and to_terminal else "jsonl"
+    output = with_defaults(output, () if is_prompt_ else input_.inputs, form)
     live = Live() if output.format == "text" and to_terminal else None
     models = preferred(racers(race.models), split_names(race.prefer))
     wins = _wins(race, models)

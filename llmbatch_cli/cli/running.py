@@ -44,7 +44,7 @@ from llmbatch_cli.job import Job, JobRun
 from llmbatch_cli.loops import loop_factory
 from llmbatch_cli.rows.input.choose import Choice
 from llmbatch_cli.rows.input.chunks import checked_encoding
-from llmbatch_cli.rows.input.folders import expanded
+from llmbatch_cli.rows.input.folders import expanded, refuse_among_inputs
 from llmbatch_cli.rows.input.inputs import TextFormat
 from llmbatch_cli.rows.input.source import Inputs
 from llmbatch_cli.rows.output.render import render
@@ -90,9 +90,16 @@ def stdout_is_terminal(output: Path | None) -> bool:
     return output is None and sys.stdout is not None and sys.stdout.isatty()
 
 
-def with_defaults(output: OutputOptions, form: OutputFormat = "jsonl") -> OutputOptions:
-    """The output options with `-` as standard output, a format, and its order."""
+def with_defaults(
+    output: OutputOptions, inputs: Sequence[str] = (), form: OutputFormat = "jsonl"
+) -> OutputOptions:
+    """The output options with `-` as standard output, a format, and its order.
+
+    Raises UsageError for an output, or its journal, that would be among the inputs.
+    """
     path = None if output.output == Path("-") else output.output
+    if path is not None:
+        refuse_among_inputs(path, inputs)
     named = output.format if path is None else format_of_name(path, output.format)
     form = named or form
     if output.include_input and form != "jsonl":
@@ -100,7 +107,10 @@ def with_defaults(output: OutputOptions, form: OutputFormat = "jsonl") -> Output
             f"--include-input, but --format {form} has no place for it", hint="leave one out"
         )
     output = replace(output, output=path, format=form)
-    is_streamed = form in TABLES and journal_of(output) is None
+    journal = journal_of(output)
+    if journal is not None:
+        refuse_among_inputs(journal, inputs)
+    is_streamed = form in TABLES and journal is None
     check_table_options(output, to_terminal=stdout_is_terminal(path))
     in_order = form in WITHOUT_IDS or (is_streamed and form not in WHOLE)
     return replace(output, ordered=output.ordered or in_order)
@@ -305,12 +315,13 @@ def inputs_of(
 ) -> Inputs:
     """What the input options say to read; `system` is the run's, which may be a template."""
     return Inputs(
-        expanded(options.inputs) or ("-",),
+        expanded(options.inputs, options.input_format) or ("-",),
         options.input_format,
         options.max_line_bytes,
         options.limit,
         for_text=for_text,
         encoding=checked_encoding(options.encoding),
         shape=shape_of(options, system),
+        has_header=not options.no_header,
         choice=Choice(offset=options.offset, sample=options.sample, repeat=options.repeat),
     )

@@ -47,7 +47,7 @@ class InputOptions:
         None, "Ask N rows chosen at random, always the same ones.", min=1, metavar="N"
     )
     repeat: int = option(
-        1, "Ask each row N times; metadata.repeat tells which answer it is.", min=1, metavar="N"
+        1, "Ask each row N times; the field repeat tells which answer it is.", min=1, metavar="N"
     )
     input_format: InputFormat = option(
         "auto",
@@ -62,11 +62,14 @@ class InputOptions:
         metavar="NAME",
         shown="UTF-8, or UTF-16 by its first bytes",
     )
+    no_header: bool = option(
+        False, "The first row of a table is data; its columns are column_1, column_2, ..."
+    )
     prompt_field: str | None = option(
         None,
         "Field that is the prompt.",
         metavar="NAME",
-        shown="prompt, messages, or the only one that fits",
+        shown="prompt, messages, text, query, question ..., or the only text",
     )
     id_field: str | None = option(
         None, "Field that is the row's id.", metavar="NAME", shown="id or custom_id"

@@ -55,7 +55,7 @@ class Prompt:
     """Digest of request and row (rows/keys.py); None where no output needs it."""
     value: Any = None
     """The row as it was read: an object of fields, a text or a list of messages."""
-    repeat: int = 1
+    repeat: int | None = None
     """Which one this is, from 1, of a row that is to be answered several times."""
 
     @property
@@ -79,6 +79,8 @@ class BadRow:
     key: str | None = None
     value: Any = None
     """The row as far as it could be read."""
+    repeat: int | None = None
+    """As that of Prompt."""
 
     @property
     def place(self) -> str:
@@ -240,6 +242,8 @@ class Outcome:
     """The row's messages, with --include-input; none for a row that could not be read."""
     fields: Mapping[str, Any] | None = None
     """The row's own fields as they were read, with --include-input and in tables."""
+    repeat: int | None = None
+    """Which of the row's answers this is, from 1, with --repeat."""
     part: tuple[int, int] = (1, 1)
     """Which of the row's outcomes this is, from 1, and how many there are, as with --all."""
     ledgers: Sequence[Ledger] = ()

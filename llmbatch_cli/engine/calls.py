@@ -175,7 +175,7 @@ def request_for(prompt: Prompt, model: Model, system: Message | None) -> Request
     if system is not None and messages[0].get("role") not in ("system", "developer"):
         messages = [system, *messages]
     params = merged(model.params, prompt.params) if prompt.params else model.params
-    return Request(model.id, messages, params, False, Ledger(model.name), prompt.repeat)
+    return Request(model.id, messages, params, False, Ledger(model.name), prompt.repeat or 1)
 
 
 def merged(under: Params, over: Params) -> dict[str, Any]:
@@ -221,5 +221,13 @@ def unsent(prompt: Prompt, error: UsageError) -> Outcome:
 def failed_row(row: Row, failure: Failure, model: str | None = None) -> Outcome:
     """The outcome of a row of which nothing was sent."""
     return Outcome(
-        row.index, row.id, model, None, None, failure, metadata=row.metadata, key=row.key
+        row.index,
+        row.id,
+        model,
+        None,
+        None,
+        failure,
+        metadata=row.metadata,
+        key=row.key,
+        repeat=row.repeat,
     )

@@ -174,6 +174,7 @@ def outcome_of(
         (),
         failed,
         key=prompt.key,
+        repeat=prompt.repeat,
         ledgers=ledgers,
         cached=completion is not None and ledger.cached,
     )

@@ -85,6 +85,7 @@ def _outcome(prompt: Prompt, call: RacedCall, started_s: float) -> Outcome:
         ttft_s=call.first_text_s - started_s if call.first_text_s is not None else None,
         partial=call.partial,
         key=prompt.key,
+        repeat=prompt.repeat,
         cached=ledger.cached and result.status == "won",
     )
 
@@ -142,4 +143,5 @@ def _lost(
         prompt.metadata,
         partial=next(filter(None, (one.partial for one in calls)), None),
         key=prompt.key,
+        repeat=prompt.repeat,
     )

@@ -105,6 +105,11 @@ class Shaped:
             return params
         return {**params, "response_format": self._shape.response_format}
 
+    def first_asked(self, request: Request) -> Request:
+        """The request as it is sent first."""
+        is_asked = self._native or self._has_own_form(request)
+        return request if is_asked else self._instructed(request)
+
     def fits(self, completion: Completion, request: Request) -> bool:
         """Whether the answer has the form; any has where the row asks for a form of its own."""
         if self._has_own_form(request):

@@ -1,7 +1,7 @@
 """The failed rows of an output, and their rows of input."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -10,7 +10,8 @@ import orjson
 
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.frozen import frozen
-from llmbatch_cli.core.types import Row, RowId
+from llmbatch_cli.core.types import Prompt, Row, RowId
+from llmbatch_cli.rows.input.attachments import attached_now, names_files
 from llmbatch_cli.rows.input.source import Inputs
 from llmbatch_cli.rows.keys import REQUEST_DIGITS, check_key, row_digits
 
@@ -46,6 +47,8 @@ class Failures:
     kinds: dict[str, Kind] = field(default_factory=dict)
     wanted: Counter[str] = field(default_factory=Counter)
     """How often each row of input has failed, by the second part of its key."""
+    repeats: set[int] = field(default_factory=set)
+    """Which answers to a row have failed, where each was asked several times."""
     keyless: int = 0
     """Failed rows without a key, as in a redirected standard output."""
 
@@ -87,6 +90,8 @@ def _take_row(found: Failures, row: dict[str, Any]) -> None:
     else:
         check_key(key)
         found.wanted[key[REQUEST_DIGITS:]] += 1
+        if isinstance(repeat := row.get("repeat"), int):
+            found.repeats.add(repeat)
 
 
 def _not_an_output(name: str, line: int) -> UsageError:
@@ -99,17 +104,26 @@ def _not_an_output(name: str, line: int) -> UsageError:
 # Their rows of input
 
 
-def input_rows(inputs: Inputs, wanted: Mapping[str, int]) -> Iterator[bytes]:
-    """Yield the lines of input, as they are and with a newline, whose rows are wanted.
+def input_rows(
+    inputs: Inputs, found: Failures, files: Path | None = None
+) -> Iterator[tuple[bytes, int]]:
+    """Yield the lines of input, as they are and with a newline, whose rows have failed, each with
+    how often it has.
 
     A row is found by its content, not by its place, so the input may have been reordered
-    or added to since. A row that stands on many lines, in an array or in a table, is put on one; a
-    text that is one prompt over many lines becomes a JSON string.
+    or added to since; `files` is the folder of the files that rows name. A row that stands on many
+    lines, in an array or in a table, is put on one; a text that is one prompt over many lines
+    becomes a JSON string.
     """
-    left = dict(wanted)
+    left = dict(found.wanted)
     for row, line in inputs.rows_and_lines():
-        if _take(left, row) and line is not None:
-            yield line + b"\n"
+        if isinstance(row, Prompt) and names_files(row.messages):
+            row = attached_now(row, files)
+        times = sum(
+            _take(left, replace(row, repeat=number)) for number in (None, *sorted(found.repeats))
+        )
+        if times and line is not None:
+            yield line + b"\n", times
 
 
 def _take(left: dict[str, int], row: Row) -> bool:

@@ -43,10 +43,11 @@ def row_digits(row: Row) -> str:
     A number as id that happens to be the row's index counts as none.
     """
     own_id = None if row.id == row.index else row.id
+    metadata = row.metadata if row.repeat is None else {**row.metadata, "repeat": row.repeat}
     if isinstance(row, BadRow):
-        parts: tuple[object, ...] = (own_id, row.reason, row.metadata)
+        parts: tuple[object, ...] = (own_id, row.reason, metadata)
     else:
-        parts = (own_id, row.messages, row.model, row.models, row.params, row.metadata)
+        parts = (own_id, row.messages, row.model, row.models, row.params, metadata)
     return _hex(_canonical(parts))[REQUEST_DIGITS:]
 
 

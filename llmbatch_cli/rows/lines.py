@@ -86,7 +86,9 @@ class Lines:
         if len(chunk) <= self._max_bytes:
             done += lines
         else:
-            done += [line if len(line) <= self._max_bytes else None for line in lines]
+            done += [
+                line if len(line) <= self._max_bytes else self._too_long(line) for line in lines
+            ]
         return done
 
     def finish(self) -> list[Line]:
@@ -95,13 +97,23 @@ class Lines:
 
     def _hold(self, piece: bytes) -> None:
         self._held_bytes += len(piece)
-        if self._held_bytes > self._max_bytes:
-            self._pieces.clear()
-        elif piece:
+        if piece:
             self._pieces.append(piece)
+        if self._held_bytes > self._max_bytes:
+            self._pieces = self._left_of(self._pieces)
 
     def _take(self) -> Line:
-        line = b"".join(self._pieces) if self._held_bytes <= self._max_bytes else None
+        line: Line = b"".join(self._pieces)
+        if self._held_bytes > self._max_bytes:
+            line = self._too_long(line or b"")
         self._pieces.clear()
         self._held_bytes = 0
         return line
+
+    def _left_of(self, pieces: list[bytes]) -> list[bytes]:
+        """What is kept of the beginning of a line that is too long."""
+        return []
+
+    def _too_long(self, line: bytes) -> Line:
+        """What stands for a line that is too long."""
+        return None

@@ -106,7 +106,7 @@ BAD_ROWS = (
     b"\n"
     b'{"prompt": "\xff"}\n'
     b'{"prompt": ""}\n'
-    b'{"name": 7}\n'
+    b'{"text": "no prompt"}\n'
     b'{"prompt": 5}\n'
     b'{"messages": [{"role": "robot", "content": "x"}]}\n'
     b'{"prompt": "x", "temperature": "hot"}\n'

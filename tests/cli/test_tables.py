@@ -11,6 +11,7 @@ import pytest
 from support.chat import echo
 from support.program import run
 from support.scripted import serve
+from support.workbooks import xlsx
 
 TABLE = 'id,question,note\n1,"What is 2+2?",a\n2,"Name a city,\nplease",b\n'
 
@@ -142,3 +143,78 @@ async def test_a_race_reads_tables_too(tmp_path: Path) -> None:
     assert sorted(row["id"] for row in done.rows) == ["1", "2"], done.err
     done = await run("race", "-m", "fake/echo", "What is [this] and *that*?")
     assert done.rows[0]["text"] == "What is [this] and *that*?"
+
+
+async def test_the_output_of_a_folder_is_written_elsewhere(tmp_path: Path) -> None:
+    """Or it, or its journal, would be read by the next run."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.csv").write_text(TABLE)
+    for command, models in (("batch", ("fake/echo",)), ("race", ("fake/echo", "fake/echo?n=1"))):
+        for name in (str(folder), f"{folder}/*.csv"):
+            named = [word for model in models for word in ("-m", model)]
+            done = await run(command, *named, name, "-o", str(folder / "out.csv"))
+            assert (done.status, done.out) == (2, b"")
+            assert "would be an input of the next run" in done.err
+    assert [one.name for one in folder.iterdir()] == ["a.csv"]
+    done = await run("batch", "-m", "fake/echo", str(folder), "-o", str(tmp_path / "out.csv"))
+    assert done.status == 0, done.err
+
+
+@pytest.mark.parametrize(
+    ("text", "column"),
+    [
+        ("1,What is 2+2?\n2,Name a city\n", "column_2"),
+        ("What is 2+2?\nName a city\n", "column_1"),
+        ("Write a short poem about the sea at night\nName a city\n", "column_1"),
+        ('5,7,"Name it, please."\n6,8,no\n', "column_3"),
+    ],
+)
+async def test_a_table_without_a_header_loses_no_row(
+    text: str, column: str, tmp_path: Path
+) -> None:
+    """A first line that looks like a row is exit 2, with the two ways; a name says which."""
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    done = await run("batch", "-m", "fake/echo", str(path))
+    assert (done.status, done.out) == (2, b"")
+    assert "the first line looks like a row" in done.err
+    assert "--no-header" in done.err
+    first, *_ = await sent(str(path), "--no-header", "--prompt-field", column)
+    assert first in text.splitlines()[0]
+    if column == "column_1":
+        header = text.splitlines()[0]
+        assert await sent(str(path), "--prompt-field", header) == ["Name a city"]
+
+
+async def test_a_header_may_be_odd(tmp_path: Path) -> None:
+    """Years, questions beside a usual name, letters of any language, on standard input too."""
+    path = tmp_path / "a.csv"
+    for text, prompt in (
+        ("land,2019,2020\nFrance,1,2\n", "France"),
+        ("How are you?,question\nfine,Q\n", "Q"),
+        ("№,вопрос\n1,Q\n", "Q"),
+    ):
+        path.write_text(text)
+        assert await sent(str(path)) == [prompt]
+    for text in ("übung,prompt\na,Q\n", "First name,Question\nAda,Q\n"):
+        assert await sent(stdin=text.encode()) == ["Q"]
+    text = 'город;вопрос\n"Рим";"Q, q"\n"";"R"\n'
+    done = await run("batch", "-m", "fake/echo", stdin=text.encode())
+    assert done.status == 2
+    assert "there are: город, вопрос" in done.err
+
+
+async def test_no_header_is_for_all_tables(tmp_path: Path) -> None:
+    """Also of a workbook, from a pipe, and where the rows are counted."""
+    path, book = tmp_path / "a.csv", tmp_path / "a.xlsx"
+    path.write_text("hello\nho\n")
+    book.write_bytes(xlsx([["hello"], ["ho"]]))
+    for arguments, stdin in (((str(path),), b""), ((str(book),), b""), ((), path.read_bytes())):
+        named = ("--input-format", "csv") if stdin else ()
+        assert await sent(*arguments, *named, "--no-header", stdin=stdin) == ["hello", "ho"]
+    out = tmp_path / "out.jsonl"
+    failing = ("batch", "-m", "fake/echo?rejected=1", str(path), "--no-header", "-o", str(out))
+    assert (await run(*failing, "--progress", "json")).status == 1
+    found = await run("errors", str(out), "--rows", str(path), "--no-header")
+    assert found.rows == [{"column_1": "hello"}, {"column_1": "ho"}]

@@ -96,7 +96,7 @@ async def test_some_rows_each_several_times() -> None:
     """All is decided before anything is paid, and the text format has one answer a row."""
     options = ("--prompt-field", "name", "--offset", "1", "--limit", "2", "--repeat", "2")
     rows = await batch(*options)
-    assert [(row["text"], row["metadata"]["repeat"]) for row in rows] == [
+    assert [(row["text"], row["repeat"]) for row in rows] == [
         ("N1", 1), ("N1", 2), ("N2", 1), ("N2", 2),
     ]  # fmt: skip
     done = await run("batch", *FAKE, *options, "-f", "text", "--one-line", stdin=jsonl(ROWS))
@@ -114,7 +114,7 @@ async def test_resume_goes_on_where_it_was(tmp_path: Path) -> None:
     assert len(out.read_bytes().splitlines()) == 4
     assert (await run(*to, "--repeat", "3", "--resume")).status == 0
     rows = [json.loads(line) for line in out.read_bytes().splitlines()]
-    assert sorted((row["id"], row["metadata"]["repeat"]) for row in rows) == [
+    assert sorted((row["id"], row["repeat"]) for row in rows) == [
         (0, 1), (0, 2), (0, 3), (1, 1), (1, 2), (1, 3),
     ]  # fmt: skip
 
@@ -156,6 +156,26 @@ async def test_a_preview_sends_a_rows_own_model_where_a_run_does() -> None:
     assert '"model": "other"' in text
     done = await run("preview", "-m", "groq/m", stdin=rows)
     assert "POST https://api.groq.com/openai/v1/chat/completions" in done.out.decode()
+async def test_a_preview_shows_what_answers_have_to_be(tmp_path: Path) -> None:
+    """In the provider's own form, or in words where it has none; files as they would be sent."""
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(20))
+    stdin = jsonl([{"q": "Q", "p": "a.png"}, *[{"q": "R", "p": ""}] * 3, {"q": "S", "p": "b.png"}])
+    image = ("-t", "{{ q }}", "--image", "p", "--files", str(tmp_path))
+    wanted = ("--schema", "n int", "-p", "top_k=3", "--repeat", "2")
+    done = await run("preview", "-m", "gpt-4o-mini", *image, *wanted, stdin=stdin)
+    text = done.out.decode()
+    for words in (
+        '"json_schema"',
+        '"top_k": 3',
+        '"url": "data:image/png;base64,iVBOR',
+        "10 rows, 2",
+    ):
+        assert words in text, text
+    for model, words in (("deepseek/deepseek-chat", "JSON"), ("claude-haiku-5-5", '"schema"')):
+        options = ("--schema", "n int", "--temperature", "0", "--drop-params")
+        done = await run("preview", "-m", model, *options, stdin=jsonl(["Q"]))
+        assert done.status == 0, done.err
+        assert words in done.out.decode()
 
 
 async def test_images_of_a_field_are_sent(tmp_path: Path) -> None:
@@ -183,3 +203,41 @@ async def test_failed_rows_of_data_are_found_again(tmp_path: Path) -> None:
     assert (await run("batch", str(path), *template, *failing)).status == 1
     done = await run("errors", str(out), *template, "--rows", str(path))
     assert done.rows == ROWS[2:], done.err
+
+
+async def test_failed_rows_of_any_run_are_found_again(tmp_path: Path) -> None:
+    """Also those of repeats, of a system template, and with files; each is printed once."""
+    path, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(20))
+    rows = [{"q": "a", "who": "Ada", "p": "a.png"}, {"q": "b", "who": "Bob", "p": ""}]
+    path.write_bytes(jsonl(rows))
+    shape = (
+        *("-t", "Say {{ q }}", "--system", "For {{ who }}."),
+        *("--image", "p", "--files", str(tmp_path)),
+    )
+    to = ("batch", str(path), "-m", "fake/echo?rejected=1", "-o", str(out), "--repeat", "3")
+    assert (await run(*to, *shape)).status == 1
+    assert len(out.read_bytes().splitlines()) == 6
+    done = await run("errors", str(out), *shape, "--rows", str(path))
+    assert (done.rows, done.err, done.status) == (rows, "", 0)
+    done = await run("errors", str(out), "--rows", str(path), *shape[:2])
+    assert (done.status, done.out) == (2, b"")
+    assert "--system, --image, --files" in done.err
+
+
+async def test_a_table_has_a_column_of_repeats(tmp_path: Path) -> None:
+    """Beside a column of the input that is called so."""
+    path = tmp_path / "in.csv"
+    for header, expected in (
+        ("q,n", "q,n,repeat,answer,error"),
+        ("q,repeat", "q,repeat,repeat_2,"),
+    ):
+        path.write_text(f"{header}\nhi,x\n")
+        done = await run("batch", str(path), *FAKE, "-t", "{{ q }}", "--repeat", "2", "-f", "csv")
+        lines = done.out.decode().splitlines()
+        assert lines[0].startswith(expected)
+        assert [line[:7] for line in lines[1:]] == ["hi,x,1,", "hi,x,2,"]
+    done = await run("batch", str(path), *FAKE, "-t", "{{ q }}", "--repeat", "2")
+    assert [(row["repeat"], row["metadata"]["repeat"]) for row in done.rows] == [(1, "x"), (2, "x")]
+    done = await run("batch", str(path), *FAKE, "-t", "{{ q }}")
+    assert "repeat" not in done.rows[0]

@@ -225,9 +225,14 @@ async def with_attachments(
 
 
 async def attached(row: Prompt, root: Path | None) -> Row:
+    """As `attached_now`; the files are read in a thread."""
+    return await asyncio.to_thread(attached_now, row, root)
+
+
+def attached_now(row: Prompt, root: Path | None) -> Row:
+    """The row with the files that its messages name; a BadRow where one may not be read."""
     try:
-        messages = await asyncio.to_thread(inline, row.messages, root)
+        return replace(row, messages=inline(row.messages, root))
     except InputError as error:
         bad = BadRow(row.index, error.message, row.id, row.file, row.line, row.metadata)
-        return replace(bad, value=row.value)
-    return replace(row, messages=messages)
+        return replace(bad, value=row.value, repeat=row.repeat)

@@ -32,12 +32,14 @@ _STREAM: Final = b"\xff\xff\xff\xff"
 """How Arrow's stream format begins."""
 
 
-def binary_records(form: BinaryTable, name: str, data: Opened, say: Say) -> Iterator[list[Record]]:
+def binary_records(
+    form: BinaryTable, name: str, data: Opened, say: Say, *, has_header: bool = True
+) -> Iterator[list[Record]]:
     """The table's rows in batches, whose `line` is the row's number from 1.
 
     What cannot be read at its place (a pipe, packed data) is copied to a temporary file first.
-    `say` is called with what a person should know. Raises Unreadable, and UsageError where the
-    library is missing.
+    Without a header the first row of a workbook is data. `say` is called with what a person should
+    know. Raises Unreadable, and UsageError where the library is missing.
     """
     try:
         import_module(_LIBRARIES[form])
@@ -47,7 +49,7 @@ def binary_records(form: BinaryTable, name: str, data: Opened, say: Say) -> Iter
             elif form == "arrow":
                 yield from _arrow(path, data.head)
             else:
-                yield from _workbook(path, say)
+                yield from _workbook(path, say, has_header=has_header)
     except LlmbatchError:
         raise
     except ImportError as error:
@@ -167,7 +169,7 @@ def _plain(value: Any) -> Any:
 # Workbooks
 
 
-def _workbook(path: Path, say: Say) -> Iterator[list[Record]]:
+def _workbook(path: Path, say: Say, *, has_header: bool) -> Iterator[list[Record]]:
     names: list[str] = []
     found: list[Record] = []
     for number, row in enumerate(_sheet_rows(path, say), 1):
@@ -175,10 +177,11 @@ def _workbook(path: Path, say: Say) -> Iterator[list[Record]]:
         if not any(cell not in ("", None) for cell in cells):
             continue
         if not names:
-            header = [str(cell) for cell in cells]
+            header = [str(cell) if has_header else "" for cell in cells]
             names = names_of(header)
             say_renamed(header, names, say)
-            continue
+            if has_header:
+                continue
         found.append(Record(number, dict(zip(names, cells, strict=True))))
         if len(found) == BATCH_ROWS:
             yield found

@@ -1,15 +1,18 @@
 """Choosing among rows as they come. No I/O."""
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator
 from dataclasses import replace
-from typing import Final
 
 from llmbatch_cli.core.types import BadRow, Row
 from llmbatch_cli.rows.input.choose import Choice
 
-REPEAT: Final = "repeat"
-"""The field of `metadata` that tells which answer to a row this is, from 1."""
+
+def sampled(rows: int, size: int) -> Container[int]:
+    """So many of these places, or all, always the same ones."""
+    if size >= rows:
+        return range(rows)
+    return frozenset(random.Random(0).sample(range(rows), size))
 
 
 class Chooser:
@@ -18,14 +21,15 @@ class Chooser:
     A row without an id of its own keeps its place in the input as its id.
     """
 
-    def __init__(self, choice: Choice, limit: int | None) -> None:
-        """`limit`: the most rows after the offset."""
+    def __init__(
+        self, choice: Choice, limit: int | None, sample: Container[int] | None = None
+    ) -> None:
+        """`limit`: the most rows after the offset; `sample`: the places of those that are taken."""
         self._choice = choice
+        self._sample = sample
         self._end = None if limit is None else choice.offset + limit
         self._seen = 0
         self._index = 0
-        self._sampled: list[tuple[int, Row]] = []
-        self._random = random.Random(0)
 
     @property
     def is_done(self) -> bool:
@@ -38,19 +42,7 @@ class Chooser:
             return
         self._seen += 1
         place = self._seen - 1 - self._choice.offset
-        if place < 0:
-            return
-        if self._choice.sample is None:
-            yield from self._repeated(row)
-        elif place < self._choice.sample:
-            self._sampled.append((place, row))
-        elif (other := self._random.randrange(place + 1)) < self._choice.sample:
-            self._sampled[other] = (place, row)
-
-    def rest(self) -> Iterator[Row]:
-        """The rows that were held back, in the order of the input."""
-        sampled, self._sampled = self._sampled, []
-        for _, row in sorted(sampled, key=lambda one: one[0]):
+        if place >= 0 and (self._sample is None or place in self._sample):
             yield from self._repeated(row)
 
     def _repeated(self, row: Row) -> Iterator[Row]:
@@ -61,8 +53,5 @@ class Chooser:
             yield row
             return
         for number in range(1, times + 1):
-            own = {REPEAT: number}
-            value = {**row.value, **own} if isinstance(row.value, Mapping) else row.value
-            metadata = {**row.metadata, **own}
-            yield replace(row, index=self._index, metadata=metadata, value=value, repeat=number)
+            yield replace(row, index=self._index, repeat=number)
             self._index += 1

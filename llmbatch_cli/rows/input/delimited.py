@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Final
@@ -14,21 +15,32 @@ _NONE: Final = "\x1f"
 """The delimiter of a table of one column, whose cells may hold all the others."""
 _SAMPLE_LINES: Final = 20
 _QUOTE: Final = '"'
+_CONTENT: Final = re.compile(rb'[^",;\t|\x1f]+')
+"""What is no quote and no delimiter."""
+_TOO_LONG: Final = "\0too long\0"
+"""At the end of what stands for a line that is too long."""
+_OVER_LIMIT: Final = "field larger than field limit"
+"""In csv's own message."""
 _SEP: Final = "sep="
 """Excel's first line, which names the delimiter."""
 
 
 def records_of(
-    chunks: Iterator[bytes], delimiter: str | None, max_cell_chars: int, say: Say
+    chunks: Iterator[bytes],
+    delimiter: str | None,
+    max_cell_chars: int,
+    say: Say,
+    *,
+    has_header: bool = True,
 ) -> Iterator[list[Record]]:
-    """The records below the header, in lists of what has arrived together; the first list may be
-    empty, and comes with the header.
+    """The records below the header, or all where there is none, in lists of what has arrived
+    together; the first list may be empty, and comes with the header.
 
     `chunks` is UTF-8; without a `delimiter` the first lines show it. A record is given as soon as
     its last line is complete. `say` is called with what a person should know. Raises csv.Error for
     a header that cannot be read.
     """
-    return _Table(chunks, delimiter, max_cell_chars, say).records()
+    return _Table(chunks, delimiter, max_cell_chars, say, has_header=has_header).records()
 
 
 def delimiter_of(lines: Sequence[str]) -> str:
@@ -67,12 +79,19 @@ class _Table:
     """One table, read block by block: a block is the whole lines that have arrived together."""
 
     def __init__(
-        self, chunks: Iterator[bytes], delimiter: str | None, max_chars: int, say: Say
+        self,
+        chunks: Iterator[bytes],
+        delimiter: str | None,
+        max_chars: int,
+        say: Say,
+        *,
+        has_header: bool,
     ) -> None:
+        self._has_header = has_header
         self._say = say
         self._max_chars = max_chars
-        self._has_odd_bytes = False
-        """Whether some line so far is no UTF-8."""
+        self._is_odd = False
+        """Whether some line so far is no UTF-8, or too long."""
         self._blocks = self._blocks_of(chunks)
         self._delimiter = delimiter
         self._names: list[str] = []
@@ -131,7 +150,7 @@ class _Table:
                 continue
             if is_over:  # it goes on in the next block
                 break
-            if len(cells) == len(self._names) and not self._has_odd_bytes and any(cells):
+            if len(cells) == len(self._names) and not self._is_odd and any(cells):
                 line = self._line + begin + 1  # the usual way, and nothing else
                 found.append(Record(line, dict(zip(self._names, cells, strict=True))))
             else:
@@ -163,9 +182,14 @@ class _Table:
         line, names = self._line + begin + 1, self._names
         if not any(cells):
             return
-        if not names:
-            self._names = names_of([_replaced(cell) for cell in cells])
-            say_renamed(cells, self._names, self._say)
+        if self._is_odd and any(_TOO_LONG in cell for cell in cells):
+            self._take_wrong(begin, _OVER_LIMIT, found)
+        elif not names:
+            header = [_replaced(cell) if self._has_header else "" for cell in cells]
+            self._names = names_of(header)
+            say_renamed(header, self._names, self._say)
+            if not self._has_header:
+                self._take(begin, cells, found)
         elif len(cells) == len(names):
             wrong = _not_utf8(cells)
             if wrong is not None:
@@ -180,15 +204,15 @@ class _Table:
             found.append(Record(line, fields, f"bad CSV: {count}, but there are {columns}"))
 
     def _take_wrong(self, begin: int, reason: str, found: list[Record]) -> None:
+        if _OVER_LIMIT in reason:
+            reason = f"a cell is longer than {self._max_chars:,} characters (--max-line-bytes)"
         if not self._names:
             raise csv.Error(f"the header cannot be read: {reason}")
-        if "field larger than field limit" in reason:
-            reason = f"a cell is longer than {self._max_chars:,} characters (--max-line-bytes)"
         found.append(Record(self._line + begin + 1, {}, reason))
 
     def _blocks_of(self, chunks: Iterator[bytes]) -> Iterator[list[str]]:
         """The lines, each with its newline, in lists of what has arrived together."""
-        cutter = Lines(self._max_chars)
+        cutter = _TableLines(self._max_chars)
         is_mac = False
         for place, chunk in enumerate(chunks):
             if place == 0:  # Excel's "CSV (Macintosh)" has nothing but carriage returns
@@ -199,15 +223,24 @@ class _Table:
             yield self._text_lines(lines)
 
     def _text_lines(self, lines: list[Line]) -> list[str]:
-        # a line that is too long becomes a cell that is
-        whole = [b"x" * (self._max_chars + 1) if line is None else line for line in lines]
-        data = b"\n".join((*whole, b""))
+        data = b"\n".join((*(line or b"" for line in lines), b""))
+        self._is_odd = self._is_odd or _TOO_LONG.encode() in data
         try:
             text = data.decode()
         except UnicodeDecodeError:
-            self._has_odd_bytes = True
+            self._is_odd = True
             text = data.decode("utf-8", "surrogateescape")
         return list(io.StringIO(text, newline="\n"))
+
+
+class _TableLines(Lines):
+    """Of a line that is too long, what shows where its cells and its record end."""
+
+    def _left_of(self, pieces: list[bytes]) -> list[bytes]:
+        return [_CONTENT.sub(b"x", b"".join(pieces))]
+
+    def _too_long(self, line: bytes) -> Line:
+        return _CONTENT.sub(b"x", line) + _TOO_LONG.encode()
 
 
 class _Counted:

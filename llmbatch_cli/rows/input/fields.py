@@ -34,43 +34,49 @@ _ROLES: Final = {
 """By ShareGPT's names, which have many spellings."""
 
 
-def candidates(fields: Mapping[str, Any]) -> Sequence[str]:
-    """The fields that may be the prompt; exactly one is meant, several or none have to be asked.
+def usual_fields(fields: Mapping[str, Any]) -> Sequence[str]:
+    """The fields with a usual name that may be the prompt, the one that is meant first.
 
-    `text`, `query`, `question`, `instruction` and `conversations` go before others, also as `Text`
-    or with `Prompt`, as people write the heads of columns; `instruction`
-    has `input` to it. Where there is none of these it is the only field of text.
+    Also as `Text` or `Prompt`, as people write the heads of columns. One that is empty, or null,
+    comes after the others.
     """
-    if any(names <= fields.keys() for names in _NOT_ROWS):
+    if _is_no_row(fields):
         return ()
     lower: dict[str, str] = {}
     for name in fields:
         if isinstance(name, str):
             lower.setdefault(name.lower(), name)
-    usual = [lower[name] for name in ("prompt", *_TEXTS) if name in lower]
-    found = [name for name in usual if _may_be_text(fields[name])]
+    found = [lower[name] for name in ("prompt", *_TEXTS) if name in lower]
+    found = [name for name in found if fields[name] is None or isinstance(fields[name], str)]
     if isinstance(fields.get(_CONVERSATION), list | tuple):
         found.append(_CONVERSATION)
-    if found:
-        return found
-    return [
-        name
-        for name, value in fields.items()
-        if isinstance(name, str)
-        and isinstance(value, str)
-        and name.lower() not in _NOT_PROMPTS
-        and not (len(value) < _NUMBER_CHARS and _NUMBER.fullmatch(value))
-    ]
+    return sorted(found, key=lambda name: not fields[name])
+
+
+def text_fields(fields: Mapping[str, Any]) -> Sequence[str]:
+    """The fields of text, of which a single one is the prompt. An empty one, or null, may be text
+    in other rows."""
+    if _is_no_row(fields):
+        return ()
+    return [name for name, value in fields.items() if _may_be_only_text(name, value)]
+
+
+def _is_no_row(fields: Mapping[str, Any]) -> bool:
+    return any(names <= fields.keys() for names in _NOT_ROWS)
+
+
+def _may_be_only_text(name: Any, value: Any) -> bool:
+    if not isinstance(name, str) or name.lower() in _NOT_PROMPTS:
+        return False
+    if isinstance(value, str):
+        return not (len(value) < _NUMBER_CHARS and _NUMBER.fullmatch(value))
+    return value is None
 
 
 def may_be_row(fields: Mapping[str, Any]) -> bool:
     """Whether an object with these fields shows by them that it is a row itself."""
     known = any(name in fields for name in (*OWN_NAMES, _CONVERSATION, "custom_id"))
     return known or any(isinstance(fields.get(name), str) for name in _TEXTS)
-
-
-def _may_be_text(value: object) -> bool:
-    return value is None or isinstance(value, str)
 
 
 def taken_by(name: str, fields: Mapping[str, Any]) -> Sequence[str]:

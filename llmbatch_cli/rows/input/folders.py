@@ -2,26 +2,52 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 from typing import Final
 
 from llmbatch_cli.core.errors import UsageError
-from llmbatch_cli.rows.input.inputs import InputPath, hint_for
+from llmbatch_cli.core.options import InputFormat
+from llmbatch_cli.rows.input.inputs import InputPath, format_of_name, hint_for, shown_name
 
 _MAGIC: Final = "*?["
 _HIDDEN: Final = (".", "_")
 """How files begin that are no data: .DS_Store, _SUCCESS."""
 
 
-def expanded(inputs: Sequence[str]) -> list[str]:
+def expanded(inputs: Sequence[str], input_format: InputFormat = "auto") -> list[str]:
     """The inputs, with the files of folders and patterns in their places, sorted by name.
 
-    Raises UsageError for a folder without files, or a pattern that matches none.
+    Raises UsageError for a folder without files, a pattern that matches none, and for files that
+    are a prompt each beside files of rows, such as the README of a data set.
     """
-    return [file for name in inputs for file in _files(name)]
+    return [file for name in inputs for file in _files(name, input_format)]
 
 
-def _files(name: str) -> Iterator[str]:
+def refuse_among_inputs(output: Path, inputs: Sequence[str]) -> None:
+    """Raise UsageError where a file would be among the inputs once it is there."""
+    for name in inputs:
+        start = Path(name) if _is_folder(Path(name)) else Path(_fixed_part(name))
+        below = PurePath(os.path.relpath(output, start)).parts
+        if name == "-" or below[0] == os.pardir or any(map(_is_hidden, below)):
+            continue
+        pattern = PurePath(os.path.relpath(name, start)).parts
+        if _is_folder(Path(name)) or (_has_magic(name) and _matches(below, pattern)):
+            raise UsageError(
+                f"{output} would be an input of the next run, as one of {name}",
+                hint="write it to another folder",
+            )
+
+
+def _matches(names: Sequence[str], pattern: Sequence[str]) -> bool:
+    if not names or not pattern:
+        return not names and not pattern
+    if pattern[0] == "**":
+        return _matches(names, pattern[1:]) or _matches(names[1:], pattern)
+    return fnmatchcase(names[0], pattern[0]) and _matches(names[1:], pattern[1:])
+
+
+def _files(name: str, input_format: InputFormat) -> Iterator[str]:
     path = Path(name)
     if name == "-" or not (_is_folder(path) or (_has_magic(name) and not path.exists())):
         yield name
@@ -33,14 +59,36 @@ def _files(name: str) -> Iterator[str]:
         from glob import glob
 
         found = map(Path, glob(name, recursive=True))  # noqa: PTH207 - Path.glob takes no root
-        members = sorted(one for one in found if one.is_file())
+        wanted = PurePath(name).name[:1]  # a pattern may name them
+        members = sorted(
+            one
+            for one in found
+            if one.is_file() and (not _is_hidden(one.name) or wanted in _HIDDEN)
+        )
         start = Path(_fixed_part(name))
     if not members:
         what = "the folder has no files" if _is_folder(path) else "no file matches"
         hint = None if _is_folder(path) else hint_for(name)
         raise UsageError(f"{what}: {os.fsencode(name).decode(errors='replace')}", hint=hint)
-    for member in members:
-        yield InputPath(member, row_id=PurePath(os.path.relpath(member, start)).as_posix())
+    files = [
+        InputPath(one, row_id=PurePath(os.path.relpath(one, start)).as_posix()) for one in members
+    ]
+    if input_format == "auto":
+        _check_alike(files, name)
+    yield from files
+
+
+def _check_alike(files: Sequence[InputPath], name: str) -> None:
+    texts = [one for one in files if format_of_name(one) in ("whole", None)]
+    rows = [one for one in files if format_of_name(one) not in ("whole", None)]
+    if texts and rows:
+        text, row = shown_name(texts[0].row_id or ""), shown_name(rows[0].row_id or "")
+        suffix = PurePath(row).suffix
+        raise UsageError(
+            f"{shown_name(name)} has files that are a prompt each ({text}) and files of rows "
+            f"({row})",
+            hint=f"name those that are meant, as in '{_fixed_part(name)}/**/*{suffix}'",
+        )
 
 
 def _has_magic(name: str) -> bool:
@@ -56,8 +104,12 @@ def _is_folder(path: Path) -> bool:
 
 def _inside(folder: Path) -> Iterator[Path]:
     for place, folders, files in os.walk(folder):
-        folders[:] = [one for one in folders if not one.startswith(_HIDDEN)]
-        yield from (Path(place, one) for one in files if not one.startswith(_HIDDEN))
+        folders[:] = [one for one in folders if not _is_hidden(one)]
+        yield from (Path(place, one) for one in files if not _is_hidden(one))
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(_HIDDEN)
 
 
 def _fixed_part(pattern: str) -> str:

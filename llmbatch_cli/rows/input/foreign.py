@@ -116,7 +116,7 @@ _COLUMNS: Final = frozenset(
 )
 _COMMENT: Final = (b"#", b"//")
 _ROWS_CHECKED: Final = 4
-_COLUMN_NAME: Final = re.compile(r"[A-Za-z_][\w.-]{0,40}")
+_COLUMN_NAME: Final = re.compile(r"(?=.{1,41}$)[^\W\d][\w.-]*(?: [\w.-]+){0,2}")
 _MARKED_UP: Final = re.compile(rb"<(?:!doctype html|html[ >]|\?xml )", re.IGNORECASE)
 _YAML_LIST: Final = re.compile(
     rb"(?:---[^\n]*\n\s*)?- (?:%s): " % b"|".join(name.encode() for name in sorted(_COLUMNS))

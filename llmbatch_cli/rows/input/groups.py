@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from typing import BinaryIO, Final, NamedTuple
 
 import orjson
@@ -63,6 +64,7 @@ class Reading(NamedTuple):
     for_text: TextFormat
     max_line_bytes: int
     encoding: str | None = None
+    has_header: bool = True
 
 
 def groups_of(name: str, reading: Reading, stdin: BinaryIO | None = None) -> Iterator[Group]:
@@ -86,7 +88,8 @@ def _groups_of(name: str, reading: Reading, stdin: BinaryIO | None) -> Iterator[
     if form in ("parquet", "arrow", "xlsx"):
         from llmbatch_cli.rows.input.binary_tables import binary_records
 
-        yield from _grouped(form, partial(binary_records, form, name, data))
+        records = partial(binary_records, form, name, data, has_header=reading.has_header)
+        yield from _grouped(form, records)
         return
     chunks = as_text(data, reading.encoding)
     if form in ("csv", "tsv"):
@@ -102,7 +105,9 @@ def _table_groups(form: TextTable, chunks: Iterator[bytes], reading: Reading) ->
 
     delimiter = "\t" if form == "tsv" else None
     try:
-        yield from _grouped(form, partial(records_of, chunks, delimiter, reading.max_line_bytes))
+        most, has_header = reading.max_line_bytes, reading.has_header
+        records = partial(records_of, chunks, delimiter, most, has_header=has_header)
+        yield from _grouped(form, records)
     except csv.Error as error:
         raise Unreadable(str(error)) from error
 
@@ -229,21 +234,40 @@ def _list_within(head: _Head, *, may_wait: bool) -> int | None:
     is_one_line = _is_json(line) if newline or head.is_all else False
     if is_one_line and b"[" not in line:
         return None
+    if not (is_one_line or may_wait or line.strip(BLANK) == b"{"):
+        return None  # the next line may be another row, and whoever writes it may wait
     from llmbatch_cli.rows.input.wrapped import list_in, read_wrapper
 
-    if is_one_line:
-        if not read_wrapper(line):
+    value = _first_value(head)
+    if len(head.data) <= _LONG_LINE_BYTES or value is not None:
+        if value is None or not read_wrapper(value):
             return None
-        head.read(lambda data: data.lstrip().partition(b"\n")[2].strip(BLANK))
-        if head.data.lstrip().partition(b"\n")[2].strip(BLANK):
-            return None  # an object a line
-    elif not may_wait:  # it may be many objects, each on many lines
-        return None
-    else:
-        head.read(lambda data: len(data) > _LONG_LINE_BYTES)
-        if head.is_all and not read_wrapper(head.data):
-            return None
+
+        def behind(data: bytes) -> bytes:
+            return data.lstrip(BLANK)[len(value) :].strip(BLANK)
+
+        head.read(behind)
+        if behind(head.data):
+            return None  # several objects
     return list_in(head.data)
+
+
+def _first_value(head: _Head) -> bytes | None:
+    """The first value in JSON; None where it has no end, or is too long to tell."""
+    from llmbatch_cli.rows.input.splitter import Piece, Splitter
+
+    splitter, seen = Splitter(2 * _LONG_LINE_BYTES), 0
+    found: list[Piece] = []
+
+    def is_enough(data: bytes) -> bool:
+        nonlocal seen
+        found.extend(islice(splitter.feed(data[seen:]), 1))
+        seen = len(data)
+        return bool(found) or seen > _LONG_LINE_BYTES
+
+    if not is_enough(head.data):
+        head.read(is_enough)
+    return found[0].data if found and found[0].wrong is None else None
 
 
 def _is_json(line: bytes) -> bool:

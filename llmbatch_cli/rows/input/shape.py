@@ -5,14 +5,14 @@ from dataclasses import field
 from typing import Any, Final, Protocol
 
 from llmbatch_cli.core.errors import InputError, UsageError
-from llmbatch_cli.core.events import Notice, Observer, ignore
+from llmbatch_cli.core.events import Observer, ignore
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.near import did_you_mean, near_names
 from llmbatch_cli.core.types import Message, Prompt, Row
-from llmbatch_cli.rows.input.batch_line import is_batch_line
-from llmbatch_cli.rows.input.fields import OWN_NAMES, candidates, names_of, prompt_of, taken_by
+from llmbatch_cli.rows.input.decided import Decided, as_row_error, needs_a_field
+from llmbatch_cli.rows.input.fields import OWN_NAMES, names_of, prompt_of, taken_by
 from llmbatch_cli.rows.input.params import API_KEYS, PARAMETERS, shown
-from llmbatch_cli.rows.input.parse import NO_WAY, bad_row, parse_row, way_of
+from llmbatch_cli.rows.input.parse import bad_row, parse_row
 
 TEXT: Final = "text"
 """The one field of a row that is text."""
@@ -126,7 +126,7 @@ class Shaper:
 
     def __init__(self, shape: Shape = SHAPELESS, observe: Observer = ignore) -> None:
         self._shape = shape
-        self._observe = observe
+        self._decided = Decided(observe)
         self._is_plain = shape.is_plain
         self._renamed = {
             old: new
@@ -140,9 +140,6 @@ class Shaper:
         self._file: str | None = None
         self._is_checked = False
         """Whether the options fit the first row of this input."""
-        self._field: str | None = None
-        """The field of this input that was taken for the prompt."""
-        self._said: set[str] = set()
         self.fields: Sequence[str] = ()
         """Those of the first row."""
 
@@ -152,7 +149,8 @@ class Shaper:
 
     def begin(self, file: str) -> None:
         """Go on with the next input."""
-        self._file, self._is_checked, self._field = file, False, None
+        self._file, self._is_checked = file, False
+        self._decided.begin(file)
 
     def row(
         self, value: Any, *, index: int, line: int | None, is_table: bool = False
@@ -163,8 +161,8 @@ class Shaper:
         Raises UsageError where no row could be read yet and the options do not fit its fields, or
         it is not clear which field is meant.
         """
-        if self._is_plain and not is_table and not _needs_a_field(value):
-            self._has_rows = True
+        if self._is_plain and not is_table and not needs_a_field(value):
+            self._has_rows, self._decided.is_open = True, False
             return parse_row(value, index=index, file=self._file, line=line)
         try:
             return self._shaped(self._fields_of(value), value, index, line, is_table)
@@ -186,14 +184,16 @@ class Shaper:
         self, fields: Fields | None, value: Any, index: int, line: int | None, is_table: bool
     ) -> Row | None:
         if fields is None:
-            self._has_rows = True
+            self._has_rows, self._decided.is_open = True, False
             return parse_row(value, index=index, file=self._file, line=line)
         if not self._is_checked and fields:
             self._check(fields, is_table)
         shape = self._shape
+        is_prompt = isinstance(value, str) and shape.asks is None and shape.prompt_field is None
+        if is_prompt or not needs_a_field(fields):
+            self._decided.is_open = False
         if shape.where is not None and not shape.where.holds(fields):
             return None
-        is_prompt = isinstance(value, str) and shape.asks is None and shape.prompt_field is None
         own, data = ({"prompt": value}, {}) if is_prompt else self._split(fields, is_table)
         row = parse_row(own, index=index, file=self._file, line=line)
         if shape.media is not None:
@@ -214,7 +214,7 @@ class Shaper:
             prompt = made["prompt"] = shape.asks.prompt(fields)
             if not isinstance(prompt, str) and prompt[0].get("role") in _SYSTEM:
                 data_names = data_names | {"system"}
-        elif (name := self._prompt_field(fields)) is not None:
+        elif (name := self._prompt_field(fields, is_table)) is not None:
             made["prompt"] = prompt_of(name, fields)
             taken = {*taken, *taken_by(name, fields)}
             data_names = data_names | {*OWN_NAMES}
@@ -262,35 +262,21 @@ class Shaper:
         if shape.system is not None and (is_table or shape.asks is not None):
             shape.system.check(fields, self._file)
 
-    def _prompt_field(self, fields: Fields) -> str | None:
-        """The field that is the prompt; None where the row shows it by itself.
+    def _prompt_field(self, fields: Fields, is_table: bool) -> str | None:
+        """The field that is the prompt; None where the row has to show it by itself.
 
-        Raises InputError where it does not have that of the first row, and UsageError where
-        that has none, or several.
+        Raises UsageError where this is not clear and no row could be read yet, else InputError.
         """
         if self._shape.asks is not None or self._shape.prompt_field is not None:
             return self._shape.prompt_field
-        if not _needs_a_field(fields):
+        if not needs_a_field(fields):
             return None
-        if self._field is not None:
-            return self._field
-        named = self._shape.named
-        others = {name: value for name, value in fields.items() if name not in named}
-        found = candidates(others)
-        if len(found) == 1:
-            self._field = found[0]
-            self._say(taken_by(found[0], fields))
-            return found[0]
-        error = _unclear(found, fields, self._file)
-        if self._has_rows or not fields:
-            raise InputError(f"{error.message} ({error.hint})" if error.hint else error.message)
-        raise error
-
-    def _say(self, names: Sequence[str]) -> None:
-        what = " and ".join(f'"{name}"' for name in names)
-        if what not in self._said:
-            self._said.add(what)
-            self._observe(Notice(f"{self._file}: the prompt is the field {what}"))
+        try:
+            return self._decided.field_of(fields, self._shape.named, is_table=is_table)
+        except UsageError as error:
+            if self._has_rows or not fields:
+                raise as_row_error(error) from error
+            raise
 
 
 def _data_names(shape: Shape) -> Set[str]:
@@ -313,29 +299,3 @@ def _no_parameters(fields: Fields) -> Set[str]:
     named = PARAMETERS.keys() & fields.keys()
     held = {name: fields[name] for name in named if fields[name] is not None}
     return {name for name, value in held.items() if not PARAMETERS[name].test(value)}
-
-
-def _needs_a_field(value: Any) -> bool:
-    """Whether this is a row that does not show its prompt by itself."""
-    if type(value) is dict:  # nearly always
-        known = "prompt" in value or "messages" in value
-    else:
-        known = type(value) is str or not isinstance(value, Mapping)
-        known = known or not value.keys().isdisjoint(OWN_NAMES)
-    return not (known or is_batch_line(value))
-
-
-def _unclear(found: Sequence[str], fields: Fields, file: str | None) -> UsageError:
-    if not fields:
-        return UsageError(f"{file}: the row is empty")
-    there = names_of(fields)
-    if found:
-        return UsageError(
-            f"{file}: several fields may be the prompt: {', '.join(found)}; there are: {there}",
-            hint=f"name it, as in --prompt-field {found[0]}; or -t makes one of them",
-        )
-    way = way_of(fields)
-    return UsageError(
-        f'{file}: no field is "prompt" or "messages", nor can be it; there are: {there}',
-        hint="name it by --prompt-field NAME" if way == NO_WAY else way,
-    )

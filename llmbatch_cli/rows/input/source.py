@@ -5,13 +5,14 @@ import threading
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
+    Container,
     Iterator,
     Mapping,
     Sequence,
 )
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from llmbatch_cli.core.events import Counted, Observer, ignore
 from llmbatch_cli.core.frozen import frozen
@@ -35,6 +36,8 @@ from llmbatch_cli.rows.input.reader import Reader
 from llmbatch_cli.rows.input.shape import SHAPELESS, Shape, Shaper
 from llmbatch_cli.rows.lines import MAX_LINE_BYTES
 
+YIELD_EVERY: Final = 256
+
 
 @frozen
 class Inputs:
@@ -53,6 +56,8 @@ class Inputs:
     """What `auto` makes of plain text: a prompt a line, or the whole as one."""
     encoding: str | None = None
     """That of text and tables; None is UTF-8, or UTF-16 where the first bytes show it."""
+    has_header: bool = True
+    """Whether the first row of a table has the names of its columns."""
     prompt: str | None = None
     """One prompt from the command line, in place of all inputs."""
     shape: Shape = SHAPELESS
@@ -69,6 +74,8 @@ class Inputs:
         is gone. Holds about 3 MiB, or the longest line, at any size of the inputs. `stdin` takes
         the place of standard input; nothing may have been read from it.
         """
+        if self.choice.sample is not None:
+            return self._sampled(self.choice.sample, observe, stdin)
         rows = self._rows(observe, stdin)
         return rows if self._goes_straight else self._chosen(rows)
 
@@ -113,18 +120,36 @@ class Inputs:
         for row in first.release():
             yield row
 
-    async def _chosen(self, rows: AsyncGenerator[Row, None]) -> AsyncGenerator[Row, None]:
+    async def _chosen(
+        self, rows: AsyncGenerator[Row, None], sample: Container[int] | None = None
+    ) -> AsyncGenerator[Row, None]:
         from llmbatch_cli.rows.input.chooser import Chooser
 
-        chooser = Chooser(self.choice, self.limit)
+        chooser = Chooser(self.choice, self.limit, sample)
         async with aclosing(rows):
             async for row in rows:
                 for taken in chooser.taken(row):
                     yield taken
                 if chooser.is_done:
                     break
-        for row in chooser.rest():
-            yield row
+
+    async def _sampled(
+        self, size: int, observe: Observer, stdin: BinaryIO | None
+    ) -> AsyncGenerator[Row, None]:
+        """Reads twice, so that the rows need not be held: first how many there are."""
+        from llmbatch_cli.rows.input.chooser import sampled
+
+        async with spooled(self.inputs if self.prompt is None else (), stdin) as names:
+            inputs, count = replace(self, inputs=names), 0
+            async with aclosing(inputs._rows(ignore, None)) as rows:
+                async for _ in rows:
+                    count += 1
+                    if count % YIELD_EVERY == 0:
+                        await asyncio.sleep(0)
+            sample = sampled(self.choice.left_of(count, self.limit), size)
+            async with aclosing(inputs._chosen(inputs._rows(observe, None), sample)) as rows:
+                async for row in rows:
+                    yield row
 
     def check(self) -> None:
         """Raise UsageError for an input that cannot be opened, is no prompts, or whose first row
@@ -198,6 +223,9 @@ class Inputs:
                 rows = count_rows(
                     path, enough, input_format=self.input_format, for_text=self.for_text
                 )
+                is_text_table = format_of_name(path, self.input_format) in ("csv", "tsv")
+                if rows is not None and is_text_table and not self.has_header:
+                    rows += 1
             if rows is None:
                 return None
             total += rows
@@ -217,4 +245,10 @@ class Inputs:
 
     @property
     def _reading(self) -> Reading:
-        return Reading(self.input_format, self.for_text, self.max_line_bytes, self.encoding)
+        return Reading(
+            self.input_format,
+            self.for_text,
+            self.max_line_bytes,
+            self.encoding,
+            self.has_header,
+        )

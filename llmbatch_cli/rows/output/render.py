@@ -67,6 +67,8 @@ def row_of(outcome: Outcome) -> _Json:
         _add_completion(row, completion)
     else:
         _add_failed(row, outcome)
+    if outcome.repeat is not None:
+        row["repeat"] = outcome.repeat
     if outcome.input is not None:
         row["input"] = outcome.input or None
     if outcome.fields is not None:

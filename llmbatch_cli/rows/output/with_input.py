@@ -47,8 +47,8 @@ class WithInput:
 
 
 def fields_of(row: Row) -> Mapping[str, Any] | None:
-    """The row's fields as they were read, and what was added to them since; a text or a list is
-    its prompt."""
+    """The row's fields as they were read, and which answer to it this is; a text or a list is its
+    prompt."""
     value: Mapping[str, Any]
     if isinstance(row.value, Mapping):
         value = row.value
@@ -58,7 +58,7 @@ def fields_of(row: Row) -> Mapping[str, Any] | None:
         value = {"messages": row.value}
     else:
         return None
-    if row.metadata.keys() <= value.keys():
+    if row.repeat is None:
         return value
-    added = {name: one for name, one in row.metadata.items() if name not in value}
-    return {**value, **added}
+    name = "repeat" if "repeat" not in value else "repeat_2"
+    return {**value, name: row.repeat}

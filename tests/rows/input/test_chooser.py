@@ -1,7 +1,9 @@
 """Which rows are asked, and how often: --where, --offset, --limit, --sample, --repeat."""
 
 import io
+import tracemalloc
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 
 from llmbatch_cli.core.types import Row
 from llmbatch_cli.rows.input.choose import Choice
-from llmbatch_cli.rows.input.chooser import Chooser
+from llmbatch_cli.rows.input.chooser import Chooser, sampled
 from llmbatch_cli.rows.input.parse import parse_row
 from llmbatch_cli.rows.input.shape import Shape
 from llmbatch_cli.rows.input.source import Inputs
@@ -64,11 +66,30 @@ async def test_a_sample_is_the_same_each_time() -> None:
     assert len(await chosen(1_000, sample=20, limit=10)) == 10
 
 
+async def test_a_sample_is_not_held(tmp_path: Path) -> None:
+    """Its rows are read anew, from a file as it is, so that their size does not matter."""
+    path = tmp_path / "in.jsonl"
+    with path.open("wb") as file:
+        file.writelines(b'{"prompt": "%d %s"}\n' % (n, b"x" * 10_000) for n in range(4_000))
+    inputs = Inputs([str(path)], choice=Choice(sample=2_000))
+    count, most = 0, 0
+    tracemalloc.start()
+    try:
+        async with aclosing(inputs.rows()) as rows:
+            async for _ in rows:
+                count += 1
+                most = max(most, tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    assert count == 2_000
+    assert most < 8_000_000
+
+
 async def test_each_several_times() -> None:
     """One after the other, with the number in the metadata, each with a key of its own; more of
     them later do not change the first ones."""
     rows = await chosen(2, repeat=3)
-    assert [(row.id, row.index, row.metadata["repeat"]) for row in rows] == [
+    assert [(row.id, row.index, row.repeat) for row in rows] == [
         (0, 0, 1), (0, 1, 2), (0, 2, 3), (1, 3, 1), (1, 4, 2), (1, 5, 3),
     ]  # fmt: skip
     assert len({row_digits(row) for row in rows}) == 6
@@ -83,9 +104,9 @@ def test_as_many_as_are_counted(
 ) -> None:
     """What is said to come comes."""
     choice = Choice(offset=offset, sample=sample, repeat=repeat)
-    chooser = Chooser(choice, limit)
+    places = None if sample is None else sampled(choice.left_of(rows, limit), sample)
+    chooser = Chooser(choice, limit, places)
     found = [
         one.index for index in range(rows) for one in [*chooser.taken(parse_row("a", index=index))]
     ]
-    found += [one.index for one in chooser.rest()]
     assert found == list(range(choice.count_of(rows, limit)))

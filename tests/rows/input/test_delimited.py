@@ -14,6 +14,7 @@ from llmbatch_cli.rows.input.table import Record, names_of
 
 UNHURRIED = settings(deadline=None)
 CELLS = st.text(st.sampled_from('a,;"\n\r |\té'), max_size=6)
+LONG = st.text(st.sampled_from('x,"\n'), min_size=15, max_size=50)
 
 
 def read(*chunks: bytes, delimiter: str | None = None, max_chars: int = 1_000_000) -> list[Record]:
@@ -66,6 +67,24 @@ def test_any_bytes_are_records_or_errors(pieces: list[bytes]) -> None:
     assert all(row.fields or row.wrong for row in found)
 
 
+@UNHURRIED
+@given(st.lists(st.tuples(CELLS | LONG, CELLS | LONG), max_size=6), st.integers(1, 60))
+def test_no_part_of_a_cell_is_a_row(rows: list[tuple[str, str]], cut: int) -> None:
+    """Whatever is over the cap: each record is itself or an error, and none behind it is lost."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    writer.writerows([("one", "two"), *rows])
+    data = text.getvalue().encode()
+    found = read(*(data[at : at + cut] for at in range(0, len(data), cut)), max_chars=20)
+    expected = [{"one": one, "two": two} for one, two in rows if one or two]
+    assert len(found) == len(expected)
+    for row, fields in zip(found, expected, strict=True):
+        if row.wrong is None:
+            assert row.fields == fields
+        else:
+            assert sum(len(cell) + cell.count('"') + 3 for cell in fields.values()) > 20
+
+
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
@@ -108,7 +127,18 @@ def test_a_row_with_other_cells_than_columns_is_an_error() -> None:
     ]
 
 
-@pytest.mark.parametrize("cell", ["x" * 50, '"' + "x\n" * 25 + 'y"', '"' + 'x""\n' * 25 + '"'])
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "x" * 50,
+        '5" ' + "x" * 50,
+        '"' + "x\n" * 25 + 'y"',
+        '"' + 'x""\n' * 25 + '"',
+        '"' + "x" * 50 + '\n1,2\ny"',
+        '"x\n7,8\n' + "y" * 50 + '\n1,2"',
+        '"x\n' + "y" * 50 + '"',
+    ],
+)
 def test_a_cell_over_the_cap_costs_itself_alone(cell: str) -> None:
     """Of a quoted one over many lines, none is taken for a row."""
     data = f"a,b\n1,2\n3,{cell}\n5,6\n".encode()

@@ -1,6 +1,7 @@
 """Folders and patterns among the inputs."""
 
 import asyncio
+import gzip
 import os
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.types import Prompt
-from llmbatch_cli.rows.input.folders import expanded
+from llmbatch_cli.rows.input.folders import expanded, refuse_among_inputs
 from llmbatch_cli.rows.input.source import Inputs
 
 
@@ -19,7 +20,6 @@ def folder(tmp_path: Path) -> Path:
         ("b.txt", "two\nlines\n"),
         ("a.md", "# one\n"),
         ("more/c", "id,prompt\n1,x\n"),
-        ("more/d.jsonl", '"row"\n{"id": "r", "prompt": "other"}\n'),
         (".hidden", "no"),
         ("_SUCCESS", ""),
         ("empty.txt", ""),
@@ -43,20 +43,74 @@ async def prompts(inputs: Inputs) -> list[tuple[int | str, str]]:
 
 
 async def test_a_text_file_of_a_folder_is_one_prompt(folder: Path) -> None:
-    """Its id is its name below the folder; files of rows are rows; hidden ones are left out."""
+    """Its id is its name below the folder; hidden ones are left out."""
     assert await read(str(folder)) == [
         ("a.md", "# one"),
         ("b.txt", "two\nlines"),
         ("more/c", "id,prompt\n1,x"),
-        (3, "row"),
-        ("r", "other"),
     ]
 
 
-async def test_a_pattern_is_the_files_that_match(folder: Path) -> None:
+@pytest.fixture
+def rows(folder: Path) -> Path:
+    """Files of rows beside them."""
+    (folder / "more" / "d.jsonl").write_text('"row"\n{"id": "r", "prompt": "other"}\n')
+    (folder / "more" / "e.csv.gz").write_bytes(gzip.compress(b"id,prompt\n7,cell\n"))
+    return folder
+
+
+async def test_files_of_rows_are_rows(rows: Path) -> None:
+    """Of all kinds together."""
+    for name in ("a.md", "b.txt", "empty.txt", "more/c"):
+        (rows / name).unlink()
+    assert await read(str(rows)) == [(0, "row"), ("r", "other"), ("7", "cell")]
+
+
+async def test_prompts_beside_rows_are_refused(rows: Path) -> None:
+    """The README of a data set is no prompt; unless its format is named, or it is by itself."""
+    for name in (str(rows), f"{rows}/**"):
+        with pytest.raises(
+            UsageError, match=r"\(a\.md\) and files of rows \(more/d\.jsonl\)"
+        ) as one:
+            expanded([name])
+        assert one.value.hint == f"name those that are meant, as in '{rows}/**/*.jsonl'"
+    assert len(expanded([str(rows)], "text")) == 6
+    assert len(expanded([f"{rows}/*.md", f"{rows}/more/d.jsonl"])) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "output", "is_refused"),
+    [
+        ("in", "in/out.jsonl", True),
+        (".", "in/more/out.jsonl", True),
+        ("in/**/*.jsonl", "in/out.jsonl", True),
+        ("in/**/*.jsonl", "in/more/out.jsonl", True),
+        ("in/*.jsonl", "in/more/out.jsonl", False),
+        ("in/*.csv", "in/out.jsonl", False),
+        ("in", "in/.out.jsonl", False),
+        ("in", "inn/out.jsonl", False),
+        ("in", "out.jsonl", False),
+        ("in/b.txt", "in/out.jsonl", False),
+        ("-", "out.jsonl", False),
+    ],
+)
+def test_an_output_is_never_among_the_inputs(
+    name: str, output: str, is_refused: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be, in the next run."""
+    monkeypatch.chdir(folder.parent)
+    if not is_refused:
+        refuse_among_inputs(Path(output), [name])
+        return
+    for path in (Path(output), Path(output).absolute()):
+        with pytest.raises(UsageError, match="would be an input of the next run"):
+            refuse_among_inputs(path, [name])
+
+
+async def test_a_pattern_is_the_files_that_match(rows: Path) -> None:
     """With ** through all folders; ids begin where the pattern does."""
-    assert await read(f"{folder}/*.txt") == [("b.txt", "two\nlines")]
-    assert await read(f"{folder}/**/*.jsonl", f"{folder}/[a].md") == [
+    assert await read(f"{rows}/*.txt") == [("b.txt", "two\nlines")]
+    assert await read(f"{rows}/**/*.jsonl", f"{rows}/[a].md") == [
         (0, "row"),
         ("r", "other"),
         ("a.md", "# one"),

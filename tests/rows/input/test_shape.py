@@ -2,6 +2,7 @@
 
 import io
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -49,6 +50,16 @@ def user(text: str) -> dict[str, str]:
         ({"instruction": "I", "output": "O"}, "I", '"instruction"'),
         ({"review": "R", "stars": 3}, "R", '"review"'),
         ({"id": "a", "model": "m", "problem": "P"}, "P", '"problem"'),
+        (
+            {"instruction": "I", "question": "Q", "query": "", "text": 5},
+            "Q",
+            '"question", not "instruction", "query" (--prompt-field instruction takes that)',
+        ),
+        (
+            {"conversations": [{"from": "human", "value": "C"}], "text": "T"},
+            "T",
+            '"text", not "conversations" (--prompt-field conversations takes that)',
+        ),
     ],
 )
 async def test_a_field_that_fits_is_the_prompt(
@@ -58,7 +69,7 @@ async def test_a_field_that_fits_is_the_prompt(
     rows, notices = await read(fields, fields)
     assert [text_of(row) for row in rows] == [text, text]
     assert notices == [f"<stdin>: the prompt is the field {said}"]
-    for name in said.replace('"', "").split(" and "):
+    for name in said.partition(",")[0].replace('"', "").split(" and "):
         assert name not in rows[0].metadata
 
 
@@ -95,7 +106,7 @@ async def test_turns_of_sharegpt_are_messages() -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"text": "T", "question": "Q"}, "several fields may be the prompt: text, question"),
+        ({"body": "B", "later": None}, "may be the prompt: body, later"),
         ({"title": "T", "body": "B", "n": 1}, "may be the prompt: title, body; there are: title"),
         ({"label": 1, "size": 2}, "there are: label, size"),
     ],
@@ -108,7 +119,40 @@ async def test_what_is_not_clear_is_asked(fields: dict[str, Any], words: str) ->
     rows, _ = await read({"prompt": "a"}, fields, "b")
     assert [type(row) for row in rows] == [Prompt, BadRow, Prompt]
     assert isinstance(rows[1], BadRow)
-    assert words in rows[1].reason
+    assert 'no "prompt" or "messages"; the row has: ' in rows[1].reason
+
+
+@pytest.mark.parametrize("first", [{"prompt": "a"}, "a", [user("a")], {"prompt": ""}])
+async def test_amid_prompts_no_other_field_is_one(first: Any) -> None:
+    """What has no prompt there is an error row, and its text is not sent."""
+    rows, notices = await read(first, {"text": "T"}, {"question": "Q"}, {"messages": [user("b")]})
+    assert [type(row) for row in rows[1:]] == [BadRow, BadRow, Prompt]
+    assert notices == []
+
+
+async def test_the_first_row_decides() -> None:
+    """A later one that lacks its field is an error row, unless it shows its prompt by itself."""
+    rows, notices = await read({"question": "a"}, {"text": "b"}, {"prompt": "c"}, {"question": "d"})
+    assert [type(row) for row in rows] == [Prompt, BadRow, Prompt, Prompt]
+    assert isinstance(rows[1], BadRow)
+    assert rows[1].reason == 'no "question"; the row has: text'
+    assert notices == ['<stdin>: the prompt is the field "question"']
+    rows, _ = await read(
+        {"prompt": "a", "n": 1}, {"text": "b", "n": 2}, where=Condition("n > 1", "w")
+    )
+    assert [type(row) for row in rows] == [BadRow]
+
+
+async def test_every_input_decides_for_itself(tmp_path: Path) -> None:
+    """But parts of one table go alike, also where the first row of one lacks some text."""
+    (tmp_path / "a.jsonl").write_text('{"question": "a"}\n{"text": "x"}\n')
+    (tmp_path / "b.jsonl").write_text('{"text": "b"}\n')
+    (tmp_path / "c.csv").write_text("body,n\nc,1\n")
+    (tmp_path / "d.csv").write_text("body,n\nd,\n")
+    names = [str(path) for path in sorted(tmp_path.iterdir())]
+    async with aclosing(Inputs(names).rows()) as rows:
+        found = [text_of(row) if isinstance(row, Prompt) else None async for row in rows]
+    assert found == ["a", None, "b", "c", "d"]
 
 
 async def test_an_answer_is_no_row() -> None:

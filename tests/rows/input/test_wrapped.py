@@ -1,7 +1,9 @@
 """Rows in a list within an object, and objects that are rows themselves."""
 
+import asyncio
 import io
 import json
+import os
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,7 @@ def texts(found: list[Row]) -> list[str]:
 )
 @pytest.mark.parametrize("indent", [None, 2])
 async def test_the_items_are_the_rows(value: Any, indent: int | None, tmp_path: Path) -> None:
-    """Pretty-printed or on one line, which a pipe may have too; each with its line."""
+    """Pretty-printed or on one line, in a file as in a pipe; each with its line."""
     path = tmp_path / "a.json"
     text = json.dumps(value, indent=indent)
     path.write_text(text)
@@ -41,8 +43,7 @@ async def test_the_items_are_the_rows(value: Any, indent: int | None, tmp_path: 
     assert [row.id for row in found] == ["a", "b"]
     if indent:
         assert text.splitlines()[(found[1].line or 0) - 1].strip() == "{"
-    else:
-        assert texts(await rows("-", text.encode() + b"\n")) == ["one", "two"]
+    assert texts(await rows("-", text.encode() + b"\n")) == ["one", "two"]
 
 
 async def test_a_long_list_is_read_item_by_item(tmp_path: Path) -> None:
@@ -88,3 +89,16 @@ async def test_a_list_that_is_cut_off_is_an_error_at_its_end(tmp_path: Path) -> 
     found = await rows(str(path))
     assert len(found) == 3_000
     assert isinstance(found[-1], BadRow)
+
+
+async def test_rows_over_many_lines_in_a_pipe_do_not_wait() -> None:
+    """For what comes behind, as an object around a list has to: each is a row once it is whole."""
+    read, write = os.pipe()
+    with os.fdopen(read, "rb") as stdin, os.fdopen(write, "wb", buffering=0) as writer:
+        async with aclosing(Inputs(["-"]).rows(stdin=stdin)) as found:
+            for text in ("one", "two"):
+                row = {"prompt": text, "links": [{"to": "x"}]}
+                writer.write(json.dumps(row, indent=1).encode() + b"\n")
+                async with asyncio.timeout(5):
+                    assert texts([await anext(found)]) == [text]
+            writer.close()
