@@ -18,6 +18,7 @@ from llmbatch_cli.rows.failures import Failures, Kind, as_json, by_count, failur
 from llmbatch_cli.rows.input.inputs import check_inputs, shown_name
 from llmbatch_cli.rows.input.source import Inputs
 from llmbatch_cli.rows.output.outfile import OutputLines
+from llmbatch_cli.rows.output.table_files import rows_file
 
 READING: Final = (
     *("input_format", "encoding", "prompt_field", "id_field", "model_field"),
@@ -61,6 +62,7 @@ def errors(
     become a prompt are the run's.
     """
     read = inputs_of(replace(reading, inputs=tuple(inputs or ())))
+    file = rows_file(file)
     _check(file, read.inputs if inputs else [], rows=rows, json=json)
     with printing():
         found = failures_in(_output_lines(file), shown_name(file))
