@@ -74,7 +74,9 @@ async def reply(exchange: Exchange) -> None:
     await answer(exchange, completion(json.dumps(value)))
 
 
-async def shell(command: str, folder: Path, **env: str) -> tuple[int, str, str]:
+async def shell(
+    command: str, folder: Path, *, time_limit_s: float = 50, **env: str
+) -> tuple[int, str, str]:
     """Run the command in bash, with this environment's `llmbatch` first on the path."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     process = await asyncio.create_subprocess_exec(
@@ -82,7 +84,7 @@ async def shell(command: str, folder: Path, **env: str) -> tuple[int, str, str]:
         env=environment({"PATH": path, **env}), stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    async with asyncio.timeout(50):
+    async with asyncio.timeout(time_limit_s):
         out, err = await process.communicate()
     assert process.returncode is not None
     return process.returncode, out.decode(), err.decode()
