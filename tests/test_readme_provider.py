@@ -27,7 +27,8 @@ def section() -> str:
     text = (TOP / "README.md").read_text()
     found = re.search(r"^## Add a provider\n.*?(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
     assert found, "the README has no section 'Add a provider'"
-    return found[0] + (TOP / "samples" / "recipes" / "add-provider.md").read_text()
+    page = (TOP / "samples" / "recipes" / "add-provider.md").read_text()
+    return found[0] + page.partition("\n\n")[2]
 
 
 def blocks(section: str) -> Mapping[str, str]:
