@@ -12,6 +12,7 @@ Row = Mapping[str, Any]
 """A row of output as --format jsonl has it."""
 
 BY_DEFAULT: Final = ("answer", "error")
+_COLUMNS_HINT: Final = f"the input's are always there; beside them {', '.join(COLUMNS)}"
 
 
 @frozen
@@ -46,7 +47,7 @@ class Choice:
         for name in names:
             if name not in COLUMNS:
                 near = near_names(name, COLUMNS)
-                hint = did_you_mean(near) if near else f"there are: {', '.join(COLUMNS)}"
+                hint = did_you_mean(near) if near else _COLUMNS_HINT
                 raise UsageError(f"--columns: no column {name!r}", hint=hint)
         return cls(names, options.answer_field, answer_is_meant="answer" in names)
 
