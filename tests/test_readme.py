@@ -115,7 +115,7 @@ async def test_commands_with_a_model_answer_their_rows(block: Block, folder: Pat
     """Each recipe runs on a fresh clone, with a server in the provider's place; no row fails."""
     async with serve(reply) as server:
         command = re.sub(r"http://localhost:\d+/v1", f"{server.url}/v1", block.text)
-        status, out, err = await shell(command, folder, **openai_at(server))
+        status, out, err = await shell(command, folder, openai_at(server))
         requests = len(server.exchanges)
     assert status == 0, err
     assert requests or "fake/" in command or " -m " not in command

@@ -26,7 +26,7 @@ async def sent_by(phrase: str, folder: Path) -> list[Body]:
     """The requests of the block that has this phrase, whatever model it names."""
     async with serve(reply) as server:
         env = {**openai_at(server), "LLMBATCH_MODEL": "openai/gpt-4o-mini"}
-        status, _, err = await shell(the_block(phrase).text, folder, **env)
+        status, _, err = await shell(the_block(phrase).text, folder, env)
     assert status == 0, err
     return [json.loads(exchange.body) for exchange in server.exchanges]
 

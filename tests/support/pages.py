@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,13 +76,17 @@ async def reply(exchange: Exchange) -> None:
 
 
 async def shell(
-    command: str, folder: Path, *, time_limit_s: float = 50, **env: str
+    command: str,
+    folder: Path,
+    env: Mapping[str, str] | None = None,
+    *,
+    time_limit_s: float = 50,
 ) -> tuple[int, str, str]:
     """Run the command in bash, with this environment's `llmbatch` first on the path."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     process = await asyncio.create_subprocess_exec(
         "bash", "-euo", "pipefail", "-c", command, cwd=folder,
-        env=environment({"PATH": path, **env}), stdin=asyncio.subprocess.DEVNULL,
+        env=environment({"PATH": path, **(env or {})}), stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     async with asyncio.timeout(time_limit_s):
