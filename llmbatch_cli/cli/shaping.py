@@ -37,7 +37,7 @@ def _constant(options: InputOptions) -> UsageError:
     """A template without a field, which is seldom meant and paid for with each row."""
     text = options.template
     name = "--messages-template" if text is None else "--template"
-    hint = "{{ text }} stands for the row's field text"
+    hint = "{{ text }} stands for the row's field text; --image names one with a picture"
     if text is not None and os.path.isfile(text):  # noqa: PTH113 - which takes any text
         hint = did_you_mean([f"@{text}"])
     return UsageError(f"{name} names no field, so that every row would be sent the same", hint=hint)

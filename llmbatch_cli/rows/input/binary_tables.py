@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from llmbatch_cli.core.errors import LlmbatchError, UsageError
+from llmbatch_cli.core.near import install_hint
 from llmbatch_cli.rows.input.chunks import Opened
 from llmbatch_cli.rows.input.inputs import BinaryTable, can_be_read_twice
 from llmbatch_cli.rows.input.table import Record, Say, names_of, say_renamed
@@ -53,7 +54,7 @@ def binary_records(form: BinaryTable, name: str, data: Opened, say: Say) -> Iter
         extra = "excel" if form == "xlsx" else "parquet"
         raise UsageError(
             f"reading {_WORDS[form]} needs a library that is not installed",
-            hint=f"pip install 'llmbatch-cli[{extra}]'",
+            hint=install_hint(extra),
         ) from error
     except Exception as error:  # the libraries have many
         reason = " ".join(str(error).split())[:200].rstrip(".")

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any, Final, NamedTuple
 
 from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.core.near import install_hint
 from llmbatch_cli.rows.lines import CHUNK_BYTES, CutShort, Unreadable, unpacked
 
 MAGIC_BYTES: Final = 10
@@ -88,7 +89,7 @@ def _zstd() -> Any:
     except ImportError as error:
         raise UsageError(
             "zstd needs a library that is not installed",
-            hint="pip install 'llmbatch-cli[compression]', or unpack it: zstd -d FILE",
+            hint=f"{install_hint('compression')}, or unpack it: zstd -d FILE",
         ) from error
     return module.ZstdDecompressor()
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.core.near import install_hint
 from llmbatch_cli.core.options import TABLES, OutputFormat, OutputOptions
 from llmbatch_cli.rows.output.target import check_file
 
@@ -62,8 +63,10 @@ def check_table_options(options: OutputOptions, *, is_streamed: bool) -> None:
             raise UsageError(f"--format {form} needs a file", hint=f"add -o answers.{form}")
         library, extra = _LIBRARIES[form]
         if find_spec(library) is None:
-            hint = f"pip install 'llmbatch-cli[{extra}]'"
-            raise UsageError(f"--format {form} needs {library}, which is not installed", hint=hint)
+            raise UsageError(
+                f"--format {form} needs {library}, which is not installed",
+                hint=install_hint(extra),
+            )
         if options.output is not None and options.output.suffix.lower() == ".gz":
             raise UsageError(f"cannot write {options.output}: {form} is packed by itself")
 
