@@ -66,6 +66,7 @@ async def test_the_system_message_and_few_shot_are_templates(tmp_path: Path) -> 
         (("-t", "{{ nmae }}"), ['no field "nmae"', "did you mean name?"]),
         (("-t", "{{ user.lnag }}"), ['no field "user.lnag"', "did you mean lang?"]),
         (("-t", "{{ name"), ["--template is no valid template"]),
+        (("-t", "{{ Full name }}"), ["no valid template", '{{ row["Full name"] }}']),
         (("-t", "{{ name }}", "-s", "{{ lang }}"), ["--system: the rows of <stdin> have no field"]),
         (("-t", "a", "--prompt-field", "name"), ["exclude each other"]),
         (("--prompt-field", "nmae"), ["did you mean name?"]),

@@ -51,7 +51,8 @@ class Template:
             used = environment.undeclared_variables_in_str(text)
         except TemplateError as error:
             raise UsageError(
-                f"{option} is no valid template: {_said(error)} on line {error.line}"
+                f"{option} is no valid template: {_said(error)} on line {error.line}",
+                hint='a field whose name is no word is {{ row["Full name"] }}',
             ) from error
         self._has_row = ROW in used
         self.names = frozenset(used) - {*environment.globals, ROW}
