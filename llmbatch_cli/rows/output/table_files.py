@@ -64,8 +64,7 @@ def check_table_options(options: OutputOptions, *, is_streamed: bool) -> None:
         library, extra = _LIBRARIES[form]
         if find_spec(library) is None:
             raise UsageError(
-                f"--format {form} needs {library}, which is not installed",
-                hint=install_hint(extra),
+                f"--format {form} needs {library}, which is not installed", hint=install_hint(extra)
             )
         if options.output is not None and options.output.suffix.lower() == ".gz":
             raise UsageError(f"cannot write {options.output}: {form} is packed by itself")

@@ -142,4 +142,4 @@ async def test_without_the_library_the_way_to_it_is_said(
     monkeypatch.setattr("llmbatch_cli.rows.input.binary_tables.import_module", missing)
     with pytest.raises(UsageError, match="not installed") as caught:
         Inputs([str(path)]).check()
-    assert f"pip install '.[{extra}]'" in (caught.value.hint or "")
+    assert f".[{extra}]" in (caught.value.hint or "")
