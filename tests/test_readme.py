@@ -2,51 +2,32 @@
 
 import asyncio
 import json
-import os
 import re
-import shutil
 import sys
 import tomllib
-from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
-from support.chat import answer, completion, echo
+from support.pages import (
+    BLOCKS,
+    PAGES,
+    TOP,
+    Block,
+    clone,
+    openai_at,
+    outputs,
+    reply,
+    shell,
+)
 from support.program import environment
-from support.scripted import Exchange, serve
+from support.scripted import serve
 
 from llmbatch_cli.core.ledger import Usage
 from llmbatch_cli.core.types import BadRow, Completion, Outcome
-from llmbatch_cli.providers.fake.instances import instance_of
 from llmbatch_cli.rows.input.parse import parse_row
 from llmbatch_cli.rows.output.render import render
 
-TOP = Path(__file__).parent.parent
-PAGES = (TOP / "README.md", *sorted((TOP / "samples" / "recipes").glob("*.md")))
-
-
-@dataclass(frozen=True)
-class Block:
-    """One fenced block of a page."""
-
-    page: str
-    language: str
-    text: str
-
-    @property
-    def name(self) -> str:
-        """Its page and first line, for the test's name."""
-        return f"{self.page}: {self.text.partition(chr(10))[0]}"
-
-
-BLOCKS = [
-    Block(page.name, language, text)
-    for page in PAGES
-    for language, text in re.findall(
-        r"^```(\w+)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL
-    )
-]
 SHELL = [block for block in BLOCKS if block.language == "bash"]
 MADE_BY_MAKE = [block for block in SHELL if block.text.startswith("make ")]
 INSTALLS = [block for block in SHELL if block.text.startswith("pip ")]
@@ -126,8 +107,7 @@ async def test_make_alone_lists_its_targets() -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with the files that a fresh clone has for the commands."""
-    shutil.copytree(TOP / "samples", tmp_path / "samples")
-    return tmp_path
+    return clone(tmp_path)
 
 
 @each(COMMANDS)
@@ -135,8 +115,7 @@ async def test_commands_with_a_model_answer_their_rows(block: Block, folder: Pat
     """Each recipe runs on a fresh clone, with a server in the provider's place; no row fails."""
     async with serve(reply) as server:
         command = re.sub(r"http://localhost:\d+/v1", f"{server.url}/v1", block.text)
-        keys = {"OPENAI_API_KEY": "sk-readme", "OPENAI_BASE_URL": f"{server.url}/v1"}
-        status, out, err = await shell(command, folder, **keys)
+        status, out, err = await shell(command, folder, openai_at(server))
         requests = len(server.exchanges)
     assert status == 0, err
     assert requests or "fake/" in command or " -m " not in command
@@ -144,14 +123,15 @@ async def test_commands_with_a_model_answer_their_rows(block: Block, folder: Pat
 
 
 @pytest.mark.local
+@pytest.mark.timeout(120)
 @each(LOCAL)
 async def test_commands_without_a_model_run_the_embedded_one(block: Block, folder: Path) -> None:
-    """Without a key or a model, real answers come from the model in the process."""
-    status, _, err = await shell(block.text, folder)
+    """Without a key or a model, the model in the process answers every row, in the form asked."""
+    status, _, err = await shell(block.text, folder, time_limit_s=110)
     assert status == 0, err
-    rows = [json.loads(line) for line in (folder / "first-answers.jsonl").read_text().splitlines()]
-    assert len(rows) == len((folder / "samples" / "prompts.jsonl").read_text().splitlines())
-    assert all(row["text"] and row["provider"] == "local" for row in rows)
+    assert "by local/smollm2" in err
+    assert outputs(block)
+    assert all((folder / name).stat().st_size for name in outputs(block))
 
 
 @each([block for block in BLOCKS if block.language == "jsonl"])
@@ -189,32 +169,8 @@ async def test_python_blocks_run(block: Block, folder: Path) -> None:
     async with serve(reply) as server:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", block.text, cwd=folder,
-            env=environment({"OPENAI_API_KEY": "sk-x", "OPENAI_BASE_URL": f"{server.url}/v1"}),
+            env=environment(openai_at(server)),
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         out, err = await process.communicate()
     assert (process.returncode, bool(out), err) == (0, True, b"")
-
-
-async def reply(exchange: Exchange) -> None:
-    """Answer with the last message in capitals, or in the form that is asked for."""
-    form = json.loads(exchange.body).get("response_format", {})
-    if form.get("type") != "json_schema":
-        await echo(exchange)
-        return
-    value = instance_of(form["json_schema"]["schema"])
-    await answer(exchange, completion(json.dumps(value)))
-
-
-async def shell(command: str, folder: Path, **env: str) -> tuple[int, str, str]:
-    """Run the command in bash, with this environment's `llmbatch` first on the path."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    process = await asyncio.create_subprocess_exec(
-        "bash", "-euo", "pipefail", "-c", command, cwd=folder,
-        env=environment({"PATH": path, **env}), stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    async with asyncio.timeout(50):
-        out, err = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()

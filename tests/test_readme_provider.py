@@ -1,4 +1,4 @@
-"""The README's "Add a provider" section, followed to the letter in a copy of the package."""
+"""The README's "Add a provider" section and its recipe, followed in a copy of the package."""
 
 import asyncio
 import json
@@ -23,11 +23,12 @@ TABLES = {
 
 @pytest.fixture(scope="module")
 def section() -> str:
-    """The section, from its heading to the next."""
+    """The section, from its heading to the next, and the page that goes on with it."""
     text = (TOP / "README.md").read_text()
     found = re.search(r"^## Add a provider\n.*?(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
     assert found, "the README has no section 'Add a provider'"
-    return found[0]
+    page = (TOP / "samples" / "recipes" / "add-provider.md").read_text()
+    return found[0] + page.partition("\n\n")[2]
 
 
 def blocks(section: str) -> Mapping[str, str]:

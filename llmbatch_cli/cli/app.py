@@ -119,6 +119,8 @@ def _hint(error: Any, words: Sequence[str]) -> str:
         near = near_names(words[0], COMMANDS)
     name = _command_path(words)
     if near:
+        typed = getattr(error, "option_name", words[0])
+        near = sorted(near, key=lambda name: not name.startswith(typed))
         return f"did you mean {near[0]}? {name} --help lists all"
     if name == "llmbatch" and not words[0].startswith("-"):
         if os.path.exists(words[0]):  # noqa: PTH110 - which takes any text

@@ -18,6 +18,7 @@ from llmbatch_cli.rows.failures import Failures, Kind, as_json, by_count, failur
 from llmbatch_cli.rows.input.inputs import check_inputs, shown_name
 from llmbatch_cli.rows.input.source import Inputs
 from llmbatch_cli.rows.output.outfile import OutputLines
+from llmbatch_cli.rows.output.table_files import rows_file
 
 READING: Final = (
     *("input_format", "encoding", "no_header", "prompt_field", "id_field", "model_field"),
@@ -62,6 +63,7 @@ def errors(
     become a prompt are the run's. A row that was asked several times is printed once.
     """
     read = inputs_of(replace(reading, inputs=tuple(inputs or ())), system=sampling.system_text())
+    answers = rows_file(answers)
     _check(answers, read.inputs if inputs else [], rows=rows, json=json)
     with printing():
         found = failures_in(_output_lines(answers), shown_name(answers))

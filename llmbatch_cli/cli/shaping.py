@@ -1,9 +1,11 @@
 """The options that say how fields become a prompt, read once."""
 
+import os
 from collections.abc import Set
 
 from llmbatch_cli.core.at_file import text_of
 from llmbatch_cli.core.errors import InputError, UsageError
+from llmbatch_cli.core.near import did_you_mean
 from llmbatch_cli.core.options import InputOptions
 from llmbatch_cli.rows.input.shape import Adds, Asks, Fields, Renders, Shape, is_template
 
@@ -16,15 +18,29 @@ def shape_of(options: InputOptions, system: str | None) -> Shape:
         from llmbatch_cli.rows.input.template import Condition
 
         where = Condition(options.where, "--where")
+    asks, rendered, media = _asks(options), _system(options, system), _media(options)
+    differs = media or options.model_field or (rendered is not None and rendered.names)
+    if asks is not None and asks.is_constant and not differs:
+        raise _constant(options)
     return Shape(
         prompt_field=options.prompt_field,
         id_field=options.id_field,
         model_field=options.model_field,
-        asks=_asks(options),
-        system=_system(options, system),
+        asks=asks,
+        system=rendered,
         where=where,
-        media=_media(options),
+        media=media,
     )
+
+
+def _constant(options: InputOptions) -> UsageError:
+    """A template without a field, which is seldom meant and paid for with each row."""
+    text = options.template
+    name = "--messages-template" if text is None else "--template"
+    hint = "{{ text }} stands for the row's field text; --image names one with a picture"
+    if text is not None and os.path.isfile(text):  # noqa: PTH113 - which takes any text
+        hint = did_you_mean([f"@{text}"])
+    return UsageError(f"{name} names no field, so that every row would be sent the same", hint=hint)
 
 
 class _Invalid:

@@ -97,7 +97,8 @@ def _take_row(found: Failures, row: dict[str, Any]) -> None:
 def _not_an_output(name: str, line: int) -> UsageError:
     return UsageError(
         f"{name}:{line}: this is not a row of an output",
-        hint="name a file that was written with --format jsonl",
+        hint="name a file that was written with --format jsonl; a whole table has no failed rows, "
+        "any other its journal beside it",
     )
 
 

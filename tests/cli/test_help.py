@@ -164,6 +164,10 @@ USAGE_ERRORS = {
         "no such option: --temprature",
         "did you mean --temperature? llmbatch batch --help lists all",
     ),
+    ("batch", "--prompt", "x"): (
+        "no such option: --prompt",
+        "did you mean --prompt-field? llmbatch batch --help lists all",
+    ),
     ("race", "--hegde", "1"): (
         "no such option: --hegde", "did you mean --hedge? llmbatch race --help lists all",
     ),

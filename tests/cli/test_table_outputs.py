@@ -92,8 +92,9 @@ async def test_a_failed_row_keeps_the_journal_for_resume(tmp_path: Path) -> None
         last = cells(out.read_bytes())[-1]
         assert last[:4] == ["", "3", "", ""]
         assert last[4].startswith("rejected: ")
-        listed = await run("errors", str(journal(out)))
-        assert listed.out.startswith(b"1 of 3 rows failed")
+        for name in (journal(out), out):
+            listed = await run("errors", str(name))
+            assert listed.out.startswith(b"1 of 3 rows failed"), listed.err
         source.write_bytes(ROWS.replace(b'"3"', b'"three"'))
         server.exchanges.clear()
         done = await batch(server, source, "-o", str(out), "--resume")
@@ -101,6 +102,9 @@ async def test_a_failed_row_keeps_the_journal_for_resume(tmp_path: Path) -> None
     assert done.status == 0
     assert cells(out.read_bytes()) == [*TABLE[:3], ["", "three", "", "THREE", ""]]
     assert not journal(out).exists()
+    listed = await run("errors", str(out))
+    assert (listed.status, listed.out) == (2, b"")
+    assert "a whole table has no failed rows, any other its journal beside it" in listed.err
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "xlsx"])

@@ -66,6 +66,7 @@ async def test_the_system_message_and_few_shot_are_templates(tmp_path: Path) -> 
         (("-t", "{{ nmae }}"), ['no field "nmae"', "did you mean name?"]),
         (("-t", "{{ user.lnag }}"), ['no field "user.lnag"', "did you mean lang?"]),
         (("-t", "{{ name"), ["--template is no valid template"]),
+        (("-t", "{{ Full name }}"), ["no valid template", '{{ row["Full name"] }}']),
         (("-t", "{{ name }}", "-s", "{{ lang }}"), ["--system: the rows of <stdin> have no field"]),
         (("-t", "a", "--prompt-field", "name"), ["exclude each other"]),
         (("--prompt-field", "nmae"), ["did you mean name?"]),
@@ -73,6 +74,18 @@ async def test_the_system_message_and_few_shot_are_templates(tmp_path: Path) -> 
         (("--prompt-field", "name", "--where", "stars >"), ["no valid expression"]),
         (("--prompt-field", "name", "--image", "pic"), ["--image pic"]),
         (("--messages-template", "a: b"), ["must be a list of messages"]),
+        (("--messages-template", "few.yaml"), ["@FILE reads it from a file"]),
+        (
+            ("--messages-template", "- role: user\n  content: {{ name }}"),
+            ["on line 2", 'put a text with {{ }} in quotes: content: "{{ text }}"'],
+        ),
+        (("-t", "Be brief."), ["every row would be sent the same", "{{ text }}"]),
+        (("-t", "Summarise: {name}"), ["every row would be sent the same"]),
+        (("-t", __file__), ["every row would be sent the same", f"did you mean @{__file__}?"]),
+        (
+            ("--messages-template", "[{role: user, content: hi}]"),
+            ["every row would be sent the same"],
+        ),
     ],
 )
 async def test_what_does_not_fit_is_refused(
@@ -90,6 +103,14 @@ async def test_what_does_not_fit_is_refused(
                 assert word.replace("<stdin>", str(path) if more else "<stdin>") in done.err
         assert server.exchanges == []
     assert not out.exists()
+
+
+async def test_a_prompt_may_be_the_same_where_something_else_differs() -> None:
+    """The system message, the model or a picture is the row's own then; or it uses all fields."""
+    assert len(await batch("-t", "Go", "-s", "You are {{ name }}.")) == len(ROWS)
+    models = [{"model": "fake/echo"}, {"model": "fake/lorem"}]
+    assert len(await batch("-t", "Go", "--model-field", "model", rows=models)) == len(models)
+    assert [row["text"] for row in await batch("-t", "{{ row | length }}")] == ["4"] * len(ROWS)
 
 
 async def test_some_rows_each_several_times() -> None:

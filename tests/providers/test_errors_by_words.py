@@ -157,6 +157,13 @@ def test_an_error_line_of_a_stream_keeps_its_words(
         assert words in found.message
 
 
+def test_a_model_of_text_alone_is_not_asked_again() -> None:
+    """llama.cpp says in a 500 that the model takes no pictures."""
+    body = {"error": {"code": 500, "message": "image input is not supported - hint: ..."}}
+    with pytest.raises(errors.Rejected, match="image input"):
+        WIRES["openai"].provider.parse(Request("m", [], {}), WireReply(500, {}, orjson.dumps(body)))
+
+
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_a_redirect_is_not_billed(status: int) -> None:
     """Nobody works for a request that is sent elsewhere."""

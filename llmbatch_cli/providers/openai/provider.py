@@ -53,8 +53,14 @@ class OpenAI(JsonProvider):
     """One server that speaks chat completions."""
 
     stream_reader: ClassVar[type[EventStream]] = ChatStream
-    # llama.cpp says in a 500 that the prompt is too long.
-    rules = ErrorRules(words=((CONTEXT_LENGTH, ContextLength),), words_of_overload=True)
+    # llama.cpp says in a 500 that the prompt is too long, or that the model reads text alone.
+    rules = ErrorRules(
+        words=(
+            (CONTEXT_LENGTH, ContextLength),
+            (r"(?:image|audio|video) input is not supported", Rejected),
+        ),
+        words_of_overload=True,
+    )
     version = "/v1"
 
     own_hosts: ClassVar[tuple[str, ...]] = ("api.openai.com",)

@@ -46,7 +46,7 @@ _JSON: Final = Kind(
 )
 _DATABASE: Final = Kind("a database", "export its rows as JSONL first")
 _BINARY: Final = Kind("binary data", "write its rows as JSONL first, as with Python's json.dumps")
-_MEDIA: Final = Kind("an image, audio or video", "name it in a row's message, with --files DIR")
+_MEDIA: Final = Kind("an image, audio or video", "name it in a field: --image FIELD --files DIR")
 _MODEL: Final = Kind("a model's weights", "name it as a model, as in -m local/PATH.gguf")
 _LFS_POINTER: Final = Kind("a Git LFS pointer", "fetch the file that it stands for: git lfs pull")
 _PROGRAM: Final = Kind("a program", "name a file of prompts")

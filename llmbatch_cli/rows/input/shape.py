@@ -45,6 +45,9 @@ class Checked(Protocol):
 class Asks(Checked, Protocol):
     """Makes the prompt of a row."""
 
+    is_constant: bool
+    """Whether it is the same for every row."""
+
     def prompt(self, fields: Fields) -> str | Sequence[Message]:
         """A text or messages. Raises InputError."""
 

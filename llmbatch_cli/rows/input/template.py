@@ -51,11 +51,14 @@ class Template:
             used = environment.undeclared_variables_in_str(text)
         except TemplateError as error:
             raise UsageError(
-                f"{option} is no valid template: {_said(error)} on line {error.line}"
+                f"{option} is no valid template: {_said(error)} on line {error.line}",
+                hint='a field whose name is no word is {{ row["Full name"] }}',
             ) from error
         self._has_row = ROW in used
         self.names = frozenset(used) - {*environment.globals, ROW}
         """The fields that it uses, without what is inside them."""
+        self.is_constant = not (self.names or self._has_row)
+        """Whether it is the same text for every row."""
         self._needed = self.names - set(_GUARDED.findall(text))
 
     def check(self, fields: Fields, file: str | None) -> None:
@@ -156,6 +159,8 @@ class MessagesTemplate:
             raise UsageError(f"{option} is nested too deep") from error
         self.names = frozenset[str]().union(*(one.names for one in self._templates))
         """The fields that it uses."""
+        self.is_constant = all(one.is_constant for one in self._templates)
+        """Whether the messages are the same for every row."""
 
     def check(self, fields: Fields, file: str | None) -> None:
         """As that of Template."""
@@ -196,10 +201,18 @@ def _listed(text: str, option: str) -> list[Any]:
         try:
             found = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise UsageError(f"{option} is neither JSON nor YAML: {error}") from error
+            mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", error)
+            where = f" on line {mark.line + 1}" if mark else ""
+            hint = (
+                'put a text with {{ }} in quotes: content: "{{ text }}"' if "{{" in text else None
+            )
+            raise UsageError(
+                f"{option} is neither JSON nor YAML: {problem}{where}", hint=hint
+            ) from error
     if not isinstance(found, list) or not found:
         raise UsageError(
-            f"{option} must be a list of messages", hint="as in - {role: user, content: ...}"
+            f"{option} must be a list of messages",
+            hint="as in - {role: user, content: ...}; @FILE reads it from a file",
         )
     return found
 

@@ -14,6 +14,7 @@ Row = Mapping[str, Any]
 
 BY_DEFAULT: Final = ("answer", "error")
 _NOTHING: Final = SchemaColumns({})
+_COLUMNS_HINT: Final = f"the input's are always there; beside them {', '.join(COLUMNS)}"
 
 
 @frozen
@@ -52,7 +53,7 @@ class Choice:
         for name in names:
             if name not in COLUMNS:
                 near = near_names(name, COLUMNS)
-                hint = did_you_mean(near) if near else f"there are: {', '.join(COLUMNS)}"
+                hint = did_you_mean(near) if near else _COLUMNS_HINT
                 raise UsageError(f"--columns: no column {name!r}", hint=hint)
         return cls(names, options.answer_field, "answer" in names, promised)
 

@@ -81,7 +81,13 @@ def journal_of(options: OutputOptions) -> Path | None:
     path = options.output
     if path is None or options.format not in TABLES or (path.exists() and not path.is_file()):
         return None
-    return path.with_name(f"{path.name}{SUFFIX}")
+    return Path(f"{path}{SUFFIX}")
+
+
+def rows_file(name: str) -> str:
+    """The file with the rows of this output: the journal beside it, if there is one."""
+    journal = f"{name}{SUFFIX}"
+    return journal if Path(journal).is_file() else name
 
 
 def check_table(options: OutputOptions, inputs: Sequence[str]) -> None:

@@ -64,6 +64,14 @@ def test_an_unknown_column_is_refused(columns: str) -> None:
     assert any(name in str(caught.value.hint) for name in COLUMNS)
 
 
+def test_the_columns_of_the_input_need_not_be_named() -> None:
+    """Whoever names one learns that it is there."""
+    with pytest.raises(UsageError) as caught:
+        Choice.of(OutputOptions(columns="id,answer"))
+    assert caught.value.hint is not None
+    assert "the input's are always there" in caught.value.hint
+
+
 def test_no_column_of_the_input_is_lost_to_ours() -> None:
     """Where the input has a column of our name, ours gets another, and that is said."""
     rows = [row(fields={"question": "why", "answer": "gold", "error": 0, "answer_2": "x"})]
