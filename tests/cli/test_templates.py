@@ -177,6 +177,8 @@ async def test_a_preview_sends_a_rows_own_model_where_a_run_does() -> None:
     assert '"model": "other"' in text
     done = await run("preview", "-m", "groq/m", stdin=rows)
     assert "POST https://api.groq.com/openai/v1/chat/completions" in done.out.decode()
+
+
 async def test_a_preview_shows_what_answers_have_to_be(tmp_path: Path) -> None:
     """In the provider's own form, or in words where it has none; files as they would be sent."""
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(20))
