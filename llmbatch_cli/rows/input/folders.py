@@ -29,7 +29,7 @@ def refuse_among_inputs(output: Path, inputs: Sequence[str]) -> None:
     for name in inputs:
         start = Path(name) if _is_folder(Path(name)) else Path(_fixed_part(name))
         below = PurePath(os.path.relpath(output, start)).parts
-        if name == "-" or below[0] == os.pardir or any(map(_is_hidden, below)):
+        if name == "-" or not below or below[0] == os.pardir or any(map(_is_hidden, below)):
             continue
         pattern = PurePath(os.path.relpath(name, start)).parts
         if _is_folder(Path(name)) or (_has_magic(name) and _matches(below, pattern)):

@@ -82,7 +82,7 @@ def test_no_part_of_a_cell_is_a_row(rows: list[tuple[str, str]], cut: int) -> No
         if row.wrong is None:
             assert row.fields == fields
         else:
-            assert sum(len(cell) + cell.count('"') + 3 for cell in fields.values()) > 20
+            assert sum(len(cell.encode()) + cell.count('"') + 3 for cell in fields.values()) > 20
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,7 @@ async def test_prompts_beside_rows_are_refused(rows: Path) -> None:
         ("in", "in/.out.jsonl", False),
         ("in", "inn/out.jsonl", False),
         ("in", "out.jsonl", False),
+        ("in", "in", False),
         ("in/b.txt", "in/out.jsonl", False),
         ("-", "out.jsonl", False),
     ],
