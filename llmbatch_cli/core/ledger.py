@@ -1,12 +1,27 @@
 """What was attempted for one row: the one source of its times, retries and cost."""
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 from llmbatch_cli.core.errors import ProviderError
+from llmbatch_cli.core.frozen import frozen
 
 CANCELLED: Final = "cancelled"
 """The kind of an attempt that was cancelled from this side while it was in flight."""
+
+Lane = Literal["batch", "flex", "priority"]
+"""How an answer is bought, where that changes its price."""
+
+
+@frozen
+class Seller:
+    """Who bills for a model's answers."""
+
+    provider: str = ""
+    base_url: str = ""
+    """Where it is asked; empty for a model in this process."""
+    moved: bool = False
+    """Whether that is not the provider's own address."""
 
 
 @dataclass(slots=True)
@@ -20,6 +35,8 @@ class Usage:
     """The part of `prompt_tokens` that was read from the provider's cache."""
     cache_write_tokens: int | None = None
     """The part of `prompt_tokens` that was written to the provider's cache."""
+    cache_write_1h_tokens: int | None = None
+    """The part of `cache_write_tokens` that is kept there for an hour, which costs more."""
     reasoning_tokens: int | None = None
     """The part of `completion_tokens` that went into hidden reasoning."""
 
