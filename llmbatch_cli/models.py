@@ -3,7 +3,7 @@
 import asyncio
 import math
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import field, replace
 from functools import partial
@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Final
 from llmbatch_cli.core.errors import InputError, MissingKey, ProviderError, UsageError
 from llmbatch_cli.core.events import LimitChanged, Notice, Observer, Retried, ignore
 from llmbatch_cli.core.frozen import frozen
+from llmbatch_cli.core.ledger import Seller
 from llmbatch_cli.core.options import Cache, Limits, Retries
 from llmbatch_cli.core.options import Network as NetworkOptions
 from llmbatch_cli.core.types import Call, Params, Request
-from llmbatch_cli.engine.calls import Model, StreamCall, built, calling, merged
+from llmbatch_cli.engine.calls import Model, built, calling, merged
 from llmbatch_cli.engine.deadline import Deadlines
 from llmbatch_cli.engine.drop_params import dropping
-from llmbatch_cli.engine.endpoints import Endpoints, spread, spread_streams
+from llmbatch_cli.engine.endpoints import Wire, one_of
 from llmbatch_cli.engine.limits.admitted import admitted
 from llmbatch_cli.engine.limits.limiter import (
     START_IN_FLIGHT,
@@ -30,9 +31,10 @@ from llmbatch_cli.engine.limits.shared_capacity import SharedCapacity
 from llmbatch_cli.engine.retry import Patience, RetryPolicy, retried
 from llmbatch_cli.engine.streaming import around, streaming
 from llmbatch_cli.engine.waits import Waits
+from llmbatch_cli.pricing.prices import Prices
 from llmbatch_cli.providers.addresses import with_query
 from llmbatch_cli.providers.base import Provider
-from llmbatch_cli.providers.registry import Access, Target, home_of, is_hosted, resolve
+from llmbatch_cli.providers.registry import Access, Target, home_of, is_hosted, resolve, seller_of
 from llmbatch_cli.rows.input.params import check_all
 from llmbatch_cli.transport import Connection, Network, check_way, open_network
 from llmbatch_cli.transport.descriptors import room_for
@@ -79,6 +81,7 @@ class CallOptions:
     shape: "AnswerShape | None" = None
     """What every answer has to be."""
     cache: Cache = NO_CACHE
+    prices: Prices = field(default_factory=Prices)
 
     @classmethod
     def of(
@@ -114,15 +117,6 @@ class CallOptions:
             connection=Connection(http=network.http, connect_timeout_s=network.connect_timeout_s),
             cache=cache,
         )
-
-
-@frozen
-class Wire:
-    """One address: whole answers, and streamed ones where it can."""
-
-    call: Call
-    stream: StreamCall | None
-    check: Callable[[Request], object]
 
 
 class Shared:
@@ -188,6 +182,11 @@ class ModelPool:
     ) -> "ModelPool":
         """The same models asked for something else: network and limits are shared."""
         return ModelPool(self._shared, replace(self._options, params=params, shape=shape), observe)
+
+    @property
+    def prices(self) -> Prices:
+        """What its models cost."""
+        return self._options.prices
 
     @property
     def most_in_flight(self) -> int:
@@ -276,7 +275,7 @@ class ModelPool:
             shaped = options.shape.asked_of(target.model, params, provider.build, tell)
             params = shaped.params(params)
         wires = [await self._wire(one, params, options) for one in targets]
-        wire = wires[0] if len(wires) == 1 else _spread(wires)
+        wire = wires[0] if len(wires) == 1 else one_of(wires)
         limits = options.limits
         deadlines = Deadlines(options.timeout_s)
         patience = Patience(options.timeout_s, deadlines.left_s)
@@ -311,7 +310,15 @@ class ModelPool:
             target.key_hint,
             around(wire.stream, partial(wrapped, streamed=True)) if wire.stream else None,
             wire.check,
+            self._seller([one.provider for one in targets]),
         )
+
+    def _seller(self, providers: Sequence[Provider]) -> Seller:
+        """Who bills, of those at several addresses; the table of prices is soon asked for it."""
+        sellers = [seller_of(provider) for provider in providers]
+        seller = next((one for one in sellers if not one.free), sellers[0])
+        self.prices.expect(seller)
+        return seller
 
     def _tell(self, model_name: str, message: str) -> None:
         self._observe(Notice(f"{model_name}: {message}"))
@@ -351,17 +358,6 @@ class ModelPool:
                 ),
             )
         return limiters[key]
-
-
-def _spread(wires: Sequence[Wire]) -> Wire:
-    """Several addresses of one model as one."""
-    endpoints = Endpoints(len(wires))
-    streams = [wire.stream for wire in wires if wire.stream is not None]
-    return Wire(
-        spread([wire.call for wire in wires], endpoints),
-        spread_streams(streams, endpoints) if streams else None,
-        wires[0].check,
-    )
 
 
 def at_each_address(access: Access) -> list[Access]:
