@@ -36,6 +36,16 @@ def rate_limits(limits: Limits, *, together: bool) -> RateLimits:
     return RateLimits(most, concurrency or START_IN_FLIGHT, rpm, tpm, together)
 
 
+def longest_answer(model: str) -> int | None:
+    """Tokens of the longest answer that a model gives, by its name; None is unknown."""
+    if "claude-" not in model:
+        return None
+    from llmbatch_cli.providers.anthropic.models import claude
+
+    found = claude(model)
+    return found.max_output_tokens if found.version is not None else None
+
+
 @frozen
 class CallOptions:
     """How the models of one pool are called."""
@@ -90,6 +100,8 @@ class CallOptions:
             drop_params=retries.drop_params,
             connection=Connection(http=network.http, connect_timeout_s=network.connect_timeout_s),
             cache=replace(cache, dedupe=False) if together else cache,
-            prices=Prices([parse_given(text) for text in sending.money.price]),
+            prices=Prices(
+                [parse_given(text) for text in sending.money.price], answer_tokens=longest_answer
+            ),
             tier=sending.money.tier,
         )

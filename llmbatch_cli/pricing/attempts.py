@@ -26,10 +26,12 @@ def priced(work: Work, prices: Prices, tokens_of: Tokens) -> Work:
     async def work_and_price(prompt: Prompt) -> tuple[Outcome, ...]:
         outcomes = await work(prompt)
         for outcome in outcomes:
-            billed = False
+            billed = bool(prices.given)
             for ledger in outcome.ledgers:
                 billed = billed or not ledger.seller.free
-            if billed or prices.given:
+                for attempt in ledger.attempts:
+                    attempt.cost_usd = 0
+            if billed:
                 await _price(outcome, prices, lambda: UPWARD * tokens_of(prompt))
         return outcomes
 
