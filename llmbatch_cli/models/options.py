@@ -92,6 +92,7 @@ class CallOptions:
             insecure=network.insecure,
             environ=os.environ if environ is None else environ,
         )
+        given = [parse_given(text) for text in sending.money.price]
         return cls(
             access,
             timeout_s=retries.timeout_s,
@@ -100,8 +101,6 @@ class CallOptions:
             drop_params=retries.drop_params,
             connection=Connection(http=network.http, connect_timeout_s=network.connect_timeout_s),
             cache=replace(cache, dedupe=False) if together else cache,
-            prices=Prices(
-                [parse_given(text) for text in sending.money.price], answer_tokens=longest_answer
-            ),
+            prices=Prices(given, answer_tokens=longest_answer),
             tier=sending.money.tier,
         )
