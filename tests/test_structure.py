@@ -20,7 +20,7 @@ PACKAGE = Path(llmbatch_cli.__file__).parent
 LAYERS = [
     {"core"},
     {"rows", "engine", "providers", "transport", "ui", "loops"},
-    {"models", "drivers", "answer_shapes"},
+    {"models", "drivers", "answer_shapes", "report"},
     {"plans"},
     {"job", "client"},
     {"cli", "compat"},

@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "race": "race",
     "preview": "preview",
     "errors": "errors_command",
+    "report": "report_command",
     "providers": "providers_command",
     "models": "models_command",
     "pull": "pull",

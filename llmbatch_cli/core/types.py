@@ -249,6 +249,8 @@ class Outcome:
     """What the answer says, where it was asked for in a shape: see Parsed."""
     cached: bool = False
     """Whether the answer was there already, from the cache or for an equal row."""
+    finished_at: float | None = field(default=None, compare=False)
+    """When the row ended, in seconds since the epoch; the run sets it."""
 
     @property
     def text(self) -> str | None:
