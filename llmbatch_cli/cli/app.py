@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "preview": "preview",
     "errors": "errors_command",
     "report": "report_command",
+    "compare": "compare_command",
     "providers": "providers_command",
     "models": "models_command",
     "pull": "pull",

@@ -9,15 +9,18 @@ from typing import Annotated, Any, Final
 import orjson
 import typer
 
+from llmbatch_cli.cli.compare_command import comparison_of, rows_in
 from llmbatch_cli.cli.say import printing, say
 from llmbatch_cli.core.errors import ExitStatus, UsageError
 from llmbatch_cli.core.text import format_count
+from llmbatch_cli.report.compare_text import text_comparison
 from llmbatch_cli.report.figures import Figures
 from llmbatch_cli.report.gallery import Gallery
 from llmbatch_cli.report.page import MARK, page
-from llmbatch_cli.report.row import row_of
+from llmbatch_cli.report.sections import comparison as comparison_section
 from llmbatch_cli.report.text import text_report
 from llmbatch_cli.rows.answers import Answers
+from llmbatch_cli.rows.input.inputs import can_be_read_twice
 from llmbatch_cli.rows.output.outfile import renewed
 from llmbatch_cli.rows.output.target import check_file
 
@@ -67,8 +70,8 @@ def report(
     """Report on a run: totals, cost, latency, failures, answers.
 
     The report is one HTML page that needs no network. It holds the first 1,000 answers and
-    all failed rows, so share it as you would share the answers. An earlier report is
-    replaced. Memory stays flat, however long FILE is.
+    the failed rows (5,000 at most), so share it as you would share the answers. An earlier
+    report is replaced. Memory stays flat, however long FILE is.
     """
     if text and json:
         raise UsageError("--text and --json exclude each other")
@@ -76,9 +79,10 @@ def report(
     place = None if prints_only or output == Path("-") else output or _place_for(file)
     if place is not None:
         _check_place(place, [file, *filter(None, [compare])], overwrite=overwrite)
+    if compare is not None and not can_be_read_twice(file):
+        raise UsageError("--compare reads FILE twice, so it must be a file")
     answers, found, gallery = Answers(file), Figures(), Gallery()
-    for number, fields in enumerate(answers):
-        row = row_of(fields, number)
+    for row in rows_in(answers):
         found.add(row)
         if not prints_only:
             gallery.add(row)
@@ -86,10 +90,13 @@ def report(
     for one in notes:
         say(one)
     figures = {"file": answers.name, **found.as_json(), "unreadable_lines": answers.unreadable}
+    compared = None if compare is None else comparison_of(compare, file)
     if text or json:
-        _print(figures, as_text=text)
+        _print(figures, compared, as_text=text)
     if not prints_only:
-        _put(page(answers.name, figures, gallery, notes=notes), place, figures)
+        section = "" if compared is None else comparison_section(compared)
+        content = page(answers.name, figures, gallery, notes=notes, comparison=section)
+        _put(content, place, figures)
     return ExitStatus.OK
 
 
@@ -116,14 +123,19 @@ def _check_place(place: Path, inputs: list[str], *, overwrite: bool) -> None:
         raise
 
 
-def _print(figures: Mapping[str, Any], *, as_text: bool) -> None:
+def _print(
+    figures: Mapping[str, Any], compared: Mapping[str, Any] | None, *, as_text: bool
+) -> None:
     with printing():
         if not as_text:
-            sys.stdout.buffer.write(orjson.dumps(figures, option=orjson.OPT_APPEND_NEWLINE))
+            both = figures if compared is None else {**figures, "comparison": compared}
+            sys.stdout.buffer.write(orjson.dumps(both, option=orjson.OPT_APPEND_NEWLINE))
             return
         encoding = (sys.stdout.encoding or "").lower().replace("-", "")
         blocks = sys.stdout.isatty() and encoding == "utf8"
-        lines = text_report(figures["file"], figures, blocks=blocks)
+        lines = [*text_report(figures["file"], figures, blocks=blocks)]
+        if compared is not None:
+            lines += ["", *text_comparison(compared)]
         sys.stdout.write("".join(f"{line}\n" for line in lines))
 
 

@@ -5,12 +5,13 @@ data; the second is read as it comes.
 """
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Final
 
 from llmbatch_cli.core.canonical import canonical
+from llmbatch_cli.core.text import shortened
 from llmbatch_cli.report.figures import shown_id
 from llmbatch_cli.report.row import Row, answer_text, shown
 from llmbatch_cli.report.sketch import Quantiles
@@ -18,7 +19,9 @@ from llmbatch_cli.report.sketch import Quantiles
 MOST_FIELDS: Final = 100
 """Fields of data that are compared one by one; more are compared as a whole only."""
 EXAMPLES: Final = 20
+_COMPARED_CHARS: Final = 4_000
 _EXCERPT_CHARS: Final = 300
+_BEFORE_CHARS: Final = 24
 _KEPT: Final = struct.Struct("<8s8sIddB")
 """Digests of text and of data, the text's length, latency, cost, and flags."""
 _FIELD: Final = struct.Struct("<B4s")
@@ -90,8 +93,9 @@ class _Kept:
 
     @classmethod
     def unpacked(cls, packed: bytes) -> "_Kept":
-        head = _KEPT.unpack_from(packed)
-        return cls(*head, fields=dict(_FIELD.iter_unpack(packed[_KEPT.size :])))
+        text, data, chars, latency_s, cost_usd, flags = _KEPT.unpack_from(packed)
+        fields = dict(_FIELD.iter_unpack(packed[_KEPT.size :]))
+        return cls(text, data, chars, latency_s, cost_usd, flags, fields)
 
 
 class Comparison:
@@ -112,7 +116,6 @@ class Comparison:
         self._data = [0, 0]
         self._texts = [0, 0]
         """Rows where they are the same, and rows that have them in both."""
-        self._only_data = 0
         self._sides = (Side(), Side())
         self._faster = [0, 0]
         self.differing: dict[bytes, dict[str, str]] = {}
@@ -243,18 +246,32 @@ def compared(first: Iterable[Row], second: Iterable[Row], again: Iterable[Row]) 
             left -= 1
             if not left:
                 break
+    for example in found.differing.values():
+        _show_difference(example)
     return found.as_json()
+
+
+def _show_difference(example: dict[str, str]) -> None:
+    """Cut both answers so that the place is seen where they begin to differ."""
+    first, second = example["first"], example["second"]
+    places = enumerate(zip(first, second, strict=False))
+    same = next((place for place, (a, b) in places if a != b), min(len(first), len(second)))
+    begin = max(0, same - _BEFORE_CHARS)
+    for name in ("first", "second"):
+        text = ("…" if begin else "") + example[name][begin:]
+        example[name] = shortened(text, _EXCERPT_CHARS)
 
 
 def key_of(row: Row) -> bytes:
     """A digest of the row's id, and of its part where it has several outcomes."""
     part = row.fields.get("part")
-    return _digest(repr((row.id, part[0] if isinstance(part, list) and part else 1)).encode(), 12)
+    of_several = part[0] if isinstance(part, list) and part else 1
+    return _digest(repr((str(row.id), of_several)).encode(), 12)
 
 
 def excerpt(row: Row) -> str:
-    """An answer as it is shown beside another."""
-    return shown(answer_text(row), _EXCERPT_CHARS)
+    """The beginning of an answer, to be shown beside another."""
+    return shown(answer_text(row), _COMPARED_CHARS)
 
 
 def _plain_text(text: str) -> bytes:
@@ -264,10 +281,3 @@ def _plain_text(text: str) -> bytes:
 
 def _digest(data: bytes, size: int) -> bytes:
     return blake2b(data, digest_size=size).digest()
-
-
-def rows_of(figures: Mapping[str, Any]) -> Iterator[tuple[str, object, object]]:
-    """The lines of a table of what each of the two runs took: a name and both values."""
-    first, second = figures["first"], figures["second"]
-    for name in ("failed", "usd", "unknown_cost_rows", "mean_chars", "p50", "p95"):
-        yield name, first[name], second[name]

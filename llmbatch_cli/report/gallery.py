@@ -43,6 +43,8 @@ class Gallery:
 
     def says(self) -> str:
         """Which rows these are."""
+        if self._taken == len(self.rows) == 1:
+            return "The only row."
         if self._taken == len(self.rows):
             return f"All {self._taken:,} rows."
         failures = sum(row["status"] == "failed" for row in self.rows)

@@ -95,7 +95,7 @@ def number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
-        return value if 0 <= value and math.isfinite(value) else None
+        return value if value >= 0 and math.isfinite(value) else None
     except OverflowError:  # an integer beyond all floats
         return None
 
@@ -129,9 +129,7 @@ def answer_text(row: Row) -> str:
 
 
 def _usage(usage: Mapping[str, Any]) -> Mapping[str, int]:
-    return {
-        one: int(count) for one in TOKENS if (count := number(usage.get(one))) is not None
-    }
+    return {one: int(count) for one in TOKENS if (count := number(usage.get(one))) is not None}
 
 
 def _objects(value: Any) -> Sequence[Mapping[str, Any]]:

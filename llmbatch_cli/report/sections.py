@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
-from llmbatch_cli.core.text import format_count
+from llmbatch_cli.core.text import clean, format_count
+from llmbatch_cli.report import compare_text as compared
 from llmbatch_cli.report.numbers import (
     UNKNOWN,
-    cost,
     count,
     moment,
     per_s,
@@ -18,7 +18,6 @@ from llmbatch_cli.report.numbers import (
 from llmbatch_cli.report.sketch import EXACT_VALUES
 
 Figures = Mapping[str, Any]
-Cell = str | tuple[str, bool]
 _PERCENTILES: Final = ("p50", "p90", "p95", "p99", "mean", "max")
 _TOKEN_WORDS: Final = {
     "prompt_tokens": "in",
@@ -285,9 +284,23 @@ def _extreme(row: Mapping[str, Any], name: str) -> Sequence[object]:
     return row["id"], value, row["model"], UNKNOWN if out is None else count(out), row["excerpt"]
 
 
+def comparison(figures: Figures) -> str:
+    """Two runs."""
+    first, second = (clean(figures[f"{one}_file"], 200) for one in ("first", "second"))
+    says = f"The first is {first}, the second {second}. Rows are matched by their ids."
+    rows = table("Rows", ("", "rows#"), compared.rows(figures))
+    agreement = table("Where both have an answer", ("", "the same#", "of#", "%#"), (
+        [name, count(same), count(of), share(same, of)]
+        for name, same, of in compared.agreement(figures)
+    ))  # fmt: skip
+    sides = table("Rows in both", ("", "first#", "second#"), compared.sides(figures))
+    shown = [[one["id"], one["first"], one["second"]] for one in figures["examples"]]
+    heads = ("id", "first", "second")
+    examples = table("The first answers that differ", heads, shown) if shown else ""
+    return section("Comparison", note(says), rows, agreement, sides, examples, name="comparison")
+
+
 ALL: Final = (
     totals, throughput, latency, models, race, tokens, finish_reasons, failures, schema, extremes,
 )  # fmt: skip
 """The sections of the figures in their order."""
-
-__all__ = ["ALL", "cost", "section", "table"]

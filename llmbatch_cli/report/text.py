@@ -46,7 +46,10 @@ def _main(figures: Figures) -> Iterator[tuple[str, str]]:
     reasons = (f"{n:,} {reason}" for reason, n in figures["finish_reasons"].items())
     yield "ended by", ", ".join([*reasons][:_MOST_NAMES]) or "nothing"
     if (schema := figures["schema"]) is not None:
-        yield "schema", ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in schema.items() if n)
+        yield (
+            "schema",
+            ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in schema.items() if n),
+        )
     yield "failed", _part(figures, "failed")
 
 

@@ -100,12 +100,10 @@ class Answers:
             yield from _json_values(as_text(data))
 
     def _records(self, batches: Iterator[Iterable[Record]]) -> Iterator[Any]:
-        place = 0
-        for record in (record for batch in batches for record in batch):
+        for place, record in enumerate(record for batch in batches for record in batch):
             if not place and _OURS.isdisjoint(record.fields):
                 raise self._no_output()
             yield None if record.wrong else _table_row(record.fields, place)
-            place += 1
 
 
 def _ignore(note: str) -> None:
