@@ -4,7 +4,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
-import orjson
 import typer
 
 from llmbatch_cli.cli.say import printing, say
@@ -14,6 +13,7 @@ from llmbatch_cli.report.compare_text import text_comparison
 from llmbatch_cli.report.row import Row, row_of
 from llmbatch_cli.rows.answers import Answers
 from llmbatch_cli.rows.input.inputs import can_be_read_twice, shown_name
+from llmbatch_cli.rows.output.render import dump_value
 
 EXAMPLES = """\b
 Examples:
@@ -39,7 +39,7 @@ def compare(first: First, second: Second, json: AsJson = False) -> int:
     figures = comparison_of(first, second)
     with printing():
         if json:
-            sys.stdout.buffer.write(orjson.dumps(figures, option=orjson.OPT_APPEND_NEWLINE))
+            sys.stdout.buffer.write(dump_value(figures) + b"\n")
             return ExitStatus.OK
         lines = text_comparison(figures)
         sys.stdout.write("".join(f"{line}\n" for line in lines))

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-import orjson
 import typer
 
 from llmbatch_cli.cli.compare_command import comparison_of, rows_in
@@ -22,6 +21,7 @@ from llmbatch_cli.report.text import text_report
 from llmbatch_cli.rows.answers import Answers
 from llmbatch_cli.rows.input.inputs import can_be_read_twice
 from llmbatch_cli.rows.output.outfile import renewed
+from llmbatch_cli.rows.output.render import dump_value
 from llmbatch_cli.rows.output.target import check_file
 
 EXAMPLES = """\b
@@ -129,7 +129,7 @@ def _print(
     with printing():
         if not as_text:
             both = figures if compared is None else {**figures, "comparison": compared}
-            sys.stdout.buffer.write(orjson.dumps(both, option=orjson.OPT_APPEND_NEWLINE))
+            sys.stdout.buffer.write(dump_value(both) + b"\n")
             return
         encoding = (sys.stdout.encoding or "").lower().replace("-", "")
         blocks = sys.stdout.isatty() and encoding == "utf8"

@@ -1,8 +1,8 @@
 """One row of an output, as far as its values are what they should be."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 from llmbatch_cli.core.text import clean_for_terminal
@@ -11,8 +11,10 @@ from llmbatch_cli.rows.output.render import dump_value, well_formed
 TOKENS: Final = (
     "prompt_tokens", "completion_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens",
 )  # fmt: skip
+_MOST: Final = 1e12
+"""Beyond any count, price or time of a run."""
 _LAST_SECOND: Final = 1e11
-"""Far beyond any time of a run."""
+_STATUSES: Final = range(100, 1000)
 _NAME_CHARS: Final = 120
 
 
@@ -78,31 +80,33 @@ def row_of(fields: Mapping[str, Any], place: int) -> Row:
         has_data="data" in fields,
         kind=name(said.get("type") or "unknown") if failed else None,
         message=str(said.get("message") or "") if failed else "",
-        status=status if isinstance(status := said.get("status"), int) else None,
+        status=status if (status := said.get("status")) in _STATUSES else None,
         retryable=said.get("retryable") is True,
         finish_reason=name(reason) if (reason := fields.get("finish_reason")) else None,
         usage=_usage(usage) if isinstance(usage, dict) else None,
         cost_usd=number(fields.get("cost")),
         latency_s=number(fields.get("latency")),
-        attempts=attempts if isinstance(attempts, int) and attempts >= 0 else 1,
+        attempts=attempts if isinstance(attempts, int) and 0 <= attempts <= _MOST else 1,
         finished_at=finished_at if finished_at and finished_at < _LAST_SECOND else None,
         fields=fields,
     )
 
 
 def number(value: Any) -> float | None:
-    """The value where it is a finite number from 0 on."""
+    """The value where it is a number that a run can have."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    try:
-        return value if value >= 0 and math.isfinite(value) else None
-    except OverflowError:  # an integer beyond all floats
-        return None
+    return value if 0 <= value <= _MOST else None
 
 
 def name(value: Any) -> str:
     """A short name that a row gives, fit to be shown."""
-    return shown(str(value), _NAME_CHARS)
+    return _name(str(value)[: _NAME_CHARS + 1])
+
+
+@lru_cache(4_096)
+def _name(text: str) -> str:
+    return " ".join(shown(text, _NAME_CHARS).split())
 
 
 def model_of(fields: Mapping[str, Any]) -> str:

@@ -157,7 +157,7 @@ def latency(figures: Figures) -> str:
     bars = found["histogram"]
     listed = folded("As a table", table("Histogram", ("from", "to", "answers#"), _bars(bars)))
     drawn = chart("latency-chart", "Histogram of latencies; the table below has the figures")
-    percentiles = table("Percentiles", ("", *(f"{one}#" for one in _PERCENTILES)), values)
+    percentiles = table("Percentiles", ("answers", *(f"{one}#" for one in _PERCENTILES)), values)
     return section("Latency", note(says), percentiles, drawn, listed, name="latency")
 
 
@@ -259,7 +259,7 @@ def schema(figures: Figures) -> str:
         "invalid_output": "rows failed, as no attempt had the form",
     }
     rows = [[word, count(found[name])] for name, word in words.items()]
-    return section("Schema", table("Answers of a form", ("", "rows#"), rows), name="schema")
+    return section("Schema", table("Answers of a form", ("answers", "rows#"), rows), name="schema")
 
 
 def extremes(figures: Figures) -> str:
@@ -288,12 +288,12 @@ def comparison(figures: Figures) -> str:
     """Two runs."""
     first, second = (clean(figures[f"{one}_file"], 200) for one in ("first", "second"))
     says = f"The first is {first}, the second {second}. Rows are matched by their ids."
-    rows = table("Rows", ("", "rows#"), compared.rows(figures))
-    agreement = table("Where both have an answer", ("", "the same#", "of#", "%#"), (
+    rows = table("Rows", ("which", "rows#"), compared.rows(figures))
+    agreement = table("Where both have an answer", ("what", "the same#", "of#", "%#"), (
         [name, count(same), count(of), share(same, of)]
         for name, same, of in compared.agreement(figures)
     ))  # fmt: skip
-    sides = table("Rows in both", ("", "first#", "second#"), compared.sides(figures))
+    sides = table("Rows in both", ("what", "first#", "second#"), compared.sides(figures))
     shown = [[one["id"], one["first"], one["second"]] for one in figures["examples"]]
     heads = ("id", "first", "second")
     examples = table("The first answers that differ", heads, shown) if shown else ""

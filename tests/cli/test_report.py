@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import importlib
 import json
 import os
 import pty
@@ -13,6 +14,9 @@ import pytest
 from support.answers import answer, failure, write
 from support.program import PROGRAM, Done, environment, run
 
+ZSTD = importlib.import_module(
+    "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
+)
 ROWS = [answer(0), answer(1, cost=None), failure(2)]
 
 
@@ -99,6 +103,8 @@ async def test_what_cannot_be_read_is_counted(tmp_path: Path) -> None:
     done = await report(out, "--json")
     assert (done.rows[0]["rows"], done.rows[0]["unreadable_lines"]) == (4, 1)
     assert done.err == f"llmbatch: 1 line of {out} could not be read and is left out\n"
+    (tmp_path / "out.jsonl.zst").write_bytes(ZSTD.compress(out.read_bytes()))
+    assert (await report(tmp_path / "out.jsonl.zst", "--json")).rows[0]["rows"] == 4
     packed = tmp_path / "out.jsonl.gz"
     packed.write_bytes(gzip.compress(out.read_bytes())[:-9])
     done = await report(packed, "--json")

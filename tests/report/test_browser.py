@@ -99,7 +99,7 @@ def test_answers_are_searched_filtered_and_sorted(clean: Tab, tmp_path: Path) ->
     """What is typed, chosen and clicked decides which rows are shown, 50 on a page."""
     clean.open(write_page(tmp_path))
     found = TEXT.format("#found")
-    assert clean.value(found) == "130 of 130 shown rows"
+    assert clean.value(found) == "130 of these 130 rows"
     assert clean.value("document.querySelectorAll('#rows tbody tr').length") == 50
     clean.value("document.getElementById('next').click()")
     assert clean.value(TEXT.format("#place")) == "Page 2 of 3"
@@ -111,9 +111,9 @@ def test_answers_are_searched_filtered_and_sorted(clean: Tab, tmp_path: Path) ->
         "one.value = value; one.dispatchEvent(new Event(event)); }}"
     )
     clean.value(choose.format("[['reason', 'failed', 'change']]"))
-    assert clean.value(found) == "8 of 130 shown rows"
+    assert clean.value(found) == "8 of these 130 rows"
     clean.value(choose.format("[['reason', '', 'change'], ['search', 'ANSWER 11', 'input']]"))
-    assert clean.value(found) == "11 of 130 shown rows"
+    assert clean.value(found) == "11 of these 130 rows"
 
 
 def test_the_keyboard_is_enough(clean: Tab, tmp_path: Path) -> None:

@@ -123,11 +123,12 @@ VALUES: Any = st.recursive(
     ),
     max_leaves=4,
 )
+USAGE = st.dictionaries(st.sampled_from(["prompt_tokens", "cached_tokens"]), VALUES, max_size=2)
 FIELDS = (*answer(0), "data", "race", "failed_attempts", "finished_at", "input", "part")
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=6), max_size=3))
+@given(st.lists(st.dictionaries(st.sampled_from(FIELDS), VALUES | USAGE, max_size=6), max_size=3))
 def test_any_row_is_reported(rows: list[dict[str, Any]]) -> None:
     """Whatever a file has for values, there is a page, a text of 80 columns, and valid JSON."""
     found, gallery = figures(rows), Gallery()
@@ -142,6 +143,6 @@ def test_any_row_is_reported(rows: list[dict[str, Any]]) -> None:
 
 def test_a_hostile_answer_is_only_text() -> None:
     """In figures and texts there is no control character, and no half of a pair."""
-    found = figures([answer(0, HOSTILE, model=HOSTILE), failure(1, HOSTILE)])
+    found = figures([answer(0, HOSTILE, model=HOSTILE, finish_reason="a\nb"), failure(1, HOSTILE)])
     for text in (json.dumps(found, ensure_ascii=False), *text_report("x", found, blocks=False)):
         assert not {"\x00", "\x1b", "\u202e", "\ud800", "\n"} & set(text)

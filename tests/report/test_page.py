@@ -175,6 +175,7 @@ def test_it_can_be_used_without_seeing() -> None:
     tables = outline.having("table")
     assert len(outline.having("caption")) == len(tables) > 8
     assert all(one.get("scope") in ("col", "row") for one in outline.having("th"))
+    assert all(outline.texts["th"])
     for chart in outline.having("canvas"):
         assert chart["role"] == "img"
         assert chart["aria-label"]

@@ -79,7 +79,8 @@
     return made;
   }
 
-  const usd = (value) => (value === 0 || value >= 1 ? value.toFixed(2) : value.toPrecision(4));
+  const exact = new Intl.NumberFormat("en-US", { maximumSignificantDigits: 4 });
+  const usd = (value) => (value === 0 || value >= 1 ? value.toFixed(2) : exact.format(value));
   const shown = {
     tokens: (row) => (row.tokens === null ? "" : number.format(row.tokens)),
     usd: (row) => (row.usd === null ? "" : `$${usd(row.usd)}`),
@@ -142,7 +143,7 @@
     const begin = state.page * PAGE;
     const body = byId("rows").tBodies[0];
     body.replaceChildren(...state.found.slice(begin, begin + PAGE).map(lineOf));
-    byId("found").textContent = `${number.format(state.found.length)} of ${number.format(rows.length)} shown rows`;
+    byId("found").textContent = `${number.format(state.found.length)} of these ${number.format(rows.length)} rows`;
     byId("place").textContent = `Page ${state.page + 1} of ${pages}`;
     byId("back").disabled = state.page === 0;
     byId("next").disabled = state.page === pages - 1;
