@@ -1,11 +1,10 @@
 """Two runs, row by row."""
 
-import tracemalloc
 from typing import Any
 
 from support.answers import HOSTILE, answer, failure
 
-from llmbatch_cli.report.compare import Comparison, compared
+from llmbatch_cli.report.compare import compared
 from llmbatch_cli.report.compare_text import COLUMNS, text_comparison
 from llmbatch_cli.report.row import Row, row_of
 
@@ -96,16 +95,3 @@ def test_the_text_fits_a_terminal() -> None:
     assert max(map(len, lines)) <= COLUMNS
     assert not {"\x1b", "\u202e", "\x00", "\ud800"} & set("".join(lines))
     assert any(line.startswith("rows in both") and line.split()[-1] == "2" for line in lines)
-
-
-def test_memory_is_as_the_help_says() -> None:
-    """A row of the first run takes some 200 bytes, however long its answer is."""
-    count, found = 20_000, Comparison()
-    tracemalloc.start()
-    try:
-        for place in range(count):
-            found.add_first(row_of(answer(place, f"{place} " * 500), place))
-        held_bytes, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert held_bytes / count < 260
