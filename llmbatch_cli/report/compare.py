@@ -264,9 +264,7 @@ def _show_difference(example: dict[str, str]) -> None:
 
 def key_of(row: Row) -> bytes:
     """A digest of the row's id, and of its part where it has several outcomes."""
-    part = row.fields.get("part")
-    of_several = part[0] if isinstance(part, list) and part else 1
-    return _digest(repr((str(row.id), of_several)).encode(), 12)
+    return _digest(repr((str(row.id), row.part)).encode(), 12)
 
 
 def excerpt(row: Row) -> str:

@@ -50,7 +50,15 @@ class Row:
 
     @property
     def racers(self) -> Sequence[Mapping[str, Any]]:
-        return _objects(self.fields.get("race"))
+        """Of the row's race; it stands in each outcome of the row, and counts in the first."""
+        return _objects(self.fields.get("race")) if self.part == 1 else ()
+
+    @property
+    def part(self) -> int:
+        """Which of the row's outcomes this is, from 1, as with --all."""
+        part = self.fields.get("part")
+        first = part[0] if isinstance(part, list) and part else 1
+        return first if isinstance(first, int) else 1
 
     @property
     def failed_attempts(self) -> Sequence[Mapping[str, Any]]:

@@ -87,6 +87,8 @@ def test_the_standings_of_a_race() -> None:
     first, second = figures([answer(place, race=racers) for place in range(3)])["race"]
     assert (first["model"], first["races"], first["won"], first["p50"]) == ("p/b", 3, 3, 0.5)
     assert (second["model"], second["cancelled"], second["p50"]) == ("p/a", 3, None)
+    both = [answer(0, race=racers, part=[part, 2]) for part in (1, 2)]
+    assert figures(both)["race"][0]["races"] == 1, "with --all each outcome has the same race"
 
 
 def test_the_slowest_and_the_dearest() -> None:
