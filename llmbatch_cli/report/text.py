@@ -27,9 +27,11 @@ def text_report(name: str, figures: Figures, *, blocks: bool) -> Iterator[str]:
 
 def _main(figures: Figures) -> Iterator[tuple[str, str]]:
     tokens, latency, time = figures["tokens"], figures["latency"], figures["time"]
-    yield "rows", f"{count(figures['rows'])} in {seconds(time['elapsed_s'])}"
-    if time["rows_per_s"] is not None:
-        yield "rate", f"{per_s(time['rows_per_s'])}"
+    if time["elapsed_s"] is None:
+        yield "rows", count(figures["rows"])
+    else:
+        within = f"{seconds(time['elapsed_s'])}, {per_s(time['rows_per_s'])}"
+        yield "rows", f"{count(figures['rows'])} in {within}"
     odd = (f"{figures[name]:,} {name}" for name in ("cached", "truncated", "empty", "fallback")
            if figures[name])  # fmt: skip
     yield "answered", ", ".join((_part(figures, "answered"), *odd))

@@ -59,7 +59,7 @@ async def test_main_figures_as_text(out: Path) -> None:
     text = done.out.decode()
     assert (done.status, done.err, [*out.parent.iterdir()]) == (0, "", [out])
     for line in (
-        "answered    2 (66.7 %)", "cost        $0.25, and unknown for 2 rows",
+        "rows        3", "answered    2 (66.7 %)", "cost        $0.25, and unknown for 2 rows",
         "tokens      20 in, 8 out", "failed      1 (33.3 %)", "         1 overloaded: sorry 2",
     ):  # fmt: skip
         assert line in text.splitlines()
