@@ -22,6 +22,8 @@ COMMANDS: Final = {
     "race": "race",
     "preview": "preview",
     "errors": "errors_command",
+    "report": "report_command",
+    "compare": "compare_command",
     "providers": "providers_command",
     "models": "models_command",
     "prices": "prices_command",

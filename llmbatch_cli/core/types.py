@@ -259,6 +259,8 @@ class Outcome:
     """What may have been billed beside that; None for nothing."""
     cached: bool = False
     """Whether the answer was there already, from the cache or for an equal row."""
+    finished_at: float | None = field(default=None, compare=False)
+    """When the row ended, in seconds since the epoch; the run sets it."""
 
     @property
     def text(self) -> str | None:

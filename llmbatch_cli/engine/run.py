@@ -1,6 +1,7 @@
 """Many rows at once: pulls rows while there is room, yields outcomes as they come or in order."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from typing import Literal
@@ -208,6 +209,7 @@ class _Run:
         if not outcomes:
             self._observe(Dropped(index))
         for outcome in outcomes:
+            outcome.finished_at = time.time()
             self._observe(Finished(outcome))
         if self._held is None:
             self._ready.append(outcomes)

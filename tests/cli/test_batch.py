@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ async def test_a_row_becomes_a_request_and_its_reply_a_row() -> None:
     }
     (out,) = done.rows
     assert 0 <= out.pop("latency") < 20
+    assert 0 <= time.time() - out.pop("finished_at") < 60
     assert list(out) == [
         "index", "id", "model", "provider", "text", "finish_reason", "usage", "cost",
         "attempts", "metadata", "error",

@@ -1,6 +1,7 @@
 """The engine: every row exactly once, within the window, in order when asked."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 
@@ -222,6 +223,27 @@ async def test_draining_finishes_what_is_at_work() -> None:
     await begun.wait()
     stop.drain()
     assert await asyncio.wait_for(collecting, 5) == [0]
+
+
+async def test_an_outcome_says_when_its_row_ended() -> None:
+    """Also where it waits for one before it: those that came later ended earlier."""
+    may_end = asyncio.Event()
+
+    async def work(row: Prompt) -> tuple[Outcome, ...]:
+        if row.index == 0:
+            await may_end.wait()
+            await asyncio.sleep(0.01)
+        elif row.index == 3:
+            may_end.set()
+        return (outcome(row),)
+
+    values: list[Row] = [prompt(index) for index in range(4)]
+    outcomes = run(
+        rows(values), work, window=lambda: 2, most_open=8, stop=Stop(), observe=ignore, ordered=True
+    )
+    first, *others = [one.finished_at or 0 async for one in outcomes]
+    assert 0 < max(others) < first <= time.time()
+    assert others == sorted(others)
 
 
 async def test_a_postponed_row_stays_undone_and_the_others_go_on() -> None:

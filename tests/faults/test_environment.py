@@ -197,6 +197,7 @@ async def test_a_server_that_is_stopped_is_waited_for(tmp_path: Path) -> None:
 
 WALL_CLOCK: Final = {
     "cli/running.py": "stamps the chat format's `created`",
+    "engine/run.py": "stamps `finished_at`",
     "compat/response.py": "stamps `created`",
     "compat/streaming.py": "stamps `created`",
     "providers/wire/limits.py": "reads a Retry-After or a reset that is a date",

@@ -102,6 +102,8 @@ def _add_course(row: _Json, outcome: Outcome) -> None:
         row["ttft"] = round(outcome.ttft_s, 3)
     if outcome.partial is not None:
         row["partial"] = outcome.partial
+    if outcome.finished_at is not None:
+        row["finished_at"] = int(outcome.finished_at * 1000 + 0.5) / 1000
 
 
 def _add_failed(row: _Json, outcome: Outcome) -> None:

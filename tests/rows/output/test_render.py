@@ -79,6 +79,13 @@ def test_an_answered_row_has_the_contract_s_fields_in_its_order() -> None:
     )
 
 
+def test_a_row_of_a_run_says_when_it_ended() -> None:
+    """Answered or not, in seconds since the epoch, to the millisecond."""
+    for outcome in (ANSWERED, FAILED):
+        row = json.loads(render(replace(outcome, finished_at=1_700_000_000.12349), "jsonl"))
+        assert row["finished_at"] == 1_700_000_000.123
+
+
 def test_a_failed_row_has_the_same_fields_and_its_error() -> None:
     """A failure has no text, no usage and no cost, and says what went wrong."""
     assert render(FAILED, "jsonl") == (
