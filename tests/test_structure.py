@@ -19,13 +19,8 @@ PACKAGE = Path(llmbatch_cli.__file__).parent
 
 LAYERS = [
     {"core"},
-<<<<<<< HEAD
     {"rows", "engine", "providers", "transport", "ui", "loops", "pricing"},
-    {"models", "drivers", "answer_shapes"},
-=======
-    {"rows", "engine", "providers", "transport", "ui", "loops"},
     {"models", "drivers", "answer_shapes", "report"},
->>>>>>> report
     {"plans"},
     {"job", "client"},
     {"cli", "compat"},

@@ -251,8 +251,8 @@ class Outcome:
     part: tuple[int, int] = (1, 1)
     """Which of the row's outcomes this is, from 1, and how many there are, as with --all."""
     ledgers: Sequence[Ledger] = ()
-    """One for each model that was asked, with every attempt, answers too. Several outcomes of one
-    row share them."""
+    """One for each model that was asked, with every attempt, answers too. Of several outcomes of
+    one row each has its own model's, and the first also those of models without an outcome."""
     cost_usd: "Decimal | int | None" = 0
     """What all attempts in `ledgers` have cost, exactly; None is unknown."""
     maybe_billed: MaybeBilled | None = None

@@ -151,14 +151,8 @@ USAGE_ERRORS = {
     ("bach",): ("no such command 'bach'", "did you mean batch? llmbatch --help lists all"),
     ("qqq",): (
         "no such command 'qqq'",
-<<<<<<< HEAD
-        "the commands are batch, race, preview, errors, providers, models, prices, pull, "
-        "cache; "
-        "llmbatch --help tells what they do",
-=======
-        "the commands are batch, race, preview, errors, report, compare, providers, models, pull, "
-        "cache; llmbatch --help tells what they do",
->>>>>>> report
+        "the commands are batch, race, preview, errors, report, compare, providers, models, prices, "
+        "pull, cache; llmbatch --help tells what they do",
     ),
     ("pyproject.toml",): (
         "no such command 'pyproject.toml'", "llmbatch batch pyproject.toml ... sends it",
