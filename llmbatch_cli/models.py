@@ -1,7 +1,6 @@
 """From a model's name to a Model that calls it: provider, key, network, limits and time."""
 
 import asyncio
-import math
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -20,19 +19,15 @@ from llmbatch_cli.engine.deadline import Deadlines
 from llmbatch_cli.engine.drop_params import dropping
 from llmbatch_cli.engine.endpoints import Endpoints, spread, spread_streams
 from llmbatch_cli.engine.limits.admitted import admitted
-from llmbatch_cli.engine.limits.limiter import (
-    START_IN_FLIGHT,
-    Holding,
-    Limiter,
-    RateLimits,
-)
+from llmbatch_cli.engine.limits.chosen import MOST_IN_FLIGHT, rate_limits, with_own
+from llmbatch_cli.engine.limits.limiter import Holding, Limiter, RateLimits
 from llmbatch_cli.engine.limits.shared_capacity import SharedCapacity
 from llmbatch_cli.engine.retry import Patience, RetryPolicy, retried
 from llmbatch_cli.engine.streaming import around, streaming
 from llmbatch_cli.engine.waits import Waits
-from llmbatch_cli.providers.addresses import with_query
+from llmbatch_cli.providers.addresses import with_headers, with_query
 from llmbatch_cli.providers.base import Provider
-from llmbatch_cli.providers.registry import Access, Target, home_of, is_hosted, resolve
+from llmbatch_cli.providers.registry import Access, Setup, Target, home_of, is_hosted, resolve
 from llmbatch_cli.rows.input.params import check_all
 from llmbatch_cli.transport import Connection, Network, check_way, open_network
 from llmbatch_cli.transport.descriptors import room_for
@@ -44,21 +39,8 @@ if TYPE_CHECKING:
 HOSTED_START: Final = 16
 """Requests at once at the start of a run at a provider's own address, which serves many at once
 and refuses what is too much for an account."""
-MOST_IN_FLIGHT: Final = 512
-"""The ceiling where the user sets none."""
-RACE_IN_FLIGHT: Final = 64
 NO_CACHE: Final = Cache()
-
-
-def rate_limits(limits: Limits, *, together: bool) -> RateLimits:
-    """The limits that the user sets; `together` is for a race. Raises UsageError."""
-    concurrency, rpm, tpm = limits.concurrency, limits.rpm, limits.tpm
-    if concurrency is not None and concurrency < 1:
-        raise UsageError("concurrency must be at least 1")
-    if (rpm is not None and not 0 < rpm < math.inf) or (tpm is not None and tpm <= 0):
-        raise UsageError("rpm and tpm must be numbers above 0")
-    most = concurrency or (RACE_IN_FLIGHT if together else MOST_IN_FLIGHT)
-    return RateLimits(most, concurrency or START_IN_FLIGHT, rpm, tpm, together)
+NO_SETUP: Final = Setup()
 
 
 @frozen
@@ -91,11 +73,13 @@ class CallOptions:
         together: bool = False,
         cache: Cache = NO_CACHE,
         environ: Mapping[str, str] | None = None,
+        setup: Setup = NO_SETUP,
     ) -> "CallOptions":
         """The user's options; `together` is for a race. Raises UsageError.
 
-        `environ` holds keys and addresses; None is the process's environment.
+        `environ` holds keys and addresses; None is that of the setup, else the process's.
         """
+        environ = setup.environ if environ is None else environ
         urls = [network.base_url] if isinstance(network.base_url, str) else network.base_url
         access = Access(
             base_url=urls[0] if urls else None,
@@ -104,6 +88,7 @@ class CallOptions:
             no_key=network.no_key,
             insecure=network.insecure,
             environ=os.environ if environ is None else environ,
+            setup=setup,
         )
         return cls(
             access,
@@ -218,7 +203,8 @@ class ModelPool:
         access = replace(self._options.access, home=self._home)
         if access.base_url is None or resolve(name, access).provider.name in self._named:
             return replace(self._options, access=access)
-        keyless = replace(access, api_key=None, environ={}, may_find=False)
+        setup = replace(access.setup, headers={})
+        keyless = replace(access, api_key=None, environ={}, may_find=False, setup=setup)
         return replace(self._options, access=keyless)
 
     async def with_keys(self, names: Sequence[str], *, of_row: bool = False) -> list[Model]:
@@ -319,7 +305,7 @@ class ModelPool:
     async def _wire(self, target: Target, params: Params, options: CallOptions) -> Wire:
         """The innermost calls to one address. Raises UsageError for unsupported parameters."""
         provider = target.provider
-        build = with_query(provider.build, provider.query)
+        build = with_headers(with_query(provider.build, provider.query), provider.headers)
         if options.drop_params:
             build = dropping(build, self._observe, self._dropped)
         build(Request(target.model, [{"role": "user", "content": "?"}], params))
@@ -342,6 +328,9 @@ class ModelPool:
             if is_hosted(provider):
                 start = max(limits.start_in_flight, HOSTED_START)
                 limits = replace(limits, start_in_flight=start)
+            own = self._options.access.setup.limits.get(provider.name)
+            if own is not None:
+                limits = with_own(limits, own)
             limiters[key] = Limiter(
                 limits,
                 capacity=self._shared.capacity,
@@ -377,7 +366,8 @@ async def open_models(options: CallOptions, observe: Observer = ignore) -> Async
         raise UsageError("the time limit must be above 0")
     limits = options.limits
     if limits is not None:
-        fits = room_for(limits.most_in_flight, observe)
+        own = [one.concurrency or 0 for one in options.access.setup.limits.values()]
+        fits = min(limits.most_in_flight, room_for(max(limits.most_in_flight, *own, 0), observe))
         start = min(limits.start_in_flight, fits)
         limits = replace(limits, most_in_flight=fits, start_in_flight=start)
         options = replace(options, limits=limits)

@@ -20,7 +20,7 @@ PACKAGE = Path(llmbatch_cli.__file__).parent
 LAYERS = [
     {"core"},
     {"rows", "engine", "providers", "transport", "ui", "loops"},
-    {"models", "drivers", "answer_shapes"},
+    {"models", "drivers", "answer_shapes", "settings"},
     {"plans"},
     {"job", "client"},
     {"cli", "compat"},
@@ -43,6 +43,10 @@ HOMES = {
     "json_repair": {"engine"},
     "sqlite3": {"engine"},
     "xlsxwriter": {"rows"},
+    "tomllib": {"settings"},
+    "tomlkit": {"settings"},
+    "keyring": {"settings"},
+    "dotenv": {"settings"},
 }
 """Where a library may be imported."""
 
@@ -177,6 +181,10 @@ async def test_a_run_loads_only_what_it_needs(tmp_path: Path) -> None:
         "mimetypes",
         "sqlite3",
         "platformdirs",
+        "tomllib",
+        "tomlkit",
+        "keyring",
+        "dotenv",
     }
     ours = {name.removeprefix("llmbatch_cli.") for name in loaded}
     assert not ours & {
@@ -190,6 +198,7 @@ async def test_a_run_loads_only_what_it_needs(tmp_path: Path) -> None:
         "rows.input.binary_tables",
         "answer_shapes",
         "engine.shaped",
+        "settings",
     }
     providers = {name.split(".")[1] for name in ours if name.startswith("providers.")}
     assert not providers & {"anthropic", "bedrock", "cohere", "fake", "gemini", "local", "ollama"}
