@@ -2,8 +2,8 @@
 
 import os
 import sys
-from typing import Final
 
+from llmbatch_cli.cli.configured import MODEL_VARIABLE
 from llmbatch_cli.cli.model_names import one_model, split_names
 from llmbatch_cli.cli.running import (
     Shown,
@@ -31,10 +31,7 @@ from llmbatch_cli.engine.failure_limit import FailureLimit
 from llmbatch_cli.job import Job
 from llmbatch_cli.models import CallOptions
 from llmbatch_cli.plans import Batch
-from llmbatch_cli.providers.registry import DEFAULT_MODEL
-
-VARIABLE: Final = "LLMBATCH_MODEL"
-"""The environment variable that stands in for -m."""
+from llmbatch_cli.providers.registry import DEFAULT_MODEL, Setup
 
 EXAMPLES = """\b
 Examples:
@@ -65,6 +62,7 @@ def batch(
     retries: Retries,
     network: Network,
     display: DisplayOptions,
+    setup: Setup,
 ) -> int:
     """Send many prompts to one model.
 
@@ -77,7 +75,7 @@ def batch(
     system = sampling.system_text()
     inputs = inputs_of(input_, system=system)
     inputs.check()
-    named = model.models or [os.environ.get(VARIABLE, "")]
+    named = model.models or [os.environ.get(MODEL_VARIABLE, "")]
     ask = Batch(
         model=one_model(named) or DEFAULT_MODEL,
         fallback=split_names(model.fallback),
@@ -88,7 +86,9 @@ def batch(
     job = Job(
         inputs,
         ask,
-        CallOptions.of(limits, retries, network, drop_params=sampling.drop_params, cache=cache),
+        CallOptions.of(
+            limits, retries, network, drop_params=sampling.drop_params, cache=cache, setup=setup
+        ),
         with_defaults(output),
         input_,
         FailureLimit.parse(retries.max_errors),

@@ -1,7 +1,7 @@
 """Help in sections: `--help` shows every option of a command, `-h` those of every day."""
 
 import re
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from itertools import zip_longest
 from typing import Any, Final
 
@@ -22,6 +22,9 @@ _FIRST_SENTENCE: Final = re.compile(r"(.*?)(?:[.;](?:\s.*)?|  \[.*)?$", re.DOTAL
 DATABASES: Final = (".db", ".sqlite", ".sqlite3")
 """Files that are the value of the option before them, and no input."""
 
+LEFT_OUT: Final = "llmbatch.left_out"
+"""Where a command's context has the options that are turned off."""
+
 Record = tuple[str, str]
 
 
@@ -29,14 +32,20 @@ class Command(TyperCommand):
     """A command whose options are shown by section, without rich."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """A value in brackets, as in `--cache [PATH]`, may be left out."""
+        """A value in brackets, as in `--cache [PATH]`, may be left out.
+
+        `--no-NAME` leaves out what the user's settings have for --NAME.
+        """
+        options = [one for one in self.params if one.param_type_name == "option"]
         optional = {
-            flag
-            for one in self.params
-            if (one.metavar or "").startswith("[") and one.param_type_name == "option"
-            for flag in one.opts
+            flag for one in options if (one.metavar or "").startswith("[") for flag in one.opts
         }
-        return list(super().parse_args(ctx, _with_values(args, optional)))
+        named = {flag: str(one.name) for one in options for flag in one.opts}
+        args = _with_values(args, optional)
+        if "env_file" in named.values():
+            left_out, args = _left_out(args, named)
+            ctx.meta[LEFT_OUT] = left_out
+        return list(super().parse_args(ctx, args))
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Every option."""
@@ -47,6 +56,17 @@ class Command(TyperCommand):
             if section in found:
                 with formatter.section(section):
                     formatter.write_dl(found[section])
+
+
+def _left_out(words: Sequence[str], named: Mapping[str, str]) -> tuple[frozenset[str], list[str]]:
+    """The options that `--no-NAME` turns off, and the words without those."""
+    end = words.index("--") if "--" in words else len(words)
+    off = {
+        word: named[f"--{word[5:]}"]
+        for word in words[:end]
+        if word.startswith("--no-") and word not in named and f"--{word[5:]}" in named
+    }
+    return frozenset(off.values()), [*(one for one in words[:end] if one not in off), *words[end:]]
 
 
 def _with_values(words: Sequence[str], optional: Set[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import Field, field, fields
 from pathlib import Path
@@ -11,9 +12,11 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 import typer
 
 from llmbatch_cli.cli.complete import PROPOSALS
-from llmbatch_cli.cli.help import EVERYDAY, Command, print_short_help
+from llmbatch_cli.cli.configured import defaults_for, options_of, without_limits
+from llmbatch_cli.cli.help import EVERYDAY, LEFT_OUT, Command, print_short_help
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.options import Option, option_of
+from llmbatch_cli.providers.access import Setup
 
 METAVARS: Final[Mapping[Any, str]] = {str: "TEXT", int: "N", float: "N", Path: "FILE"}
 """What a value is called in help, where its option does not say."""
@@ -25,6 +28,16 @@ ShortHelp = Annotated[
     bool,
     typer.Option(
         "-h", is_eager=True, callback=print_short_help, help="Show the everyday options and exit."
+    ),
+]
+
+EnvFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--env-file",
+        metavar="FILE",
+        help="Read variables such as keys from this file; those that are set win.",
+        rich_help_panel="Network",
     ),
 ]
 
@@ -74,20 +87,23 @@ class _Group:
 
 def command(app: typer.Typer, function: Callable[..., int], epilog: str) -> None:
     """Add a command. Each of its parameters that is a dataclass of options stands for all fields
-    of it; its other parameters are Typer's own."""
+    of it, and one that is a Setup for what the user has set for all runs; its other parameters are
+    Typer's own."""
     signature = inspect.signature(function, eval_str=True)
     groups = [
         group
         for one in signature.parameters.values()
         if (group := _group(one.name, one.annotation))
     ]
-    names = {group.name for group in groups}
+    setup = next((one for one, kind in _plain_hints(signature) if kind is Setup), None)
+    names = {*(group.name for group in groups), setup}
     others = [one for one in signature.parameters.values() if one.name not in names]
     options = [one for group in groups for one in group.parameters]
-    short = inspect.Parameter(
-        "short_help", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=ShortHelp
-    )
+    short = _keyword("short_help", False, ShortHelp)
     parameters = [_keyword_only(one) for one in (*others, *options)]
+    declared = options_of(function, {one.name for one in options})
+    if setup is not None:
+        parameters += [_keyword("env_file", None, EnvFile), _keyword("ctx", _EMPTY, typer.Context)]
     help_names = ["-h", "--help"]
     if len(parameters) > ONE_SCREEN:
         parameters.append(short)
@@ -96,6 +112,9 @@ def command(app: typer.Typer, function: Callable[..., int], epilog: str) -> None
     @functools.wraps(function)
     def run(**values: Any) -> int:
         values.pop("short_help", None)
+        if setup is not None:
+            found = _settled(function.__name__, values, declared)
+            values[setup] = found
         built = {group.name: group.build(values) for group in groups}
         return function(**values, **built)
 
@@ -104,6 +123,39 @@ def command(app: typer.Typer, function: Callable[..., int], epilog: str) -> None
     del run.__wrapped__  # or inspect would look behind it
     settings = {"help_option_names": help_names}
     app.command(cls=Command, epilog=epilog, context_settings=settings)(run)
+
+
+_EMPTY: Final = inspect.Parameter.empty
+
+
+def _keyword(name: str, default: Any, annotation: Any) -> inspect.Parameter:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, default=default, annotation=annotation)
+
+
+def _plain_hints(signature: inspect.Signature) -> Iterator[tuple[str, Any]]:
+    return ((one.name, one.annotation) for one in signature.parameters.values())
+
+
+def _settled(command: str, values: dict[str, Any], declared: Mapping[str, Field[Any]]) -> Setup:
+    """The user's setup; puts the settings in place of what the command line leaves out."""
+    ctx: typer.Context = values.pop("ctx")
+    env_file = values.pop("env_file")
+    if env_file is not None:
+        from llmbatch_cli.settings.env_file import load
+
+        load(env_file, os.environ)
+    defaults = defaults_for(command, declared)
+    given = {name for name in values if _is_given(ctx, name)}
+    left_out = ctx.meta.get(LEFT_OUT, ())
+    settled = defaults.values.keys() - given - set(left_out)
+    values.update({name: defaults.values[name] for name in settled})
+    return without_limits(defaults.setup, given | set(left_out))
+
+
+def _is_given(ctx: typer.Context, name: str) -> bool:
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _keyword_only(parameter: inspect.Parameter) -> inspect.Parameter:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 
 import orjson
 
+from llmbatch_cli.cli.configured import MODEL_VARIABLE
 from llmbatch_cli.cli.model_names import one_model
 from llmbatch_cli.cli.options import Only
 from llmbatch_cli.cli.running import inputs_of, run_async
@@ -22,7 +23,7 @@ from llmbatch_cli.core.types import BadRow, Message, Params, Prompt, Row
 from llmbatch_cli.engine.calls import Model, merged, request_for
 from llmbatch_cli.models import checked
 from llmbatch_cli.plans import system_message
-from llmbatch_cli.providers.access import Access
+from llmbatch_cli.providers.access import Access, Setup
 from llmbatch_cli.providers.registry import DEFAULT_MODEL, Target, resolve
 from llmbatch_cli.rows.input.attachments import attached
 from llmbatch_cli.rows.input.source import Inputs
@@ -50,6 +51,7 @@ def preview(
     ],
     input_: InputOptions,
     network: Annotated[Network, Only("base_url", "api")],
+    setup: Setup,
 ) -> int:
     """Show the first three requests as they would be sent, the fields, and the count of rows.
 
@@ -58,15 +60,16 @@ def preview(
     system = sampling.system_text()
     inputs = inputs_of(input_, system=system)
     inputs.check()
-    named = model.models or [os.environ.get("LLMBATCH_MODEL", "")]
+    named = model.models or [os.environ.get(MODEL_VARIABLE, "")]
     access = Access(
         base_url=network.base_url[0] if network.base_url else None,
         no_key=True,
         api=network.api,
-        environ=os.environ,
+        environ=setup.environ or os.environ,
+        setup=setup,
     )
     target = resolve(one_model(named) or DEFAULT_MODEL, access)
-    asked = _Asked(target, sampling.params(), system_message(plain_system(input_, system)))
+    asked = _Asked(target, sampling.params(), system_message(plain_system(input_, system)), setup)
     return run_async(_preview(inputs, asked, input_))
 
 
@@ -92,6 +95,7 @@ class _Asked:
     target: Target
     params: Params
     system: Message | None
+    setup: Setup
 
     def of(self, row: Prompt) -> Iterator[str]:
         """The lines of a row's request. Raises ProviderError, or UsageError."""
@@ -108,7 +112,9 @@ class _Asked:
             yield orjson.dumps(_shortened(body), option=orjson.OPT_INDENT_2).decode()
 
     def _of_row(self, name: str) -> Target:
-        return resolve(name, Access(no_key=True, environ=os.environ))
+        return resolve(
+            name, Access(no_key=True, environ=self.setup.environ or os.environ, setup=self.setup)
+        )
 
 
 async def _never(request: Any) -> Any:

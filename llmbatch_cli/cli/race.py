@@ -42,6 +42,7 @@ from llmbatch_cli.job import Job
 from llmbatch_cli.models import CallOptions
 from llmbatch_cli.plans.one_answer import ONE_ANSWER
 from llmbatch_cli.plans.race import Race
+from llmbatch_cli.providers.registry import Setup
 from llmbatch_cli.rows.input.source import Inputs
 
 EXAMPLES = """\b
@@ -83,6 +84,7 @@ def race(
     retries: Retries,
     network: Network,
     display: DisplayOptions,
+    setup: Setup,
 ) -> int:
     """Send each prompt to several models; the first good answer wins.
 
@@ -113,7 +115,13 @@ def race(
     if live is not None and race.stream and wins == 1 and is_prompt_:  # several would mix
         ask = replace(ask, on_text=live)
     calls = CallOptions.of(
-        limits, retries, network, drop_params=sampling.drop_params, together=True, cache=cache
+        limits,
+        retries,
+        network,
+        drop_params=sampling.drop_params,
+        together=True,
+        cache=cache,
+        setup=setup,
     )
     job = Job(inputs, ask, calls, output, input_, FailureLimit.parse(retries.max_errors))
     return run_async(answer_rows(job, Shown(display, "race", live, standings=True)))
