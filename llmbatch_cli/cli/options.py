@@ -101,7 +101,7 @@ def command(app: typer.Typer, function: Callable[..., int], epilog: str) -> None
     options = [one for group in groups for one in group.parameters]
     short = _keyword("short_help", False, ShortHelp)
     parameters = [_keyword_only(one) for one in (*others, *options)]
-    declared = options_of(function, {one.name for one in options})
+    declared = declared_by(function)
     if setup is not None:
         parameters += [_keyword("env_file", None, EnvFile), _keyword("ctx", _EMPTY, typer.Context)]
     help_names = ["-h", "--help"]
@@ -156,6 +156,14 @@ def _settled(command: str, values: dict[str, Any], declared: Mapping[str, Field[
 def _is_given(ctx: typer.Context, name: str) -> bool:
     source = ctx.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
+
+
+def declared_by(function: Callable[..., int]) -> dict[str, Field[Any]]:
+    """The options that a command's groups declare, by flag without its dashes."""
+    signature = inspect.signature(function, eval_str=True)
+    groups = (_group(one.name, one.annotation) for one in signature.parameters.values())
+    names = {one.name for group in groups if group for one in group.parameters}
+    return options_of(function, names)
 
 
 def _keyword_only(parameter: inspect.Parameter) -> inspect.Parameter:

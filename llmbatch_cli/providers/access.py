@@ -142,16 +142,22 @@ def api_key_of(
                 f"without a key, -m {DEFAULT_MODEL} runs on this machine",
             )
         return None
-    if not api_key.isascii() or not api_key.isprintable() or " " in api_key:
-        raise UsageError(
-            f"the key for {name} has characters that no key has: "
-            f"{source_of(access.environ, variable) if variable else 'api_key'}",
-            hint="look for spaces, line breaks and invisible characters in it",
-        )
+    source = source_of(access.environ, variable) if variable else "api_key"
+    checked_key(name, api_key, source)
     if is_exposed(base_url) and not access.insecure:
         text = f"the key for {name} is withheld: {base_url} is {_EXPOSED.format('it')}"
         observe(Notice(text))
         return None
+    return api_key
+
+
+def checked_key(name: str, api_key: str, source: str) -> str:
+    """The key, if it can be one. Raises UsageError, which does not show it."""
+    if not api_key.isascii() or not api_key.isprintable() or " " in api_key:
+        raise UsageError(
+            f"the key for {name} has characters that no key has: {source}",
+            hint="look for spaces, line breaks and invisible characters in it",
+        )
     return api_key
 
 
