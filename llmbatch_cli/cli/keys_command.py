@@ -11,10 +11,11 @@ import orjson
 import typer
 
 from llmbatch_cli.cli.complete import providers as complete_providers
+from llmbatch_cli.cli.configured import defaults_for
 from llmbatch_cli.cli.say import printing, say
 from llmbatch_cli.core.errors import ExitStatus, UsageError
 from llmbatch_cli.core.near import did_you_mean, near_names
-from llmbatch_cli.providers.access import Entry, Setup, bare, checked_key, first_named
+from llmbatch_cli.providers.access import Entry, bare, checked_key, first_named
 from llmbatch_cli.providers.registry import providers_with
 from llmbatch_cli.settings.stored_keys import StoredKeys, file_of_keys
 
@@ -44,7 +45,7 @@ Provider = Annotated[
         autocompletion=complete_providers,
     ),
 ]
-More = Annotated[list[str] | None, typer.Argument(hidden=True)]
+More = Annotated[list[str] | None, typer.Argument(hidden=True, metavar="")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 
 
@@ -53,12 +54,10 @@ def keys(
     provider: Provider = None,
     more: More = None,
     json: AsJson = False,
-    *,
-    setup: Setup,
 ) -> int:
-    """Keep the keys of providers: in the system's keyring, or in a file that only you can read.
+    """Keep keys of providers, and never show them.
 
-    A key is typed at a prompt that does not show it, or read from standard input. One that is in
+    They are in the system's keyring, or in a file that only you can read. A key is typed at a prompt that does not show it, or read from standard input. One that is in
     the environment wins.
     """
     if more:
@@ -66,7 +65,11 @@ def keys(
             "a key is not given as an argument, which shells and lists of processes keep",
             hint=f"llmbatch keys {action} PROVIDER asks for it, or reads standard input",
         )
-    known = {name: one for name, one in providers_with(setup).items() if one.key_variables}
+    known = {
+        name: one
+        for name, one in providers_with(defaults_for("keys", {}).setup).items()
+        if one.key_variables
+    }
     stored = StoredKeys(file_of_keys(os.environ))
     if action == "list":
         if provider is not None:

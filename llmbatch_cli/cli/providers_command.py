@@ -51,10 +51,10 @@ class Known:
 
 
 def providers(json: AsJson = False, *, setup: Setup) -> int:
-    """List the providers, those of your settings too, and their key variables.
+    """List the providers and their key variables.
 
     Shows whether each key is set, or what is used in its place, but never the key; nothing is
-    sent. PROVIDER_BASE_URL changes a provider's address.
+    sent. PROVIDER_BASE_URL changes a provider's address, and so does llmbatch config.
     """
     environ = setup.environ or os.environ
     found = [known(name, entry, environ) for name, entry in providers_with(setup).items()]
