@@ -57,8 +57,8 @@ def keys(
 ) -> int:
     """Keep keys of providers, and never show them.
 
-    They are in the system's keyring, or in a file that only you can read. A key is typed at a prompt that does not show it, or read from standard input. One that is in
-    the environment wins.
+    They are in the system's keyring, or in a file that only you can read. A key is typed at a
+    prompt that does not show it, or read from standard input. One in the environment wins.
     """
     if more:
         raise UsageError(

@@ -4,7 +4,7 @@ import functools
 import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import Field, field, fields
+from dataclasses import Field, field, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
@@ -42,14 +42,23 @@ EnvFile = Annotated[
 ]
 
 
-@frozen
 class Only:
     """In the annotation of a group: the only fields that this command has."""
 
-    names: frozenset[str]
-
     def __init__(self, *names: str) -> None:
-        object.__setattr__(self, "names", frozenset(names))
+        self._names = names
+
+    def has(self, name: str) -> bool:
+        """Whether the command has this field."""
+        return name in self._names
+
+
+class Without(Only):
+    """In the annotation of a group: the fields that this command lacks."""
+
+    def has(self, name: str) -> bool:
+        """Whether the command has this field."""
+        return name not in self._names
 
 
 @frozen
@@ -70,19 +79,24 @@ class Arguments:
 
 @frozen
 class _Group:
-    """One parameter of a command whose type is a dataclass of options."""
+    """One parameter of a command whose type is a dataclass of options, or of such groups."""
 
     name: str
     type: Any
     notes: tuple[object, ...] = ()
-    parameters: list[inspect.Parameter] = field(default_factory=list)
+    own: list[inspect.Parameter] = field(default_factory=list)
+    groups: list["_Group"] = field(default_factory=list)
+
+    @property
+    def parameters(self) -> list[inspect.Parameter]:
+        """One for each option."""
+        return [*self.own, *(one for group in self.groups for one in group.parameters)]
 
     def build(self, values: dict[str, Any]) -> Any:
         """The options, of the values that belong to them."""
-        given = {one.name: values.pop(one.name) for one in self.parameters}
-        return self.type(
-            **{name: _plain(value) for name, value in given.items() if value not in (None, [])}
-        )
+        given = {one.name: values.pop(one.name) for one in self.own}
+        plain = {name: _plain(value) for name, value in given.items() if value not in (None, [])}
+        return self.type(**plain, **{one.name: one.build(values) for one in self.groups})
 
 
 def command(app: typer.Typer, function: Callable[..., int], epilog: str) -> None:
@@ -90,11 +104,7 @@ def command(app: typer.Typer, function: Callable[..., int], epilog: str) -> None
     of it, and one that is a Setup for what the user has set for all runs; its other parameters are
     Typer's own."""
     signature = inspect.signature(function, eval_str=True)
-    groups = [
-        group
-        for one in signature.parameters.values()
-        if (group := _group(one.name, one.annotation))
-    ]
+    groups = _groups(signature)
     setup = next((one for one, kind in _plain_hints(signature) if kind is Setup), None)
     names = {*(group.name for group in groups), setup}
     others = [one for one in signature.parameters.values() if one.name not in names]
@@ -158,11 +168,15 @@ def _is_given(ctx: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
+def _groups(signature: inspect.Signature) -> list[_Group]:
+    found = [_group(one, kind) for one, kind in _plain_hints(signature) if kind is not Setup]
+    return [group for group in found if group is not None]
+
+
 def declared_by(function: Callable[..., int]) -> dict[str, Field[Any]]:
     """The options that a command's groups declare, by flag without its dashes."""
     signature = inspect.signature(function, eval_str=True)
-    groups = (_group(one.name, one.annotation) for one in signature.parameters.values())
-    names = {one.name for group in groups if group for one in group.parameters}
+    names = {one.name for group in _groups(signature) for one in group.parameters}
     return options_of(function, names)
 
 
@@ -170,22 +184,24 @@ def _keyword_only(parameter: inspect.Parameter) -> inspect.Parameter:
     return parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
 
 
-def _group(name: str, annotation: Any) -> _Group | None:
-    notes: tuple[object, ...] = ()
+def _group(name: str, annotation: Any, *notes: object) -> _Group | None:
     if get_origin(annotation) is Annotated:
-        annotation, *rest = get_args(annotation)
-        notes = tuple(rest)
-    if not hasattr(annotation, "section"):
+        annotation, *own = get_args(annotation)
+        notes = (*notes, *own)
+    if not is_dataclass(annotation):
         return None
     group = _Group(name, annotation, notes)
-    group.parameters.extend(_parameters(group))
+    if hasattr(annotation, "section"):
+        group.own.extend(_parameters(group))
+    else:
+        inner = (_group(one.name, one.type, *notes) for one in fields(annotation))
+        group.groups.extend(filter(None, inner))
     return group
 
 
 def _parameters(group: _Group) -> Iterator[inspect.Parameter]:
-    only = next((note.names for note in group.notes if isinstance(note, Only)), None)
     for one in fields(group.type):
-        if only is None or one.name in only:
+        if all(note.has(one.name) for note in group.notes if isinstance(note, Only)):
             described = option_of(one.metadata)
             yield inspect.Parameter(
                 one.name,

@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from hashlib import blake2b
-from statistics import NormalDist
 from typing import Final
 
 import orjson
@@ -35,8 +34,6 @@ LASTING: Final = frozenset(("out_of_quota", "unauthorized", "rejected", "refused
 """Failures that the same content meets again at every attempt."""
 ANSWERED: Final = frozenset(("truncated", "refused"))
 """Failures that arrive as a completion."""
-
-_NORMAL: Final = NormalDist()
 
 
 class Fake(OpenAI):
@@ -134,7 +131,10 @@ class Fake(OpenAI):
         mean, sigma = self._options.latency, self._options.jitter
         if mean == 0 or sigma == 0:
             return mean
-        return mean * math.exp(sigma * _NORMAL.inv_cdf(_fraction(drawn)) - sigma * sigma / 2)
+        from statistics import NormalDist
+
+        z = NormalDist().inv_cdf(_fraction(drawn))
+        return mean * math.exp(sigma * z - sigma * sigma / 2)
 
 
 class _Bucket:
