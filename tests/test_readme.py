@@ -209,9 +209,10 @@ async def reply(exchange: Exchange) -> None:
 async def shell(command: str, folder: Path, **env: str) -> tuple[int, str, str]:
     """Run the command in bash, with this environment's `llmbatch` first on the path."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    own = {"PATH": path, "XDG_CONFIG_HOME": str(folder / ".config")}
     process = await asyncio.create_subprocess_exec(
         "bash", "-euo", "pipefail", "-c", command, cwd=folder,
-        env=environment({"PATH": path, **env}), stdin=asyncio.subprocess.DEVNULL,
+        env=environment({**own, **env}), stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     async with asyncio.timeout(50):

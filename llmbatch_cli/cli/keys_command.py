@@ -37,22 +37,20 @@ Action = Annotated[
         show_default=False,
     ),
 ]
-Provider = Annotated[
-    str | None,
+Named = Annotated[
+    list[str] | None,
     typer.Argument(
         metavar="[PROVIDER]",
         help="A provider's name, as in llmbatch providers.",
         autocompletion=complete_providers,
     ),
 ]
-More = Annotated[list[str] | None, typer.Argument(hidden=True, metavar="")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 
 
 def keys(
     action: Action,
-    provider: Provider = None,
-    more: More = None,
+    named: Named = None,
     json: AsJson = False,
 ) -> int:
     """Keep keys of providers, and never show them.
@@ -60,11 +58,12 @@ def keys(
     They are in the system's keyring, or in a file that only you can read. A key is typed at a
     prompt that does not show it, or read from standard input. One in the environment wins.
     """
-    if more:
+    if named and len(named) > 1:
         raise UsageError(
             "a key is not given as an argument, which shells and lists of processes keep",
             hint=f"llmbatch keys {action} PROVIDER asks for it, or reads standard input",
         )
+    provider = named[0] if named else None
     known = {
         name: one
         for name, one in providers_with(defaults_for("keys", {}).setup).items()

@@ -40,7 +40,10 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     if "LLMBATCH_CACHE_DIR" in os.environ:
         kept["LLMBATCH_CACHE_DIR"] = os.environ["LLMBATCH_CACHE_DIR"]
     quick = {"SSL_CERT_FILE": os.devnull}  # reading all authorities is half of a start
-    no_settings = {"XDG_CONFIG_HOME": "/dev/null"}
+    no_settings = {
+        "XDG_CONFIG_HOME": "/dev/null",
+        "PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring",
+    }
     return {**kept, **quick, **no_settings, "PYTHONWARNINGS": "error", **(extra or {})}
 
 
