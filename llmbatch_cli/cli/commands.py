@@ -16,5 +16,5 @@ COMMANDS: Final = {
 }
 """The commands in their order, and the module of each: a run imports its own only."""
 
-WITHOUT_OPTIONS: Final = frozenset(("errors", "providers", "pull", "cache", "config", "keys"))
+WITHOUT_OPTIONS: Final = frozenset(("providers", "cache", "config", "keys"))
 """Commands that the settings have no table for."""

@@ -32,20 +32,9 @@ class Command(TyperCommand):
     """A command whose options are shown by section, without rich."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """A value in brackets, as in `--cache [PATH]`, may be left out.
-
-        `--no-NAME` leaves out what the user's settings have for --NAME.
-        """
-        options = [one for one in self.params if one.param_type_name == "option"]
-        optional = {
-            flag for one in options if (one.metavar or "").startswith("[") for flag in one.opts
-        }
-        named = {flag: str(one.name) for one in options for flag in one.opts}
-        args = _with_values(args, optional)
-        if "env_file" in named.values():
-            left_out, args = _left_out(args, named)
-            ctx.meta[LEFT_OUT] = left_out
-        return list(super().parse_args(ctx, args))
+        """A value in brackets, as in `--cache [PATH]`, may be left out."""
+        optional = {flag for flag, one in _flags(self) if (one.metavar or "").startswith("[")}
+        return list(super().parse_args(ctx, _with_values(args, optional)))
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Every option."""
@@ -56,6 +45,21 @@ class Command(TyperCommand):
             if section in found:
                 with formatter.section(section):
                     formatter.write_dl(found[section])
+
+
+class Settled(Command):
+    """A command that takes from the user's settings what its command line leaves out."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """`--no-NAME` leaves out what the settings have for --NAME, too."""
+        named = {flag: str(one.name) for flag, one in _flags(self)}
+        ctx.meta[LEFT_OUT], args = _left_out(args, named)
+        return super().parse_args(ctx, args)
+
+
+def _flags(command: Any) -> Iterator[tuple[str, Any]]:
+    options = (one for one in command.params if one.param_type_name == "option")
+    return ((flag, one) for one in options for flag in one.opts)
 
 
 def _left_out(words: Sequence[str], named: Mapping[str, str]) -> tuple[frozenset[str], list[str]]:

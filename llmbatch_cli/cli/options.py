@@ -13,7 +13,7 @@ import typer
 
 from llmbatch_cli.cli.complete import PROPOSALS
 from llmbatch_cli.cli.configured import defaults_for, options_of, without_limits
-from llmbatch_cli.cli.help import EVERYDAY, LEFT_OUT, Command, print_short_help
+from llmbatch_cli.cli.help import EVERYDAY, LEFT_OUT, Command, Settled, print_short_help
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.options import Option, option_of
 from llmbatch_cli.providers.access import Setup
@@ -112,8 +112,11 @@ def command(app: typer.Typer, function: Callable[..., int], epilog: str) -> None
     short = _keyword("short_help", False, ShortHelp)
     parameters = [_keyword_only(one) for one in (*others, *options)]
     declared = declared_by(function)
+    is_settled = setup is not None or bool(groups)
     if setup is not None:
-        parameters += [_keyword("env_file", None, EnvFile), _keyword("ctx", _EMPTY, typer.Context)]
+        parameters.append(_keyword("env_file", None, EnvFile))
+    if is_settled:
+        parameters.append(_keyword("ctx", _EMPTY, typer.Context))
     help_names = ["-h", "--help"]
     if len(parameters) > ONE_SCREEN:
         parameters.append(short)
@@ -122,9 +125,9 @@ def command(app: typer.Typer, function: Callable[..., int], epilog: str) -> None
     @functools.wraps(function)
     def run(**values: Any) -> int:
         values.pop("short_help", None)
-        if setup is not None:
+        if is_settled:
             found = _settled(function.__name__, values, declared)
-            values[setup] = found
+            values.update({setup: found} if setup is not None else {})
         built = {group.name: group.build(values) for group in groups}
         return function(**values, **built)
 
@@ -132,7 +135,9 @@ def command(app: typer.Typer, function: Callable[..., int], epilog: str) -> None
     run.__annotations__ = {one.name: one.annotation for one in parameters}
     del run.__wrapped__  # or inspect would look behind it
     settings = {"help_option_names": help_names}
-    app.command(cls=Command, epilog=epilog, context_settings=settings)(run)
+    app.command(cls=Settled if is_settled else Command, epilog=epilog, context_settings=settings)(
+        run
+    )
 
 
 _EMPTY: Final = inspect.Parameter.empty
@@ -150,7 +155,7 @@ def _plain_hints(signature: inspect.Signature) -> Iterator[tuple[str, Any]]:
 def _settled(command: str, values: dict[str, Any], declared: Mapping[str, Field[Any]]) -> Setup:
     """The user's setup; puts the settings in place of what the command line leaves out."""
     ctx: typer.Context = values.pop("ctx")
-    env_file = values.pop("env_file")
+    env_file = values.pop("env_file", None)
     if env_file is not None:
         from llmbatch_cli.settings.env_file import load
 
