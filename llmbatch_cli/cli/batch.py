@@ -70,8 +70,8 @@ def batch(
     inputs.check()
     named = model.models or [os.environ.get(MODEL_VARIABLE, "")]
     ask = Batch(
-        model=one_model(named) or DEFAULT_MODEL,
-        fallback=split_names(model.fallback),
+        model=one_model(named, setup) or DEFAULT_MODEL,
+        fallback=split_names(model.fallback, setup),
         params=sampling.params(),
         system=plain_system(input_, system),
         shape=shape_asked(answers),

@@ -15,6 +15,14 @@ from llmbatch_cli.providers.access import Setup
 MODEL_VARIABLE: Final = "LLMBATCH_MODEL"
 """The environment variable that stands in for -m."""
 
+RIVALS: Final = (
+    frozenset(("first", "all", "wins")),
+    frozenset(("template", "messages_template", "prompt_field")),
+    frozenset(("schema", "choices", "extract")),
+    frozenset(("resume", "overwrite")),
+)
+"""Options that exclude each other: one on the command line takes the place of another's setting."""
+
 
 @frozen
 class Defaults:
@@ -57,6 +65,11 @@ def setup_for_completion() -> Setup:
         return defaults_for("", {}).setup
     except LlmbatchError:
         return Setup()
+
+
+def replaced(given: Set[str]) -> Set[str]:
+    """These options, and those that none of them goes with."""
+    return frozenset(given).union(*(rivals for rivals in RIVALS if rivals & given))
 
 
 def without_limits(setup: Setup, given: Set[str]) -> Setup:

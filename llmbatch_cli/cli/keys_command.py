@@ -4,7 +4,7 @@ import contextlib
 import getpass
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Final, Literal
 
 import orjson
@@ -71,10 +71,11 @@ def keys(
     }
     stored = StoredKeys(file_of_keys(os.environ))
     if action == "list":
+        names = [provider] if provider else [*dict.fromkeys([*known, *stored.keys])]
         if provider is not None:
-            known = {provider: _entry(provider, known)}
+            _entry(provider, known)
         with printing():
-            sys.stdout.buffer.write(b"".join(_listed(known, stored, json=json)))
+            sys.stdout.buffer.write(b"".join(_listed(names, known, stored, json=json)))
     elif provider is None:
         raise UsageError(f"{action} needs a PROVIDER", hint=f"llmbatch keys {action} groq")
     elif action == "set":
@@ -125,10 +126,12 @@ def _remove(provider: str, stored: StoredKeys) -> None:
     say(f"the key for {provider} is no longer kept in {place}")
 
 
-def _listed(known: Mapping[str, Entry], stored: StoredKeys, *, json: bool) -> Iterator[bytes]:
-    """Each provider that has a key, and where from."""
-    width = max(map(len, known), default=0)
-    for name in dict.fromkeys([*known, *stored.keys]):
+def _listed(
+    names: Sequence[str], known: Mapping[str, Entry], stored: StoredKeys, *, json: bool
+) -> Iterator[bytes]:
+    """Each of the providers that has a key, and where from."""
+    width = max(map(len, names), default=0)
+    for name in names:
         entry = known.get(name)
         variable = first_named(os.environ, entry.key_variables)[0] if entry else None
         kept = stored.source(name) if name in stored.keys else None

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 import typer
 
 from llmbatch_cli.cli.complete import PROPOSALS
-from llmbatch_cli.cli.configured import defaults_for, options_of, without_limits
+from llmbatch_cli.cli.configured import defaults_for, options_of, replaced, without_limits
 from llmbatch_cli.cli.help import EVERYDAY, LEFT_OUT, Command, Settled, print_short_help
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.options import Option, option_of
@@ -161,11 +161,10 @@ def _settled(command: str, values: dict[str, Any], declared: Mapping[str, Field[
 
         load(env_file, os.environ)
     defaults = defaults_for(command, declared)
-    given = {name for name in values if _is_given(ctx, name)}
-    left_out = ctx.meta.get(LEFT_OUT, ())
-    settled = defaults.values.keys() - given - set(left_out)
+    given = {name for name in values if _is_given(ctx, name)} | ctx.meta[LEFT_OUT]
+    settled = defaults.values.keys() - replaced(given)
     values.update({name: defaults.values[name] for name in settled})
-    return without_limits(defaults.setup, given | set(left_out))
+    return without_limits(defaults.setup, given)
 
 
 def _is_given(ctx: typer.Context, name: str) -> bool:

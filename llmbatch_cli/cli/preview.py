@@ -65,7 +65,7 @@ def preview(
         environ=setup.environ or os.environ,
         setup=setup,
     )
-    target = resolve(one_model(named) or DEFAULT_MODEL, access)
+    target = resolve(one_model(named, setup) or DEFAULT_MODEL, access)
     asked = _Asked(target, sampling.params(), system_message(plain_system(input_, system)), setup)
     return run_async(_preview(inputs, asked, input_))
 

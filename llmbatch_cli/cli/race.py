@@ -91,7 +91,7 @@ def race(
     to_terminal = stdout_is_terminal(with_defaults(output).output)
     output = with_defaults(output, "text" if is_prompt_ and to_terminal else "jsonl")
     live = Live() if output.format == "text" and to_terminal else None
-    models = preferred(racers(race.models), split_names(race.prefer))
+    models = preferred(racers(race.models, setup), split_names(race.prefer, setup))
     wins = _wins(race, models)
     if wins != 1 and output.format == "text" and not is_prompt_:
         raise UsageError(f"several answers per row, but {ONE_ANSWER}", hint="use --format jsonl")
@@ -113,9 +113,9 @@ def race(
     return run_async(answer_rows(job, Shown(display, "race", live, standings=True)))
 
 
-def racers(named: Sequence[str]) -> list[str]:
+def racers(named: Sequence[str], setup: Setup) -> list[str]:
     """Every `-m`, split at commas."""
-    models = split_names(named)
+    models = split_names(named, setup)
     if not models:
         raise UsageError("a race needs models", hint="llmbatch race -m MODEL -m MODEL PROMPT")
     return models

@@ -63,6 +63,11 @@ class Setup:
     prices: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """By model, as MODEL or PROVIDER/MODEL: US dollars for a million tokens in, and out."""
 
+    def price_of(self, provider: str, model: str) -> tuple[float, float] | None:
+        """The user's price of a model; one of its provider's wins. None where there is none."""
+        exact = self.prices.get(f"{provider}/{model}")
+        return exact if exact is not None else self.prices.get(model)
+
 
 @frozen
 class Access:

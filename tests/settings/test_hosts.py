@@ -39,6 +39,17 @@ async def test_it_is_listed_proposed_and_asked(home: Home) -> None:
     assert {"mia", "my-box/"} <= set(done.out.decode().split())
 
 
+async def test_its_name_is_known_where_names_are_read(home: Home) -> None:
+    """In a list with parameters, as an alias is, and among the nearest of a wrong one."""
+    home.write('[aliases]\nfast = "fake/lorem"\n[hosts.mine]\nbase_url = "http://localhost:9"\n')
+    models = "mine/n?stop=a,fast,mine/m"
+    done = await home.run("race", "--all", "-q", "--max-attempts", "1", "-m", models, "hello")
+    assert {row["provider"] for row in done.rows} == {"fake", "mine"}
+    assert len(done.rows) == 3
+    done = await home.run("batch", "-m", "mien/m", stdin=ROW)
+    assert (done.status, "did you mean mine/m?" in done.err) == (2, True)
+
+
 async def test_its_key_is_needed_where_its_variable_is_named(home: Home) -> None:
     home.write('[hosts.mine]\nbase_url = "http://localhost:9"\nkey_variable = "GATE"\n')
     done = await home.run("batch", "-m", "mine/m", stdin=ROW)

@@ -172,7 +172,7 @@ async def test_a_refused_key_is_looked_for_where_it_is(home: Home) -> None:
 
 
 async def test_two_keys_of_two_providers(home: Home) -> None:
-    for name in ("groq", "openai", "groq"):
+    for name in ("groq", "openai"):
         await home.run("keys", "set", name, stdin=KEY.encode())
     done = await home.run("keys", "list", "--json")
     assert [row["provider"] for row in done.rows] == ["openai", "groq"]

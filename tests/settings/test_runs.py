@@ -59,6 +59,13 @@ async def test_a_race_takes_its_models_from_the_file(home: Home) -> None:
     assert [one["model"] for one in done.rows[0]["race"]] == ["echo", "lorem"]
 
 
+async def test_an_option_takes_the_place_of_a_setting_that_excludes_it(home: Home) -> None:
+    home.write('[race]\nall = true\nmodel = ["fake/echo", "fake/lorem"]\n')
+    assert len((await home.run("race", "-q", "hello")).rows) == 2
+    done = await home.run("race", "-q", "--first", "hello")
+    assert (done.status, len(done.rows)) == (0, 1)
+
+
 async def test_an_alias_names_a_model_with_its_parameters(home: Home) -> None:
     """In -m, in --fallback and in a row; parameters behind the alias win over its own."""
     home.write('[aliases]\nfast = "mine/m1?seed=1&top_p=0.5"\n[hosts.mine]\nbase_url = "URL"\n')
