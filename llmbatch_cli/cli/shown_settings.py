@@ -20,7 +20,7 @@ HIDDEN: Final = "***"
 DEFAULT: Final = "default"
 
 _SECRET: Final = re.compile(
-    r"((?:extra_headers|[\w-]*(?:key|token|secret|password|authorization))=).*",
+    r"((?:extra_headers|key|token|secret|password|authorization)=).*",
     re.IGNORECASE | re.DOTALL,
 )
 

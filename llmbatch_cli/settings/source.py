@@ -14,7 +14,7 @@ from llmbatch_cli.core.folders import config_folder
 VARIABLE: Final = "LLMBATCH_CONFIG"
 """The environment variable that names another file."""
 
-MOST_BYTES: Final = 1_000_000
+MOST_BYTES: Final = 200_000
 
 Keys = tuple[str, ...]
 """A name in its tables: `("batch", "concurrency")`."""
@@ -62,14 +62,19 @@ class Source:
     def _lines(self) -> Mapping[Keys, int]:
         """The line of each name: the first one of the statement that brings it."""
         found: dict[Keys, int] = {}
+        table: Keys = ()
         lines, begin = self.text.splitlines(keepends=True), 0
         for end in range(1, len(lines) + 1):
+            statement = "".join(lines[begin:end])
             try:
-                values = tomllib.loads("".join(lines[:end]))
+                values = tomllib.loads(statement)
             except tomllib.TOMLDecodeError:  # in the middle of a value of several lines
                 continue
-            for keys in names_in(values):
+            is_table = statement.lstrip().startswith("[")
+            names = list(names_in(values, () if is_table else table))
+            for keys in names:
                 found.setdefault(keys, begin + 1)
+            table = names[-1] if is_table else table
             begin = end
         return found
 
