@@ -78,7 +78,8 @@ def config(
     """Show or change the settings that hold for all runs.
 
     They are in one TOML file: a model, aliases, options of each command, providers, hosts of your
-    own, prices. Options win over the environment, which wins over the file.
+    own, prices. Options win over the environment, which wins over the file; --no-NAME leaves out
+    for one run what the file has for --NAME.
     """
     _check_arguments(action, name, value)
     path = path_of(os.environ)
