@@ -44,7 +44,9 @@ def set_value(name: str, text: str, environ: Mapping[str, str], check: Check) ->
         table: Any = document
         for key in keys[:-1]:
             if key not in table:
-                table[key] = tomlkit.table(is_super_table=key != keys[-2])
+                inline = isinstance(table, tomlkit.items.InlineTable)
+                is_super = key != keys[-2]
+                table[key] = tomlkit.inline_table() if inline else tomlkit.table(is_super)
             table = table[key]
             if not isinstance(table, dict):
                 raise before.error(keys, f"{dotted(keys[:-1])} is no table")
@@ -76,7 +78,7 @@ def unset(name: str, environ: Mapping[str, str], check: Check) -> None:
         tables.append(tables[-1][key])
     del tables[-1][keys[-1]]
     for place in range(len(keys) - 2, -1, -1):  # a table that holds nothing, not even a comment
-        if not tables[place + 1] and not tables[place + 1].as_string().strip():
+        if not tables[place + 1] and tables[place + 1].as_string().strip() in ("", "{}"):
             del tables[place][keys[place]]
     after = Source(before.path, tomlkit.dumps(document))
     check(after)

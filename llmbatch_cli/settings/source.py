@@ -63,7 +63,7 @@ class Source:
         """The line of each name: the first one of the statement that brings it."""
         found: dict[Keys, int] = {}
         table: Keys = ()
-        lines, begin = self.text.splitlines(keepends=True), 0
+        lines, begin = [f"{line}\n" for line in self.text.split("\n")], 0
         for end in range(1, len(lines) + 1):
             statement = "".join(lines[begin:end])
             try:
@@ -80,7 +80,7 @@ class Source:
 
     def _broken(self, said: str) -> UsageError:
         place = _PLACE.search(said)
-        lines = self.text.splitlines() or [""]
+        lines = self.text.rstrip("\n").split("\n")
         line, column = len(lines), len(lines[-1]) + 1
         if place and place[1]:
             line, column = int(place[1]), int(place[2])
@@ -135,7 +135,7 @@ def read_source(path: Path, environ: Mapping[str, str]) -> Source | None:
 
 def _decoded(path: Path, data: bytes) -> str:
     try:
-        return data.decode("utf-8-sig").replace("\r\n", "\n")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise UsageError(f"{path}:{line}: no valid UTF-8", hint="save the file as UTF-8") from None

@@ -13,7 +13,7 @@ from support.settings import Home
 from llmbatch_cli.cli.commands import COMMANDS, WITHOUT_OPTIONS
 from llmbatch_cli.cli.config_command import TEMPLATE, all_options
 from llmbatch_cli.cli.options import declared_by
-from llmbatch_cli.settings.change import set_value
+from llmbatch_cli.settings.change import keys_of, set_value, unset
 from llmbatch_cli.settings.read import read
 from llmbatch_cli.settings.source import Source
 
@@ -223,3 +223,30 @@ def test_an_option_is_one_field_in_its_table() -> None:
         json.dumps(sorted(all_options()))
         == '["batch", "errors", "models", "preview", "pull", "race"]'
     )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "batch.rpm = 5\n",
+        'hosts = { a = { base_url = "http://a" } }  # c\n',
+        '[hosts.a]\nbase_url = "http://a"\n\n[batch]\nrpm = 1\n\n[hosts.b]\nbase_url = "http://b"\n',
+        "# only\r\n[batch]\r\nrpm = 1 # x\r\n",
+        "[batch]\nrpm = 1",
+    ],
+    ids=["dotted", "inline", "apart", "crlf", "no newline"],
+)
+@pytest.mark.parametrize("name", ["batch.tpm", "hosts.a.headers.x", "providers.groq.rpm", "model"])
+def test_any_layout_of_the_file_can_be_changed_and_changed_back(
+    home: Home, text: str, name: str
+) -> None:
+    home.write("")
+    home.config.write_bytes(text.encode())
+    environ = {"LLMBATCH_CONFIG": str(home.config)}
+    set_value(name, "7", environ, lambda source: None)
+    found: Any = tomllib.loads(home.config.read_text())
+    for key in keys_of(name):
+        found = found[key]
+    assert str(found) == "7"
+    unset(name, environ, lambda source: None)
+    assert tomllib.loads(home.config.read_text()) == tomllib.loads(text)
