@@ -3,7 +3,7 @@
 import functools
 import inspect
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import Field, field, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
@@ -111,7 +111,6 @@ def command(app: typer.Typer, function: Callable[..., int], epilog: str) -> None
     options = [one for group in groups for one in group.parameters]
     short = _keyword("short_help", False, ShortHelp)
     parameters = [_keyword_only(one) for one in (*others, *options)]
-    declared = declared_by(function)
     is_settled = setup is not None or bool(groups)
     if setup is not None:
         parameters.append(_keyword("env_file", None, EnvFile))
@@ -126,7 +125,7 @@ def command(app: typer.Typer, function: Callable[..., int], epilog: str) -> None
     def run(**values: Any) -> int:
         values.pop("short_help", None)
         if is_settled:
-            found = _settled(function.__name__, values, declared)
+            found = _settled(function, {one.name for one in options}, values)
             values.update({setup: found} if setup is not None else {})
         built = {group.name: group.build(values) for group in groups}
         return function(**values, **built)
@@ -134,10 +133,8 @@ def command(app: typer.Typer, function: Callable[..., int], epilog: str) -> None
     run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {one.name: one.annotation for one in parameters}
     del run.__wrapped__  # or inspect would look behind it
-    settings = {"help_option_names": help_names}
-    app.command(cls=Settled if is_settled else Command, epilog=epilog, context_settings=settings)(
-        run
-    )
+    kind = Settled if is_settled else Command
+    app.command(cls=kind, epilog=epilog, context_settings={"help_option_names": help_names})(run)
 
 
 _EMPTY: Final = inspect.Parameter.empty
@@ -152,7 +149,7 @@ def _plain_hints(signature: inspect.Signature) -> Iterator[tuple[str, Any]]:
     return ((one.name, one.annotation) for one in signature.parameters.values())
 
 
-def _settled(command: str, values: dict[str, Any], declared: Mapping[str, Field[Any]]) -> Setup:
+def _settled(function: Callable[..., int], options: Set[str], values: dict[str, Any]) -> Setup:
     """The user's setup; puts the settings in place of what the command line leaves out."""
     ctx: typer.Context = values.pop("ctx")
     env_file = values.pop("env_file", None)
@@ -160,7 +157,7 @@ def _settled(command: str, values: dict[str, Any], declared: Mapping[str, Field[
         from llmbatch_cli.settings.env_file import load
 
         load(env_file, os.environ)
-    defaults = defaults_for(command, declared)
+    defaults = defaults_for(function.__name__, options_of(function, options))
     given = {name for name in values if _is_given(ctx, name)} | ctx.meta[LEFT_OUT]
     settled = defaults.values.keys() - replaced(given)
     values.update({name: defaults.values[name] for name in settled})
