@@ -20,7 +20,7 @@ PACKAGE = Path(llmbatch_cli.__file__).parent
 LAYERS = [
     {"core"},
     {"rows", "engine", "providers", "transport", "ui", "loops", "pricing"},
-    {"models", "drivers", "answer_shapes", "report"},
+    {"models", "drivers", "answer_shapes", "report", "settings"},
     {"plans"},
     {"job", "client"},
     {"cli", "compat"},
@@ -44,6 +44,10 @@ HOMES = {
     "sqlite3": {"engine"},
     "xlsxwriter": {"rows"},
     "genai_prices": {"pricing"},
+    "tomllib": {"settings"},
+    "tomlkit": {"settings"},
+    "keyring": {"settings"},
+    "dotenv": {"settings"},
 }
 """Where a library may be imported."""
 
@@ -181,6 +185,10 @@ async def test_a_run_loads_only_what_it_needs(tmp_path: Path) -> None:
         "decimal",
         "genai_prices",
         "pydantic",
+        "tomllib",
+        "tomlkit",
+        "keyring",
+        "dotenv",
     }
     ours = {name.removeprefix("llmbatch_cli.") for name in loaded}
     assert not ours & {
@@ -194,6 +202,7 @@ async def test_a_run_loads_only_what_it_needs(tmp_path: Path) -> None:
         "rows.input.binary_tables",
         "answer_shapes",
         "engine.shaped",
+        "settings",
     }
     providers = {name.split(".")[1] for name in ours if name.startswith("providers.")}
     assert not providers & {"anthropic", "bedrock", "cohere", "fake", "gemini", "local", "ollama"}

@@ -11,26 +11,12 @@ from typing import Annotated, Any, Final, cast
 import typer
 
 from llmbatch_cli import __version__
+from llmbatch_cli.cli.commands import COMMANDS as COMMANDS
 from llmbatch_cli.cli.complete import leave_no_space_after_slash
 from llmbatch_cli.cli.options import command
 from llmbatch_cli.cli.say import say_error
 from llmbatch_cli.core.errors import ExitStatus, LlmbatchError, UsageError
 from llmbatch_cli.core.near import near_names
-
-COMMANDS: Final = {
-    "batch": "batch",
-    "race": "race",
-    "preview": "preview",
-    "errors": "errors_command",
-    "report": "report_command",
-    "compare": "compare_command",
-    "providers": "providers_command",
-    "models": "models_command",
-    "prices": "prices_command",
-    "pull": "pull",
-    "cache": "cache_command",
-}
-"""The commands in their order, and the module of each: a run imports its own only."""
 
 TypersUsageError = cast("type[Exception]", typer.BadParameter.__mro__[1])
 """The base of all that Typer says of a command line that it cannot read."""

@@ -2,8 +2,8 @@
 
 import os
 import sys
-from typing import Final
 
+from llmbatch_cli.cli.configured import MODEL_VARIABLE
 from llmbatch_cli.cli.model_names import one_model, split_names
 from llmbatch_cli.cli.running import (
     Shown,
@@ -27,10 +27,7 @@ from llmbatch_cli.engine.failure_limit import FailureLimit
 from llmbatch_cli.job import Job
 from llmbatch_cli.models.options import CallOptions
 from llmbatch_cli.plans import Batch, shape_asked
-from llmbatch_cli.providers.registry import DEFAULT_MODEL
-
-VARIABLE: Final = "LLMBATCH_MODEL"
-"""The environment variable that stands in for -m."""
+from llmbatch_cli.providers.registry import DEFAULT_MODEL, Setup
 
 EXAMPLES = """\b
 Examples:
@@ -58,6 +55,7 @@ def batch(
     output: OutputOptions,
     sending: Sending,
     display: DisplayOptions,
+    setup: Setup,
 ) -> int:
     """Send many prompts to one model.
 
@@ -70,10 +68,10 @@ def batch(
     system = sampling.system_text()
     inputs = inputs_of(input_, system=system)
     inputs.check()
-    named = model.models or [os.environ.get(VARIABLE, "")]
+    named = model.models or [os.environ.get(MODEL_VARIABLE, "")]
     ask = Batch(
-        model=one_model(named) or DEFAULT_MODEL,
-        fallback=split_names(model.fallback),
+        model=one_model(named, setup) or DEFAULT_MODEL,
+        fallback=split_names(model.fallback, setup),
         params=sampling.params(),
         system=plain_system(input_, system),
         shape=shape_asked(answers),
@@ -81,7 +79,7 @@ def batch(
     job = Job(
         inputs,
         ask,
-        CallOptions.of(sending),
+        CallOptions.of(sending, setup=setup),
         with_defaults(output, input_.inputs),
         input_,
         FailureLimit.parse(sending.retries.max_errors),

@@ -6,14 +6,16 @@ from typing import Final
 
 def models(incomplete: str) -> list[str]:
     """Known models and every provider's name before its `/`; also of a list, as in `-m one,tw`."""
+    from llmbatch_cli.cli.configured import setup_for_completion
     from llmbatch_cli.providers.anthropic.models import CURRENT as CLAUDES
     from llmbatch_cli.providers.openai.models import CURRENT as GPTS
-    from llmbatch_cli.providers.registry import DEFAULT_MODEL, PROVIDERS, WELL_KNOWN
+    from llmbatch_cli.providers.registry import DEFAULT_MODEL, WELL_KNOWN, providers_with
 
-    known = (*WELL_KNOWN, *GPTS, *CLAUDES, DEFAULT_MODEL, "fake/echo", "fake/lorem")
+    setup = setup_for_completion()
+    known = (*setup.aliases, *WELL_KNOWN, *GPTS, *CLAUDES, DEFAULT_MODEL, "fake/echo", "fake/lorem")
     exact = (*(f"openai/{name}" for name in GPTS), *(f"anthropic/{name}" for name in CLAUDES))
     prefix, comma, begun = incomplete.rpartition(",")
-    names = [*dict.fromkeys(known), *(f"{name}/" for name in PROVIDERS)]
+    names = [*dict.fromkeys(known), *(f"{name}/" for name in providers_with(setup))]
     if "/" in begun:
         names = [*exact, *known]
     return [f"{prefix}{comma}{name}" for name in names if name.startswith(begun)]
@@ -21,9 +23,10 @@ def models(incomplete: str) -> list[str]:
 
 def providers(incomplete: str) -> list[str]:
     """Every provider's name."""
-    from llmbatch_cli.providers.registry import PROVIDERS
+    from llmbatch_cli.cli.configured import setup_for_completion
+    from llmbatch_cli.providers.registry import providers_with
 
-    return [name for name in PROVIDERS if name.startswith(incomplete)]
+    return [name for name in providers_with(setup_for_completion()) if name.startswith(incomplete)]
 
 
 PROPOSALS: Final[Mapping[str, Callable[[str], list[str]]]] = {

@@ -1,7 +1,7 @@
 """Help in sections: `--help` shows every option of a command, `-h` those of every day."""
 
 import re
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from itertools import zip_longest
 from typing import Any, Final
 
@@ -22,6 +22,9 @@ _FIRST_SENTENCE: Final = re.compile(r"(.*?)(?:[.;](?:\s.*)?|  \[.*)?$", re.DOTAL
 DATABASES: Final = (".db", ".sqlite", ".sqlite3")
 """Files that are the value of the option before them, and no input."""
 
+LEFT_OUT: Final = "llmbatch.left_out"
+"""Where a command's context has the options that are turned off."""
+
 Record = tuple[str, str]
 
 
@@ -30,12 +33,7 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """A value in brackets, as in `--cache [PATH]`, may be left out."""
-        optional = {
-            flag
-            for one in self.params
-            if (one.metavar or "").startswith("[") and one.param_type_name == "option"
-            for flag in one.opts
-        }
+        optional = {flag for flag, one in _flags(self) if (one.metavar or "").startswith("[")}
         return list(super().parse_args(ctx, _with_values(args, optional)))
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
@@ -47,6 +45,32 @@ class Command(TyperCommand):
             if section in found:
                 with formatter.section(section):
                     formatter.write_dl(found[section])
+
+
+class Settled(Command):
+    """A command that takes from the user's settings what its command line leaves out."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """`--no-NAME` leaves out what the settings have for --NAME, too."""
+        named = {flag: str(one.name) for flag, one in _flags(self)}
+        ctx.meta[LEFT_OUT], args = _left_out(args, named)
+        return super().parse_args(ctx, args)
+
+
+def _flags(command: Any) -> Iterator[tuple[str, Any]]:
+    options = (one for one in command.params if one.param_type_name == "option")
+    return ((flag, one) for one in options for flag in one.opts)
+
+
+def _left_out(words: Sequence[str], named: Mapping[str, str]) -> tuple[frozenset[str], list[str]]:
+    """The options that `--no-NAME` turns off, and the words without those."""
+    end = words.index("--") if "--" in words else len(words)
+    off = {
+        word: named[f"--{word[5:]}"]
+        for word in words[:end]
+        if word.startswith("--no-") and word not in named and f"--{word[5:]}" in named
+    }
+    return frozenset(off.values()), [*(one for one in words[:end] if one not in off), *words[end:]]
 
 
 def _with_values(words: Sequence[str], optional: Set[str]) -> list[str]:

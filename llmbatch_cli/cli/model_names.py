@@ -7,15 +7,17 @@ from urllib.parse import unquote_plus
 import orjson
 
 from llmbatch_cli.core.errors import UsageError
-from llmbatch_cli.providers.registry import PROVIDERS, family_of
+from llmbatch_cli.providers.registry import Setup, family_of, providers_with
+
+NO_SETUP: Final = Setup()
 
 OF_A_FILE: Final = "local/"
 """A path may have commas in it."""
 
 
-def one_model(named: Sequence[str]) -> str | None:
+def one_model(named: Sequence[str], setup: Setup = NO_SETUP) -> str | None:
     """The only model. Raises UsageError for several, of which one would be asked silently."""
-    names = split_names(named)
+    names = split_names(named, setup)
     if len(names) > 1:
         raise UsageError(
             f"batch sends each row to one model, but -m names {len(names)}: {', '.join(names)}",
@@ -25,13 +27,13 @@ def one_model(named: Sequence[str]) -> str | None:
     return names[0] if names else None
 
 
-def split_names(named: Sequence[str]) -> list[str]:
+def split_names(named: Sequence[str], setup: Setup = NO_SETUP) -> list[str]:
     """Every name, split at the commas between names; one in a parameter's value splits nothing."""
     found: list[str] = []
     for one in named:
         begun = ""
         for piece in one.split(","):
-            if begun and not _ends_before(begun, piece):
+            if begun and not _ends_before(begun, piece, setup):
                 begun = f"{begun},{piece}"
                 continue
             found.append(begun)
@@ -40,15 +42,15 @@ def split_names(named: Sequence[str]) -> list[str]:
     return [name.strip() for name in found if name.strip()]
 
 
-def _ends_before(begun: str, piece: str) -> bool:
+def _ends_before(begun: str, piece: str, setup: Setup) -> bool:
     """Whether a name ends at the comma before this piece."""
     path, mark, query = begun.partition("?")
     if path.startswith(OF_A_FILE) and not mark:
-        return _is_model(piece.strip())
+        return _is_model(piece.strip(), setup)
     if not mark:
         return True
     value = unquote_plus(query.rpartition("=")[2])
-    return _is_json(value) or _is_model(piece.strip())
+    return _is_json(value) or _is_model(piece.strip(), setup)
 
 
 def _is_json(text: str) -> bool:
@@ -60,8 +62,9 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _is_model(piece: str) -> bool:
+def _is_model(piece: str, setup: Setup) -> bool:
     """Whether this names a model by itself."""
     name = piece.partition("?")[0]
     provider, slash, _ = name.partition("/")
-    return (bool(slash) and provider in PROVIDERS) or family_of(name) is not None
+    is_exact = bool(slash) and provider in providers_with(setup)
+    return is_exact or name in setup.aliases or family_of(name) is not None

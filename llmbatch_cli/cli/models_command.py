@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Annotated
 
@@ -20,7 +20,7 @@ from llmbatch_cli.core.options import Network
 from llmbatch_cli.core.text import clean_for_terminal
 from llmbatch_cli.core.types import Send
 from llmbatch_cli.providers.listing import MOST_PAGES, Model, listing_of, read, request
-from llmbatch_cli.providers.registry import PROVIDERS, Access, Target, resolve
+from llmbatch_cli.providers.registry import Access, Entry, Setup, Target, providers_with, resolve
 from llmbatch_cli.transport import check_way
 
 EXAMPLES = """\b
@@ -63,12 +63,13 @@ def models(
     timeout: Seconds = 30.0,
     *,
     network: Annotated[Network, Only("base_url", "no_key", "insecure"), BASE_URL],
+    setup: Setup,
 ) -> int:
     """List the models that a provider has now, one per line.
 
     Use them as PROVIDER/MODEL in -m. Costs nothing; most providers require a key.
     """
-    _check(provider)
+    _check(provider, providers_with(setup))
     if len(network.base_url) > 1:
         raise UsageError("one --base-url at a time", hint="list each server by itself")
     base_url = next(iter(network.base_url), None)
@@ -76,7 +77,8 @@ def models(
         base_url=base_url,
         no_key=network.no_key,
         insecure=network.insecure,
-        environ=os.environ,
+        environ=setup.environ or os.environ,
+        setup=setup,
     )
     target = resolve(f"{provider}/-", access, _tell)
     check_way(target.provider.base_url)
@@ -85,12 +87,12 @@ def models(
     return ExitStatus.OK
 
 
-def _check(provider: str) -> None:
+def _check(provider: str, known: Mapping[str, Entry]) -> None:
     """Raise UsageError for an unknown provider, or one without a list."""
-    if provider not in PROVIDERS:
-        near = near_names(provider, PROVIDERS)
-        known = did_you_mean(near) if near else "llmbatch providers lists them"
-        raise UsageError(f"unknown provider {provider[:80]!r}", hint=known)
+    if provider not in known:
+        near = near_names(provider, known)
+        hint = did_you_mean(near) if near else "llmbatch providers lists them"
+        raise UsageError(f"unknown provider {provider[:80]!r}", hint=hint)
     listing_of(provider)
 
 

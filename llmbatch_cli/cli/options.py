@@ -2,7 +2,8 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import Field, field, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
@@ -11,9 +12,11 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 import typer
 
 from llmbatch_cli.cli.complete import PROPOSALS
-from llmbatch_cli.cli.help import EVERYDAY, Command, print_short_help
+from llmbatch_cli.cli.configured import defaults_for, options_of, replaced, without_limits
+from llmbatch_cli.cli.help import EVERYDAY, LEFT_OUT, Command, Settled, print_short_help
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.options import Option, option_of
+from llmbatch_cli.providers.access import Setup
 
 METAVARS: Final[Mapping[Any, str]] = {str: "TEXT", int: "N", float: "N", Path: "FILE"}
 """What a value is called in help, where its option does not say."""
@@ -25,6 +28,16 @@ ShortHelp = Annotated[
     bool,
     typer.Option(
         "-h", is_eager=True, callback=print_short_help, help="Show the everyday options and exit."
+    ),
+]
+
+EnvFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--env-file",
+        metavar="FILE",
+        help="Read variables such as keys from this file; those that are set win.",
+        rich_help_panel="Network",
     ),
 ]
 
@@ -88,17 +101,21 @@ class _Group:
 
 def command(app: typer.Typer, function: Callable[..., int], epilog: str) -> None:
     """Add a command. Each of its parameters that is a dataclass of options stands for all fields
-    of it; its other parameters are Typer's own."""
+    of it, and one that is a Setup for what the user has set for all runs; its other parameters are
+    Typer's own."""
     signature = inspect.signature(function, eval_str=True)
-    found = [_group(one.name, one.annotation) for one in signature.parameters.values()]
-    groups = [group for group in found if group is not None]
-    names = {group.name for group in groups}
+    groups = _groups(signature)
+    setup = next((one for one, kind in _plain_hints(signature) if kind is Setup), None)
+    names = {*(group.name for group in groups), setup}
     others = [one for one in signature.parameters.values() if one.name not in names]
     options = [one for group in groups for one in group.parameters]
-    short = inspect.Parameter(
-        "short_help", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=ShortHelp
-    )
+    short = _keyword("short_help", False, ShortHelp)
     parameters = [_keyword_only(one) for one in (*others, *options)]
+    is_settled = setup is not None or bool(groups)
+    if setup is not None:
+        parameters.append(_keyword("env_file", None, EnvFile))
+    if is_settled:
+        parameters.append(_keyword("ctx", _EMPTY, typer.Context))
     help_names = ["-h", "--help"]
     if len(parameters) > ONE_SCREEN:
         parameters.append(short)
@@ -107,14 +124,61 @@ def command(app: typer.Typer, function: Callable[..., int], epilog: str) -> None
     @functools.wraps(function)
     def run(**values: Any) -> int:
         values.pop("short_help", None)
+        if is_settled:
+            found = _settled(function, {one.name for one in options}, values)
+            values.update({setup: found} if setup is not None else {})
         built = {group.name: group.build(values) for group in groups}
         return function(**values, **built)
 
     run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {one.name: one.annotation for one in parameters}
     del run.__wrapped__  # or inspect would look behind it
-    settings = {"help_option_names": help_names}
-    app.command(cls=Command, epilog=epilog, context_settings=settings)(run)
+    kind = Settled if is_settled else Command
+    app.command(cls=kind, epilog=epilog, context_settings={"help_option_names": help_names})(run)
+
+
+_EMPTY: Final = inspect.Parameter.empty
+
+
+def _keyword(name: str, default: Any, annotation: Any) -> inspect.Parameter:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, default=default, annotation=annotation)
+
+
+def _plain_hints(signature: inspect.Signature) -> Iterator[tuple[str, Any]]:
+    return ((one.name, one.annotation) for one in signature.parameters.values())
+
+
+def _settled(function: Callable[..., int], options: Set[str], values: dict[str, Any]) -> Setup:
+    """The user's setup; puts the settings in place of what the command line leaves out."""
+    ctx: typer.Context = values.pop("ctx")
+    env_file = values.pop("env_file", None)
+    if env_file is not None:
+        from llmbatch_cli.settings.env_file import load
+
+        load(env_file, os.environ)
+    defaults = defaults_for(function.__name__, options_of(function, options))
+    given = {name for name in values if _is_given(ctx, name)} | ctx.meta[LEFT_OUT]
+    settled = defaults.values.keys() - replaced(given)
+    values.update({name: defaults.values[name] for name in settled})
+    return without_limits(defaults.setup, given)
+
+
+def _is_given(ctx: typer.Context, name: str) -> bool:
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _groups(signature: inspect.Signature) -> list[_Group]:
+    found = [_group(one, kind) for one, kind in _plain_hints(signature) if kind is not Setup]
+    return [group for group in found if group is not None]
+
+
+def declared_by(function: Callable[..., int]) -> dict[str, Field[Any]]:
+    """The options that a command's groups declare, by flag without its dashes."""
+    signature = inspect.signature(function, eval_str=True)
+    names = {one.name for group in _groups(signature) for one in group.parameters}
+    return options_of(function, names)
 
 
 def _keyword_only(parameter: inspect.Parameter) -> inspect.Parameter:

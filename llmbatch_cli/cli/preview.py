@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import orjson
 
+from llmbatch_cli.cli.configured import MODEL_VARIABLE
 from llmbatch_cli.cli.model_names import one_model
 from llmbatch_cli.cli.options import Only
 from llmbatch_cli.cli.running import inputs_of, run_async
@@ -30,7 +31,7 @@ from llmbatch_cli.engine.calls import Model, merged, request_for
 from llmbatch_cli.engine.drop_params import Build, dropping
 from llmbatch_cli.models import checked
 from llmbatch_cli.plans import shape_asked, system_message
-from llmbatch_cli.providers.access import Access
+from llmbatch_cli.providers.access import Access, Setup
 from llmbatch_cli.providers.registry import DEFAULT_MODEL, Target, home_of, resolve
 from llmbatch_cli.rows.input.attachments import with_attachments
 from llmbatch_cli.rows.input.source import Inputs
@@ -60,6 +61,7 @@ def preview(
     retries: Annotated[Retries, Only("drop_params")],
     input_: InputOptions,
     network: Annotated[Network, Only("base_url", "api")],
+    setup: Setup,
 ) -> int:
     """Show the first three requests as they would be sent, the fields, and the count of rows.
 
@@ -68,14 +70,15 @@ def preview(
     system = sampling.system_text()
     inputs = inputs_of(input_, system=system)
     inputs.check()
-    named = model.models or [os.environ.get("LLMBATCH_MODEL", "")]
+    named = model.models or [os.environ.get(MODEL_VARIABLE, "")]
     access = Access(
         base_url=network.base_url[0] if network.base_url else None,
         no_key=True,
         api=network.api,
-        environ=os.environ,
+        environ=setup.environ or os.environ,
+        setup=setup,
     )
-    target = resolve(one_model(named) or DEFAULT_MODEL, access)
+    target = resolve(one_model(named, setup) or DEFAULT_MODEL, access)
     asked = _Asked(
         target,
         replace(access, home=home_of(target.provider.name)),

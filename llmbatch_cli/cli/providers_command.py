@@ -12,11 +12,12 @@ import orjson
 import typer
 
 from llmbatch_cli.cli.say import printing
+from llmbatch_cli.core.environment import stand_in_of
 from llmbatch_cli.core.errors import ExitStatus
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.text import clean_for_terminal
 from llmbatch_cli.providers.access import first_named, first_set
-from llmbatch_cli.providers.registry import PROVIDERS, Entry
+from llmbatch_cli.providers.registry import Entry, Setup, providers_with
 
 EXAMPLES = """\b
 Examples:
@@ -37,7 +38,9 @@ class Known:
     name: str
     key_variables: Sequence[str]
     key_set: str | None
-    """The variable that holds the key; None where none does."""
+    """The variable that holds the key, or that it stands in for; None where there is none."""
+    is_stored: bool
+    """Whether the key is one of `llmbatch keys`."""
     keyless: bool
     base_url: str | None
     """The address in force, without a password; None where there is none."""
@@ -47,13 +50,14 @@ class Known:
     """What is used where no key is set."""
 
 
-def providers(json: AsJson = False) -> int:
+def providers(json: AsJson = False, *, setup: Setup) -> int:
     """List the providers and their key variables.
 
     Shows whether each key is set, or what is used in its place, but never the key; nothing is
-    sent. PROVIDER_BASE_URL changes a provider's address.
+    sent. PROVIDER_BASE_URL changes a provider's address, and so does llmbatch config.
     """
-    found = [known(name, entry, os.environ) for name, entry in PROVIDERS.items()]
+    environ = setup.environ or os.environ
+    found = [known(name, entry, environ) for name, entry in providers_with(setup).items()]
     with printing():
         _print(found, json=json)
     return ExitStatus.OK
@@ -72,13 +76,21 @@ def known(name: str, entry: Entry, environ: Mapping[str, str]) -> Known:
     return Known(
         name,
         entry.key_variables,
-        first_named(environ, entry.key_variables)[0],
+        *_key_of(entry, environ),
         entry.keyless or entry.in_process,
         without_password(base_url) if base_url else None,
         entry.url_variables,
         entry.in_process,
         entry.credentials,
     )
+
+
+def _key_of(entry: Entry, environ: Mapping[str, str]) -> tuple[str | None, bool]:
+    """The variable of the key, and whether it is a stored one, which is not looked up for this."""
+    for name in entry.key_variables:
+        if stand_in_of(environ, name) is not None:
+            return name, True
+    return first_named(environ, entry.key_variables)[0], False
 
 
 def without_password(url: str) -> str:
@@ -112,10 +124,12 @@ def _as_json(one: Known) -> bytes:
         "provider": one.name,
         "key_variables": list(one.key_variables),
         "key_set": one.key_set is not None,
-        "key_variable": one.key_set,
+        "key_variable": None if one.is_stored else one.key_set,
         "key_needed": not one.keyless,
         "base_url": one.base_url,
     }
+    if one.is_stored:
+        said["key_stored"] = True
     if one.credentials is not None:
         said["credentials"] = one.credentials
     return orjson.dumps(said) + b"\n"
@@ -125,11 +139,12 @@ def _cells(one: Known) -> tuple[str, str, str, str]:
     if one.in_process:
         return one.name, "-", "not needed", "in this process"
     unset = one.credentials or ("not needed" if one.keyless else "no")
+    is_set = "yes, llmbatch keys" if one.is_stored else f"yes, {one.key_set}"
     base_url = one.base_url or f"set {' or '.join(one.url_variables)}"
     return (
         one.name,
         " or ".join(one.key_variables),
-        unset if one.key_set is None else f"yes, {one.key_set}",
+        unset if one.key_set is None else is_set,
         " ".join(clean_for_terminal(base_url).split()),
     )
 

@@ -40,6 +40,7 @@ from llmbatch_cli.models.options import CallOptions
 from llmbatch_cli.plans import shape_asked
 from llmbatch_cli.plans.one_answer import ONE_ANSWER
 from llmbatch_cli.plans.race import Race
+from llmbatch_cli.providers.registry import Setup
 from llmbatch_cli.rows.input.source import Inputs
 
 EXAMPLES = """\b
@@ -78,6 +79,7 @@ def race(
     output: OutputOptions,
     sending: Annotated[Sending, Without("dedupe")],
     display: DisplayOptions,
+    setup: Setup,
 ) -> int:
     """Send each prompt to several models; the first good answer wins.
 
@@ -91,7 +93,7 @@ def race(
     form: OutputFormat = "text" if is_prompt_ and to_terminal else "jsonl"
     output = with_defaults(output, () if is_prompt_ else input_.inputs, form)
     live = Live() if output.format == "text" and to_terminal else None
-    models = preferred(racers(race.models), split_names(race.prefer))
+    models = preferred(racers(race.models, setup), split_names(race.prefer, setup))
     wins = _wins(race, models)
     if wins != 1 and output.format == "text" and not is_prompt_:
         raise UsageError(f"several answers per row, but {ONE_ANSWER}", hint="use --format jsonl")
@@ -108,14 +110,14 @@ def race(
     )
     if live is not None and race.stream and wins == 1 and is_prompt_:  # several would mix
         ask = replace(ask, on_text=live)
-    calls = CallOptions.of(sending, together=True)
+    calls = CallOptions.of(sending, together=True, setup=setup)
     job = Job(inputs, ask, calls, output, input_, FailureLimit.parse(sending.retries.max_errors))
     return run_async(answer_rows(job, Shown(display, "race", live, standings=True)))
 
 
-def racers(named: Sequence[str]) -> list[str]:
+def racers(named: Sequence[str], setup: Setup) -> list[str]:
     """Every `-m`, split at commas."""
-    models = split_names(named)
+    models = split_names(named, setup)
     if not models:
         raise UsageError("a race needs models", hint="llmbatch race -m MODEL -m MODEL PROMPT")
     return models

@@ -71,6 +71,8 @@ def prompt_of(messages: Sequence[Message], most_chars: int) -> str:
 KEY_HEADERS: Final = frozenset(
     ("authorization", "api-key", "x-api-key", "x-goog-api-key", "x-amz-security-token")
 )
+_SECRET_NAME: Final = re.compile(r"(?:^|-)(?:auth|key|token|secret|password|cookie)(?:$|-)")
+"""What a header of the user's own may be called that holds a secret."""
 KEY_SHAPES: Final = re.compile(
     r"\b(?:sk|pk|rk|gsk|xai|hf|r8|pplx|nvapi|csk|fw|tgp)[-_][\w*.-]{8,}|\bAIza[\w-]{20,}"
     r"|(?i:bearer) [\w*.~+/=-]{8,}"
@@ -82,9 +84,13 @@ SHORTEST_KEY: Final = 8
 
 def _keys(sent: Mapping[str, str]) -> list[str]:
     """The keys in a request's headers, without the `Bearer` before them."""
-    values = (value for name, value in sent.items() if name.lower() in KEY_HEADERS)
+    values = (value for name, value in sent.items() if _is_secret(name.lower()))
     words = (value.strip().rpartition(" ")[2] for value in values)
     return [word for word in words if len(word) >= SHORTEST_KEY]
+
+
+def _is_secret(name: str) -> bool:
+    return name in KEY_HEADERS or _SECRET_NAME.search(name) is not None
 
 
 def without_keys(text: str, sent: Mapping[str, str]) -> str:

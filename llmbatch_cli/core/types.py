@@ -272,6 +272,8 @@ class Outcome:
         """What the answer says, where it was asked for in a shape: see Parsed."""
         parsed = self.completion.parsed if self.completion is not None else None
         return parsed.data if parsed is not None else None
+
+    @property
     def cost(self) -> float | None:
         """US dollars for every attempt at the row, of each model that was asked; None is unknown.
 

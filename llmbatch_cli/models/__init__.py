@@ -20,10 +20,10 @@ from llmbatch_cli.engine.limits.limiter import Holding, Limiter, RateLimits
 from llmbatch_cli.engine.retry import Patience, retried
 from llmbatch_cli.engine.streaming import around, streaming
 from llmbatch_cli.engine.waits import Waits
-from llmbatch_cli.models.options import MOST_IN_FLIGHT, NO_CACHE, CallOptions
+from llmbatch_cli.models.options import MOST_IN_FLIGHT, NO_CACHE, CallOptions, with_own
 from llmbatch_cli.models.shared import Shared
 from llmbatch_cli.pricing.prices import Prices
-from llmbatch_cli.providers.addresses import with_query
+from llmbatch_cli.providers.addresses import with_headers, with_query
 from llmbatch_cli.providers.base import Provider
 from llmbatch_cli.providers.registry import Access, Target, home_of, is_hosted, resolve, seller_of
 from llmbatch_cli.providers.tiers import tier_params
@@ -99,7 +99,8 @@ class ModelPool:
         access = replace(self._options.access, home=self._home)
         if access.base_url is None or resolve(name, access).provider.name in self._named:
             return replace(self._options, access=access)
-        keyless = replace(access, api_key=None, environ={}, may_find=False)
+        setup = replace(access.setup, headers={})
+        keyless = replace(access, api_key=None, environ={}, may_find=False, setup=setup)
         return replace(self._options, access=keyless)
 
     async def with_keys(self, names: Sequence[str], *, of_row: bool = False) -> list[Model]:
@@ -210,7 +211,8 @@ class ModelPool:
         """The innermost calls to one address. Raises UsageError for unsupported parameters."""
         provider = target.provider
         bought = tier_params(provider.name, target.model, options.tier)
-        build = with_params(with_query(provider.build, provider.query), bought)
+        build = with_headers(with_query(provider.build, provider.query), provider.headers)
+        build = with_params(build, bought)
         if options.drop_params:
             build = dropping(build, self._observe, self._dropped)
         build(Request(target.model, [{"role": "user", "content": "?"}], params))
@@ -233,6 +235,9 @@ class ModelPool:
             if is_hosted(provider):
                 start = max(limits.start_in_flight, HOSTED_START)
                 limits = replace(limits, start_in_flight=start)
+            own = self._options.access.setup.limits.get(provider.name)
+            if own is not None:
+                limits = with_own(limits, own)
             limiters[key] = Limiter(
                 limits,
                 capacity=self._shared.capacity,
@@ -257,7 +262,8 @@ async def open_models(options: CallOptions, observe: Observer = ignore) -> Async
         raise UsageError("the time limit must be above 0")
     limits = options.limits
     if limits is not None:
-        fits = room_for(limits.most_in_flight, observe)
+        own = [one.concurrency or 0 for one in options.access.setup.limits.values()]
+        fits = min(limits.most_in_flight, room_for(max(limits.most_in_flight, *own, 0), observe))
         start = min(limits.start_in_flight, fits)
         limits = replace(limits, most_in_flight=fits, start_in_flight=start)
         options = replace(options, limits=limits)

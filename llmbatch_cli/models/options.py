@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 from typing import TYPE_CHECKING, Final
 
@@ -13,7 +13,7 @@ from llmbatch_cli.core.types import Params
 from llmbatch_cli.engine.limits.limiter import START_IN_FLIGHT, RateLimits
 from llmbatch_cli.engine.retry import RetryPolicy
 from llmbatch_cli.pricing.prices import Prices
-from llmbatch_cli.providers.access import Access
+from llmbatch_cli.providers.access import Access, Setup
 from llmbatch_cli.transport import Connection
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ MOST_IN_FLIGHT: Final = 512
 """The ceiling where the user sets none."""
 RACE_IN_FLIGHT: Final = 64
 NO_CACHE: Final = Cache()
+NO_SETUP: Final = Setup()
 
 
 def rate_limits(limits: Limits, *, together: bool) -> RateLimits:
@@ -44,6 +45,30 @@ def longest_answer(model: str) -> int | None:
 
     found = claude(model)
     return found.max_output_tokens if found.version is not None else None
+
+
+def with_own(limits: RateLimits, own: Limits) -> RateLimits:
+    """The limits of a run with a provider's own over them."""
+    return replace(
+        limits,
+        most_in_flight=own.concurrency or limits.most_in_flight,
+        start_in_flight=own.concurrency or limits.start_in_flight,
+        rpm=own.rpm or limits.rpm,
+        tpm=own.tpm or limits.tpm,
+    )
+
+
+def prices_of(given: Sequence[str], setup: Setup) -> Prices:
+    """The prices of a run; those that its options give win. Raises UsageError."""
+    if not (given or setup.prices):
+        return Prices(answer_tokens=longest_answer)
+    from llmbatch_cli.pricing.given import of_settings, parse_given
+
+    return Prices(
+        [parse_given(text) for text in given],
+        settled=of_settings(setup.prices),
+        answer_tokens=longest_answer,
+    )
 
 
 @frozen
@@ -75,13 +100,13 @@ class CallOptions:
         *,
         together: bool = False,
         environ: Mapping[str, str] | None = None,
+        setup: Setup = NO_SETUP,
     ) -> "CallOptions":
         """The user's options; `together` is for a race. Raises UsageError.
 
-        `environ` holds keys and addresses; None is the process's environment.
+        `environ` holds keys and addresses; None is that of the setup, else the process's.
         """
-        if sending.money.price:
-            from llmbatch_cli.pricing.given import parse_given
+        environ = setup.environ if environ is None else environ
         retries, network, cache = sending.retries, sending.network, sending.cache
         urls = [network.base_url] if isinstance(network.base_url, str) else network.base_url
         access = Access(
@@ -91,8 +116,8 @@ class CallOptions:
             no_key=network.no_key,
             insecure=network.insecure,
             environ=os.environ if environ is None else environ,
+            setup=setup,
         )
-        given = [parse_given(text) for text in sending.money.price]
         return cls(
             access,
             timeout_s=retries.timeout_s,
@@ -101,6 +126,6 @@ class CallOptions:
             drop_params=retries.drop_params,
             connection=Connection(http=network.http, connect_timeout_s=network.connect_timeout_s),
             cache=replace(cache, dedupe=False) if together else cache,
-            prices=Prices(given, answer_tokens=longest_answer),
+            prices=prices_of(sending.money.price, setup),
             tier=sending.money.tier,
         )

@@ -26,7 +26,7 @@ def priced(work: Work, prices: Prices, tokens_of: Tokens) -> Work:
     async def work_and_price(prompt: Prompt) -> tuple[Outcome, ...]:
         outcomes = await work(prompt)
         for outcome in outcomes:
-            billed = bool(prices.given)
+            billed = prices.has_own
             for ledger in outcome.ledgers:
                 billed = billed or not ledger.seller.free
                 for attempt in ledger.attempts:

@@ -1,6 +1,6 @@
 """Prices that the user gives: --price MODEL=IN,OUT."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from fnmatch import fnmatchcase
 
@@ -46,10 +46,27 @@ def parse_given(text: str) -> GivenPrice:
     return GivenPrice(pattern.strip(), price)
 
 
+def of_settings(prices: Mapping[str, tuple[float, float]]) -> list[GivenPrice]:
+    """Those of the user's settings: by MODEL or PROVIDER/MODEL, input and output."""
+    return [
+        GivenPrice(
+            pattern,
+            Price(
+                input=Rate(Decimal(repr(input_))),
+                output=Rate(Decimal(repr(output))),
+                source="given",
+                model=pattern,
+            ),
+        )
+        for pattern, (input_, output) in prices.items()
+    ]
+
+
 def given_price(given: Sequence[GivenPrice], provider: str, model: str) -> Price | None:
-    """The model's own, else that of the last pattern which fits; None where none does."""
+    """That of `provider/model`, else of the model's name, else the last whose pattern fits."""
     fitting = [one for one in given if one.is_for(provider, model)]
-    if not fitting:
-        return None
-    exact = [one for one in fitting if one.pattern in (model, f"{provider}/{model}")]
-    return (exact or fitting)[-1].price
+    for name in (f"{provider}/{model}", model):
+        own = [one for one in fitting if one.pattern == name]
+        if own:
+            return own[-1].price
+    return fitting[-1].price if fitting else None

@@ -37,24 +37,31 @@ class Prices:
         self,
         given: "Sequence[GivenPrice]" = (),
         *,
+        settled: "Sequence[GivenPrice]" = (),
         clock: Callable[[], float] = time.monotonic,
         now: "Callable[[], datetime]" = utc_now,
         answer_tokens: Callable[[str], int | None] = lambda model: None,
     ) -> None:
         """
         Args:
-            given: the user's own, which win over all others.
+            given: the user's own for this run, which win over all others.
+            settled: the user's own for all runs.
             clock: seconds.
             now: the time that prices are asked for.
             answer_tokens: the longest answer of a model by its name, where that is known.
         """
-        self.given = tuple(given)
+        self._own = (given, settled)
         self._clock = clock
         self._now = now
         self._answer_tokens = answer_tokens
         self._known: dict[_Key, tuple[float, Price | None]] = {}
         self._looking = asyncio.Lock()
         self._warm: asyncio.TimerHandle | None = None
+
+    @property
+    def has_own(self) -> bool:
+        """Whether the user has given any."""
+        return any(self._own)
 
     def expect(self, seller: Seller) -> None:
         """Import the table soon, in a thread, where this seller's prices will be asked of it."""
@@ -110,14 +117,17 @@ class Prices:
 
     def given_to(self, seller: Seller, model: str, served: str | None = None) -> "Price | None":
         """The user's own price of the model, if there is one."""
-        if not self.given:
+        if not self.has_own:
             return None
         from llmbatch_cli.pricing.given import given_price
 
-        price = given_price(self.given, seller.provider, model)
-        if price is None and served is not None:
-            price = given_price(self.given, seller.provider, served)
-        return price
+        names = (model,) if served is None else (model, served)
+        for prices in self._own:
+            for name in names:
+                price = given_price(prices, seller.provider, name)
+                if price is not None:
+                    return price
+        return None
 
     def limits_of(self, seller: Seller, model: str) -> "ModelLimits":
         """The model's context window and longest answer, as far as they are known."""

@@ -6,9 +6,11 @@ from dataclasses import field
 from importlib import import_module
 from typing import Any, Final
 
+from llmbatch_cli.core.environment import source_of, stand_in_of
 from llmbatch_cli.core.errors import MissingKey, UsageError
 from llmbatch_cli.core.events import Notice, Observer
 from llmbatch_cli.core.frozen import frozen
+from llmbatch_cli.core.options import Limits
 from llmbatch_cli.providers.addresses import is_exposed, split_base_url
 
 DEFAULT_MODEL: Final = "local/smollm2"
@@ -40,6 +42,26 @@ class Entry:
     """Whether its base URL may be that of a whole request, which it takes apart by itself."""
     other_wires: Mapping[str, str] = field(default_factory=dict)
     """The factories of its other APIs, by their names for `--api`; else there is `chat` alone."""
+    host: Any = None
+    """The hosts.Host of a provider that is in no table of ours."""
+
+
+@frozen
+class Setup:
+    """What users have set once for all their runs, see settings/; from Python it is nothing."""
+
+    environ: Mapping[str, str] | None = field(default=None, repr=False)
+    """Keys and base URLs; None is the process's environment."""
+    hosts: Mapping[str, Entry] = field(default_factory=dict)
+    """Providers of the user's own, by name."""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Short names of models."""
+    headers: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
+    """Sent with each request to a provider. They may hold secrets, so they go where its key may."""
+    limits: Mapping[str, Limits] = field(default_factory=dict)
+    """By provider, over those of a run."""
+    prices: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """By model, as MODEL or PROVIDER/MODEL: US dollars for a million tokens in, and out."""
 
 
 @frozen
@@ -63,6 +85,7 @@ class Access:
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     more_base_urls: Sequence[str] = ()
     """Further addresses of the same model, over which requests are spread."""
+    setup: Setup = field(default_factory=Setup)
 
 
 def load(path: str) -> Any:
@@ -93,7 +116,7 @@ def base_url_of(name: str, entry: Entry, access: Access) -> tuple[str, str]:
         raise UsageError(f"{name} has no base URL", hint=f"set {variables}, or use --base-url")
     if not moved:
         return base_url, ""
-    whose = f"{name} ({variable})" if variable else name
+    whose = f"{name} ({source_of(access.environ, variable)})" if variable else name
     if entry.whole_urls and "/openai/" in base_url:
         split_base_url(whose, base_url.partition("/openai/")[0])
         return base_url, ""
@@ -112,17 +135,15 @@ def api_key_of(
         variable, api_key = None, bare(access.api_key)
     if api_key is None:
         if entry.base_url in (base_url, None) and not entry.keyless:
+            make = f"make one at {entry.keys_page}, then" if entry.keys_page else "have one?"
             raise MissingKey(
                 f"no key for {name}: {' or '.join(entry.key_variables)} is not set",
-                hint=f"make one at {entry.keys_page} and export it; "
+                hint=f"{make} export it or llmbatch keys set {name}; "
                 f"without a key, -m {DEFAULT_MODEL} runs on this machine",
             )
         return None
-    if not api_key.isascii() or not api_key.isprintable() or " " in api_key:
-        raise UsageError(
-            f"the key for {name} has characters that no key has: {variable or 'api_key'}",
-            hint="look for spaces, line breaks and invisible characters in it",
-        )
+    source = source_of(access.environ, variable) if variable else "api_key"
+    checked_key(name, api_key, source)
     if is_exposed(base_url) and not access.insecure:
         text = f"the key for {name} is withheld: {base_url} is {_EXPOSED.format('it')}"
         observe(Notice(text))
@@ -130,7 +151,29 @@ def api_key_of(
     return api_key
 
 
+def checked_key(name: str, api_key: str, source: str) -> str:
+    """The key, if it can be one. Raises UsageError, which does not show it."""
+    if not api_key.isascii() or not api_key.isprintable() or " " in api_key:
+        raise UsageError(
+            f"the key for {name} has characters that no key has: {source}",
+            hint="look for spaces, line breaks and invisible characters in it",
+        )
+    return api_key
+
+
 _EXPOSED: Final = "plain http on another machine (--insecure sends {} anyway)"
+
+
+def headers_of(name: str, access: Access, base_url: str, observe: Observer) -> Mapping[str, str]:
+    """The headers of the user's settings that may go there: where the key may."""
+    headers = access.setup.headers.get(name, {})
+    if not headers or access.no_key:
+        return {}
+    if is_exposed(base_url) and not access.insecure:
+        where = _EXPOSED.format("them")
+        observe(Notice(f"the headers set for {name} are withheld: {base_url} is {where}"))
+        return {}
+    return headers
 
 
 def why_withheld(base_url: str, access: Access) -> str | None:
@@ -142,14 +185,17 @@ def why_withheld(base_url: str, access: Access) -> str | None:
     return None if access.may_find else "only a row names this provider, not the run (-m)"
 
 
-def key_hint_of(name: str, entry: Entry, api_key: str | None, *, no_key: bool = False) -> str:
+def key_hint_of(name: str, entry: Entry, api_key: str | None, access: Access) -> str:
     """What to check when the provider rejects the key."""
     variables = " or ".join(entry.key_variables)
-    if no_key:
+    if access.no_key:
         return "no key was sent, as --no-key says"
     if api_key is None:
         return f"no key was sent; set {variables}"
-    return f"check {variables}; keys for {name} are made at {entry.keys_page}"
+    variable = next((one for one in entry.key_variables if stand_in_of(access.environ, one)), None)
+    checked = variables if variable is None else source_of(access.environ, variable)
+    page = f"; keys for {name} are made at {entry.keys_page}" if entry.keys_page else ""
+    return f"check {checked}{page}"
 
 
 def first_set(environ: Mapping[str, str], names: Sequence[str]) -> str | None:

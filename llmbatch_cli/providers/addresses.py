@@ -1,7 +1,7 @@
 """Base URLs as users write them: what is refused, what is kept, and where a key may go."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from typing import Final
 from urllib.parse import quote, urlsplit
@@ -52,6 +52,26 @@ def with_query(
         return wire
 
     return built if query else build
+
+
+def with_headers(
+    build: Callable[[Request], WireRequest], headers: Mapping[str, str]
+) -> Callable[[Request], WireRequest]:
+    """`build`, with the user's own headers, over the provider's and below `extra_headers`."""
+
+    def built(request: Request) -> WireRequest:
+        wire = build(request)
+        added = headed(headers, request.params.get("extra_headers", {}))
+        wire.headers = headed(wire.headers, added)
+        return wire
+
+    return built if headers else build
+
+
+def headed(sent: Mapping[str, str], headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers with these, which replace those of the same name."""
+    replaced = {name.lower() for name in headers}
+    return {**{name: sent[name] for name in sent if name.lower() not in replaced}, **headers}
 
 
 def queried(url: str, query: str) -> str:

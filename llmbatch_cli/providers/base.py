@@ -4,11 +4,15 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import field
+from typing import TYPE_CHECKING
 
 from llmbatch_cli.core.errors import ProviderError, UsageError
 from llmbatch_cli.core.events import Observer
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.types import Completion, Request, Send, WireReply, WireRequest
+
+if TYPE_CHECKING:
+    from llmbatch_cli.providers.hosts import Host
 
 
 @frozen
@@ -27,6 +31,10 @@ class Settings:
     """Why credentials that the provider finds by itself must not go there; None where they may."""
     query: str = ""
     """Goes behind the path of every request, as the base URL had it; added by who sends."""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The user's own for every request; added by who sends."""
+    host: "Host | None" = None
+    """How a compatible host differs; None where its name says that."""
 
 
 class Stream(ABC):
@@ -56,6 +64,7 @@ class Provider(ABC):
         self._api_key = settings.api_key
         self._withheld = settings.withheld
         self.query = settings.query
+        self.headers = settings.headers
         self.aim(settings.base_url)
 
     def aim(self, base_url: str) -> None:

@@ -70,8 +70,13 @@ class Host:
     extras: Sequence[str] = ()
     """Fields of the body that go to the answer's extras."""
 
+    @property
+    def variable(self) -> str:
+        """How the names of its variables begin."""
+        return self.name.upper().replace("-", "_")
+
     def __post_init__(self) -> None:
-        usual = (f"{self.name.upper()}_API_KEY",)
+        usual = (f"{self.variable}_API_KEY",)
         object.__setattr__(self, "key_variables", self.key_variables or usual)
 
 

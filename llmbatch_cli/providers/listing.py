@@ -18,7 +18,7 @@ import orjson
 from llmbatch_cli.core.errors import BadReply, ProviderError, Rejected, UsageError
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.types import Request, WireReply, WireRequest
-from llmbatch_cli.providers.addresses import queried
+from llmbatch_cli.providers.addresses import headed, queried
 from llmbatch_cli.providers.base import Provider
 from llmbatch_cli.providers.wire.replies import excerpt, mapping, text_or_none
 
@@ -133,7 +133,7 @@ def request(listing: Listing, provider: Provider, after: str | None = None) -> W
     if after is not None and listing.cursor is not None:
         query[listing.cursor] = after
     url = queried(queried(listing.address(provider.base_url), urlencode(query)), provider.query)
-    headers = dict(provider.build(_PROBE).headers)
+    headers = headed(provider.build(_PROBE).headers, provider.headers)
     headers.pop("content-type", None)
     return WireRequest("GET", url, headers)
 

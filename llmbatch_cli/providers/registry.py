@@ -17,9 +17,11 @@ from llmbatch_cli.providers.access import (
     DEFAULT_MODEL,
     Access,
     Entry,
+    Setup,
     api_key_of,
     base_url_of,
     first_set,
+    headers_of,
     key_hint_of,
     load,
     why_withheld,
@@ -28,7 +30,16 @@ from llmbatch_cli.providers.addresses import is_private
 from llmbatch_cli.providers.base import Provider, Settings
 from llmbatch_cli.providers.hosts import ROWS, Host
 
-__all__ = ("DEFAULT_MODEL", "PROVIDERS", "Access", "Entry", "Target", "family_of", "resolve")
+__all__ = (
+    "DEFAULT_MODEL",
+    "PROVIDERS",
+    "Access",
+    "Entry",
+    "Setup",
+    "Target",
+    "family_of",
+    "resolve",
+)
 
 OWN_WIRES: Final[Mapping[str, Entry]] = {
     "openai": Entry(
@@ -109,20 +120,21 @@ OWN_WIRES: Final[Mapping[str, Entry]] = {
 }
 
 
-def _of_host(host: Host) -> Entry:
+def entry_of(host: Host) -> Entry:
     return Entry(
         "llmbatch_cli.providers.openai.compatible:Compatible",
         base_url=host.base_url,
         key_variables=host.key_variables,
         keys_page=host.keys_page,
-        url_variables=(f"{host.name.upper()}_BASE_URL", *host.url_variables),
+        url_variables=(f"{host.variable}_BASE_URL", *host.url_variables),
         keyless=host.keyless,
+        host=host,
     )
 
 
 PROVIDERS: Final[Mapping[str, Entry]] = {
     **OWN_WIRES,
-    **{host.name: _of_host(host) for host in ROWS},
+    **{host.name: entry_of(host) for host in ROWS},
 }
 
 RESELLING: Final = frozenset(("litellm",))
@@ -161,21 +173,29 @@ class Target:
     """What to check when the provider rejects the key."""
 
 
+def providers_with(setup: Setup) -> Mapping[str, Entry]:
+    """Every provider, with those of the user's own behind the others."""
+    return {**PROVIDERS, **setup.hosts} if setup.hosts else PROVIDERS
+
+
 def is_hosted(provider: Provider) -> bool:
     """Whether it is at its company's address, and not a server of the user's own."""
-    is_own = PROVIDERS[provider.name].base_url in (provider.base_url, None)
+    entry = PROVIDERS.get(provider.name)
+    is_own = entry is not None and entry.base_url in (provider.base_url, None)
     return is_own and provider.base_url.startswith("https:")
 
 
 def seller_of(provider: Provider) -> Seller:
     """Who bills for its models. A server of one's own bills nothing."""
-    name, url, entry = provider.name, provider.base_url, PROVIDERS[provider.name]
-    if entry.in_process:
+    name, url = provider.name, provider.base_url
+    entry = PROVIDERS.get(name)  # None for a host of the user's own
+    if entry is not None and entry.in_process:
         return Seller(name, free=True)
     free = name not in RESELLING and (
         is_private(url) or (name == "ollama" and not _is_ollamas(url))
     )
-    return Seller(name, url, entry.base_url not in (None, url), free)
+    moved = entry is None or entry.base_url not in (None, url)
+    return Seller(name, url, moved, free)
 
 
 def _is_ollamas(url: str) -> bool:
@@ -190,9 +210,9 @@ def resolve(spec: str, access: Access, observe: Observer = ignore) -> Target:
     read as JSON where it is JSON, else as text. Raises UsageError for an unknown name,
     a missing key, or an invalid option.
     """
-    path, _, query = spec.partition("?")
+    path, _, query = _without_alias(spec, access.setup.aliases).partition("?")
     name, model = _split(path, access)
-    entry = PROVIDERS[name]
+    entry = providers_with(access.setup)[name]
     factory = load(_factory(name, entry, access.api))
     if entry.in_process:
         target: Target = factory.target(model, query)
@@ -200,9 +220,20 @@ def resolve(spec: str, access: Access, observe: Observer = ignore) -> Target:
     base_url, url_query = base_url_of(name, entry, access)
     api_key = api_key_of(name, entry, access, base_url, observe)
     withheld = why_withheld(base_url, access)
-    provider = factory(Settings(name, base_url, api_key, access.environ, withheld, url_query))
-    key_hint = key_hint_of(name, entry, api_key, no_key=access.no_key)
-    return Target(provider, model, parse_query(query), key_hint)
+    headers = headers_of(name, access, base_url, observe)
+    provider = factory(
+        Settings(name, base_url, api_key, access.environ, withheld, url_query, headers, entry.host)
+    )
+    return Target(provider, model, parse_query(query), key_hint_of(name, entry, api_key, access))
+
+
+def _without_alias(spec: str, aliases: Mapping[str, str]) -> str:
+    """The model's name in place of an alias; parameters behind the alias win over its own."""
+    path, _, query = spec.partition("?")
+    if path not in aliases:
+        return spec
+    named, _, own = aliases[path].partition("?")
+    return "?".join(filter(None, (named, "&".join(filter(None, (own, query))))))
 
 
 def _factory(name: str, entry: Entry, api: str | None) -> str:
@@ -222,7 +253,8 @@ def _split(path: str, access: Access) -> tuple[str, str]:
     the variable a name of a known family goes to its provider, where there is a key for it.
     """
     name, slash, model = path.partition("/")
-    if slash and name in PROVIDERS:
+    known = providers_with(access.setup)
+    if slash and name in known:
         if not model:
             raise UsageError(f"{path!r} names a provider but no model")
         return name, model
@@ -239,14 +271,15 @@ def _split(path: str, access: Access) -> tuple[str, str]:
     if family is None and access.home is not None and path:
         return access.home, path
     if family is None:
-        raise _unknown(path)
+        raise _unknown(path, access.setup)
     return family, path
 
 
 def home_of(provider: str) -> str | None:
     """The provider, if its models have names of its own: bare names of rows may be such."""
     is_of_family = any(provider == name for _, name in FAMILIES)
-    return None if is_of_family or PROVIDERS[provider].in_process else provider
+    entry = PROVIDERS.get(provider)
+    return None if is_of_family or (entry is not None and entry.in_process) else provider
 
 
 def _is_set_up(entry: Entry, access: Access) -> bool:
@@ -261,16 +294,18 @@ def family_of(name: str) -> str | None:
     return next((provider for pattern, provider in FAMILIES if pattern.match(name)), None)
 
 
-def _unknown(path: str) -> UsageError:
+def _unknown(path: str, setup: Setup) -> UsageError:
+    providers = providers_with(setup)
     name, slash, model = path.partition("/")
     lists = "llmbatch providers lists the providers, and --base-url names your own server"
     if slash and model:
-        near = [f"{one}/{model}" for one in near_names(name, PROVIDERS)]
+        near = [f"{one}/{model}" for one in near_names(name, providers)]
         hint = f"write it as PROVIDER/{path}; {lists}"
         if near:
             hint = f"{did_you_mean(near)} Or {hint}"
         return UsageError(f"unknown model {path!r}: no provider {name!r}", hint=hint)
-    known = [*WELL_KNOWN, *(f"{name}/..." for name in PROVIDERS), DEFAULT_MODEL]
+    places = (f"{name}/..." for name in providers)
+    known = [*setup.aliases, *WELL_KNOWN, *places, DEFAULT_MODEL]
     near = [*near_names(path, known)]
     hint = did_you_mean(near) if near else "write it as PROVIDER/MODEL;"
     return UsageError(f"unknown model {path!r}", hint=f"{hint} {lists}")

@@ -151,8 +151,7 @@ USAGE_ERRORS = {
     ("bach",): ("no such command 'bach'", "did you mean batch? llmbatch --help lists all"),
     ("qqq",): (
         "no such command 'qqq'",
-        "the commands are batch, race, preview, errors, report, compare, providers, models, prices, "
-        "pull, cache; llmbatch --help tells what they do",
+        f"the commands are {', '.join(COMMANDS)}; llmbatch --help tells what they do",
     ),
     ("pyproject.toml",): (
         "no such command 'pyproject.toml'", "llmbatch batch pyproject.toml ... sends it",

@@ -27,7 +27,7 @@ class Done:
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """This process's environment without anybody's keys or addresses, plus `extra`.
+    """This process's environment without anybody's keys, addresses or settings, plus `extra`.
 
     Nor with any of Python's own variables: PYTHONUNBUFFERED hides what a full buffer does.
     """
@@ -40,7 +40,11 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     if "LLMBATCH_CACHE_DIR" in os.environ:
         kept["LLMBATCH_CACHE_DIR"] = os.environ["LLMBATCH_CACHE_DIR"]
     quick = {"SSL_CERT_FILE": os.devnull}  # reading all authorities is half of a start
-    return {**kept, **quick, "PYTHONWARNINGS": "error", **(extra or {})}
+    no_settings = {
+        "XDG_CONFIG_HOME": "/dev/null",
+        "PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring",
+    }
+    return {**kept, **quick, **no_settings, "PYTHONWARNINGS": "error", **(extra or {})}
 
 
 async def start(

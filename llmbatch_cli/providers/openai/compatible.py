@@ -40,7 +40,7 @@ class Compatible(OpenAI):
     own_hosts: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, settings: Settings, host: Host | None = None) -> None:
-        self.host = host or HOSTS[settings.name]
+        self.host = host or settings.host or HOSTS[settings.name]
         self.rules = ErrorRules(
             words=(*self.host.words, (CONTEXT_LENGTH, ContextLength)),
             words_of_overload=True,
