@@ -23,17 +23,12 @@ NAME: Final = "answer"
 _SUFFIXES: Final = (".json", ".yaml", ".yml", ".txt", ".schema")
 
 
-def shape_of(options: Answers, schema: object = None) -> AnswerShape | None:
-    """The shape that these options ask for; None for none.
-
-    `schema` is one from Python: an object, a pydantic class, or a text as of the option, which it
-    takes the place of. Raises UsageError for one that is invalid.
-    """
-    schema = options.schema if schema is None else schema
+def shape_of(options: Answers) -> AnswerShape | None:
+    """The shape that these options ask for; None for none. Raises UsageError for a bad one."""
     asked = [
         name
         for name, value in (
-            ("--schema", schema),
+            ("--schema", options.schema),
             ("--choices", options.choices),
             ("--extract", options.extract),
         )
@@ -44,7 +39,7 @@ def shape_of(options: Answers, schema: object = None) -> AnswerShape | None:
     if not asked:
         return None
     if asked == ["--schema"]:
-        return _schema_shape(schema, options.schema_retries)
+        return _schema_shape(options.schema, options.schema_retries)
     if asked == ["--choices"]:
         return _choice_shape(choices_of(options.choices), options.schema_retries)
     return _part_shape(str(options.extract), options.schema_retries)

@@ -3,6 +3,9 @@
 for outcome in batch(["Name a colour.", "Name a fruit."], model="gpt-4o-mini"):
     print(outcome.text or outcome.error)
 
+for outcome in batch(prompts, model="gpt-4o-mini", client=Client(limits=Limits(rpm=500))):
+    ...
+
 async with Client(limits=Limits(rpm=500)) as client:
     answer = await client.ask("Why is the sky blue?", model="gpt-4o-mini")
     async for outcome in client.race(prompts, models=["gpt-4o-mini", "gpt-4.1-mini"]):
@@ -13,14 +16,13 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from llmbatch_cli.core.errors import RunStopped, UsageError
 from llmbatch_cli.core.events import Observer, both, ignore
-from llmbatch_cli.core.options import Answers, Cache, Limits, Network, Retries
+from llmbatch_cli.core.options import Answers, Cache, Limits, Network, Retries, Sending
 from llmbatch_cli.core.types import Outcome
 from llmbatch_cli.drivers.live import RunOptions
 from llmbatch_cli.engine.failure_limit import FailureLimit
@@ -28,8 +30,9 @@ from llmbatch_cli.engine.hedging import Hedge
 from llmbatch_cli.engine.race_work import Rules
 from llmbatch_cli.engine.run import Stop
 from llmbatch_cli.loops import Detached, detached, iterate
-from llmbatch_cli.models import CallOptions, ModelPool, open_models
-from llmbatch_cli.plans import Ask, Batch
+from llmbatch_cli.models import ModelPool, open_models
+from llmbatch_cli.models.options import CallOptions
+from llmbatch_cli.plans import Ask, Batch, shape_asked
 from llmbatch_cli.plans.race import Race
 from llmbatch_cli.providers.registry import DEFAULT_MODEL
 from llmbatch_cli.rows.input.attachments import with_attachments
@@ -42,13 +45,13 @@ if TYPE_CHECKING:
 Prompts = Values
 """Texts, lists of messages, or objects as in the README's list of input rows."""
 
-Schema = type | Mapping[str, Any] | str | None
-"""A pydantic class, a JSON schema, or the short form of one: `name, age int, tags str[]`."""
+Schema = type | Mapping[str, Any] | str | Answers | None
+"""A pydantic class, a JSON schema, the short form of one, `name, age int, tags str[]`; or Answers,
+which has choices, a part to extract and the number of retries as well."""
 
 LIMITS: Final = Limits()
 RETRIES: Final = Retries()
 NETWORK: Final = Network()
-ANSWERS: Final = Answers()
 CACHE: Final = Cache()
 
 KEPT: Final = 10_000
@@ -64,11 +67,11 @@ class Client:
     Args:
         limits: requests in flight and a minute; without them the client finds out what the
             account allows.
-        retries: attempts and seconds for each row; failed rows after which a call is stopped.
+        retries: attempts and seconds for each row; failed rows after which a call is stopped;
+            whether parameters that a model does not support are dropped.
         network: base URLs, time limit for connecting.
         cache: where answers are kept for other runs; whether equal prompts of a batch are sent
             once.
-        drop_params: drop parameters that a model does not support, instead of refusing them.
         files: the folder below which messages may name files; None reads none.
         observe: receives events (core/events.py) in the loop's thread; it must not block.
         environ: keys and base URLs; None is the process's environment.
@@ -82,17 +85,12 @@ class Client:
         retries: Retries = RETRIES,
         network: Network = NETWORK,
         cache: Cache = CACHE,
-        drop_params: bool = False,
         files: Path | None = None,
         observe: Observer = ignore,
         environ: Mapping[str, str] | None = None,
         progress: bool = False,
     ) -> None:
-        self._limits = limits
-        self._retries = retries
-        self._network = network
-        self._cache = cache
-        self._drop_params = drop_params
+        self._sending = Sending(limits=limits, retries=retries, network=network, cache=cache)
         self._files = files
         self._observe = observe
         self._environ = environ
@@ -104,6 +102,12 @@ class Client:
         self._opening = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
+        if self._stack is not None:
+            raise UsageError(
+                "the client is already open",
+                hint="await its own batch or race, or give batch() and race() one of their own",
+            )
+        self._opening = asyncio.Lock()  # of this loop
         self._stack = await AsyncExitStack().__aenter__()
         return self
 
@@ -131,17 +135,16 @@ class Client:
         model: str = DEFAULT_MODEL,
         system: str | None = None,
         schema: Schema = None,
-        answers: Answers = ANSWERS,
         **params: Any,
     ) -> Outcome:
         """One prompt's outcome: a text, a list of messages, or a row object.
 
-        `schema` and `answers` are as in batch.
+        `schema` is as in batch.
 
         Raises UsageError for what cannot be sent, and RunStopped where no prompt can succeed
         (a bad key, no quota). Any other failure is in `outcome.error`.
         """
-        shape = _shape(answers, schema)
+        shape = _shape(schema)
         ask = Batch(model=model, params=_checked(params), system=system, shape=shape)
         async with aclosing(self._run([prompt], ask)) as outcomes:
             async for outcome in outcomes:
@@ -158,7 +161,6 @@ class Client:
         ordered: bool = False,
         stopper: Stop | None = None,
         schema: Schema = None,
-        answers: Answers = ANSWERS,
         **params: Any,
     ) -> AsyncGenerator[Outcome, None]:
         """Each prompt to one model; yields one outcome a prompt, as they come.
@@ -177,7 +179,7 @@ class Client:
             stopper: ends the run early from elsewhere.
             schema: what each answer has to be. `Outcome.data` has it parsed: an instance of the
                 class, or values of JSON. An answer that does not fit is asked for again.
-            answers: how often it is asked for again; choices, or a part, in place of a schema.
+                Answers(...) says how often, or asks for choices or a part of the text.
             params: sampling parameters by OpenAI's names; a row's own win.
 
         Raises UsageError before anything is sent, and RunStopped where no further row can
@@ -189,7 +191,7 @@ class Client:
             fallback=_names(fallback),
             params=_checked(params),
             system=system,
-            shape=_shape(answers, schema),
+            shape=_shape(schema),
         )
         return detached(lambda: self._run(prompts, ask, ordered, stopper, label=model))
 
@@ -204,7 +206,6 @@ class Client:
         ordered: bool = False,
         stopper: Stop | None = None,
         schema: Schema = None,
-        answers: Answers = ANSWERS,
         **params: Any,
     ) -> AsyncGenerator[Outcome, None]:
         """Each prompt to several models; yields the first good answer to each.
@@ -219,7 +220,7 @@ class Client:
             hedge: start the next model only after so many seconds without an answer, or, as
                 "p95", after that percentile of this run's times; None starts all at once.
             rules: how many answers are wanted, and what is good.
-            system, ordered, stopper, schema, answers, params: as in batch.
+            system, ordered, stopper, schema, params: as in batch.
 
         Raises as batch does; RunStopped where no model is left.
         """
@@ -229,7 +230,7 @@ class Client:
             hedge=Hedge.parse(hedge),
             params=_checked(params),
             system=system,
-            shape=_shape(answers, schema),
+            shape=_shape(schema),
         )
         label = ", ".join(ask.models)
         return detached(lambda: self._run(prompts, ask, ordered, stopper, label=label))
@@ -271,56 +272,38 @@ class Client:
             if self._stack is None:
                 raise UsageError("the client is not open", hint="async with Client() as client")
             if together not in self._pools:
-                options = CallOptions.of(
-                    self._limits,
-                    self._retries,
-                    self._network,
-                    drop_params=self._drop_params,
-                    together=together,
-                    cache=self._cache if not together else replace(self._cache, dedupe=False),
-                    environ=self._environ,
-                )
+                options = CallOptions.of(self._sending, together=together, environ=self._environ)
                 opened = Detached(open_models(options, self._observe))
                 self._pools[together] = await self._stack.enter_async_context(opened)
         return self._pools[together]
 
 
-_CLIENTS: Final = frozenset(("drop_params", "files", "observe", "environ", "stopper", "progress"))
-"""Arguments of Client that the plain functions lack: none may pass for a sampling parameter."""
+_CLIENTS: Final = "limits retries network cache files observe environ progress"
+_ELSEWHERE: Final[Mapping[str, str]] = {
+    **{name: f"client=Client({name}=...)" for name in _CLIENTS.split()},
+    "drop_params": "client=Client(retries=Retries(drop_params=True))",
+    "answers": "schema=Answers(...)",
+    "client": "batch(..., client=Client())",
+    "stopper": "Client().batch(..., stopper=Stop())",
+}
+"""What no function takes by this name, and how it is given."""
 
 
 def _checked(params: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The sampling parameters. Raises TypeError for what is an argument of Client."""
-    if wrong := sorted(params.keys() & _CLIENTS):
-        raise TypeError(f"{wrong[0]} is an argument of Client, not a sampling parameter")
+    """The sampling parameters. Raises TypeError for what is given in another way."""
+    for name in sorted(params.keys() & _ELSEWHERE.keys()):
+        raise TypeError(f"{name} is not a sampling parameter: give {_ELSEWHERE[name]}")
     return params
 
 
-def _shape(answers: Answers, schema: Schema) -> "AnswerShape | None":
+def _shape(schema: Schema) -> "AnswerShape | None":
     """What answers have to be. Raises UsageError."""
-    if schema is None and answers == ANSWERS:
-        return None
-    from llmbatch_cli.answer_shapes import shape_of
-
-    return shape_of(answers, schema)
+    return shape_asked(schema if isinstance(schema, Answers) else Answers(schema=schema))
 
 
 def _names(models: str | Sequence[str]) -> Sequence[str]:
     """The models' names; a single one may be given without a list."""
     return [models] if isinstance(models, str) else list(models)
-
-
-def _iterated(
-    client: Client, start: Callable[[], AsyncGenerator[Outcome, None]]
-) -> Iterator[Outcome]:
-    """What the client yields, for callers that cannot await; the client is closed at its end."""
-
-    async def outcomes() -> AsyncGenerator[Outcome, None]:
-        async with client, aclosing(start()) as found:
-            async for outcome in found:
-                yield outcome
-
-    return iterate(outcomes)
 
 
 def batch(
@@ -330,35 +313,18 @@ def batch(
     fallback: Sequence[str] = (),
     system: str | None = None,
     ordered: bool = False,
-    limits: Limits = LIMITS,
-    retries: Retries = RETRIES,
-    network: Network = NETWORK,
-    cache: Cache = CACHE,
-    progress: bool = False,
     schema: Schema = None,
-    answers: Answers = ANSWERS,
+    client: Client | None = None,
     **params: Any,
 ) -> Iterator[Outcome]:
     """`Client.batch` for a plain `for` loop, also inside a running event loop, as in a notebook.
 
     Yields outcomes as they come, in bounded memory. Leaving the loop early cancels what is in
-    flight. The arguments are those of Client and Client.batch.
+    flight. `client`, which must not be open, has the limits, retries, network, cache and display
+    of this call: `client=Client(limits=Limits(rpm=500), progress=True)`. It is opened for the
+    call and closed at its end. The other arguments are those of Client.batch.
     """
-
-    client = Client(limits=limits, retries=retries, network=network, cache=cache, progress=progress)
-    return _iterated(
-        client,
-        lambda: client.batch(
-            prompts,
-            model=model,
-            fallback=fallback,
-            system=system,
-            ordered=ordered,
-            schema=schema,
-            answers=answers,
-            **params,
-        ),
-    )
+    return _iterated(Client.batch, **locals())  # exactly the arguments
 
 
 def race(
@@ -366,30 +332,29 @@ def race(
     *,
     models: Sequence[str],
     hedge: str | float | None = None,
+    rules: Rules | None = None,
     system: str | None = None,
     ordered: bool = False,
-    limits: Limits = LIMITS,
-    retries: Retries = RETRIES,
-    network: Network = NETWORK,
-    cache: Cache = CACHE,
-    progress: bool = False,
     schema: Schema = None,
-    answers: Answers = ANSWERS,
+    client: Client | None = None,
     **params: Any,
 ) -> Iterator[Outcome]:
     """`Client.race` for a plain `for` loop: see `batch`. The arguments are those of Client.race."""
+    return _iterated(Client.race, **locals())
 
-    client = Client(limits=limits, retries=retries, network=network, cache=cache, progress=progress)
-    return _iterated(
-        client,
-        lambda: client.race(
-            prompts,
-            models=models,
-            hedge=hedge,
-            system=system,
-            ordered=ordered,
-            schema=schema,
-            answers=answers,
-            **params,
-        ),
-    )
+
+def _iterated(
+    method: Callable[..., AsyncGenerator[Outcome, None]],
+    client: Client | None,
+    params: Mapping[str, Any],
+    **arguments: Any,
+) -> Iterator[Outcome]:
+    """What the client's method yields, for callers that cannot await."""
+    opened, checked = client or Client(), _checked(params)
+
+    async def outcomes() -> AsyncGenerator[Outcome, None]:
+        async with opened, aclosing(method(opened, **arguments, **checked)) as found:
+            async for outcome in found:
+                yield outcome
+
+    return iterate(outcomes)

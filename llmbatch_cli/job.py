@@ -25,7 +25,8 @@ from llmbatch_cli.drivers.delivery import Render, deliver, to_its_end
 from llmbatch_cli.drivers.live import RunOptions
 from llmbatch_cli.engine.failure_limit import FailureLimit
 from llmbatch_cli.engine.run import Stop
-from llmbatch_cli.models import CallOptions, open_models
+from llmbatch_cli.models import open_models
+from llmbatch_cli.models.options import CallOptions
 from llmbatch_cli.plans import Ask, Plan
 from llmbatch_cli.plans.one_answer import ONE_ANSWER, with_one_answer
 from llmbatch_cli.rows.finished import FinishedRows

@@ -1,9 +1,12 @@
 """The Python API as its users write it: batch, race and Client."""
 
 import asyncio
+import inspect
 import json
+import re
 import threading
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,12 +14,14 @@ from pydantic import BaseModel, field_validator
 from support.chat import answer, completion, echo, error
 from support.scripted import Exchange, serve
 
+import llmbatch_cli
 from llmbatch_cli import (
     Answers,
     Client,
     Limits,
     Network,
     RowFailed,
+    Rules,
     RunStopped,
     UsageError,
     batch,
@@ -214,12 +219,75 @@ async def test_closing_a_client_drops_what_is_in_flight() -> None:
             assert await running == 0
 
 
-@pytest.mark.parametrize("name", ["drop_params", "files", "observe"])
+@pytest.mark.parametrize("name", inspect.signature(Client).parameters)
 def test_a_clients_argument_is_no_sampling_parameter(name: str) -> None:
-    """It is refused, not sent to the provider."""
+    """It is refused at the call, not sent to the provider; the error says where it is given."""
     arguments: dict[str, Any] = {name: True}
-    with pytest.raises(TypeError, match="argument of Client"):
-        list(batch(["a"], model="fake/echo", **arguments))
+    for call in (partial(batch, model="fake/echo"), partial(race, models=["fake/echo"])):
+        with pytest.raises(TypeError, match=rf"{name} is not .*client=Client\({name}="):
+            call(["a"], **arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("drop_params", "Retries(drop_params=True)"),
+        ("answers", "schema=Answers("),
+        ("stopper", "batch(..., stopper="),
+    ],
+)
+def test_what_is_given_elsewhere_is_no_sampling_parameter(name: str, instead: str) -> None:
+    """The error says where."""
+    arguments: dict[str, Any] = {name: True}
+    with pytest.raises(TypeError, match=rf"{name} is not .*{re.escape(instead)}"):
+        batch(["a"], model="fake/echo", **arguments)
+
+
+@pytest.mark.parametrize("name", ["batch", "race"])
+def test_the_functions_take_the_methods_arguments(name: str) -> None:
+    """With the same defaults and types; `client` takes the place of `self` and `stopper`."""
+    ours = dict(inspect.signature(getattr(llmbatch_cli, name)).parameters)
+    methods = dict(inspect.signature(getattr(Client, name)).parameters)
+    del ours["client"], methods["self"], methods["stopper"]
+    assert ours == methods
+
+
+async def test_an_unsupported_parameter_is_dropped_if_asked() -> None:
+    """By Retries, as it says what is done about a request that is refused."""
+    biased: dict[str, Any] = {"model": "groq/m", "logit_bias": {"1": 2}}
+    async with serve(echo) as server:
+        network = at(server.url)
+        async with Client(network=network) as client:
+            with pytest.raises(UsageError, match="logit_bias"):
+                await client.ask("hi", **biased)
+        async with Client(network=network, retries=Retries(drop_params=True)) as client:
+            assert (await client.ask("hi", **biased)).text == "HI"
+        (seen,) = server.exchanges
+    assert "logit_bias" not in json.loads(seen.body)
+
+
+def test_a_client_may_be_given_again() -> None:
+    """It is opened for each call, in a loop of its own, and closed at its end."""
+    client = Client(limits=Limits(concurrency=2))
+    for _ in range(2):
+        texts = [one.text or "" for one in batch([*"abc"], model="fake/echo", client=client)]
+        assert sorted(texts) == ["a", "b", "c"]
+
+
+async def test_an_open_client_is_not_opened_again() -> None:
+    """Neither by `async with`, nor by the plain functions, which would take its connections."""
+    async with Client() as client:
+        with pytest.raises(UsageError, match="already open"):
+            list(batch(["a"], model="fake/echo", client=client))
+        with pytest.raises(UsageError, match="already open"):
+            await client.__aenter__()
+        assert (await client.ask("still", model="fake/echo")).text == "still"
+
+
+def test_a_race_by_function_has_rules() -> None:
+    """As the method's: here every model's answer is wanted."""
+    every = race(["hi"], models=["fake/echo", "fake/echo?latency=0.01"], rules=Rules(wins=None))
+    assert len([outcome.text for outcome in every]) == 2
 
 
 def test_one_model_needs_no_list() -> None:
@@ -251,8 +319,8 @@ async def test_a_stopped_run_keeps_what_was_paid_for(collected: str, racing: boo
 
     def run_it(url: str) -> Any:
         if racing:
-            return race(rows, models=["openai/m"], network=at(url), limits=one)
-        return batch(rows, model="m", network=at(url), limits=one)
+            return race(rows, models=["openai/m"], client=Client(network=at(url), limits=one))
+        return batch(rows, model="m", client=Client(network=at(url), limits=one))
 
     async with serve(Quota()) as server:
         with pytest.raises(RunStopped, match="quota") as caught:
@@ -314,7 +382,7 @@ def test_an_http_client_that_is_not_there_is_refused() -> None:
     gone: Any = "aiohttp"
     network = Network(base_url=["http://127.0.0.1:9/v1"], http=gone)
     with pytest.raises(UsageError, match=r"no HTTP client 'aiohttp'\nhint: .*llhttp, httpx"):
-        list(batch(["a"], model="m", network=network))
+        list(batch(["a"], model="m", client=Client(network=network)))
 
 
 @pytest.mark.parametrize("racing", [False, True])
@@ -326,9 +394,9 @@ def test_progress_shows_a_run_on_standard_error(
     ways: Any = [race, {"models": ["fake/echo"]}] if racing else [batch, {"model": "fake/echo"}]
     assert len(list(ways[0](prompts, **ways[1]))) == 3
     assert capsys.readouterr().err == ""
-    assert len(list(ways[0](prompts, progress=True, **ways[1]))) == 3
+    assert len(list(ways[0](prompts, client=Client(progress=True), **ways[1]))) == 3
     assert "llmbatch: 3 rows: 2 answered, 1 failed (1 invalid_row)" in capsys.readouterr().err
-    for _ in ways[0](iter(["a"] * 900), progress=True, **ways[1]):
+    for _ in ways[0](iter(["a"] * 900), client=Client(progress=True), **ways[1]):
         break
     assert "the run ended before its input" in capsys.readouterr().err
 
@@ -373,11 +441,20 @@ def test_an_object_or_a_text_is_a_schema(schema: Any) -> None:
 
 def test_what_does_not_fit_is_a_failure_with_the_text() -> None:
     """As any other failure is data."""
-    answers = Answers(choices=["yes", "no"], schema_retries=0)
-    (good, bad) = batch(["Yes!", "perhaps"], model="fake/echo", answers=answers, ordered=True)
+    yes_or_no = Answers(choices=["yes", "no"], schema_retries=0)
+    (good, bad) = batch(["Yes!", "perhaps"], model="fake/echo", schema=yes_or_no, ordered=True)
     assert (good.data, good.text, bad.data, bad.text) == ("yes", "yes", None, None)
     assert bad.error is not None
     assert (bad.error.kind, bad.error.text) == ("invalid_output", "perhaps")
+
+
+@pytest.mark.parametrize("schema", [City, City.model_json_schema()])
+def test_retries_of_a_schema_of_python(schema: Any) -> None:
+    """A class or an object may stand in Answers, with a number of retries."""
+    once = Answers(schema=schema, schema_retries=0)
+    (bad,) = batch(['{"name": "Ulm"}'], model="fake/echo", schema=once)
+    assert bad.error is not None
+    assert (bad.error.kind, bad.attempts) == ("invalid_output", 1)
 
 
 @pytest.mark.parametrize("schema", [3, ["a"], int, {"type": "strin"}, "a inte"])

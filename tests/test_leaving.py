@@ -27,16 +27,16 @@ kept = []
 """
 
 SYNC = """
-for outcome in batch(rows, model="m", network=network):
+for outcome in batch(rows, model="m", client=Client(network=network)):
     break
-for outcome in race(rows, models=models, network=network):
+for outcome in race(rows, models=models, client=Client(network=network)):
     break
 try:
-    for outcome in batch(rows, model="m", network=network):
+    for outcome in batch(rows, model="m", client=Client(network=network)):
         raise KeyError
 except KeyError:
     pass
-kept.append(batch(rows, model="m", network=network))
+kept.append(batch(rows, model="m", client=Client(network=network)))
 next(kept[0])
 
 conversations = ["a", "b", "c"]
@@ -89,7 +89,7 @@ print("left")
 
 
 CLOSED = """
-[outcome] = batch(["quick"], model="m", network=network, progress=True)
+[outcome] = batch(["quick"], model="m", client=Client(network=network, progress=True))
 assert outcome.text == "done"
 for chunk in batch_completion("openai/m", ["a"], **how)[0]:
     break

@@ -222,6 +222,24 @@ def test_files_are_read_in_one_sitting() -> None:
     assert long == {}
 
 
+def test_no_function_has_more_than_eight_parameters() -> None:
+    """Options travel in values by subject; `self` and `**params` do not count."""
+    counts = {
+        f"{module}.{node.name}": len(_parameters(node.args))
+        for module, path in modules().items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    many = {name for name, count in counts.items() if count > 8}
+    assert many == {"compat.litellm.abatch_completion"}, "that one has litellm's own"
+
+
+def _parameters(arguments: ast.arguments) -> Sequence[ast.arg]:
+    named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+    listed = [arguments.vararg] if arguments.vararg else []
+    return [one for one in (*named, *listed) if one.arg not in ("self", "cls")]
+
+
 def test_no_test_of_a_provider_runs_alone() -> None:
     """`make test` does not look there for such tests, since the SDKs take long to import."""
     providers = Path(__file__).parent / "providers"

@@ -10,27 +10,23 @@ from llmbatch_cli.cli.running import (
     answer_rows,
     inputs_of,
     run_async,
-    shape_asked,
     with_defaults,
 )
 from llmbatch_cli.cli.shaping import plain_system
 from llmbatch_cli.core.errors import ExitStatus
 from llmbatch_cli.core.options import (
     Answers,
-    Cache,
     DisplayOptions,
     InputOptions,
-    Limits,
     ModelOptions,
-    Network,
     OutputOptions,
-    Retries,
     Sampling,
+    Sending,
 )
 from llmbatch_cli.engine.failure_limit import FailureLimit
 from llmbatch_cli.job import Job
-from llmbatch_cli.models import CallOptions
-from llmbatch_cli.plans import Batch
+from llmbatch_cli.models.options import CallOptions
+from llmbatch_cli.plans import Batch, shape_asked
 from llmbatch_cli.providers.registry import DEFAULT_MODEL
 
 VARIABLE: Final = "LLMBATCH_MODEL"
@@ -60,10 +56,7 @@ def batch(
     answers: Answers,
     input_: InputOptions,
     output: OutputOptions,
-    cache: Cache,
-    limits: Limits,
-    retries: Retries,
-    network: Network,
+    sending: Sending,
     display: DisplayOptions,
 ) -> int:
     """Send many prompts to one model.
@@ -88,10 +81,10 @@ def batch(
     job = Job(
         inputs,
         ask,
-        CallOptions.of(limits, retries, network, drop_params=sampling.drop_params, cache=cache),
+        CallOptions.of(sending),
         with_defaults(output),
         input_,
-        FailureLimit.parse(retries.max_errors),
+        FailureLimit.parse(sending.retries.max_errors),
     )
     by_default = None if any(named) else DEFAULT_MODEL
     shown = Shown(display, ask.model.partition("?")[0], by_default=by_default)

@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import Field, field, fields
+from dataclasses import Field, field, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
@@ -29,14 +29,23 @@ ShortHelp = Annotated[
 ]
 
 
-@frozen
 class Only:
     """In the annotation of a group: the only fields that this command has."""
 
-    names: frozenset[str]
-
     def __init__(self, *names: str) -> None:
-        object.__setattr__(self, "names", frozenset(names))
+        self._names = names
+
+    def has(self, name: str) -> bool:
+        """Whether the command has this field."""
+        return name in self._names
+
+
+class Without(Only):
+    """In the annotation of a group: the fields that this command lacks."""
+
+    def has(self, name: str) -> bool:
+        """Whether the command has this field."""
+        return name not in self._names
 
 
 @frozen
@@ -57,30 +66,32 @@ class Arguments:
 
 @frozen
 class _Group:
-    """One parameter of a command whose type is a dataclass of options."""
+    """One parameter of a command whose type is a dataclass of options, or of such groups."""
 
     name: str
     type: Any
     notes: tuple[object, ...] = ()
-    parameters: list[inspect.Parameter] = field(default_factory=list)
+    own: list[inspect.Parameter] = field(default_factory=list)
+    groups: list["_Group"] = field(default_factory=list)
+
+    @property
+    def parameters(self) -> list[inspect.Parameter]:
+        """One for each option."""
+        return [*self.own, *(one for group in self.groups for one in group.parameters)]
 
     def build(self, values: dict[str, Any]) -> Any:
         """The options, of the values that belong to them."""
-        given = {one.name: values.pop(one.name) for one in self.parameters}
-        return self.type(
-            **{name: _plain(value) for name, value in given.items() if value not in (None, [])}
-        )
+        given = {one.name: values.pop(one.name) for one in self.own}
+        plain = {name: _plain(value) for name, value in given.items() if value not in (None, [])}
+        return self.type(**plain, **{one.name: one.build(values) for one in self.groups})
 
 
 def command(app: typer.Typer, function: Callable[..., int], epilog: str) -> None:
     """Add a command. Each of its parameters that is a dataclass of options stands for all fields
     of it; its other parameters are Typer's own."""
     signature = inspect.signature(function, eval_str=True)
-    groups = [
-        group
-        for one in signature.parameters.values()
-        if (group := _group(one.name, one.annotation))
-    ]
+    found = [_group(one.name, one.annotation) for one in signature.parameters.values()]
+    groups = [group for group in found if group is not None]
     names = {group.name for group in groups}
     others = [one for one in signature.parameters.values() if one.name not in names]
     options = [one for group in groups for one in group.parameters]
@@ -110,22 +121,24 @@ def _keyword_only(parameter: inspect.Parameter) -> inspect.Parameter:
     return parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
 
 
-def _group(name: str, annotation: Any) -> _Group | None:
-    notes: tuple[object, ...] = ()
+def _group(name: str, annotation: Any, *notes: object) -> _Group | None:
     if get_origin(annotation) is Annotated:
-        annotation, *rest = get_args(annotation)
-        notes = tuple(rest)
-    if not hasattr(annotation, "section"):
+        annotation, *own = get_args(annotation)
+        notes = (*notes, *own)
+    if not is_dataclass(annotation):
         return None
     group = _Group(name, annotation, notes)
-    group.parameters.extend(_parameters(group))
+    if hasattr(annotation, "section"):
+        group.own.extend(_parameters(group))
+    else:
+        inner = (_group(one.name, one.type, *notes) for one in fields(annotation))
+        group.groups.extend(filter(None, inner))
     return group
 
 
 def _parameters(group: _Group) -> Iterator[inspect.Parameter]:
-    only = next((note.names for note in group.notes if isinstance(note, Only)), None)
     for one in fields(group.type):
-        if only is None or one.name in only:
+        if all(note.has(one.name) for note in group.notes if isinstance(note, Only)):
             described = option_of(one.metadata)
             yield inspect.Parameter(
                 one.name,

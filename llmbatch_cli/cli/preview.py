@@ -44,10 +44,7 @@ Exit status: 0 all rows can be read, 1 some cannot, 2 usage error.
 
 def preview(
     model: Annotated[ModelOptions, Only("models")],
-    sampling: Annotated[
-        Sampling,
-        Only("system", "temperature", "max_tokens", "top_p", "stop", "seed", "n", "param"),
-    ],
+    sampling: Sampling,
     input_: InputOptions,
     network: Annotated[Network, Only("base_url", "api")],
 ) -> int:

@@ -8,13 +8,12 @@ from typing import Annotated, Final
 
 from llmbatch_cli.cli.live import Live
 from llmbatch_cli.cli.model_names import split_names
-from llmbatch_cli.cli.options import Arguments, Only
+from llmbatch_cli.cli.options import Arguments, Without
 from llmbatch_cli.cli.running import (
     Shown,
     answer_rows,
     inputs_of,
     run_async,
-    shape_asked,
     stdout_is_terminal,
     with_defaults,
 )
@@ -25,21 +24,19 @@ from llmbatch_cli.core.near import near_file
 from llmbatch_cli.core.options import (
     TABLES,
     Answers,
-    Cache,
     DisplayOptions,
     InputOptions,
-    Limits,
-    Network,
     OutputOptions,
     RaceOptions,
-    Retries,
     Sampling,
+    Sending,
 )
 from llmbatch_cli.engine.failure_limit import FailureLimit
 from llmbatch_cli.engine.hedging import Hedge
 from llmbatch_cli.engine.race_work import Rules
 from llmbatch_cli.job import Job
-from llmbatch_cli.models import CallOptions
+from llmbatch_cli.models.options import CallOptions
+from llmbatch_cli.plans import shape_asked
 from llmbatch_cli.plans.one_answer import ONE_ANSWER
 from llmbatch_cli.plans.race import Race
 from llmbatch_cli.rows.input.source import Inputs
@@ -78,10 +75,7 @@ def race(
     answers: Answers,
     input_: Annotated[InputOptions, PROMPTS],
     output: OutputOptions,
-    cache: Annotated[Cache, Only("path", "size")],
-    limits: Limits,
-    retries: Retries,
-    network: Network,
+    sending: Annotated[Sending, Without("dedupe")],
     display: DisplayOptions,
 ) -> int:
     """Send each prompt to several models; the first good answer wins.
@@ -112,10 +106,8 @@ def race(
     )
     if live is not None and race.stream and wins == 1 and is_prompt_:  # several would mix
         ask = replace(ask, on_text=live)
-    calls = CallOptions.of(
-        limits, retries, network, drop_params=sampling.drop_params, together=True, cache=cache
-    )
-    job = Job(inputs, ask, calls, output, input_, FailureLimit.parse(retries.max_errors))
+    calls = CallOptions.of(sending, together=True)
+    job = Job(inputs, ask, calls, output, input_, FailureLimit.parse(sending.retries.max_errors))
     return run_async(answer_rows(job, Shown(display, "race", live, standings=True)))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from llmbatch_cli.cli.in_order import InOrder
 from llmbatch_cli.cli.live import Live
@@ -31,7 +31,6 @@ from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.options import (
     TABLES,
     WITHOUT_IDS,
-    Answers,
     DisplayOptions,
     InputOptions,
     OutputFormat,
@@ -53,9 +52,6 @@ from llmbatch_cli.ui.progress import Streams, open_progress
 from llmbatch_cli.ui.report import format_rows, summary
 from llmbatch_cli.ui.standings import Standings, as_lines
 from llmbatch_cli.ui.totals import Totals
-
-if TYPE_CHECKING:
-    from llmbatch_cli.engine.shaped import AnswerShape
 
 INDENT: Final = 2
 """Of the lines below the summary."""
@@ -86,15 +82,6 @@ class Shown:
     """Whether the models' standings are shown at the end."""
     by_default: str | None = None
     """The model that answers because none was named."""
-
-
-def shape_asked(options: Answers) -> "AnswerShape | None":
-    """The shape that answers have to have; None, and nothing imported, for none."""
-    if options == Answers():
-        return None
-    from llmbatch_cli.answer_shapes import shape_of
-
-    return shape_of(options)
 
 
 def stdout_is_terminal(output: Path | None) -> bool:

@@ -9,7 +9,7 @@ from llmbatch_cli.core.errors import InputError, UnsupportedParameter, UsageErro
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.types import Message
 from llmbatch_cli.engine.retry import RetryPolicy
-from llmbatch_cli.models import CallOptions
+from llmbatch_cli.models.options import CallOptions
 from llmbatch_cli.providers.registry import Access, family_of
 from llmbatch_cli.rows.input.parse import check_messages
 

@@ -16,7 +16,8 @@ from llmbatch_cli.core.events import Event, Notice
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.types import Completion, Request
 from llmbatch_cli.engine.calls import Model
-from llmbatch_cli.models import CallOptions, ModelPool, open_models
+from llmbatch_cli.models import ModelPool, open_models
+from llmbatch_cli.models.options import CallOptions
 from llmbatch_cli.providers.registry import Access
 
 log: Final = logging.getLogger("llmbatch_cli")

@@ -4,7 +4,7 @@ An option is one field: see option.py. Those of the input are in a file of their
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
@@ -131,7 +131,6 @@ class Sampling:
         letter="p",
         metavar="NAME=JSON",
     )
-    drop_params: bool = option(False, "Drop unsupported parameters; warns once.")
 
     def system_text(self) -> str | None:
         """The system message, also of a file. Raises UsageError."""
@@ -148,13 +147,16 @@ class Sampling:
         return {**named, **dict(map(_named_param, self.param))}
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """What form answers have to have."""
+    """What form answers have to have.
+
+    From Python, a schema may be a pydantic class or an object, too.
+    """
 
     section: ClassVar[str] = "Answers"
 
-    schema: str | None = option(
+    schema: str | type | Mapping[str, Any] | None = option(
         None,
         "Form of the answers: a JSON schema, or 'name, age int'; a file, its text, or the short "
         "form. The row's data is the parsed object.",
@@ -176,7 +178,7 @@ class Answers:
 
 
 _SHOWN_CHARS: Final = 200
-_NOT_SENT: Final = frozenset(("system", "param", "drop_params"))
+_NOT_SENT: Final = frozenset(("system", "param"))
 """Fields of Sampling that are no parameters by their own name."""
 
 
@@ -322,6 +324,7 @@ class Retries:
     max_errors: str | int | None = option(
         None, "Stop after N failed rows, or above a share of them (5%).", metavar="N|N%"
     )
+    drop_params: bool = option(False, "Drop unsupported parameters; warns once.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -355,6 +358,16 @@ class Network:
     http: HttpClient = option(
         "llhttp", "HTTP client; httpx is slow with more than some dozens of requests in flight."
     )
+
+
+@frozen(kw_only=True)
+class Sending:
+    """How requests are sent: a group of groups."""
+
+    cache: Cache = Cache()
+    limits: Limits = Limits()
+    retries: Retries = Retries()
+    network: Network = Network()
 
 
 @frozen(kw_only=True)

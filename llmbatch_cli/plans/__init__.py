@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 from llmbatch_cli.core.errors import ProviderError, UsageError
 from llmbatch_cli.core.events import Gauges
 from llmbatch_cli.core.frozen import frozen
+from llmbatch_cli.core.options import Answers
 from llmbatch_cli.core.types import BadRow, Message, Params, Prompt, Request, Row
 from llmbatch_cli.drivers import Driver
 from llmbatch_cli.drivers.live import RunOptions, Window, live
@@ -19,6 +20,7 @@ from llmbatch_cli.rows.keys import bad_row_key, request_key
 if TYPE_CHECKING:
     from llmbatch_cli.engine.shaped import AnswerShape
 
+NO_FORM: Final = Answers()
 LOOK_AHEAD: Final = 16
 """In input order, how many times the rows in flight may wait for a slow one before them."""
 
@@ -119,6 +121,15 @@ class Batch:
         window = window_of(pool, options, pool.window)
         driver = live(work.__call__, window, options)  # a method is called faster than an object
         return Plan(driver, models_for, others, system, self.shape)
+
+
+def shape_asked(answers: Answers) -> "AnswerShape | None":
+    """The shape that answers have to have; None, and nothing imported, for none. UsageError."""
+    if answers == NO_FORM:
+        return None
+    from llmbatch_cli.answer_shapes import shape_of
+
+    return shape_of(answers)
 
 
 def system_message(text: str | None) -> Message | None:

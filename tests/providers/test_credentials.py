@@ -6,7 +6,8 @@ import pytest
 
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.events import ignore
-from llmbatch_cli.models import CallOptions, open_models
+from llmbatch_cli.models import open_models
+from llmbatch_cli.models.options import CallOptions
 from llmbatch_cli.providers.registry import Access, resolve
 
 ENVIRON = {

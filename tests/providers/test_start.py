@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
-from llmbatch_cli.core.options import Limits, Network, Retries
-from llmbatch_cli.models import CallOptions, open_models
+from llmbatch_cli.core.options import Limits, Network, Sending
+from llmbatch_cli.models import open_models
+from llmbatch_cli.models.options import CallOptions
 
 ENVIRON = {"OPENAI_API_KEY": "k", "AZURE_OPENAI_API_KEY": "k"}
 AZURE = {"AZURE_OPENAI_ENDPOINT": "https://x.openai.azure.com"}
@@ -35,9 +36,8 @@ def test_a_server_of_ones_own_is_asked_for_little_at_first(
     async def opened() -> int:
         network = Network(base_url=base_url or ())
         environ = {**ENVIRON, **AZURE}
-        options = CallOptions.of(
-            Limits(concurrency=concurrency), Retries(), network, environ=environ
-        )
+        sending = Sending(limits=Limits(concurrency=concurrency), network=network)
+        options = CallOptions.of(sending, environ=environ)
         async with open_models(options) as pool:
             await pool.model_for(model)
             return pool.window()

@@ -6,7 +6,7 @@ from pathlib import Path, PurePath
 from typing import Final
 
 from llmbatch_cli.core.errors import UsageError
-from llmbatch_cli.rows.input.inputs import Member, hint_for
+from llmbatch_cli.rows.input.inputs import InputPath, hint_for
 
 _MAGIC: Final = "*?["
 _HIDDEN: Final = (".", "_")
@@ -40,7 +40,7 @@ def _files(name: str) -> Iterator[str]:
         hint = None if _is_folder(path) else hint_for(name)
         raise UsageError(f"{what}: {os.fsencode(name).decode(errors='replace')}", hint=hint)
     for member in members:
-        yield Member(member, PurePath(os.path.relpath(member, start)).as_posix())
+        yield InputPath(member, row_id=PurePath(os.path.relpath(member, start)).as_posix())
 
 
 def _has_magic(name: str) -> bool:

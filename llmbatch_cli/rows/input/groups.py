@@ -21,7 +21,7 @@ from llmbatch_cli.rows.input.foreign import (
 )
 from llmbatch_cli.rows.input.inputs import (
     Format,
-    Member,
+    InputPath,
     TextFormat,
     TextTable,
     can_be_read_twice,
@@ -77,7 +77,7 @@ def _groups_of(name: str, reading: Reading, stdin: BinaryIO | None) -> Iterator[
     is_auto = reading.input_format == "auto"
     if is_auto and (kind := by_suffix(suffix_of(name))) is not None:
         raise Foreign(kind)
-    if isinstance(name, Member):
+    if InputPath.of(name).row_id is not None:
         reading = reading._replace(for_text="whole")
     data = opened(chunks_of(name, stdin))
     form = format_of_name(name, reading.input_format)

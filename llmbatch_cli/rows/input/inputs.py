@@ -58,29 +58,27 @@ _NOT_AS_IT_IS: Final = (GZIP, b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", *WIDE)
 _PACKED: Final = re.compile(r"\.(?:gz|bz2|xz|zst|zstd|lzma)$")
 
 
-class Spooled(str):
-    """The path of a copy of an input; read and named as that input is."""
+class InputPath(str):
+    """The path of an input, with what that does not say."""
 
-    original: str
+    named: str
+    """What the input is called, and read as; a copy is called as its original, `-` standard
+    input."""
+    row_id: str | None
+    """Of a file of a folder or a pattern, which is one prompt if it is text: that prompt's id."""
 
-    def __new__(cls, path: Path, original: str) -> "Spooled":
-        """`original`: the input's own name; `-` is standard input."""
-        copy = super().__new__(cls, path)
-        copy.original = original
-        return copy
+    def __new__(
+        cls, path: str | Path, *, named: str | None = None, row_id: str | None = None
+    ) -> "InputPath":
+        """`named`: None is the path itself."""
+        made = super().__new__(cls, path)
+        made.named, made.row_id = named or str(path), row_id
+        return made
 
-
-class Member(str):
-    """A file of a folder or a pattern; if it is text, it is one prompt."""
-
-    row_id: str
-    """Its name below the folder, which is the prompt's id."""
-
-    def __new__(cls, path: Path, row_id: str) -> "Member":
-        """`path`: the whole name."""
-        member = super().__new__(cls, path)
-        member.row_id = row_id
-        return member
+    @classmethod
+    def of(cls, name: str) -> "InputPath":
+        """The name itself, if it is one."""
+        return name if isinstance(name, cls) else cls(name)
 
 
 def check_inputs(inputs: Sequence[str]) -> None:
@@ -123,10 +121,10 @@ def hint_for(missing: str) -> str:
 
 def shown_name(name: str) -> str:
     """An input's name for messages, which always is valid Unicode."""
-    name = _original(name)
-    if name == "-":
+    named = InputPath.of(name).named
+    if named == "-":
         return STDIN
-    return os.fsencode(name).decode(errors="replace")
+    return os.fsencode(named).decode(errors="replace")
 
 
 def chunks_of(name: str, stdin: BinaryIO | None = None) -> Iterator[bytes]:
@@ -139,11 +137,7 @@ def chunks_of(name: str, stdin: BinaryIO | None = None) -> Iterator[bytes]:
 
 def suffix_of(name: str) -> str:
     """The last suffix in lower case, without `.gz` and its like; empty for standard input."""
-    return PurePath(_PACKED.sub("", _original(name).lower())).suffix
-
-
-def _original(name: str) -> str:
-    return name.original if isinstance(name, Spooled) else name
+    return PurePath(_PACKED.sub("", InputPath.of(name).named.lower())).suffix
 
 
 def format_of_name(name: str, input_format: InputFormat = "auto") -> Format | None:
@@ -151,7 +145,7 @@ def format_of_name(name: str, input_format: InputFormat = "auto") -> Format | No
     if input_format != "auto":
         return input_format
     form = _SUFFIXES.get(suffix_of(name))
-    return "whole" if isinstance(name, Member) and form == "text" else form
+    return "whole" if form == "text" and InputPath.of(name).row_id is not None else form
 
 
 # Counting ahead
@@ -258,12 +252,14 @@ async def spooled(inputs: Sequence[str], stdin: BinaryIO | None = None) -> Async
         names = list(inputs)
         for place, name in enumerate(names):
             if not can_be_read_twice(name):
-                names[place] = copy = Spooled(Path(folder) / str(place), name)
+                known = InputPath.of(name)
+                copy = InputPath(Path(folder) / str(place), named=known.named, row_id=known.row_id)
+                names[place] = copy
                 await _spool(chunks_of(name, stdin), copy)
         yield names
 
 
-async def _spool(chunks: Iterator[bytes], copy: Spooled) -> None:
+async def _spool(chunks: Iterator[bytes], copy: InputPath) -> None:
     try:
         async with aclosing(pumped(_copied(chunks, Path(copy)))) as steps:
             async for _ in steps:

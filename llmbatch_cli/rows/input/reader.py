@@ -12,7 +12,7 @@ from llmbatch_cli.core.types import BadRow, Row
 from llmbatch_cli.rows.big_ints import DEEPEST, is_too_deep, read_json, with_big_ints
 from llmbatch_cli.rows.input.foreign import Foreign, refused
 from llmbatch_cli.rows.input.groups import Group
-from llmbatch_cli.rows.input.inputs import STDIN, TABLES, Format, Member, shown_name
+from llmbatch_cli.rows.input.inputs import STDIN, TABLES, Format, InputPath, shown_name
 from llmbatch_cli.rows.input.misspelt import Misspelt
 from llmbatch_cli.rows.input.parse import TOO_DEEP, bad_row
 from llmbatch_cli.rows.input.shape import SHAPELESS, Shape, Shaper
@@ -83,7 +83,7 @@ class Reader:
     def begin(self, name: str) -> None:
         """Go on with the next input."""
         self._file, self._line, self._begin = shown_name(name), 0, self.index
-        self._row_id = name.row_id if isinstance(name, Member) else None
+        self._row_id = InputPath.of(name).row_id
         self.shaper.begin(self._file)
         self._splitter, self._skips, self.given_up = None, False, False
 

@@ -1,5 +1,7 @@
 """Folders and patterns among the inputs."""
 
+import asyncio
+import os
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,10 @@ def folder(tmp_path: Path) -> Path:
 async def read(*names: str) -> list[tuple[int | str, str]]:
     inputs = Inputs(expanded(names))
     inputs.check()
+    return await prompts(inputs)
+
+
+async def prompts(inputs: Inputs) -> list[tuple[int | str, str]]:
     return [
         (row.id, row.messages[0]["content"])
         async for row in inputs.rows()
@@ -69,3 +75,12 @@ def test_nothing_to_read_is_an_error(tmp_path: Path) -> None:
     for name, words in ((str(tmp_path), "no files"), (f"{tmp_path}/*.txt", "no file matches")):
         with pytest.raises(UsageError, match=words):
             expanded([name])
+
+
+async def test_a_pipe_in_a_folder_keeps_its_id_when_it_is_copied(tmp_path: Path) -> None:
+    """As --strict and preview read it: it is one prompt, named by its place in the folder."""
+    os.mkfifo(tmp_path / "a.txt")
+    writing = asyncio.create_task(asyncio.to_thread((tmp_path / "a.txt").write_text, "two\nlines"))
+    async with Inputs(expanded([str(tmp_path)])).spooled() as inputs:
+        assert await prompts(inputs) == [("a.txt", "two\nlines")]
+    await writing

@@ -1,119 +1,40 @@
 """From a model's name to a Model that calls it: provider, key, network, limits and time."""
 
 import asyncio
-import math
-import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import field, replace
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from llmbatch_cli.core.errors import InputError, MissingKey, ProviderError, UsageError
 from llmbatch_cli.core.events import LimitChanged, Notice, Observer, Retried, ignore
 from llmbatch_cli.core.frozen import frozen
-from llmbatch_cli.core.options import Cache, Limits, Retries
-from llmbatch_cli.core.options import Network as NetworkOptions
 from llmbatch_cli.core.types import Call, Params, Request
 from llmbatch_cli.engine.calls import Model, StreamCall, built, calling, merged
 from llmbatch_cli.engine.deadline import Deadlines
 from llmbatch_cli.engine.drop_params import dropping
 from llmbatch_cli.engine.endpoints import Endpoints, spread, spread_streams
 from llmbatch_cli.engine.limits.admitted import admitted
-from llmbatch_cli.engine.limits.limiter import (
-    START_IN_FLIGHT,
-    Holding,
-    Limiter,
-    RateLimits,
-)
-from llmbatch_cli.engine.limits.shared_capacity import SharedCapacity
-from llmbatch_cli.engine.retry import Patience, RetryPolicy, retried
+from llmbatch_cli.engine.limits.limiter import Holding, Limiter, RateLimits
+from llmbatch_cli.engine.retry import Patience, retried
 from llmbatch_cli.engine.streaming import around, streaming
 from llmbatch_cli.engine.waits import Waits
+from llmbatch_cli.models.options import MOST_IN_FLIGHT, NO_CACHE, CallOptions
+from llmbatch_cli.models.shared import Shared
 from llmbatch_cli.providers.addresses import with_query
 from llmbatch_cli.providers.base import Provider
 from llmbatch_cli.providers.registry import Access, Target, home_of, is_hosted, resolve
 from llmbatch_cli.rows.input.params import check_all
-from llmbatch_cli.transport import Connection, Network, check_way, open_network
+from llmbatch_cli.transport import check_way, open_network
 from llmbatch_cli.transport.descriptors import room_for
 
 if TYPE_CHECKING:
-    from llmbatch_cli.engine.cache.opening import Known
     from llmbatch_cli.engine.shaped import AnswerShape
 
 HOSTED_START: Final = 16
 """Requests at once at the start of a run at a provider's own address, which serves many at once
 and refuses what is too much for an account."""
-MOST_IN_FLIGHT: Final = 512
-"""The ceiling where the user sets none."""
-RACE_IN_FLIGHT: Final = 64
-NO_CACHE: Final = Cache()
-
-
-def rate_limits(limits: Limits, *, together: bool) -> RateLimits:
-    """The limits that the user sets; `together` is for a race. Raises UsageError."""
-    concurrency, rpm, tpm = limits.concurrency, limits.rpm, limits.tpm
-    if concurrency is not None and concurrency < 1:
-        raise UsageError("concurrency must be at least 1")
-    if (rpm is not None and not 0 < rpm < math.inf) or (tpm is not None and tpm <= 0):
-        raise UsageError("rpm and tpm must be numbers above 0")
-    most = concurrency or (RACE_IN_FLIGHT if together else MOST_IN_FLIGHT)
-    return RateLimits(most, concurrency or START_IN_FLIGHT, rpm, tpm, together)
-
-
-@frozen
-class CallOptions:
-    """How the models of one pool are called."""
-
-    access: Access
-    params: Params = field(default_factory=dict)
-    """For every model; a model's own win over them."""
-    timeout_s: float = 600.0
-    """A row's whole time, from its first request on."""
-    policy: RetryPolicy = field(default_factory=RetryPolicy)
-    limits: RateLimits | None = None
-    """None sets none: each request goes out at once."""
-    drop_params: bool = False
-    """Whether a parameter that a model does not support is dropped, instead of refused."""
-    connection: Connection = field(default_factory=Connection)
-    shape: "AnswerShape | None" = None
-    """What every answer has to be."""
-    cache: Cache = NO_CACHE
-
-    @classmethod
-    def of(
-        cls,
-        limits: Limits,
-        retries: Retries,
-        network: NetworkOptions,
-        *,
-        drop_params: bool = False,
-        together: bool = False,
-        cache: Cache = NO_CACHE,
-        environ: Mapping[str, str] | None = None,
-    ) -> "CallOptions":
-        """The user's options; `together` is for a race. Raises UsageError.
-
-        `environ` holds keys and addresses; None is the process's environment.
-        """
-        urls = [network.base_url] if isinstance(network.base_url, str) else network.base_url
-        access = Access(
-            base_url=urls[0] if urls else None,
-            more_base_urls=urls[1:],
-            api=network.api,
-            no_key=network.no_key,
-            insecure=network.insecure,
-            environ=os.environ if environ is None else environ,
-        )
-        return cls(
-            access,
-            timeout_s=retries.timeout_s,
-            policy=RetryPolicy(retries.max_attempts),
-            limits=rate_limits(limits, together=together),
-            drop_params=drop_params,
-            connection=Connection(http=network.http, connect_timeout_s=network.connect_timeout_s),
-            cache=cache,
-        )
 
 
 @frozen
@@ -123,44 +44,6 @@ class Wire:
     call: Call
     stream: StreamCall | None
     check: Callable[[Request], object]
-
-
-class Shared:
-    """What all models of a pool share: the network, the limits, and how many wait."""
-
-    def __init__(
-        self,
-        stack: AsyncExitStack,
-        opening: AbstractAsyncContextManager[Network],
-        limits: RateLimits | None,
-    ) -> None:
-        self.stack = stack
-        self.limiters: dict[tuple[str, str, str], Limiter] = {}
-        self.sleeping = 0
-        """Requests that wait to be tried again."""
-        together = limits is not None and limits.together
-        self.capacity = SharedCapacity(limits.most_in_flight) if limits and together else None
-        self._opening = opening
-        self.known: Known | None = None
-        """Answers that need no request; None without a cache."""
-        self._network: Network | None = None
-        self._connecting = asyncio.Lock()
-
-    async def network(self) -> Network:
-        """The network, from its first use on: importing it takes longer than all the rest."""
-        async with self._connecting:
-            if self._network is None:
-                self._network = await self.stack.enter_async_context(self._opening)
-        return self._network
-
-    async def sleep(self, wait_s: float, waits: Waits) -> None:
-        """Wait to try again."""
-        self.sleeping += 1
-        try:
-            with waits.waiting():
-                await asyncio.sleep(wait_s)
-        finally:
-            self.sleeping -= 1
 
 
 class ModelPool:

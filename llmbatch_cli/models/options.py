@@ -1,0 +1,87 @@
+"""How the models of a pool are called, from the user's options."""
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import field, replace
+from typing import TYPE_CHECKING, Final
+
+from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.core.frozen import frozen
+from llmbatch_cli.core.options import Cache, Limits, Sending
+from llmbatch_cli.core.types import Params
+from llmbatch_cli.engine.limits.limiter import START_IN_FLIGHT, RateLimits
+from llmbatch_cli.engine.retry import RetryPolicy
+from llmbatch_cli.providers.access import Access
+from llmbatch_cli.transport import Connection
+
+if TYPE_CHECKING:
+    from llmbatch_cli.engine.shaped import AnswerShape
+
+MOST_IN_FLIGHT: Final = 512
+"""The ceiling where the user sets none."""
+RACE_IN_FLIGHT: Final = 64
+NO_CACHE: Final = Cache()
+
+
+def rate_limits(limits: Limits, *, together: bool) -> RateLimits:
+    """The limits that the user sets; `together` is for a race. Raises UsageError."""
+    concurrency, rpm, tpm = limits.concurrency, limits.rpm, limits.tpm
+    if concurrency is not None and concurrency < 1:
+        raise UsageError("concurrency must be at least 1")
+    if (rpm is not None and not 0 < rpm < math.inf) or (tpm is not None and tpm <= 0):
+        raise UsageError("rpm and tpm must be numbers above 0")
+    most = concurrency or (RACE_IN_FLIGHT if together else MOST_IN_FLIGHT)
+    return RateLimits(most, concurrency or START_IN_FLIGHT, rpm, tpm, together)
+
+
+@frozen
+class CallOptions:
+    """How the models of one pool are called."""
+
+    access: Access
+    params: Params = field(default_factory=dict)
+    """For every model; a model's own win over them."""
+    timeout_s: float = 600.0
+    """A row's whole time, from its first request on."""
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
+    limits: RateLimits | None = None
+    """None sets none: each request goes out at once."""
+    drop_params: bool = False
+    """Whether a parameter that a model does not support is dropped, instead of refused."""
+    connection: Connection = field(default_factory=Connection)
+    shape: "AnswerShape | None" = None
+    """What every answer has to be."""
+    cache: Cache = NO_CACHE
+
+    @classmethod
+    def of(
+        cls,
+        sending: Sending,
+        *,
+        together: bool = False,
+        environ: Mapping[str, str] | None = None,
+    ) -> "CallOptions":
+        """The user's options; `together` is for a race. Raises UsageError.
+
+        `environ` holds keys and addresses; None is the process's environment.
+        """
+        retries, network, cache = sending.retries, sending.network, sending.cache
+        urls = [network.base_url] if isinstance(network.base_url, str) else network.base_url
+        access = Access(
+            base_url=urls[0] if urls else None,
+            more_base_urls=urls[1:],
+            api=network.api,
+            no_key=network.no_key,
+            insecure=network.insecure,
+            environ=os.environ if environ is None else environ,
+        )
+        return cls(
+            access,
+            timeout_s=retries.timeout_s,
+            policy=RetryPolicy(retries.max_attempts),
+            limits=rate_limits(sending.limits, together=together),
+            drop_params=retries.drop_params,
+            connection=Connection(http=network.http, connect_timeout_s=network.connect_timeout_s),
+            cache=replace(cache, dedupe=False) if together else cache,
+        )
