@@ -18,7 +18,7 @@ from llmbatch_cli.core.errors import (
     UsageError,
 )
 from llmbatch_cli.core.frozen import frozen
-from llmbatch_cli.core.ledger import CANCELLED, Ledger
+from llmbatch_cli.core.ledger import CANCELLED, NOBODY, USUAL_LANES, Ledger, Seller
 from llmbatch_cli.core.privacy import reply_without_keys, without_keys, without_prompt
 from llmbatch_cli.core.types import (
     Call,
@@ -57,6 +57,8 @@ class Model:
     """None where the provider's API cannot stream."""
     check: Callable[[Request], object] = lambda request: None
     """Raises Unsent for what cannot be encoded for the provider, as `call` would."""
+    seller: Seller = NOBODY
+    """Who bills for it."""
 
     name: str = field(init=False)
     """`provider/model`."""
@@ -108,10 +110,22 @@ def calling(
         except asyncio.CancelledError:
             ledger.end(clock(), CANCELLED)
             raise
-        ledger.end(clock(), None, reply.status, usage=completion.usage)
+        answered(ledger, completion, reply.status, clock())
         return completion
 
     return call
+
+
+def answered(ledger: Ledger, completion: Completion, status: int, now_s: float) -> None:
+    """The attempt that began last has its answer."""
+    ledger.end(
+        now_s,
+        None,
+        status,
+        usage=completion.usage,
+        served=completion.model,
+        reported_usd=completion.cost_usd,
+    )
 
 
 def salvaged(broken: Interrupted, read: Callable[[WireReply], Completion]) -> Completion:
@@ -175,7 +189,10 @@ def request_for(prompt: Prompt, model: Model, system: Message | None) -> Request
     if system is not None and messages[0].get("role") not in ("system", "developer"):
         messages = [system, *messages]
     params = merged(model.params, prompt.params) if prompt.params else model.params
-    return Request(model.id, messages, params, False, Ledger(model.name), prompt.repeat)
+    tier = params.get("service_tier")
+    lane = None if tier in USUAL_LANES else str(tier)
+    ledger = Ledger(model.name, model.seller, lane, params)
+    return Request(model.id, messages, params, False, ledger, prompt.repeat)
 
 
 def merged(under: Params, over: Params) -> dict[str, Any]:

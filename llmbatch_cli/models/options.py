@@ -12,6 +12,7 @@ from llmbatch_cli.core.options import Cache, Limits, Sending
 from llmbatch_cli.core.types import Params
 from llmbatch_cli.engine.limits.limiter import START_IN_FLIGHT, RateLimits
 from llmbatch_cli.engine.retry import RetryPolicy
+from llmbatch_cli.pricing.prices import Prices
 from llmbatch_cli.providers.access import Access
 from llmbatch_cli.transport import Connection
 
@@ -53,6 +54,9 @@ class CallOptions:
     shape: "AnswerShape | None" = None
     """What every answer has to be."""
     cache: Cache = NO_CACHE
+    prices: Prices = field(default_factory=Prices)
+    tier: str | None = None
+    """How answers are bought, where that is not the usual way."""
 
     @classmethod
     def of(
@@ -66,6 +70,8 @@ class CallOptions:
 
         `environ` holds keys and addresses; None is the process's environment.
         """
+        if sending.money.price:
+            from llmbatch_cli.pricing.given import parse_given
         retries, network, cache = sending.retries, sending.network, sending.cache
         urls = [network.base_url] if isinstance(network.base_url, str) else network.base_url
         access = Access(
@@ -84,4 +90,6 @@ class CallOptions:
             drop_params=retries.drop_params,
             connection=Connection(http=network.http, connect_timeout_s=network.connect_timeout_s),
             cache=replace(cache, dedupe=False) if together else cache,
+            prices=Prices([parse_given(text) for text in sending.money.price]),
+            tier=sending.money.tier,
         )

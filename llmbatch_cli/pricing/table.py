@@ -1,6 +1,6 @@
 """The prices of genai-prices, whose import takes a third of a second: use it in a thread."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -95,13 +95,13 @@ def _names(model: str) -> Iterator[str]:
 
 
 def _price(provider: Any, info: Any, lane: Lane | None, now: datetime) -> Price | None:
-    context = _CONTEXTS.get(lane or "")
-    if context is not None and (provider.id, lane) not in _SAME_PRICE:
-        variants = info.price_variants or ()
-        own = any(info is one for one in provider.models)
-        if not own or not any(_holds(one, context, now) for one in variants):
+    if lane is None or (provider.id, lane) in _SAME_PRICE:
+        rates = info.get_prices(now)
+    else:
+        context = _CONTEXTS.get(lane)
+        if context is None or not _is_sold(provider, info, context, now):
             return None
-    rates = info.get_prices(now, context)
+        rates = info.get_prices(now, context)
     input_, output = _rate(rates.input_mtok), _rate(rates.output_mtok)
     if input_ is None and output is None:
         return None
@@ -117,9 +117,16 @@ def _price(provider: Any, info: Any, lane: Lane | None, now: datetime) -> Price 
     )
 
 
-def _holds(variant: Any, context: dict[str, str], now: datetime) -> bool:
-    is_active = variant.constraint is None or variant.constraint.active(now)
-    return bool(is_active and variant.when == context)
+def _is_sold(provider: Any, info: Any, context: Mapping[str, str], now: datetime) -> bool:
+    """Whether the table has a row for it; where it has none, it gives the usual price."""
+    if not any(info is one for one in provider.models):  # it is another provider's
+        return False
+    active = (one.constraint is None or one.constraint.active(now) for one in _rows(info, context))
+    return any(active)
+
+
+def _rows(info: Any, context: Mapping[str, str]) -> Sequence[Any]:
+    return [one for one in info.price_variants or () if one.when == context]
 
 
 def _rate(price: Any) -> Rate | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from llmbatch_cli.core.ledger import Attempt, Usage
+from llmbatch_cli.core.ledger import Attempt, MaybeBilled, Usage
 from llmbatch_cli.core.options import OutputFormat
 from llmbatch_cli.core.types import Completion, Failure, Outcome, Racer
 
@@ -56,7 +56,7 @@ def row_of(outcome: Outcome) -> _Json:
         "text": None,
         "finish_reason": None,
         "usage": None,
-        "cost": None,
+        "cost": outcome.cost,
         # to 1 ms, in a third of the time of round()
         "latency": None if latency_s is None else int(latency_s * 1000 + 0.5) / 1000,
         "attempts": outcome.attempts,
@@ -83,6 +83,8 @@ def _add_course(row: _Json, outcome: Outcome) -> None:
     """How the row came to its end."""
     if outcome.cached:
         row["cached"] = True
+    if outcome.maybe_billed is not None:
+        row["maybe_billed"] = _maybe_billed(outcome.maybe_billed)
     if outcome.race:
         row["race"] = [_racer(racer) for racer in outcome.race]
     if outcome.failed_attempts:
@@ -106,7 +108,6 @@ def _add_failed(row: _Json, outcome: Outcome) -> None:
 def _add_completion(row: _Json, completion: Completion) -> None:
     row["text"] = completion.text
     row["finish_reason"] = completion.finish_reason
-    row["cost"] = completion.cost_usd
     if completion.parsed is not None:
         row["data"] = completion.parsed.data
         if completion.parsed.repaired:
@@ -161,6 +162,11 @@ def _error(failure: Failure) -> _Json:
         "status": failure.status,
         "retryable": failure.retryable,
     }
+
+
+def _maybe_billed(unseen: MaybeBilled) -> _Json:
+    most = unseen.up_to_usd
+    return {"attempts": unseen.attempts, "up_to": None if most is None else float(most)}
 
 
 def _racer(racer: Racer) -> _Json:
