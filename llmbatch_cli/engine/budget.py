@@ -13,7 +13,7 @@ from typing import Final
 
 from llmbatch_cli.core.errors import BudgetReached
 from llmbatch_cli.core.frozen import frozen
-from llmbatch_cli.core.ledger import Attempt
+from llmbatch_cli.core.ledger import Attempt, Ledger
 from llmbatch_cli.core.types import Call, Completion, Request
 from llmbatch_cli.engine.bounds import Bounds
 from llmbatch_cli.engine.deadline import Deadlines
@@ -92,8 +92,6 @@ class Budget:
         """Whether those that wait take turns; otherwise a smaller one may pass a larger one."""
         self.unseen = 0
         """The part of what is spent that may have been billed, and that no reply has said."""
-        self.uncounted = 0
-        """Requests to models without a known price."""
         self._account = Account(in_billionths(cap_usd))
         self._waiters: dict[asyncio.Future[Reservation], WorstCase] = {}
         self._smallest: int | None = None
@@ -102,6 +100,16 @@ class Budget:
         self._refused: WorstCase | None = None
         """The largest that did not fit."""
         self._reached: BudgetReached | None = None
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything was reserved yet."""
+        return self._smallest is not None
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a request waits for room."""
+        return bool(self._waiters)
 
     @property
     def spent(self) -> int:
@@ -195,7 +203,7 @@ class Terms:
 
     worst_case: Callable[[Request], WorstCase]
     """Raises Unsent where there is none, and UsageError where no row will have one."""
-    cost: Callable[[Attempt, Completion | None], int | None]
+    cost: Callable[[Attempt, Ledger], int | None]
     """Of an attempt, by its reply; None where that is unknown."""
 
 
@@ -220,13 +228,12 @@ def reserved(
             with paused, waiting():
                 reservation = await budget.reserve(worst)
         attempts = request.ledger.attempts
-        before, completion = len(attempts), None
+        before = len(attempts)
         try:
-            completion = await call(request)
-            return completion
+            return await call(request)
         finally:
             billed = [one for one in attempts[before:] if one.maybe_billed]
-            costs = [terms.cost(one, completion if one.kind is None else None) for one in billed]
+            costs = [None if one.is_unseen else terms.cost(one, request.ledger) for one in billed]
             spent = sum(cost for cost in costs if cost is not None)
             budget.settle(reservation, spent, costs.count(None) * worst.amount)
 

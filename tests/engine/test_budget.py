@@ -24,7 +24,7 @@ from llmbatch_cli.core.errors import (
     TimedOut,
 )
 from llmbatch_cli.core.events import ignore
-from llmbatch_cli.core.ledger import Attempt, Usage
+from llmbatch_cli.core.ledger import Attempt, Ledger, Usage
 from llmbatch_cli.core.types import Completion, Prompt, Request, Row
 from llmbatch_cli.engine.bounds import Bounds
 from llmbatch_cli.engine.budget import PER_USD, Budget, Terms, WorstCase, in_usd, reserved
@@ -93,7 +93,7 @@ def worst_case(request: Request) -> WorstCase:
     return WorstCase(tokens, Bounds(0, tokens))
 
 
-def told(attempt: Attempt, completion: Completion | None) -> int | None:
+def told(attempt: Attempt, ledger: Ledger) -> int | None:
     return attempt.usage.completion_tokens if attempt.usage is not None else None
 
 
