@@ -30,12 +30,11 @@ class Provider:
     """
 
     rates: dict[str, float]
-    """The share of requests that end so: busy, slow, rejected, untold, reset, broken, misfit."""
+    """The share of requests that end so: busy, untold, reset, broken or misfit."""
     seed: int = 0
     billed: int = 0
     seen: Counter[str] = field(default_factory=Counter)
     latency_s: float = 0.004
-    lengths: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
@@ -44,21 +43,18 @@ class Provider:
         body = json.loads(exchange.body)
         fate, model = self._fate(), body["model"]
         self.seen[fate] += 1
-        if (refusal := REFUSALS.get(fate)) is not None:
-            status, headers = refusal
-            await exchange.reply(b'{"error": {"message": "no"}}', status, headers)
-            return
-        if model == "never":
-            await exchange.reply(b'{"error": {"message": "not for you"}}', 400)
+        if fate == "busy" or model == "never":
+            status = 503 if fate == "busy" else 400
+            await exchange.reply(b'{"error": {"message": "no"}}', status, {"retry-after": "0.01"})
             return
         asked = sum(len(one["content"].encode()) + 4 for one in body["messages"])
         asked += len(json.dumps(body.get("response_format", "")))
-        whole = fate in UNSEEN or body["model"].startswith("race")  # a loser's length is not seen
+        whole = fate in UNSEEN or model.startswith("race")  # a loser's length is not seen
         length = LIMIT if whole else self._random.randint(1, LIMIT)
         assert body.get("max_tokens") == LIMIT
         self.billed += (asked * IN_USD + length * OUT_USD) * 1_000
-        slow = 5 if model.endswith("slow") else 1
-        await asyncio.sleep(self._random.random() * self.latency_s * slow)
+        least_s = 0.03 if model.startswith("race") else 0.0  # a loser has been sent by then
+        await asyncio.sleep(least_s + self._random.random() * self.latency_s)
         if fate == "reset":
             abort(exchange)
             return
@@ -79,11 +75,6 @@ class Provider:
         return "answered"
 
 
-REFUSALS: Final[dict[str, tuple[int, dict[str, str]]]] = {
-    "busy": (503, {"retry-after": "0.01"}),
-    "slow": (429, {"retry-after": "0.01"}),
-    "rejected": (400, {}),
-}
 UNSEEN: Final = ("reset", "broken", "untold")
 
 
@@ -111,17 +102,17 @@ def common(server: Server, out: Path) -> Sequence[str]:
 
 
 CAPPED: Final = (*PRICE, "--max-cost", f"{CAP / 1e9}", "--max-tokens", str(LIMIT), "-c", "16")
-TROUBLES: Final = {"busy": 0.05, "slow": 0.03, "reset": 0.04, "broken": 0.02, "untold": 0.03}
+TROUBLES: Final = {"busy": 0.05, "reset": 0.04, "broken": 0.02, "untold": 0.03}
 ROWS: Final = [{"id": f"r{n}", "prompt": f"Name number {n}. " + "x" * (n % 40)} for n in range(900)]
 RUNS: Final[dict[str, tuple[dict[str, float], Sequence[str]]]] = {
     "batch": (TROUBLES, ("batch", "-m", "openai/a")),
     "in order": (TROUBLES, ("batch", "-m", "openai/a", "--ordered")),
     "schema": ({**TROUBLES, "misfit": 0.2}, ("batch", "-m", "openai/a", "--schema", "name")),
     "fallback": (TROUBLES, ("batch", "-m", "openai/never", "--fallback", "openai/a")),
-    "race": (TROUBLES, ("race", "-m", "openai/race", "-m", "openai/race-slow")),
+    "race": (TROUBLES, ("race", "-m", "openai/race", "-m", "openai/race-too")),
     "hedge": (
         TROUBLES,
-        ("race", "-m", "openai/race-slow", "-m", "openai/race", "--hedge", "0.005"),
+        ("race", "-m", "openai/race", "-m", "openai/race-too", "--hedge", "0.01"),
     ),
 }
 
