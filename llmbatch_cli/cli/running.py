@@ -94,10 +94,11 @@ def with_defaults(output: OutputOptions, form: OutputFormat = "jsonl") -> Output
     path = None if output.output == Path("-") else output.output
     named = output.format if path is None else format_of_name(path, output.format)
     form = named or form
-    if output.include_input and form != "jsonl":
-        raise UsageError(
-            f"--include-input, but --format {form} has no place for it", hint="leave one out"
-        )
+    for name, given in (("--include-input", output.include_input), ("--detail", output.detail)):
+        if given and form != "jsonl":
+            raise UsageError(
+                f"{name}, but --format {form} has no place for it", hint="leave one out"
+            )
     output = replace(output, output=path, format=form)
     is_streamed = form in TABLES and journal_of(output) is None
     check_table_options(output, is_streamed=is_streamed)
@@ -249,7 +250,7 @@ def _renderer(output: OutputOptions, shown: Shown, voice: Voice) -> Render:
         return Streamed(output, _clean if to_terminal else None)
 
     def plain(outcome: Outcome) -> bytes:
-        return render(outcome, form, one_line=one_line, created=created)
+        return render(outcome, form, one_line=one_line, created=created, detail=output.detail)
 
     def clean(outcome: Outcome) -> bytes:
         return _clean(plain(outcome))

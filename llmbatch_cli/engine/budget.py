@@ -232,9 +232,16 @@ def reserved(
         try:
             return await call(request)
         finally:
-            billed = [one for one in attempts[before:] if one.maybe_billed]
-            costs = [None if one.is_unseen else terms.cost(one, request.ledger) for one in billed]
-            spent = sum(cost for cost in costs if cost is not None)
-            budget.settle(reservation, spent, costs.count(None) * worst.amount)
+            spent = unseen = 0
+            for attempt in attempts[before:]:
+                if not attempt.maybe_billed:
+                    continue
+                cost = None if attempt.is_unseen else terms.cost(attempt, request.ledger)
+                if cost is None:
+                    attempt.up_to_usd = Decimal(worst.amount) / PER_USD
+                    unseen += worst.amount
+                else:
+                    spent += cost
+            budget.settle(reservation, spent, unseen)
 
     return within_budget

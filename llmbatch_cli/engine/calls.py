@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import field
+from dataclasses import field, replace
 from functools import partial
 from typing import Any, Final
 
@@ -59,6 +59,8 @@ class Model:
     """Raises Unsent for what cannot be encoded for the provider, as `call` would."""
     seller: Seller = NOBODY
     """Who bills for it."""
+    tier: str | None = None
+    """How its answers are bought, unless a row says otherwise; None is the usual way."""
 
     name: str = field(init=False)
     """`provider/model`."""
@@ -72,6 +74,8 @@ ModelFor = Callable[[str], Awaitable[Model]]
 
 ModelsFor = Callable[[Prompt], Awaitable[Sequence[Model]]]
 """The models that race for a row, in the order of preference. Raises UsageError."""
+
+Build = Callable[[Request], WireRequest]
 
 UNFORESEEN: Final = (
     ArithmeticError,
@@ -189,10 +193,22 @@ def request_for(prompt: Prompt, model: Model, system: Message | None) -> Request
     if system is not None and messages[0].get("role") not in ("system", "developer"):
         messages = [system, *messages]
     params = merged(model.params, prompt.params) if prompt.params else model.params
-    tier = params.get("service_tier")
+    tier = params.get("service_tier", model.tier)
     lane = None if tier in USUAL_LANES else str(tier)
     ledger = Ledger(model.name, model.seller, lane, params)
     return Request(model.id, messages, params, False, ledger, prompt.repeat)
+
+
+def with_params(build: Build, under: Params) -> Build:
+    """`build`, with these parameters where a request has none of the name.
+
+    They are no part of the request, so neither rows' keys nor the cache differ by them.
+    """
+
+    def built_with(request: Request) -> WireRequest:
+        return build(replace(request, params=merged(under, request.params)))
+
+    return built_with if under else build
 
 
 def merged(under: Params, over: Params) -> dict[str, Any]:

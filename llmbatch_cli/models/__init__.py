@@ -11,7 +11,7 @@ from llmbatch_cli.core.errors import InputError, MissingKey, ProviderError, Usag
 from llmbatch_cli.core.events import Holder, LimitChanged, Notice, Observer, Retried, ignore
 from llmbatch_cli.core.ledger import Seller
 from llmbatch_cli.core.types import Call, Params, Request
-from llmbatch_cli.engine.calls import Model, built, calling, merged
+from llmbatch_cli.engine.calls import Model, built, calling, merged, with_params
 from llmbatch_cli.engine.deadline import Deadlines
 from llmbatch_cli.engine.drop_params import dropping
 from llmbatch_cli.engine.endpoints import Wire, one_of
@@ -26,6 +26,7 @@ from llmbatch_cli.pricing.prices import Prices
 from llmbatch_cli.providers.addresses import with_query
 from llmbatch_cli.providers.base import Provider
 from llmbatch_cli.providers.registry import Access, Target, home_of, is_hosted, resolve, seller_of
+from llmbatch_cli.providers.tiers import tier_params
 from llmbatch_cli.rows.input.params import check_all
 from llmbatch_cli.transport import check_way, open_network
 from llmbatch_cli.transport.descriptors import room_for
@@ -172,7 +173,8 @@ class ModelPool:
         seller, spending = self._seller([one.provider for one in targets]), self._shared.spending
         terms = None
         if spending is not None:
-            terms = await spending.terms(model_name, seller, params, wires[0].encode)
+            encode = wires[0].encode
+            terms = await spending.terms(model_name, seller, params, encode, options.tier)
         wire = one_of(wires, moves_billed=terms is None)
         limits = options.limits
         deadlines = Deadlines(options.timeout_s)
@@ -211,6 +213,7 @@ class ModelPool:
             around(wire.stream, partial(wrapped, streamed=True)) if wire.stream else None,
             wire.encode if terms is None else terms.check,
             seller,
+            options.tier,
         )
 
     def _seller(self, providers: Sequence[Provider]) -> Seller:
@@ -226,7 +229,8 @@ class ModelPool:
     async def _wire(self, target: Target, params: Params, options: CallOptions) -> Wire:
         """The innermost calls to one address. Raises UsageError for unsupported parameters."""
         provider = target.provider
-        build = with_query(provider.build, provider.query)
+        bought = tier_params(provider.name, target.model, options.tier)
+        build = with_params(with_query(provider.build, provider.query), bought)
         if options.drop_params:
             build = dropping(build, self._observe, self._dropped)
         build(Request(target.model, [{"role": "user", "content": "?"}], params))

@@ -48,6 +48,16 @@ def budget_of(max_cost: float | None) -> "Budget | None":
     return Budget(max_cost)
 
 
+def longest_answer(model: str) -> int | None:
+    """Tokens of the longest answer that a model gives, by its name; None is unknown."""
+    if "claude-" not in model:
+        return None
+    from llmbatch_cli.providers.anthropic.models import claude
+
+    found = claude(model)
+    return found.max_output_tokens if found.version is not None else None
+
+
 @frozen
 class CallOptions:
     """How the models of one pool are called."""
@@ -108,6 +118,8 @@ class CallOptions:
             cache=replace(cache, dedupe=False) if together else cache,
             budget=budget_of(sending.limits.max_cost),
             allow_unpriced=sending.limits.allow_unpriced,
-            prices=Prices([parse_given(text) for text in sending.money.price]),
+            prices=Prices(
+                [parse_given(text) for text in sending.money.price], answer_tokens=longest_answer
+            ),
             tier=sending.money.tier,
         )

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 ASK_FOR_LIMIT: Final = "set --max-tokens, so that the longest answer is known"
 
+PROBE: Final = ({"role": "user", "content": "?"},)
+
 Encode = Callable[[Request], WireRequest]
 """The request as it is sent. Raises Unsent."""
 
@@ -55,22 +57,27 @@ class Spending:
     uncounted: Uncounted = field(default_factory=Uncounted)
 
     async def terms(
-        self, name: str, seller: Seller, params: Params, encode: Encode
+        self, name: str, seller: Seller, params: Params, encode: Encode, tier: str | None = None
     ) -> "ModelTerms | None":
         """What one model costs; None for one that costs nothing.
 
-        Raises UsageError for one whose price is not known.
+        `tier` is how answers are bought where the parameters do not say. Raises UsageError for one
+        whose price is not known.
         """
-        model = name.partition("/")[2]
-        price = await self.prices.of(seller, model, _lane(params))
+        model, tier = name.partition("/")[2], params.get("service_tier", tier)
+        lane = None if tier in USUAL_LANES else str(tier)
+        price = await self.prices.of(seller, model, lane)
         if price is not None and price.is_free:
             return None
         if price is None:
-            self._allow(name)
+            self._allow(name, lane)
             return ModelTerms(self, name, seller, encode)
         limits = await asyncio.to_thread(self.prices.limits_of, seller, model)
         terms = ModelTerms(self, name, seller, encode, limits, is_priced=True)
-        self._tell_reservation(terms, model, params)
+        try:
+            self._tell_reservation(terms, Request(model, PROBE, params), lane)
+        except Unsent as error:  # as every row's would be
+            raise UsageError(f"{name}: {error.message}", hint=error.hint) from error
         return terms
 
     def tell_uncounted(self) -> None:
@@ -82,10 +89,11 @@ class Spending:
             said = f"--max-cost did not count {requests} to {names}: no price is known"
             self.observe(Notice(said))
 
-    def _allow(self, name: str) -> None:
+    def _allow(self, name: str, lane: Lane | None) -> None:
         if not self.allow_unpriced:
+            bought = f" with service_tier {lane}" if lane is not None else ""
             raise UsageError(
-                f"the price of {name} is not known, as --max-cost needs it",
+                f"the price of {name}{bought} is not known, as --max-cost needs it",
                 hint=f"give it in US dollars a million tokens, as in --price {name}=0.15,0.60; "
                 "--allow-unpriced leaves its requests uncounted",
             )
@@ -95,13 +103,13 @@ class Spending:
                 Notice(f"{name}: its price is not known, so --max-cost does not count its requests")
             )
 
-    def _tell_reservation(self, terms: "ModelTerms", model: str, params: Params) -> None:
+    def _tell_reservation(self, terms: "ModelTerms", probe: Request, lane: Lane | None) -> None:
         """Say what the model's longest answer holds back where no limit is set."""
-        probe = Request(model, [{"role": "user", "content": "?"}], params)
         bounds = terms.bounds(probe)
         tokens = bounds.output_tokens
-        if tokens is not None and bounds_of(probe, terms.encode(probe), None, None) != bounds:
-            most = in_usd(terms.amount(bounds, _lane(params)))
+        limit = bounds_of(probe, terms.encode(probe), None, None).output_tokens
+        if tokens is not None and limit is None:
+            most = in_usd(terms.amount(bounds, lane))
             self.observe(
                 Notice(
                     f"{terms.name}: without --max-tokens each request holds back {most} of "
@@ -213,8 +221,3 @@ class ModelTerms:
                 self.spending.uncounted.requests += len(request.ledger.attempts) - before
 
         return counting
-
-
-def _lane(params: Params) -> Lane | None:
-    tier = params.get("service_tier")
-    return None if tier in USUAL_LANES else str(tier)

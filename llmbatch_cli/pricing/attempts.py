@@ -26,10 +26,12 @@ def priced(work: Work, prices: Prices, tokens_of: Tokens) -> Work:
     async def work_and_price(prompt: Prompt) -> tuple[Outcome, ...]:
         outcomes = await work(prompt)
         for outcome in outcomes:
-            billed = False
+            billed = bool(prices.given)
             for ledger in outcome.ledgers:
                 billed = billed or not ledger.seller.free
-            if billed or prices.given:
+                for attempt in ledger.attempts:
+                    attempt.cost_usd = 0
+            if billed:
                 await _price(outcome, prices, lambda: UPWARD * tokens_of(prompt))
         return outcomes
 
@@ -45,7 +47,9 @@ async def _price(outcome: Outcome, prices: Prices, prompt_tokens: Callable[[], i
     for ledger in outcome.ledgers:
         for attempt in ledger.attempts:
             if attempt.is_unseen:
-                most = await _most(ledger, prices, prompt_tokens)
+                most = attempt.up_to_usd
+                if most is None:
+                    most = await _most(ledger, prices, prompt_tokens)
                 if most != 0:
                     unseen.append(most)
                 attempt.cost_usd = 0

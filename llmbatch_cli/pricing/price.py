@@ -107,6 +107,3 @@ class ModelLimits:
     context_tokens: int | None = None
     """Prompt and answer together."""
     answer_tokens: int | None = None
-
-
-UNKNOWN_LIMITS: Final = ModelLimits()

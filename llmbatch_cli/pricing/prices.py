@@ -39,16 +39,19 @@ class Prices:
         *,
         clock: Callable[[], float] = time.monotonic,
         now: "Callable[[], datetime]" = utc_now,
+        answer_tokens: Callable[[str], int | None] = lambda model: None,
     ) -> None:
         """
         Args:
             given: the user's own, which win over all others.
             clock: seconds.
             now: the time that prices are asked for.
+            answer_tokens: the longest answer of a model by its name, where that is known.
         """
         self.given = tuple(given)
         self._clock = clock
         self._now = now
+        self._answer_tokens = answer_tokens
         self._known: dict[_Key, tuple[float, Price | None]] = {}
         self._looking = asyncio.Lock()
         self._warm: asyncio.TimerHandle | None = None
@@ -117,14 +120,14 @@ class Prices:
         return price
 
     def limits_of(self, seller: Seller, model: str) -> "ModelLimits":
-        """The model's context window and longest answer, as far as the table knows them."""
-        from llmbatch_cli.pricing.price import UNKNOWN_LIMITS
+        """The model's context window and longest answer, as far as they are known."""
+        from llmbatch_cli.pricing.price import ModelLimits
 
         if seller.free:
-            return UNKNOWN_LIMITS
-        from llmbatch_cli.pricing.table import limits_in_table
+            return ModelLimits()
+        from llmbatch_cli.pricing.table import context_in_table
 
-        return limits_in_table(seller, model)
+        return ModelLimits(context_in_table(seller, model), self._answer_tokens(model))
 
 
 _UNKNOWN: Final = (-math.inf, None)

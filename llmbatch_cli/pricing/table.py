@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import cache
 from typing import Any, Final
 
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.ledger import Lane, Seller
-from llmbatch_cli.pricing.price import UNKNOWN_LIMITS, ModelLimits, Price, Rate
+from llmbatch_cli.pricing.price import ModelLimits, Price, Rate
 from llmbatch_cli.pricing.sellers import TABLE_IDS
 
 _CONTEXTS: Final = {
@@ -42,10 +42,11 @@ def price_in_table(seller: Seller, model: str, lane: Lane | None, now: datetime)
     return _price(provider, info, lane, now)
 
 
-def limits_in_table(seller: Seller, model: str) -> ModelLimits:
+def context_in_table(seller: Seller, model: str) -> int | None:
     """The model's context window, where the table has it."""
     found = _find(seller, model)
-    return UNKNOWN_LIMITS if found is None else ModelLimits(found[1].context_window)
+    window: int | None = None if found is None else found[1].context_window
+    return window
 
 
 def listed(now: datetime | None = None) -> Iterator[Listed]:
@@ -57,6 +58,30 @@ def listed(now: datetime | None = None) -> Iterator[Listed]:
             if price is not None:
                 batch = _price(provider, info, "batch", now)
                 yield Listed(provider.id, info.id, price, batch, ModelLimits(info.context_window))
+
+
+def version() -> str:
+    """The version of the table, which is as old as its release."""
+    from importlib.metadata import version as version_of
+
+    return version_of("genai-prices")
+
+
+def newest(today: date | None = None) -> date:
+    """The day of the newest price that the table has, up to today."""
+    today = today or datetime.now(UTC).date()
+    found = (
+        start
+        for provider in _snapshot().providers
+        for info in provider.models
+        for one in (*_dated(info.prices), *(info.price_variants or ()))
+        if (start := getattr(one.constraint, "start_date", today)) < today
+    )
+    return max(found, default=today)
+
+
+def _dated(prices: Any) -> Sequence[Any]:
+    return prices if isinstance(prices, list) else ()
 
 
 @cache

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from llmbatch_cli.core.ledger import Attempt, MaybeBilled, Usage
+from llmbatch_cli.core.ledger import Attempt, Ledger, MaybeBilled, Usage
 from llmbatch_cli.core.options import OutputFormat
 from llmbatch_cli.core.types import Completion, Failure, Outcome, Racer
 
@@ -19,6 +19,7 @@ def render(
     *,
     one_line: bool = False,
     created: int = 0,
+    detail: bool = False,
 ) -> bytes:
     r"""The outcome as one row of output, which ends with a newline.
 
@@ -30,7 +31,7 @@ def render(
     - openai: an output line of OpenAI's batch API, see `_openai_line`.
     - chat: the bare chat.completion object, or `{"error": {...}}`.
 
-    `created` is the time for the chat.completion, in seconds since the epoch; 0 is unknown.
+    `detail` adds what each attempt has cost. `created` is the time for the chat.completion, in seconds since the epoch; 0 is unknown.
     Never raises: values that JSON cannot hold are written as `_plain` makes them.
     """
     if format == "text":
@@ -39,7 +40,10 @@ def render(
         return dump(_openai_line(outcome, created))
     if format == "chat":
         return dump(_chat(outcome, created))
-    return dump(row_of(outcome))
+    row = row_of(outcome)
+    if detail:
+        row["costs"] = [_cost(one, ledger) for ledger in outcome.ledgers for one in ledger.attempts]
+    return dump(row)
 
 
 # The jsonl format
@@ -161,6 +165,20 @@ def _error(failure: Failure) -> _Json:
         "message": failure.message,
         "status": failure.status,
         "retryable": failure.retryable,
+    }
+
+
+def _cost(attempt: Attempt, ledger: Ledger) -> _Json:
+    """What one attempt has cost; null where that is not known, or may have been billed unseen."""
+    cost = None if attempt.is_unseen else attempt.cost_usd
+    return {
+        "model": ledger.model,
+        "served": attempt.served,
+        "type": attempt.kind,
+        "tier": ledger.lane,
+        "usage": None if attempt.usage is None else _usage(attempt.usage),
+        "cost": None if cost is None else float(cost),
+        "maybe_billed": attempt.is_unseen,
     }
 
 
