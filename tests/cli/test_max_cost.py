@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import signal
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from support.program import Done, jsonl, run
+from support.program import Done, jsonl, run, start
 from support.race_server import completion
 from support.scripted import Exchange, Server, abort, serve
 
@@ -132,3 +133,165 @@ async def test_the_bill_never_passes_the_cap(seed: int, tmp_path: Path) -> None:
     assert "--max-cost $0.40: $0." in spent.done.err
     assert "to go on: llmbatch" in spent.done.err
     assert "Traceback" not in spent.done.err
+
+
+async def refused(*arguments: str, rows: Sequence[object] = ("?",)) -> str:
+    """The message of a run that sends nothing."""
+    provider = Provider({})
+    async with serve(provider.answer) as server:
+        done = await run(
+            "batch", "-m", "openai/a", "--base-url", f"{server.url}/v1", *arguments,
+            stdin=jsonl(rows),
+        )  # fmt: skip
+    assert (done.status, done.out, len(server.exchanges)) == (2, b"", 0), done.err
+    return done.err
+
+
+@pytest.mark.parametrize("cap", ["0", "-1", "nan", "inf"])
+async def test_a_cap_is_a_sum_of_money(cap: str) -> None:
+    """Above nothing, and below everything."""
+    err = await refused("--max-cost", cap, *PRICE, "--max-tokens", "9")
+    assert "--max-cost must be a number of US dollars above 0" in err
+
+
+async def test_an_answer_without_an_end_is_refused_before_anything_is_sent() -> None:
+    """Unless each row has a limit of its own; among those a row without one fails alone."""
+    err = await refused(*PRICE, "--max-cost", "1")
+    assert "openai/a: the longest answer is not known, as --max-cost needs it" in err
+    assert "hint: set --max-tokens" in err
+    limited = {"prompt": "?", "max_tokens": LIMIT}
+    provider = Provider({})
+    async with serve(provider.answer) as server:
+        done = await run(
+            "batch", "-m", "openai/a", "--base-url", f"{server.url}/v1", *PRICE,
+            "--max-cost", "1", "-c", "1", stdin=jsonl([limited, "no limit", limited]),
+        )  # fmt: skip
+        assert done.status == 1
+        assert [row["error"] and row["error"]["type"] for row in done.rows] == [
+            None, "rejected", None,
+        ]  # fmt: skip
+        assert "hint: set --max-tokens" in done.rows[1]["error"]["message"]
+        assert len(server.exchanges) == 2
+
+
+async def test_strict_finds_what_may_cost_anything() -> None:
+    """With the row's place, and sends nothing."""
+    rows = [{"prompt": "?", "max_tokens": 9}, "no limit"]
+    err = await refused(*PRICE, "--max-cost", "1", "--strict", rows=rows)
+    assert "1 of 2 rows" in err
+
+
+async def test_a_model_without_a_price_is_refused_or_not_counted(tmp_path: Path) -> None:
+    """With --allow-unpriced it is said at the beginning and at the end; a row's own such model
+    fails that row alone."""
+    hosted = {"OPENAI_API_KEY": "k", "LITELLM_API_KEY": "k"}
+    provider = Provider({})
+    limit = ("--max-cost", "1", "--max-tokens", str(LIMIT))
+    async with serve(provider.answer) as server:
+        env = {**hosted, "LITELLM_BASE_URL": f"{server.url}/v1"}
+        arguments = ("batch", "-m", "litellm/unheard-of", *limit)
+        done = await run(*arguments, stdin=jsonl(["?"]), env=env)
+        assert done.status == 2
+        assert "the price of litellm/unheard-of is not known" in done.err
+        assert "--price litellm/unheard-of=" in done.err
+        assert "--allow-unpriced" in done.err
+        assert not server.exchanges
+        done = await run(*arguments, "--allow-unpriced", stdin=jsonl(["a", "b"]), env=env)
+        assert done.status == 0, done.err
+        assert done.err.count("--max-cost does not count its requests") == 1
+        assert "did not count 2 requests to litellm/unheard-of" in done.err
+        rows = [{"prompt": "?", "model": "litellm/unheard-of"}, "?"]
+        done = await run("batch", "-m", "fake/echo", *limit, stdin=jsonl(rows), env=env)
+        assert done.status == 1
+        by_index = {row["index"]: row for row in done.rows}
+        assert "is not known" in by_index[0]["error"]["message"]
+        assert by_index[1]["text"] == "?"
+
+
+async def test_resume_goes_on_with_a_cap_of_its_own(tmp_path: Path) -> None:
+    """Until all rows are answered, each once; each run keeps within its own cap."""
+    provider, total = Provider({}), 0
+    arguments = ("batch", "-m", "openai/a", *CAPPED)
+    for number in range(20):
+        more = ("--resume",) if number else ()
+        spent = await spend(provider, (*arguments, *more), ROWS[:400], tmp_path)
+        assert provider.billed - total <= CAP
+        total = provider.billed
+        if spent.done.status == 0:
+            break
+        assert spent.done.status == 3
+    assert 1 < number < 19
+    assert sorted(row["id"] for row in spent.rows) == sorted(one["id"] for one in ROWS[:400])
+    costs = sum(round(row["cost"] * 1e9) for row in spent.rows)
+    assert costs == total  # row by row what was billed, to the last billionth
+
+
+async def test_the_rows_tell_of_the_same_money(tmp_path: Path) -> None:
+    """What may have been billed unseen is in each row with the amount that was held for it."""
+    provider = Provider({"reset": 0.2}, 7)
+    arguments = ("batch", "-m", "openai/a", *PRICE, "--max-cost", "9", "--max-tokens", str(LIMIT))
+    spent = await spend(provider, arguments, ROWS[:60], tmp_path)
+    assert spent.done.status == 0, spent.done.err
+    seen = sum(row["cost"] for row in spent.rows) * 1e9
+    unseen = [row["maybe_billed"] for row in spent.rows if "maybe_billed" in row]
+    held = sum(one["up_to"] for one in unseen) * 1e9
+    assert sum(one["attempts"] for one in unseen) == provider.seen["reset"] > 0
+    assert seen < provider.billed <= seen + held < 1.1 * provider.billed
+
+
+@pytest.mark.parametrize("more", [("--stream",), ("--all",), ("--wins", "2")])
+async def test_every_kind_of_race_keeps_within_the_cap(more: Sequence[str], tmp_path: Path) -> None:
+    """A model without room for its request leaves the race; with --all the row stays undone."""
+    arguments = ("race", "-m", "openai/race", "-m", "openai/race-too", *CAPPED, *more)
+    spent = await spend(Provider(TROUBLES, 3), arguments, ROWS, tmp_path)
+    assert spent.done.status == 3, spent.done.err
+    assert spent.provider.billed <= CAP
+    assert spent.provider.billed >= 0.9 * CAP or more == ("--stream",)
+    for row in spent.rows:
+        assert (row["text"] is None) == (row["error"] is not None)
+
+
+async def test_several_servers_share_the_cap(tmp_path: Path) -> None:
+    """A request that one of them has broken off may be billed, and is paid for again."""
+    one, other = Provider({"reset": 0.5}, 1), Provider(TROUBLES, 2)
+    out = tmp_path / "out.jsonl"
+    async with serve(one.answer) as first, serve(other.answer) as second:
+        done = await run(
+            "batch", "-m", "openai/a", *CAPPED, *common(first, out),
+            "--base-url", f"{second.url}/v1", stdin=jsonl(ROWS),
+        )  # fmt: skip
+    assert done.status == 3, done.err
+    assert 0.9 * CAP <= one.billed + other.billed <= CAP
+
+
+async def test_an_interrupted_run_has_paid_no_more(tmp_path: Path) -> None:
+    """Ctrl-C while rows wait for room: they are left, and the run ends."""
+    provider, out = Provider({}, latency_s=5), tmp_path / "out.jsonl"
+    async with serve(provider.answer) as server:
+        process = await start(
+            "batch", "-m", "openai/a", *PRICE, "--max-cost", "0.01", "--max-tokens", str(LIMIT),
+            "-c", "16", *common(server, out),
+        )  # fmt: skip
+        assert process.stdin is not None
+        process.stdin.write(jsonl(ROWS))
+        process.stdin.close()
+        while not server.exchanges:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+            await asyncio.sleep(0.2)
+        assert await asyncio.wait_for(process.wait(), 20) == 130
+    assert provider.billed <= 10_000_000
+
+
+async def test_what_costs_nothing_is_not_held_back(tmp_path: Path) -> None:
+    """An own server and the cache: nothing is reserved for them."""
+    provider, out = Provider({}), tmp_path / "out.jsonl"
+    cache, tiny = ("--cache", str(tmp_path / "cache.db")), ("--max-cost", "0.000001")
+    async with serve(provider.answer) as server:
+        for more in (cache, (*PRICE, *tiny, *cache, "--overwrite"), (*tiny, "--overwrite")):
+            arguments = ("batch", "-m", "openai/a", "--max-tokens", str(LIMIT), *more)
+            done = await run(*arguments, *common(server, out), stdin=jsonl(ROWS[:30]))
+            assert (done.status, len(out.read_text().splitlines())) == (0, 30), done.err
+        assert len(server.exchanges) == 60
