@@ -21,18 +21,18 @@ USUAL_LANES: Final = frozenset((None, "auto", "default", "standard", "standard_o
 
 @frozen
 class Seller:
-    """Who bills for a model's answers; by default nobody."""
+    """Who bills for a model's answers."""
 
     provider: str = ""
     base_url: str = ""
     """Where it is asked."""
     moved: bool = False
     """Whether that is not the provider's own address."""
-    free: bool = True
+    free: bool = False
     """Whether it is a server of one's own, which bills nothing."""
 
 
-NOBODY: Final = Seller()
+NOBODY: Final = Seller(free=True)
 
 
 @dataclass(slots=True)

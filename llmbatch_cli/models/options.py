@@ -108,6 +108,7 @@ class CallOptions:
             insecure=network.insecure,
             environ=os.environ if environ is None else environ,
         )
+        given = [parse_given(text) for text in sending.money.price]
         return cls(
             access,
             timeout_s=retries.timeout_s,
@@ -118,8 +119,6 @@ class CallOptions:
             cache=replace(cache, dedupe=False) if together else cache,
             budget=budget_of(sending.limits.max_cost),
             allow_unpriced=sending.limits.allow_unpriced,
-            prices=Prices(
-                [parse_given(text) for text in sending.money.price], answer_tokens=longest_answer
-            ),
+            prices=Prices(given, answer_tokens=longest_answer),
             tier=sending.money.tier,
         )

@@ -31,6 +31,7 @@ def priced(work: Work, prices: Prices, tokens_of: Tokens) -> Work:
                 billed = billed or not ledger.seller.free
                 for attempt in ledger.attempts:
                     attempt.cost_usd = 0
+                    billed = billed or bool(attempt.reported_usd)
             if billed:
                 await _price(outcome, prices, lambda: UPWARD * tokens_of(prompt))
         return outcomes

@@ -171,7 +171,7 @@ def seller_of(provider: Provider) -> Seller:
     """Who bills for its models. A server of one's own bills nothing."""
     name, url, entry = provider.name, provider.base_url, PROVIDERS[provider.name]
     if entry.in_process:
-        return Seller(name)
+        return Seller(name, free=True)
     free = name not in RESELLING and (
         is_private(url) or (name == "ollama" and not _is_ollamas(url))
     )

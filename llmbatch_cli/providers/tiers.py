@@ -67,7 +67,9 @@ def tier_params(provider: str, model: str, tier: str | None) -> Params:
     if provider == "vertex" and "gemini" not in model:
         tiers = ()
     if tier not in tiers:
-        sellers = ", ".join(name for name, (sold, _) in SOLD.items() if tier in sold)
+        sellers = ", ".join(
+            name for name, (sold, _) in SOLD.items() if tier in sold and name != "fake"
+        )
         raise UsageError(
             f"{provider}/{model} is not sold as --tier {tier}",
             hint=f"leave --tier out; {tier} is sold by {sellers}",

@@ -16,6 +16,7 @@ from llmbatch_cli.pricing.given import parse_given
 from llmbatch_cli.pricing.price import FREE
 from llmbatch_cli.pricing.prices import Prices
 from llmbatch_cli.pricing.table import listed, price_in_table
+from llmbatch_cli.providers.registry import Access, resolve, seller_of
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 OPENAI = Seller("openai", "https://api.openai.com/v1")
@@ -113,43 +114,58 @@ def test_groq_sells_flex_at_its_usual_price() -> None:
     assert price_in_table(groq, "openai/gpt-oss-120b", "priority", NOW) is None
 
 
+def seller(spec: str, base_url: str | None = None) -> Seller:
+    """Who bills for a model, as a run finds out."""
+    provider = resolve(spec, Access(base_url=base_url, api_key="k", environ={})).provider
+    return seller_of(provider)
+
+
 @pytest.mark.parametrize(
-    "seller",
+    ("spec", "base_url"),
     [
-        Seller("local"),
-        Seller("fake"),
-        Seller("ollama", "http://localhost:11434"),
-        Seller("ollama", "https://ollama.example.com", moved=True),
-        Seller("openai", "http://127.0.0.1:8000/v1", moved=True),
-        Seller("openai", "http://[::1]:8000/v1", moved=True),
-        Seller("anthropic", "http://10.1.2.3/v1", moved=True),
-        Seller("vllm", "http://gpu-box:8000/v1", moved=True),
+        ("fake/echo", None),
+        ("ollama/m", None),
+        ("ollama/m", "https://ollama.example.com"),
+        ("vllm/m", None),
+        ("vllm/m", "http://gpu-box:8000/v1"),
+        ("openai/gpt-4o-mini", "http://127.0.0.1:8000/v1"),
+        ("openai/gpt-4o-mini", "http://[::1]:8000/v1"),
+        ("openai/gpt-4o-mini", "http://192.168.1.7/v1"),
+        ("anthropic/claude-haiku-5-5", "https://claude.internal/v1"),
     ],
 )
-async def test_own_servers_cost_nothing(seller: Seller) -> None:
+async def test_own_servers_cost_nothing(spec: str, base_url: str | None) -> None:
     """Those in this process, and those that are not on the public network."""
-    assert await Prices().of(seller, "gpt-4o-mini") is FREE
+    assert await Prices().of(seller(spec, base_url), "gpt-4o-mini") is FREE
 
 
 @pytest.mark.parametrize(
-    "seller",
+    ("spec", "base_url"),
     [
-        Seller("openai", "https://llm.example.com/v1", moved=True),
-        Seller("custom", "https://llm.example.com/v1"),
-        Seller("ollama", "https://ollama.com"),
-        Seller("litellm", "http://localhost:4000/v1"),
-        Seller("featherless", "https://api.featherless.ai/v1"),
+        ("openai/m", "https://llm.example.com/v1"),
+        ("custom/m", "https://llm.example.com/v1"),
+        ("ollama/m", "https://ollama.com"),
+        ("litellm/m", None),
+        ("featherless/m", None),
     ],
 )
-async def test_who_is_not_known_has_no_price(seller: Seller) -> None:
+async def test_who_is_not_known_has_no_price(spec: str, base_url: str | None) -> None:
     """It is None, not 0: somebody bills for it, or may do so behind it."""
-    assert await Prices().of(seller, "gpt-4o-mini") is None
+    assert await Prices().of(seller(spec, base_url), "gpt-4o-mini") is None
+
+
+async def test_a_providers_own_address_is_found_under_any_name() -> None:
+    """By our name for it, or by its address alone."""
+    model = "llama-3.3-70b-versatile"
+    own = await Prices().of(seller(f"groq/{model}"), model)
+    assert own is not None
+    assert own == await Prices().of(seller("openai/m", "https://api.groq.com/openai/v1"), model)
 
 
 async def test_the_users_price_wins_also_for_an_own_server() -> None:
     """What a machine of one's own costs is for its owner to say."""
     prices = Prices([parse_given("openai/gpt-4o-mini=1,2"), parse_given("fake/*=3,4")])
-    for seller, usd in ((OPENAI, 1), (Seller("fake"), 3)):
+    for seller, usd in ((OPENAI, 1), (Seller("fake", free=True), 3)):
         price = await prices.of(seller, "gpt-4o-mini", "batch")
         assert price is not None
         assert price.input.base == usd

@@ -31,7 +31,8 @@ def render(
     - openai: an output line of OpenAI's batch API, see `_openai_line`.
     - chat: the bare chat.completion object, or `{"error": {...}}`.
 
-    `detail` adds what each attempt has cost. `created` is the time for the chat.completion, in seconds since the epoch; 0 is unknown.
+    `detail` adds what each attempt has cost. `created` is the time for the chat.completion, in
+    seconds since the epoch; 0 is unknown.
     Never raises: values that JSON cannot hold are written as `_plain` makes them.
     """
     if format == "text":
