@@ -205,6 +205,8 @@ class Terms:
     """Raises Unsent where there is none, and UsageError where no row will have one."""
     cost: Callable[[Attempt, Ledger], int | None]
     """Of an attempt, by its reply; None where that is unknown."""
+    exceeded: Callable[[int, int], None] = lambda spent, reserved: None
+    """Is told of a request that has cost more than its worst case."""
 
 
 def reserved(
@@ -217,11 +219,15 @@ def reserved(
     """The call, begun when its worst case is reserved; inside `retried`, around `admitted`.
 
     The time of `deadlines` does not run while it waits. Each wait is inside of `waiting`. What
-    may have been billed, and no reply says so, counts with its worst case.
+    may have been billed, and no reply says so, counts with its worst case. Once a request has
+    cost more than its own, for a provider that counts otherwise, more is reserved for the others.
     """
+    factor = 1.0
 
     async def within_budget(request: Request) -> Completion:
-        worst = terms.worst_case(request)
+        nonlocal factor
+        expected = terms.worst_case(request)
+        worst = WorstCase(math.ceil(expected.amount * factor), expected.bounds)
         reservation = budget.try_reserve(worst)
         if reservation is None:
             paused = nullcontext() if deadlines is None else deadlines.paused()
@@ -242,6 +248,9 @@ def reserved(
                     unseen += worst.amount
                 else:
                     spent += cost
+            if spent > worst.amount > 0:
+                terms.exceeded(spent, worst.amount)
+                factor = max(factor, spent / expected.amount)
             budget.settle(reservation, spent, unseen)
 
     return within_budget

@@ -55,6 +55,8 @@ class Spending:
     allow_unpriced: bool
     observe: Observer
     uncounted: Uncounted = field(default_factory=Uncounted)
+    exceeded: set[str] = field(default_factory=set, hash=False)
+    """Models of which a request has cost more than its worst case."""
 
     async def terms(
         self, name: str, seller: Seller, params: Params, encode: Encode, tier: str | None = None
@@ -144,7 +146,7 @@ class ModelTerms:
         if not self.is_priced:
             return self._counted(call)
         worst = partial(self.worst_case, streamed=streamed)
-        terms = Terms(worst, partial(self.cost, streamed=streamed))
+        terms = Terms(worst, partial(self.cost, streamed=streamed), self._exceeded)
         return reserved(call, self.spending.budget, terms, deadlines, waiting)
 
     def bounds(self, request: Request) -> Bounds:
@@ -211,6 +213,16 @@ class ModelTerms:
             price = self.spending.prices.look_up(self.seller, model, lane, served=served)
             self._known[key] = (now_s + KEPT_S, price)
         return price
+
+    def _exceeded(self, spent: int, held: int) -> None:
+        if self.name not in self.spending.exceeded:
+            self.spending.exceeded.add(self.name)
+            self.spending.observe(
+                Notice(
+                    f"{self.name}: a request has cost {in_usd(spent)}, though the most that was "
+                    f"expected is {in_usd(held)}; more is held back for the others"
+                )
+            )
 
     def _counted(self, call: Call) -> Call:
         async def counting(request: Request) -> Completion:

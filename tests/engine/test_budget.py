@@ -317,6 +317,16 @@ def test_a_stopped_run_waits_for_no_room() -> None:
     assert held.budget.spent == held.budget.unseen == 600
 
 
+def test_a_provider_that_counts_otherwise_is_learned_of() -> None:
+    """The cap is passed by no more than the surplus of those that were under way then."""
+    for at_once in (1, 5):
+        bank = Bank(lambda n: Step(used=1.5))
+        held = run_virtually(hold(budget_of(2_000), bank, [100] * 90, at_once=at_once))
+        assert bank.most_at_once == at_once
+        assert 1_800 <= bank.billed == held.budget.spent <= 2_000 + (2 * at_once - 1) * 50
+        assert isinstance(held.error, BudgetReached)
+
+
 @given(
     st.lists(st.tuples(st.floats(0, 20), st.integers(1, 80)), min_size=1, max_size=5),
     st.integers(1, 200),
