@@ -192,7 +192,7 @@ class Budget:
             f"{bounds.output_tokens or 0:,} out), for which there is no room"
         )
         if refused.amount > self._account.cap:
-            reached.hint = "lower --max-tokens, or raise --max-cost"
+            reached.hint = "set a lower --max-tokens, or raise --max-cost"
         else:
             reached.hint = "--resume goes on, with a --max-cost of its own"
 

@@ -255,7 +255,7 @@ def test_a_request_above_the_whole_cap_is_told_and_the_others_go_on() -> None:
         "--max-cost $0.01: $0.00000002 spent; a request may cost up to $0.02 (of 0 tokens in and "
         "20,000,000 out), for which there is no room"
     )
-    assert held.error.hint == "lower --max-tokens, or raise --max-cost"
+    assert held.error.hint == "set a lower --max-tokens, or raise --max-cost"
     pulled: list[int] = []
 
     def endless() -> Iterable[int]:
