@@ -33,13 +33,13 @@ if TYPE_CHECKING:  # isort: off
     from llmbatch_cli.client import Client as Client, batch as batch, race as race
     from llmbatch_cli.compat.response import ModelResponse as ModelResponse
     from llmbatch_cli.core.errors import (
-        LlmbatchError as LlmbatchError, RowFailed as RowFailed, RunStopped as RunStopped,
-        UsageError as UsageError,
+        BudgetReached as BudgetReached, LlmbatchError as LlmbatchError, RowFailed as RowFailed,
+        RunStopped as RunStopped, UsageError as UsageError,
     )  # fmt: skip
     from llmbatch_cli.core.options import (
-        Answers as Answers, Cache as Cache, Limits as Limits, Network as Network,
-        Retries as Retries,
+        Answers as Answers, Cache as Cache, Network as Network, Retries as Retries,
     )  # fmt: skip
+    from llmbatch_cli.core.limit_options import Limits as Limits
     from llmbatch_cli.core.ledger import Usage as Usage
     from llmbatch_cli.core.types import (
         Completion as Completion, Failure as Failure, Outcome as Outcome,
@@ -48,8 +48,9 @@ if TYPE_CHECKING:  # isort: off
 
 _NAMES = {
     "client": "Client batch race",
-    "core.errors": "LlmbatchError RowFailed RunStopped UsageError",
-    "core.options": "Answers Cache Limits Network Retries",
+    "core.errors": "BudgetReached LlmbatchError RowFailed RunStopped UsageError",
+    "core.options": "Answers Cache Network Retries",
+    "core.limit_options": "Limits",
     "core.ledger": "Usage",
     "core.types": "Completion Failure Outcome",
     "engine.race_work": "Rules",

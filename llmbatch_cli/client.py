@@ -16,6 +16,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -273,6 +274,8 @@ class Client:
                 raise UsageError("the client is not open", hint="async with Client() as client")
             if together not in self._pools:
                 options = CallOptions.of(self._sending, together=together, environ=self._environ)
+                for other in self._pools.values():  # what may be spent is for both together
+                    options = replace(options, budget=other.budget)
                 opened = Detached(open_models(options, self._observe))
                 self._pools[together] = await self._stack.enter_async_context(opened)
         return self._pools[together]

@@ -14,7 +14,8 @@ from llmbatch_cli.core.errors import LlmbatchError
 
 EXPORTED = """
 APIConnectionError APIError Answers AuthenticationError BadGatewayError BadRequestError
-BudgetExceededError Cache Client Completion ContentPolicyViolationError ContextWindowExceededError
+BudgetExceededError BudgetReached Cache Client Completion ContentPolicyViolationError
+ContextWindowExceededError
 Failure InternalServerError Limits LlmbatchError ModelResponse Network NotFoundError OpenAIError
 Outcome PaymentRequiredError PermissionDeniedError RateLimitError Retries RowFailed Rules RunStopped
 ServiceUnavailableError Timeout UnprocessableEntityError UnsupportedParamsError Usage UsageError

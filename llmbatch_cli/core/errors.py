@@ -9,6 +9,7 @@ LlmbatchError
   OutputError           the answers cannot be written
   ReaderGone            the reader of the output has closed it
   RunStopped            the run ended early, for a reason that holds for every row
+    BudgetReached       what is left of --max-cost is too little for another request
   RowFailed             a row has no answer, for callers from Python who want an exception
   ProviderError         one request has no answer
     RateLimited         429: too fast, or too many at once
@@ -121,6 +122,10 @@ class RunStopped(LlmbatchError):
     """
 
     outcomes: "Sequence[Outcome]" = ()
+
+
+class BudgetReached(RunStopped):
+    """What is left of the run's budget is too little for another request."""
 
 
 class RowFailed(LlmbatchError):

@@ -80,7 +80,7 @@ class Retried:
     message: str
 
 
-Holder = Literal["slots", "rpm", "tpm", "cool-down", "input", "output"]
+Holder = Literal["slots", "rpm", "tpm", "cool-down", "input", "output", "budget"]
 
 
 @frozen

@@ -72,6 +72,8 @@ class Attempt:
     """The cost that the provider reports."""
     cost_usd: "Decimal | int | None" = field(default=None, compare=False)
     """What it has cost; None is unknown, or not yet known."""
+    up_to_usd: "Decimal | None" = field(default=None, compare=False)
+    """The most that it may have cost, where that is all that is known, and was reserved for it."""
 
     @property
     def is_unseen(self) -> bool:

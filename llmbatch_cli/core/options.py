@@ -16,6 +16,7 @@ from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.input_options import InputFormat as InputFormat
 from llmbatch_cli.core.input_options import InputOptions as InputOptions
+from llmbatch_cli.core.limit_options import Limits as Limits
 from llmbatch_cli.core.money_options import Money as Money
 from llmbatch_cli.core.option import Option as Option
 from llmbatch_cli.core.option import option
@@ -293,26 +294,6 @@ class Cache:
     def size_bytes(self) -> int:
         """The bound of the cache. Raises UsageError."""
         return bytes_of(self.size, "--cache-size", least=LEAST_CACHE_BYTES)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How much is sent at once, and a minute."""
-
-    section: ClassVar[str] = "Limits and retries"
-
-    concurrency: int | None = option(
-        None,
-        "Maximum requests in flight.",
-        letter="c",
-        min=1,
-        shown="found while running, up to 512; in a race, up to 64 for all models",
-        everyday=True,
-    )
-    rpm: float | None = option(
-        None, "Maximum requests per minute, per model.", min=0.01, everyday=True
-    )
-    tpm: int | None = option(None, "Maximum tokens per minute, per model.", min=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final, cast
 
 from llmbatch_cli.core.errors import ProviderError, TimedOut
@@ -79,6 +80,25 @@ class Deadlines:
         if self._timer is None:
             self._start()
         self._began[cast("Task", asyncio.current_task(self._loop))] = self._now()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """The time of this task's call does not run meanwhile."""
+        task = cast("Task", asyncio.current_task(self._loop))
+        began_s = self._began.pop(task, None)
+        if began_s is None:
+            yield
+            return
+        used_s = self._now() - began_s
+        try:
+            yield
+        finally:
+            self._began[task] = self._now() - used_s
+            oldest_first = sorted(self._began.items(), key=lambda item: item[1])
+            self._began.clear()
+            self._began.update(oldest_first)
+            if self._timer is None:
+                self._start()
 
     def _start(self) -> None:
         self._loop = asyncio.get_running_loop()

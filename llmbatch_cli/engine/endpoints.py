@@ -25,7 +25,7 @@ from llmbatch_cli.core.errors import (
     Unreadable,
 )
 from llmbatch_cli.core.frozen import frozen
-from llmbatch_cli.core.types import Call, Completion, Request
+from llmbatch_cli.core.types import Call, Completion, Request, WireRequest
 from llmbatch_cli.engine.calls import StreamCall
 
 DOWN: Final = (
@@ -66,8 +66,22 @@ class _Endpoint:
 class Endpoints:
     """Which of `count` endpoints, a few of them, takes the next request. No I/O."""
 
-    def __init__(self, count: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        count: int,
+        *,
+        moves_billed: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """
+        Args:
+            count: how many there are.
+            moves_billed: whether a request that may have been billed goes to another endpoint at
+                once; otherwise it fails first, so that a retry is paid for anew.
+            clock: seconds.
+        """
         self._all = [_Endpoint(place) for place in range(count)]
+        self._moves_billed = moves_billed
         self._clock = clock
         self._requests = 0
 
@@ -92,6 +106,7 @@ class Endpoints:
             except ProviderError as error:
                 # Not once text was passed on: the reader would see two answers.
                 movable = isinstance(error, DOWN) and not isinstance(error, FINAL)
+                movable = movable and (self._moves_billed or not error.maybe_billed)
                 if request.ledger.partial is not None or not movable or not self._any_for(left):
                     self._shorten(error)
                     raise
@@ -202,15 +217,18 @@ class Wire:
 
     call: Call
     stream: StreamCall | None
-    check: Callable[[Request], object]
+    encode: Callable[[Request], WireRequest]
+    """The request as it is sent. Raises Unsent."""
 
 
-def one_of(wires: Sequence[Wire]) -> Wire:
-    """Several addresses of one model as one."""
-    endpoints = Endpoints(len(wires))
+def one_of(wires: Sequence[Wire], *, moves_billed: bool = True) -> Wire:
+    """Several addresses of one model as one; see Endpoints."""
+    if len(wires) == 1:
+        return wires[0]
+    endpoints = Endpoints(len(wires), moves_billed=moves_billed)
     streams = [wire.stream for wire in wires if wire.stream is not None]
     return Wire(
         spread([wire.call for wire in wires], endpoints),
         spread_streams(streams, endpoints) if streams else None,
-        wires[0].check,
+        wires[0].encode,
     )

@@ -29,8 +29,8 @@ class RaceResult:
     """Its answer, good or not."""
     error: ProviderError | None = None
     """Why it failed, or why its answer cannot win."""
-    postponed: bool = False
-    """Whether it was cancelled, as it only waited when the run was stopped."""
+    postponed: Postponed | None = None
+    """Why it was cancelled while it only waited: the run was stopped, or its money is spent."""
     led: bool = False
     """Whether it was the first to produce text, so that the others were cancelled."""
 
@@ -140,8 +140,8 @@ class _Race:
             return await start(lambda: self._lead(result))
         except ProviderError as error:
             return error.without_frames()
-        except Postponed:
-            result.postponed = True
+        except Postponed as postponed:
+            result.postponed = Postponed(postponed.reason, ends=postponed.ends)
         except asyncio.CancelledError:
             pass
         # A new one: a task keeps its exception, whose frames would hold the task.

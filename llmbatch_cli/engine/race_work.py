@@ -26,11 +26,10 @@ from llmbatch_cli.engine.calls import (
 )
 from llmbatch_cli.engine.hedging import Hedge
 from llmbatch_cli.engine.quotas import SpentQuotas
-from llmbatch_cli.engine.race import Start, race
+from llmbatch_cli.engine.race import RaceResult, Start, race
 from llmbatch_cli.engine.race_outcomes import RacedCall, outcomes_of
 from llmbatch_cli.engine.validate import mismatch
 from llmbatch_cli.engine.verdicts import Verdicts
-from llmbatch_cli.engine.waits import Postponed
 
 DEAD_AFTER: Final = 3
 """Failed attempts to connect after which a model whose host was never reached is dropped."""
@@ -149,17 +148,18 @@ class Race:
                 if call.result.error is not None:
                     await self._verdicts.settle(call.model.name, call.result.error)
         hopeless = self._learn(calls)
-        if not any(result.completion is not None for result in results):
+        answered = any(result.completion is not None for result in results)
+        if not answered or self._rules.wins is None:
+            _raise_postponed(results)
+        if not answered:
             self._leave_undone(prompt, calls, others=not hopeless)
         if hopeless:
             self._end_without_models()
         return outcomes_of(prompt, calls, every=self._rules.wins is None, started_s=started_s)
 
     def _leave_undone(self, prompt: Prompt, calls: Sequence[RacedCall], *, others: bool) -> None:
-        """Raise Postponed or RunStopped where the race has no end: models that only waited when
-        the run was stopped, or that have no quota left."""
-        if any(call.result.postponed for call in calls):
-            raise Postponed
+        """Raise Postponed or RunStopped where the race has no end: its models have no quota
+        left."""
         raced = {call.model.name for call in calls}
         spent = [
             (call.model, error)
@@ -267,6 +267,14 @@ class Race:
             "; ".join(_sentence(name, one) for name, one in dropped.items()),
         )
         return failed_row(prompt, failure)
+
+
+def _raise_postponed(results: Sequence[RaceResult]) -> None:
+    """Raise the Postponed of models that only waited when the run was stopped, or that no money is
+    left for; before others one that ends the run."""
+    postponed = [result.postponed for result in results if result.postponed is not None]
+    if postponed:
+        raise max(postponed, key=lambda one: (one.ends, one.reason is not None))
 
 
 def _sentence(name: str, dropped: _Dropped) -> str:

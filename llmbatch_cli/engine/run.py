@@ -74,7 +74,8 @@ def run(
 
     A RunStopped from `work` drains the run, and is raised at the end, as is an error of `rows`,
     the reason of a Postponed and that of `stop`; a row that was cancelled or postponed yields
-    nothing. Any other error of `work` cancels all at once, and so does closing the generator.
+    nothing, and a Postponed that `ends` drains the run, too. Any other error of `work` cancels all
+    at once, and so does closing the generator.
     """
     return _Run(rows, work, window, most_open, ordered, observe, gauge or Gauge()).outcomes(stop)
 
@@ -170,6 +171,8 @@ class _Run:
                 self._drain()
             except Postponed as postponed:
                 self._postponed = self._postponed or postponed.reason
+                if postponed.ends:
+                    self._drain()
             finally:
                 self._finish(place, row.index, outcomes)
 

@@ -9,11 +9,15 @@ Task = asyncio.Task[Any]
 
 
 class Postponed(Exception):
-    """A row is left for another run; `reason` is why, where it is not that this run ends."""
+    """A row is left for another run; `reason` is why, where it is not that this run ends.
 
-    def __init__(self, reason: RunStopped | None = None) -> None:
+    `ends`: no further row can be answered, so that the run is to end.
+    """
+
+    def __init__(self, reason: RunStopped | None = None, *, ends: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.ends = ends
 
 
 class Waits:

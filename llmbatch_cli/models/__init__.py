@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from llmbatch_cli.core.errors import InputError, MissingKey, ProviderError, UsageError
-from llmbatch_cli.core.events import LimitChanged, Notice, Observer, Retried, ignore
+from llmbatch_cli.core.events import Holder, LimitChanged, Notice, Observer, Retried, ignore
 from llmbatch_cli.core.ledger import Seller
 from llmbatch_cli.core.types import Call, Params, Request
 from llmbatch_cli.engine.calls import Model, built, calling, merged, with_params
@@ -16,7 +16,7 @@ from llmbatch_cli.engine.deadline import Deadlines
 from llmbatch_cli.engine.drop_params import dropping
 from llmbatch_cli.engine.endpoints import Wire, one_of
 from llmbatch_cli.engine.limits.admitted import admitted
-from llmbatch_cli.engine.limits.limiter import Holding, Limiter, RateLimits
+from llmbatch_cli.engine.limits.limiter import Limiter, RateLimits
 from llmbatch_cli.engine.retry import Patience, retried
 from llmbatch_cli.engine.streaming import around, streaming
 from llmbatch_cli.engine.waits import Waits
@@ -32,6 +32,7 @@ from llmbatch_cli.transport import check_way, open_network
 from llmbatch_cli.transport.descriptors import room_for
 
 if TYPE_CHECKING:
+    from llmbatch_cli.engine.budget import Budget
     from llmbatch_cli.engine.shaped import AnswerShape
 
 HOSTED_START: Final = 16
@@ -69,6 +70,11 @@ class ModelPool:
     def prices(self) -> Prices:
         """What its models cost."""
         return self._options.prices
+
+    @property
+    def budget(self) -> "Budget | None":
+        """What all that it is asked may cost."""
+        return self._options.budget
 
     @property
     def most_in_flight(self) -> int:
@@ -141,10 +147,17 @@ class ModelPool:
         """Requests that may be in flight now to the model that allows most."""
         return max((limiter.slots for limiter in self._shared.limiters.values()), default=1)
 
-    def holding(self) -> Holding | None:
+    def holding(self) -> Holder | None:
         """What the next request waits for; None while none waits."""
         held = [limiter.holding for limiter in self._shared.limiters.values()]
-        return next(filter(None, held), None)
+        spending = self._shared.spending
+        waits = spending is not None and spending.budget.is_awaited
+        return next(filter(None, held), "budget" if waits else None)
+
+    def take_turns(self, in_order: bool) -> None:
+        """Whether those that wait for money get it in turn."""
+        if self._shared.spending is not None:
+            self._shared.spending.budget.in_order = in_order
 
     async def open(self, name: str, options: CallOptions) -> Model:
         """A model of its own, called by these options. Raises UsageError."""
@@ -158,7 +171,12 @@ class ModelPool:
             shaped = options.shape.asked_of(target.model, params, provider.build, tell)
             params = shaped.params(params)
         wires = [await self._wire(one, params, options) for one in targets]
-        wire = wires[0] if len(wires) == 1 else one_of(wires)
+        seller, spending = self._seller([one.provider for one in targets]), self._shared.spending
+        terms = None
+        if spending is not None:
+            encode = wires[0].encode
+            terms = await spending.terms(model_name, seller, params, encode, options.tier)
+        wire = one_of(wires, moves_billed=terms is None)
         limits = options.limits
         deadlines = Deadlines(options.timeout_s)
         patience = Patience(options.timeout_s, deadlines.left_s)
@@ -172,6 +190,8 @@ class ModelPool:
         def wrapped(call: Call, *, streamed: bool = False) -> Call:
             if limiter is not None:
                 call = admitted(call, limiter, deadlines, waits.waiting)
+            if terms is not None:
+                call = terms.around(call, deadlines, waits.waiting, streamed=streamed)
             again = retried(
                 call,
                 options.policy,
@@ -192,8 +212,8 @@ class ModelPool:
             params,
             target.key_hint,
             around(wire.stream, partial(wrapped, streamed=True)) if wire.stream else None,
-            wire.check,
-            self._seller([one.provider for one in targets]),
+            wire.encode if terms is None else terms.check,
+            seller,
             options.tier,
         )
 
@@ -217,13 +237,13 @@ class ModelPool:
             build = dropping(build, self._observe, self._dropped)
         build(Request(target.model, [{"role": "user", "content": "?"}], params))
         own_send = await self._shared.stack.enter_async_context(provider.serving(self._observe))
-        check = partial(built, build)
+        encode = partial(built, build)
         if own_send is not None:
-            return Wire(calling(build, provider.parse, own_send), None, check)
+            return Wire(calling(build, provider.parse, own_send), None, encode)
         check_way(provider.base_url)
         network = await self._shared.network()
         stream = streaming(build, provider.parse, provider.stream, network.stream)
-        return Wire(calling(build, provider.parse, network.send), stream, check)
+        return Wire(calling(build, provider.parse, network.send), stream, encode)
 
     def _limiter(
         self, provider: Provider, model: str, limits: RateLimits, patience: Patience
@@ -274,6 +294,13 @@ async def open_models(options: CallOptions, observe: Observer = ignore) -> Async
 
             opening = open_known(options.cache, options.access.environ, observe)
             shared.known = await stack.enter_async_context(opening)
+        if options.budget is not None:
+            from llmbatch_cli.models.spending import Spending
+
+            shared.spending = Spending(
+                options.budget, options.prices, options.allow_unpriced, observe
+            )
+            stack.callback(shared.spending.tell_uncounted)
         yield ModelPool(shared, options, observe)
 
 

@@ -17,6 +17,7 @@ from llmbatch_cli.providers.access import Access, Setup
 from llmbatch_cli.transport import Connection
 
 if TYPE_CHECKING:
+    from llmbatch_cli.engine.budget import Budget
     from llmbatch_cli.engine.shaped import AnswerShape
 
 MOST_IN_FLIGHT: Final = 512
@@ -35,6 +36,17 @@ def rate_limits(limits: Limits, *, together: bool) -> RateLimits:
         raise UsageError("rpm and tpm must be numbers above 0")
     most = concurrency or (RACE_IN_FLIGHT if together else MOST_IN_FLIGHT)
     return RateLimits(most, concurrency or START_IN_FLIGHT, rpm, tpm, together)
+
+
+def budget_of(max_cost: float | None) -> "Budget | None":
+    """A budget of so many US dollars; None for none. Raises UsageError."""
+    if max_cost is None:
+        return None
+    if isinstance(max_cost, bool) or not 0 < max_cost < math.inf:
+        raise UsageError("--max-cost must be a number of US dollars above 0")
+    from llmbatch_cli.engine.budget import Budget
+
+    return Budget(max_cost)
 
 
 def longest_answer(model: str) -> int | None:
@@ -89,6 +101,10 @@ class CallOptions:
     shape: "AnswerShape | None" = None
     """What every answer has to be."""
     cache: Cache = NO_CACHE
+    budget: "Budget | None" = None
+    """What all that is asked may cost; None is no limit."""
+    allow_unpriced: bool = False
+    """Whether models without a known price may be asked all the same."""
     prices: Prices = field(default_factory=Prices)
     tier: str | None = None
     """How answers are bought, where that is not the usual way."""
@@ -126,6 +142,8 @@ class CallOptions:
             drop_params=retries.drop_params,
             connection=Connection(http=network.http, connect_timeout_s=network.connect_timeout_s),
             cache=replace(cache, dedupe=False) if together else cache,
+            budget=budget_of(sending.limits.max_cost),
+            allow_unpriced=sending.limits.allow_unpriced,
             prices=prices_of(sending.money.price, setup),
             tier=sending.money.tier,
         )

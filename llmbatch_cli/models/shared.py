@@ -11,6 +11,7 @@ from llmbatch_cli.transport import Network
 
 if TYPE_CHECKING:
     from llmbatch_cli.engine.cache.opening import Known
+    from llmbatch_cli.models.spending import Spending
 
 
 class Shared:
@@ -31,6 +32,8 @@ class Shared:
         self._opening = opening
         self.known: Known | None = None
         """Answers that need no request; None without a cache."""
+        self.spending: Spending | None = None
+        """What all of it may cost; None without --max-cost."""
         self._network: Network | None = None
         self._connecting = asyncio.Lock()
 

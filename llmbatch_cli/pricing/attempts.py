@@ -48,7 +48,9 @@ async def _price(outcome: Outcome, prices: Prices, prompt_tokens: Callable[[], i
     for ledger in outcome.ledgers:
         for attempt in ledger.attempts:
             if attempt.is_unseen:
-                most = await _most(ledger, prices, prompt_tokens)
+                most = attempt.up_to_usd
+                if most is None:
+                    most = await _most(ledger, prices, prompt_tokens)
                 if most != 0:
                     unseen.append(most)
                 attempt.cost_usd = 0

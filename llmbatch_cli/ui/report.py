@@ -17,6 +17,7 @@ HOLDERS: Final[Mapping[Holder | None, str]] = {
     "cool-down": "rate limited, waiting",
     "input": "waiting for input",
     "output": "waiting for output",
+    "budget": "held back by --max-cost",
 }
 """What a run waits for; nothing to say where all its slots are in flight."""
 

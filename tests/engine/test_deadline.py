@@ -144,3 +144,27 @@ async def test_a_time_in_which_nothing_ran_does_not_count() -> None:
 
     assert (await deadlines.within(paused)(REQUEST)).text == "in time"
     assert lefts[0] > 0.3
+
+
+async def test_a_paused_call_loses_no_time() -> None:
+    """A wait in its middle does not count, and those begun later are not cut off for it."""
+    loop = asyncio.get_running_loop()
+    deadlines = Deadlines(0.3)
+
+    async def waiting(request: Request) -> Completion:
+        await asyncio.sleep(0.1)
+        with deadlines.paused():
+            await asyncio.sleep(0.6)
+        await asyncio.sleep(0.1)
+        return Completion("in time")
+
+    async def later() -> float:
+        await asyncio.sleep(0.6)
+        started = loop.time()
+        with pytest.raises(TimedOut):
+            await deadlines.within(never)(new(REQUEST))
+        return loop.time() - started
+
+    answer, span = await asyncio.gather(deadlines.within(waiting)(REQUEST), later())
+    assert answer.text == "in time"
+    assert 0.29 <= span < 1

@@ -423,3 +423,18 @@ async def test_endpoints_whose_quotas_are_all_spent_wait_for_the_first() -> None
     with pytest.raises(RateLimited) as raised:
         await call(new(REQUEST))
     assert raised.value.retry_after_s == 7_200
+
+
+async def test_what_may_have_been_billed_is_paid_for_anew() -> None:
+    """Where each request is paid for before it is sent, it fails first; the next one goes to the
+    other endpoint. One that was not billed goes there at once."""
+    servers = [Server(0, lambda: Interrupted("reset")), Server(1)]
+    endpoints = Endpoints(2, moves_billed=False)
+    call = spread([attempting(one) for one in servers], endpoints)
+    with pytest.raises(Interrupted):
+        await call(new(REQUEST))
+    assert (await call(new(REQUEST))).text == "1"
+    assert [one.asked for one in servers] == [1, 1]
+    servers = [Server(0, lambda: Overloaded("busy", status=503)), Server(1)]
+    call = spread([attempting(one) for one in servers], Endpoints(2, moves_billed=False))
+    assert (await call(new(REQUEST))).text == "1"

@@ -352,3 +352,12 @@ def test_two_halves_of_a_stream_are_no_answer(name: str) -> None:
     for found in (parsed(wire, half), fed(wire, half)):
         assert not isinstance(found, Completion), found
         assert found.retry
+
+
+@pytest.mark.parametrize("name", WIRES)
+def test_a_gateway_that_has_given_up_leaves_the_bill_open(name: str) -> None:
+    """The server behind it may go on with the work; one that is overloaded has not begun it."""
+    for status, billed in ((504, True), (524, True), (503, False), (429, False)):
+        found = parsed(WIRES[name], b"<html>later</html>", status)
+        assert isinstance(found, ProviderError)
+        assert found.maybe_billed == billed, status

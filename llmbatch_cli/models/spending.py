@@ -1,0 +1,235 @@
+"""--max-cost: what each model's requests may cost, against the budget that all of them share."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from llmbatch_cli.core.errors import Unsent, UsageError
+from llmbatch_cli.core.events import Notice, Observer
+from llmbatch_cli.core.frozen import frozen
+from llmbatch_cli.core.ledger import USUAL_LANES, Attempt, Lane, Ledger, Seller
+from llmbatch_cli.core.text import format_count
+from llmbatch_cli.core.types import Call, Completion, Params, Request, WireRequest
+from llmbatch_cli.engine.bounds import Bounds, bounds_of
+from llmbatch_cli.engine.budget import (
+    Budget,
+    Terms,
+    WorstCase,
+    in_billionths,
+    in_usd,
+    reserved,
+)
+from llmbatch_cli.engine.deadline import Deadlines
+from llmbatch_cli.pricing.prices import KEPT_S, Prices
+
+if TYPE_CHECKING:
+    from llmbatch_cli.pricing.price import ModelLimits, Price
+
+ASK_FOR_LIMIT: Final = "set --max-tokens, so that the longest answer is known"
+
+PROBE: Final = ({"role": "user", "content": "?"},)
+
+Encode = Callable[[Request], WireRequest]
+"""The request as it is sent. Raises Unsent."""
+
+
+@dataclass(slots=True)
+class Uncounted:
+    """Requests to models without a known price."""
+
+    models: set[str] = field(default_factory=set)
+    requests: int = 0
+
+
+@frozen
+class Spending:
+    """The budget of a pool, and how its models' prices are found."""
+
+    budget: Budget
+    prices: Prices
+    allow_unpriced: bool
+    observe: Observer
+    uncounted: Uncounted = field(default_factory=Uncounted)
+    exceeded: set[str] = field(default_factory=set, hash=False)
+    """Models of which a request has cost more than its worst case."""
+
+    async def terms(
+        self, name: str, seller: Seller, params: Params, encode: Encode, tier: str | None = None
+    ) -> "ModelTerms | None":
+        """What one model costs; None for one that costs nothing.
+
+        `tier` is how answers are bought where the parameters do not say. Raises UsageError for one
+        whose price is not known.
+        """
+        model, tier = name.partition("/")[2], params.get("service_tier", tier)
+        lane = None if tier in USUAL_LANES else str(tier)
+        price = await self.prices.of(seller, model, lane)
+        if price is not None and price.is_free:
+            return None
+        if price is None:
+            self._allow(name, lane)
+            return ModelTerms(self, name, seller, encode)
+        limits = await asyncio.to_thread(self.prices.limits_of, seller, model)
+        terms = ModelTerms(self, name, seller, encode, limits, is_priced=True)
+        try:
+            self._tell_reservation(terms, Request(model, PROBE, params), lane)
+        except Unsent as error:  # as every row's would be
+            raise UsageError(f"{name}: {error.message}", hint=error.hint) from error
+        return terms
+
+    def tell_uncounted(self) -> None:
+        """Say how many requests were not counted."""
+        missed = self.uncounted
+        if missed.requests:
+            requests = format_count(missed.requests, "request")
+            names = ", ".join(sorted(missed.models))
+            said = f"--max-cost did not count {requests} to {names}: no price is known"
+            self.observe(Notice(said))
+
+    def _allow(self, name: str, lane: Lane | None) -> None:
+        if not self.allow_unpriced:
+            bought = f" with service_tier {lane}" if lane is not None else ""
+            raise UsageError(
+                f"the price of {name}{bought} is not known, as --max-cost needs it",
+                hint=f"give it in US dollars a million tokens, as in --price {name}=0.15,0.60; "
+                "--allow-unpriced leaves its requests uncounted",
+            )
+        if name not in self.uncounted.models:
+            self.uncounted.models.add(name)
+            self.observe(
+                Notice(f"{name}: its price is not known, so --max-cost does not count its requests")
+            )
+
+    def _tell_reservation(self, terms: "ModelTerms", probe: Request, lane: Lane | None) -> None:
+        """Say what the model's longest answer holds back where no limit is set."""
+        bounds = terms.bounds(probe)
+        tokens = bounds.output_tokens
+        limit = bounds_of(probe, terms.encode(probe), None, None).output_tokens
+        if tokens is not None and limit is None:
+            most = in_usd(terms.amount(bounds, lane))
+            self.observe(
+                Notice(
+                    f"{terms.name}: without --max-tokens each request holds back {most} of "
+                    f"--max-cost, for an answer of up to {tokens:,} tokens"
+                )
+            )
+
+
+@frozen
+class ModelTerms:
+    """What the requests to one model cost."""
+
+    spending: Spending
+    name: str
+    seller: Seller
+    encode: Encode
+    limits: "ModelLimits | None" = None
+    is_priced: bool = False
+    _known: dict[tuple[Lane | None, str | None], "tuple[float, Price | None]"] = field(
+        default_factory=dict, hash=False, compare=False
+    )
+
+    def around(
+        self,
+        call: Call,
+        deadlines: Deadlines,
+        waiting: Callable[[], AbstractContextManager[None]],
+        *,
+        streamed: bool,
+    ) -> Call:
+        """The call within the budget, or counted where it has no price."""
+        if not self.is_priced:
+            return self._counted(call)
+        worst = partial(self.worst_case, streamed=streamed)
+        terms = Terms(worst, partial(self.cost, streamed=streamed), self._exceeded)
+        return reserved(call, self.spending.budget, terms, deadlines, waiting)
+
+    def bounds(self, request: Request) -> Bounds:
+        """The most tokens that the request may count. Raises Unsent."""
+        limits = self.limits
+        context, answer = (limits.context_tokens, limits.answer_tokens) if limits else (None, None)
+        return bounds_of(request, self.encode(request), context, answer)
+
+    def amount(self, bounds: Bounds, lane: Lane | None) -> int:
+        """The most that so many tokens cost. Raises Unsent where their price is not known."""
+        price = self._price(lane)
+        if price is None:
+            raise Unsent(
+                f"the price of {self.name} with service_tier {lane} is not known, as --max-cost "
+                "needs it",
+                hint="leave the tier out",
+            )
+        return in_billionths(price.worst_case(bounds.input_tokens, bounds.output_tokens or 0))
+
+    def worst_case(self, request: Request, *, streamed: bool = False) -> WorstCase:
+        """The most that the request may cost.
+
+        Raises Unsent, and UsageError for an answer without an end where nothing was sent yet: it
+        is an option that is missing, then.
+        """
+        bounds = self.bounds(replace(request, stream=True) if streamed else request)
+        if bounds.output_tokens is None:
+            message = f"{self.name}: the longest answer is not known, as --max-cost needs it"
+            if self.spending.budget.has_begun:
+                raise Unsent(message, hint=ASK_FOR_LIMIT)
+            raise UsageError(message, hint=ASK_FOR_LIMIT)
+        return WorstCase(self.amount(bounds, request.ledger.lane), bounds)
+
+    def check(self, request: Request) -> None:
+        """Raise Unsent for what cannot be sent, or may cost anything."""
+        if not self.is_priced:
+            self.encode(request)
+        elif self.bounds(request).output_tokens is None:
+            raise Unsent("the longest answer is not known, as --max-cost needs it")
+
+    def cost(self, attempt: Attempt, ledger: Ledger, *, streamed: bool = False) -> int | None:
+        """What an attempt has cost: by the user's price, else by the reply, else by the table.
+
+        None where that is not known; a stream that broke off has not counted all.
+        """
+        if attempt.kind is not None and streamed:
+            return None
+        prices, reported = self.spending.prices, attempt.reported_usd
+        model = self.name.partition("/")[2]
+        if reported is not None and not prices.given_to(self.seller, model, attempt.served):
+            return in_billionths(Decimal(repr(reported)))
+        price = self._price(ledger.lane, attempt.served)
+        usd = None if price is None else price.cost(attempt.usage)
+        return None if usd is None else in_billionths(usd)
+
+    def _price(self, lane: Lane | None, served: str | None = None) -> "Price | None":
+        """The price now; the table was imported when the model was opened."""
+        key, now_s = (lane, served), time.monotonic()
+        until_s, price = self._known.get(key, (0.0, None))
+        if now_s >= until_s:
+            if len(self._known) > 100:  # replies may name a new model each time
+                self._known.clear()
+            model = self.name.partition("/")[2]
+            price = self.spending.prices.look_up(self.seller, model, lane, served=served)
+            self._known[key] = (now_s + KEPT_S, price)
+        return price
+
+    def _exceeded(self, spent: int, held: int) -> None:
+        if self.name not in self.spending.exceeded:
+            self.spending.exceeded.add(self.name)
+            self.spending.observe(
+                Notice(
+                    f"{self.name}: a request has cost {in_usd(spent)}, though the most that was "
+                    f"expected is {in_usd(held)}; more is held back for the others"
+                )
+            )
+
+    def _counted(self, call: Call) -> Call:
+        async def counting(request: Request) -> Completion:
+            before = len(request.ledger.attempts)
+            try:
+                return await call(request)
+            finally:
+                self.spending.uncounted.requests += len(request.ledger.attempts) - before
+
+        return counting

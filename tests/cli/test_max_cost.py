@@ -1,0 +1,297 @@
+"""--max-cost, by the real program against a provider that counts true tokens and money."""
+
+import asyncio
+import json
+import random
+import signal
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from support.program import Done, jsonl, run, start
+from support.race_server import completion
+from support.scripted import Exchange, Server, abort, serve
+
+IN_USD, OUT_USD = 1, 20
+"""A million tokens."""
+LIMIT: Final = 200
+CAP: Final = 400_000_000
+"""In billionths of a dollar: some hundred requests."""
+PRICE: Final = ("--price", f"openai/*={IN_USD},{OUT_USD}")
+
+
+@dataclass
+class Provider:
+    """Bills what it does: each byte of text a token, and answers up to the limit.
+
+    Whatever breaks behind the work is billed all the same.
+    """
+
+    rates: dict[str, float]
+    """The share of requests that end so: busy, untold, reset, broken or misfit."""
+    seed: int = 0
+    billed: int = 0
+    seen: Counter[str] = field(default_factory=Counter)
+    latency_s: float = 0.004
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(self.seed)
+
+    async def answer(self, exchange: Exchange) -> None:
+        body = json.loads(exchange.body)
+        fate, model = self._fate(), body["model"]
+        self.seen[fate] += 1
+        if fate == "busy" or model == "never":
+            status = 503 if fate == "busy" else 400
+            await exchange.reply(b'{"error": {"message": "no"}}', status, {"retry-after": "0.01"})
+            return
+        asked = sum(len(one["content"].encode()) + 4 for one in body["messages"])
+        asked += len(json.dumps(body.get("response_format", "")))
+        whole = fate in UNSEEN or model.startswith("race")  # a loser's length is not seen
+        length = LIMIT if whole else self._random.randint(1, LIMIT)
+        assert body.get("max_tokens") == LIMIT
+        self.billed += (asked * IN_USD + length * OUT_USD) * 1_000
+        least_s = 0.03 if model.startswith("race") else 0.0  # a loser has been sent by then
+        await asyncio.sleep(least_s + self._random.random() * self.latency_s)
+        if fate == "reset":
+            abort(exchange)
+            return
+        text = "no JSON" if fate == "misfit" else '{"name": "a"}'
+        reply = completion(text)
+        reply["usage"] = {"prompt_tokens": asked, "completion_tokens": length}
+        if fate == "untold":
+            del reply["usage"]
+        data = json.dumps(reply).encode()
+        await exchange.reply(data[: len(data) // 2] if fate == "broken" else data)
+
+    def _fate(self) -> str:
+        drawn = self._random.random()
+        for fate, rate in self.rates.items():
+            if drawn < rate:
+                return fate
+            drawn -= rate
+        return "answered"
+
+
+UNSEEN: Final = ("reset", "broken", "untold")
+
+
+@dataclass
+class Spent:
+    """One run, and what it was billed."""
+
+    done: Done
+    provider: Provider
+    rows: list[dict[str, Any]]
+
+
+async def spend(
+    provider: Provider, arguments: Sequence[str], rows: Sequence[object], folder: Path
+) -> Spent:
+    out = folder / "out.jsonl"
+    async with serve(provider.answer) as server:
+        done = await run(*arguments, *common(server, out), stdin=jsonl(rows))
+    lines = out.read_text().splitlines() if out.exists() else []
+    return Spent(done, provider, [json.loads(line) for line in lines])
+
+
+def common(server: Server, out: Path) -> Sequence[str]:
+    return ("--base-url", f"{server.url}/v1", "-o", str(out), "--progress", "none")
+
+
+CAPPED: Final = (*PRICE, "--max-cost", f"{CAP / 1e9}", "--max-tokens", str(LIMIT), "-c", "16")
+TROUBLES: Final = {"busy": 0.05, "reset": 0.04, "broken": 0.02, "untold": 0.03}
+ROWS: Final = [{"id": f"r{n}", "prompt": f"Name number {n}. " + "x" * (n % 40)} for n in range(900)]
+RUNS: Final[dict[str, tuple[dict[str, float], Sequence[str]]]] = {
+    "batch": (TROUBLES, ("batch", "-m", "openai/a")),
+    "in order": (TROUBLES, ("batch", "-m", "openai/a", "--ordered")),
+    "schema": ({**TROUBLES, "misfit": 0.2}, ("batch", "-m", "openai/a", "--schema", "name")),
+    "fallback": (TROUBLES, ("batch", "-m", "openai/never", "--fallback", "openai/a")),
+    "race": (TROUBLES, ("race", "-m", "openai/race", "-m", "openai/race-too")),
+    "hedge": (
+        TROUBLES,
+        ("race", "-m", "openai/race", "-m", "openai/race-too", "--hedge", "0.01"),
+    ),
+}
+
+
+@pytest.mark.parametrize("seed", range(50))
+async def test_the_bill_never_passes_the_cap(seed: int, tmp_path: Path) -> None:
+    """Whatever the provider breaks behind the work, and whoever loses a race; nine tenths are
+    used; what was answered is written, once, and --resume would go on."""
+    name = list(RUNS)[seed % len(RUNS)]
+    rates, arguments = RUNS[name]
+    spent = await spend(Provider(rates, seed), (*arguments, *CAPPED), ROWS, tmp_path)
+    assert spent.done.status == 3, spent.done.err
+    assert 0.9 * CAP <= spent.provider.billed <= CAP, (name, spent.done.err)
+    ids = [row["id"] for row in spent.rows]
+    assert len(ids) == len(set(ids))
+    assert 10 < len(ids) < len(ROWS)
+    assert "--max-cost $0.40: $0." in spent.done.err
+    assert "to go on: llmbatch" in spent.done.err
+    assert "Traceback" not in spent.done.err
+
+
+async def refused(*arguments: str, rows: Sequence[object] = ("?",)) -> str:
+    """The message of a run that sends nothing."""
+    provider = Provider({})
+    async with serve(provider.answer) as server:
+        done = await run(
+            "batch", "-m", "openai/a", "--base-url", f"{server.url}/v1", *arguments,
+            stdin=jsonl(rows),
+        )  # fmt: skip
+    assert (done.status, done.out, len(server.exchanges)) == (2, b"", 0), done.err
+    return done.err
+
+
+@pytest.mark.parametrize("cap", ["0", "-1", "nan", "inf"])
+async def test_a_cap_is_a_sum_of_money(cap: str) -> None:
+    """Above nothing, and below everything."""
+    err = await refused("--max-cost", cap, *PRICE, "--max-tokens", "9")
+    assert "--max-cost must be a number of US dollars above 0" in err
+
+
+async def test_an_answer_without_an_end_is_refused_before_anything_is_sent() -> None:
+    """Unless each row has a limit of its own; among those a row without one fails alone."""
+    err = await refused(*PRICE, "--max-cost", "1")
+    assert "openai/a: the longest answer is not known, as --max-cost needs it" in err
+    assert "hint: set --max-tokens" in err
+    limited = {"prompt": "?", "max_tokens": LIMIT}
+    provider = Provider({})
+    async with serve(provider.answer) as server:
+        done = await run(
+            "batch", "-m", "openai/a", "--base-url", f"{server.url}/v1", *PRICE,
+            "--max-cost", "1", "-c", "1", stdin=jsonl([limited, "no limit", limited]),
+        )  # fmt: skip
+        assert done.status == 1
+        assert [row["error"] and row["error"]["type"] for row in done.rows] == [
+            None, "rejected", None,
+        ]  # fmt: skip
+        assert "hint: set --max-tokens" in done.rows[1]["error"]["message"]
+        assert len(server.exchanges) == 2
+
+
+async def test_strict_finds_what_may_cost_anything() -> None:
+    """With the row's place, and sends nothing."""
+    rows = [{"prompt": "?", "max_tokens": 9}, "no limit"]
+    err = await refused(*PRICE, "--max-cost", "1", "--strict", rows=rows)
+    assert "1 of 2 rows" in err
+
+
+async def test_a_model_without_a_price_is_refused_or_not_counted(tmp_path: Path) -> None:
+    """With --allow-unpriced it is said at the beginning and at the end; a row's own such model
+    fails that row alone."""
+    hosted = {"OPENAI_API_KEY": "k", "LITELLM_API_KEY": "k"}
+    provider = Provider({})
+    limit = ("--max-cost", "1", "--max-tokens", str(LIMIT))
+    async with serve(provider.answer) as server:
+        env = {**hosted, "LITELLM_BASE_URL": f"{server.url}/v1"}
+        arguments = ("batch", "-m", "litellm/unheard-of", *limit)
+        done = await run(*arguments, stdin=jsonl(["?"]), env=env)
+        assert done.status == 2
+        assert "the price of litellm/unheard-of is not known" in done.err
+        assert "--price litellm/unheard-of=" in done.err
+        assert "--allow-unpriced" in done.err
+        assert not server.exchanges
+        done = await run(*arguments, "--allow-unpriced", stdin=jsonl(["a", "b"]), env=env)
+        assert done.status == 0, done.err
+        assert done.err.count("--max-cost does not count its requests") == 1
+        assert "did not count 2 requests to litellm/unheard-of" in done.err
+        rows = [{"prompt": "?", "model": "litellm/unheard-of"}, "?"]
+        done = await run("batch", "-m", "fake/echo", *limit, stdin=jsonl(rows), env=env)
+        assert done.status == 1
+        by_index = {row["index"]: row for row in done.rows}
+        assert "is not known" in by_index[0]["error"]["message"]
+        assert by_index[1]["text"] == "?"
+
+
+async def test_resume_goes_on_with_a_cap_of_its_own(tmp_path: Path) -> None:
+    """Until all rows are answered, each once; each run keeps within its own cap."""
+    provider, total = Provider({}), 0
+    arguments = ("batch", "-m", "openai/a", *CAPPED)
+    for number in range(20):
+        more = ("--resume",) if number else ()
+        spent = await spend(provider, (*arguments, *more), ROWS[:400], tmp_path)
+        assert provider.billed - total <= CAP
+        total = provider.billed
+        if spent.done.status == 0:
+            break
+        assert spent.done.status == 3
+    assert 1 < number < 19
+    assert sorted(row["id"] for row in spent.rows) == sorted(one["id"] for one in ROWS[:400])
+    costs = sum(round(row["cost"] * 1e9) for row in spent.rows)
+    assert costs == total  # row by row what was billed, to the last billionth
+
+
+async def test_the_rows_tell_of_the_same_money(tmp_path: Path) -> None:
+    """What may have been billed unseen is in each row with the amount that was held for it."""
+    provider = Provider({"reset": 0.2}, 7)
+    arguments = ("batch", "-m", "openai/a", *PRICE, "--max-cost", "9", "--max-tokens", str(LIMIT))
+    spent = await spend(provider, arguments, ROWS[:60], tmp_path)
+    assert spent.done.status == 0, spent.done.err
+    seen = sum(row["cost"] for row in spent.rows) * 1e9
+    unseen = [row["maybe_billed"] for row in spent.rows if "maybe_billed" in row]
+    held = sum(one["up_to"] for one in unseen) * 1e9
+    assert sum(one["attempts"] for one in unseen) == provider.seen["reset"] > 0
+    assert seen < provider.billed <= seen + held < 1.1 * provider.billed
+
+
+@pytest.mark.parametrize("more", [("--stream",), ("--all",), ("--wins", "2")])
+async def test_every_kind_of_race_keeps_within_the_cap(more: Sequence[str], tmp_path: Path) -> None:
+    """A model without room for its request leaves the race; with --all the row stays undone."""
+    arguments = ("race", "-m", "openai/race", "-m", "openai/race-too", *CAPPED, *more)
+    spent = await spend(Provider(TROUBLES, 3), arguments, ROWS, tmp_path)
+    assert spent.done.status == 3, spent.done.err
+    assert spent.provider.billed <= CAP
+    assert spent.provider.billed >= 0.9 * CAP or more == ("--stream",)
+    for row in spent.rows:
+        assert (row["text"] is None) == (row["error"] is not None)
+
+
+async def test_several_servers_share_the_cap(tmp_path: Path) -> None:
+    """A request that one of them has broken off may be billed, and is paid for again."""
+    one, other = Provider({"reset": 0.5}, 1), Provider(TROUBLES, 2)
+    out = tmp_path / "out.jsonl"
+    async with serve(one.answer) as first, serve(other.answer) as second:
+        done = await run(
+            "batch", "-m", "openai/a", *CAPPED, *common(first, out),
+            "--base-url", f"{second.url}/v1", stdin=jsonl(ROWS),
+        )  # fmt: skip
+    assert done.status == 3, done.err
+    assert 0.9 * CAP <= one.billed + other.billed <= CAP
+
+
+async def test_an_interrupted_run_has_paid_no_more(tmp_path: Path) -> None:
+    """Ctrl-C while rows wait for room: they are left, and the run ends."""
+    provider, out = Provider({}, latency_s=5), tmp_path / "out.jsonl"
+    async with serve(provider.answer) as server:
+        process = await start(
+            "batch", "-m", "openai/a", *PRICE, "--max-cost", "0.01", "--max-tokens", str(LIMIT),
+            "-c", "16", *common(server, out),
+        )  # fmt: skip
+        assert process.stdin is not None
+        process.stdin.write(jsonl(ROWS))
+        process.stdin.close()
+        while not server.exchanges:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+            await asyncio.sleep(0.2)
+        assert await asyncio.wait_for(process.wait(), 20) == 130
+    assert provider.billed <= 10_000_000
+
+
+async def test_what_costs_nothing_is_not_held_back(tmp_path: Path) -> None:
+    """An own server and the cache: nothing is reserved for them."""
+    provider, out = Provider({}), tmp_path / "out.jsonl"
+    cache, tiny = ("--cache", str(tmp_path / "cache.db")), ("--max-cost", "0.000001")
+    async with serve(provider.answer) as server:
+        for more in (cache, (*PRICE, *tiny, *cache, "--overwrite"), (*tiny, "--overwrite")):
+            arguments = ("batch", "-m", "openai/a", "--max-tokens", str(LIMIT), *more)
+            done = await run(*arguments, *common(server, out), stdin=jsonl(ROWS[:30]))
+            assert (done.status, len(out.read_text().splitlines())) == (0, 30), done.err
+        assert len(server.exchanges) == 60
