@@ -9,6 +9,7 @@ import os
 import signal
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.chat import answer, echo, error, last_text
@@ -242,6 +243,19 @@ async def test_a_whole_table_can_be_added_to(tmp_path: Path, suffix: str) -> Non
     ]  # fmt: skip
     assert {str(one["prompt_tokens"]) for one in fields} == {"3"}
     assert {one["model"] for one in fields} == {"served-model"}
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "xlsx"])
+async def test_numbers_of_a_whole_table_are_known_again(tmp_path: Path, suffix: str) -> None:
+    """However a format writes them: 1.0 is a text in CSV, and 1 in a workbook."""
+    source, out = tmp_path / "in.parquet", tmp_path / f"out.{suffix}"
+    numbers = [1.0, -2.0, 0.1, 1e300, 1e16, None]
+    pq.write_table(pa.table({"text": [*"abcdef"], "number": numbers}), source)
+    async with serve(echo) as server:
+        await batch(server, source, "-o", str(out))
+        done = await batch(server, source, "-o", str(out), "--resume")
+        assert "6 of 6 rows answered, 0 to send" in done.err
+        assert len(server.exchanges) == 6
 
 
 @pytest.mark.parametrize("name", ["out.parquet", "out.xlsx"])

@@ -3,12 +3,13 @@
 Its rows are found by the input's columns, since it has no keys.
 """
 
+import re
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from hashlib import blake2b
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 import orjson
 
@@ -22,6 +23,8 @@ from llmbatch_cli.rows.output.outfile import renewed
 from llmbatch_cli.rows.output.render import dump, row_of
 from llmbatch_cli.rows.output.table import Choice, Columns
 from llmbatch_cli.rows.output.with_input import fields_of
+
+_FLOAT: Final = re.compile(r"-?\d+(?:\.\d+(?:[eE][+-]?\d+)?|[eE][+-]?\d+)")
 
 
 async def recover(
@@ -188,9 +191,10 @@ def _digest(fields: Mapping[str, Any], names: set[str]) -> bytes:
 
 def _normal(value: Any) -> str:
     """The cell as it may be read from any kind of table."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
     text = _without_mark(text_of(value))
+    if _FLOAT.fullmatch(text):  # 1.0 of Parquet is a text in CSV, and 1 in a workbook
+        number = float(text)
+        return str(int(number) if number.is_integer() else number)
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
