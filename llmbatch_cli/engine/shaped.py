@@ -150,6 +150,7 @@ class Shaped:
                         raise
                     ledger.cause = error.without_frames()
                     asked, left = self._again(request, error), left - 1
+                    asked.again = retries - left
                     paid_usd.append(completion.cost_usd)
                 else:
                     if paid_usd:
