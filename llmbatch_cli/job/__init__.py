@@ -257,7 +257,9 @@ class JobRun:
         if self._inputs.again() is None:
             hint = "name a file; --overwrite starts afresh"
             raise UsageError("--resume of a whole table reads the input twice", hint=hint)
-        await recover(self._job.output, self._job.rows_file or Path(), lambda: self._keyed(plan))
+        job = self._job
+        path = job.rows_file or Path()
+        await recover(job.output, path, lambda: self._keyed(plan), job.schema)
         self._finished = await self._read_back()
 
     async def _look_ahead(self, plan: Plan) -> bool:

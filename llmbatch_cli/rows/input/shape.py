@@ -234,9 +234,7 @@ class Shaper:
         data = {one: value for one, value in rest.items() if one not in own}
         own.update(made)
         if is_table:
-            for one in _MAY_BE_BLANK:
-                if own.get(one) == "":  # an empty cell
-                    del own[one]
+            _drop_blank(own)
         if shape.system is not None and (is_table or shape.asks is not None):
             self._add_system(own, shape.system, fields)
         return own, data
@@ -285,6 +283,13 @@ class Shaper:
             if self._has_rows or not fields:
                 raise as_row_error(error) from error
             raise
+
+
+def _drop_blank(own: dict[str, Any]) -> None:
+    """Take empty cells for nothing."""
+    for name in _MAY_BE_BLANK:
+        if own.get(name) == "":
+            del own[name]
 
 
 def _data_names(shape: Shape) -> Set[str]:
