@@ -260,6 +260,10 @@ class JobRun:
         job = self._job
         path = job.rows_file or Path()
         await recover(job.output, path, lambda: self._keyed(plan), job.schema)
+        self._notice(
+            f"{job.output.output} has no keys, so its rows are found by the input's columns: "
+            "another model, template or parameter is not seen (--overwrite starts afresh)"
+        )
         self._finished = await self._read_back()
 
     async def _look_ahead(self, plan: Plan) -> bool:

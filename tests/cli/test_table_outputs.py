@@ -229,6 +229,7 @@ async def test_a_whole_table_can_be_added_to(tmp_path: Path, suffix: str) -> Non
         first = await batch(server, source, "-o", str(out), *columns)
         nothing = await batch(server, source, "-o", str(out), *columns, "--resume")
         assert (first.status, nothing.status, len(server.exchanges)) == (0, 0, 3)
+        assert "another model, template or parameter is not seen" in nothing.err
         source.write_bytes(jsonl(new))
         done = await batch(server, source, "-o", str(out), *columns, "--resume")
     assert [last_text(exchange) for exchange in server.exchanges[3:]] == ["new"]
