@@ -19,7 +19,7 @@ PACKAGE = Path(llmbatch_cli.__file__).parent
 
 LAYERS = [
     {"core"},
-    {"rows", "engine", "providers", "transport", "ui", "loops"},
+    {"rows", "engine", "providers", "transport", "ui", "loops", "pricing"},
     {"models", "drivers", "answer_shapes"},
     {"plans"},
     {"job", "client"},
@@ -43,6 +43,7 @@ HOMES = {
     "json_repair": {"engine"},
     "sqlite3": {"engine"},
     "xlsxwriter": {"rows"},
+    "genai_prices": {"pricing"},
 }
 """Where a library may be imported."""
 

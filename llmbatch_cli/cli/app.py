@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "errors": "errors_command",
     "providers": "providers_command",
     "models": "models_command",
+    "prices": "prices_command",
     "pull": "pull",
     "cache": "cache_command",
 }

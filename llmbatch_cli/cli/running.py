@@ -102,10 +102,11 @@ def with_defaults(
         refuse_among_inputs(path, inputs)
     named = output.format if path is None else format_of_name(path, output.format)
     form = named or form
-    if output.include_input and form != "jsonl":
-        raise UsageError(
-            f"--include-input, but --format {form} has no place for it", hint="leave one out"
-        )
+    for name, given in (("--include-input", output.include_input), ("--detail", output.detail)):
+        if given and form != "jsonl":
+            raise UsageError(
+                f"{name}, but --format {form} has no place for it", hint="leave one out"
+            )
     output = replace(output, output=path, format=form)
     journal = journal_of(output)
     if journal is not None:
@@ -274,7 +275,7 @@ def _renderer(job: Job, shown: Shown, voice: Voice) -> Render:
         return Streamed(output, _clean if to_terminal else None, job.schema)
 
     def plain(outcome: Outcome) -> bytes:
-        return render(outcome, form, one_line=one_line, created=created)
+        return render(outcome, form, one_line=one_line, created=created, detail=output.detail)
 
     def clean(outcome: Outcome) -> bytes:
         return _clean(plain(outcome))

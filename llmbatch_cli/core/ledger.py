@@ -1,12 +1,38 @@
 """What was attempted for one row: the one source of its times, retries and cost."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from llmbatch_cli.core.errors import ProviderError
+from llmbatch_cli.core.frozen import frozen
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 CANCELLED: Final = "cancelled"
 """The kind of an attempt that was cancelled from this side while it was in flight."""
+
+Lane = str
+"""How an answer is bought, where that changes its price: batch, flex, priority, ..."""
+USUAL_LANES: Final = frozenset((None, "auto", "default", "standard", "standard_only", "on_demand"))
+"""What `service_tier` says where the price is the usual one."""
+
+
+@frozen
+class Seller:
+    """Who bills for a model's answers."""
+
+    provider: str = ""
+    base_url: str = ""
+    """Where it is asked."""
+    moved: bool = False
+    """Whether that is not the provider's own address."""
+    free: bool = False
+    """Whether it is a server of one's own, which bills nothing."""
+
+
+NOBODY: Final = Seller(free=True)
 
 
 @dataclass(slots=True)
@@ -20,6 +46,8 @@ class Usage:
     """The part of `prompt_tokens` that was read from the provider's cache."""
     cache_write_tokens: int | None = None
     """The part of `prompt_tokens` that was written to the provider's cache."""
+    cache_write_1h_tokens: int | None = None
+    """The part of `cache_write_tokens` that is kept there for an hour, which costs more."""
     reasoning_tokens: int | None = None
     """The part of `completion_tokens` that went into hidden reasoning."""
 
@@ -38,6 +66,27 @@ class Attempt:
     """Whether the provider may have done the work; True for an answer."""
     usage: Usage | None = None
     """None where the reply does not give it."""
+    served: str | None = field(default=None, compare=False)
+    """The model that the provider says has answered."""
+    reported_usd: float | None = field(default=None, compare=False)
+    """The cost that the provider reports."""
+    cost_usd: "Decimal | int | None" = field(default=None, compare=False)
+    """What it has cost; None is unknown, or not yet known."""
+
+    @property
+    def is_unseen(self) -> bool:
+        """Whether it may have been billed, and nothing says how much."""
+        unknown = self.usage is None and self.reported_usd is None
+        return unknown and self.kind is not None and self.maybe_billed
+
+
+@frozen
+class MaybeBilled:
+    """Attempts that may have been billed unseen: no reply says what they used."""
+
+    attempts: int
+    up_to_usd: "Decimal | None" = None
+    """The most that they may have cost; None is unknown."""
 
 
 @dataclass(slots=True)
@@ -50,6 +99,10 @@ class Ledger:
 
     model: str = ""
     """`provider/model`."""
+    seller: Seller = NOBODY
+    lane: Lane | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """Those of the request."""
     attempts: list[Attempt] = field(default_factory=list)
     """Those that were begun; a request that was refused before it was sent is not among them."""
     started_s: float | None = None
@@ -103,10 +156,14 @@ class Ledger:
         *,
         maybe_billed: bool = True,
         usage: Usage | None = None,
+        served: str | None = None,
+        reported_usd: float | None = None,
     ) -> None:
         """The attempt that began last has ended; the arguments are an Attempt's."""
         latency_s = now_s - self.began_s
-        self.attempts.append(Attempt(kind, status, latency_s, maybe_billed, usage))
+        self.attempts.append(
+            Attempt(kind, status, latency_s, maybe_billed, usage, served, reported_usd)
+        )
         self.ended_s = now_s
 
     def time_out(self, kind: str, limit_s: float) -> None:

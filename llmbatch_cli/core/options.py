@@ -16,6 +16,7 @@ from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.input_options import InputFormat as InputFormat
 from llmbatch_cli.core.input_options import InputOptions as InputOptions
+from llmbatch_cli.core.money_options import Money as Money
 from llmbatch_cli.core.option import Option as Option
 from llmbatch_cli.core.option import option
 from llmbatch_cli.core.option import option_of as option_of
@@ -253,6 +254,7 @@ class OutputOptions:
     raw_cells: bool = option(
         False, "Write cells of CSV that a spreadsheet takes for a formula as they are."
     )
+    detail: bool = option(False, "Add what each attempt at a row has cost, in the field costs.")
     one_line: bool = option(
         False, "With --format text: escape newlines, so that line N answers row N."
     )
@@ -370,6 +372,7 @@ class Sending:
     limits: Limits = Limits()
     retries: Retries = Retries()
     network: Network = Network()
+    money: Money = Money()
 
 
 @frozen(kw_only=True)

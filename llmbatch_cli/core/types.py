@@ -10,11 +10,14 @@ all the same: freezing multiplies the cost of making one by four.
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from llmbatch_cli.core.errors import RowFailed
 from llmbatch_cli.core.frozen import frozen
-from llmbatch_cli.core.ledger import Attempt, Ledger, Usage
+from llmbatch_cli.core.ledger import Attempt, Ledger, MaybeBilled, Usage
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 Message = dict[str, Any]
 """One chat message in OpenAI's shape: `role`, `content` (a string or a list of parts), ..."""
@@ -146,6 +149,7 @@ class Completion:
     request_id: str | None = None
     """The provider's id of the HTTP request, for its support."""
     cost_usd: float | None = None
+    """As the provider reports it. What a row costs is its Outcome's to say."""
     limits: "RateInfo | None" = None
     parsed: Parsed | None = None
     """None where no shape was asked for."""
@@ -247,8 +251,12 @@ class Outcome:
     part: tuple[int, int] = (1, 1)
     """Which of the row's outcomes this is, from 1, and how many there are, as with --all."""
     ledgers: Sequence[Ledger] = ()
-    """One for each model that was asked, with every attempt of the row, answers too. Several
-    outcomes of one row share them."""
+    """One for each model that was asked, with every attempt, answers too. Several outcomes of one
+    row share them."""
+    cost_usd: "Decimal | int | None" = 0
+    """What all attempts in `ledgers` have cost, exactly; None is unknown."""
+    maybe_billed: MaybeBilled | None = None
+    """What may have been billed beside that; None for nothing."""
     cached: bool = False
     """Whether the answer was there already, from the cache or for an equal row."""
 
@@ -262,6 +270,14 @@ class Outcome:
         """What the answer says, where it was asked for in a shape: see Parsed."""
         parsed = self.completion.parsed if self.completion is not None else None
         return parsed.data if parsed is not None else None
+
+    @property
+    def cost(self) -> float | None:
+        """US dollars for every attempt at the row, of each model that was asked; None is unknown.
+
+        What a provider may have billed without saying so is in `maybe_billed`.
+        """
+        return None if self.cost_usd is None else float(self.cost_usd)
 
     def raise_for_error(self) -> "Outcome":
         """Itself. Raises RowFailed where the row has no answer."""

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import field
+from dataclasses import field, replace
 from functools import partial
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from llmbatch_cli.core.errors import (
     UsageError,
 )
 from llmbatch_cli.core.frozen import frozen
-from llmbatch_cli.core.ledger import CANCELLED, Ledger
+from llmbatch_cli.core.ledger import CANCELLED, NOBODY, USUAL_LANES, Ledger, Seller
 from llmbatch_cli.core.privacy import reply_without_keys, without_keys, without_prompt
 from llmbatch_cli.core.types import (
     Call,
@@ -57,6 +57,10 @@ class Model:
     """None where the provider's API cannot stream."""
     check: Callable[[Request], object] = lambda request: None
     """Raises Unsent for what cannot be encoded for the provider, as `call` would."""
+    seller: Seller = NOBODY
+    """Who bills for it."""
+    tier: str | None = None
+    """How its answers are bought, unless a row says otherwise; None is the usual way."""
 
     name: str = field(init=False)
     """`provider/model`."""
@@ -70,6 +74,8 @@ ModelFor = Callable[[str], Awaitable[Model]]
 
 ModelsFor = Callable[[Prompt], Awaitable[Sequence[Model]]]
 """The models that race for a row, in the order of preference. Raises UsageError."""
+
+Build = Callable[[Request], WireRequest]
 
 UNFORESEEN: Final = (
     ArithmeticError,
@@ -108,10 +114,22 @@ def calling(
         except asyncio.CancelledError:
             ledger.end(clock(), CANCELLED)
             raise
-        ledger.end(clock(), None, reply.status, usage=completion.usage)
+        answered(ledger, completion, reply.status, clock())
         return completion
 
     return call
+
+
+def answered(ledger: Ledger, completion: Completion, status: int, now_s: float) -> None:
+    """The attempt that began last has its answer."""
+    ledger.end(
+        now_s,
+        None,
+        status,
+        usage=completion.usage,
+        served=completion.model,
+        reported_usd=completion.cost_usd,
+    )
 
 
 def salvaged(broken: Interrupted, read: Callable[[WireReply], Completion]) -> Completion:
@@ -175,7 +193,22 @@ def request_for(prompt: Prompt, model: Model, system: Message | None) -> Request
     if system is not None and messages[0].get("role") not in ("system", "developer"):
         messages = [system, *messages]
     params = merged(model.params, prompt.params) if prompt.params else model.params
-    return Request(model.id, messages, params, False, Ledger(model.name), prompt.repeat or 1)
+    tier = params.get("service_tier", model.tier)
+    lane = None if tier in USUAL_LANES else str(tier)
+    ledger = Ledger(model.name, model.seller, lane, params)
+    return Request(model.id, messages, params, False, ledger, prompt.repeat or 1)
+
+
+def with_params(build: Build, under: Params) -> Build:
+    """`build`, with these parameters where a request has none of the name.
+
+    They are no part of the request, so neither rows' keys nor the cache differ by them.
+    """
+
+    def built_with(request: Request) -> WireRequest:
+        return build(replace(request, params=merged(under, request.params)))
+
+    return built_with if under else build
 
 
 def merged(under: Params, over: Params) -> dict[str, Any]:

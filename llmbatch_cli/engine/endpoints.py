@@ -24,6 +24,7 @@ from llmbatch_cli.core.errors import (
     Unreachable,
     Unreadable,
 )
+from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.types import Call, Completion, Request
 from llmbatch_cli.engine.calls import StreamCall
 
@@ -193,3 +194,23 @@ def spread_streams(streams: Sequence[StreamCall], endpoints: Endpoints) -> Strea
         return await endpoints.call(request, lambda place: streams[place](request, on_text))
 
     return stream
+
+
+@frozen
+class Wire:
+    """One address: whole answers, and streamed ones where it can."""
+
+    call: Call
+    stream: StreamCall | None
+    check: Callable[[Request], object]
+
+
+def one_of(wires: Sequence[Wire]) -> Wire:
+    """Several addresses of one model as one."""
+    endpoints = Endpoints(len(wires))
+    streams = [wire.stream for wire in wires if wire.stream is not None]
+    return Wire(
+        spread([wire.call for wire in wires], endpoints),
+        spread_streams(streams, endpoints) if streams else None,
+        wires[0].check,
+    )

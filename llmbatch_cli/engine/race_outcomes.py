@@ -61,11 +61,13 @@ def outcomes_of(
         chosen = won + [one for one in calls if every and one.result.status != "won"]
         outcomes = [_outcome(prompt, one, started_s) for one in chosen]
     else:
+        chosen = []
         outcomes = [_lost(prompt, calls, racers, started_s)]
-    ledgers = [one.request.ledger for one in started]
+    further = {id(one) for one in chosen[1:]}
+    others = [one.request.ledger for one in started if id(one) not in further]
     for number, outcome in enumerate(outcomes, 1):
-        outcome.race, outcome.ledgers = racers, ledgers
-        outcome.part = number, len(outcomes)
+        outcome.race, outcome.part = racers, (number, len(outcomes))
+        outcome.ledgers = others if number == 1 else [chosen[number - 1].request.ledger]
     return tuple(outcomes)
 
 

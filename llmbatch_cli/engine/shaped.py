@@ -133,7 +133,6 @@ class Shaped:
         async def shaped(request: Request) -> Completion:
             if self._has_own_form(request):
                 return await call(request)
-            paid_usd: list[float | None] = []
             asked, left = request, retries
             while True:
                 completion = await self._asked(call, asked)
@@ -150,11 +149,9 @@ class Shaped:
                         raise
                     ledger.cause = error.without_frames()
                     asked, left = self._again(request, error), left - 1
-                    paid_usd.append(completion.cost_usd)
                 else:
-                    if paid_usd:
+                    if asked is not request:
                         self._keep(request, completion, known)
-                        completion.cost_usd = _sum([*paid_usd, completion.cost_usd])
                     return completion
 
         return shaped
@@ -239,12 +236,6 @@ class Shaped:
 
     def _tell_instructed(self, reason: str) -> None:
         self._tell(f"{reason}, so it is asked by an instruction; each answer is checked")
-
-
-def _sum(costs: Sequence[float | None]) -> float | None:
-    """All of it, where all of it is known."""
-    known = [cost for cost in costs if cost is not None]
-    return sum(known) if len(known) == len(costs) else None
 
 
 def with_text(messages: Sequence[Message], text: str) -> Sequence[Message]:

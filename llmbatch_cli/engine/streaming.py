@@ -19,7 +19,7 @@ from llmbatch_cli.core.types import (
     WireRequest,
     WireStream,
 )
-from llmbatch_cli.engine.calls import UNFORESEEN, StreamCall, built, read, record
+from llmbatch_cli.engine.calls import UNFORESEEN, StreamCall, answered, built, read, record
 
 
 class Reader(Protocol):
@@ -82,7 +82,7 @@ def streaming(
             ledger.partial = "".join(texts) or None
             ledger.end(clock(), CANCELLED)
             raise
-        ledger.end(clock(), None, reply.status, usage=completion.usage)
+        answered(ledger, completion, reply.status, clock())
         return completion
 
     return call

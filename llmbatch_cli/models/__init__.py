@@ -1,7 +1,7 @@
 """From a model's name to a Model that calls it: provider, key, network, limits and time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Final
 
 from llmbatch_cli.core.errors import InputError, MissingKey, ProviderError, UsageError
 from llmbatch_cli.core.events import LimitChanged, Notice, Observer, Retried, ignore
-from llmbatch_cli.core.frozen import frozen
+from llmbatch_cli.core.ledger import Seller
 from llmbatch_cli.core.types import Call, Params, Request
-from llmbatch_cli.engine.calls import Model, StreamCall, built, calling, merged
+from llmbatch_cli.engine.calls import Model, built, calling, merged, with_params
 from llmbatch_cli.engine.deadline import Deadlines
 from llmbatch_cli.engine.drop_params import dropping
-from llmbatch_cli.engine.endpoints import Endpoints, spread, spread_streams
+from llmbatch_cli.engine.endpoints import Wire, one_of
 from llmbatch_cli.engine.limits.admitted import admitted
 from llmbatch_cli.engine.limits.limiter import Holding, Limiter, RateLimits
 from llmbatch_cli.engine.retry import Patience, retried
@@ -22,9 +22,11 @@ from llmbatch_cli.engine.streaming import around, streaming
 from llmbatch_cli.engine.waits import Waits
 from llmbatch_cli.models.options import MOST_IN_FLIGHT, NO_CACHE, CallOptions
 from llmbatch_cli.models.shared import Shared
+from llmbatch_cli.pricing.prices import Prices
 from llmbatch_cli.providers.addresses import with_query
 from llmbatch_cli.providers.base import Provider
-from llmbatch_cli.providers.registry import Access, Target, home_of, is_hosted, resolve
+from llmbatch_cli.providers.registry import Access, Target, home_of, is_hosted, resolve, seller_of
+from llmbatch_cli.providers.tiers import tier_params
 from llmbatch_cli.rows.input.params import check_all
 from llmbatch_cli.transport import check_way, open_network
 from llmbatch_cli.transport.descriptors import room_for
@@ -35,15 +37,6 @@ if TYPE_CHECKING:
 HOSTED_START: Final = 16
 """Requests at once at the start of a run at a provider's own address, which serves many at once
 and refuses what is too much for an account."""
-
-
-@frozen
-class Wire:
-    """One address: whole answers, and streamed ones where it can."""
-
-    call: Call
-    stream: StreamCall | None
-    check: Callable[[Request], object]
 
 
 class ModelPool:
@@ -71,6 +64,11 @@ class ModelPool:
     ) -> "ModelPool":
         """The same models asked for something else: network and limits are shared."""
         return ModelPool(self._shared, replace(self._options, params=params, shape=shape), observe)
+
+    @property
+    def prices(self) -> Prices:
+        """What its models cost."""
+        return self._options.prices
 
     @property
     def most_in_flight(self) -> int:
@@ -159,7 +157,7 @@ class ModelPool:
             shaped = options.shape.asked_of(target.model, params, provider.build, tell)
             params = shaped.params(params)
         wires = [await self._wire(one, params, options) for one in targets]
-        wire = wires[0] if len(wires) == 1 else _spread(wires)
+        wire = wires[0] if len(wires) == 1 else one_of(wires)
         limits = options.limits
         deadlines = Deadlines(options.timeout_s)
         patience = Patience(options.timeout_s, deadlines.left_s)
@@ -194,7 +192,16 @@ class ModelPool:
             target.key_hint,
             around(wire.stream, partial(wrapped, streamed=True)) if wire.stream else None,
             wire.check,
+            self._seller([one.provider for one in targets]),
+            options.tier,
         )
+
+    def _seller(self, providers: Sequence[Provider]) -> Seller:
+        """Who bills, of those at several addresses; the table of prices is soon asked for it."""
+        sellers = [seller_of(provider) for provider in providers]
+        seller = next((one for one in sellers if not one.free), sellers[0])
+        self.prices.expect(seller)
+        return seller
 
     def _tell(self, model_name: str, message: str) -> None:
         self._observe(Notice(f"{model_name}: {message}"))
@@ -202,7 +209,8 @@ class ModelPool:
     async def _wire(self, target: Target, params: Params, options: CallOptions) -> Wire:
         """The innermost calls to one address. Raises UsageError for unsupported parameters."""
         provider = target.provider
-        build = with_query(provider.build, provider.query)
+        bought = tier_params(provider.name, target.model, options.tier)
+        build = with_params(with_query(provider.build, provider.query), bought)
         if options.drop_params:
             build = dropping(build, self._observe, self._dropped)
         build(Request(target.model, [{"role": "user", "content": "?"}], params))
@@ -234,17 +242,6 @@ class ModelPool:
                 ),
             )
         return limiters[key]
-
-
-def _spread(wires: Sequence[Wire]) -> Wire:
-    """Several addresses of one model as one."""
-    endpoints = Endpoints(len(wires))
-    streams = [wire.stream for wire in wires if wire.stream is not None]
-    return Wire(
-        spread([wire.call for wire in wires], endpoints),
-        spread_streams(streams, endpoints) if streams else None,
-        wires[0].check,
-    )
 
 
 def at_each_address(access: Access) -> list[Access]:

@@ -12,6 +12,7 @@ from llmbatch_cli.core.options import Cache, Limits, Sending
 from llmbatch_cli.core.types import Params
 from llmbatch_cli.engine.limits.limiter import START_IN_FLIGHT, RateLimits
 from llmbatch_cli.engine.retry import RetryPolicy
+from llmbatch_cli.pricing.prices import Prices
 from llmbatch_cli.providers.access import Access
 from llmbatch_cli.transport import Connection
 
@@ -35,6 +36,16 @@ def rate_limits(limits: Limits, *, together: bool) -> RateLimits:
     return RateLimits(most, concurrency or START_IN_FLIGHT, rpm, tpm, together)
 
 
+def longest_answer(model: str) -> int | None:
+    """Tokens of the longest answer that a model gives, by its name; None is unknown."""
+    if "claude-" not in model:
+        return None
+    from llmbatch_cli.providers.anthropic.models import claude
+
+    found = claude(model)
+    return found.max_output_tokens if found.version is not None else None
+
+
 @frozen
 class CallOptions:
     """How the models of one pool are called."""
@@ -53,6 +64,9 @@ class CallOptions:
     shape: "AnswerShape | None" = None
     """What every answer has to be."""
     cache: Cache = NO_CACHE
+    prices: Prices = field(default_factory=Prices)
+    tier: str | None = None
+    """How answers are bought, where that is not the usual way."""
 
     @classmethod
     def of(
@@ -66,6 +80,8 @@ class CallOptions:
 
         `environ` holds keys and addresses; None is the process's environment.
         """
+        if sending.money.price:
+            from llmbatch_cli.pricing.given import parse_given
         retries, network, cache = sending.retries, sending.network, sending.cache
         urls = [network.base_url] if isinstance(network.base_url, str) else network.base_url
         access = Access(
@@ -76,6 +92,7 @@ class CallOptions:
             insecure=network.insecure,
             environ=os.environ if environ is None else environ,
         )
+        given = [parse_given(text) for text in sending.money.price]
         return cls(
             access,
             timeout_s=retries.timeout_s,
@@ -84,4 +101,6 @@ class CallOptions:
             drop_params=retries.drop_params,
             connection=Connection(http=network.http, connect_timeout_s=network.connect_timeout_s),
             cache=replace(cache, dedupe=False) if together else cache,
+            prices=Prices(given, answer_tokens=longest_answer),
+            tier=sending.money.tier,
         )

@@ -13,7 +13,9 @@ from llmbatch_cli.drivers import Driver
 from llmbatch_cli.drivers.live import RunOptions, Window, live
 from llmbatch_cli.engine.calls import Model, ModelsFor, request_for
 from llmbatch_cli.engine.fallback import WithFallbacks
+from llmbatch_cli.engine.limits.estimate import prompt_tokens
 from llmbatch_cli.models import ModelPool
+from llmbatch_cli.pricing.attempts import priced
 from llmbatch_cli.providers.registry import DEFAULT_MODEL
 from llmbatch_cli.rows.keys import bad_row_key, request_key
 
@@ -123,7 +125,7 @@ class Batch:
 
         work = WithFallbacks(model, model_for, others, observe=options.observe, system=system)
         window = window_of(pool, options, pool.window)
-        driver = live(work.__call__, window, options)  # a method is called faster than an object
+        driver = live(priced(work.__call__, pool.prices, prompt_tokens), window, options)
         return Plan(driver, models_for, others, system, self.shape)
 
 

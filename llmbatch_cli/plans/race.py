@@ -12,10 +12,12 @@ from llmbatch_cli.core.types import Params, Prompt
 from llmbatch_cli.drivers.live import RunOptions, live
 from llmbatch_cli.engine.calls import Model
 from llmbatch_cli.engine.hedging import Hedge
+from llmbatch_cli.engine.limits.estimate import prompt_tokens
 from llmbatch_cli.engine.race_work import OnText, Rules
 from llmbatch_cli.engine.race_work import Race as RaceWork
 from llmbatch_cli.models import ModelPool
 from llmbatch_cli.plans import Plan, system_message, window_of
+from llmbatch_cli.pricing.attempts import priced
 
 if TYPE_CHECKING:
     from llmbatch_cli.engine.shaped import AnswerShape
@@ -73,7 +75,8 @@ class Race:
         at_once = _races_at_once(pool.most_in_flight, len(racers), hedged=self.hedge is not None)
         # A race that waits for all of its models would only start its hedge too early.
         window = window_of(pool, options, lambda: min(at_once, pool.widest()))
-        return Plan(live(work, window, options), models_for, (), system, self.shape)
+        driver = live(priced(work.__call__, pool.prices, prompt_tokens), window, options)
+        return Plan(driver, models_for, (), system, self.shape)
 
 
 def _races_at_once(in_flight: int, racers: int, *, hedged: bool) -> int:

@@ -17,6 +17,7 @@ _ENDPOINT: Final = re.compile(
     r"|/model/[^/]+/converse(?:-stream)?$"
 )
 """The end of the URL of a request, which each wire adds to the base URL by itself."""
+_LOCAL_NAMES: Final = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
 _AZURE: Final = re.compile(r"\.azure\.com(?:[:/]|$)|/openai/deployments/")
 
 
@@ -87,6 +88,17 @@ def _is_valid(url: str) -> bool:
 def is_exposed(url: str) -> bool:
     """Whether a key sent there could be read on the way: plain http to another machine."""
     return urlsplit(url).scheme == "http" and not is_loopback(url)
+
+
+def is_private(url: str) -> bool:
+    """Whether it is at this machine or a local network's: a server of one's own."""
+    host = urlsplit(url).hostname or ""
+    if is_loopback(url) or ("." not in host and ":" not in host):
+        return True
+    try:
+        return ip_address(host.partition("%")[0]).is_private
+    except ValueError:
+        return host.endswith(_LOCAL_NAMES)
 
 
 def is_loopback(url: str) -> bool:

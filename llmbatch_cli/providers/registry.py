@@ -3,13 +3,14 @@
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 import orjson
 
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.events import Observer, ignore
 from llmbatch_cli.core.frozen import frozen
+from llmbatch_cli.core.ledger import Seller
 from llmbatch_cli.core.near import did_you_mean, near_names
 from llmbatch_cli.core.types import Params
 from llmbatch_cli.providers.access import (
@@ -23,6 +24,7 @@ from llmbatch_cli.providers.access import (
     load,
     why_withheld,
 )
+from llmbatch_cli.providers.addresses import is_private
 from llmbatch_cli.providers.base import Provider, Settings
 from llmbatch_cli.providers.hosts import ROWS, Host
 
@@ -123,6 +125,9 @@ PROVIDERS: Final[Mapping[str, Entry]] = {
     **{host.name: _of_host(host) for host in ROWS},
 }
 
+RESELLING: Final = frozenset(("litellm",))
+"""Servers of one's own that pass requests on to somebody who bills for them."""
+
 FAMILIES: Final[Sequence[tuple[re.Pattern[str], str]]] = (
     (re.compile(r"gpt-|o\d(-|$)|chatgpt-|ft:"), "openai"),
     (re.compile(r"claude-"), "anthropic"),
@@ -160,6 +165,22 @@ def is_hosted(provider: Provider) -> bool:
     """Whether it is at its company's address, and not a server of the user's own."""
     is_own = PROVIDERS[provider.name].base_url in (provider.base_url, None)
     return is_own and provider.base_url.startswith("https:")
+
+
+def seller_of(provider: Provider) -> Seller:
+    """Who bills for its models. A server of one's own bills nothing."""
+    name, url, entry = provider.name, provider.base_url, PROVIDERS[provider.name]
+    if entry.in_process:
+        return Seller(name, free=True)
+    free = name not in RESELLING and (
+        is_private(url) or (name == "ollama" and not _is_ollamas(url))
+    )
+    return Seller(name, url, entry.base_url not in (None, url), free)
+
+
+def _is_ollamas(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    return host == "ollama.com" or host.endswith(".ollama.com")
 
 
 def resolve(spec: str, access: Access, observe: Observer = ignore) -> Target:

@@ -9,6 +9,7 @@ from llmbatch_cli.core.text import clean, format_count
 from llmbatch_cli.ui.report import (
     format_about,
     format_bytes,
+    format_cost,
     format_duration,
     format_rate,
     held,
@@ -67,6 +68,7 @@ class Plain(Display):
         "held",
         "rate",
         "tokens_out",
+        "cost",
         "elapsed",
         "left",
     )
@@ -151,6 +153,9 @@ class Json(Display):
                 "rows_per_s": round(rows_per_s, 3),
                 "prompt_tokens": totals.prompt_tokens,
                 "completion_tokens": totals.completion_tokens,
+                "cost": float(totals.cost_usd),
+                "cost_unknown_rows": totals.unknown_cost,
+                "maybe_billed": float(totals.unseen_usd),
                 "elapsed_s": round(totals.elapsed_s, 3),
                 "eta_s": None if left_s is None else round(left_s, 1),
                 "final": final,
@@ -179,6 +184,7 @@ def progress_fields(totals: Totals) -> dict[str, str]:
         "rate_alone": f"{rate}/s",
         "tokens": f"{format_rate(speed.prompt_tokens_per_s)} tokens/s in, {out} out",
         "tokens_out": f"{out} tokens/s out",
+        "cost": format_cost(totals),
         "elapsed": format_duration(totals.elapsed_s, whole=True),
         "left": f"{format_about(speed.left_s)} left" if speed.left_s else "",
     }

@@ -3,7 +3,7 @@
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from llmbatch_cli.core.events import (
     Counted,
@@ -20,6 +20,9 @@ from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.ledger import Attempt, Usage
 from llmbatch_cli.core.privacy import without_prompt
 from llmbatch_cli.core.types import Completion, Failure, Outcome
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 WINDOW_S: Final = 10.0
 """The current speed is measured over this time."""
@@ -75,8 +78,18 @@ class Totals:
         """Rows that an earlier run has finished."""
         self.retries = 0
         """Requests of rows with an outcome, beyond the first to each model."""
+        self.cost_usd: Decimal | int = 0
+        """Of all rows whose cost is known, exactly; equal to the sum over the output."""
+        self.unknown_cost = 0
+        """Rows whose cost is not known."""
+        self.unseen_usd: Decimal | int = 0
+        """The most that attempts may have cost which were perhaps billed unseen."""
+        self.unseen = 0
+        """Those attempts."""
+        self.unknown_unseen = 0
+        """Those of them whose most is not known."""
         self.billed_attempts = 0
-        """Failed attempts that may have been billed, of rows with an outcome."""
+        """Failed attempts that may have been billed unseen, of rows with an outcome."""
         self.billed_rows = 0
         """Failed rows with such attempts."""
         self.gauges = Gauges()
@@ -184,6 +197,7 @@ class Totals:
 
     def _finish(self, outcome: Outcome) -> None:
         index, completion = outcome.index, outcome.completion
+        self._add_cost(outcome)
         if completion is not None and not (outcome.race or outcome.cached):
             self._add_usage(completion.usage)
         if index in self._open:
@@ -207,6 +221,18 @@ class Totals:
             self.retries += max(0, outcome.attempts - 1)
             self._add_failed_attempts(outcome.failed_attempts, completion)
 
+    def _add_cost(self, outcome: Outcome) -> None:
+        if outcome.cost_usd is None:
+            self.unknown_cost += 1
+        elif outcome.cost_usd:
+            self.cost_usd += outcome.cost_usd
+        if (unseen := outcome.maybe_billed) is not None:
+            self.unseen += unseen.attempts
+            if unseen.up_to_usd is None:
+                self.unknown_unseen += unseen.attempts
+            else:
+                self.unseen_usd += unseen.up_to_usd
+
     def _add_race(self, outcome: Outcome) -> None:
         for racer in outcome.race:
             self.retries += max(0, racer.attempts - 1)
@@ -221,7 +247,7 @@ class Totals:
     def _add_failed_attempts(
         self, failed: Sequence[Attempt], completion: Completion | None
     ) -> None:
-        billed = sum(attempt.maybe_billed for attempt in failed)
+        billed = sum(attempt.is_unseen for attempt in failed)
         self.billed_attempts += billed
         self.billed_rows += completion is None and billed > 0
         for attempt in failed:

@@ -130,6 +130,12 @@ def attempts_of(outcomes: Sequence[Outcome]) -> list[Attempt]:
     return [one for outcome in outcomes for ledger in outcome.ledgers for one in ledger.attempts]
 
 
+def of_row(outcomes: Sequence[Outcome], index: int) -> tuple[list[Attempt], list[Attempt]]:
+    """The answers among the attempts at a row, and all of them: several outcomes share them."""
+    attempts = attempts_of([one for one in outcomes if one.index == index])
+    return [one for one in attempts if one.kind is None], attempts
+
+
 def check(network: Network, outcomes: Sequence[Outcome]) -> None:
     """As many attempts as requests, for each model and each row; and the row says the same."""
     counted: Counter[str] = Counter()
@@ -141,6 +147,7 @@ def check(network: Network, outcomes: Sequence[Outcome]) -> None:
         assert all(one.usage == USAGE and one.maybe_billed for one in answers)
         assert all(one.usage is None for one in attempts if one.kind is not None)
         if outcome.race:
+            answers, attempts = of_row(outcomes, outcome.index)
             assert sum(racer.attempts for racer in outcome.race) == len(attempts)
             failed = [one for racer in outcome.race for one in racer.failed_attempts]
             cancelled = sum(racer.cancelled_in_flight for racer in outcome.race)

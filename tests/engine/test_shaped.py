@@ -81,10 +81,11 @@ async def test_another_is_asked_by_an_instruction_said_once() -> None:
 
 
 async def test_an_answer_that_does_not_fit_is_asked_for_again_with_the_reason() -> None:
-    """Each attempt is in the ledger, and all are in the cost."""
+    """Each attempt is in the ledger, with what the provider says of its cost."""
     model = Model("Ann", '{"name": 3}', GOOD)
     completion, request = await model.ask(shape())
-    assert completion.cost_usd == 3.0
+    assert completion.cost_usd == 1.0
+    assert [one.reported_usd for one in request.ledger.attempts] == [1.0, 1.0, 1.0]
     assert [one.kind for one in request.ledger.attempts] == [*["invalid_output"] * 2, None]
     again = model.asked[2].messages
     assert again[:2] == [USER, {"role": "assistant", "content": '{"name": 3}'}]

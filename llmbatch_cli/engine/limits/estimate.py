@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from llmbatch_cli.core.types import Completion, Message, Request
+from llmbatch_cli.core.types import Completion, Message, Prompt, Request
 
 BYTES_A_TOKEN: Final = 4
 MESSAGE_TOKENS: Final = 4
@@ -47,7 +47,7 @@ class Estimate:
         return most if likely is None else min(most, round(likely))
 
 
-def prompt_tokens(request: Request) -> int:
+def prompt_tokens(request: Request | Prompt) -> int:
     """An estimate for the messages alone."""
     return sum(_message_tokens(message) for message in request.messages)
 

@@ -28,6 +28,7 @@ class UsageFields:
     """Where there is none: the sum of prompt and completion."""
     cached: Sequence[Path] = ()
     cache_write: Sequence[Path] = ()
+    cache_write_1h: Sequence[Path] = ()
     reasoning: Sequence[Path] = ()
     summed: bool = False
     """Whether prompt and completion are the sums of their paths, not alternatives."""
@@ -62,6 +63,7 @@ ANTHROPIC: Final = UsageFields(
     completion=_paths("output_tokens"),
     cached=_paths("cache_read_input_tokens"),
     cache_write=_paths("cache_creation_input_tokens"),
+    cache_write_1h=_paths("cache_creation.ephemeral_1h_input_tokens"),
     reasoning=_paths("output_tokens_details.thinking_tokens"),
     summed=True,
 )
@@ -107,6 +109,7 @@ def read_usage(found: object, fields: UsageFields) -> Usage | None:
     if not fields.details.isdisjoint(found):
         usage.cached_tokens = _first(found, fields.cached)
         usage.cache_write_tokens = _first(found, fields.cache_write)
+        usage.cache_write_1h_tokens = _first(found, fields.cache_write_1h) or None
         usage.reasoning_tokens = _first(found, fields.reasoning)
     return usage
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from llmbatch_cli.core.ledger import Attempt, Usage
+from llmbatch_cli.core.ledger import Attempt, Ledger, MaybeBilled, Usage
 from llmbatch_cli.core.options import OutputFormat
 from llmbatch_cli.core.types import Completion, Failure, Outcome, Racer
 
@@ -19,6 +19,7 @@ def render(
     *,
     one_line: bool = False,
     created: int = 0,
+    detail: bool = False,
 ) -> bytes:
     r"""The outcome as one row of output, which ends with a newline.
 
@@ -30,7 +31,8 @@ def render(
     - openai: an output line of OpenAI's batch API, see `_openai_line`.
     - chat: the bare chat.completion object, or `{"error": {...}}`.
 
-    `created` is the time for the chat.completion, in seconds since the epoch; 0 is unknown.
+    `detail` adds what each attempt has cost. `created` is the time for the chat.completion, in
+    seconds since the epoch; 0 is unknown.
     Never raises: values that JSON cannot hold are written as `_plain` makes them.
     """
     if format == "text":
@@ -39,7 +41,10 @@ def render(
         return dump(_openai_line(outcome, created))
     if format == "chat":
         return dump(_chat(outcome, created))
-    return dump(row_of(outcome))
+    row = row_of(outcome)
+    if detail:
+        row["costs"] = [_cost(one, ledger) for ledger in outcome.ledgers for one in ledger.attempts]
+    return dump(row)
 
 
 # The jsonl format
@@ -56,7 +61,7 @@ def row_of(outcome: Outcome) -> _Json:
         "text": None,
         "finish_reason": None,
         "usage": None,
-        "cost": None,
+        "cost": outcome.cost,
         # to 1 ms, in a third of the time of round()
         "latency": None if latency_s is None else int(latency_s * 1000 + 0.5) / 1000,
         "attempts": outcome.attempts,
@@ -85,6 +90,8 @@ def _add_course(row: _Json, outcome: Outcome) -> None:
     """How the row came to its end."""
     if outcome.cached:
         row["cached"] = True
+    if outcome.maybe_billed is not None:
+        row["maybe_billed"] = _maybe_billed(outcome.maybe_billed)
     if outcome.race:
         row["race"] = [_racer(racer) for racer in outcome.race]
     if outcome.failed_attempts:
@@ -108,7 +115,6 @@ def _add_failed(row: _Json, outcome: Outcome) -> None:
 def _add_completion(row: _Json, completion: Completion) -> None:
     row["text"] = completion.text
     row["finish_reason"] = completion.finish_reason
-    row["cost"] = completion.cost_usd
     if completion.parsed is not None:
         row["data"] = completion.parsed.data
         if completion.parsed.repaired:
@@ -163,6 +169,25 @@ def _error(failure: Failure) -> _Json:
         "status": failure.status,
         "retryable": failure.retryable,
     }
+
+
+def _cost(attempt: Attempt, ledger: Ledger) -> _Json:
+    """What one attempt has cost; null where that is not known, or may have been billed unseen."""
+    cost = None if attempt.is_unseen else attempt.cost_usd
+    return {
+        "model": ledger.model,
+        "served": attempt.served,
+        "type": attempt.kind,
+        "tier": ledger.lane,
+        "usage": None if attempt.usage is None else _usage(attempt.usage),
+        "cost": None if cost is None else float(cost),
+        "maybe_billed": attempt.is_unseen,
+    }
+
+
+def _maybe_billed(unseen: MaybeBilled) -> _Json:
+    most = unseen.up_to_usd
+    return {"attempts": unseen.attempts, "up_to": None if most is None else float(most)}
 
 
 def _racer(racer: Racer) -> _Json:

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
 
@@ -28,16 +29,20 @@ ANSWERED = Outcome(
         native_finish_reason="stop",
         usage=Usage(24, 30, 54),
         model="gpt-4o-mini-2024-07-18",
-        cost_usd=0.0000216,
         response_id="chatcmpl-7",
         request_id="req_9",
     ),
     latency_s=0.53149,
     attempts=1,
     metadata={"topic": "cities"},
+    cost_usd=Decimal("0.0000216"),
 )
 FAILED = replace(
-    ANSWERED, completion=None, error=Failure("rate_limited", "slow down", 429, True), attempts=3
+    ANSWERED,
+    completion=None,
+    error=Failure("rate_limited", "slow down", 429, True),
+    attempts=3,
+    cost_usd=None,
 )
 TOOL_CALL = {
     "id": "call_1",
@@ -348,6 +353,7 @@ def outcomes(
         attempts=draw(st.integers(0, 99)),
         metadata=draw(metadata),
         race=draw(st.lists(RACERS, max_size=2)),
+        cost_usd=draw(st.none() | st.decimals(0, 1000)),
     )
 
 
