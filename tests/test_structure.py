@@ -22,7 +22,7 @@ LAYERS = [
     {"rows", "engine", "providers", "transport", "ui", "loops", "pricing"},
     {"models", "drivers", "answer_shapes"},
     {"plans"},
-    {"job", "client"},
+    {"job", "client", "estimate"},
     {"cli", "compat"},
     {"__main__"},
 ]
@@ -44,6 +44,7 @@ HOMES = {
     "sqlite3": {"engine"},
     "xlsxwriter": {"rows"},
     "genai_prices": {"pricing"},
+    "splintr": {"estimate"},
 }
 """Where a library may be imported."""
 

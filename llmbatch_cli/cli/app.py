@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "batch": "batch",
     "race": "race",
     "preview": "preview",
+    "estimate": "estimate",
     "errors": "errors_command",
     "providers": "providers_command",
     "models": "models_command",

@@ -2,7 +2,9 @@
 
 import os
 import sys
-from typing import Final
+from typing import Annotated, Final
+
+import typer
 
 from llmbatch_cli.cli.model_names import one_model, split_names
 from llmbatch_cli.cli.running import (
@@ -45,6 +47,15 @@ Exit status: 0 all rows answered, 1 some failed, 2 usage error (nothing was
 sent), 3 stopped early, 130 interrupted.
 """
 
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Send nothing: count rows and tokens, and print what the run would cost.",
+        rich_help_panel="Money",
+    ),
+]
+
 USAGE = """usage: llmbatch batch [INPUT]... [-m MODEL] [-o OUTPUT]   (llmbatch batch -h for more)
   llmbatch batch prompts.jsonl -o answers.jsonl
   cat prompts.jsonl | llmbatch batch -m gpt-4o-mini | jq -r .text"""
@@ -58,6 +69,7 @@ def batch(
     output: OutputOptions,
     sending: Sending,
     display: DisplayOptions,
+    dry_run: DryRun = False,
 ) -> int:
     """Send many prompts to one model.
 
@@ -78,11 +90,24 @@ def batch(
         system=plain_system(input_, system),
         shape=shape_asked(answers),
     )
+    output = with_defaults(output, input_.inputs)
+    if dry_run:
+        from llmbatch_cli.cli.estimating import Estimating, estimate_rows
+
+        estimating = Estimating(
+            inputs=inputs,
+            input=input_,
+            batches=[ask],
+            sending=sending,
+            output=output,
+            is_choice=bool(answers.choices),
+        )
+        return run_async(estimate_rows(estimating))
     job = Job(
         inputs,
         ask,
         CallOptions.of(sending),
-        with_defaults(output, input_.inputs),
+        output,
         input_,
         FailureLimit.parse(sending.retries.max_errors),
     )
