@@ -5,6 +5,7 @@ import json
 import re
 import sys
 import tomllib
+from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -23,8 +24,9 @@ from support.pages import (
 from support.program import environment
 from support.scripted import serve
 
-from llmbatch_cli.core.ledger import Usage
+from llmbatch_cli.core.ledger import Seller, Usage
 from llmbatch_cli.core.types import BadRow, Completion, Outcome
+from llmbatch_cli.pricing.table import price_in_table
 from llmbatch_cli.rows.input.parse import parse_row
 from llmbatch_cli.rows.output.render import render
 
@@ -152,6 +154,11 @@ def test_the_output_row_is_as_shown() -> None:
         text="Paris.", finish_reason="stop", usage=Usage(24, 3, 27), model="gpt-4o-mini"
     )
     outcome = Outcome(0, "q1", "gpt-4o-mini", "openai", completion, latency_s=0.531, attempts=1)
+    price = price_in_table(
+        Seller("openai"), "gpt-4o-mini", None, datetime(2026, 11, 26, tzinfo=UTC)
+    )
+    assert price is not None
+    outcome.cost_usd = price.cost(completion.usage)
     assert list(json.loads(render(outcome, "jsonl")).items()) == list(shown.items())
 
 

@@ -1,7 +1,7 @@
 """What `estimate` and `batch --dry-run` share: count the rows, send a sample if asked, show it."""
 
 import sys
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 
 import orjson
@@ -181,6 +181,15 @@ def _show(job: Estimating, estimator: Estimator, points: Mapping[str, Sequence[P
         voice = Voice()
         voice.notice(f"the price of {', '.join(unknown)} is unknown")
         voice.hint(f"--price {unknown[0]}=IN,OUT sets it, in US dollars a million tokens")
+
+
+def _left_out(job: Estimating) -> Iterator[str]:
+    """What no line counts."""
+    if job.sample is None and any(batch.fallback or batch.shape for batch in job.batches):
+        yield "not counted: fallbacks, and answers that are asked for again"
+    cache = job.sending.cache
+    if cache.is_kept or cache.dedupe:
+        yield "answers of the cache, and of equal rows, are counted as if they were sent for"
 
 
 def _as_json(estimator: Estimator, found: Sequence[Estimated], notes: Sequence[str]) -> bytes:

@@ -114,12 +114,12 @@ def _cells(name: str, one: Listed) -> tuple[str, ...]:
     price, batch = one.price, one.batch
     answer = longest_answer(name.partition("/")[2])
     return (
-        _usd(price and price.input),
-        _usd(price and price.cached),
-        _usd(price and price.cache_write),
-        _usd(price and price.output),
-        _usd(batch and batch.input),
-        _usd(batch and batch.output),
+        _usd(None if price is None else price.input),
+        _usd(None if price is None else price.cached),
+        _usd(None if price is None else price.cache_write),
+        _usd(None if price is None else price.output),
+        _usd(None if batch is None else batch.input),
+        _usd(None if batch is None else batch.output),
         "-" if one.limits.context_tokens is None else format_count(one.limits.context_tokens),
         "-" if answer is None else format_count(answer),
     )

@@ -50,7 +50,7 @@ async def test_a_row_becomes_a_request_and_its_reply_a_row() -> None:
         "text": "HI",
         "finish_reason": "stop",
         "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5},
-        "cost": None,
+        "cost": 0.0,
         "attempts": 1,
         "metadata": {"label": {"a": [1]}},
         "error": None,

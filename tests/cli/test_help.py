@@ -151,7 +151,8 @@ USAGE_ERRORS = {
     ("bach",): ("no such command 'bach'", "did you mean batch? llmbatch --help lists all"),
     ("qqq",): (
         "no such command 'qqq'",
-        "the commands are batch, race, preview, errors, providers, models, pull, cache; "
+        "the commands are batch, race, preview, errors, providers, models, prices, pull, "
+        "cache; "
         "llmbatch --help tells what they do",
     ),
     ("pyproject.toml",): (

@@ -116,7 +116,8 @@ def test_progress_for_programs_is_json() -> None:
         "rows": 2, "total": 4, "answered": 1, "failed": 1, "errors": {"rejected": 1},
         "truncated": 0, "dropped": 0, "in_flight": 1, "waiting": 0,
         "held_by": None, "held_s": None,
-        "retries": 0, "rows_per_s": 1.0, "prompt_tokens": 10,
+        "retries": 0, "rows_per_s": 1.0, "prompt_tokens": 10, "cost": 0.0,
+        "cost_unknown_rows": 0, "maybe_billed": 0.0,
         "completion_tokens": 35, "elapsed_s": 2.0, "eta_s": 2.0, "final": False,
     }  # fmt: skip
     assert (final["rows"], final["rows_per_s"], final["final"]) == (3, 0.75, True)
