@@ -9,8 +9,6 @@ from llmbatch_cli.core.types import Outcome
 from llmbatch_cli.estimate.ranges import Range
 from llmbatch_cli.pricing.price import Price
 
-CERTAINTY: Final = 1.96
-"""Standard errors to either side: 95 of 100 times the truth lies between."""
 LEAST_FITTED: Final = 8
 """With fewer rows the mean is more certain than a line through them."""
 FEW: Final = 3
@@ -80,8 +78,13 @@ def projected(
         return Range(likely / 2, likely, likely * 2)
     rest = sum((y - mean_y - slope * (x - mean_x)) ** 2 for x, y in zip(xs, ys, strict=True))
     unsent = (rows - count) / max(1, rows - 1)
-    error = CERTAINTY * math.sqrt(rest / (count - 1) / count * unsent) * rows
+    error = _standard_errors(count - 1) * math.sqrt(rest / (count - 1) / count * unsent) * rows
     return Range(min(likely, max(sum(ys), likely - error)), likely, likely + error)
+
+
+def _standard_errors(freedom: int) -> float:
+    """So many to either side, and 95 times of 100 the truth lies between: Student's t, to 2 %."""
+    return 1.96 + 2.4 / freedom + 4.5 / freedom**2
 
 
 def _slope(xs: Sequence[float], ys: Sequence[float], mean_x: float, mean_y: float) -> float:
