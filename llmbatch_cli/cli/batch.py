@@ -52,7 +52,7 @@ DryRun = Annotated[
     typer.Option(
         "--dry-run",
         help="Send nothing: count rows and tokens, and print what the run would cost.",
-        rich_help_panel="Money",
+        rich_help_panel="Money*",
     ),
 ]
 

@@ -44,7 +44,8 @@ def _print_table(found: Sequence[Estimated], notes: Iterable[str]) -> None:
         column.justify, column.no_wrap = "right", True
     for one in found:
         name, rows, *cells = _cells(one, "\n")
-        cells[3] = cells[3].partition("\n")[0]  # its range is as wide as that of the cost
+        cells[3] = cells[3].partition("\n")[0]  # its range is that of the cost
+        cells[4] = cells[4].replace("-", " to\n")
         named = f"{name.replace('/', '/' + chr(10), 1)}\n{rows} rows"
         table.add_row(*(Text(clean_for_terminal(cell)) for cell in (named, *cells)))
     console = Console(highlight=False)
@@ -74,7 +75,9 @@ def _cells(one: Estimated, between: str) -> tuple[str, ...]:
 
 def _ranged(range_: Range, form: Callable[[float], str], between: str) -> str:
     likely, low, high = form(range_.likely), form(range_.low), form(range_.high)
-    return likely if low == high else f"{likely}{between}({low}-{high})"
+    if low == high:
+        return likely
+    return f"{likely}{between}({low.removeprefix('$')}-{high.removeprefix('$')})"
 
 
 def tokens(count: float) -> str:

@@ -42,7 +42,7 @@ def assumptions(said: Said) -> Iterator[str]:
         yield _output(said)
     yield from _rows(said)
     if any(one.batch is not None for one in said.found):
-        yield "batch: at the price of the provider's batch API, without its speed"
+        yield "batch: the cost at the provider's batch API, which may take a day"
     yield from _time(said)
 
 

@@ -52,6 +52,7 @@ HELPS = {
     "batch-short": ("batch", "-h"),
     "race-short": ("race", "-h"),
     "preview-short": ("preview", "-h"),
+    "estimate-short": ("estimate", "-h"),
 }
 """Every help text: the name of its stored copy, and how it is asked for."""
 
@@ -151,7 +152,7 @@ USAGE_ERRORS = {
     ("bach",): ("no such command 'bach'", "did you mean batch? llmbatch --help lists all"),
     ("qqq",): (
         "no such command 'qqq'",
-        "the commands are batch, race, preview, errors, providers, models, prices, pull, "
+        "the commands are batch, race, preview, estimate, errors, providers, models, prices, pull, "
         "cache; "
         "llmbatch --help tells what they do",
     ),
