@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated
 
-import typer
-
 from llmbatch_cli.cli.batch import VARIABLE
 from llmbatch_cli.cli.estimating import Estimating, estimate_rows
 from llmbatch_cli.cli.model_names import split_names
@@ -15,6 +13,7 @@ from llmbatch_cli.cli.options import Here, Only, Without
 from llmbatch_cli.cli.running import inputs_of, run_async, with_defaults
 from llmbatch_cli.cli.shaping import plain_system
 from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.core.estimate_options import EstimateOptions
 from llmbatch_cli.core.options import (
     Answers,
     DisplayOptions,
@@ -37,22 +36,6 @@ Examples:
 Exit status: 0 estimated, 2 usage error; with --sample 3 stopped early,
 130 interrupted.
 """
-
-ExpectOutput = Annotated[
-    int | None,
-    typer.Option(
-        "--expect-output",
-        min=0,
-        metavar="N",
-        help="Tokens of an answer.  [default: 256, from 64 to max_tokens or 1,024]",
-        show_default=False,
-        rich_help_panel="Sampling*",
-    ),
-]
-AsJson = Annotated[
-    bool,
-    typer.Option("--json", help="Print one JSON object.", rich_help_panel="Display*"),
-]
 
 
 def estimate(
@@ -81,8 +64,7 @@ def estimate(
     ],
     sending: Annotated[Sending, Without("path", "size", "dedupe")],
     display: Annotated[DisplayOptions, Only("progress", "quiet")],
-    expect_output: ExpectOutput = None,
-    json: AsJson = False,
+    shown: EstimateOptions,
 ) -> int:
     """Count the tokens of a run, and what it would cost and take.
 
@@ -104,11 +86,11 @@ def estimate(
         batches=[Batch(model=name, params=params, system=of_rows, shape=shape) for name in names],
         sending=sending,
         output=output,
-        expected=expect_output,
+        expected=shown.expect_output,
         is_choice=bool(answers.choices),
         sample=sample,
         display=display,
-        as_json=json,
+        as_json=shown.json,
     )
     return run_async(estimate_rows(job))
 
