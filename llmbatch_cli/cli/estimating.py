@@ -12,11 +12,11 @@ from llmbatch_cli.cli.say import Voice, printing
 from llmbatch_cli.core.errors import ExitStatus, UsageError
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.options import DisplayOptions, InputOptions, OutputOptions, Sending
-from llmbatch_cli.core.types import BadRow, Outcome, Prompt, Row
+from llmbatch_cli.core.types import Outcome, Prompt, Row
 from llmbatch_cli.engine.calls import Model
 from llmbatch_cli.engine.run import Stop
 from llmbatch_cli.estimate.asked import Asking
-from llmbatch_cli.estimate.lines import ASSUMED, ASSUMED_CHOICE
+from llmbatch_cli.estimate.lines import ASSUMED, ASSUMED_CHOICE, Line
 from llmbatch_cli.estimate.ranges import Range
 from llmbatch_cli.estimate.result import Estimated, estimated
 from llmbatch_cli.estimate.rows import Estimator, IsDone
@@ -28,6 +28,9 @@ from llmbatch_cli.plans import Batch, Plan, system_message
 from llmbatch_cli.rows.input.attachments import with_attachments
 from llmbatch_cli.rows.input.source import Inputs
 from llmbatch_cli.rows.output.render import render
+
+Points = dict[Line, list[Point]]
+"""What rows have used that were sent, by their model."""
 
 
 @frozen(kw_only=True)
@@ -71,9 +74,12 @@ async def estimate_rows(job: Estimating) -> ExitStatus:
     async with job.inputs.spooled() as inputs:
         estimator = await _count(job, inputs)
         sampled = replace(inputs, choice=replace(inputs.choice, sample=job.sample))
-        points: dict[str, list[Point]] = {}
-        for batch in job.batches:
-            status = await _send(job, sampled, batch, estimator, points)
+        points: Points = {}
+        for batch, line in zip(job.batches, estimator.lines, strict=True):
+            rows = with_attachments(sampled.rows(), job.input.files)
+            expected = await estimator.expected(rows, line)
+            sent = Job(sampled, batch, job.calls, job.output, job.input)
+            status = await _send(sent, Shown(job.display, line.name), expected, points)
             if status not in (ExitStatus.OK, ExitStatus.SOME_FAILED):
                 return status
         _show(job, estimator, points)
@@ -128,39 +134,25 @@ def _nothing(rows: AsyncGenerator[Row, None], stop: Stop) -> AsyncGenerator[Outc
 
 
 async def _send(
-    job: Estimating,
-    inputs: Inputs,
-    batch: Batch,
-    estimator: Estimator,
-    points: dict[str, list[Point]],
+    job: Job, shown: Shown, expected: Mapping[int, tuple[Line, float]], points: Points
 ) -> ExitStatus:
-    """Send the sampled rows, and note what they have used by the model that was asked."""
-    lines = {line.name: line for line in estimator.all_lines()}
-    expected: dict[tuple[int, str], float] = {}
-    rows = with_attachments(inputs.rows(), job.input.files)
-    async for row in rows:
-        if not isinstance(row, BadRow):
-            for line in estimator.lines_of(row):
-                tokens = line.row(line.asked.request(row)).input
-                expected[row.index, line.name] = tokens.likely
+    """Send the sampled rows, and note what they have used."""
+    is_kept = job.output.output is not None
 
     def note(outcome: Outcome) -> bytes:
-        name = f"{outcome.provider}/{outcome.model}"
-        if (outcome.index, name) in expected:
-            point = point_of(outcome, expected[outcome.index, name], lines[name].price_of("batch"))
-            points.setdefault(name, []).append(point)
-        is_kept = job.output.output is not None
+        if outcome.index in expected:
+            line, tokens = expected[outcome.index]
+            point = point_of(outcome, tokens, line.price_of("batch"))
+            points.setdefault(line, []).append(point)
         return render(outcome, "jsonl") if is_kept else b""
 
-    sent = Job(inputs, batch, job.calls, job.output, job.input)
-    shown = Shown(job.display, batch.model.partition("?")[0])
-    return await answer_rows(sent, shown, note)
+    return await answer_rows(job, shown, note)
 
 
-def _show(job: Estimating, estimator: Estimator, points: Mapping[str, Sequence[Point]]) -> None:
+def _show(job: Estimating, estimator: Estimator, points: Points) -> None:
     limits = job.sending.limits
     lines = [line for line in estimator.all_lines() if line.rows or line in estimator.lines]
-    found = [estimated(line, limits, points.get(line.name, ())) for line in lines]
+    found = [estimated(line, limits, points.get(line, ())) for line in lines]
     said = Said(
         estimator,
         found,
@@ -189,7 +181,7 @@ def _left_out(job: Estimating) -> Iterator[str]:
         yield "not counted: fallbacks, and answers that are asked for again"
     cache = job.sending.cache
     if cache.is_kept or cache.dedupe:
-        yield "answers of the cache, and of equal rows, are counted as if they were sent for"
+        yield "answers of the cache, and of equal rows, are counted as if they were sent"
 
 
 def _as_json(estimator: Estimator, found: Sequence[Estimated], notes: Sequence[str]) -> bytes:

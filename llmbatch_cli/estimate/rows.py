@@ -1,8 +1,8 @@
 """Every row of an input, counted under the models that it would be asked of."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, suppress
 from functools import cache
 from typing import Final
 
@@ -102,6 +102,23 @@ class Estimator:
                 reason = reason or error.message
         if not sent:
             self._invalid(row, reason)
+
+    async def expected(
+        self, rows: AsyncGenerator[InputRow, None], line: Line
+    ) -> Mapping[int, tuple[Line, float]]:
+        """By the index of each row that can be sent, its model and likely tokens of input.
+
+        `line`: the model of rows that name none.
+        """
+        found: dict[int, tuple[Line, float]] = {}
+        async with aclosing(rows):
+            async for row in rows:
+                if isinstance(row, BadRow):
+                    continue
+                with suppress(UsageError, ProviderError):
+                    (of,) = self.lines_of(row) if row.model is not None else (line,)
+                    found[row.index] = (of, of.row(request_of(row, of)).input.likely)
+        return found
 
     def lines_of(self, row: Prompt) -> Sequence[Line]:
         """The models that the row would be asked of. Raises UsageError."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from llmbatch_cli.core.frozen import frozen
+from llmbatch_cli.core.near import install_hint
 from llmbatch_cli.core.options import Limits
 from llmbatch_cli.core.text import format_count
 from llmbatch_cli.estimate.ranges import Range
@@ -68,7 +69,7 @@ def _input(said: Said) -> Iterator[str]:
     if ways and not can_count():
         yield (
             "input: a fourth of the bytes is within 16 % for prose, code and JSON, and half of "
-            "the truth for numbers; pip install 'llmbatch-cli[count]' counts tokens"
+            f"the truth for numbers; {install_hint('count')} counts tokens"
         )
     if any(line.parts for line in said.estimator.all_lines()):
         parts = sum(line.parts for line in said.estimator.lines[:1]) or "some"

@@ -39,10 +39,14 @@ class Vocabulary:
 
 
 _OTHER: Final = Vocabulary(
-    O200K, Range(0.9, 1.05, 1.35), "o200k's x 0.9 to 1.35 (its vocabulary is unknown)"
+    O200K, Range(0.9, 1.05, 1.35), "o200k's vocabulary x 0.9 to 1.35 (its own is unknown)"
 )
-_CLAUDE: Final = Vocabulary(O200K, Range(1.04, 1.2, 1.35), "o200k's x 1.2 (1.04 to 1.35)")
-_CLAUDE_4_7: Final = Vocabulary(O200K, Range(1.08, 1.5, 1.84), "o200k's x 1.5 (1.08 to 1.84)")
+_CLAUDE: Final = Vocabulary(
+    O200K, Range(1.04, 1.2, 1.35), "o200k's vocabulary x 1.2 (1.04 to 1.35)"
+)
+_CLAUDE_4_7: Final = Vocabulary(
+    O200K, Range(1.08, 1.5, 1.84), "o200k's vocabulary x 1.5 (1.08 to 1.84)"
+)
 """From version 4.7 on."""
 _KNOWN: Final[Sequence[tuple[re.Pattern[str], Vocabulary]]] = tuple(
     (re.compile(pattern), vocabulary)
@@ -50,18 +54,18 @@ _KNOWN: Final[Sequence[tuple[re.Pattern[str], Vocabulary]]] = tuple(
         (r"gpt-(3\.?5|4)(?![o.\d])", Vocabulary("cl100k_base", of="its own vocabulary")),
         (r"gpt-|chatgpt-|o\d|codex-", Vocabulary(O200K, of="its own vocabulary")),
         (r"gemma-?3", Vocabulary("gemma3", of="its own vocabulary")),
-        (r"gem(ini|ma)", Vocabulary("gemma3", CLOSE, "Gemma 3 vocabulary, +-10 %")),
+        (r"gem(ini|ma)", Vocabulary("gemma3", CLOSE, "Gemma 3's vocabulary, +-10 %")),
         (r"(meta-)?llama-?3", Vocabulary("llama3", of="its own vocabulary")),
-        (r"(meta-)?llama", Vocabulary("llama3", CLOSE, "Llama 3 vocabulary, +-10 %")),
+        (r"(meta-)?llama", Vocabulary("llama3", CLOSE, "Llama 3's vocabulary, +-10 %")),
         (r"deepseek-(v3|chat|reasoner|r1$)", Vocabulary("deepseek_v3", of="its own vocabulary")),
-        (r"deepseek", Vocabulary("deepseek_v3", CLOSE, "DeepSeek V3 vocabulary, +-10 %")),
-        (r"(qwen|qwq)", Vocabulary("qwen3", CLOSE, "Qwen 3 vocabulary, +-10 %")),
+        (r"deepseek", Vocabulary("deepseek_v3", CLOSE, "DeepSeek V3's vocabulary, +-10 %")),
+        (r"(qwen|qwq)", Vocabulary("qwen3", CLOSE, "Qwen 3's vocabulary, +-10 %")),
         (
             r"(open-)?(mi[sx]tral|codestral|ministral|magistral|devstral|pixtral)",
-            Vocabulary("mistral_v3", CLOSE, "Mistral vocabulary, +-10 %"),
+            Vocabulary("mistral_v3", CLOSE, "Mistral's vocabulary, +-10 %"),
         ),
-        (r"kimi|moonshot", Vocabulary("kimi_k2", CLOSE, "Kimi K2 vocabulary, +-10 %")),
-        (r"glm", Vocabulary("glm4", CLOSE, "GLM 4 vocabulary, +-10 %")),
+        (r"kimi|moonshot", Vocabulary("kimi_k2", CLOSE, "Kimi K2's vocabulary, +-10 %")),
+        (r"glm", Vocabulary("glm4", CLOSE, "GLM 4's vocabulary, +-10 %")),
     )
 )
 """By how the model's name begins, without what is before its last / or a vendor's dot."""

@@ -181,6 +181,31 @@ async def test_an_unknown_price_is_null(tmp_path: Path) -> None:
     assert b" unknown" in text.out
 
 
+async def test_a_price_of_one_s_own_has_no_batch_price(tmp_path: Path) -> None:
+    """The table's is for the table's price only."""
+    source = written(tmp_path, ["a"] * 1000)
+    same = (source, "-m", "openai/gpt-4o-mini", "--expect-output", "10")
+    found = await line(*same, "--price", "gpt-4o-mini=0,50")
+    assert (found["cost_usd"], found["batch_cost_usd"]) == (exactly(0.5), None)
+
+
+async def test_a_tier_has_its_own_price(tmp_path: Path) -> None:
+    """--tier flex is priced as it is bought."""
+    same = (written(tmp_path, ["a"]), "-m", "openai/gpt-5-mini")
+    usual, flex = await line(*same), await line(*same, "--tier", "flex")
+    assert flex["cost_usd"]["likely"] == pytest.approx(usual["cost_usd"]["likely"] / 2)
+
+
+async def test_a_dry_run_counts_the_sample_that_would_be_sent(tmp_path: Path) -> None:
+    """batch --sample N asks N rows, so that many are counted; what no line counts is said."""
+    source = written(tmp_path, ["a"] * 50)
+    more = ("--sample", "7", "--dedupe", "--fallback", "fake/lorem", "-m", "fake/echo")
+    done = await run("batch", source, *more, "--dry-run")
+    assert done.out.startswith(b"7 rows\n"), done.err
+    assert b"not counted: fallbacks" in done.out
+    assert b"equal rows, are counted as if they were sent" in done.out
+
+
 async def test_own_servers_cost_nothing(tmp_path: Path) -> None:
     """The embedded model, which is the default, costs 0, and is not asked."""
     found = await line(written(tmp_path, ["a"]))
@@ -235,7 +260,7 @@ async def test_without_the_extra_bytes_are_counted(tmp_path: Path) -> None:
     tokens = found["models"][0]["input_tokens"]
     assert tokens["likely"] == 2 * (OPENING + FRAME + 100)
     assert tokens["low"] < tokens["likely"] < tokens["high"]
-    assert any("llmbatch-cli[count]" in note for note in found["notes"])
+    assert any("pip install '.[count]'" in note for note in found["notes"])
 
 
 # A sample
@@ -295,6 +320,17 @@ async def test_a_sample_of_all_rows_is_the_bill(tmp_path: Path) -> None:
     assert found["sample"] == {"rows": 30, "cost_usd": pytest.approx(found["cost_usd"]["likely"])}
 
 
+async def test_rows_that_cannot_be_sent_are_no_part_of_a_projection(tmp_path: Path) -> None:
+    """A bad row, or one with an unknown model, is sampled as it comes, and counted as invalid."""
+    bad: list[object] = [3, {"prompt": "a", "model": "nobody/x"}]
+    rows = [*bad, "the the", {"prompt": "the", "model": "fake/echo?completion_tokens=5"}]
+    model = ("-m", "fake/echo?completion_tokens=3", "-q")
+    found = await estimate(written(tmp_path, rows), *model, "--sample", "9")
+    assert (found["rows"], found["invalid"]) == (4, 2)
+    assert [one["output_tokens"] for one in found["models"]] == [exactly(3), exactly(5)]
+    assert [one["sample"]["rows"] for one in found["models"]] == [1, 1]
+
+
 async def test_a_sample_s_answers_are_kept_where_asked(tmp_path: Path) -> None:
     """batch --resume goes on with the rest, so that no row is paid for twice."""
     source, out = written(tmp_path, [f"row {n}" for n in range(12)]), tmp_path / "out.jsonl"
@@ -315,6 +351,16 @@ async def test_a_sample_says_that_it_pays(tmp_path: Path) -> None:
         done = await against(server, "estimate", source, "--sample", "3")
     assert b"openai/a: projected from 3 rows that were sent for $0.087; " in done.out
     assert b"their answers were thrown away" in done.out
+
+
+async def test_a_sample_s_time_is_measured(tmp_path: Path) -> None:
+    """With -c, from how long the answers took."""
+    source = written(tmp_path, [words(row) for row in range(100)])
+    model = ("-m", "fake/lorem?latency=0.05")
+    found = await line(source, *model, "--sample", "10", "-c", "5", "-q")
+    assert 0.9 < found["time_s"]["likely"] < 10
+    guessed = await line(source, *model, "-c", "5")
+    assert guessed["time_s"]["likely"] == pytest.approx(100 * 256 / 50 / 5)
 
 
 async def test_a_sample_without_a_key_sends_nothing(tmp_path: Path) -> None:
