@@ -134,6 +134,8 @@ class Line:
 
     def cost(self, lane: Lane | None = None) -> Range | None:
         """US dollars in the lanes that rows ask for, or all in this one; None is unknown."""
+        if lane is not None and self.price_of(lane) is None:
+            return None
         ends = [Decimal(0)] * 3
         for (own, end, step), sums in self._sums.items():
             price = self.price_of(lane or own)

@@ -31,6 +31,8 @@ class Estimated:
     """How its tokens are counted."""
     sampled: int | None = None
     """Rows that were sent, from which the figures are projected."""
+    failed: int = 0
+    """Those of them that have no answer."""
     spent: float | None = None
     """US dollars for those rows."""
 
@@ -53,7 +55,11 @@ class Estimated:
             "counted": self.counted,
         }
         if self.sampled is not None:
-            found["sample"] = {"rows": self.sampled, "cost_usd": self.spent}
+            found["sample"] = {
+                "rows": self.sampled,
+                "failed": self.failed,
+                "cost_usd": self.spent,
+            }
         return found
 
 
@@ -80,6 +86,7 @@ def estimated(line: Line, limits: Limits, points: Sequence[Point] = ()) -> Estim
         prices=_prices(line),
         counted=line.counting.said,
         sampled=len(points) or None,
+        failed=sum(one.failed for one in points),
         spent=_spent(points),
     )
 

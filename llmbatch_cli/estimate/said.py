@@ -56,7 +56,8 @@ def _sampled(said: Said) -> Iterator[str]:
         if said.output is None:
             kept = "their answers were thrown away; -o FILE keeps them"
         rows = format_count(one.sampled, "row")
-        yield f"{one.model}: projected from {rows} that were sent for {spent}; {kept}"
+        failed = f", {one.failed:,} of which failed" if one.failed else ""
+        yield f"{one.model}: projected from {rows} that were sent for {spent}{failed}; {kept}"
 
 
 def _input(said: Said) -> Iterator[str]:

@@ -28,6 +28,8 @@ class Point:
     batch: float | None
     """What a batch API would have billed."""
     latency_s: float | None
+    failed: bool = False
+    """Whether it has no answer."""
 
 
 def point_of(outcome: Outcome, expected: float, batch: Price | None) -> Point:
@@ -43,6 +45,7 @@ def point_of(outcome: Outcome, expected: float, batch: Price | None) -> Point:
         outcome.cost,
         float(sum(known)) if len(known) == len(at_batch) and batch is not None else None,
         outcome.latency_s,
+        outcome.error is not None,
     )
 
 

@@ -206,6 +206,12 @@ async def test_a_dry_run_counts_the_sample_that_would_be_sent(tmp_path: Path) ->
     assert b"equal rows, are counted as if they were sent" in done.out
 
 
+async def test_no_rows_cost_nothing() -> None:
+    """An empty input is no error, and an API that there is not has no price."""
+    found = await line("-m", "fake/lorem", stdin=b"")
+    assert (found["rows"], found["cost_usd"], found["batch_cost_usd"]) == (0, exactly(0), None)
+
+
 async def test_own_servers_cost_nothing(tmp_path: Path) -> None:
     """The embedded model, which is the default, costs 0, and is not asked."""
     found = await line(written(tmp_path, ["a"]))
@@ -317,7 +323,8 @@ async def test_a_sample_of_all_rows_is_the_bill(tmp_path: Path) -> None:
     assert found["input_tokens"] == exactly(tokens)
     assert found["output_tokens"] == exactly(answers)
     assert found["cost_usd"] == pytest.approx(exactly((tokens * 1000 + answers * 2000) / 1e6))
-    assert found["sample"] == {"rows": 30, "cost_usd": pytest.approx(found["cost_usd"]["likely"])}
+    spent = pytest.approx(found["cost_usd"]["likely"])
+    assert found["sample"] == {"rows": 30, "failed": 4, "cost_usd": spent}
 
 
 async def test_rows_that_cannot_be_sent_are_no_part_of_a_projection(tmp_path: Path) -> None:
