@@ -42,6 +42,7 @@ Exit status: 0 all rows answered, 1 some failed, 2 usage error (nothing was
 sent), 3 stopped early, 130 interrupted.
 """
 
+
 USAGE = """usage: llmbatch batch [INPUT]... [-m MODEL] [-o OUTPUT]   (llmbatch batch -h for more)
   llmbatch batch prompts.jsonl -o answers.jsonl
   cat prompts.jsonl | llmbatch batch -m gpt-4o-mini | jq -r .text"""
@@ -76,11 +77,25 @@ def batch(
         system=plain_system(input_, system),
         shape=shape_asked(answers),
     )
+    output = with_defaults(output, input_.inputs)
+    if display.dry_run:
+        from llmbatch_cli.cli.estimating import Estimating, estimate_rows
+
+        estimating = Estimating(
+            inputs=inputs,
+            input=input_,
+            batches=[ask],
+            sending=sending,
+            setup=setup,
+            output=output,
+            is_choice=bool(answers.choices),
+        )
+        return run_async(estimate_rows(estimating))
     job = Job(
         inputs,
         ask,
         CallOptions.of(sending, setup=setup),
-        with_defaults(output, input_.inputs),
+        output,
         input_,
         FailureLimit.parse(sending.retries.max_errors),
     )

@@ -117,8 +117,11 @@ def with_defaults(
     return replace(output, ordered=output.ordered or in_order)
 
 
-async def answer_rows(job: Job, shown: Shown) -> ExitStatus:
-    """Run the job, show how it goes and how it ended; a signal at any moment ends it in order."""
+async def answer_rows(job: Job, shown: Shown, renderer: Render | None = None) -> ExitStatus:
+    """Run the job, show how it goes and how it ended; a signal at any moment ends it in order.
+
+    `renderer` takes the place of the output's own form.
+    """
     voice = Voice(as_json=shown.display.progress == "json", quiet=shown.display.quiet)
     if job.output.format in WHOLE and job.journal is None:
         from llmbatch_cli.cli.spooled import Gone, by_spool, watching
@@ -129,7 +132,7 @@ async def answer_rows(job: Job, shown: Shown) -> ExitStatus:
             )
 
         return await by_spool(job, run, voice)
-    return await _answer_rows(job, shown, voice, _renderer(job, shown, voice))
+    return await _answer_rows(job, shown, voice, renderer or _renderer(job, shown, voice))
 
 
 async def _answer_rows(job: Job, shown: Shown, voice: Voice, renderer: Render) -> ExitStatus:
