@@ -49,8 +49,9 @@ from llmbatch_cli.rows.input.inputs import TextFormat
 from llmbatch_cli.rows.input.source import Inputs
 from llmbatch_cli.rows.output.render import render
 from llmbatch_cli.rows.output.table_files import check_table_options, format_of_name, journal_of
+from llmbatch_cli.ui.money import format_rows
 from llmbatch_cli.ui.progress import Streams, open_progress
-from llmbatch_cli.ui.report import format_rows, summary
+from llmbatch_cli.ui.report import summary
 from llmbatch_cli.ui.standings import Standings, as_lines
 from llmbatch_cli.ui.totals import Totals
 

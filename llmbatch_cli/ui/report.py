@@ -1,15 +1,13 @@
 """Numbers as text, and the summary of a run."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from llmbatch_cli.core.clock import time_after
 from llmbatch_cli.core.events import Holder
 from llmbatch_cli.core.text import clean, format_count
+from llmbatch_cli.ui.money import format_cost, format_rows, format_unseen
 from llmbatch_cli.ui.totals import Totals
-
-if TYPE_CHECKING:
-    from decimal import Decimal
 
 HOLDERS: Final[Mapping[Holder | None, str]] = {
     "rpm": "limited by requests per minute",
@@ -46,7 +44,7 @@ def summary(totals: Totals, *, failed_before: int = 0, told: bool = False) -> st
         attempts = format_count(totals.billed_attempts, "failed attempt")
         rows = f"; {format_rows(totals.billed_rows)} got no answer" if totals.billed_rows else ""
         lines.append(f"{attempts} may have been billed{rows}")
-    if unseen := _unseen(totals):
+    if unseen := format_unseen(totals):
         lines.append(unseen)
     return "\n  ".join(lines)
 
@@ -70,37 +68,6 @@ def _result(totals: Totals) -> str:
         f", {format_count(totals.empty)} empty" if totals.empty else "",
     ]
     return f"{format_rows(totals.rows)}: {''.join(fields)}"
-
-
-def format_cost(totals: Totals) -> str:
-    """`$0.0123`, with the rows whose cost is not known; empty where nothing costs anything."""
-    if not (totals.cost_usd or totals.unknown_cost):
-        return ""
-    rows = totals.unknown_cost
-    if rows and not totals.cost_usd:
-        return f"cost unknown for {format_rows(rows)}"
-    unknown = f" (unknown for {format_rows(rows)})" if rows else ""
-    return format_usd(totals.cost_usd) + unknown
-
-
-def format_usd(usd: "Decimal | float") -> str:
-    """$1,234.56, $0.0123, $0.00004: two digits, or the first two that are not 0."""
-    amount = float(usd)
-    digits = 2
-    while 0 < amount < 10 ** (1 - digits) and digits < 12:
-        digits += 1
-    return f"${amount:,.{digits}f}"
-
-
-def _unseen(totals: Totals) -> str:
-    """What may have been billed beside the cost."""
-    if not totals.unseen:
-        return ""
-    most = f"up to {format_usd(totals.unseen_usd)} more" if totals.unseen_usd else ""
-    unknown = totals.unknown_unseen
-    if unknown:
-        most += f"{' and ' if most else ''}an unknown amount for {format_count(unknown, 'attempt')}"
-    return f"may have been billed unseen: {most}"
 
 
 def _before(answered: int, failed: int) -> str:
@@ -143,11 +110,6 @@ def held(totals: Totals) -> str:
     holder, cooling_s = totals.held_by, totals.gauges.cooling_s()
     until = f" until {time_after(cooling_s)}" if holder == "cool-down" and cooling_s >= 1 else ""
     return HOLDERS.get(holder, "") + until
-
-
-def format_rows(n: int) -> str:
-    """1 row, or 1,200 rows."""
-    return format_count(n, "row")
 
 
 def format_rate(per_s: float) -> str:
