@@ -14,7 +14,7 @@ come first."""
 
 
 def known_usd(totals: Totals) -> float | None:
-    """The cost so far of all rows whose cost is known; None where none is."""
+    """The cost of all rows whose cost is known; None where that is nothing, and unknown of some."""
     return None if totals.unknown_cost and not totals.cost_usd else float(totals.cost_usd)
 
 
@@ -55,7 +55,7 @@ def money_fields(totals: Totals, usd_per_hour: float) -> dict[str, str]:
     return fields
 
 
-def format_cost(totals: Totals) -> str:
+def format_cost(totals: Totals, cap_usd: float | None = None) -> str:
     """`$0.0123`, with the rows whose cost is not known; empty where nothing costs anything."""
     if not (totals.cost_usd or totals.unknown_cost):
         return ""
@@ -63,7 +63,8 @@ def format_cost(totals: Totals) -> str:
     if rows and not totals.cost_usd:
         return f"cost unknown for {format_rows(rows)}"
     unknown = f" (unknown for {format_rows(rows)})" if rows else ""
-    return format_usd(totals.cost_usd) + unknown
+    cap = f" of {format_usd(cap_usd)}" if cap_usd is not None else ""
+    return format_usd(totals.cost_usd) + cap + unknown
 
 
 def format_usd(usd: "Decimal | float") -> str:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from llmbatch_cli.core.text import clean, format_count
-from llmbatch_cli.ui.money import format_cost, format_rows, format_unseen, format_usd
+from llmbatch_cli.ui.money import format_cost, format_rows, format_unseen
 from llmbatch_cli.ui.plain import PREFIX
 from llmbatch_cli.ui.report import (
     QUOTED_CHARS,
@@ -77,14 +77,12 @@ def _figures(totals: Totals) -> Iterator[tuple[str, str]]:
         out, thoughts = totals.completion_tokens, totals.reasoning_tokens
         yield "tokens out", _part(out, thoughts, "for reasoning", known)
         yield "", f"not reported for {format_count(unknown, 'answer')}" if unknown else ""
-    cap = totals.gauges.cap_usd
-    cost = format_cost(totals)
-    yield "cost", f"{cost}, of {format_usd(cap)} at most" if cost and cap else cost
+    yield "cost", format_cost(totals, totals.gauges.cap_usd)
     yield "", format_unseen(totals)
     p50, p95 = totals.latencies_s.at(0.5, 0.95)
     if p50 is not None and p95 is not None:
         yield "latency", f"{format_duration(p50)} median, {format_duration(p95)} p95"
-    retries = f", {format_count(totals.retries)} of them again" if totals.retries else ""
+    retries = f", {format_count(totals.retries)} of them retries" if totals.retries else ""
     yield "attempts", f"{format_count(totals.attempts)}{retries}" if totals.attempts else ""
     yield "rate", f"{format_rate(totals.rows_per_s)} rows/s"
 
