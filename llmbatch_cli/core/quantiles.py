@@ -1,16 +1,18 @@
 """Many numbers in little memory: their percentiles and their histogram."""
 
-import math
 from array import array
 from collections import Counter
+from math import exp, floor, log, log10
 from typing import Any, Final
 
 EXACT_VALUES: Final = 100_000
 """Up to so many values all are kept, and percentiles are exact."""
 ERROR: Final = 0.005
 """Beyond, percentiles are right to this share: each bin is 1 % wider than the one before it."""
-_GROWTH: Final = math.log(1.01)
+_GROWTH: Final = log(1.01)
+_PER_LOG: Final = 1 / _GROWTH
 _LEAST: Final = 1e-6
+_LOWEST: Final = floor(log(_LEAST) * _PER_LOG)
 _BARS: Final = 24
 _FOLD: Final = 1_000
 """So many values go into the bins together."""
@@ -57,7 +59,9 @@ class Quantiles:
     def _fold(self) -> None:
         self._binned_count, self._binned_total = self.count, self.total
         self._binned_most = self.most
-        self._bins.update(map(_bin, self._values))
+        self._bins.update(
+            [floor(log(value) * _PER_LOG) if value > _LEAST else _LOWEST for value in self._values]
+        )
         self._values, self._room = array("d"), _FOLD
 
     def at(self, *shares: float) -> list[float | None]:
@@ -90,11 +94,11 @@ class Quantiles:
         is_open = self.most > 1.5 * high
         top = high if is_open else self.most
         step = _nice((top - low) / _BARS or top / _BARS or 1.0)
-        first = math.floor(low / step + 1e-9)
-        bars = max(1, math.floor(top / step + 1e-9) - first + 1)
+        first = floor(low / step + 1e-9)
+        bars = max(1, floor(top / step + 1e-9) - first + 1)
         counts = [0] * (bars + is_open)
         for value, count in self._weighted():
-            place = math.floor(value / step + 1e-9) - first
+            place = floor(value / step + 1e-9) - first
             counts[max(0, min(place, len(counts) - 1))] += count
         edges = [round((first + place) * step, 9) for place in range(bars + 1)]
         return {"edges": edges, "counts": counts, "is_open": is_open}
@@ -106,15 +110,11 @@ class Quantiles:
         return [(min(_middle(number), most), count) for number, count in self._bins.items()]
 
 
-def _bin(value: float) -> int:
-    return math.floor(math.log(max(value, _LEAST)) / _GROWTH)
-
-
 def _middle(number: int) -> float:
-    return math.exp((number + 0.5) * _GROWTH)
+    return exp((number + 0.5) * _GROWTH)
 
 
 def _nice(step: float) -> float:
     """The next larger of 1, 2, 2.5, 5, 10 and so on."""
-    power: float = 10.0 ** math.floor(math.log10(step)) if step > 1e-9 else 1e-9
+    power: float = 10.0 ** floor(log10(step)) if step > 1e-9 else 1e-9
     return next(power * nice for nice in (1, 2, 2.5, 5, 10) if power * nice >= step * (1 - 1e-9))

@@ -48,7 +48,7 @@ class Speed:
 
 
 class Totals:
-    """An observer that counts, at about 0.5 microseconds an event.
+    """An observer that counts, at about 0.6 microseconds an event.
 
     Every row is counted once: `rows` is `answered` plus all of `failed`. A race counts with
     its first outcome, and with the tokens of all its racers.
@@ -217,7 +217,7 @@ class Totals:
         return left / rows_per_s if left else 0.0
 
     def _finish(self, outcome: Outcome) -> None:
-        index, completion = outcome.index, outcome.completion
+        index, completion, attempts = outcome.index, outcome.completion, outcome.attempts
         self._add_cost(outcome)
         if completion is not None and not (outcome.race or outcome.cached):
             self._add_usage(completion.usage)
@@ -234,14 +234,13 @@ class Totals:
                 self.truncated += 1
             if completion.is_empty:
                 self.empty += 1
-            if outcome.attempts and outcome.latency_s is not None:
+            if attempts and outcome.latency_s is not None:
                 self.latencies_s.add(outcome.latency_s)
         else:
             self._add_failure(outcome.error)
         if outcome.race:
             self._add_race(outcome)
             return
-        attempts = outcome.attempts
         self.attempts += attempts
         if attempts > 1 or outcome.failed_attempts:
             self.retries += max(0, attempts - 1)

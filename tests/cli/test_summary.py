@@ -204,7 +204,7 @@ async def test_a_race_shows_its_money_too(tmp_path: Path) -> None:
     lines = [" ".join(line.split()) for line in _without_colours(text).splitlines()]
     assert "cost $0.42" in lines
     assert "attempts 6" in lines
-    assert any(line.startswith("openai/a 3 3 ") for line in lines)
+    assert any(line.startswith("openai/a 3 3 ") and line.endswith(" $0.21") for line in lines)
 
 
 def _without_colours(text: str) -> str:
