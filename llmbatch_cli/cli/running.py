@@ -110,16 +110,21 @@ def with_defaults(
     return replace(output, ordered=output.ordered or in_order)
 
 
-async def answer_rows(job: Job, shown: Shown) -> ExitStatus:
-    """Run the job, show how it goes and how it ended; a signal at any moment ends it in order."""
+async def answer_rows(job: Job, shown: Shown, renderer: Render | None = None) -> ExitStatus:
+    """Run the job, show how it goes and how it ended; a signal at any moment ends it in order.
+
+    `renderer` takes the place of the output's own form.
+    """
     voice = Voice(as_json=shown.display.progress == "json", quiet=shown.display.quiet)
     ended = Ended(shown.display.summary, shown.label)
     ended.check(job)
-    status = await _answered(job, shown, voice, ended)
+    status = await _answered(job, shown, voice, renderer, ended)
     return ended.write(status, voice)
 
 
-async def _answered(job: Job, shown: Shown, voice: Voice, ended: Ended) -> ExitStatus:
+async def _answered(
+    job: Job, shown: Shown, voice: Voice, renderer: Render | None, ended: Ended
+) -> ExitStatus:
     if job.output.format in WHOLE and job.journal is None:
         from llmbatch_cli.cli.spooled import Gone, by_spool, watching
 
@@ -128,7 +133,8 @@ async def _answered(job: Job, shown: Shown, voice: Voice, ended: Ended) -> ExitS
             return _answer_rows(spooled, shown, voice, render, ended)
 
         return await by_spool(job, run, voice)
-    return await _answer_rows(job, shown, voice, _renderer(job, shown, voice), ended)
+    renderer = renderer or _renderer(job, shown, voice)
+    return await _answer_rows(job, shown, voice, renderer, ended)
 
 
 async def _answer_rows(

@@ -379,3 +379,6 @@ class DisplayOptions:
         0, "Log failed rows; -vv logs their whole messages.", letter="v", count=True
     )
     log_prompts: bool = option(False, "With -v, log the prompts of failed rows.")
+    dry_run: bool = option(
+        False, "Print what the run would cost, as llmbatch estimate does, and send nothing."
+    )

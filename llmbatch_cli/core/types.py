@@ -113,6 +113,8 @@ class Request:
     """Its attempts so far; the innermost call adds to it."""
     repeat: int = 1
     """The row's own: each of its repeats is to have an answer of its own."""
+    again: int = 0
+    """How often its answer did not fit: each time it is to have another one."""
 
 
 @dataclass(slots=True)

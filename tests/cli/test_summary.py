@@ -142,6 +142,16 @@ async def test_a_summary_replaces_nothing_else(
     assert json.loads(Path("s.json").read_text())["rows"] == 1
 
 
+async def test_what_is_only_estimated_has_no_summary(tmp_path: Path) -> None:
+    """As nothing ran; it is said, and nothing is written."""
+    path = tmp_path / "s.json"
+    options = ("batch", "-m", "fake/echo", "--dry-run", "--summary", str(path))
+    done = await run(*options, stdin=jsonl(["a"]))
+    assert done.status == 2
+    assert "--dry-run" in done.err
+    assert not path.exists()
+
+
 async def test_a_table_on_standard_output_has_a_summary_too(tmp_path: Path) -> None:
     """It is made in a folder of its own first."""
     path = tmp_path / "s.json"
