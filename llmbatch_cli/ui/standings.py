@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 EXACT_LATENCIES: Final = 10_000
 """With more of one model, its median and p95 are right to 0.5 %."""
 
-OPTIONAL: Final = ("cancelled", "races", "tokens", "cost")
-"""Columns that a narrow terminal leaves out, in this order; p95 goes last, after long names."""
+OPTIONAL: Final = ("cancelled", "races", "tokens")
+"""Columns that a narrow terminal leaves out, in this order; after long names p95, then cost."""
 _NAME_CHARS: Final = 200
 SHORTEST_NAME: Final = 12
 GAP: Final = "  "
@@ -160,8 +160,9 @@ def _narrow(widths: dict[str, int], columns: int) -> None:
 
     for name in OPTIONAL:
         if excess() > 0:
-            widths.pop(name, None)
+            del widths[name]
     model = widths["model"]
-    if excess() > max(0, model - SHORTEST_NAME):
-        del widths["p95"]
+    for name in ("p95", "cost"):
+        if excess() > max(0, model - SHORTEST_NAME):
+            widths.pop(name, None)
     widths["model"] = min(model, max(SHORTEST_NAME, model - excess()))

@@ -51,7 +51,7 @@ def print_table(
             table.add_row(Text(name, "cyan"), Text(value))
     console.print(Padding(table, (0, 0, 0, INDENT)))
     for note in notes:
-        console.print(Text(" " * INDENT + note), soft_wrap=True)
+        console.print(Padding(Text(note), (0, 0, 0, INDENT)))
 
 
 def _heading(totals: Totals) -> str:
@@ -77,7 +77,7 @@ def _figures(totals: Totals) -> Iterator[tuple[str, str]]:
         out, thoughts = totals.completion_tokens, totals.reasoning_tokens
         yield "tokens out", _part(out, thoughts, "for reasoning", known)
         yield "", f"not reported for {format_count(unknown, 'answer')}" if unknown else ""
-    yield "cost", format_cost(totals, totals.gauges.cap_usd)
+    yield "cost", format_cost(totals, totals.gauges.cap_usd).removeprefix("cost ")
     yield "", format_unseen(totals)
     p50, p95 = totals.latencies_s.at(0.5, 0.95)
     if p50 is not None and p95 is not None:

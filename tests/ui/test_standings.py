@@ -48,6 +48,10 @@ def test_what_each_model_has_cost_is_a_column_where_any_has() -> None:
         "model": "cost", "a/dear": "$1.00", "a/mixed": "$0.10+", "a/unknown": "unknown",
     }  # fmt: skip
     assert all("cost" not in line for line in as_lines(standings([FAST])))
+    for columns in (60, 45, 40):
+        lines = as_lines(told, columns)
+        assert lines[0].endswith("cost")
+        assert max(map(len, lines)) <= columns
 
 
 def test_a_model_that_races_against_itself_has_two_lines() -> None:
