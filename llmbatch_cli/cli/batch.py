@@ -13,7 +13,7 @@ from llmbatch_cli.cli.running import (
     with_defaults,
 )
 from llmbatch_cli.cli.shaping import plain_system
-from llmbatch_cli.core.errors import ExitStatus
+from llmbatch_cli.core.errors import ExitStatus, UsageError
 from llmbatch_cli.core.options import (
     Answers,
     DisplayOptions,
@@ -79,6 +79,10 @@ def batch(
     )
     output = with_defaults(output, input_.inputs)
     if display.dry_run:
+        if display.summary is not None:
+            raise UsageError(
+                "--summary is of a run, and --dry-run is none", hint="llmbatch estimate has --json"
+            )
         from llmbatch_cli.cli.estimating import Estimating, estimate_rows
 
         estimating = Estimating(

@@ -7,7 +7,8 @@ from typing import Final
 from llmbatch_cli.core.text import clean_for_terminal
 from llmbatch_cli.estimate.ranges import Range
 from llmbatch_cli.estimate.result import Estimated
-from llmbatch_cli.ui.report import format_about, format_usd
+from llmbatch_cli.ui.money import format_usd
+from llmbatch_cli.ui.report import format_about
 
 HEADS: Final = ("model", "rows", "input", "output", "cost", "batch", "time")
 UNKNOWN: Final = "unknown"

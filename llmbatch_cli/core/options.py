@@ -370,6 +370,13 @@ class DisplayOptions:
         "Progress display on standard error: a bar on a terminal, else and in a pipe a line every "
         "10 s.",
     )
+    summary: Path | None = option(
+        None,
+        "Write the figures of the run to this file at its end, as JSON: rows, failures by kind, "
+        "tokens, cost, latency, exit status.",
+        metavar="FILE",
+        complete="files",
+    )
     quiet: bool = option(False, "Print nothing but errors.", letter="q", everyday=True)
     verbose: int = option(
         0, "Log failed rows; -vv logs their whole messages.", letter="v", count=True

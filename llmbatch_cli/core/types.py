@@ -214,6 +214,8 @@ class Racer:
     """Whether its last request was cancelled on its way, so that it may be billed."""
     cached: bool = False
     """Whether its answer was in the cache."""
+    ledger: Ledger | None = field(default=None, repr=False, compare=False)
+    """Its attempts, with what each has cost."""
 
 
 @dataclass(slots=True)

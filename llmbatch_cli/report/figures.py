@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from llmbatch_cli.core.quantiles import Quantiles
 from llmbatch_cli.report.row import TOKENS, Row, answer_text, model_of, number, shown
-from llmbatch_cli.report.sketch import Quantiles, Timeline
+from llmbatch_cli.report.sketch import Timeline
 
 SHARES: Final = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 EXAMPLES: Final = 3

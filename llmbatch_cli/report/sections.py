@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
+from llmbatch_cli.core.quantiles import EXACT_VALUES
 from llmbatch_cli.core.text import clean, format_count
 from llmbatch_cli.report import compare_text as compared
 from llmbatch_cli.report.numbers import (
@@ -16,7 +17,6 @@ from llmbatch_cli.report.numbers import (
     unseen,
     usd,
 )
-from llmbatch_cli.report.sketch import EXACT_VALUES
 
 Figures = Mapping[str, Any]
 _PERCENTILES: Final = ("p50", "p90", "p95", "p99", "mean", "max")

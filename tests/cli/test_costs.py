@@ -77,20 +77,19 @@ class Provider:
 WORDS = ("plain", "busy", "hopeless", "unfit", "refused", "plain")
 
 
-async def test_rows_and_summary_agree_with_the_provider_s_bill() -> None:
+async def test_rows_and_summary_agree_with_the_provider_s_bill(tmp_path: Path) -> None:
     """Retries, schema retries, fallbacks, refusals: each attempt with tokens counts, once."""
-    provider = Provider()
+    provider, path = Provider(), tmp_path / "summary.json"
+    options = ("--fallback", "b", "--choices", "yes,no", "--detail", "--summary", str(path))
     async with serve(provider) as server:
-        done = await batch(
-            *(server, "batch", "-m", "a", "--fallback", "b", "--choices", "yes,no", "--detail"),
-            rows=WORDS,
-        )
+        done = await batch(server, "batch", "-m", "a", *options, rows=WORDS)
     assert done.status == 1, done.err
     rows = {row["id"]: row for row in done.rows}
     assert total(done.rows) == provider.billed
     assert final(done)["cost"] == pytest.approx(float(provider.billed), abs=1e-12)
     assert final(done)["cost_unknown_rows"] == 0
     assert reported(done)["usd"] == pytest.approx(float(provider.billed), abs=1e-9)
+    assert json.loads(path.read_text())["cost"] == final(done)["cost"]
     costs = {word: Decimal(repr(rows[place]["cost"])) for place, word in enumerate(WORDS)}
     assert costs["plain"] == costs["busy"] == ONE["a"]
     assert costs["hopeless"] == ONE["b"]
@@ -100,6 +99,26 @@ async def test_rows_and_summary_agree_with_the_provider_s_bill() -> None:
     unfit = rows[WORDS.index("unfit")]["costs"]
     assert [one["type"] for one in unfit] == ["invalid_output", None]
     assert all(one["model"] == "openai/a" for one in unfit)
+
+
+async def test_a_thousand_rows_add_up_to_the_last_digit(tmp_path: Path) -> None:
+    """Prices that no binary number holds, and rows of any length: nothing drifts."""
+
+    async def reply(exchange: Exchange) -> None:
+        words = int(last_text(exchange))
+        usage = {"prompt_tokens": words, "completion_tokens": 7 * words + 1}
+        await answer(exchange, completion("yes", usage=usage))
+
+    path = tmp_path / "summary.json"
+    prices = ("--price", "openai/c=0.1,0.7", "--summary", str(path))
+    async with serve(reply) as server:
+        rows = [str(n % 997 + 1) for n in range(1_000)]
+        done = await batch(server, "batch", "-m", "c", *prices, rows=rows)
+    expected = sum(
+        Decimal(int(row)) * Decimal("0.1") + (7 * int(row) + 1) * Decimal("0.7") for row in rows
+    ) / Decimal(1_000_000)
+    assert total(done.rows) == expected
+    assert final(done)["cost"] == json.loads(path.read_text())["cost"] == float(expected)
 
 
 @pytest.mark.parametrize("more", [(), ("--all",), ("--wins", "2")])
@@ -167,6 +186,7 @@ async def test_an_unknown_price_is_null_and_counted() -> None:
         )
     assert [row["cost"] for row in done.rows] == [None, None]
     assert "cost unknown for 2 rows" in done.err
+    assert "$" not in done.err
 
 
 @pytest.mark.parametrize(

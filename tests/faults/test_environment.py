@@ -205,6 +205,8 @@ WALL_CLOCK: Final = {
     "cli/cache_command.py": "shows how long answers were not used",
     "engine/cache/table.py": "notes when an answer was used last, for other runs",
     "providers/vertex/provider.py": "renews a token by the date of its end",
+    "pricing/prices.py": "knows prices that depend on the time of the day",
+    "pricing/table.py": "lists the prices of today",
     "providers/local/weights.py": "tells an abandoned download by its file's date",
 }
 
