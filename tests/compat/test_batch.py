@@ -171,7 +171,7 @@ def test_a_stream_that_cannot_begin_has_its_exception_in_its_place(loopback: Loo
 
 def test_one_stream_of_many_can_be_left(loopback: Loopback) -> None:
     """Closed or forgotten, its socket is closed at once and its thread ends; the others go on."""
-    loopback.models = {"m": Model(chunks=("a", "b"), between_s=0.4)}
+    loopback.models = {"m": Model(chunks=("a", "b"), between_s=1.0)}
     before = threading.active_count()
     left, kept, forgotten = streamed(loopback, 3)
     next(left)
