@@ -172,6 +172,7 @@ class ModelPool:
             params = shaped.params(params)
         wires = [await self._wire(one, params, options) for one in targets]
         seller, spending = self._seller([one.provider for one in targets]), self._shared.spending
+        self.prices.given_to(seller, target.model)  # those that fit no model are told
         terms = None
         if spending is not None:
             encode = wires[0].encode

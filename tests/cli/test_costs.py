@@ -273,3 +273,21 @@ async def test_the_prices_command_shows_what_is_known() -> None:
     assert haiku["with_input_above"]["100000"]["output"] > haiku["output"]
     assert haiku["data"]["newest"] > "2026"
     assert (await run("prices", "no-such-model")).status == 1
+
+
+async def test_a_price_that_fits_no_model_is_told(tmp_path: Path) -> None:
+    """Before anything is sent where a model is sold; once all is read where rows may name it."""
+    wrong = ("--price", "gpt-4o-mimi=1,2")
+    note = "--price gpt-4o-mimi fits no model that is asked: "
+    done = await run("estimate", "-m", "openai/gpt-4o-mini", *wrong, stdin=jsonl(["?"]))
+    assert done.err.count(f"{note}openai/gpt-4o-mini\n") == 1
+    done = await run("batch", "-m", "fake/echo", *wrong, stdin=jsonl(["?"]))
+    assert done.status == 0
+    assert done.err.count(f"{note}fake/echo\n") == 1
+    async with serve(Provider()) as server:
+        rows = [{"prompt": "plain", "model": "openai/b"}]
+        done = await batch(server, "batch", "-m", "a", rows=rows)
+        assert "fits no model" not in done.err
+        done = await batch(server, "batch", "-m", "a", *wrong, rows=["plain"])
+    (said,) = [json.loads(line) for line in done.err.splitlines() if "fits no model" in line]
+    assert said["notice"] == "--price openai/b, gpt-4o-mimi fits no model that is asked: openai/a"
