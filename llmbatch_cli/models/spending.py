@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from llmbatch_cli.core.errors import Unsent, UsageError
 from llmbatch_cli.core.events import Notice, Observer
 from llmbatch_cli.core.frozen import frozen
-from llmbatch_cli.core.ledger import USUAL_LANES, Attempt, Lane, Ledger, Seller
+from llmbatch_cli.core.ledger import Attempt, Lane, Ledger, Seller, lane_of
 from llmbatch_cli.core.text import format_count
 from llmbatch_cli.core.types import Call, Completion, Params, Request, WireRequest
 from llmbatch_cli.engine.bounds import Bounds, bounds_of
@@ -66,8 +66,7 @@ class Spending:
         `tier` is how answers are bought where the parameters do not say. Raises UsageError for one
         whose price is not known.
         """
-        model, tier = name.partition("/")[2], params.get("service_tier", tier)
-        lane = None if tier in USUAL_LANES else str(tier)
+        model, lane = name.partition("/")[2], lane_of(params, tier)
         price = await self.prices.of(seller, model, lane)
         if price is not None and price.is_free:
             return None

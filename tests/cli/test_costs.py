@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.chat import answer, completion, error, last_text
+from support.chat import answer, completion, echo, error, last_text
 from support.program import Done, jsonl, run
 from support.scripted import Exchange, Server, serve
 
@@ -235,6 +235,20 @@ async def test_a_tier_is_asked_for_and_resuming_in_another_sends_nothing_again(
     assert [body.get("service_tier") for body in bodies] == ["flex"]
 
 
+@pytest.mark.parametrize(
+    "more", [("-p", "service_tier=flex"), ("-m", "openai/m?service_tier=flex")]
+)
+async def test_a_tier_by_a_parameter_is_a_tier(more: tuple[str, ...]) -> None:
+    """The price is that of the tier; a row's own wins."""
+    async with serve(echo) as server:
+        rows = ["a", {"prompt": "b", "service_tier": "priority"}]
+        model = () if "-m" in more else ("-m", "openai/m")
+        done = await batch(server, "batch", *model, *more, "--detail", "--ordered", rows=rows)
+    assert [row["costs"][0]["tier"] for row in done.rows] == ["flex", "priority"], done.err
+    sent = [json.loads(exchange.body)["service_tier"] for exchange in server.exchanges]
+    assert sorted(sent) == ["flex", "priority"]
+
+
 async def test_a_tier_that_is_not_sold_is_refused_before_anything_is_sent() -> None:
     """With those who sell it."""
     env = {"ANTHROPIC_API_KEY": "k"}
@@ -290,4 +304,4 @@ async def test_a_price_that_fits_no_model_is_told(tmp_path: Path) -> None:
         assert "fits no model" not in done.err
         done = await batch(server, "batch", "-m", "a", *wrong, rows=["plain"])
     (said,) = [json.loads(line) for line in done.err.splitlines() if "fits no model" in line]
-    assert said["notice"] == "--price openai/b, gpt-4o-mimi fits no model that is asked: openai/a"
+    assert said["notice"] == "--price gpt-4o-mimi, openai/b fits no model that is asked: openai/a"
