@@ -13,6 +13,7 @@ from support.chat import answer, completion, echo, error, last_text
 from support.program import Done, jsonl, run
 from support.scripted import Exchange, Server, serve
 
+from llmbatch_cli.cli.compare_command import comparison_of
 from llmbatch_cli.report.figures import figures_of
 from llmbatch_cli.report.row import row_of
 
@@ -41,6 +42,14 @@ def reported(done: Done) -> Any:
     """What `llmbatch report` says that these rows have cost."""
     rows = (row_of(row, place) for place, row in enumerate(done.rows))
     return figures_of(rows).as_json()["cost"]
+
+
+def compared(done: Done, folder: Path) -> Any:
+    """What `llmbatch compare` says of these rows."""
+    (folder / "out.jsonl").write_bytes(done.out)
+    figures = comparison_of(*[str(folder / "out.jsonl")] * 2)
+    assert figures["first"] == figures["second"]
+    return figures["first"]
 
 
 class Provider:
@@ -90,6 +99,7 @@ async def test_rows_and_summary_agree_with_the_provider_s_bill(tmp_path: Path) -
     assert final(done)["cost_unknown_rows"] == 0
     assert reported(done)["usd"] == pytest.approx(float(provider.billed), abs=1e-9)
     assert json.loads(path.read_text())["cost"] == final(done)["cost"]
+    assert compared(done, tmp_path)["usd"] == pytest.approx(float(provider.billed), abs=1e-9)
     costs = {word: Decimal(repr(rows[place]["cost"])) for place, word in enumerate(WORDS)}
     assert costs["plain"] == costs["busy"] == ONE["a"]
     assert costs["hopeless"] == ONE["b"]
@@ -137,7 +147,7 @@ async def test_the_rows_of_a_race_add_up_to_its_bill(more: tuple[str, ...]) -> N
         assert total(done.rows) <= provider.billed
 
 
-async def test_a_loser_that_was_cancelled_is_a_figure_of_its_own() -> None:
+async def test_a_loser_that_was_cancelled_is_a_figure_of_its_own(tmp_path: Path) -> None:
     """Its bill is unseen: up to its input, counted upward, and its longest answer."""
 
     async def reply(exchange: Exchange) -> None:
@@ -154,6 +164,7 @@ async def test_a_loser_that_was_cancelled_is_a_figure_of_its_own() -> None:
     assert unseen["up_to"] == pytest.approx(10 * 0.03 + 10 * 0.04)  # 5 tokens, doubled
     assert final(done)["maybe_billed"] == unseen["up_to"]
     assert reported(done)["maybe_billed"] == {**unseen, "unknown_attempts": 0}
+    assert compared(done, tmp_path)["maybe_billed"] == {**unseen, "unknown_attempts": 0}
 
 
 async def test_cached_answers_and_own_servers_cost_nothing(tmp_path: Path) -> None:
