@@ -110,7 +110,10 @@ class _Kept:
     @classmethod
     def unpacked(cls, packed: bytes) -> "_Kept":
         fields = dict(_FIELD.iter_unpack(packed[_KEPT.size :]))
-        return cls(*_KEPT.unpack_from(packed), fields=fields)
+        text, data, chars, latency_s, cost_usd, flags, unseen, unseen_usd = _KEPT.unpack_from(
+            packed
+        )
+        return cls(text, data, chars, latency_s, cost_usd, flags, unseen, unseen_usd, fields)
 
 
 class Comparison:

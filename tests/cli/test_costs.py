@@ -12,6 +12,7 @@ import pytest
 from support.chat import answer, completion, echo, error, last_text
 from support.program import Done, jsonl, run
 from support.scripted import Exchange, Server, serve
+from support.terminal import on_terminal
 
 from llmbatch_cli.cli.compare_command import comparison_of
 from llmbatch_cli.report.figures import figures_of
@@ -298,6 +299,29 @@ async def test_the_prices_command_shows_what_is_known() -> None:
     assert haiku["with_input_above"]["100000"]["output"] > haiku["output"]
     assert haiku["data"]["newest"] > "2026"
     assert (await run("prices", "no-such-model")).status == 1
+
+
+async def test_the_prices_of_long_inputs_have_lines_of_their_own() -> None:
+    """As the table has them, in each lane."""
+    lines = (await run("prices", "openai/gpt-6.1-sol")).out.decode().splitlines()
+    place = next(n for n, line in enumerate(lines) if line.startswith("openai/gpt-6.1-sol "))
+    main, step = lines[place].split(), lines[place + 1].split()
+    assert step[:3] == ["input", "above", "272,000"]
+    cheap, dear = main[1:7], step[3:9]
+    assert all(float(a) < float(b) for a, b in zip(cheap, dear, strict=True))
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+async def test_the_prices_fit_the_terminal(columns: int) -> None:
+    """No number is cut, and no line is longer than the terminal unless a name alone is."""
+    text, status = await on_terminal(columns, "prices", "gpt-6.1", whole=True)
+    assert status == 0
+    lines = text.splitlines()
+    numbers = [line for line in lines if line.endswith("-") or line[-1:].isdigit()]
+    assert numbers
+    assert max(map(len, numbers[:-1])) <= columns
+    assert ("context" in lines[0]) is (columns == 200)
+    assert "\x1b" not in text
 
 
 async def test_a_price_that_fits_no_model_is_told(tmp_path: Path) -> None:
