@@ -301,6 +301,19 @@ async def test_what_costs_nothing_is_not_held_back(tmp_path: Path) -> None:
         assert len(server.exchanges) == 60
 
 
+async def test_what_is_given_for_nothing_needs_no_limit() -> None:
+    """A price of 0: nothing can pass the cap."""
+    provider = Provider({})
+    async with serve(provider.answer) as server:
+        done = await run(
+            *("batch", "-m", "openai/never", "--base-url", f"{server.url}/v1"),
+            *("--price", "openai/never=0,0", "--max-cost", "0.000001"),
+            stdin=jsonl(["?"]),
+        )
+    assert done.status == 1, done.err  # it was sent
+    assert len(server.exchanges) == 1
+
+
 LISTED: Final = {
     "groq": {"data": [{"id": "other"}, {"id": "a", "max_completion_tokens": 1_000}]},
     "gemini": {"models": [{"name": "models/a", "outputTokenLimit": 1_000}]},
