@@ -159,7 +159,7 @@ class Prices:
             return None
         names = [*self._asked][:MOST_NAMED] + ["..."] * (len(self._asked) > MOST_NAMED)
         return (
-            f"--price {patterns} fits no model that is asked: {', '.join(names) or 'there is none'}"
+            f"--price {patterns} fits no model asked so far: {', '.join(names) or 'there is none'}"
         )
 
     def limits_of(self, seller: Seller, model: str) -> "ModelLimits":

@@ -327,7 +327,7 @@ async def test_the_prices_fit_the_terminal(columns: int) -> None:
 async def test_a_price_that_fits_no_model_is_told(tmp_path: Path) -> None:
     """Before anything is sent where a model is sold; once all is read where rows may name it."""
     wrong = ("--price", "gpt-4o-mimi=1,2")
-    note = "--price gpt-4o-mimi fits no model that is asked: "
+    note = "--price gpt-4o-mimi fits no model asked so far: "
     done = await run("estimate", "-m", "openai/gpt-4o-mini", *wrong, stdin=jsonl(["?"]))
     assert done.err.count(f"{note}openai/gpt-4o-mini\n") == 1
     done = await run("batch", "-m", "fake/echo", *wrong, stdin=jsonl(["?"]))
@@ -339,4 +339,4 @@ async def test_a_price_that_fits_no_model_is_told(tmp_path: Path) -> None:
         assert "fits no model" not in done.err
         done = await batch(server, "batch", "-m", "a", *wrong, rows=["plain"])
     (said,) = [json.loads(line) for line in done.err.splitlines() if "fits no model" in line]
-    assert said["notice"] == "--price gpt-4o-mimi, openai/b fits no model that is asked: openai/a"
+    assert said["notice"] == "--price gpt-4o-mimi, openai/b fits no model asked so far: openai/a"

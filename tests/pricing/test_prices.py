@@ -178,7 +178,7 @@ def test_prices_that_fit_no_model_are_told_once() -> None:
     prices.given_to(OPENAI, "gpt-4o-mini")
     prices.given_to(OPENAI, "gpt-4o-mini", "gpt-4o-mini-2024-07-18")
     said = prices.unused()
-    assert said == ("--price gpt-4o-mimi, fake/* fits no model that is asked: openai/gpt-4o-mini")
+    assert said == ("--price gpt-4o-mimi, fake/* fits no model asked so far: openai/gpt-4o-mini")
     assert prices.unused() is None
 
 
