@@ -18,6 +18,23 @@ Lane = str
 USUAL_LANES: Final = frozenset((None, "auto", "default", "standard", "standard_only", "on_demand"))
 """What `service_tier` says where the price is the usual one."""
 
+_TIERS: Final = {
+    "extra_headers": ("X-Vertex-AI-LLM-Shared-Request-Type",),
+    "extra_body": ("service_tier", "serviceTier"),
+}
+"""Where parameters of one's own say how an answer is bought."""
+
+
+def lane_of(params: Mapping[str, Any], tier: object) -> Lane | None:
+    """How the answer is bought by these parameters; `tier` where they do not say. None: as usual."""
+    tier = params.get("service_tier", tier)
+    for place, names in _TIERS.items():
+        inner = params.get(place)
+        for name, value in inner.items() if isinstance(inner, Mapping) else ():
+            if name.lower() in (one.lower() for one in names):
+                tier = value.get("type") if isinstance(value, Mapping) else value
+    return None if tier is None or str(tier).lower() in USUAL_LANES else str(tier).lower()
+
 
 @frozen
 class Seller:

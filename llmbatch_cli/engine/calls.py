@@ -18,7 +18,7 @@ from llmbatch_cli.core.errors import (
     UsageError,
 )
 from llmbatch_cli.core.frozen import frozen
-from llmbatch_cli.core.ledger import CANCELLED, NOBODY, USUAL_LANES, Ledger, Seller
+from llmbatch_cli.core.ledger import CANCELLED, NOBODY, Ledger, Seller, lane_of
 from llmbatch_cli.core.privacy import reply_without_keys, without_keys, without_prompt
 from llmbatch_cli.core.types import (
     Call,
@@ -193,9 +193,7 @@ def request_for(prompt: Prompt, model: Model, system: Message | None) -> Request
     if system is not None and messages[0].get("role") not in ("system", "developer"):
         messages = [system, *messages]
     params = merged(model.params, prompt.params) if prompt.params else model.params
-    tier = params.get("service_tier", model.tier)
-    lane = None if tier in USUAL_LANES else str(tier)
-    ledger = Ledger(model.name, model.seller, lane, params)
+    ledger = Ledger(model.name, model.seller, lane_of(params, model.tier), params)
     return Request(model.id, messages, params, False, ledger, prompt.repeat or 1)
 
 
