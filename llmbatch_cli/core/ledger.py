@@ -1,6 +1,6 @@
 """What was attempted for one row: the one source of its times, retries and cost."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,20 +19,27 @@ USUAL_LANES: Final = frozenset((None, "auto", "default", "standard", "standard_o
 """What `service_tier` says where the price is the usual one."""
 
 _TIERS: Final = {
-    "extra_headers": ("X-Vertex-AI-LLM-Shared-Request-Type",),
-    "extra_body": ("service_tier", "serviceTier"),
+    "extra_headers": ("x-vertex-ai-llm-shared-request-type",),
+    "extra_body": ("service_tier", "servicetier"),
 }
 """Where parameters of one's own say how an answer is bought."""
 
 
-def lane_of(params: Mapping[str, Any], tier: object) -> Lane | None:
-    """How the answer is bought by these parameters; `tier` where they do not say. None: as usual."""
-    tier = params.get("service_tier", tier)
+def _asked(params: Mapping[str, Any]) -> Iterator[Any]:
+    """What says how the answer is bought, the last word last."""
+    if "service_tier" in params:
+        yield params["service_tier"]
     for place, names in _TIERS.items():
         inner = params.get(place)
         for name, value in inner.items() if isinstance(inner, Mapping) else ():
-            if name.lower() in (one.lower() for one in names):
-                tier = value.get("type") if isinstance(value, Mapping) else value
+            if name.lower() in names:
+                yield value
+
+
+def lane_of(params: Mapping[str, Any], tier: object) -> Lane | None:
+    """How an answer is bought: `tier` where its parameters do not say so. None: the usual way."""
+    for value in _asked(params):
+        tier = value.get("type") if isinstance(value, Mapping) else value
     return None if tier is None or str(tier).lower() in USUAL_LANES else str(tier).lower()
 
 

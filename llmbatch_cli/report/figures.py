@@ -118,6 +118,7 @@ class Figures:
         self._counts: Counter[str] = Counter()
         self._tokens: Counter[str] = Counter()
         self._cost_usd = 0.0
+        self._unseen_usd = 0.0
         self._latencies = Quantiles()
         self._timeline = Timeline()
         self._first_s: float | None = None
@@ -169,6 +170,10 @@ class Figures:
         self._counts["priced"] += row.cost_usd is not None
         self._cost_usd += row.cost_usd or 0.0
         self._dearest.offer(row.cost_usd, row)
+        requests, up_to_usd = row.unseen
+        self._counts["unseen"] += requests
+        self._counts["unbounded"] += up_to_usd is None
+        self._unseen_usd += up_to_usd or 0.0
 
     def _add_times(self, row: Row, tokens: int) -> None:
         if row.kind is None and row.latency_s is not None and row.attempts:
@@ -186,11 +191,10 @@ class Figures:
 
     def _add_attempts(self, row: Row) -> None:
         counts, failed = self._counts, row.failed_attempts
-        counts["attempts"] += row.attempts
+        counts["attempts"] += row.requests
         counts["retried"] += row.attempts > 1
         counts["cached"] += row.fields.get("cached") is True
         counts["fallback"] += row.fields.get("fallback_from") is not None
-        counts["maybe_billed"] += sum(one.get("maybe_billed") is True for one in failed)
         unfit = row.kind is None and any(one.get("type") == "invalid_output" for one in failed)
         counts["fit_after_retry"] += unfit
 
@@ -207,12 +211,15 @@ class Figures:
             "cost": {
                 "usd": round(self._cost_usd, 10) if counts["priced"] else None,
                 "unknown_rows": counts["unpriced"],
+                "maybe_billed": {
+                    "attempts": counts["unseen"],
+                    "up_to": None if counts["unbounded"] else round(self._unseen_usd, 10),
+                },
             },
             "tokens": self._token_figures(),
             "attempts": {
                 "sent": counts["attempts"],
                 "rows_retried": counts["retried"],
-                "failed_maybe_billed": counts["maybe_billed"],
             },
             "latency": _latency(self._latencies),
             "time": self._time(),

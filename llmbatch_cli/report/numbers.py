@@ -33,6 +33,15 @@ def cost(figures: Mapping[str, Any]) -> str:
     return usd(known) + (f", and unknown for {format_count(rows, 'row')}" if rows else "")
 
 
+def unseen(figures: Mapping[str, Any]) -> str:
+    """What may have been billed besides, and no reply says so; empty for nothing."""
+    found = figures["cost"]["maybe_billed"]
+    if not found["attempts"]:
+        return ""
+    most = "an unknown sum" if found["up_to"] is None else f"up to {usd(found['up_to'])}"
+    return f"{most} more may have been billed for {format_count(found['attempts'], 'request')}"
+
+
 def seconds(value: float | None) -> str:
     """0.00053 s, 0.421 s, 2.04 s, 2 min 5 s."""
     if value is None:

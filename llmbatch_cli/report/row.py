@@ -61,6 +61,22 @@ class Row:
         return first if isinstance(first, int) else 1
 
     @property
+    def requests(self) -> int:
+        """Those of all racers; in the first outcome of a race."""
+        if "race" not in self.fields:
+            return self.attempts
+        return sum(one if isinstance(one := racer.get("attempts"), int) and 0 <= one <= _MOST else 1
+                   for racer in self.racers)  # fmt: skip
+
+    @property
+    def unseen(self) -> "tuple[int, float | None]":
+        """How many requests may have been billed unseen, and up to how much."""
+        found = self.fields.get("maybe_billed")
+        if not isinstance(found, dict) or not (requests := number(found.get("attempts"))):
+            return 0, 0.0
+        return int(requests), number(found.get("up_to"))
+
+    @property
     def failed_attempts(self) -> Sequence[Mapping[str, Any]]:
         return _objects(self.fields.get("failed_attempts"))
 

@@ -14,6 +14,7 @@ from llmbatch_cli.report.numbers import (
     per_s,
     seconds,
     share,
+    unseen,
     usd,
 )
 
@@ -117,10 +118,7 @@ def _unknown_for(rows: int) -> str:
 
 
 def _cost_note(figures: Figures) -> str:
-    attempts = figures["attempts"]["failed_maybe_billed"]
-    unseen = format_count(attempts, "failed attempt")
-    billed = f"{unseen} may have been billed" if attempts else ""
-    return "; ".join(filter(None, (_unknown_for(figures["cost"]["unknown_rows"]), billed)))
+    return "; ".join(filter(None, (_unknown_for(figures["cost"]["unknown_rows"]), unseen(figures))))
 
 
 def _elapsed(figures: Figures) -> str:

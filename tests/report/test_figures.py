@@ -27,7 +27,8 @@ def test_rows_and_costs_add_up() -> None:
     ]  # fmt: skip
     found = figures(rows)
     assert (found["rows"], found["answered"], found["failed"]) == (8, 5, 3)
-    assert found["cost"] == {"usd": 0.25 * 3 + 0.5, "unknown_rows": 2}
+    nothing = {"attempts": 0, "up_to": 0.0}
+    assert found["cost"] == {"usd": 0.25 * 3 + 0.5, "unknown_rows": 2, "maybe_billed": nothing}
     assert found["tokens"]["prompt_tokens"] == 30, "those of the cache were used before"
     assert found["tokens"]["unknown_rows"] == 1
     assert [found[name] for name in ("truncated", "empty", "cached")] == [1, 1, 1]
@@ -37,7 +38,7 @@ def test_rows_and_costs_add_up() -> None:
 def test_nothing_known_is_not_zero() -> None:
     """Where no row has a cost, a time or a usage, there is none."""
     found = figures([answer(0, cost=None, usage=None, latency=None)])
-    assert found["cost"] == {"usd": None, "unknown_rows": 1}
+    assert (found["cost"]["usd"], found["cost"]["unknown_rows"]) == (None, 1)
     assert found["latency"]["p50"] is None
     assert found["time"]["rows_per_s"] is None
     assert "prompt_tokens" not in found["tokens"]
@@ -63,6 +64,19 @@ def test_throughput_is_by_the_time_of_the_rows() -> None:
     assert found["points"][0] == [1000, 1, 0, 14]
 
 
+def test_what_may_have_been_billed_unseen_counts_beside_the_cost() -> None:
+    """Of cancelled racers as well, who have failed in nothing; as do their requests."""
+    race = [{"model": "a", "attempts": 1}, {"model": "b", "status": "cancelled", "attempts": 2}]
+    unseen = {"attempts": 2, "up_to": 0.25}
+    first = answer(0, race=race, maybe_billed=unseen)
+    rows = [first, answer(1, maybe_billed=unseen), answer(2, maybe_billed={"attempts": "x"})]
+    found = figures(rows)
+    assert found["cost"]["maybe_billed"] == {"attempts": 4, "up_to": 0.5}
+    assert found["attempts"]["sent"] == 5
+    unknown = figures([*rows, answer(3, maybe_billed={"attempts": 1, "up_to": None})])
+    assert unknown["cost"]["maybe_billed"] == {"attempts": 5, "up_to": None}
+
+
 def test_answers_of_a_form() -> None:
     """Data, what was mended, what fit only at a further attempt, and what never did."""
     unfit = [{"type": "invalid_output", "maybe_billed": True}]
@@ -74,7 +88,7 @@ def test_answers_of_a_form() -> None:
     assert found["schema"] == {
         "with_data": 3, "repaired": 1, "fit_after_retry": 1, "invalid_output": 1
     }  # fmt: skip
-    assert found["attempts"]["failed_maybe_billed"] == 1
+    assert found["cost"]["maybe_billed"] == {"attempts": 0, "up_to": 0.0}
     assert figures([answer(0)])["schema"] is None
 
 

@@ -81,7 +81,9 @@ class JsonProvider(Provider):
     def answer(self, body: dict[str, Any], reply: WireReply, model: str) -> Completion:
         """The answer in the body of a reply with a status of success. Raises ProviderError only."""
         if self.is_error(body) and not self._is_answered(body):
-            raise self.billed(self.failed(error_in(body, reply.status), reply, model), body)
+            failed = self.failed(error_in(body, reply.status), reply, model)
+            failed.maybe_billed |= isinstance(failed, Overloaded)  # behind work, or before it
+            raise self.billed(failed, body)
         try:
             completion = self.read(body)
         except ProviderError as error:
@@ -132,8 +134,7 @@ class JsonProvider(Provider):
         kind = self.error_class(error)
         hint = self.hint(kind, error, model) or (self.url_hint() if kind is UnknownPath else None)
         failed = error_of(kind, error.message, reply, self._api_key, hint)
-        broke_down = error.wrapped and isinstance(failed, Overloaded)
-        failed.maybe_billed |= broke_down or GENERATED in error.fields
+        failed.maybe_billed |= GENERATED in error.fields
         return failed
 
     def error_class(self, error: ErrorBody) -> ErrorClass:
