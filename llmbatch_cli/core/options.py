@@ -5,7 +5,7 @@ An option is one field: see option.py. Those of the input are in a file of their
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
 
@@ -19,6 +19,7 @@ from llmbatch_cli.core.input_options import InputOptions as InputOptions
 from llmbatch_cli.core.limit_options import Limits as Limits
 from llmbatch_cli.core.money_options import Money as Money
 from llmbatch_cli.core.option import Option as Option
+from llmbatch_cli.core.option import is_option as is_option
 from llmbatch_cli.core.option import option
 from llmbatch_cli.core.option import option_of as option_of
 from llmbatch_cli.core.sizes import bytes_of
@@ -343,6 +344,8 @@ class Network:
     http: HttpClient = option(
         "llhttp", "HTTP client; httpx is slow with more than some dozens of requests in flight."
     )
+    environ: Mapping[str, str] | None = field(default=None, repr=False, hash=False)
+    """Keys and base URLs, from Python; None is the process's environment."""
 
 
 @frozen(kw_only=True)

@@ -193,8 +193,12 @@ def request_for(prompt: Prompt, model: Model, system: Message | None) -> Request
     if system is not None and messages[0].get("role") not in ("system", "developer"):
         messages = [system, *messages]
     params = merged(model.params, prompt.params) if prompt.params else model.params
-    ledger = Ledger(model.name, model.seller, lane_of(params, model.tier), params)
-    return Request(model.id, messages, params, False, ledger, prompt.repeat or 1)
+    return Request(model.id, messages, params, False, ledger_of(model, params), prompt.repeat or 1)
+
+
+def ledger_of(model: Model, params: Params) -> Ledger:
+    """An empty one for a request to this model."""
+    return Ledger(model.name, model.seller, lane_of(params, model.tier), params)
 
 
 def with_params(build: Build, under: Params) -> Build:

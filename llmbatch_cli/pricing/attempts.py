@@ -42,6 +42,14 @@ def priced(work: Work, prices: Prices, tokens_of: Tokens) -> Work:
     return work_and_price
 
 
+async def cost_of(ledger: Ledger, prices: Prices) -> float | None:
+    """US dollars for one request's attempts; None where nothing was sent, or any is unknown."""
+    seen = [one for one in ledger.attempts if not one.is_unseen]
+    costs = [await _cost(one, ledger, prices) for one in seen]
+    known = [cost for cost in costs if cost is not None]
+    return float(sum(known)) if known and len(known) == len(costs) else None
+
+
 async def _priced(outcome: Outcome, prices: Prices, prompt_tokens: Callable[[], int]) -> None:
     for _ in range(2):
         try:

@@ -170,10 +170,12 @@ class Figures:
         self._counts["priced"] += row.cost_usd is not None
         self._cost_usd += row.cost_usd or 0.0
         self._dearest.offer(row.cost_usd, row)
-        requests, up_to_usd = row.unseen
-        self._counts["unseen"] += requests
-        self._counts["unbounded"] += up_to_usd is None
-        self._unseen_usd += up_to_usd or 0.0
+        attempts, up_to = row.maybe_billed
+        self._counts["unseen"] += attempts
+        if up_to is None:
+            self._counts["unseen_unpriced"] += attempts
+        else:
+            self._unseen_usd += up_to
 
     def _add_times(self, row: Row, tokens: int) -> None:
         if row.kind is None and row.latency_s is not None and row.attempts:
@@ -213,7 +215,8 @@ class Figures:
                 "unknown_rows": counts["unpriced"],
                 "maybe_billed": {
                     "attempts": counts["unseen"],
-                    "up_to": None if counts["unbounded"] else round(self._unseen_usd, 10),
+                    "up_to": round(self._unseen_usd, 10),
+                    "unknown_attempts": counts["unseen_unpriced"],
                 },
             },
             "tokens": self._token_figures(),

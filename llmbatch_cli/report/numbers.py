@@ -34,12 +34,16 @@ def cost(figures: Mapping[str, Any]) -> str:
 
 
 def unseen(figures: Mapping[str, Any]) -> str:
-    """What may have been billed besides, and no reply says so; empty for nothing."""
+    """What may have been billed beside the cost; nothing where that is nothing."""
     found = figures["cost"]["maybe_billed"]
     if not found["attempts"]:
         return ""
-    most = "an unknown sum" if found["up_to"] is None else f"up to {usd(found['up_to'])}"
-    return f"{most} more may have been billed for {format_count(found['attempts'], 'request')}"
+    attempts = format_count(found["attempts"], "attempt")
+    if found["attempts"] == found["unknown_attempts"]:
+        return f"{attempts} may have been billed besides"
+    more = found["unknown_attempts"]
+    unknown = f", and unknown for {format_count(more, 'attempt')}" if more else ""
+    return f"up to {usd(found['up_to'])} more for {attempts}{unknown}"
 
 
 def seconds(value: float | None) -> str:

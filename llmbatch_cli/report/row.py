@@ -49,6 +49,22 @@ class Row:
         return self.cost_usd is None and not (self.kind is not None and not self.attempts)
 
     @property
+    def maybe_billed(self) -> tuple[int, float | None]:
+        """Attempts that may have been billed beside the cost, and the most that they cost."""
+        unseen = self.fields.get("maybe_billed")
+        if not isinstance(unseen, dict):
+            return 0, 0.0
+        attempts = number(unseen.get("attempts"))
+        return int(attempts or 0), number(unseen.get("up_to"))
+
+    @property
+    def requests(self) -> int:
+        """Attempts, those of all racers too; they count in the first outcome of a race."""
+        if "race" not in self.fields:
+            return self.attempts
+        return sum(int(number(racer.get("attempts")) or 0) for racer in self.racers)
+
+    @property
     def racers(self) -> Sequence[Mapping[str, Any]]:
         """Of the row's race; it stands in each outcome of the row, and counts in the first."""
         return _objects(self.fields.get("race")) if self.part == 1 else ()
@@ -59,22 +75,6 @@ class Row:
         part = self.fields.get("part")
         first = part[0] if isinstance(part, list) and part else 1
         return first if isinstance(first, int) else 1
-
-    @property
-    def requests(self) -> int:
-        """Those of all racers; in the first outcome of a race."""
-        if "race" not in self.fields:
-            return self.attempts
-        return sum(one if isinstance(one := racer.get("attempts"), int) and 0 <= one <= _MOST else 1
-                   for racer in self.racers)  # fmt: skip
-
-    @property
-    def unseen(self) -> "tuple[int, float | None]":
-        """How many requests may have been billed unseen, and up to how much."""
-        found = self.fields.get("maybe_billed")
-        if not isinstance(found, dict) or not (requests := number(found.get("attempts"))):
-            return 0, 0.0
-        return int(requests), number(found.get("up_to"))
 
     @property
     def failed_attempts(self) -> Sequence[Mapping[str, Any]]:

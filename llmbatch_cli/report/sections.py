@@ -118,7 +118,8 @@ def _unknown_for(rows: int) -> str:
 
 
 def _cost_note(figures: Figures) -> str:
-    return "; ".join(filter(None, (_unknown_for(figures["cost"]["unknown_rows"]), unseen(figures))))
+    unknown = _unknown_for(figures["cost"]["unknown_rows"])
+    return "; ".join(filter(None, (unknown, unseen(figures))))
 
 
 def _elapsed(figures: Figures) -> str:

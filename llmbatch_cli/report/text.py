@@ -36,8 +36,8 @@ def _main(figures: Figures) -> Iterator[tuple[str, str]]:
            if figures[name])  # fmt: skip
     yield "answered", ", ".join((_part(figures, "answered"), *odd))
     yield "cost", cost(figures)
-    if besides := unseen(figures):
-        yield "", besides
+    if more := unseen(figures):
+        yield "", more
     unknown = tokens["unknown_rows"]
     missing = f", unknown for {format_count(unknown, 'row')}" if unknown else ""
     sides = (tokens.get("prompt_tokens"), tokens.get("completion_tokens"))

@@ -268,8 +268,7 @@ async def test_the_python_api_has_a_cache_too(tmp_path: Path) -> None:
         for known in (False, True):
             client = Client(
                 cache=Cache(path=tmp_path / "answers.db", dedupe=True),
-                network=Network(base_url=[f"{server.url}/v1"]),
-                environ=KEY,
+                network=Network(base_url=[f"{server.url}/v1"], environ=KEY),
             )
             async with client:
                 found = [one async for one in client.batch(["a", "a", "b"], model="openai/m")]

@@ -13,6 +13,9 @@ from support.chat import answer, completion, error, last_text
 from support.program import Done, jsonl, run
 from support.scripted import Exchange, Server, serve
 
+from llmbatch_cli.report.figures import figures_of
+from llmbatch_cli.report.row import row_of
+
 PRICES = ("--price", "openai/a=1000,2000", "--price", "openai/b=30000,40000")
 ONE = {"a": Decimal("0.007"), "b": Decimal("0.17")}
 """What an answer of 3 and 2 tokens costs."""
@@ -32,6 +35,12 @@ def final(done: Done) -> dict[str, Any]:
 
 def total(rows: Sequence[Any]) -> Decimal:
     return sum((Decimal(repr(row["cost"])) for row in rows), Decimal(0))
+
+
+def reported(done: Done) -> Any:
+    """What `llmbatch report` says that these rows have cost."""
+    rows = (row_of(row, place) for place, row in enumerate(done.rows))
+    return figures_of(rows).as_json()["cost"]
 
 
 class Provider:
@@ -79,6 +88,7 @@ async def test_rows_and_summary_agree_with_the_provider_s_bill(tmp_path: Path) -
     assert total(done.rows) == provider.billed
     assert final(done)["cost"] == pytest.approx(float(provider.billed), abs=1e-12)
     assert final(done)["cost_unknown_rows"] == 0
+    assert reported(done)["usd"] == pytest.approx(float(provider.billed), abs=1e-9)
     assert json.loads(path.read_text())["cost"] == final(done)["cost"]
     costs = {word: Decimal(repr(rows[place]["cost"])) for place, word in enumerate(WORDS)}
     assert costs["plain"] == costs["busy"] == ONE["a"]
@@ -118,6 +128,7 @@ async def test_the_rows_of_a_race_add_up_to_its_bill(more: tuple[str, ...]) -> N
     async with serve(provider) as server:
         done = await batch(server, "race", "-m", "a,b", *more, rows=["plain", "hopeless", "slow"])
     assert total(done.rows) == Decimal(repr(final(done)["cost"]))
+    assert reported(done)["usd"] == pytest.approx(final(done)["cost"], abs=1e-9)
     unseen = [row["maybe_billed"]["attempts"] for row in done.rows if "maybe_billed" in row]
     if more:
         assert total(done.rows) == provider.billed
@@ -142,6 +153,7 @@ async def test_a_loser_that_was_cancelled_is_a_figure_of_its_own() -> None:
     assert unseen["attempts"] == 1
     assert unseen["up_to"] == pytest.approx(10 * 0.03 + 10 * 0.04)  # 5 tokens, doubled
     assert final(done)["maybe_billed"] == unseen["up_to"]
+    assert reported(done)["maybe_billed"] == {**unseen, "unknown_attempts": 0}
 
 
 async def test_cached_answers_and_own_servers_cost_nothing(tmp_path: Path) -> None:

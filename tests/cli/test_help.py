@@ -32,6 +32,7 @@ from llmbatch_cli.core.options import (
     RaceOptions,
     Retries,
     Sampling,
+    is_option,
     option_of,
 )
 
@@ -128,7 +129,8 @@ def test_the_readme_and_recipes_name_every_option(command: str) -> None:
 def options(command: str) -> Mapping[str, Option]:
     """The command's options, by name."""
     left_out = ("dedupe", "dry_run") if command == "race" else ()
-    found = [(one, option_of(one.metadata)) for group in GROUPS[command] for one in fields(group)]
+    declared = [one for group in GROUPS[command] for one in fields(group) if is_option(one)]
+    found = [(one, option_of(one.metadata)) for one in declared]
     return {
         f"--{(option.name or one.name).replace('_', '-')}": option
         for one, option in found

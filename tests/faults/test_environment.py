@@ -197,6 +197,7 @@ async def test_a_server_that_is_stopped_is_waited_for(tmp_path: Path) -> None:
 
 WALL_CLOCK: Final = {
     "cli/running.py": "stamps the chat format's `created`",
+    "cli/summary_file.py": "stamps `began_at` and `ended_at`",
     "engine/run.py": "stamps `finished_at`",
     "compat/response.py": "stamps `created`",
     "compat/streaming.py": "stamps `created`",
