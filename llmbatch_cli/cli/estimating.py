@@ -171,10 +171,18 @@ def _show(job: Estimating, estimator: Estimator, points: Points) -> None:
             sys.stdout.buffer.flush()
         else:
             print_estimate(said.heads(), found, notes)
-    voice = Voice()
     if unused := estimator.prices.unused():
-        voice.notice(unused)
-    unknown = [one.model for one in found if one.cost is None and one.rows]
+        Voice().notice(unused)
+    _tell_unknown([one for one in found if one.cost is None and one.rows])
+
+
+def _tell_unknown(without_cost: Sequence[Estimated]) -> None:
+    """Say why: the price is not known, or what sampled rows have used."""
+    voice = Voice()
+    untold = [one.model for one in without_cost if one.sampled and one.prices]
+    if untold:
+        voice.notice(f"{', '.join(untold)}: not every sampled row's reply says what it has used")
+    unknown = [one.model for one in without_cost if one.model not in untold]
     if unknown:
         voice.notice(f"the price of {', '.join(unknown)} is unknown")
         voice.hint(f"--price {unknown[0]}=IN,OUT sets it, in US dollars a million tokens")

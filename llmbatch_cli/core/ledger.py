@@ -1,6 +1,6 @@
 """What was attempted for one row: the one source of its times, retries and cost."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,8 +17,29 @@ Lane = str
 """How an answer is bought, where that changes its price: batch, flex, priority, ..."""
 USUAL_LANES: Final = frozenset((None, "auto", "default", "standard", "standard_only", "on_demand"))
 """What `service_tier` says where the price is the usual one."""
-TIER_HEADER: Final = "x-vertex-ai-llm-shared-request-type"
-"""By which Vertex AI is asked for a tier."""
+_TIERS: Final = {
+    "extra_headers": ("x-vertex-ai-llm-shared-request-type",),
+    "extra_body": ("service_tier", "servicetier"),
+}
+"""Where parameters of one's own say how an answer is bought."""
+
+
+def _asked(params: Mapping[str, Any]) -> Iterator[Any]:
+    """What says how the answer is bought, the last word last."""
+    if "service_tier" in params:
+        yield params["service_tier"]
+    for place, names in _TIERS.items():
+        inner = params.get(place)
+        for name, value in inner.items() if isinstance(inner, Mapping) else ():
+            if name.lower() in names:
+                yield value
+
+
+def lane_of(params: Mapping[str, Any], tier: object) -> Lane | None:
+    """How an answer is bought: `tier` where its parameters do not say so. None: the usual way."""
+    for value in _asked(params):
+        tier = value.get("type") if isinstance(value, Mapping) else value
+    return None if tier is None or str(tier).lower() in USUAL_LANES else str(tier).lower()
 
 
 @frozen
@@ -35,24 +56,6 @@ class Seller:
 
 
 NOBODY: Final = Seller(free=True)
-
-
-def lane_of(params: Mapping[str, Any], tier: str | None = None) -> Lane | None:
-    """How an answer is bought that is asked for with these parameters; None is the usual way.
-
-    A tier may be a parameter, or a field of the body or a header by its provider's name; `tier`
-    holds where none of them is there.
-    """
-    asked: Any = params.get("service_tier", tier)
-    headers, body = params.get("extra_headers"), params.get("extra_body")
-    if isinstance(headers, Mapping):
-        asked = headers.get(TIER_HEADER, asked)
-    if isinstance(body, Mapping):
-        asked = body.get("serviceTier", body.get("service_tier", asked))
-    if isinstance(asked, Mapping):  # Bedrock's
-        asked = asked.get("type")
-    lane = None if asked is None else str(asked).lower()
-    return None if lane in USUAL_LANES else lane
 
 
 @dataclass(slots=True)

@@ -1,6 +1,7 @@
 """The most tokens that one request may count, by what is really sent."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -25,6 +26,9 @@ _ANSWER: Final = (
     *("textGenerationConfig.maxTokenCount", "parameters.max_new_tokens"),
 )
 """Where bodies have the limit of an answer."""
+_CHAT_LIMITS: Final = frozenset(("max_tokens", "max_completion_tokens"))
+"""Names of one limit: who reads the one reads the other."""
+_PROBE_TOKENS: Final = 77
 _ANSWERS: Final = ("n", "best_of", "num_generations", "generationConfig.candidateCount")
 """Where they have the number of answers."""
 _ELSEWHERE: Final = frozenset(
@@ -35,6 +39,8 @@ _EXTRAS: Final = frozenset(
     ("web_search_options", "search_parameters", "plugins", "mcp_servers", "prediction")
 )
 """Fields by which it does what no count of tokens bounds."""
+_OTHER_PRICES: Final = frozenset(("models", "fallbacks", "speed", "inference_geo", "audio"))
+"""Fields by which what is answered has the price of another model, or of another kind of token."""
 _CLIENT_TOOLS: Final = ("bash_", "text_editor_", "computer_", "memory_")
 """Types of Anthropic's own tools that run on this side."""
 _TOOL_FIELDS: Final = frozenset(
@@ -57,16 +63,21 @@ class Bounds:
 
 
 def bounds_of(
-    request: Request, wire: WireRequest, context_tokens: int | None, answer_tokens: int | None
+    request: Request,
+    wire: WireRequest,
+    context_tokens: int | None,
+    answer_tokens: int | None,
+    limits: Sequence[str] = _ANSWER,
 ) -> Bounds:
     """The request's bounds; `context_tokens` and `answer_tokens` are the model's, where known.
 
-    No token is shorter than a byte, so the body's bytes bound its text. Raises Unsent for what
-    has no bound: a tool that runs at the provider, and, where the model's context window is not
+    `limits` are the fields by which its server limits an answer. No token is shorter than a byte,
+    so the body's bytes bound its text. Raises Unsent for what has no bound: a tool that runs at
+    the provider, another model than the request's, and, where the model's context window is not
     known, what is not text.
     """
     body = orjson.loads(wire.body) if wire.body else {}
-    if (extra := _unbounded(body)) is not None:
+    if (extra := _unbounded(body) or _other_model(request)) is not None:
         raise Unsent(
             f"what {extra} may cost has no bound, as --max-cost needs it",
             hint="leave it out, or run these rows without --max-cost",
@@ -80,10 +91,32 @@ def bounds_of(
             "known, so what it may cost has no bound, as --max-cost needs it",
             hint="run these rows without --max-cost",
         )
-    limits = [found for found in _found(body, _ANSWER) if found > 0]
-    longest = max(limits) if limits else answer_tokens or context_tokens
+    longest = _longest(body, limits) or answer_tokens or context_tokens
     answers = max([1, *_found(body, _ANSWERS)])
     return Bounds(tokens, None if longest is None else longest * answers)
+
+
+def limits_of_wire(encode: Callable[[Request], WireRequest], probe: Request) -> Sequence[str]:
+    """The fields by which this server limits an answer: it may ignore those of others."""
+    limited = Request(probe.model, probe.messages, {"max_tokens": _PROBE_TOKENS})
+    try:
+        body = orjson.loads(encode(limited).body)
+    except (Unsent, orjson.JSONDecodeError):
+        return _ANSWER
+    found = {path for path in _ANSWER if _PROBE_TOKENS in _found(body, (path,))}
+    return tuple(found | _CHAT_LIMITS if found & _CHAT_LIMITS else found)
+
+
+def _longest(body: Mapping[str, Any], limits: Sequence[str]) -> int | None:
+    """The limit of an answer in the body; None where it has none."""
+    return max((found for found in _found(body, limits) if found > 0), default=None)
+
+
+def _other_model(request: Request) -> str | None:
+    """What would have the request answered by another model than its own, which is priced."""
+    extra = request.params.get("extra_body")
+    other = extra.get("model", request.model) if isinstance(extra, Mapping) else request.model
+    return None if other == request.model else f"the model {other!r} of extra_body"
 
 
 def _input(request: Request, wire: WireRequest, body: Mapping[str, Any]) -> int | None:
@@ -130,13 +163,25 @@ def _inside(content: Sequence[Any]) -> Iterator[tuple[str, str]]:
 def _unbounded(body: Mapping[str, Any]) -> str | None:
     """What in the body may cost more than any tokens that it names."""
     for name in body:
-        if name in _EXTRAS:
+        if name in _EXTRAS or (name in _OTHER_PRICES and body[name]):
             return name
+    if (kinds := _answered_in(body)) is not None:
+        return kinds
     config = body.get("toolConfig")
     tools = body.get("tools") or (config.get("tools") if isinstance(config, Mapping) else None)
     for tool in tools if isinstance(tools, list) else ():
         if isinstance(tool, Mapping) and not _runs_here(tool):
             return f"the tool {tool.get('type') or ', '.join(map(str, tool))}"
+    return None
+
+
+def _answered_in(body: Mapping[str, Any]) -> str | None:
+    """The field that asks for more than a text, whose tokens have a price of their own."""
+    config = body.get("generationConfig")
+    inner = config.get("responseModalities") if isinstance(config, Mapping) else None
+    for name, kinds in (("modalities", body.get("modalities")), ("responseModalities", inner)):
+        if isinstance(kinds, list) and any(str(kind).lower() != "text" for kind in kinds):
+            return name
     return None
 
 
@@ -149,11 +194,22 @@ def _runs_here(tool: Mapping[str, Any]) -> bool:
 
 
 def _found(body: Mapping[str, Any], paths: Sequence[str]) -> Iterator[int]:
-    """The whole numbers at these paths."""
+    """The numbers at these paths, rounded up; also as texts, which some servers read.
+
+    Raises Unsent for what is no number there, since a server may make anything of it.
+    """
     for path in paths:
         head, _, rest = path.partition(".")
         value = body.get(head)
         if rest:
             value = value.get(rest) if isinstance(value, Mapping) else None
-        if isinstance(value, int) and not isinstance(value, bool):
-            yield value
+        if value is None or isinstance(value, bool):
+            continue
+        try:
+            yield math.ceil(float(value))
+        except (TypeError, ValueError, OverflowError):
+            raise Unsent(
+                f"{path} is no number, so what the row may cost has no bound, as --max-cost needs "
+                "it",
+                hint="correct it, or run these rows without --max-cost",
+            ) from None

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -15,7 +15,7 @@ from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.ledger import Attempt, Lane, Ledger, Seller, lane_of
 from llmbatch_cli.core.text import format_count
 from llmbatch_cli.core.types import Call, Completion, Params, Request, WireRequest
-from llmbatch_cli.engine.bounds import Bounds, bounds_of
+from llmbatch_cli.engine.bounds import Bounds, bounds_of, limits_of_wire
 from llmbatch_cli.engine.budget import (
     Budget,
     Terms,
@@ -44,6 +44,8 @@ class Uncounted:
 
     models: set[str] = field(default_factory=set)
     requests: int = 0
+    dearest: dict[str, int] = field(default_factory=dict)
+    """The most that a request to each model has cost by its reply."""
 
 
 @frozen
@@ -87,10 +89,11 @@ class Spending:
             self._allow(name, lane)
             return ModelTerms(self, name, seller, encode)
         limits = await asyncio.to_thread(self.prices.limits_of, seller, model)
-        terms = ModelTerms(self, name, seller, encode, limits, is_priced=True)
+        names = limits_of_wire(encode, Request(model, PROBE, {}))
+        terms = ModelTerms(self, name, seller, encode, limits, names, is_priced=True)
         try:
             probe = Request(model, PROBE, params)
-            if bounds_of(probe, encode(probe), None, None).output_tokens is None:
+            if bounds_of(probe, encode(probe), None, None, names).output_tokens is None:
                 if limits.answer_tokens is None and (answer := await longest()) is not None:
                     terms = replace(terms, limits=replace(limits, answer_tokens=answer))
                 self._tell_reservation(terms, terms.bounds(probe), lane)
@@ -143,6 +146,8 @@ class ModelTerms:
     seller: Seller
     encode: Encode
     limits: "ModelLimits | None" = None
+    names: Sequence[str] = ()
+    """The fields by which its server limits an answer."""
     is_priced: bool = False
     _known: dict[tuple[Lane | None, str | None], "tuple[float, Price | None]"] = field(
         default_factory=dict, hash=False, compare=False
@@ -167,7 +172,7 @@ class ModelTerms:
         """The most tokens that the request may count. Raises Unsent."""
         limits = self.limits
         context, answer = (limits.context_tokens, limits.answer_tokens) if limits else (None, None)
-        return bounds_of(request, self.encode(request), context, answer)
+        return bounds_of(request, self.encode(request), context, answer, self.names)
 
     def amount(self, bounds: Bounds, lane: Lane | None) -> int:
         """The most that so many tokens cost. Raises Unsent where their price is not known."""
@@ -239,11 +244,23 @@ class ModelTerms:
             )
 
     def _counted(self, call: Call) -> Call:
+        """What its replies say counts, and what the dearest has cost is held back for the next."""
+        uncounted, budget = self.spending.uncounted, self.spending.budget
+
         async def counting(request: Request) -> Completion:
             before = len(request.ledger.attempts)
+            worst = WorstCase(uncounted.dearest.get(self.name, 0), Bounds(0, 0))
+            reservation = budget.try_reserve(worst) or await budget.reserve(worst)
+            spent = 0
             try:
                 return await call(request)
             finally:
-                self.spending.uncounted.requests += len(request.ledger.attempts) - before
+                for attempt in request.ledger.attempts[before:]:
+                    cost = self.cost(attempt, request.ledger)
+                    uncounted.requests += cost is None
+                    spent += cost or 0
+                if spent > worst.amount:
+                    uncounted.dearest[self.name] = spent
+                budget.settle(reservation, spent)
 
         return counting

@@ -9,6 +9,8 @@ from llmbatch_cli.core.ledger import Usage
 
 MILLION: Final = Decimal(1_000_000)
 _NOTHING: Final = Decimal(0)
+_ANY: Final = 10**12
+"""Above any length of an input."""
 
 Source = Literal["given", "free", "table"]
 """Who says so: the user's --price, nobody (an own server), or the table of genai-prices."""
@@ -56,7 +58,9 @@ class Price:
     @property
     def is_free(self) -> bool:
         """Whether whatever is asked costs nothing."""
-        return self.source != "table" and not self.worst_case(1, 1)
+        rates = (self.input, self.output, self.cached, self.cache_write, self.cache_write_1h,
+                 self.reasoning)  # fmt: skip
+        return not self.request_usd and not any(one.highest(_ANY) for one in rates if one)
 
     def cost(self, usage: Usage | None) -> Decimal | None:
         """US dollars for these tokens of one request; None where they are not all known.
@@ -66,7 +70,7 @@ class Price:
         if self is FREE:
             return _NOTHING
         if usage is None or usage.prompt_tokens is None or usage.completion_tokens is None:
-            return None
+            return _NOTHING if self.is_free else None
         whole, answer = max(0, usage.prompt_tokens), max(0, usage.completion_tokens)
         cached = min(whole, usage.cached_tokens or 0)
         written = min(whole - cached, usage.cache_write_tokens or 0)

@@ -59,6 +59,9 @@ class Stream(ABC):
 class Provider(ABC):
     """One provider at one address with one key. No I/O in `build` and `parse`."""
 
+    reports_cost: bool = False
+    """Whether its replies say what they cost."""
+
     def __init__(self, settings: Settings) -> None:
         self.name = settings.name
         self._api_key = settings.api_key

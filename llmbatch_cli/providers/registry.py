@@ -186,12 +186,12 @@ def is_hosted(provider: Provider) -> bool:
 
 
 def seller_of(provider: Provider) -> Seller:
-    """Who bills for its models. A server of one's own bills nothing."""
+    """Who bills for its models. A server of one's own bills nothing, unless it says what."""
     name, url = provider.name, provider.base_url
     entry = PROVIDERS.get(name)  # None for a host of the user's own
     if entry is not None and entry.in_process:
         return Seller(name, free=True)
-    free = name not in RESELLING and (
+    free = not (name in RESELLING or provider.reports_cost) and (
         is_private(url) or (name == "ollama" and not _is_ollamas(url))
     )
     moved = entry is None or entry.base_url not in (None, url)

@@ -193,7 +193,7 @@ class Figures:
 
     def _add_attempts(self, row: Row) -> None:
         counts, failed = self._counts, row.failed_attempts
-        counts["attempts"] += row.attempts
+        counts["attempts"] += row.requests
         counts["retried"] += row.attempts > 1
         counts["cached"] += row.fields.get("cached") is True
         counts["fallback"] += row.fields.get("fallback_from") is not None

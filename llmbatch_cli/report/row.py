@@ -58,6 +58,13 @@ class Row:
         return int(attempts or 0), number(unseen.get("up_to"))
 
     @property
+    def requests(self) -> int:
+        """Attempts, those of all racers too; they count in the first outcome of a race."""
+        if "race" not in self.fields:
+            return self.attempts
+        return sum(int(number(racer.get("attempts")) or 0) for racer in self.racers)
+
+    @property
     def racers(self) -> Sequence[Mapping[str, Any]]:
         """Of the row's race; it stands in each outcome of the row, and counts in the first."""
         return _objects(self.fields.get("race")) if self.part == 1 else ()

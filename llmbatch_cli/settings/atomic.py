@@ -2,8 +2,10 @@
 
 import os
 import stat
+import sys
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from llmbatch_cli.core.errors import UsageError
@@ -35,6 +37,29 @@ def write_atomically(path: Path, data: bytes, *, mode: int | None = None) -> Non
             raise
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Let one process at a time read the file and write it again: the others wait.
+
+    The lock is on the folder, so nothing is left behind. Where there is none to have, as on
+    Windows, the last one wins.
+    """
+    descriptor = None
+    if sys.platform != "win32":
+        import fcntl
+
+        with suppress(OSError):
+            folder = path.resolve().parent
+            folder.mkdir(mode=OWN_FOLDER, parents=True, exist_ok=True)
+            descriptor = os.open(folder, os.O_RDONLY)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def _mode_of(path: Path) -> int | None:

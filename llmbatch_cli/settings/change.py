@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.near import did_you_mean, near_names
-from llmbatch_cli.settings.atomic import write_atomically
+from llmbatch_cli.settings.atomic import alone, write_atomically
 from llmbatch_cli.settings.source import Keys, Source, dotted, names_in, path_of, read_source
 
 Check = Callable[[Source], object]
@@ -36,9 +36,14 @@ def keys_of(name: str) -> Keys:
 
 def set_value(name: str, text: str, environ: Mapping[str, str], check: Check) -> None:
     """Set it to a value, as TOML writes it or as a plain text, whichever fits."""
+    keys = keys_of(name)
+    with alone(path_of(environ)):
+        _set_value(keys, text, _before(environ), check)
+
+
+def _set_value(keys: Keys, text: str, before: Source, check: Check) -> None:
     import tomlkit
 
-    keys, before = keys_of(name), _before(environ)
     refused: UsageError | None = None
     for value in _meanings(text):
         document = tomlkit.parse(before.text)
@@ -66,9 +71,14 @@ def set_value(name: str, text: str, environ: Mapping[str, str], check: Check) ->
 
 def unset(name: str, environ: Mapping[str, str], check: Check) -> None:
     """Remove it. Raises UsageError where the file does not have it."""
+    keys = keys_of(name)
+    with alone(path_of(environ)):
+        _unset(keys, _before(environ), check)
+
+
+def _unset(keys: Keys, before: Source, check: Check) -> None:
     import tomlkit
 
-    keys, before = keys_of(name), _before(environ)
     known = {dotted(one) for one in names_in(before.values)}
     if dotted(keys) not in known:
         near = near_names(dotted(keys), known)

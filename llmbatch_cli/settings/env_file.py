@@ -31,4 +31,6 @@ def load(path: Path, environ: MutableMapping[str, str]) -> None:
                 hint="a value with spaces or a # in it stands in quotes",
             )
         if binding.key is not None and binding.value is not None:
+            if "\0" in binding.key + binding.value:
+                raise UsageError(f"{path}:{binding.original.line}: there is a NUL character in it")
             environ.setdefault(binding.key, binding.value)

@@ -19,7 +19,7 @@ from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.folders import config_folder
 from llmbatch_cli.core.near import install_hint
 from llmbatch_cli.providers.access import Entry, first_set
-from llmbatch_cli.settings.atomic import write_atomically
+from llmbatch_cli.settings.atomic import alone, write_atomically
 
 FILE: Final = "keys.json"
 SERVICE: Final = "llmbatch"
@@ -52,6 +52,11 @@ class StoredKeys:
 
     def set(self, provider: str, key: str) -> None:
         """Keep a key, in the keyring where there is one. Raises UsageError."""
+        with alone(self.path):
+            self._set(provider, key)
+
+    def _set(self, provider: str, key: str) -> None:
+        self.keys = self._read()  # others may have set theirs meanwhile
         self.check_private()
         backend = _keyring()
         if backend is not None:
@@ -61,8 +66,13 @@ class StoredKeys:
 
     def remove(self, provider: str) -> None:
         """Forget a key. Raises UsageError."""
+        with alone(self.path):
+            self._remove(provider)
+
+    def _remove(self, provider: str) -> None:
+        self.keys = self._read()
         self.check_private()
-        if self.keys[provider] is IN_KEYRING and (backend := _keyring()) is not None:
+        if self.keys.get(provider, "") is IN_KEYRING and (backend := _keyring()) is not None:
             import keyring.errors
 
             def delete() -> None:
@@ -72,7 +82,7 @@ class StoredKeys:
                     return
 
             _in_keyring(delete, provider)
-        del self.keys[provider]
+        self.keys.pop(provider, None)
         self._write()
 
     def check_private(self) -> None:

@@ -445,3 +445,19 @@ def test_a_terminal_shows_a_table_of_80_columns(tmp_path: Path) -> None:
     assert max(map(len, lines)) <= 80
     assert any("claude-sonnet-4-5-20250929" in one for one in lines), "a name is not cut"
     assert any("unknown" in one for one in table)
+
+
+async def test_a_sample_whose_replies_count_no_tokens_has_no_projection(tmp_path: Path) -> None:
+    """The price is known, and not to blame."""
+
+    async def untold(exchange: Exchange) -> None:
+        reply = completion("yes")
+        del reply["usage"]
+        await exchange.reply(json.dumps(reply).encode())
+
+    source = written(tmp_path, ["a"] * 9)
+    async with serve(untold) as server:
+        done = await against(server, "estimate", source, "--sample", "3", "--json")
+    assert json.loads(done.out)["models"][0]["cost_usd"] is None
+    assert "not every sampled row's reply says what it has used" in done.err
+    assert "the price of" not in done.err

@@ -385,3 +385,127 @@ async def test_a_list_that_does_not_come_is_not_waited_for(monkeypatch: pytest.M
 
     provider = resolve("groq/a", Access(api_key="k")).provider
     assert await longest.longest_listed(provider, "a", never) is None
+
+
+async def test_work_that_broke_down_counts_with_what_it_may_have_cost(tmp_path: Path) -> None:
+    """By HTTP status, or in an error within a reply of success, or in tokens that are all 0."""
+    answers = {
+        "500": (b'{"error": {"message": "no"}}', 500),
+        "502": (b"<html>", 502),
+        "error": (b'{"error": {"message": "upstream died", "code": 502}}', 200),
+        "zeros": (
+            json.dumps({**completion("a"), "usage": {"prompt_tokens": 0, "completion_tokens": 0}})
+            .encode(), 200,
+        ),
+    }  # fmt: skip
+    for name, (reply, status) in answers.items():
+        billed = 0
+
+        async def answer(exchange: Exchange, reply: bytes = reply, status: int = status) -> None:
+            nonlocal billed
+            billed += (8 * IN_USD + LIMIT * OUT_USD) * 1_000
+            await exchange.reply(reply, status, {"retry-after": "0.01"})
+
+        out = tmp_path / f"{name}.jsonl"
+        async with serve(answer) as server:
+            done = await run(
+                "batch", "-m", "openai/a", *PRICE, "--max-cost", "0.05", "--max-tokens", "200",
+                *common(server, out), stdin=jsonl(ROWS[:50]),
+            )  # fmt: skip
+        assert done.status == 3, (name, done.err)
+        assert 0.04 < billed / 1e9 <= 0.05, name
+        written = out.read_text().splitlines() if out.exists() else []
+        for row in map(json.loads, written):
+            assert row["cost"] is None or "maybe_billed" in row, name
+
+
+@pytest.mark.parametrize(
+    "extra", [{"n": "5"}, {"n": 5.0}, {"max_tokens": "1000"}, {"max_tokens": 1e3}]
+)
+async def test_a_row_that_hides_how_much_it_asks_for(extra: dict[str, Any], tmp_path: Path) -> None:
+    """A server may read a number in any spelling."""
+    billed = 0
+
+    async def answer(exchange: Exchange) -> None:
+        nonlocal billed
+        body = json.loads(exchange.body)
+        length = int(float(body["max_tokens"])) * int(float(body.get("n", 1)))
+        billed += (8 * IN_USD + length * OUT_USD) * 1_000
+        usage = {"prompt_tokens": 8, "completion_tokens": length}
+        await exchange.reply(json.dumps({**completion("a"), "usage": usage}).encode())
+
+    rows = [{"prompt": "?", "extra_body": extra}] * 50
+    async with serve(answer) as server:
+        done = await run(
+            "batch", "-m", "openai/a", *PRICE, "--max-cost", "0.2", "--max-tokens", "200",
+            *common(server, tmp_path / "out.jsonl"), stdin=jsonl(rows),
+        )  # fmt: skip
+    assert done.status == 3, done.err
+    assert 0.16 < billed / 1e9 <= 0.2
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"model": "dearer"},
+        {"models": ["dearer"]},
+        {"n": "many"},
+        {"max_tokens": None, "max_new_tokens": 5},
+        {"modalities": ["text", "audio"]},
+        {"speed": "fast"},
+    ],
+)
+async def test_what_no_price_is_known_of_is_not_sent(extra: dict[str, Any]) -> None:
+    """Another model, another kind of answer, a limit that this server does not know."""
+    provider = Provider({})
+    rows = [{"prompt": "?", "extra_body": extra}, "?"]
+    async with serve(provider.answer) as server:
+        done = await run(
+            "batch", "-m", "openai/a", "--base-url", f"{server.url}/v1", *PRICE, "-c", "1",
+            "--max-cost", "1", "--max-tokens", str(LIMIT), "--ordered",
+            stdin=jsonl(rows[::-1]),
+        )  # fmt: skip
+    assert done.status == 1, done.err
+    assert [row["error"] and row["error"]["type"] for row in done.rows] == [None, "rejected"]
+    assert "--max-cost needs it" in done.rows[1]["error"]["message"]
+
+
+async def test_an_own_server_that_says_what_it_costs_is_not_free(tmp_path: Path) -> None:
+    """Its price is unknown, so it is refused; with --allow-unpriced its own word counts."""
+    config = tmp_path / "config.toml"
+    billed = 0
+
+    async def answer(exchange: Exchange) -> None:
+        nonlocal billed
+        billed += 1
+        usage = {"prompt_tokens": 9, "completion_tokens": 9, "cost": 0.01}
+        await exchange.reply(json.dumps({**completion("a"), "usage": usage}).encode())
+
+    async with serve(answer) as server:
+        config.write_text(f'[hosts.mine]\nbase_url = "{server.url}/v1"\ncost = "cost"\n')
+        arguments = ("batch", "-m", "mine/a", "--max-cost", "0.1", "--max-tokens", "9", "-c", "1")
+        env = {"LLMBATCH_CONFIG": str(config)}
+        done = await run(*arguments, stdin=jsonl(ROWS[:50]), env=env)
+        assert (done.status, billed) == (2, 0)
+        assert "the price of mine/a is not known" in done.err
+        done = await run(*arguments, "--allow-unpriced", stdin=jsonl(ROWS[:50]), env=env)
+        assert (done.status, billed) == (3, 10), done.err
+        assert sum(row["cost"] for row in done.rows) == pytest.approx(0.1)
+        assert "did not count" not in done.err
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"service_tier": "priority"},
+        {"extra_body": {"service_tier": "priority"}},
+    ],
+)
+async def test_a_row_is_priced_in_the_tier_that_it_asks_for(more: dict[str, Any]) -> None:
+    """However it asks."""
+    env = {"OPENAI_API_KEY": "k"}
+    arguments = ("estimate", "-m", "openai/gpt-5-mini", "--expect-output", "1000", "--json")
+    usual = await run(*arguments, stdin=jsonl([{"prompt": "?"}]), env=env)
+    asked = await run(*arguments, stdin=jsonl([{"prompt": "?", **more}]), env=env)
+    costs = [done.rows[0]["models"][0]["cost_usd"] for done in (usual, asked)]
+    assert costs[1] != costs[0], costs

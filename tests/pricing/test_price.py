@@ -74,3 +74,13 @@ def test_the_worst_case_is_above_every_case() -> None:
                 cost = PRICE.cost(usage)
                 assert cost is not None
                 assert cost <= worst
+
+
+def test_a_price_of_nothing_is_known_without_any_tokens() -> None:
+    """As for a server of one's own at a public address, with --price '*=0,0'."""
+    nothing = Price(input=Rate(Decimal(0)), output=Rate(Decimal(0)), source="given")
+    assert nothing.is_free
+    assert nothing.cost(None) == 0
+    above = Price(input=Rate(Decimal(0), ((1_000, Decimal(1)),)), output=Rate(Decimal(0)))
+    assert not above.is_free
+    assert above.cost(None) is None

@@ -85,6 +85,13 @@ def test_throughput_is_by_the_time_of_the_rows() -> None:
     assert found["points"][0] == [1000, 1, 0, 14]
 
 
+def test_the_requests_of_all_racers_are_counted() -> None:
+    """Once, however many outcomes the race has."""
+    race = [{"model": "a", "attempts": 1}, {"model": "b", "status": "cancelled", "attempts": 2}]
+    first, second = answer(0, race=race, part=[1, 2]), answer(0, race=race, part=[2, 2])
+    assert figures([first, second, answer(1)])["attempts"]["sent"] == 4
+
+
 def test_answers_of_a_form() -> None:
     """Data, what was mended, what fit only at a further attempt, and what never did."""
     unfit = [{"type": "invalid_output", "maybe_billed": True}]

@@ -7,6 +7,7 @@ import sys
 from io import FileIO
 from pathlib import Path
 
+import orjson
 import pytest
 from support.chat import echo
 from support.program import jsonl, start
@@ -241,3 +242,14 @@ def _until(terminal: FileIO, end: bytes) -> bytes:
     while end not in seen:
         seen += terminal.read(1_000)
     return seen
+
+
+async def test_keys_that_are_set_at_once_are_all_kept(home: Home) -> None:
+    """As are settings: each waits for the others."""
+    names = ("groq", "mistral", "cohere", "deepseek", "xai", "together")
+    sets = [home.run("keys", "set", name, stdin=b"a-key-of-some-length") for name in names]
+    sets += [home.run("config", "set", f"aliases.a{n}", "gpt-4o") for n in range(6)]
+    assert [done.status for done in await asyncio.gather(*sets)] == [0] * 12
+    assert orjson.loads(home.keys.read_bytes()).keys() == set(names)
+    assert home.config.read_text().count("gpt-4o") == 6
+    assert {one.name for one in home.keys.parent.iterdir()} == {"keys.json", "config.toml"}

@@ -265,3 +265,13 @@ async def test_an_env_file_that_cannot_be_read_is_an_error(
     done = await home.run("batch", "--env-file", "keys.env", stdin=ROW)
     assert done.status == 2
     assert said in done.err
+
+
+async def test_a_variable_with_a_nul_in_it_is_refused_by_its_line(home: Home) -> None:
+    """No environment can hold it; what it holds is not shown."""
+    (home.folder.parent / "nul.env").write_bytes(b"A=1\nOPENAI_API_KEY=sk-sec\0ret-1234\n")
+    done = await home.run("batch", "-q", "--env-file", "nul.env", stdin=ROW)
+    assert done.status == 2
+    assert "nul.env:2: there is a NUL character in it" in done.err
+    assert "sk-sec" not in done.err
+    assert "Traceback" not in done.err

@@ -41,6 +41,7 @@ class Compatible(OpenAI):
 
     def __init__(self, settings: Settings, host: Host | None = None) -> None:
         self.host = host or settings.host or HOSTS[settings.name]
+        self.reports_cost = bool(self.host.cost)
         self.rules = ErrorRules(
             words=(*self.host.words, (CONTEXT_LENGTH, ContextLength)),
             words_of_overload=True,

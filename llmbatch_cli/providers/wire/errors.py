@@ -238,8 +238,9 @@ STATUS_OF_TYPE: Final[Mapping[str, int]] = {
 }
 """The HTTP status of errors that name none, in a stream or a 200: OpenAI's types, and vLLM's."""
 
-GATEWAY_TIMEOUTS: Final = frozenset((504, 524))
-"""Statuses by which a gateway gives up on a server that may go on with the work."""
+WORK_BEGUN: Final = frozenset((408, 500, 502, 504, 520, 524))
+"""Statuses of a server that has broken down, or was given up by a gateway, maybe with the work
+done; by others it has refused the request."""
 QUOTA_HINT: Final = "add credit or raise the limit at the provider, then go on with --resume"
 LONG_QUOTA_HINT: Final = "--resume goes on when the quota is back; the provider does not say when"
 _LONG_QUOTA: Final = re.compile(
@@ -275,7 +276,7 @@ def error_of(
     error.limits = rate_info(reply.headers)
     if 300 <= reply.status < 400:
         error.maybe_billed = False
-    elif reply.status in GATEWAY_TIMEOUTS:
+    elif reply.status in WORK_BEGUN:
         error.maybe_billed = True
     return error
 

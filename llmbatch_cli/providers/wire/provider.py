@@ -33,6 +33,8 @@ from llmbatch_cli.providers.wire.replies import clean, json_object
 from llmbatch_cli.providers.wire.usage import OPENAI, UsageFields, read_usage
 
 _ACCEPTED: Final = 202
+GENERATED: Final = "failed_generation"
+"""Where Groq shows the answer that was no JSON or no call of a tool: the work was done."""
 _BEFORE: Final = re.compile(rb"(?:[\s\xef\xbb\xbf]+|:[^\n]*\n)*")
 """What may stand before a reply of any form: white space, a BOM, and comments as keep-alives."""
 
@@ -79,7 +81,9 @@ class JsonProvider(Provider):
     def answer(self, body: dict[str, Any], reply: WireReply, model: str) -> Completion:
         """The answer in the body of a reply with a status of success. Raises ProviderError only."""
         if self.is_error(body) and not self._is_answered(body):
-            raise self.billed(self.failed(error_in(body, reply.status), reply, model), body)
+            failed = self.failed(error_in(body, reply.status), reply, model)
+            failed.maybe_billed |= isinstance(failed, Overloaded)  # behind work, or before it
+            raise self.billed(failed, body)
         try:
             completion = self.read(body)
         except ProviderError as error:
@@ -89,7 +93,7 @@ class JsonProvider(Provider):
             if type(error) is BadReply and said.said:
                 failed = self.failed(said, reply, model)
                 if not isinstance(failed, Overloaded):  # its words say more than that it is none
-                    raise failed from None
+                    raise self.billed(failed, body) from None
             raise
         completion.usage = self.usage_in(body)
         headers = reply.headers
@@ -129,7 +133,9 @@ class JsonProvider(Provider):
         """The exception for this error body."""
         kind = self.error_class(error)
         hint = self.hint(kind, error, model) or (self.url_hint() if kind is UnknownPath else None)
-        return error_of(kind, error.message, reply, self._api_key, hint)
+        failed = error_of(kind, error.message, reply, self._api_key, hint)
+        failed.maybe_billed |= GENERATED in error.fields
+        return failed
 
     def error_class(self, error: ErrorBody) -> ErrorClass:
         """The class of an error, by `rules` and what a wire adds to them."""

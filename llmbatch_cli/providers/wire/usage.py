@@ -103,7 +103,7 @@ def read_usage(found: object, fields: UsageFields) -> Usage | None:
     total = _first(found, fields.total)
     if total is None and prompt is not None and completion is not None:
         total = prompt + completion
-    if prompt is None and completion is None and total is None:
+    if not (prompt or completion or total):  # zeros stand for unknown: no prompt has no token
         return None
     usage = Usage(prompt, completion, total)
     if not fields.details.isdisjoint(found):
