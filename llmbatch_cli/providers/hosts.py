@@ -69,6 +69,8 @@ class Host:
     """How many of that are one US dollar."""
     extras: Sequence[str] = ()
     """Fields of the body that go to the answer's extras."""
+    batch: str | None = None
+    """`module:class` of its batch API, see batch_api.py."""
 
     @property
     def variable(self) -> str:
@@ -80,6 +82,8 @@ class Host:
         object.__setattr__(self, "key_variables", self.key_variables or usual)
 
 
+OPENAI_BATCH: Final = "llmbatch_cli.providers.openai.batch:OpenAIBatch"
+"""Of hosts whose batch API has OpenAI's shape; how they differ is in openai/batch_hosts.py."""
 _BALANCE: Final = ("insufficient balance", OutOfQuota)
 _NO_LOGITS: Final[Mapping[str, Any]] = {"logit_bias": {}, "logprobs": False, "top_logprobs": 0}
 _NO_PENALTIES: Final[Mapping[str, Any]] = {"presence_penalty": 0, "frequency_penalty": 0}

@@ -128,6 +128,7 @@ def entry_of(host: Host) -> Entry:
         keys_page=host.keys_page,
         url_variables=(f"{host.variable}_BASE_URL", *host.url_variables),
         keyless=host.keyless,
+        batch=host.batch,
         host=host,
     )
 
