@@ -207,7 +207,7 @@ Build = Callable[[Request], WireRequest]
 class BatchWire(ABC):
     """One provider's batch API at one address with one key. No state of jobs."""
 
-    limits: ClassVar[BatchLimits] = BatchLimits()
+    limits: BatchLimits = BatchLimits()
     finds: ClassVar[bool] = True
     """Whether `find` goes by a mark, so that what it finds is surely ours. False: by circumstances
     (time and number of rows); then the custom_ids of its results decide once it has ended, and the
@@ -311,10 +311,12 @@ class BatchWire(ABC):
         """Make the job; its id. The one request that can make it is sent once."""
 
     @abstractmethod
-    async def find(self, http: Http, intent: Intent, others: Collection[str]) -> str | None:
+    async def find(
+        self, http: Http, intent: Intent, upload: str | None, others: Collection[str]
+    ) -> str | None:
         """The id of this intent's job, from the provider's whole list; None where there is none.
 
-        `others` are ids of jobs that are known not to be its.
+        `upload` is what `upload` has given; `others` are ids of jobs that are known not to be its.
         """
 
     @abstractmethod

@@ -100,6 +100,7 @@ ROWS: Final = (
         # 498 is "flex tier capacity exceeded" (docs/errors).
         statuses={498: Overloaded},
         codes={"model_decommissioned": UnknownModel},
+        batch=OPENAI_BATCH,
     ),
     Host(
         name="together",
@@ -212,6 +213,7 @@ ROWS: Final = (
         key_variables=("DEEPINFRA_API_KEY", "DEEPINFRA_TOKEN"),
         keys_page="https://deepinfra.com/dash/api_keys",
         cost=("estimated_cost",),
+        batch=OPENAI_BATCH,
     ),
     Host(
         name="hyperbolic",
@@ -226,6 +228,7 @@ ROWS: Final = (
         keys_page="https://novita.ai/settings/key-management",
         codes={"NOT_ENOUGH_BALANCE": OutOfQuota, "BILLING_BALANCE_NOT_ENOUGH": OutOfQuota},
         words=(("not_enough_balance", OutOfQuota), ("not enough balance", OutOfQuota)),
+        batch=OPENAI_BATCH,
     ),
     Host(
         name="nebius",
@@ -281,6 +284,7 @@ ROWS: Final = (
             "data_inspection_failed": Refused,
             "DataInspectionFailed": Refused,
         },
+        batch=OPENAI_BATCH,
     ),
     Host(
         name="minimax",
@@ -369,6 +373,7 @@ ROWS: Final = (
         url_variables=("LITELLM_PROXY_API_BASE",),
         developer=True,
         codes={"budget_exceeded": OutOfQuota},
+        batch=OPENAI_BATCH,
     ),
     Host(
         name="custom",
@@ -378,6 +383,7 @@ ROWS: Final = (
         keyless=True,
         url_variables=("LLMBATCH_BASE_URL",),
         developer=True,
+        batch=OPENAI_BATCH,
     ),
 )
 HOSTS: Final[Mapping[str, Host]] = {row.name: row for row in ROWS}

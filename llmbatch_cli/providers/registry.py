@@ -28,7 +28,7 @@ from llmbatch_cli.providers.access import (
 )
 from llmbatch_cli.providers.addresses import is_private
 from llmbatch_cli.providers.base import Provider, Settings
-from llmbatch_cli.providers.hosts import ROWS, Host
+from llmbatch_cli.providers.hosts import OPENAI_BATCH, ROWS, Host
 
 __all__ = (
     "DEFAULT_MODEL",
@@ -52,6 +52,7 @@ OWN_WIRES: Final[Mapping[str, Entry]] = {
             "chat": "llmbatch_cli.providers.openai.provider:OpenAI",
             "responses": "llmbatch_cli.providers.responses.provider:Responses",
         },
+        batch=OPENAI_BATCH,
     ),
     "anthropic": Entry(
         "llmbatch_cli.providers.anthropic.provider:Anthropic",
@@ -87,6 +88,7 @@ OWN_WIRES: Final[Mapping[str, Entry]] = {
         keys_page="https://portal.azure.com",
         url_variables=("AZURE_OPENAI_ENDPOINT", "AZURE_BASE_URL"),
         whole_urls=True,
+        batch=OPENAI_BATCH,
     ),
     "ollama": Entry(
         "llmbatch_cli.providers.ollama.provider:Ollama",
