@@ -3,6 +3,7 @@
 import os
 import sys
 
+from llmbatch_cli.cli.batch_api import check_batch_api
 from llmbatch_cli.cli.configured import MODEL_VARIABLE
 from llmbatch_cli.cli.model_names import one_model, split_names
 from llmbatch_cli.cli.running import (
@@ -16,6 +17,7 @@ from llmbatch_cli.cli.shaping import plain_system
 from llmbatch_cli.core.errors import ExitStatus
 from llmbatch_cli.core.options import (
     Answers,
+    BatchApi,
     DisplayOptions,
     InputOptions,
     ModelOptions,
@@ -54,6 +56,7 @@ def batch(
     input_: InputOptions,
     output: OutputOptions,
     sending: Sending,
+    batch_api: BatchApi,
     display: DisplayOptions,
     setup: Setup,
 ) -> int:
@@ -76,13 +79,16 @@ def batch(
         system=plain_system(input_, system),
         shape=shape_asked(answers),
     )
+    output = with_defaults(output, input_.inputs)
+    check_batch_api(batch_api, output, sending, fallback=bool(ask.fallback))
     job = Job(
         inputs,
         ask,
         CallOptions.of(sending, setup=setup),
-        with_defaults(output, input_.inputs),
+        output,
         input_,
         FailureLimit.parse(sending.retries.max_errors),
+        batch_api=batch_api,
     )
     by_default = None if any(named) else DEFAULT_MODEL
     shown = Shown(display, ask.model.partition("?")[0], by_default=by_default)

@@ -40,7 +40,7 @@ Tests: a simulated provider in tests/batch_api/ (see simulated_openai.py there),
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
@@ -51,7 +51,7 @@ import orjson
 from llmbatch_cli.core.errors import ProviderError, Unreadable
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.types import Request, WireReply, WireRequest
-from llmbatch_cli.providers.addresses import queried
+from llmbatch_cli.providers.addresses import is_loopback, queried
 from llmbatch_cli.providers.base import Provider
 from llmbatch_cli.providers.wire.replies import json_object
 
@@ -149,6 +149,7 @@ class JobStatus:
     fits_tokens: int | None = None
     """How many tokens may wait at once, where a refusal says so."""
     retry_after_s: float | None = None
+    """As the reply asks: `retry_after_s(reply.headers)` of wire/limits.py."""
 
 
 @frozen
@@ -221,6 +222,7 @@ class BatchWire(ABC):
         """
         self.provider = provider
         self.build = build
+        self.limits = limits_at(provider.base_url, self.limits)
 
     # Tools for wires
 
@@ -334,6 +336,13 @@ class BatchWire(ABC):
     @abstractmethod
     async def cancel(self, http: Http, job: str) -> None:
         """Ask for the job's end. One that has ended already is no error."""
+
+
+def limits_at(base_url: str, limits: BatchLimits) -> BatchLimits:
+    """The limits at this address: a server on this machine is asked more often."""
+    if not is_loopback(base_url):
+        return limits
+    return replace(limits, first_poll_s=0.2, longest_poll_s=2.0, appears_s=1.0)
 
 
 def folded(word: object) -> str:

@@ -1,7 +1,6 @@
 """The network of a batch API: what batch_api.Http says, over httpx."""
 
 import asyncio
-import os
 import random
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -86,7 +85,8 @@ class BatchHttp:
     async def upload(
         self, request: WireRequest, file: Path, before: bytes = b"", after: bytes = b""
     ) -> WireReply:
-        length = len(before) + os.stat(file).st_size + len(after)
+        size = await asyncio.to_thread(lambda: file.stat().st_size)
+        length = len(before) + size + len(after)
         headers = {**request.headers, "content-length": str(length)}
         moved = asyncio.timeout(STALL_S)
 

@@ -127,9 +127,9 @@ class Journal:
     # Records
 
     def intend(self, intent: Intent, reached: Reached) -> Job:
-        """A job is meant. Its files are there; they are on the disk when this returns."""
+        """A job is meant. Its files are on the disk."""
         self.make()
-        self._to_disk(intent)
+        sync_folder(self.folder)
         record = _as_record(intent, reached)
         self._record("intent", intent.id, **record)
         return self.jobs.setdefault(intent.id, Job(intent, reached))
@@ -166,8 +166,8 @@ class Journal:
 
     def settled(self, job: Job, following: Sequence[tuple[Intent, Reached]] = ()) -> list[Job]:
         """All of its rows are in the output, and on the disk, or in the jobs that follow it."""
-        for intent, _ in following:
-            self._to_disk(intent)
+        if following:
+            sync_folder(self.folder)
         records = [_as_record(intent, reached) for intent, reached in following]
         self._record("collected", job.intent.id, next=records)
         self.collected += 1
@@ -211,6 +211,7 @@ class Journal:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+            self.sweep()
         if not self.jobs:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -219,12 +220,6 @@ class Journal:
 
     def __exit__(self, *error: object) -> None:
         self.close()
-
-    def _to_disk(self, intent: Intent) -> None:
-        for path in (self.rows_of(intent.id), self.body_of(intent.id)):
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        sync_folder(self.folder)
 
     def _record(self, what: str, id_: str, **more: Any) -> None:
         self.make()

@@ -34,8 +34,10 @@ from llmbatch_cli.providers.batch_api import (
     Result,
     count,
     folded,
+    limits_at,
 )
 from llmbatch_cli.providers.openai.batch_hosts import BATCH_HOSTS, OTHER
+from llmbatch_cli.providers.wire.limits import retry_after_s
 from llmbatch_cli.providers.wire.replies import clean, mapping, mappings, text_or_none
 
 ENDED: Final = frozenset(("completed", "failed", "expired", "cancelled", "canceled"))
@@ -54,7 +56,7 @@ class OpenAIBatch(BatchWire):
     def __init__(self, provider: Provider, build: Build) -> None:
         super().__init__(provider, build)
         self.host = BATCH_HOSTS.get(provider.name, OTHER)
-        self.limits = self.host.limits
+        self.limits = limits_at(provider.base_url, self.host.limits)
 
     @property
     def base_url(self) -> str:
@@ -166,7 +168,8 @@ class OpenAIBatch(BatchWire):
         raise BadReply(f"the list of jobs at {self.provider.name} has no end")
 
     async def poll(self, http: Http, job: str) -> JobStatus:
-        return self.status(self.json(await http.get(self._of(job))))
+        reply = await http.get(self._of(job))
+        return replace(self.status(self.json(reply)), retry_after_s=retry_after_s(reply.headers))
 
     def status(self, said: Mapping[str, Any]) -> JobStatus:
         """What a job's object says."""

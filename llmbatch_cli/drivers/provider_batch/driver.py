@@ -1,0 +1,429 @@
+"""Rows through the jobs of a batch API: filled, submitted, watched and read, several at once."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, aclosing
+from pathlib import Path
+from typing import Any, Final
+
+from llmbatch_cli.core.errors import OutputError, ProviderError, Rejected, UsageError
+from llmbatch_cli.core.events import Finished, Jobs, JobShown, Notice, Started
+from llmbatch_cli.core.frozen import frozen
+from llmbatch_cli.core.text import format_count
+from llmbatch_cli.core.types import BadRow, Failure, Outcome, Row
+from llmbatch_cli.drivers import Driver
+from llmbatch_cli.drivers.live import RunOptions
+from llmbatch_cli.drivers.provider_batch.asking import Asked, Asking, OtherProvider
+from llmbatch_cli.drivers.provider_batch.claims import Claims
+from llmbatch_cli.drivers.provider_batch.collecting import Collector, NotOurs
+from llmbatch_cli.drivers.provider_batch.filling import Filling, Fillings
+from llmbatch_cli.drivers.provider_batch.http import open_batch_http
+from llmbatch_cli.drivers.provider_batch.journal import Job, Journal, folder_of
+from llmbatch_cli.drivers.provider_batch.polling import Poller, Watched
+from llmbatch_cli.drivers.provider_batch.rest import Rest
+from llmbatch_cli.drivers.provider_batch.spool import Spooled
+from llmbatch_cli.drivers.provider_batch.submitting import Submitter
+from llmbatch_cli.drivers.provider_batch.timing import Timing
+from llmbatch_cli.engine.calls import failed_row, stopped, unsent
+from llmbatch_cli.engine.failure_limit import Breaker
+from llmbatch_cli.engine.run import Stop
+from llmbatch_cli.providers.batch_api import Http, JobStatus
+
+MOST_WAITING: Final = 256
+"""Outcomes of rows that went into no job, not yet taken."""
+FULL_S: Final = (60.0, 1800.0)
+"""A job that was refused because too much waits is submitted again after the first time, which
+doubles up to the second."""
+
+
+@frozen(kw_only=True)
+class BatchRun:
+    """How a run by a batch API goes, whatever is asked in it."""
+
+    output: Path
+    """Beside which the journal stands."""
+    durable: Callable[[], Awaitable[None]]
+    """Returns once every outcome that was yielded is on the disk."""
+    network: Callable[[], AbstractAsyncContextManager[Http]] = open_batch_http
+    live_after_s: float | None = None
+    """So long after the oldest job was made, what is left is sent live."""
+    detach: bool = False
+    """Whether to return once everything is submitted."""
+    timing: Timing = Timing()
+
+
+@frozen
+class _Ended:
+    job: Job
+    status: JobStatus
+    asked: Asked
+
+
+_Item = Outcome | _Ended | BaseException | None
+"""None only wakes the driver."""
+
+
+def provider_batch(asking: Asking, run: BatchRun, options: RunOptions, live: Driver) -> Driver:
+    """The driver that answers rows by jobs of a batch API; `live` is for what is left in the end.
+
+    Jobs that an earlier run has left are gone on with. Stopped, it leaves the jobs as they are.
+    """
+
+    async def drive(rows: AsyncGenerator[Row, None], stop: Stop) -> AsyncGenerator[Outcome, None]:
+        async with aclosing(rows), run.network() as http:
+            with Journal(folder_of(run.output), run.timing.clock) as journal:
+                driver = _Drive(asking, run, options, live, journal, http)
+                async with aclosing(driver.outcomes(rows, stop)) as outcomes:
+                    async for outcome in outcomes:
+                        yield outcome
+
+    return drive
+
+
+class _Drive:
+    """One run."""
+
+    def __init__(
+        self,
+        asking: Asking,
+        run: BatchRun,
+        options: RunOptions,
+        live: Driver,
+        journal: Journal,
+        http: Http,
+    ) -> None:
+        self._asking = asking
+        self._live = live
+        self._run = run
+        self._journal = journal
+        self._timing = timing = run.timing
+        self._notify = options.observe
+        self._breaker = Breaker(options.failure_limit, Stop(), options.observe)
+        """Told of all, but asked only between jobs: what a job has is paid for, so it is taken."""
+        self._claims = Claims(journal) if journal.jobs else None
+        self._begun = frozenset(journal.jobs)
+        self._fillings = Fillings(journal)
+        self._submitter = Submitter(journal, http, timing, options.observe)
+        self._poller = Poller(journal, http, timing, options.observe)
+        self._collector = Collector(journal, http, timing, options.observe, self._claims)
+        self._rest = Rest(journal.folder)
+        self._queue: asyncio.Queue[_Item] = asyncio.Queue(MOST_WAITING)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._watched: dict[str, Watched] = {}
+        self._held: list[_Ended] = []
+        """Jobs that ended before the input was read."""
+        self._has_fed = False
+        self._stop = Stop()
+        self._left = 0
+        """Jobs that are left alone, by --detach."""
+        self._room = asyncio.Event()
+        if run.live_after_s is not None:
+            made = [job.intent.made_s for job in journal.jobs.values()]
+            self._poller.give_up_s = min(made, default=timing.clock()) + run.live_after_s
+
+    # Outcomes
+
+    async def outcomes(
+        self, rows: AsyncGenerator[Row, None], stop: Stop
+    ) -> AsyncGenerator[Outcome, None]:
+        self._stop = stop
+        stop.listen(self._wake)
+        self._journal.sweep()
+        self._start(self._feed(rows))
+        self._pump()
+        try:
+            async with aclosing(self._of_jobs()) as outcomes:
+                async for outcome in outcomes:
+                    yield outcome
+            if self._rest.rows and not self._is_stopped():
+                async for outcome in self._live(self._rest.prompts(), stop):
+                    yield outcome
+        finally:
+            await self._end()
+        self._tell_end()
+        if stop.reason is not None:
+            raise stop.reason
+
+    async def _of_jobs(self) -> AsyncGenerator[Outcome, None]:
+        """The outcomes of all jobs, and of rows that go into none."""
+        while not (self._is_stopped() or self._is_done):
+            item = await self._queue.get()
+            if isinstance(item, Outcome):
+                yield self._finished(item)
+            elif isinstance(item, BaseException):
+                raise item
+            elif item is not None:
+                self._held.append(item)
+            while self._has_fed and self._held and not self._is_stopped():
+                async with aclosing(self._taken(self._held.pop(0))) as outcomes:
+                    async for outcome in outcomes:
+                        yield outcome
+                        if self._is_stopped():
+                            return
+
+    def _is_stopped(self) -> bool:
+        return self._stop.draining
+
+    @property
+    def _is_done(self) -> bool:
+        if not self._has_fed or self._held or not self._queue.empty():
+            return False
+        return len(self._journal.jobs) <= self._left
+
+    def _finished(self, outcome: Outcome) -> Outcome:
+        outcome.finished_at = self._timing.clock()
+        self._breaker(Started(outcome.index))
+        self._breaker(Finished(outcome))
+        return outcome
+
+    async def _taken(self, ended: _Ended) -> AsyncGenerator[Outcome, None]:
+        """The outcomes of a job, then its end. What is asked again is in further jobs then."""
+        job, status, asked = ended.job, ended.status, ended.asked
+        if status.full and self._is_deferred(ended):
+            return
+        if status.error is not None and status.error.fatal:
+            self._journal.refused(job)
+            raise stopped(asked.model.name, status.error, (), asked.model.key_hint)
+        if job.id is not None:
+            self._journal.ended(job, status.word)
+        further = Fillings(self._journal)
+        further.most_tokens = self._fillings.most_tokens
+        full: list[Filling] = []
+        try:
+            async for row, end in self._collector.rows(job, status, asked):
+                if isinstance(end, Outcome) and not self._goes_live(end):
+                    yield self._finished(end)
+                    continue
+                again = end if isinstance(end, Spooled) else row
+                failed = await self._place(again, asked, further, full)
+                if failed is not None:
+                    yield self._finished(failed)
+        except NotOurs:
+            further.abandon()
+            self._journal.mistaken(job)
+            self._follow(job)
+            return
+        except ProviderError as error:
+            further.abandon()
+            raise stopped(asked.model.name, error, (), asked.model.key_hint) from error
+        fillings = [*full, *further.rest()]
+        made_s = self._timing.clock()
+        following = [await asyncio.to_thread(one.close, made_s) for one in fillings]
+        await self._run.durable()
+        self._journal.settled(job, following)
+        self._watched.pop(job.intent.id, None)
+        if self._breaker.error is not None and (self._journal.jobs or not self._has_fed):
+            raise self._breaker.error
+        self._pump()
+
+    def _goes_live(self, outcome: Outcome) -> bool:
+        return self._is_live and outcome.error is not None and outcome.error.retryable
+
+    @property
+    def _is_live(self) -> bool:
+        """Whether no further job is made."""
+        give_up_s = self._poller.give_up_s
+        return give_up_s is not None and self._timing.clock() >= give_up_s
+
+    def _is_deferred(self, ended: _Ended) -> bool:
+        """Submit a job again that was refused because too much waits; False once it has waited
+        for longer than any job may take."""
+        job, limits = ended.job, ended.asked.wire.limits
+        now_s = self._timing.clock()
+        if self._is_live or now_s - job.intent.made_s > limits.deadline_s:
+            return False
+        fits = ended.status.fits_tokens
+        if fits is not None:
+            self._fillings.most_tokens[ended.asked.model.name] = fits * 9 // 10
+            if job.intent.bytes > 4 * fits and job.intent.rows > 1:
+                return False  # its rows go into smaller jobs
+        wait_s = min(FULL_S[0] * 2**job.refusals, FULL_S[1]) * min(1, limits.first_poll_s / 5)
+        self._journal.refused(job, now_s + wait_s)
+        self._notify(Notice(f"too much waits at the provider; a job tries again in {wait_s:.0f} s"))
+        self._follow(job)
+        return True
+
+    # Rows into jobs
+
+    async def _feed(self, rows: AsyncGenerator[Row, None]) -> None:
+        async for row in rows:
+            if isinstance(row, BadRow):
+                failure = Failure("invalid_row", f"{row.place}: {row.reason}")
+                await self._queue.put(failed_row(row, failure))
+                continue
+            if self._claims is not None and self._claims.claim(row):
+                continue
+            await self._feed_one(Spooled(row))
+            while not self._has_room():
+                self._room.clear()
+                await self._room.wait()
+        for filling in self._fillings.rest():
+            await self._intend(filling)
+        self._has_fed = True
+        self._wake()
+
+    async def _feed_one(self, row: Spooled) -> None:
+        full: list[Filling] = []
+        try:
+            asked = await self._asking.for_row(row.prompt)
+        except OtherProvider:
+            if not self._journal.jobs and not self._journal.collected:
+                raise
+            failed: Outcome | None = unsent(row.prompt, UsageError("another provider's model"))
+        except UsageError as error:
+            failed = unsent(row.prompt, error)
+        else:
+            failed = await self._place(row, asked, self._fillings, full)
+        if failed is not None:
+            await self._queue.put(failed)
+        for filling in full:
+            await self._intend(filling)
+
+    async def _place(
+        self, row: Spooled, asked: Asked, fillings: Fillings, full: list[Filling]
+    ) -> Outcome | None:
+        """Put the row where it is sent from; its outcome where it cannot be sent."""
+        if self._is_live:
+            self._rest.add(row)
+            return None
+        try:
+            filled = fillings.add(row, asked)
+        except UsageError as error:
+            return asked.failed(row, Rejected(error.message, hint=error.hint))
+        except ProviderError as error:
+            return asked.failed(row, error)
+        if filled is not None:
+            full.append(filled)
+        return None
+
+    async def _intend(self, filling: Filling) -> None:
+        intent, reached = await asyncio.to_thread(filling.close, self._timing.clock())
+        self._journal.intend(intent, reached)
+        self._pump()
+
+    def _has_room(self) -> bool:
+        """Whether further rows are read: all are where jobs of an earlier run wait for theirs."""
+        return self._claims is not None or len(self._journal.jobs) < self._most_jobs
+
+    @property
+    def _most_jobs(self) -> int:
+        return self._asking.home.wire.limits.jobs_at_once
+
+    # Jobs
+
+    def _pump(self) -> None:
+        """Begin with each job that there is room for."""
+        self._room.set()
+        for job in list(self._journal.jobs.values()):
+            is_new = job.intent.id not in self._watched
+            if is_new and (job.is_submitted or len(self._watched) < self._most_jobs):
+                self._follow(job)
+        self._show()
+
+    def _follow(self, job: Job) -> None:
+        self._watched[job.intent.id] = Watched(job)
+        self._start(self._followed(job))
+
+    async def _followed(self, job: Job) -> None:
+        asked = await self._asking.for_spec(job.reached.spec)
+        if job.reached.account != asked.reached.account:
+            raise UsageError(
+                f"the jobs of {self._run.output} were made with another key or address, at "
+                f"{job.reached.base_url}",
+                hint=f"go on with that key, or let them be: llmbatch jobs show {self._run.output}",
+            )
+        try:
+            status = await self._status(job, asked)
+        except ProviderError as error:
+            if job.id is None and not (error.fatal or error.hopeless or error.retry):
+                status = JobStatus(word="refused", ended=True, error=error)
+            else:
+                raise stopped(asked.model.name, error, (), asked.model.key_hint) from error
+        if status is None:
+            self._left += 1
+            await self._queue.put(None)
+        else:
+            await self._queue.put(_Ended(job, status, asked))
+
+    async def _status(self, job: Job, asked: Asked) -> JobStatus | None:
+        """How the job has ended; None for one that is left alone."""
+        watched = self._watched[job.intent.id]
+        if self._is_live and not job.is_submitted:
+            return JobStatus(word="never submitted", ended=True)
+        if job.id is None:
+            await self._submitter.submit(job, asked.wire)
+            self._show()
+        if not self._run.detach:
+            return await self._poller.until_ended(watched, asked.wire, self._show)
+        status = None
+        if job.intent.id in self._begun:
+            status = await self._poller.look(watched, asked.wire)
+        return status if status is not None and status.ended else None
+
+    def _show(self) -> None:
+        self._notify(Jobs([_shown(job, self._watched.get(id_)) for id_, job in self._all()]))
+
+    def _all(self) -> list[tuple[str, Job]]:
+        return list(self._journal.jobs.items())
+
+    def _tell_end(self) -> None:
+        """Say what goes on without this process."""
+        jobs = self._journal.jobs.values()
+        if not jobs or not (self._is_stopped() or self._run.detach):
+            return
+        what = "go on" if self._is_stopped() else "were submitted"
+        self._stop.drain()
+        there = [job for job in jobs if job.is_submitted]
+        name, rows = self._run.output, sum(job.intent.rows for job in there)
+        provider = self._asking.home.model.provider
+        self._notify(
+            Notice(
+                f"{format_count(len(there), 'job')} with {format_count(rows, 'row')} {what} at "
+                f"{provider}; --batch-api --resume collects them, llmbatch jobs cancel {name} "
+                "ends them"
+            )
+        )
+
+    # Tasks
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(self._guarded(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except asyncio.CancelledError:
+            raise
+        except OSError as error:
+            await self._queue.put(
+                OutputError(
+                    f"the jobs' files cannot be written: {error.strerror or error}: "
+                    f"{self._journal.folder}"
+                )
+            )
+        except Exception as error:  # noqa: BLE001 - the generator raises it
+            await self._queue.put(error)
+
+    def _wake(self) -> None:
+        if self._queue.empty():
+            self._queue.put_nowait(None)
+
+    async def _end(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._fillings.abandon()
+        self._rest.close()
+        if self._claims is not None:
+            self._claims.close()
+
+
+def _shown(job: Job, watched: Watched | None) -> JobShown:
+    status = watched.status if watched is not None else None
+    if status is None:
+        state = "submitted" if job.id is not None else "meant"
+        return JobShown(state, job.intent.rows, job.intent.made_s)
+    done = None if status.done is None else status.done + (status.failed or 0)
+    return JobShown(status.word, job.intent.rows, job.intent.made_s, done, status.expires_s)
