@@ -235,6 +235,13 @@ class SimulatedOpenAI:
         self.fresh.set()
         return 200, said, kind
 
+    def add_jobs(self, count: int) -> None:
+        """Jobs of somebody else with the same key."""
+        for _ in range(count):
+            id_ = f"batch_other{len(self.jobs):06}"
+            said = {"id": id_, "created_at": int(time.time()), "status": "completed"}
+            self.jobs[id_] = Job({**said, "metadata": {"llmbatch": "somebody"}}, [])
+
     def _list(self, query: dict[str, list[str]]) -> dict[str, Any]:
         jobs = [job.said for job in reversed(self.jobs.values())]
         limit = min(int(query.get("limit", ["20"])[0]), self.page)
@@ -355,9 +362,11 @@ def prompt_of(body: dict[str, Any]) -> str:
 
 
 @asynccontextmanager
-async def simulated(**behaviour: Any) -> AsyncIterator[SimulatedOpenAI]:
+async def simulated(
+    kind: type[SimulatedOpenAI] = SimulatedOpenAI, **behaviour: Any
+) -> AsyncIterator[SimulatedOpenAI]:
     """The provider on loopback; `url` is its base URL."""
-    provider = SimulatedOpenAI(**behaviour)
+    provider = kind(**behaviour)
     async with serve(provider.handle) as server:
         provider.url = f"{server.url}/v1"
         yield provider
