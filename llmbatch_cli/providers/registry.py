@@ -60,6 +60,7 @@ OWN_WIRES: Final[Mapping[str, Entry]] = {
         key_variables=("ANTHROPIC_API_KEY",),
         keys_page="https://platform.claude.com/settings/keys",
         url_variables=("ANTHROPIC_BASE_URL",),
+        batch="llmbatch_cli.providers.anthropic.batch:AnthropicBatch",
     ),
     "cohere": Entry(
         "llmbatch_cli.providers.cohere.provider:Cohere",
