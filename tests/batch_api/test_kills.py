@@ -159,4 +159,3 @@ async def test_no_create_while_the_list_cannot_be_read_to_its_end(tmp_path: Path
     assert done.status == 0, done.err
     assert_law(provider, out)
     assert provider.creates == 1
-

@@ -114,6 +114,8 @@ class _Drive:
         """Jobs that ended before the input was read."""
         self._has_fed = False
         self._stop = Stop()
+        self._ends = False
+        """Whether all is done that this run was to do."""
         self._left = 0
         """Jobs that are left alone, by --detach."""
         self._room = asyncio.Event()
@@ -138,9 +140,10 @@ class _Drive:
             if self._rest.rows and not self._is_stopped():
                 async for outcome in self._live(self._rest.prompts(), stop):
                     yield outcome
+            self._ends = True
         finally:
+            self._tell_end()
             await self._end()
-        self._tell_end()
         if stop.reason is not None:
             raise stop.reason
 
@@ -369,10 +372,12 @@ class _Drive:
     def _tell_end(self) -> None:
         """Say what goes on without this process."""
         jobs = self._journal.jobs.values()
-        if not jobs or not (self._is_stopped() or self._run.detach):
+        if not any(job.is_submitted for job in jobs):
             return
-        what = "go on" if self._is_stopped() else "were submitted"
-        self._stop.drain()
+        is_detached = self._ends and not self._is_stopped()
+        what = "were submitted" if is_detached else "go on"
+        if is_detached:
+            self._stop.drain()
         there = [job for job in jobs if job.is_submitted]
         name, rows = self._run.output, sum(job.intent.rows for job in there)
         provider = self._asking.home.model.provider
