@@ -1,6 +1,7 @@
 """Rows through the jobs of a batch API: filled, submitted, watched and read, several at once."""
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, aclosing
 from pathlib import Path
@@ -19,6 +20,7 @@ from llmbatch_cli.drivers.provider_batch.collecting import Collector, NotOurs
 from llmbatch_cli.drivers.provider_batch.filling import Filling, Fillings
 from llmbatch_cli.drivers.provider_batch.http import open_batch_http
 from llmbatch_cli.drivers.provider_batch.journal import Job, Journal, folder_of
+from llmbatch_cli.drivers.provider_batch.known import forget, remember
 from llmbatch_cli.drivers.provider_batch.polling import Poller, Watched
 from llmbatch_cli.drivers.provider_batch.rest import Rest
 from llmbatch_cli.drivers.provider_batch.spool import Spooled
@@ -76,6 +78,8 @@ def provider_batch(asking: Asking, run: BatchRun, options: RunOptions, live: Dri
                 async with aclosing(driver.outcomes(rows, stop)) as outcomes:
                     async for outcome in outcomes:
                         yield outcome
+            if not journal.jobs:
+                forget(run.output, os.environ)
 
     return drive
 
@@ -301,6 +305,8 @@ class _Drive:
 
     async def _intend(self, filling: Filling) -> None:
         intent, reached = await asyncio.to_thread(filling.close, self._timing.clock())
+        if not self._journal.jobs:
+            remember(self._run.output, os.environ)
         self._journal.intend(intent, reached)
         self._pump()
 
