@@ -38,7 +38,7 @@ async def test_resume_and_detach_take_what_is_there_and_return(tmp_path: Path) -
         done = await batch(provider.url, source, out, "--detach", "--resume")
         assert len(rows_of(out)) == 4
         assert provider.creates == 2
-        assert "1 job with 2 rows were submitted" in done.err
+        assert "1 job with 2 rows is submitted" in done.err
 
 
 async def test_ctrl_c_leaves_the_jobs_and_says_how_to_go_on(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ async def test_ctrl_c_leaves_the_jobs_and_says_how_to_go_on(tmp_path: Path) -> N
         process.send_signal(signal.SIGINT)
         _, err = await waiting
         assert process.returncode == 130, err
-        assert b"1 job with 4 rows go on at openai" in err
+        assert b"1 job with 4 rows goes on at openai" in err
         assert b"--resume" in err
         assert provider.requests["POST /v1/batches/batch_000000/cancel"] == 0
         provider.jobs["batch_000000"].words = ("validating", "completed")
@@ -209,14 +209,3 @@ async def test_a_table_is_written_at_the_end(tmp_path: Path) -> None:
         done = await batch(provider.url, source, out)
     assert done.status == 0, done.err
     assert out.read_text().splitlines()[:2] == ["prompt,answer,error", "p0,re: p0,"]
-
-
-async def test_limits_of_rows_cut_the_input_into_jobs(tmp_path: Path) -> None:
-    """A row of one host says how many rows a job has; the simulator is asked with bytes here."""
-    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
-    source.write_bytes(jsonl([{"prompt": "x" * 40_000_000 + str(n)} for n in range(6)]))
-    async with simulated() as provider:
-        done = await batch(provider.url, source, out, "--max-line-bytes", "100000000")
-    assert done.status == 0, done.err
-    assert sorted(len(job.rows) for job in provider.jobs.values()) == [2, 4]
-    assert len(rows_of(out)) == 6
