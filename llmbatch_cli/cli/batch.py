@@ -17,7 +17,6 @@ from llmbatch_cli.cli.shaping import plain_system
 from llmbatch_cli.core.errors import ExitStatus
 from llmbatch_cli.core.options import (
     Answers,
-    BatchApi,
     DisplayOptions,
     InputOptions,
     ModelOptions,
@@ -56,7 +55,6 @@ def batch(
     input_: InputOptions,
     output: OutputOptions,
     sending: Sending,
-    batch_api: BatchApi,
     display: DisplayOptions,
     setup: Setup,
 ) -> int:
@@ -80,7 +78,7 @@ def batch(
         shape=shape_asked(answers),
     )
     output = with_defaults(output, input_.inputs)
-    check_batch_api(batch_api, output, sending, fallback=bool(ask.fallback))
+    check_batch_api(output, sending, fallback=bool(ask.fallback))
     job = Job(
         inputs,
         ask,
@@ -88,7 +86,7 @@ def batch(
         output,
         input_,
         FailureLimit.parse(sending.retries.max_errors),
-        batch_api=batch_api,
+        batch_api=sending.batch_api,
     )
     by_default = None if any(named) else DEFAULT_MODEL
     shown = Shown(display, ask.model.partition("?")[0], by_default=by_default)

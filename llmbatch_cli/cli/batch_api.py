@@ -2,14 +2,13 @@
 
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.options import TABLES, BatchApi, OutputOptions, Sending
-from llmbatch_cli.job.batch_api import ENDING
+from llmbatch_cli.job.batch_api import ENDING, open_jobs
 from llmbatch_cli.rows.output.table_files import journal_of
 
 
-def check_batch_api(
-    options: BatchApi, output: OutputOptions, sending: Sending, fallback: bool
-) -> None:
+def check_batch_api(output: OutputOptions, sending: Sending, *, fallback: bool) -> None:
     """Raise UsageError for what a run by a batch API cannot do."""
+    options = sending.batch_api
     if not options.batch_api:
         _refuse_alone(options)
         return
@@ -35,10 +34,9 @@ def check_batch_api(
     ):
         if given:
             raise UsageError(f"{name} does not go with --batch-api", hint=f"leave {name} out")
-    folder = output.output.with_name(output.output.name + ENDING)
-    if folder.exists() and not output.resume:
+    if open_jobs(output.output) and not output.resume:
         raise UsageError(
-            f"{output.output} has open jobs, in {folder}",
+            f"{output.output} has open jobs, in {output.output}{ENDING}",
             hint=f"--resume goes on with them; llmbatch jobs cancel {output.output} ends them",
         )
     _ = options.live_after_s  # raises for what is no time

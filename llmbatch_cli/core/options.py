@@ -355,6 +355,7 @@ class Sending:
     retries: Retries = Retries()
     network: Network = Network()
     money: Money = Money()
+    batch_api: BatchApi = BatchApi()
 
 
 @frozen(kw_only=True)

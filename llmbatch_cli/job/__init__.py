@@ -25,7 +25,7 @@ from llmbatch_cli.drivers.live import RunOptions
 from llmbatch_cli.engine.failure_limit import FailureLimit
 from llmbatch_cli.engine.run import Stop
 from llmbatch_cli.job.ahead import YIELD_EVERY, counted, left_over, refuse_faults
-from llmbatch_cli.job.batch_api import batch_run
+from llmbatch_cli.job.batch_api import batch_run, open_jobs
 from llmbatch_cli.models import open_models
 from llmbatch_cli.models.options import CallOptions
 from llmbatch_cli.plans import Ask, Plan
@@ -271,6 +271,8 @@ class JobRun:
         from llmbatch_cli.rows.resume import resuming, unclaimed
 
         if not finished.rows and not finished.failed_again:
+            if open_jobs(output):
+                return True
             self._notice(f"{output} has no rows yet, so all are sent")
             return True
         if self._inputs.again() is None:

@@ -34,9 +34,14 @@ def batch_run(
     )
 
 
+def open_jobs(output: Path) -> bool:
+    """Whether jobs for this output are open at a provider."""
+    return output.with_name(output.name + ENDING).exists()
+
+
 def refuse_open_jobs(output: Path | None) -> None:
     """Raise UsageError where jobs for this output are open at a provider."""
-    if output is not None and output.with_name(output.name + ENDING).exists():
+    if output is not None and open_jobs(output):
         raise UsageError(
             f"{output} has open jobs at a provider, whose rows would be sent twice",
             hint=f"add --batch-api --resume to collect them, or see llmbatch jobs show {output}",

@@ -119,7 +119,11 @@ OWN_WIRES: Final[Mapping[str, Entry]] = {
         credentials="Google credentials",
     ),
     "local": Entry("llmbatch_cli.providers.local.provider:Local", in_process=True),
-    "fake": Entry("llmbatch_cli.providers.fake.provider:Fake", in_process=True),
+    "fake": Entry(
+        "llmbatch_cli.providers.fake.provider:Fake",
+        in_process=True,
+        batch="llmbatch_cli.providers.fake.batch:FakeBatch",
+    ),
 }
 
 

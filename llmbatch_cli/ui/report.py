@@ -128,6 +128,9 @@ def _by_count(totals: Totals) -> list[tuple[str, int]]:
 
 def _missing(totals: Totals) -> str:
     """The rows of the input that have no outcome; empty where there are none."""
+    if totals.jobs:
+        rows = format_rows(sum(job.rows for job in totals.jobs))
+        return f"{rows} are in {format_count(len(totals.jobs), 'open job')}"
     dropped = totals.dropped + totals.in_flight + totals.waiting
     if totals.total is not None or not totals.cut_short:
         left = (totals.total or 0) - totals.rows if totals.cut_short else 0

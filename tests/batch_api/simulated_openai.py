@@ -20,9 +20,7 @@ from support.scripted import Exchange, abort, serve
 WORDS = ("validating", "in_progress", "in_progress", "finalizing", "completed")
 ENDS = ("completed", "failed", "expired", "cancelled")
 
-Fault = Callable[["SimulatedOpenAI", Exchange], Any]
-"""Called with a request; what it returns, if not None, is sent in place of the reply: a status, or
-"lost" for a connection that breaks once the request was acted upon."""
+NOTHING = 404, {"error": {"message": "No such thing", "type": "invalid_request_error"}}
 
 
 @dataclass
@@ -141,17 +139,22 @@ class SimulatedOpenAI:
             case "GET", ["files", id_] if id_ in self.files:
                 return 200, self.files[id_].shown, kind
             case "POST", ["batches"]:
-                return self._created(json.loads(exchange.body), kind)
-            case "GET", ["batches"]:
-                return 200, self._list(query), kind
-            case "GET", ["batches", id_] if id_ in self.jobs:
-                return 200, self._polled(self.jobs[id_]), kind
-            case "POST", ["batches", id_, "cancel"] if id_ in self.jobs:
-                return 200, self._cancelled(self.jobs[id_]), kind
+                return (*self._created(json.loads(exchange.body)), kind)
+            case _, ["batches", *_]:
+                return (*self._of_job(exchange.method, tail[1:], query), kind)
             case "POST", ["chat", "completions"]:
                 return 200, self._body("/v1/chat/completions", json.loads(exchange.body)), kind
-        missing = {"message": f"No such thing: {path}", "type": "invalid_request_error"}
-        return 404, {"error": missing}, kind
+        return *NOTHING, kind
+
+    def _of_job(self, method: str, rest: list[str], query: dict[str, list[str]]) -> tuple[int, Any]:
+        match method, rest:
+            case "GET", []:
+                return 200, self._list(query)
+            case "GET", [id_] if id_ in self.jobs:
+                return 200, self._polled(self.jobs[id_])
+            case "POST", [id_, "cancel"] if id_ in self.jobs:
+                return 200, self._cancelled(self.jobs[id_])
+        return NOTHING
 
     # Files
 
@@ -167,10 +170,9 @@ class SimulatedOpenAI:
             name = re.search(r'name="([^"]+)"', said)
             filename = re.search(r'filename="([^"]+)"', said)
             assert name is not None
-            fields[name[1]] = (filename and filename[1], content.removesuffix(b"\r\n"))
+            fields[name[1]] = (filename[1] if filename else None, content.removesuffix(b"\r\n"))
         assert fields["purpose"][1] == b"batch"
-        filename, content = fields["file"]
-        return self.add_file(filename or "upload", content)
+        return self.add_file(fields["file"][0] or "upload", fields["file"][1])
 
     def add_file(self, filename: str, content: bytes, purpose: str = "batch") -> File:
         id_ = f"file-{len(self.files):06}"
@@ -200,11 +202,10 @@ class SimulatedOpenAI:
 
     # Jobs
 
-    def _created(self, asked: dict[str, Any], kind: dict[str, str]) -> tuple[int, Any, Any]:
+    def _created(self, asked: dict[str, Any]) -> tuple[int, Any]:
         file = self.files.get(asked["input_file_id"])
         if file is None:
-            missing = {"message": "No such File object", "type": "invalid_request_error"}
-            return 404, {"error": missing}, kind
+            return NOTHING
         assert asked["completion_window"] == "24h"
         self.creates += 1
         now = int(time.time())
@@ -233,7 +234,7 @@ class SimulatedOpenAI:
         self.jobs[said["id"]] = job
         self.on_create(self, job)
         self.fresh.set()
-        return 200, said, kind
+        return 200, said
 
     def add_jobs(self, count: int) -> None:
         """Jobs of somebody else with the same key."""
@@ -281,7 +282,8 @@ class SimulatedOpenAI:
         job.said["status"] = word
         if word == "failed":
             return
-        answered, failed = [], []
+        answered: list[Any] = []
+        failed: list[Any] = []
         for number, row in enumerate(job.rows):
             if word in ("expired", "cancelled") and number >= len(job.rows) // 2:
                 code = f"batch_{word}"

@@ -17,6 +17,8 @@ from llmbatch_cli.drivers.provider_batch.timing import Timing
 from llmbatch_cli.providers.batch_api import BatchWire, Http, JobStatus, Result
 
 MOST_TRIES: Final = 6
+MOST_LOOKS: Final = 3
+"""How often results are read that are fewer than the provider counts."""
 
 
 @dataclass(slots=True)
@@ -92,9 +94,10 @@ class Collector:
                 self._tell_strange(job, one)
                 return
             tries = 1 if sum(taken) > before else tries + 1
-            if tries >= MOST_TRIES:
-                if one.trouble is not None:
-                    raise one.trouble
+            if one.trouble is not None and tries >= MOST_TRIES:
+                raise one.trouble
+            if one.trouble is None and tries >= MOST_LOOKS:
+                self._tell_strange(job, one)
                 return
             await self._timing.pause(wire.limits.first_poll_s * 2**tries / 2)
             status = await self._fresh(job, status, asked)

@@ -1,30 +1,32 @@
 """Rows through the jobs of a batch API: filled, submitted, watched and read, several at once."""
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, aclosing
 from pathlib import Path
 from typing import Any, Final
 
-from llmbatch_cli.core.errors import OutputError, ProviderError, Rejected, UsageError
+from llmbatch_cli.core.errors import OutputError, ProviderError, UsageError
 from llmbatch_cli.core.events import Finished, Jobs, JobShown, Notice, Started
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.text import format_count
-from llmbatch_cli.core.types import BadRow, Failure, Outcome, Row
+from llmbatch_cli.core.types import Outcome, Row
 from llmbatch_cli.drivers import Driver
 from llmbatch_cli.drivers.live import RunOptions
-from llmbatch_cli.drivers.provider_batch.asking import Asked, Asking, OtherProvider
+from llmbatch_cli.drivers.provider_batch.asking import Asked, Asking
 from llmbatch_cli.drivers.provider_batch.claims import Claims
 from llmbatch_cli.drivers.provider_batch.collecting import Collector, NotOurs
+from llmbatch_cli.drivers.provider_batch.feeding import Feeder
 from llmbatch_cli.drivers.provider_batch.filling import Filling, Fillings
 from llmbatch_cli.drivers.provider_batch.http import open_batch_http
 from llmbatch_cli.drivers.provider_batch.journal import Job, Journal, folder_of
+from llmbatch_cli.drivers.provider_batch.known import forget
 from llmbatch_cli.drivers.provider_batch.polling import Poller, Watched
-from llmbatch_cli.drivers.provider_batch.rest import Rest
 from llmbatch_cli.drivers.provider_batch.spool import Spooled
 from llmbatch_cli.drivers.provider_batch.submitting import Submitter
 from llmbatch_cli.drivers.provider_batch.timing import Timing
-from llmbatch_cli.engine.calls import failed_row, stopped, unsent
+from llmbatch_cli.engine.calls import stopped
 from llmbatch_cli.engine.failure_limit import Breaker
 from llmbatch_cli.engine.run import Stop
 from llmbatch_cli.providers.batch_api import Http, JobStatus
@@ -76,6 +78,8 @@ def provider_batch(asking: Asking, run: BatchRun, options: RunOptions, live: Dri
                 async with aclosing(driver.outcomes(rows, stop)) as outcomes:
                     async for outcome in outcomes:
                         yield outcome
+            if not journal.jobs:
+                forget(run.output, os.environ)
 
     return drive
 
@@ -101,22 +105,24 @@ class _Drive:
         self._breaker = Breaker(options.failure_limit, Stop(), options.observe)
         """Told of all, but asked only between jobs: what a job has is paid for, so it is taken."""
         self._claims = Claims(journal) if journal.jobs else None
+        self._queue: asyncio.Queue[_Item] = asyncio.Queue(MOST_WAITING)
         self._begun = frozenset(journal.jobs)
-        self._fillings = Fillings(journal)
+        self._feeder = Feeder(
+            asking, journal, self._claims, timing, self._is_live, self._queue.put, self._pump
+        )
         self._submitter = Submitter(journal, http, timing, options.observe)
         self._poller = Poller(journal, http, timing, options.observe)
         self._collector = Collector(journal, http, timing, options.observe, self._claims)
-        self._rest = Rest(journal.folder)
-        self._queue: asyncio.Queue[_Item] = asyncio.Queue(MOST_WAITING)
         self._tasks: set[asyncio.Task[None]] = set()
         self._watched: dict[str, Watched] = {}
         self._held: list[_Ended] = []
         """Jobs that ended before the input was read."""
         self._has_fed = False
         self._stop = Stop()
+        self._ends = False
+        """Whether all is done that this run was to do."""
         self._left = 0
         """Jobs that are left alone, by --detach."""
-        self._room = asyncio.Event()
         if run.live_after_s is not None:
             made = [job.intent.made_s for job in journal.jobs.values()]
             self._poller.give_up_s = min(made, default=timing.clock()) + run.live_after_s
@@ -135,12 +141,13 @@ class _Drive:
             async with aclosing(self._of_jobs()) as outcomes:
                 async for outcome in outcomes:
                     yield outcome
-            if self._rest.rows and not self._is_stopped():
-                async for outcome in self._live(self._rest.prompts(), stop):
+            if self._feeder.rest.rows and not self._is_stopped():
+                async for outcome in self._live(self._feeder.rest.prompts(), stop):
                     yield outcome
+            self._ends = True
         finally:
+            self._tell_end()
             await self._end()
-        self._tell_end()
         if stop.reason is not None:
             raise stop.reason
 
@@ -187,7 +194,7 @@ class _Drive:
         if job.id is not None:
             self._journal.ended(job, status.word)
         further = Fillings(self._journal)
-        further.most_tokens = self._fillings.most_tokens
+        further.most_tokens = self._feeder.fillings.most_tokens
         full: list[Filling] = []
         try:
             async for row, end in self._collector.rows(job, status, asked):
@@ -195,7 +202,7 @@ class _Drive:
                     yield self._finished(end)
                     continue
                 again = end if isinstance(end, Spooled) else row
-                failed = await self._place(again, asked, further, full)
+                failed = self._feeder.place(again, asked, further, full)
                 if failed is not None:
                     yield self._finished(failed)
         except NotOurs:
@@ -217,9 +224,8 @@ class _Drive:
         self._pump()
 
     def _goes_live(self, outcome: Outcome) -> bool:
-        return self._is_live and outcome.error is not None and outcome.error.retryable
+        return self._is_live() and outcome.error is not None and outcome.error.retryable
 
-    @property
     def _is_live(self) -> bool:
         """Whether no further job is made."""
         give_up_s = self._poller.give_up_s
@@ -230,11 +236,11 @@ class _Drive:
         for longer than any job may take."""
         job, limits = ended.job, ended.asked.wire.limits
         now_s = self._timing.clock()
-        if self._is_live or now_s - job.intent.made_s > limits.deadline_s:
+        if self._is_live() or now_s - job.intent.made_s > limits.deadline_s:
             return False
         fits = ended.status.fits_tokens
         if fits is not None:
-            self._fillings.most_tokens[ended.asked.model.name] = fits * 9 // 10
+            self._feeder.fillings.most_tokens[ended.asked.model.name] = fits * 9 // 10
             if job.intent.bytes > 4 * fits and job.intent.rows > 1:
                 return False  # its rows go into smaller jobs
         wait_s = min(FULL_S[0] * 2**job.refusals, FULL_S[1]) * min(1, limits.first_poll_s / 5)
@@ -243,80 +249,20 @@ class _Drive:
         self._follow(job)
         return True
 
-    # Rows into jobs
+    # Jobs
 
     async def _feed(self, rows: AsyncGenerator[Row, None]) -> None:
-        async for row in rows:
-            if isinstance(row, BadRow):
-                failure = Failure("invalid_row", f"{row.place}: {row.reason}")
-                await self._queue.put(failed_row(row, failure))
-                continue
-            if self._claims is not None and self._claims.claim(row):
-                continue
-            await self._feed_one(Spooled(row))
-            while not self._has_room():
-                self._room.clear()
-                await self._room.wait()
-        for filling in self._fillings.rest():
-            await self._intend(filling)
+        await self._feeder.feed(rows, self._run.output)
         self._has_fed = True
         self._wake()
 
-    async def _feed_one(self, row: Spooled) -> None:
-        full: list[Filling] = []
-        try:
-            asked = await self._asking.for_row(row.prompt)
-        except OtherProvider:
-            if not self._journal.jobs and not self._journal.collected:
-                raise
-            failed: Outcome | None = unsent(row.prompt, UsageError("another provider's model"))
-        except UsageError as error:
-            failed = unsent(row.prompt, error)
-        else:
-            failed = await self._place(row, asked, self._fillings, full)
-        if failed is not None:
-            await self._queue.put(failed)
-        for filling in full:
-            await self._intend(filling)
-
-    async def _place(
-        self, row: Spooled, asked: Asked, fillings: Fillings, full: list[Filling]
-    ) -> Outcome | None:
-        """Put the row where it is sent from; its outcome where it cannot be sent."""
-        if self._is_live:
-            self._rest.add(row)
-            return None
-        try:
-            filled = fillings.add(row, asked)
-        except UsageError as error:
-            return asked.failed(row, Rejected(error.message, hint=error.hint))
-        except ProviderError as error:
-            return asked.failed(row, error)
-        if filled is not None:
-            full.append(filled)
-        return None
-
-    async def _intend(self, filling: Filling) -> None:
-        intent, reached = await asyncio.to_thread(filling.close, self._timing.clock())
-        self._journal.intend(intent, reached)
-        self._pump()
-
-    def _has_room(self) -> bool:
-        """Whether further rows are read: all are where jobs of an earlier run wait for theirs."""
-        return self._claims is not None or len(self._journal.jobs) < self._most_jobs
-
-    @property
-    def _most_jobs(self) -> int:
-        return self._asking.home.wire.limits.jobs_at_once
-
-    # Jobs
-
     def _pump(self) -> None:
         """Begin with each job that there is room for."""
-        self._room.set()
+        most = self._asking.home.wire.limits.jobs_at_once
+        self._feeder.room.set()
         for job in list(self._journal.jobs.values()):
             is_new = job.intent.id not in self._watched
-            if is_new and (job.is_submitted or len(self._watched) < self._most_jobs):
+            if is_new and (job.is_submitted or len(self._watched) < most):
                 self._follow(job)
         self._show()
 
@@ -348,7 +294,7 @@ class _Drive:
     async def _status(self, job: Job, asked: Asked) -> JobStatus | None:
         """How the job has ended; None for one that is left alone."""
         watched = self._watched[job.intent.id]
-        if self._is_live and not job.is_submitted:
+        if self._is_live() and not job.is_submitted:
             return JobStatus(word="never submitted", ended=True)
         if job.id is None:
             await self._submitter.submit(job, asked.wire)
@@ -369,18 +315,24 @@ class _Drive:
     def _tell_end(self) -> None:
         """Say what goes on without this process."""
         jobs = self._journal.jobs.values()
-        if not jobs or not (self._is_stopped() or self._run.detach):
-            return
-        what = "go on" if self._is_stopped() else "were submitted"
-        self._stop.drain()
         there = [job for job in jobs if job.is_submitted]
+        if not there:
+            return
+        is_detached = self._ends and not self._is_stopped()
+        is_one = len(there) == 1
+        if is_detached:
+            what = "is submitted" if is_one else "are submitted"
+        else:
+            what = "goes on" if is_one else "go on"
+        if is_detached:
+            self._stop.drain()
         name, rows = self._run.output, sum(job.intent.rows for job in there)
         provider = self._asking.home.model.provider
         self._notify(
             Notice(
                 f"{format_count(len(there), 'job')} with {format_count(rows, 'row')} {what} at "
-                f"{provider}; --batch-api --resume collects them, llmbatch jobs cancel {name} "
-                "ends them"
+                f"{provider}; the same command with --resume collects them, "
+                f"llmbatch jobs cancel {name} ends them"
             )
         )
 
@@ -414,8 +366,7 @@ class _Drive:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._fillings.abandon()
-        self._rest.close()
+        self._feeder.close()
         if self._claims is not None:
             self._claims.close()
 

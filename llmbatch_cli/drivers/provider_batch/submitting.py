@@ -14,6 +14,8 @@ MOST_UPLOADS: Final = 4
 UPLOADS_AT_ONCE: Final = 2
 MOST_STRAY: Final = 3
 """How often a create may be told that the file, just uploaded, is not there."""
+NOWHERE: Final = (404, 405, 501)
+NOWHERE_HINT: Final = "the server may have no batch API; without --batch-api the rows are sent live"
 LONGEST_WAIT_S: Final = 1800.0
 
 
@@ -57,7 +59,13 @@ class Submitter:
             found = None
             if job.intent.id in self._begun:
                 found = await wire.find_upload(self._http, job.intent)
-            upload = found or await self._uploaded(job, wire, body)
+            try:
+                upload = found or await self._uploaded(job, wire, body)
+            except ProviderError as error:
+                error.hopeless = True  # no row is to blame for it
+                if error.status in NOWHERE:
+                    error.hint = error.hint or NOWHERE_HINT
+                raise
         if upload is not None:
             self._journal.uploaded(job, upload)
 
