@@ -70,21 +70,21 @@ class Shape(SimulatedOpenAI):
         """The results of a job that ends so."""
         for number, row in reversed(list(enumerate(job.rows))):
             if word in ENDED_EARLY and number >= len(job.rows) // 2:
-                yield from self._line(row, word)
+                yield from self._result(row, word)
                 continue
             said = self.answer({"prompt": self.prompt_in(row)})
             if said == "unworked":
-                yield from self._line(row, "expired")
+                yield from self._result(row, "expired")
                 continue
             self.worked[self.prompt_in(row)] += 1
             if said == "missing":
                 continue
             custom_id = "somebody-elses" if said == "unknown" else self.id_of(row)
-            yield from self._line(row, said if isinstance(said, tuple) else None, custom_id)
+            yield from self._result(row, said if isinstance(said, tuple) else None, custom_id)
             if said == "double":
-                yield from self._line(row, None)
+                yield from self._result(row, None)
 
-    def _line(
+    def _result(
         self, row: Mapping[str, Any], end: Any, custom_id: str | None = None
     ) -> Iterator[dict[str, Any]]:
         line = self.line(row, custom_id or self.id_of(row), end)

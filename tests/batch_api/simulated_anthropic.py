@@ -39,6 +39,8 @@ class SimulatedAnthropic(Shape):
 
     words: tuple[str, ...] = ("in_progress", "in_progress", "ended")
     results: dict[str, bytes] = field(default_factory=dict)
+    refusals: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
+    """What the next creates are answered."""
     early: int = 0
     """So often results of an ended batch are not there yet."""
 
@@ -46,28 +48,34 @@ class SimulatedAnthropic(Shape):
         self, exchange: Exchange, path: str, query: dict[str, list[str]]
     ) -> tuple[int, Any, dict[str, str]]:
         kind = {"content-type": "application/json"}
-        assert exchange.header("anthropic-version") == "2023-06-01"
+        assert exchange.header("anthropic-version")
         match exchange.method, self.parts_of(path):
+            case "POST", ["messages", "batches"] if self.refusals:
+                return (*self.refusals.pop(0), kind)
             case "POST", ["messages", "batches"]:
                 return 200, self._made(json.loads(exchange.body)), kind
             case "GET", ["messages", "batches"]:
                 return 200, self._list_page(query), kind
-            case "GET", ["messages", "batches", id_] if id_ in self.jobs:
-                said = self._polled(self.jobs[id_])
-                if said["processing_status"] != "ended" and self.retry_after is not None:
+            case method, ["messages", "batches", id_, *rest] if id_ in self.jobs:
+                status, body = self._of_batch(method, self.jobs[id_], rest)
+                if self.retry_after and not rest and body["processing_status"] != "ended":
                     kind["retry-after"] = self.retry_after
-                return 200, said, kind
-            case "POST", ["messages", "batches", id_, "cancel"] if id_ in self.jobs:
-                return self._asked_to_end(self.jobs[id_], kind)
-            case "GET", ["messages", "batches", id_, "results"]:
-                if id_ in self.results and self.early == 0:
-                    return 200, File(id_, "results.jsonl", self.results[id_]), kind
-                self.early = max(0, self.early - 1)
-                words = f"Message Batch {id_} has no available results."
-                return 404, error("not_found_error", words), kind
+                return status, body, kind
             case "POST", ["messages"]:
                 return 200, self._message(json.loads(exchange.body)), kind
         return 404, error("not_found_error", f"No such thing: {path}"), kind
+
+    def _of_batch(self, method: str, job: Job, rest: list[str]) -> tuple[int, Any]:
+        id_ = job.said["id"]
+        match method, rest:
+            case "GET", []:
+                return 200, self._polled(job)
+            case "POST", ["cancel"]:
+                return self._asked_to_end(job)
+            case "GET", ["results"] if id_ in self.results and self.early == 0:
+                return 200, File(id_, "results.jsonl", self.results[id_])
+        self.early = max(0, self.early - 1)
+        return 404, error("not_found_error", f"Message Batch {id_} has no available results.")
 
     # Jobs
 
@@ -87,7 +95,7 @@ class SimulatedAnthropic(Shape):
 
     def add_job(self, rows: list[dict[str, Any]]) -> Job:
         now = datetime.now(UTC)
-        said = {
+        said: dict[str, Any] = {
             "id": f"msgbatch_{len(self.jobs):06}",
             "type": "message_batch",
             "processing_status": "in_progress",
@@ -138,12 +146,12 @@ class SimulatedAnthropic(Shape):
                 job.said["processing_status"] = word
         return job.said
 
-    def _asked_to_end(self, job: Job, kind: dict[str, str]) -> tuple[int, Any, dict[str, str]]:
+    def _asked_to_end(self, job: Job) -> tuple[int, Any]:
         if job.said["processing_status"] == "ended":
-            return 400, error("invalid_request_error", "The batch has ended."), kind
+            return 400, error("invalid_request_error", "The batch has ended.")
         job.said["processing_status"] = "canceling"
         job.said["cancel_initiated_at"] = datetime.now(UTC).isoformat()
-        return 200, job.said, kind
+        return 200, job.said
 
     def _ended(self, job: Job, word: str) -> None:
         said = job.said
@@ -154,7 +162,7 @@ class SimulatedAnthropic(Shape):
         counts["succeeded"] += len(job.rows) - sum(counts.values())  # those that are missing
         said["processing_status"], said["request_counts"] = "ended", counts
         said["ended_at"] = datetime.now(UTC).isoformat()
-        said["results_url"] = f"{self.base_url}/messages/batches/{said['id']}/results"
+        said["results_url"] = f"{self.url}/messages/batches/{said['id']}/results"
         self.results[said["id"]] = self.as_file(lines)
 
     # Rows
