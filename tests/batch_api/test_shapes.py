@@ -1,6 +1,7 @@
 """The laws of a job, for the shapes beside OpenAI's: each row ends once, and nothing is lost."""
 
 import asyncio
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 from batch_api.shapes import Shape, batch, words_for
 from batch_api.simulated_anthropic import SimulatedAnthropic
+from batch_api.simulated_gemini import SimulatedGemini
 from batch_api.simulated_openai import Job, simulated
 from batch_api.test_happy import prompts, rows_of
 from support.program import Done, start
@@ -15,8 +17,11 @@ from support.scripted import Exchange
 
 ROWS = 6
 ALL = [f"re: p{place}" for place in range(ROWS)]
-SHAPES = (SimulatedAnthropic,)
+SHAPES = (SimulatedAnthropic, SimulatedGemini)
 each_shape = pytest.mark.parametrize("shape", SHAPES)
+each_with_files = pytest.mark.parametrize(
+    "shape", [shape for shape in SHAPES if shape.results_path != shape.poll_path]
+)
 
 
 async def answered(
@@ -55,9 +60,16 @@ class Killing(Shape):
 
     kill: tuple[str, str, bool] | None = None
     victim: asyncio.subprocess.Process | None = None
+    kill_after: int = 0
+    """So many requests of the kind are let through."""
 
     async def handle(self, exchange: Exchange) -> None:
         before = len(self.faults)
+        if self.kill is not None and self.kill_after:
+            path = exchange.path.partition("?")[0]
+            self.kill_after -= bool(re.search(self.kill[1], path))
+            await super().handle(exchange)
+            return
         if self.kill is not None:
             method, path, acts = self.kill
             self.faults.insert(0, (method, path, "lost" if acts else "refused"))
@@ -212,7 +224,7 @@ async def test_unknown_words_are_a_job_that_goes_on(tmp_path: Path, shape: type[
     assert texts(tmp_path) == ALL
 
 
-@each_shape
+@each_with_files
 async def test_a_download_that_breaks_goes_on(tmp_path: Path, shape: type[Shape]) -> None:
     provider, done = await answered(tmp_path, shape, break_after=[700, 10, 0])
     assert done.status == 0, done.err
@@ -229,7 +241,7 @@ async def test_trouble_of_a_moment_is_borne(tmp_path: Path, shape: type[Shape]) 
     assert provider.creates == 1
 
 
-@each_shape
+@each_with_files
 async def test_rows_whose_results_are_gone_are_sent_again_and_that_is_said(
     tmp_path: Path, shape: type[Shape]
 ) -> None:
