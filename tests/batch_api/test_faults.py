@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from batch_api.laws import prompts, rows_of, run_batch
 from batch_api.simulated_openai import Job, SimulatedOpenAI, prompt_of, simulated
-from batch_api.test_happy import batch, prompts, rows_of
 from support.program import Done, jsonl
 
 ROWS = 6
@@ -15,7 +15,7 @@ async def answered(tmp_path: Path, *more: str, **behaviour: Any) -> tuple[Simula
     """A run over six rows at a provider that behaves so."""
     source = prompts(tmp_path / "in.jsonl", ROWS)
     async with simulated(**behaviour) as provider:
-        return provider, await batch(provider.url, source, tmp_path / "out.jsonl", *more)
+        return provider, await run_batch(provider.url, source, tmp_path / "out.jsonl", *more)
 
 
 def texts(tmp_path: Path) -> list[str | None]:
@@ -237,10 +237,10 @@ async def test_an_account_without_money_stops_the_run_and_keeps_the_job(tmp_path
     reason["type"] = "insufficient_quota"
     source, out = prompts(tmp_path / "in.jsonl", ROWS), tmp_path / "out.jsonl"
     async with simulated(kind=refusing([reason])) as provider:
-        done = await batch(provider.url, source, out)
+        done = await run_batch(provider.url, source, out)
         assert done.status == 3, done.err
         assert "Billing hard limit" in done.err
-        done = await batch(provider.url, source, out, "--resume")
+        done = await run_batch(provider.url, source, out, "--resume")
     assert done.status == 0, done.err
     assert texts(tmp_path) == ALL
     assert provider.uploads == 1
@@ -258,7 +258,7 @@ async def test_several_models_are_several_jobs(tmp_path: Path) -> None:
     names = ["gpt-4o", "gpt-4o-mini", "gpt-4o"]
     source.write_bytes(jsonl([{"prompt": f"p{n}", "model": m} for n, m in enumerate(names)]))
     async with simulated() as provider:
-        done = await batch(provider.url, source, out)
+        done = await run_batch(provider.url, source, out)
     assert done.status == 0, done.err
     assert [row["model"] for row in rows_of(out)] == names
     assert sorted(len(job.rows) for job in provider.jobs.values()) == [1, 2]

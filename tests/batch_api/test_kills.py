@@ -6,13 +6,12 @@ import signal
 from pathlib import Path
 
 import pytest
+from batch_api.laws import assert_law, env_for, prompts, run_batch, words_for
 from batch_api.simulated_openai import SimulatedOpenAI, simulated
-from batch_api.test_happy import batch, prompts, rows_of
 from support.program import start
 from support.scripted import Exchange
 
 ROWS = 6
-KEYS = {"OPENAI_API_KEY": "sk-test"}
 
 
 class Killing(SimulatedOpenAI):
@@ -60,24 +59,13 @@ async def test_after_a_kill_each_row_has_one_answer_and_was_worked_on_once(
     async with simulated(kind=Killing) as provider:
         assert isinstance(provider, Killing)
         provider.kill = MOMENTS[moment]
-        words = ("batch", str(source), "-o", str(out), "-m", "gpt-4o-mini", "--batch-api")
-        env = {**KEYS, "LLMBATCH_STATE_DIR": str(tmp_path / "state")}
-        provider.victim = await start(*words, "--base-url", provider.url, env=env)
+        provider.victim = await start(*words_for(source, out, provider.url), env=env_for(out))
         await provider.victim.communicate()
         assert provider.victim.returncode == -signal.SIGKILL
-        done = await batch(provider.url, source, out, "--resume")
+        done = await run_batch(provider.url, source, out, "--resume")
     assert done.status == 0, done.err
-    assert_law(provider, out)
+    assert_law(provider, out, ROWS)
     assert provider.creates == 1
-
-
-def assert_law(provider: SimulatedOpenAI, out: Path, count: int = ROWS) -> None:
-    """Every row has one answer, and the provider has seen each row once."""
-    rows = rows_of(out)
-    assert [row["index"] for row in rows] == list(range(count))
-    assert [row["text"] for row in rows] == [f"re: p{place}" for place in range(count)]
-    assert provider.worked == {f"p{place}": 1 for place in range(count)}
-    assert not out.with_name(out.name + ".llmbatch-jobs").exists()
 
 
 async def test_a_kill_in_the_middle_of_the_download(tmp_path: Path) -> None:
@@ -85,18 +73,17 @@ async def test_a_kill_in_the_middle_of_the_download(tmp_path: Path) -> None:
     source, out = prompts(tmp_path / "in.jsonl", ROWS), tmp_path / "out.jsonl"
     async with simulated(kind=HalfDownload) as provider:
         assert isinstance(provider, HalfDownload)
-        words = ("batch", str(source), "-o", str(out), "-m", "gpt-4o-mini", "--batch-api")
-        env = {**KEYS, "LLMBATCH_STATE_DIR": str(tmp_path / "state")}
-        provider.victim = victim = await start(*words, "--base-url", provider.url, env=env)
+        victim = await start(*words_for(source, out, provider.url), env=env_for(out))
+        provider.victim = victim
         waiting = asyncio.ensure_future(victim.communicate())
         await provider.half.wait()
         while len(out.read_bytes().splitlines()) < ROWS // 2:
             await asyncio.sleep(0.01)
         victim.send_signal(signal.SIGKILL)
         await waiting
-        done = await batch(provider.url, source, out, "--resume")
+        done = await run_batch(provider.url, source, out, "--resume")
     assert done.status == 0, done.err
-    assert_law(provider, out)
+    assert_law(provider, out, ROWS)
 
 
 class HalfDownload(SimulatedOpenAI):
@@ -124,9 +111,9 @@ async def test_a_lost_reply_to_the_create_makes_no_second_job(tmp_path: Path) ->
     source, out = prompts(tmp_path / "in.jsonl", ROWS), tmp_path / "out.jsonl"
     async with simulated() as provider:
         provider.faults.append(("POST", "/batches$", "lost"))
-        done = await batch(provider.url, source, out)
+        done = await run_batch(provider.url, source, out)
     assert done.status == 0, done.err
-    assert_law(provider, out)
+    assert_law(provider, out, ROWS)
     assert provider.creates == 1
 
 
@@ -137,9 +124,9 @@ async def test_a_create_that_fails_is_made_again_only_where_the_list_lacks_the_j
     source, out = prompts(tmp_path / "in.jsonl", ROWS), tmp_path / "out.jsonl"
     async with simulated() as provider:
         provider.faults.append(("POST", "/batches$", fault))
-        done = await batch(provider.url, source, out)
+        done = await run_batch(provider.url, source, out)
     assert done.status == 0, done.err
-    assert_law(provider, out)
+    assert_law(provider, out, ROWS)
     asked = provider.requests["GET /v1/batches"]
     assert asked == 0 if fault == 429 else asked > 0
 
@@ -155,7 +142,7 @@ async def test_no_create_while_the_list_cannot_be_read_to_its_end(tmp_path: Path
     async with simulated(page=1, on_create=later) as provider:
         provider.faults.append(("POST", "/batches$", "lost"))
         provider.faults += [("GET", "/batches$", what) for what in ("refused", 503)]
-        done = await batch(provider.url, source, out)
+        done = await run_batch(provider.url, source, out)
     assert done.status == 0, done.err
-    assert_law(provider, out)
+    assert_law(provider, out, ROWS)
     assert provider.creates == 1

@@ -5,8 +5,8 @@ import signal
 from pathlib import Path
 
 import pytest
+from batch_api.laws import prompts, rows_of, run_batch
 from batch_api.simulated_openai import SimulatedOpenAI, simulated
-from batch_api.test_happy import batch, prompts, rows_of
 from support.program import jsonl, run, start
 
 FOREVER = ("validating", "in_progress")
@@ -15,12 +15,12 @@ FOREVER = ("validating", "in_progress")
 async def test_detach_submits_and_resume_collects(tmp_path: Path) -> None:
     source, out = prompts(tmp_path / "in.jsonl", 4), tmp_path / "out.jsonl"
     async with simulated() as provider:
-        done = await batch(provider.url, source, out, "--detach")
+        done = await run_batch(provider.url, source, out, "--detach")
         assert done.status == 0, done.err
         assert f"llmbatch jobs cancel {out}" in done.err
         assert provider.creates == 1
         assert provider.worked == {}
-        done = await batch(provider.url, source, out, "--resume")
+        done = await run_batch(provider.url, source, out, "--resume")
     assert done.status == 0, done.err
     assert len(rows_of(out)) == 4
     assert provider.creates == 1
@@ -31,11 +31,11 @@ async def test_resume_and_detach_take_what_is_there_and_return(tmp_path: Path) -
     async with simulated(words=("validating", *FOREVER, "completed")) as provider:
         for _ in range(3):
             flags = ("--detach", *(["--resume"] if provider.creates else []))
-            done = await batch(provider.url, source, out, *flags)
+            done = await run_batch(provider.url, source, out, *flags)
             assert done.status == 0, done.err
             assert "1 job with 4 rows" in done.err
         prompts(source, 6)
-        done = await batch(provider.url, source, out, "--detach", "--resume")
+        done = await run_batch(provider.url, source, out, "--detach", "--resume")
         assert len(rows_of(out)) == 4
         assert provider.creates == 2
         assert "1 job with 2 rows is submitted" in done.err
@@ -57,7 +57,7 @@ async def test_ctrl_c_leaves_the_jobs_and_says_how_to_go_on(tmp_path: Path) -> N
         assert b"--resume" in err
         assert provider.requests["POST /v1/batches/batch_000000/cancel"] == 0
         provider.jobs["batch_000000"].words = ("validating", "completed")
-        done = await batch(provider.url, source, out, "--resume")
+        done = await run_batch(provider.url, source, out, "--resume")
     assert done.status == 0, done.err
     assert len(rows_of(out)) == 4
     assert provider.creates == 1
@@ -67,7 +67,7 @@ async def test_after_its_time_the_rest_is_sent_live(tmp_path: Path) -> None:
     """The job is cancelled; half of it was done by then."""
     source, out = prompts(tmp_path / "in.jsonl", 4), tmp_path / "out.jsonl"
     async with simulated(words=FOREVER) as provider:
-        done = await batch(provider.url, source, out, "--live-after", "1s")
+        done = await run_batch(provider.url, source, out, "--live-after", "1s")
     assert done.status == 0, done.err
     rows = rows_of(out)
     assert [row["text"] for row in rows] == [f"re: p{n}" for n in range(4)]
@@ -84,7 +84,7 @@ async def test_live_rows_and_batch_rows_go_on_with_each_other(tmp_path: Path) ->
         words = ("-o", str(out), "-m", "gpt-4o-mini", "--base-url", provider.url)
         assert (await run("batch", str(source), *words, env=env)).status == 0
         prompts(source, 4)
-        done = await batch(provider.url, source, out, "--resume")
+        done = await run_batch(provider.url, source, out, "--resume")
         assert done.status == 0, done.err
         assert len(provider.jobs["batch_000000"].rows) == 2
         prompts(source, 5)
@@ -99,10 +99,10 @@ async def test_rows_that_moved_in_the_input_are_not_sent_again(tmp_path: Path) -
     source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_bytes(jsonl([{"id": f"r{n}", "prompt": f"p{n}"} for n in range(4)]))
     async with simulated() as provider:
-        await batch(provider.url, source, out, "--detach")
+        await run_batch(provider.url, source, out, "--detach")
         kept = [{"id": f"new{n}", "prompt": f"p{n}"} for n in (3, 1, 0)]
         source.write_bytes(jsonl([*kept, {"id": "r9", "prompt": "p9"}]))
-        done = await batch(provider.url, source, out, "--resume")
+        done = await run_batch(provider.url, source, out, "--resume")
     assert done.status == 0, done.err
     assert [(row["id"], row["text"]) for row in rows_of(out)] == [
         ("new3", "re: p3"),
@@ -118,9 +118,9 @@ async def test_open_jobs_are_neither_forgotten_nor_sent_live(tmp_path: Path) -> 
     source, out = prompts(tmp_path / "in.jsonl", 2), tmp_path / "out.jsonl"
     env = {"OPENAI_API_KEY": "sk-test"}
     async with simulated(words=FOREVER) as provider:
-        await batch(provider.url, source, out, "--detach")
-        again = await batch(provider.url, source, out)
-        over = await batch(provider.url, source, out, "--overwrite")
+        await run_batch(provider.url, source, out, "--detach")
+        again = await run_batch(provider.url, source, out)
+        over = await run_batch(provider.url, source, out, "--overwrite")
         words = ("-o", str(out), "-m", "gpt-4o-mini", "--base-url", provider.url)
         live = await run("batch", str(source), *words, "--resume", env=env)
     for done in (again, over, live):
@@ -133,7 +133,7 @@ async def test_open_jobs_are_neither_forgotten_nor_sent_live(tmp_path: Path) -> 
 async def test_another_key_does_not_go_on_with_jobs(tmp_path: Path) -> None:
     source, out = prompts(tmp_path / "in.jsonl", 2), tmp_path / "out.jsonl"
     async with simulated(words=FOREVER) as provider:
-        await batch(provider.url, source, out, "--detach")
+        await run_batch(provider.url, source, out, "--detach")
         words = ("-o", str(out), "-m", "gpt-4o-mini", "--base-url", provider.url)
         env = {"OPENAI_API_KEY": "sk-other"}
         done = await run("batch", str(source), *words, "--batch-api", "--resume", env=env)
@@ -181,7 +181,7 @@ async def test_a_rows_model_of_another_provider_is_refused(tmp_path: Path) -> No
     source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_bytes(jsonl([{"prompt": "a"}, {"prompt": "b", "model": "fake/echo"}]))
     async with simulated() as provider:
-        done = await batch(provider.url, source, out)
+        done = await run_batch(provider.url, source, out)
     assert done.status == 2, done.err
     assert "fake/echo of a row is not openai's" in done.err
     assert provider.uploads == 0
@@ -190,7 +190,7 @@ async def test_a_rows_model_of_another_provider_is_refused(tmp_path: Path) -> No
 async def test_a_server_without_a_batch_api_is_said_to_have_none(tmp_path: Path) -> None:
     source, out = prompts(tmp_path / "in.jsonl", 2), tmp_path / "out.jsonl"
     async with simulated(kind=Plain) as provider:
-        done = await batch(provider.url, source, out)
+        done = await run_batch(provider.url, source, out)
     assert done.status == 3, done.err
     assert "may have no batch API" in done.err
     assert not out.exists()
@@ -206,6 +206,6 @@ class Plain(SimulatedOpenAI):
 async def test_a_table_is_written_at_the_end(tmp_path: Path) -> None:
     source, out = prompts(tmp_path / "in.jsonl", 3), tmp_path / "out.csv"
     async with simulated() as provider:
-        done = await batch(provider.url, source, out)
+        done = await run_batch(provider.url, source, out)
     assert done.status == 0, done.err
     assert out.read_text().splitlines()[:2] == ["prompt,answer,error", "p0,re: p0,"]
