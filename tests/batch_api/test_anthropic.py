@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from batch_api.laws import assert_law, prompts, rows_of
 from batch_api.shapes import batch
 from batch_api.simulated_anthropic import SimulatedAnthropic, error
 from batch_api.simulated_openai import Job, simulated
-from batch_api.test_happy import prompts, rows_of
-from batch_api.test_shapes import ALL, ROWS, answered, assert_law, texts
+from batch_api.test_shapes import ALL, ROWS, answered, texts
 from batch_api.wires import collected, intent_of, wire_of
 from support.later import Later
 
@@ -59,7 +59,7 @@ async def test_the_sdk_judges_the_simulator() -> None:
 async def test_results_that_are_not_there_yet_are_waited_for(tmp_path: Path) -> None:
     provider, done = await answered(tmp_path, SimulatedAnthropic, early=2)
     assert done.status == 0, done.err
-    assert_law(provider, tmp_path)
+    assert_law(provider, tmp_path / "out.jsonl", ROWS)
     assert provider.creates == 1
 
 
@@ -103,7 +103,7 @@ async def test_the_month_s_limit_stops_the_run_and_keeps_the_job(tmp_path: Path)
         assert "monthly threshold" in done.err
         done = await batch(provider, source, out, "--resume")
     assert done.status == 0, done.err
-    assert_law(provider, tmp_path)
+    assert_law(provider, tmp_path / "out.jsonl", ROWS)
 
 
 async def test_another_batch_of_the_same_size_is_not_taken_for_ours(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ async def test_another_batch_of_the_same_size_is_not_taken_for_ours(tmp_path: Pa
     faults = [("POST", "/messages/batches$", "lost")]
     provider, done = await answered(tmp_path, SimulatedAnthropic, faults=faults, on_create=another)
     assert done.status == 0, done.err
-    assert_law(provider, tmp_path)
+    assert_law(provider, tmp_path / "out.jsonl", ROWS)
     assert provider.creates == 1
 
 
