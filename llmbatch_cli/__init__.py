@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # isort: off
         Answers as Answers, Cache as Cache, Network as Network, Retries as Retries,
     )  # fmt: skip
     from llmbatch_cli.core.limit_options import Limits as Limits
+    from llmbatch_cli.core.money_options import Money as Money
     from llmbatch_cli.core.ledger import Usage as Usage
     from llmbatch_cli.core.types import (
         Completion as Completion, Failure as Failure, Outcome as Outcome,
@@ -51,6 +52,7 @@ _NAMES = {
     "core.errors": "BudgetReached LlmbatchError RowFailed RunStopped UsageError",
     "core.options": "Answers Cache Network Retries",
     "core.limit_options": "Limits",
+    "core.money_options": "Money",
     "core.ledger": "Usage",
     "core.types": "Completion Failure Outcome",
     "engine.race_work": "Rules",

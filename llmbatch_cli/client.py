@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from llmbatch_cli.core.errors import RunStopped, UsageError
 from llmbatch_cli.core.events import Observer, both, ignore
-from llmbatch_cli.core.options import Answers, Cache, Limits, Network, Retries, Sending
+from llmbatch_cli.core.options import Answers, Cache, Limits, Money, Network, Retries, Sending
 from llmbatch_cli.core.types import Outcome
 from llmbatch_cli.drivers.live import RunOptions
 from llmbatch_cli.engine.failure_limit import FailureLimit
@@ -54,6 +54,7 @@ LIMITS: Final = Limits()
 RETRIES: Final = Retries()
 NETWORK: Final = Network()
 CACHE: Final = Cache()
+MONEY: Final = Money()
 
 KEPT: Final = 10_000
 """Outcomes that RunStopped holds at most."""
@@ -67,15 +68,15 @@ class Client:
 
     Args:
         limits: requests in flight and a minute; without them the client finds out what the
-            account allows.
+            account allows. `max_cost` is what all calls of the client may cost.
         retries: attempts and seconds for each row; failed rows after which a call is stopped;
             whether parameters that a model does not support are dropped.
-        network: base URLs, time limit for connecting.
+        network: base URLs, the environment with the keys, time limit for connecting.
         cache: where answers are kept for other runs; whether equal prompts of a batch are sent
             once.
+        money: prices of models, and the tier in which answers are bought.
         files: the folder below which messages may name files; None reads none.
         observe: receives events (core/events.py) in the loop's thread; it must not block.
-        environ: keys and base URLs; None is the process's environment.
         progress: show each batch and race on standard error, as the command does.
     """
 
@@ -86,15 +87,16 @@ class Client:
         retries: Retries = RETRIES,
         network: Network = NETWORK,
         cache: Cache = CACHE,
+        money: Money = MONEY,
         files: Path | None = None,
         observe: Observer = ignore,
-        environ: Mapping[str, str] | None = None,
         progress: bool = False,
     ) -> None:
-        self._sending = Sending(limits=limits, retries=retries, network=network, cache=cache)
+        self._sending = Sending(
+            limits=limits, retries=retries, network=network, cache=cache, money=money
+        )
         self._files = files
         self._observe = observe
-        self._environ = environ
         self._progress = progress
         self._failure_limit = FailureLimit.parse(retries.max_errors)
         self._stack: AsyncExitStack | None = None
@@ -273,7 +275,7 @@ class Client:
             if self._stack is None:
                 raise UsageError("the client is not open", hint="async with Client() as client")
             if together not in self._pools:
-                options = CallOptions.of(self._sending, together=together, environ=self._environ)
+                options = CallOptions.of(self._sending, together=together)
                 for other in self._pools.values():  # what may be spent is for both together
                     options = replace(options, budget=other.budget)
                 opened = Detached(open_models(options, self._observe))
@@ -281,9 +283,13 @@ class Client:
         return self._pools[together]
 
 
-_CLIENTS: Final = "limits retries network cache files observe environ progress"
+_CLIENTS: Final = "limits retries network cache money files observe progress"
 _ELSEWHERE: Final[Mapping[str, str]] = {
     **{name: f"client=Client({name}=...)" for name in _CLIENTS.split()},
+    "environ": "client=Client(network=Network(environ=...))",
+    "max_cost": "client=Client(limits=Limits(max_cost=1.5))",
+    "price": "client=Client(money=Money(price=['MODEL=IN,OUT']))",
+    "tier": "client=Client(money=Money(tier='flex'))",
     "drop_params": "client=Client(retries=Retries(drop_params=True))",
     "answers": "schema=Answers(...)",
     "client": "batch(..., client=Client())",
@@ -323,9 +329,9 @@ def batch(
     """`Client.batch` for a plain `for` loop, also inside a running event loop, as in a notebook.
 
     Yields outcomes as they come, in bounded memory. Leaving the loop early cancels what is in
-    flight. `client`, which must not be open, has the limits, retries, network, cache and display
-    of this call: `client=Client(limits=Limits(rpm=500), progress=True)`. It is opened for the
-    call and closed at its end. The other arguments are those of Client.batch.
+    flight. `client`, which must not be open, has the limits, retries, network, cache, prices and
+    display of this call: `client=Client(limits=Limits(rpm=500), progress=True)`. It is opened for
+    the call and closed at its end. The other arguments are those of Client.batch.
     """
     return _iterated(Client.batch, **locals())  # exactly the arguments
 

@@ -19,6 +19,7 @@ from llmbatch_cli import (
     Answers,
     Client,
     Limits,
+    Money,
     Network,
     RowFailed,
     Rules,
@@ -219,6 +220,31 @@ async def test_closing_a_client_drops_what_is_in_flight() -> None:
             assert await running == 0
 
 
+async def test_prices_and_the_tier_are_the_users() -> None:
+    """Money(price=...) prices what the table does not know; the tier is asked for."""
+
+    async def counted(exchange: Exchange) -> None:
+        usage = {"prompt_tokens": 1000, "completion_tokens": 10, "total_tokens": 1010}
+        await answer(exchange, completion("x", usage=usage))
+
+    async with serve(counted) as server:
+        money = Money(price=["mine=2,30"], tier="flex")
+        async with Client(network=at(server.url), money=money) as client:
+            outcome = await client.ask("a", model="openai/mine")
+    assert outcome.cost == pytest.approx(0.0023)
+    assert json.loads(server.exchanges[0].body)["service_tier"] == "flex"
+
+
+async def test_the_environment_is_the_networks() -> None:
+    """Keys are taken from it alone, and repr does not show them."""
+    async with serve(echo) as server:
+        network = Network(base_url=[f"{server.url}/v1"], environ={"OPENAI_API_KEY": "sk-own"})
+        assert "sk-own" not in repr(network)
+        async with Client(network=network) as client:
+            await client.ask("a", model="openai/m")
+    assert server.exchanges[0].header("authorization") == "Bearer sk-own"
+
+
 @pytest.mark.parametrize("name", inspect.signature(Client).parameters)
 def test_a_clients_argument_is_no_sampling_parameter(name: str) -> None:
     """It is refused at the call, not sent to the provider; the error says where it is given."""
@@ -232,6 +258,10 @@ def test_a_clients_argument_is_no_sampling_parameter(name: str) -> None:
     ("name", "instead"),
     [
         ("drop_params", "Retries(drop_params=True)"),
+        ("environ", "Network(environ="),
+        ("price", "Money(price="),
+        ("tier", "Money(tier="),
+        ("max_cost", "Limits(max_cost="),
         ("answers", "schema=Answers("),
         ("stopper", "batch(..., stopper="),
     ],

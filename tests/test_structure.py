@@ -22,7 +22,7 @@ LAYERS = [
     {"rows", "engine", "providers", "transport", "ui", "loops", "pricing"},
     {"models", "drivers", "answer_shapes", "report", "settings"},
     {"plans"},
-    {"job", "client"},
+    {"job", "client", "estimate"},
     {"cli", "compat"},
     {"__main__"},
 ]
@@ -48,6 +48,7 @@ HOMES = {
     "tomlkit": {"settings"},
     "keyring": {"settings"},
     "dotenv": {"settings"},
+    "splintr": {"estimate"},
 }
 """Where a library may be imported."""
 

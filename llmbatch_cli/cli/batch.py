@@ -14,7 +14,7 @@ from llmbatch_cli.cli.running import (
     with_defaults,
 )
 from llmbatch_cli.cli.shaping import plain_system
-from llmbatch_cli.core.errors import ExitStatus
+from llmbatch_cli.core.errors import ExitStatus, UsageError
 from llmbatch_cli.core.options import (
     Answers,
     DisplayOptions,
@@ -42,6 +42,7 @@ Examples:
 Exit status: 0 all rows answered, 1 some failed, 2 usage error (nothing was
 sent), 3 stopped early, 130 interrupted.
 """
+
 
 USAGE = """usage: llmbatch batch [INPUT]... [-m MODEL] [-o OUTPUT]   (llmbatch batch -h for more)
   llmbatch batch prompts.jsonl -o answers.jsonl
@@ -78,6 +79,23 @@ def batch(
         shape=shape_asked(answers),
     )
     output = with_defaults(output, input_.inputs)
+    if display.dry_run:
+        if display.summary is not None:
+            raise UsageError(
+                "--summary is of a run, and --dry-run is none", hint="llmbatch estimate has --json"
+            )
+        from llmbatch_cli.cli.estimating import Estimating, estimate_rows
+
+        estimating = Estimating(
+            inputs=inputs,
+            input=input_,
+            batches=[ask],
+            sending=sending,
+            setup=setup,
+            output=output,
+            is_choice=bool(answers.choices),
+        )
+        return run_async(estimate_rows(estimating))
     check_batch_api(output, sending, fallback=bool(ask.fallback))
     job = Job(
         inputs,

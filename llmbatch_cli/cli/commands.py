@@ -6,6 +6,7 @@ COMMANDS: Final = {
     "batch": "batch",
     "race": "race",
     "preview": "preview",
+    "estimate": "estimate",
     "errors": "errors_command",
     "report": "report_command",
     "compare": "compare_command",

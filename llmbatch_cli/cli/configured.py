@@ -8,7 +8,7 @@ from typing import Any, Final, get_args, get_type_hints
 
 from llmbatch_cli.core.errors import LlmbatchError
 from llmbatch_cli.core.frozen import frozen
-from llmbatch_cli.core.option import option_of
+from llmbatch_cli.core.option import is_option, option_of
 from llmbatch_cli.core.options import Limits, ModelOptions
 from llmbatch_cli.providers.access import Setup
 
@@ -117,7 +117,7 @@ def _declared(kind: Any) -> Iterator[tuple[str, Field[Any]]]:
     if not is_dataclass(kind) or kind is Setup:
         return
     for one in fields(kind):
-        if "option" in one.metadata:
+        if is_option(one):
             described = option_of(one.metadata)
             if not described.positional:
                 yield (described.name or one.name).replace("_", "-"), one

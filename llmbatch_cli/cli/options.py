@@ -15,7 +15,7 @@ from llmbatch_cli.cli.complete import PROPOSALS
 from llmbatch_cli.cli.configured import defaults_for, options_of, replaced, without_limits
 from llmbatch_cli.cli.help import EVERYDAY, LEFT_OUT, Command, Settled, print_short_help
 from llmbatch_cli.core.frozen import frozen
-from llmbatch_cli.core.options import Option, option_of
+from llmbatch_cli.core.options import Option, is_option, option_of
 from llmbatch_cli.providers.access import Setup
 
 METAVARS: Final[Mapping[Any, str]] = {str: "TEXT", int: "N", float: "N", Path: "FILE"}
@@ -202,7 +202,9 @@ def _group(name: str, annotation: Any, *notes: object) -> _Group | None:
 
 def _parameters(group: _Group) -> Iterator[inspect.Parameter]:
     for one in fields(group.type):
-        if all(note.has(one.name) for note in group.notes if isinstance(note, Only)):
+        if is_option(one) and all(
+            note.has(one.name) for note in group.notes if isinstance(note, Only)
+        ):
             described = option_of(one.metadata)
             yield inspect.Parameter(
                 one.name,

@@ -4,8 +4,8 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import field, replace
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from dataclasses import field
+from typing import Annotated, Any, Final
 
 import orjson
 
@@ -15,7 +15,7 @@ from llmbatch_cli.cli.options import Only
 from llmbatch_cli.cli.running import inputs_of, run_async
 from llmbatch_cli.cli.shaping import plain_system
 from llmbatch_cli.core.errors import ExitStatus, ProviderError, UsageError
-from llmbatch_cli.core.events import Event, Notice, ignore
+from llmbatch_cli.core.events import Event, Notice
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.options import (
     Answers,
@@ -26,18 +26,13 @@ from llmbatch_cli.core.options import (
     Sampling,
 )
 from llmbatch_cli.core.text import clean_for_terminal, format_count
-from llmbatch_cli.core.types import BadRow, Message, Params, Prompt, Row
-from llmbatch_cli.engine.calls import Model, merged, request_for
-from llmbatch_cli.engine.drop_params import Build, dropping
-from llmbatch_cli.models import checked
+from llmbatch_cli.core.types import BadRow, Prompt, Row
+from llmbatch_cli.estimate.asked import AskedModel, Asking
 from llmbatch_cli.plans import shape_asked, system_message
 from llmbatch_cli.providers.access import Access, Setup
-from llmbatch_cli.providers.registry import DEFAULT_MODEL, Target, home_of, resolve
+from llmbatch_cli.providers.registry import DEFAULT_MODEL
 from llmbatch_cli.rows.input.attachments import with_attachments
 from llmbatch_cli.rows.input.source import Inputs
-
-if TYPE_CHECKING:
-    from llmbatch_cli.engine.shaped import AnswerShape
 
 SHOWN: Final = 3
 """Requests that are shown."""
@@ -78,16 +73,15 @@ def preview(
         environ=setup.environ or os.environ,
         setup=setup,
     )
-    target = resolve(one_model(named, setup) or DEFAULT_MODEL, access)
-    asked = _Asked(
-        target,
-        replace(access, home=home_of(target.provider.name)),
-        sampling.params(),
-        system_message(plain_system(input_, system)),
-        shape_asked(answers),
+    asking = Asking(
+        access=access,
+        params=sampling.params(),
+        system=system_message(plain_system(input_, system)),
+        shape=shape_asked(answers),
         drop_params=retries.drop_params,
     )
-    return run_async(_preview(inputs, asked, input_))
+    asked = asking.of(one_model(named, setup) or DEFAULT_MODEL)
+    return run_async(_preview(inputs, _Asked(asked, asking.at_home_of(asked)), input_))
 
 
 async def _preview(inputs: Inputs, asked: "_Asked", options: InputOptions) -> ExitStatus:
@@ -108,30 +102,14 @@ async def _preview(inputs: Inputs, asked: "_Asked", options: InputOptions) -> Ex
 class _Asked:
     """What is asked, and of whom."""
 
-    target: Target
-    of_rows: Access
+    model: AskedModel
+    of_rows: Asking
     """By which the models are reached that rows name."""
-    params: Params
-    system: Message | None
-    shape: "AnswerShape | None"
-    drop_params: bool
 
     def of(self, row: Prompt) -> Iterator[str]:
         """The lines of a row's request. Raises ProviderError, or UsageError."""
-        target = self.target if row.model is None else resolve(row.model, self.of_rows)
-        params: Params = merged(checked(self.params), checked(target.params))
-        build: Build = target.provider.build
-        if self.drop_params:
-            build = dropping(build, ignore, set())
-        shaped = None
-        if self.shape is not None:
-            shaped = self.shape.asked_of(
-                target.model, params, target.provider.build, lambda message: None
-            )
-            params = shaped.params(params)
-        model = Model(target.provider.name, target.model, _never, params)
-        request = request_for(row, model, self.system)
-        wire = build(request if shaped is None else shaped.first_asked(request))
+        asked = self.model if row.model is None else self.of_rows.of(row.model)
+        wire = asked.build(asked.request(row))
         yield f"{wire.method} {wire.url}"
         try:
             body = orjson.loads(wire.body)
@@ -139,10 +117,6 @@ class _Asked:
             yield wire.body.decode(errors="replace")
         else:
             yield orjson.dumps(_shortened(body), option=orjson.OPT_INDENT_2).decode()
-
-
-async def _never(request: Any) -> Any:
-    raise AssertionError(request)
 
 
 @frozen

@@ -78,7 +78,7 @@ def race(
     input_: Annotated[InputOptions, PROMPTS],
     output: OutputOptions,
     sending: Annotated[Sending, Without("dedupe", "batch_api", "detach", "live_after")],
-    display: DisplayOptions,
+    display: Annotated[DisplayOptions, Without("dry_run")],
     setup: Setup,
 ) -> int:
     """Send each prompt to several models; the first good answer wins.

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import shlex
 import stat
 import sys
 import time
@@ -12,18 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from llmbatch_cli.cli.ending import say_end, say_summary, standings_lines
 from llmbatch_cli.cli.in_order import InOrder
 from llmbatch_cli.cli.live import Live
 from llmbatch_cli.cli.say import Voice
 from llmbatch_cli.cli.shaping import shape_of
 from llmbatch_cli.cli.signals import Interrupts, interrupts
+from llmbatch_cli.cli.summary_file import Ended
 from llmbatch_cli.core.errors import (
-    BadRows,
     ExitStatus,
-    InputError,
-    OutputError,
     ReaderGone,
-    RunStopped,
     UsageError,
 )
 from llmbatch_cli.core.events import Counted, Event, Notice, Observer, Started, both
@@ -37,7 +34,7 @@ from llmbatch_cli.core.options import (
     OutputFormat,
     OutputOptions,
 )
-from llmbatch_cli.core.text import clean_for_terminal, format_count
+from llmbatch_cli.core.text import clean_for_terminal
 from llmbatch_cli.core.types import Outcome
 from llmbatch_cli.drivers.delivery import Render
 from llmbatch_cli.job import Job, JobRun
@@ -50,12 +47,8 @@ from llmbatch_cli.rows.input.source import Inputs
 from llmbatch_cli.rows.output.render import render
 from llmbatch_cli.rows.output.table_files import check_table_options, format_of_name, journal_of
 from llmbatch_cli.ui.progress import Streams, open_progress
-from llmbatch_cli.ui.report import format_rows, summary
-from llmbatch_cli.ui.standings import Standings, as_lines
+from llmbatch_cli.ui.standings import Standings
 from llmbatch_cli.ui.totals import Totals
-
-INDENT: Final = 2
-"""Of the lines below the summary."""
 
 SHORT_ROWS: Final = 50
 """A longer input is not only a first trial, so the model should be meant."""
@@ -117,23 +110,38 @@ def with_defaults(
     return replace(output, ordered=output.ordered or in_order)
 
 
-async def answer_rows(job: Job, shown: Shown) -> ExitStatus:
-    """Run the job, show how it goes and how it ended; a signal at any moment ends it in order."""
+async def answer_rows(job: Job, shown: Shown, renderer: Render | None = None) -> ExitStatus:
+    """Run the job, show how it goes and how it ended; a signal at any moment ends it in order.
+
+    `renderer` takes the place of the output's own form.
+    """
     voice = Voice(as_json=shown.display.progress == "json", quiet=shown.display.quiet)
+    ended = Ended(shown.display.summary, shown.label)
+    ended.check(job)
+    status = await _answered(job, shown, voice, renderer, ended)
+    return ended.write(status, voice)
+
+
+async def _answered(
+    job: Job, shown: Shown, voice: Voice, renderer: Render | None, ended: Ended
+) -> ExitStatus:
     if job.output.format in WHOLE and job.journal is None:
         from llmbatch_cli.cli.spooled import Gone, by_spool, watching
 
         def run(spooled: Job, gone: Gone) -> Awaitable[ExitStatus]:
-            return _answer_rows(
-                spooled, shown, voice, watching(_renderer(spooled, shown, voice), gone)
-            )
+            render = watching(_renderer(spooled, shown, voice), gone)
+            return _answer_rows(spooled, shown, voice, render, ended)
 
         return await by_spool(job, run, voice)
-    return await _answer_rows(job, shown, voice, _renderer(job, shown, voice))
+    renderer = renderer or _renderer(job, shown, voice)
+    return await _answer_rows(job, shown, voice, renderer, ended)
 
 
-async def _answer_rows(job: Job, shown: Shown, voice: Voice, renderer: Render) -> ExitStatus:
+async def _answer_rows(
+    job: Job, shown: Shown, voice: Voice, renderer: Render, ended: Ended
+) -> ExitStatus:
     totals, standings = Totals(), Standings()
+    ended.began_at = time.time()
     with interrupts(voice, totals) as asked:
         to_terminal = stdout_is_terminal(job.output.output)
         display = shown.display
@@ -149,11 +157,12 @@ async def _answer_rows(job: Job, shown: Shown, voice: Voice, renderer: Render) -
             await _to_its_end(run, asked)
             totals.cut_short = asked.stop.draining or run.error is not None
             if voice.as_json:  # the object of the display's end is the last
-                _say_end(run, job, voice, asked)
+                say_end(run, job, voice, asked)
         if not voice.as_json:
             if run.sink is not None and not isinstance(run.error, UsageError):
-                voice.notice("\n  ".join(_summary(run, totals, standings, shown, asked)))
-            _say_end(run, job, voice, asked)
+                say_summary(run, totals, _further(standings, shown, totals), voice)
+            say_end(run, job, voice, asked)
+        ended.take(run, totals, interrupted=asked.count > 0)
         for notice in (run.unclaimed, getattr(renderer, "notice", None)):
             if notice:
                 voice.notice(notice)
@@ -203,65 +212,12 @@ class _UnnamedModel:
         self._observe(Notice(f"{small}; name another with -m, as in -m gpt-4o-mini"))
 
 
-def _summary(
-    run: JobRun, totals: Totals, standings: Standings, shown: Shown, asked: Interrupts
-) -> Sequence[str]:
-    lines = [summary(totals, failed_before=run.failed_before, told=run.looked_ahead)]
+def _further(standings: Standings, shown: Shown, totals: Totals) -> Sequence[str]:
+    """What follows the summary."""
+    lines: list[str] = []
     if shown.by_default is not None and totals.rows:
         lines.append(f"by {shown.by_default}, the small embedded model; -m names another")
-    return lines + _standings_lines(standings) if shown.standings else lines
-
-
-def _say_end(run: JobRun, job: Job, voice: Voice, asked: Interrupts) -> None:
-    """The error that ended the run, what is lost, and how to go on."""
-    error = run.error
-    if lost := run.rows_lost(asked.totals.rows):
-        name = job.output.output or "standard output"
-        message = f"up to {format_rows(lost)} that finished could not be written to {name}"
-        voice.error(OutputError(message))
-    if isinstance(error, BadRows):
-        for reason in error.reasons:
-            voice.error(InputError(reason))
-    if error is not None and not isinstance(error, ReaderGone):
-        voice.error(error)
-    if run.sink is not None and run.sink.old is not None:
-        voice.notice(f"nothing was written; {run.sink.old} holds what {job.output.output} held")
-    goes_on = run.can_go_on and (asked.count > 0 or isinstance(error, RunStopped | OutputError))
-    if goes_on:
-        from llmbatch_cli.cli.go_on import go_on_command
-
-        voice.notice(f"to go on: {go_on_command(sys.argv, job.inputs.inputs)}")
-    if job.is_kept and job.is_resumable and (asked.totals.failed_rows or run.failures_kept):
-        voice.hint(f"llmbatch errors {shlex.quote(str(job.rows_file))} lists the failed rows")
-        if not goes_on:
-            voice.hint(_again(job.output, kept=run.failures_kept > 0))
-
-
-def _again(output: OutputOptions, *, kept: bool) -> str:
-    """How to send the failed rows of an output again."""
-    if kept or output.retry_failed == "all":
-        return "--resume --retry-failed all sends them all again"
-    return "--resume sends again those that may succeed, with --retry-failed all every one"
-
-
-def _standings_lines(standings: Standings) -> list[str]:
-    """The models' table, and what its cancelled requests may cost."""
-    if not any(model.races for model in standings.models.values()):
-        return []
-    columns = _columns()
-    lines = as_lines(standings, columns and columns - INDENT)
-    if count := standings.cut:
-        requests = format_count(count, "cancelled request")
-        lines.append(f"up to {requests} may have been billed")
-    return lines
-
-
-def _columns() -> int | None:
-    """The width of the terminal that standard error is; None where it is none."""
-    try:
-        return os.get_terminal_size(2).columns or None
-    except OSError:
-        return None
+    return lines + standings_lines(standings) if shown.standings else lines
 
 
 def _renderer(job: Job, shown: Shown, voice: Voice) -> Render:

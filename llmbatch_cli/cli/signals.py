@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from llmbatch_cli.cli.say import Voice
 from llmbatch_cli.engine.run import Stop
-from llmbatch_cli.ui.report import format_rows
+from llmbatch_cli.ui.money import format_rows
 from llmbatch_cli.ui.totals import Totals
 
 GRACE_S: Final = 2.0

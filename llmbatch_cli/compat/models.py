@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from typing import Any, Final
 
 from llmbatch_cli.compat.arguments import ModelCall, conversation, environment, model_call, named
@@ -15,9 +16,10 @@ from llmbatch_cli.core.errors import ProviderError, UsageError
 from llmbatch_cli.core.events import Event, Notice
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.types import Completion, Request
-from llmbatch_cli.engine.calls import Model
+from llmbatch_cli.engine.calls import Model, ledger_of
 from llmbatch_cli.models import ModelPool, open_models
 from llmbatch_cli.models.options import CallOptions
+from llmbatch_cli.pricing.attempts import cost_of
 from llmbatch_cli.providers.registry import Access
 
 log: Final = logging.getLogger("llmbatch_cli")
@@ -33,9 +35,11 @@ class OpenModel:
     async def answer(self, messages: object) -> ModelResponse:
         """The whole answer."""
         started = time.monotonic()
-        completion = await self._call(messages)
+        request = self._request(messages)
+        completion = await self._call(request)
+        cost_usd = await cost_of(request.ledger, self.how.options.prices)
         return response_of(
-            completion,
+            completion if cost_usd is None else replace(completion, cost_usd=cost_usd),
             provider=self.model.provider,
             model=self.model.id,
             seconds=time.monotonic() - started,
@@ -44,15 +48,19 @@ class OpenModel:
 
     async def stream(self, messages: object, on_text: Callable[[str], None]) -> Completion:
         """The same, with its text as it comes; all at once where the model cannot stream."""
-        completion = await self._call(messages, on_text)
+        completion = await self._call(self._request(messages), on_text)
         if self.model.stream is None and completion.text:
             on_text(completion.text)
         return completion
 
+    def _request(self, messages: object) -> Request:
+        model = self.model
+        ledger = ledger_of(model, model.params)
+        return Request(model.id, conversation(messages), model.params, ledger=ledger)
+
     async def _call(
-        self, messages: object, on_text: Callable[[str], None] | None = None
+        self, request: Request, on_text: Callable[[str], None] | None = None
     ) -> Completion:
-        request = Request(self.model.id, conversation(messages), self.model.params)
         try:
             if on_text is None or self.model.stream is None:
                 return await self.model.call(request)

@@ -93,6 +93,8 @@ class Gauges:
     """Requests on the wire; None is unknown."""
     cooling_s: Callable[[], float] = lambda: 0.0
     """Seconds until a model may be asked again, where the provider asks to wait; else 0."""
+    cap_usd: float | None = None
+    """The most that the run may cost; None without a cap."""
 
 
 @frozen

@@ -5,7 +5,7 @@ there is the field's, with dashes and without the unit.
 """
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import Field, field
 from typing import Any, Literal
 
 from llmbatch_cli.core.frozen import frozen
@@ -38,6 +38,11 @@ class Option:
 def option(default: Any, help: str, **more: Any) -> Any:  # noqa: A002 - as in Option
     """A field with its Option. A tuple as default is an option that may be repeated."""
     return field(default=default, metadata={"option": Option(help=help, **more)})
+
+
+def is_option(one: Field[Any]) -> bool:
+    """Whether the command line has this field; one without an Option is for Python only."""
+    return "option" in one.metadata
 
 
 def option_of(metadata: Mapping[Any, Any]) -> Option:

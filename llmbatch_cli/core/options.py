@@ -5,7 +5,7 @@ An option is one field: see option.py. Those of the input are in a file of their
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
 
@@ -20,6 +20,7 @@ from llmbatch_cli.core.input_options import InputOptions as InputOptions
 from llmbatch_cli.core.limit_options import Limits as Limits
 from llmbatch_cli.core.money_options import Money as Money
 from llmbatch_cli.core.option import Option as Option
+from llmbatch_cli.core.option import is_option as is_option
 from llmbatch_cli.core.option import option
 from llmbatch_cli.core.option import option_of as option_of
 from llmbatch_cli.core.sizes import bytes_of
@@ -344,6 +345,8 @@ class Network:
     http: HttpClient = option(
         "llhttp", "HTTP client; httpx is slow with more than some dozens of requests in flight."
     )
+    environ: Mapping[str, str] | None = field(default=None, repr=False, hash=False)
+    """Keys and base URLs, from Python; None is the process's environment."""
 
 
 @frozen(kw_only=True)
@@ -369,8 +372,18 @@ class DisplayOptions:
         "Progress display on standard error: a bar on a terminal, else and in a pipe a line every "
         "10 s.",
     )
+    summary: Path | None = option(
+        None,
+        "Write the figures of the run to this file at its end, as JSON: rows, failures by kind, "
+        "tokens, cost, latency, exit status.",
+        metavar="FILE",
+        complete="files",
+    )
     quiet: bool = option(False, "Print nothing but errors.", letter="q", everyday=True)
     verbose: int = option(
         0, "Log failed rows; -vv logs their whole messages.", letter="v", count=True
     )
     log_prompts: bool = option(False, "With -v, log the prompts of failed rows.")
+    dry_run: bool = option(
+        False, "Print what the run would cost, as llmbatch estimate does, and send nothing."
+    )

@@ -113,6 +113,8 @@ class Request:
     """Its attempts so far; the innermost call adds to it."""
     repeat: int = 1
     """The row's own: each of its repeats is to have an answer of its own."""
+    again: int = 0
+    """How often its answer did not fit: each time it is to have another one."""
 
 
 @dataclass(slots=True)
@@ -212,6 +214,8 @@ class Racer:
     """Whether its last request was cancelled on its way, so that it may be billed."""
     cached: bool = False
     """Whether its answer was in the cache."""
+    ledger: Ledger | None = field(default=None, repr=False, compare=False)
+    """Its attempts, with what each has cost."""
 
 
 @dataclass(slots=True)

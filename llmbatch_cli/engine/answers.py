@@ -198,7 +198,7 @@ def read_code(text: str) -> Answer:
     match = _FENCED.search(without_thoughts(text))
     if match is None:
         raise Unfit("it has no fenced code block")
-    code = match.group(2).removesuffix("\n")
+    code = match.group(2).removesuffix("\n").removesuffix("\r")
     return Answer(code, code)
 
 

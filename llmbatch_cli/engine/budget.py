@@ -102,6 +102,11 @@ class Budget:
         self._reached: BudgetReached | None = None
 
     @property
+    def cap_usd(self) -> float:
+        """The most that may be spent, in US dollars."""
+        return self._account.cap / PER_USD
+
+    @property
     def has_begun(self) -> bool:
         """Whether anything was reserved yet."""
         return self._smallest is not None

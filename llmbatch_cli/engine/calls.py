@@ -213,10 +213,14 @@ def request_for(prompt: Prompt, model: Model, system: Message | None) -> Request
     if system is not None and messages[0].get("role") not in ("system", "developer"):
         messages = [system, *messages]
     params = merged(model.params, prompt.params) if prompt.params else model.params
+    return Request(model.id, messages, params, False, ledger_of(model, params), prompt.repeat or 1)
+
+
+def ledger_of(model: Model, params: Params) -> Ledger:
+    """An empty one for a request to this model."""
     tier = params.get("service_tier", model.tier)
     lane = None if tier in USUAL_LANES else str(tier)
-    ledger = Ledger(model.name, model.seller, lane, params)
-    return Request(model.id, messages, params, False, ledger, prompt.repeat or 1)
+    return Ledger(model.name, model.seller, lane, params)
 
 
 def with_params(build: Build, under: Params) -> Build:

@@ -108,6 +108,7 @@ def racer_of(call: RacedCall) -> Racer:
         ledger.failed,
         ledger.cancelled_in_flight,
         ledger.cached,
+        ledger,
     )
 
 

@@ -149,6 +149,7 @@ class Shaped:
                         raise
                     ledger.cause = error.without_frames()
                     asked, left = self.asked_again(request, error), left - 1
+                    asked.again = retries - left
                 else:
                     if asked is not request:
                         self._keep(request, completion, known)

@@ -260,7 +260,13 @@ class JobRun:
         if self._inputs.again() is None:
             hint = "name a file; --overwrite starts afresh"
             raise UsageError("--resume of a whole table reads the input twice", hint=hint)
-        await recover(self._job.output, self._job.rows_file or Path(), lambda: self._keyed(plan))
+        job = self._job
+        path = job.rows_file or Path()
+        await recover(job.output, path, lambda: self._keyed(plan), job.schema)
+        self._notice(
+            f"{job.output.output} has no keys, so its rows are found by the input's columns: "
+            "another model, template or parameter is not seen (--overwrite starts afresh)"
+        )
         self._finished = await self._read_back()
 
     async def _look_ahead(self, plan: Plan) -> bool:

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import field, replace
 from typing import TYPE_CHECKING, Final
 
@@ -115,15 +115,15 @@ class CallOptions:
         sending: Sending,
         *,
         together: bool = False,
-        environ: Mapping[str, str] | None = None,
         setup: Setup = NO_SETUP,
     ) -> "CallOptions":
         """The user's options; `together` is for a race. Raises UsageError.
 
-        `environ` holds keys and addresses; None is that of the setup, else the process's.
+        Keys and addresses are in the network's `environ`, else in the setup's, else in the
+        process's.
         """
-        environ = setup.environ if environ is None else environ
         retries, network, cache = sending.retries, sending.network, sending.cache
+        environ = setup.environ if network.environ is None else network.environ
         urls = [network.base_url] if isinstance(network.base_url, str) else network.base_url
         access = Access(
             base_url=urls[0] if urls else None,

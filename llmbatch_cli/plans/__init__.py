@@ -149,5 +149,6 @@ def system_message(text: str | None) -> Message | None:
 def window_of(pool: ModelPool, options: RunOptions, at_work: Callable[[], int]) -> Window:
     pool.take_turns(options.ordered)
     most_open = pool.most_in_flight * (LOOK_AHEAD if options.ordered else 4)
-    gauges = Gauges(pool.holding, pool.in_flight, pool.cooling_s)
+    cap_usd = None if pool.budget is None else pool.budget.cap_usd
+    gauges = Gauges(pool.holding, pool.in_flight, pool.cooling_s, cap_usd)
     return Window(at_work, most_open, gauges, pool.waits.end)

@@ -1,5 +1,6 @@
 """What a row has cost: every attempt of every model that was asked for it."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -20,7 +21,9 @@ Tokens = Callable[[Prompt], int]
 def priced(work: Work, prices: Prices, tokens_of: Tokens) -> Work:
     """The work, whose outcomes say what they have cost.
 
-    An outcome waits for a price that is still looked up.
+    An outcome waits for a price that is still looked up. What was answered was paid for, so it is
+    not lost where it is cancelled then: once it waits all the same, the second time its cost stays
+    unknown.
     """
 
     async def work_and_price(prompt: Prompt) -> tuple[Outcome, ...]:
@@ -43,7 +46,35 @@ async def price_each(
                 attempt.cost_usd = 0
                 billed = billed or bool(attempt.reported_usd)
         if billed:
-            await _price(outcome, prices, lambda: UPWARD * tokens())
+            await _priced(outcome, prices, lambda: UPWARD * tokens())
+
+
+async def cost_of(ledger: Ledger, prices: Prices) -> float | None:
+    """US dollars for one request's attempts; None where nothing was sent, or any is unknown."""
+    seen = [one for one in ledger.attempts if not one.is_unseen]
+    costs = [await _cost(one, ledger, prices) for one in seen]
+    known = [cost for cost in costs if cost is not None]
+    return float(sum(known)) if known and len(known) == len(costs) else None
+
+
+async def _priced(outcome: Outcome, prices: Prices, prompt_tokens: Callable[[], int]) -> None:
+    for _ in range(2):
+        try:
+            await _price(outcome, prices, prompt_tokens)
+        except asyncio.CancelledError:
+            _leave_unknown(outcome)
+        else:
+            return
+
+
+def _leave_unknown(outcome: Outcome) -> None:
+    attempts = [attempt for ledger in outcome.ledgers for attempt in ledger.attempts]
+    unseen = 0
+    for attempt in attempts:
+        unseen += attempt.is_unseen
+        attempt.cost_usd = 0 if attempt.is_unseen else None
+    outcome.cost_usd = None
+    outcome.maybe_billed = MaybeBilled(unseen) if unseen else None
 
 
 async def _price(outcome: Outcome, prices: Prices, prompt_tokens: Callable[[], int]) -> None:

@@ -109,6 +109,7 @@ ROWS: Final = (
         keys_page="https://api.together.ai/settings/api-keys",
         # docs/error-codes: 403 is a prompt that is too long.
         words=(("input token count", ContextLength),),
+        batch="llmbatch_cli.providers.openai.batch_together:TogetherBatch",
     ),
     Host(
         name="fireworks",

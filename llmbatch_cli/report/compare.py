@@ -11,10 +11,10 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from llmbatch_cli.core.canonical import canonical
+from llmbatch_cli.core.quantiles import Quantiles
 from llmbatch_cli.core.text import shortened
 from llmbatch_cli.report.figures import shown_id
 from llmbatch_cli.report.row import Row, answer_text, shown
-from llmbatch_cli.report.sketch import Quantiles
 
 MOST_FIELDS: Final = 100
 """Fields of data that are compared one by one; more are compared as a whole only."""

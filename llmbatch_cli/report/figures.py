@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from llmbatch_cli.core.quantiles import Quantiles
 from llmbatch_cli.report.row import TOKENS, Row, answer_text, model_of, number, shown
-from llmbatch_cli.report.sketch import Quantiles, Timeline
+from llmbatch_cli.report.sketch import Timeline
 
 SHARES: Final = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 EXAMPLES: Final = 3
@@ -117,6 +118,7 @@ class Figures:
         self._counts: Counter[str] = Counter()
         self._tokens: Counter[str] = Counter()
         self._cost_usd = 0.0
+        self._unseen_usd = 0.0
         self._latencies = Quantiles()
         self._timeline = Timeline()
         self._first_s: float | None = None
@@ -168,6 +170,12 @@ class Figures:
         self._counts["priced"] += row.cost_usd is not None
         self._cost_usd += row.cost_usd or 0.0
         self._dearest.offer(row.cost_usd, row)
+        attempts, up_to = row.maybe_billed
+        self._counts["unseen"] += attempts
+        if up_to is None:
+            self._counts["unseen_unpriced"] += attempts
+        else:
+            self._unseen_usd += up_to
 
     def _add_times(self, row: Row, tokens: int) -> None:
         if row.kind is None and row.latency_s is not None and row.attempts:
@@ -189,7 +197,6 @@ class Figures:
         counts["retried"] += row.attempts > 1
         counts["cached"] += row.fields.get("cached") is True
         counts["fallback"] += row.fields.get("fallback_from") is not None
-        counts["maybe_billed"] += sum(one.get("maybe_billed") is True for one in failed)
         unfit = row.kind is None and any(one.get("type") == "invalid_output" for one in failed)
         counts["fit_after_retry"] += unfit
 
@@ -206,12 +213,16 @@ class Figures:
             "cost": {
                 "usd": round(self._cost_usd, 10) if counts["priced"] else None,
                 "unknown_rows": counts["unpriced"],
+                "maybe_billed": {
+                    "attempts": counts["unseen"],
+                    "up_to": round(self._unseen_usd, 10),
+                    "unknown_attempts": counts["unseen_unpriced"],
+                },
             },
             "tokens": self._token_figures(),
             "attempts": {
                 "sent": counts["attempts"],
                 "rows_retried": counts["retried"],
-                "failed_maybe_billed": counts["maybe_billed"],
             },
             "latency": _latency(self._latencies),
             "time": self._time(),

@@ -33,6 +33,19 @@ def cost(figures: Mapping[str, Any]) -> str:
     return usd(known) + (f", and unknown for {format_count(rows, 'row')}" if rows else "")
 
 
+def unseen(figures: Mapping[str, Any]) -> str:
+    """What may have been billed beside the cost; nothing where that is nothing."""
+    found = figures["cost"]["maybe_billed"]
+    if not found["attempts"]:
+        return ""
+    attempts = format_count(found["attempts"], "attempt")
+    if found["attempts"] == found["unknown_attempts"]:
+        return f"{attempts} may have been billed besides"
+    more = found["unknown_attempts"]
+    unknown = f", and unknown for {format_count(more, 'attempt')}" if more else ""
+    return f"up to {usd(found['up_to'])} more for {attempts}{unknown}"
+
+
 def seconds(value: float | None) -> str:
     """0.00053 s, 0.421 s, 2.04 s, 2 min 5 s."""
     if value is None:

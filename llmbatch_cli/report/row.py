@@ -49,6 +49,15 @@ class Row:
         return self.cost_usd is None and not (self.kind is not None and not self.attempts)
 
     @property
+    def maybe_billed(self) -> tuple[int, float | None]:
+        """Attempts that may have been billed beside the cost, and the most that they cost."""
+        unseen = self.fields.get("maybe_billed")
+        if not isinstance(unseen, dict):
+            return 0, 0.0
+        attempts = number(unseen.get("attempts"))
+        return int(attempts or 0), number(unseen.get("up_to"))
+
+    @property
     def racers(self) -> Sequence[Mapping[str, Any]]:
         """Of the row's race; it stands in each outcome of the row, and counts in the first."""
         return _objects(self.fields.get("race")) if self.part == 1 else ()

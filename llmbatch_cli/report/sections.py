@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
+from llmbatch_cli.core.quantiles import EXACT_VALUES
 from llmbatch_cli.core.text import clean, format_count
 from llmbatch_cli.report import compare_text as compared
 from llmbatch_cli.report.numbers import (
@@ -13,9 +14,9 @@ from llmbatch_cli.report.numbers import (
     per_s,
     seconds,
     share,
+    unseen,
     usd,
 )
-from llmbatch_cli.report.sketch import EXACT_VALUES
 
 Figures = Mapping[str, Any]
 _PERCENTILES: Final = ("p50", "p90", "p95", "p99", "mean", "max")
@@ -117,10 +118,8 @@ def _unknown_for(rows: int) -> str:
 
 
 def _cost_note(figures: Figures) -> str:
-    attempts = figures["attempts"]["failed_maybe_billed"]
-    unseen = format_count(attempts, "failed attempt")
-    billed = f"{unseen} may have been billed" if attempts else ""
-    return "; ".join(filter(None, (_unknown_for(figures["cost"]["unknown_rows"]), billed)))
+    unknown = _unknown_for(figures["cost"]["unknown_rows"])
+    return "; ".join(filter(None, (unknown, unseen(figures))))
 
 
 def _elapsed(figures: Figures) -> str:

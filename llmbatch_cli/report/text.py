@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from llmbatch_cli.core.text import clean, format_count
-from llmbatch_cli.report.numbers import cost, count, per_s, seconds, share
+from llmbatch_cli.report.numbers import cost, count, per_s, seconds, share, unseen
 
 COLUMNS: Final = 80
 _BLOCKS: Final = " ▏▎▍▌▋▊▉█"
@@ -36,8 +36,8 @@ def _main(figures: Figures) -> Iterator[tuple[str, str]]:
            if figures[name])  # fmt: skip
     yield "answered", ", ".join((_part(figures, "answered"), *odd))
     yield "cost", cost(figures)
-    if unseen := figures["attempts"]["failed_maybe_billed"]:
-        yield "", f"{format_count(unseen, 'failed attempt')} may have been billed besides"
+    if more := unseen(figures):
+        yield "", more
     unknown = tokens["unknown_rows"]
     missing = f", unknown for {format_count(unknown, 'row')}" if unknown else ""
     sides = (tokens.get("prompt_tokens"), tokens.get("completion_tokens"))

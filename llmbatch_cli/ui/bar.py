@@ -1,4 +1,4 @@
-"""Progress as a display of two lines at the bottom of a terminal. rich is loaded to draw it."""
+"""Progress as a display of a few lines at the bottom of a terminal. rich is loaded to draw it."""
 
 from collections.abc import Callable, Mapping
 from os import terminal_size
@@ -92,7 +92,7 @@ class Bar(Display):
 
     def _lines(self, width: int) -> "list[RenderableType]":
         """The lines, each at most `width` columns wide."""
-        from llmbatch_cli.ui.drawing import bar_line, speed_line
+        from llmbatch_cli.ui.drawing import bar_line, money_line, speed_line
 
         lines = []
         totals, pull = self._totals, self._pull
@@ -105,6 +105,8 @@ class Bar(Display):
             share = (totals.rows, totals.total)
             lines.append(bar_line(self._label, share, counts, fields["left"], width))
             lines.append(speed_line(fields, width, failed=bool(totals.failed)))
+            if fields["cost"] or fields["unpriced"]:
+                lines.append(money_line(fields, width))
         return lines
 
     def _pull_fields(self, pull: Pulled) -> tuple[list[str], str]:

@@ -137,16 +137,46 @@ _SHORTER = (
 
 def speed_line(fields: Mapping[str, str], width: int, *, failed: bool) -> RenderableType:
     """Speeds, in flight, failed, what limits the run, the time passed; failures always stay."""
-    width = max(1, width - _ECHO)
+    fixed = ("failed",) if failed else ()
     names = ("rate", "tokens", "in_flight", "waiting", "failed", "held", "elapsed")
+    shown = _fitting(fields, names, [one for one in _SHORTER if one[0] not in fixed], width)
+    return _joined(shown, width, dict.fromkeys(fixed, "red"))
+
+
+_CHEAPER = (
+    ("unpriced", "unpriced_alone"),
+    ("per_hour", ""),
+    ("projected", "projected_alone"),
+    ("cost", "cost_alone"),
+    ("projected", ""),
+    ("cost", "cost_uncapped"),
+)
+
+
+def money_line(fields: Mapping[str, str], width: int) -> RenderableType:
+    """The cost so far, of the whole input, an hour, and the rows of which it is unknown."""
+    names = ("cost", "projected", "per_hour", "unpriced")
+    return _joined(_fitting(fields, names, _CHEAPER, width), width, {})
+
+
+def _fitting(
+    fields: Mapping[str, str],
+    names: Sequence[str],
+    shorter: Sequence[tuple[str, str]],
+    width: int,
+) -> dict[str, str]:
+    """The fields, in turn replaced by a shorter one, or by nothing, until they fit."""
     shown = {name: fields[name] for name in names}
-    for name, shorter in _SHORTER:
-        if len(", ".join(filter(None, shown.values()))) <= width:
+    for name, other in shorter:
+        if len(", ".join(filter(None, shown.values()))) <= width - _ECHO:
             break
-        if name != "failed" or not failed:
-            shown[name] = fields.get(shorter, "")
-    red = {"failed": "red"} if failed else {}
-    parts = [Text(text, red.get(name, "")) for name, text in shown.items() if text]
+        if shown[name]:
+            shown[name] = fields.get(other, "")
+    return shown
+
+
+def _joined(shown: Mapping[str, str], width: int, styles: Mapping[str, str]) -> RenderableType:
+    parts = [Text(text, styles.get(name, "")) for name, text in shown.items() if text]
     line = Text(", ").join(parts)
-    line.truncate(width)
+    line.truncate(max(1, width - _ECHO))
     return line

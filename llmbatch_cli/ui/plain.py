@@ -7,10 +7,10 @@ from typing import Any, Final
 from llmbatch_cli.core.events import JobShown, Pulled
 from llmbatch_cli.core.text import clean, format_count
 from llmbatch_cli.ui.jobs import jobs_text
+from llmbatch_cli.ui.money import known_usd, money_fields, projected_usd
 from llmbatch_cli.ui.report import (
     format_about,
     format_bytes,
-    format_cost,
     format_duration,
     format_rate,
     held,
@@ -70,6 +70,9 @@ class Plain(Display):
         "rate",
         "tokens_out",
         "cost",
+        "projected",
+        "per_hour",
+        "unpriced",
         "elapsed",
         "left",
     )
@@ -112,7 +115,7 @@ class Json(Display):
         """One object; `rows_per_s` is over the last 10 s."""
         self._put_pulls()
         speed = self._totals.speed()
-        self._put_progress(speed.rows_per_s, speed.left_s)
+        self._put_progress(speed.rows_per_s, speed.usd_per_hour, speed.left_s)
 
     def say(self, message: str) -> None:
         """The object `{"notice": message}`."""
@@ -127,7 +130,8 @@ class Json(Display):
         self._put_pulls()
         totals = self._totals
         left = totals.cut_short or totals.rows < (totals.total or 0)
-        self._put_progress(totals.rows_per_s, None if left else 0.0, final=True)
+        left_s = None if left else 0.0
+        self._put_progress(totals.rows_per_s, totals.usd_per_hour, left_s, final=True)
 
     def _put_pulls(self) -> None:
         for name, pull in self._pulls.items():
@@ -135,8 +139,11 @@ class Json(Display):
             self._put({"pull": name, **size})
         self._pulls.clear()
 
-    def _put_progress(self, rows_per_s: float, left_s: float | None, final: bool = False) -> None:
+    def _put_progress(
+        self, rows_per_s: float, usd_per_hour: float, left_s: float | None, final: bool = False
+    ) -> None:
         totals = self._totals
+        cost, projected = known_usd(totals), projected_usd(totals)
         self._put(
             {
                 "rows": totals.rows,
@@ -154,8 +161,11 @@ class Json(Display):
                 "rows_per_s": round(rows_per_s, 3),
                 "prompt_tokens": totals.prompt_tokens,
                 "completion_tokens": totals.completion_tokens,
-                "cost": float(totals.cost_usd),
+                "cost": cost,
                 "cost_unknown_rows": totals.unknown_cost,
+                "projected": None if projected is None else round(projected, 9),
+                "per_hour": None if cost is None else round(usd_per_hour, 9),
+                "cap": totals.gauges.cap_usd,
                 "maybe_billed": float(totals.unseen_usd),
                 "elapsed_s": round(totals.elapsed_s, 3),
                 "eta_s": None if left_s is None else round(left_s, 1),
@@ -207,7 +217,7 @@ def progress_fields(totals: Totals) -> dict[str, str]:
         "rate_alone": f"{rate}/s",
         "tokens": f"{format_rate(speed.prompt_tokens_per_s)} tokens/s in, {out} out",
         "tokens_out": f"{out} tokens/s out",
-        "cost": format_cost(totals),
+        **money_fields(totals, speed.usd_per_hour),
         "elapsed": format_duration(totals.elapsed_s, whole=True),
         "left": f"{format_about(speed.left_s)} left" if speed.left_s else "",
     }

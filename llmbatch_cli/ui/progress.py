@@ -91,7 +91,7 @@ def _choose(mode: str, streams: Streams, totals: Totals, label: str) -> Display:
     if mode == "json":
         return Json(err, totals)
     piped = mode == "auto" and streams.stdout_is_pipe
-    if mode == "plain" or piped or not _can_draw(err.stream, environ):
+    if mode == "plain" or piped or not can_draw(err.stream, environ):
         return Plain(err, totals)
     from llmbatch_cli.ui.bar import Bar
 
@@ -100,7 +100,8 @@ def _choose(mode: str, streams: Streams, totals: Totals, label: str) -> Display:
     return Bar(err, environ, label, totals, size, rows=rows)
 
 
-def _can_draw(stream: TextIO | None, environ: Mapping[str, str]) -> bool:
+def can_draw(stream: TextIO | None, environ: Mapping[str, str]) -> bool:
+    """Whether it is a terminal with cursor movement."""
     try:
         if stream is None or not stream.isatty():
             return False

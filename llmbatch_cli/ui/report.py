@@ -1,15 +1,13 @@
 """Numbers as text, and the summary of a run."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from llmbatch_cli.core.clock import time_after
 from llmbatch_cli.core.events import Holder
 from llmbatch_cli.core.text import clean, format_count
+from llmbatch_cli.ui.money import format_cost, format_rows, format_unseen
 from llmbatch_cli.ui.totals import Totals
-
-if TYPE_CHECKING:
-    from decimal import Decimal
 
 HOLDERS: Final[Mapping[Holder | None, str]] = {
     "rpm": "limited by requests per minute",
@@ -37,18 +35,24 @@ def summary(totals: Totals, *, failed_before: int = 0, told: bool = False) -> st
     before = _before(totals.skipped - failed_before, failed_before)
     if before and not (totals.rows or totals.has_begun or totals.total):
         return "nothing to send" if told else f"nothing to send: {before}"
-    missing = _missing(totals)
-    lines = [] if missing and not totals.rows else [_result(totals)]
-    lines += [*_messages(totals), *filter(None, (before, missing))]
+    lines = [] if _missing(totals) and not totals.rows else [_result(totals)]
+    lines += [*_messages(totals), *notes_of(totals, failed_before)]
+    if unseen := format_unseen(totals):
+        lines.append(unseen)
+    return "\n  ".join(lines)
+
+
+def notes_of(totals: Totals, failed_before: int = 0) -> list[str]:
+    """What to know beside the figures: earlier runs, missing rows, bills without answers."""
+    before = _before(totals.skipped - failed_before, failed_before)
+    lines = [line for line in (before, _missing(totals)) if line]
     if cut := min(totals.dropped_in_flight, totals.dropped):
         lines.append(f"up to {format_rows(cut)} dropped in flight may have been billed")
     if totals.billed_attempts:
         attempts = format_count(totals.billed_attempts, "failed attempt")
         rows = f"; {format_rows(totals.billed_rows)} got no answer" if totals.billed_rows else ""
         lines.append(f"{attempts} may have been billed{rows}")
-    if unseen := _unseen(totals):
-        lines.append(unseen)
-    return "\n  ".join(lines)
+    return lines
 
 
 def _result(totals: Totals) -> str:
@@ -72,37 +76,6 @@ def _result(totals: Totals) -> str:
     return f"{format_rows(totals.rows)}: {''.join(fields)}"
 
 
-def format_cost(totals: Totals) -> str:
-    """`$0.0123`, with the rows whose cost is not known; empty where nothing costs anything."""
-    if not (totals.cost_usd or totals.unknown_cost):
-        return ""
-    rows = totals.unknown_cost
-    if rows and not totals.cost_usd:
-        return f"cost unknown for {format_rows(rows)}"
-    unknown = f" (unknown for {format_rows(rows)})" if rows else ""
-    return format_usd(totals.cost_usd) + unknown
-
-
-def format_usd(usd: "Decimal | float") -> str:
-    """$1,234.56, $0.0123, $0.00004: two digits, or the first two that are not 0."""
-    amount = float(usd)
-    digits = 2
-    while 0 < amount < 10 ** (1 - digits) and digits < 12:
-        digits += 1
-    return f"${amount:,.{digits}f}"
-
-
-def _unseen(totals: Totals) -> str:
-    """What may have been billed beside the cost."""
-    if not totals.unseen:
-        return ""
-    most = f"up to {format_usd(totals.unseen_usd)} more" if totals.unseen_usd else ""
-    unknown = totals.unknown_unseen
-    if unknown:
-        most += f"{' and ' if most else ''}an unknown amount for {format_count(unknown, 'attempt')}"
-    return f"may have been billed unseen: {most}"
-
-
 def _before(answered: int, failed: int) -> str:
     """What earlier runs have done with rows of this input."""
     if not failed:
@@ -112,16 +85,16 @@ def _before(answered: int, failed: int) -> str:
 
 
 def _kinds(totals: Totals) -> str:
-    return ", ".join(f"{format_count(n)} {kind}" for kind, n in _by_count(totals))
+    return ", ".join(f"{format_count(n)} {kind}" for kind, n in by_count(totals))
 
 
 def _messages(totals: Totals) -> list[str]:
     """One message of each kind of failure, on a line."""
-    said = [(kind, totals.said[kind]) for kind, _ in _by_count(totals) if totals.said.get(kind)]
+    said = [(kind, totals.said[kind]) for kind, _ in by_count(totals) if totals.said.get(kind)]
     return [clean(f"{kind}: {message}", QUOTED_CHARS) for kind, message in said]
 
 
-def _by_count(totals: Totals) -> list[tuple[str, int]]:
+def by_count(totals: Totals) -> list[tuple[str, int]]:
     """The kinds of failures, the most frequent first."""
     return sorted(totals.failed.items(), key=lambda item: (-item[1], item[0]))
 
@@ -131,14 +104,24 @@ def _missing(totals: Totals) -> str:
     if totals.jobs:
         rows = format_rows(sum(job.rows for job in totals.jobs))
         return f"{rows} are in {format_count(len(totals.jobs), 'open job')}"
-    dropped = totals.dropped + totals.in_flight + totals.waiting
-    if totals.total is not None or not totals.cut_short:
-        left = (totals.total or 0) - totals.rows if totals.cut_short else 0
-        missing = max(dropped, left)
+    missing = missing_rows(totals)
+    if missing is not None:
         return f"{format_rows(missing)} not answered: the run ended early" if missing else ""
-    if dropped:
+    if dropped := _dropped(totals):
         return f"at least {format_rows(dropped)} not answered: the run ended before its input"
     return "the run ended before its input; how many rows were left is unknown"
+
+
+def missing_rows(totals: Totals) -> int | None:
+    """Rows of the input that have no outcome, at the end of a run; None where that is unknown."""
+    if totals.total is None and totals.cut_short:
+        return None
+    left = (totals.total or 0) - totals.rows if totals.cut_short else 0
+    return max(_dropped(totals), left)
+
+
+def _dropped(totals: Totals) -> int:
+    return totals.dropped + totals.in_flight + totals.waiting
 
 
 def held(totals: Totals) -> str:
@@ -146,11 +129,6 @@ def held(totals: Totals) -> str:
     holder, cooling_s = totals.held_by, totals.gauges.cooling_s()
     until = f" until {time_after(cooling_s)}" if holder == "cool-down" and cooling_s >= 1 else ""
     return HOLDERS.get(holder, "") + until
-
-
-def format_rows(n: int) -> str:
-    """1 row, or 1,200 rows."""
-    return format_count(n, "row")
 
 
 def format_rate(per_s: float) -> str:

@@ -3,18 +3,23 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from llmbatch_cli.core.events import Event, Finished, Racing
+from llmbatch_cli.core.quantiles import Quantiles
 from llmbatch_cli.core.text import clean, format_count
 from llmbatch_cli.core.types import Racer
+from llmbatch_cli.ui.money import format_usd
 from llmbatch_cli.ui.report import format_duration
 
-REMEMBERED: Final = 100_000
-"""Times kept per model for its median and p95; later ones are ignored."""
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+EXACT_LATENCIES: Final = 10_000
+"""With more of one model, its median and p95 are right to 0.5 %."""
 
 OPTIONAL: Final = ("cancelled", "races", "tokens")
-"""Columns that a narrow terminal leaves out, in this order; p95 goes last, after long names."""
+"""Columns that a narrow terminal leaves out, in this order; after long names p95, then cost."""
 _NAME_CHARS: Final = 200
 SHORTEST_NAME: Final = 12
 GAP: Final = "  "
@@ -29,22 +34,33 @@ class Standing:
     cut: int = 0
     """Those cancelled with a request in flight."""
     tokens: int = 0
-    latencies_s: list[float] = field(default_factory=list)
+    latencies_s: Quantiles = field(default_factory=lambda: Quantiles(EXACT_LATENCIES))
+    cost_usd: "Decimal | int" = 0
+    unpriced: int = 0
+    """Attempts whose cost is not known."""
 
     def add(self, racer: Racer) -> None:
         self.races[racer.status] += 1
         self.cut += racer.cancelled_in_flight
-        timed = racer.status in ("won", "lost") and not racer.cached
-        if timed and len(self.latencies_s) < REMEMBERED:
-            self.latencies_s.append(racer.latency_s)
+        if racer.status in ("won", "lost") and not racer.cached:
+            self.latencies_s.add(racer.latency_s)
+        for attempt in racer.ledger.attempts if racer.ledger is not None else ():
+            self.cost_usd += attempt.cost_usd or 0
+            self.unpriced += attempt.cost_usd is None
         if racer.usage is not None:
             self.tokens += (racer.usage.prompt_tokens or 0) + (racer.usage.completion_tokens or 0)
 
     def quantile(self, share: float) -> str:
         """The time within which this share of the answers arrived; - without any."""
-        ordered = sorted(self.latencies_s)
-        at = min(len(ordered) - 1, int(share * len(ordered)))
-        return format_duration(ordered[at]) if ordered else "-"
+        (seconds,) = self.latencies_s.at(share)
+        return "-" if seconds is None else format_duration(seconds)
+
+    @property
+    def cost(self) -> str:
+        """What all its attempts have cost; with a + where that of some is not known."""
+        if self.unpriced:
+            return f"{format_usd(self.cost_usd)}+" if self.cost_usd else "unknown"
+        return format_usd(self.cost_usd)
 
 
 class Standings:
@@ -77,7 +93,7 @@ class Standings:
         """The texts of each column by its heading, the model with the most wins first."""
         ranked = sorted(self.models.items(), key=lambda item: (-item[1].races["won"], item[0]))
         models = [model for _, model in ranked]
-        return {
+        table = {
             "model": [clean(name, _NAME_CHARS) for name, _ in ranked],
             "wins": [format_count(model.races["won"]) for model in models],
             "races": [format_count(model.races.total()) for model in models],
@@ -87,6 +103,9 @@ class Standings:
             "cancelled": [format_count(model.races["cancelled"]) for model in models],
             "tokens": [format_count(model.tokens) for model in models],
         }
+        if any(model.cost_usd or model.unpriced for model in models):
+            table["cost"] = [model.cost for model in models]
+        return table
 
 
 def _numbered(names: Sequence[str]) -> list[str]:
@@ -143,6 +162,7 @@ def _narrow(widths: dict[str, int], columns: int) -> None:
         if excess() > 0:
             del widths[name]
     model = widths["model"]
-    if excess() > max(0, model - SHORTEST_NAME):
-        del widths["p95"]
+    for name in ("p95", "cost"):
+        if excess() > max(0, model - SHORTEST_NAME):
+            widths.pop(name, None)
     widths["model"] = min(model, max(SHORTEST_NAME, model - excess()))

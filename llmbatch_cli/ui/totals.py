@@ -21,17 +21,21 @@ from llmbatch_cli.core.events import (
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.ledger import Attempt, Usage
 from llmbatch_cli.core.privacy import without_prompt
+from llmbatch_cli.core.quantiles import Quantiles
 from llmbatch_cli.core.types import Completion, Failure, Outcome
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
+HOUR_S: Final = 3_600
 WINDOW_S: Final = 10.0
 """The current speed is measured over this time."""
 LONG_WAIT_S: Final = 5.0
 """While the provider asks for a wait that is longer, the time left is unknown."""
 _ENOUGH_ROWS: Final = 5
 """With fewer rows in the window, the time left is estimated from the whole run."""
+_EXACT_LATENCIES: Final = 10_000
+"""With more answers, their percentiles are right to 0.5 %."""
 
 
 @frozen
@@ -41,11 +45,12 @@ class Speed:
     rows_per_s: float
     prompt_tokens_per_s: float
     completion_tokens_per_s: float
+    usd_per_hour: float
     left_s: float | None
 
 
 class Totals:
-    """An observer that counts, at about 0.5 microseconds an event.
+    """An observer that counts, at about 0.6 microseconds an event.
 
     Every row is counted once: `rows` is `answered` plus all of `failed`. A race counts with
     its first outcome, and with the tokens of all its racers.
@@ -68,6 +73,10 @@ class Totals:
         """Answers without a text, a tool call, or anything else to read, as of thoughts alone."""
         self.prompt_tokens = 0
         self.completion_tokens = 0
+        self.cached_tokens = 0
+        """The part of `prompt_tokens` that came from the provider's cache."""
+        self.reasoning_tokens = 0
+        """The part of `completion_tokens` that went into hidden reasoning."""
         self.unknown_usage = 0
         """Answers whose tokens the provider did not report."""
         self.dropped = 0
@@ -78,8 +87,12 @@ class Totals:
         """Whether the run ended before its input; set by whoever runs it."""
         self.skipped = 0
         """Rows that an earlier run has finished."""
+        self.latencies_s = Quantiles(_EXACT_LATENCIES)
+        """Of the rows answered by a request of this run."""
+        self.attempts = 0
+        """Requests of rows with an outcome."""
         self.retries = 0
-        """Requests of rows with an outcome, beyond the first to each model."""
+        """Those of them beyond the first to each model."""
         self.cost_usd: Decimal | int = 0
         """Of all rows whose cost is known, exactly; equal to the sum over the output."""
         self.unknown_cost = 0
@@ -102,8 +115,8 @@ class Totals:
         """Those of a batch API that are open."""
         self._opened_s = clock()
         self._began_s: float | None = None
-        self._samples = deque([(self._opened_s, 0, 0, 0)])
-        """Times, and the rows and tokens in and out until then."""
+        self._samples = deque([(self._opened_s, 0, 0, 0, 0.0)])
+        """Times, and the rows, the tokens in and out and the cost until then."""
         self._open: set[int] = set()
         """Rows started that have neither an outcome nor been dropped."""
         self._last: int | None = None
@@ -181,21 +194,29 @@ class Totals:
         """Over the whole run."""
         return self.rows / self.elapsed_s if self.elapsed_s > 0 else 0.0
 
+    @property
+    def usd_per_hour(self) -> float:
+        """Over the whole run."""
+        return float(self.cost_usd) / self.elapsed_s * HOUR_S if self.elapsed_s > 0 else 0.0
+
     def speed(self) -> Speed:
         """The speed since the last call that is WINDOW_S old, or the first row."""
         now, samples = self.clock(), self._samples
-        samples.append((now, self.rows, self.prompt_tokens, self.completion_tokens))
+        usd = float(self.cost_usd)
+        samples.append((now, self.rows, self.prompt_tokens, self.completion_tokens, usd))
         while samples[1][0] <= now - WINDOW_S:
             samples.popleft()
-        then, rows, prompt, completion = samples[0]
+        then, rows, prompt, completion, spent = samples[0]
         seconds = min(now - then, self.elapsed_s)
         per_s = 1 / seconds if seconds > 0 else 0.0
         rows = self.rows - rows
+        lately = rows >= _ENOUGH_ROWS
         return Speed(
             rows * per_s,
             (self.prompt_tokens - prompt) * per_s,
             (self.completion_tokens - completion) * per_s,
-            self._left_s(rows * per_s if rows >= _ENOUGH_ROWS else self.rows_per_s),
+            (usd - spent) * per_s * HOUR_S if lately else self.usd_per_hour,
+            self._left_s(rows * per_s if lately else self.rows_per_s),
         )
 
     def _left_s(self, rows_per_s: float) -> float | None:
@@ -208,7 +229,7 @@ class Totals:
         return left / rows_per_s if left else 0.0
 
     def _finish(self, outcome: Outcome) -> None:
-        index, completion = outcome.index, outcome.completion
+        index, completion, attempts = outcome.index, outcome.completion, outcome.attempts
         self._add_cost(outcome)
         if completion is not None and not (outcome.race or outcome.cached):
             self._add_usage(completion.usage)
@@ -225,12 +246,16 @@ class Totals:
                 self.truncated += 1
             if completion.is_empty:
                 self.empty += 1
+            if attempts and outcome.latency_s is not None:
+                self.latencies_s.add(outcome.latency_s)
         else:
             self._add_failure(outcome.error)
         if outcome.race:
             self._add_race(outcome)
-        elif outcome.attempts > 1 or outcome.failed_attempts:
-            self.retries += max(0, outcome.attempts - 1)
+            return
+        self.attempts += attempts
+        if attempts > 1 or outcome.failed_attempts:
+            self.retries += max(0, attempts - 1)
             self._add_failed_attempts(outcome.failed_attempts, completion)
 
     def _add_cost(self, outcome: Outcome) -> None:
@@ -247,6 +272,7 @@ class Totals:
 
     def _add_race(self, outcome: Outcome) -> None:
         for racer in outcome.race:
+            self.attempts += racer.attempts
             self.retries += max(0, racer.attempts - 1)
             # losers too, as far as their usage is known
             if racer.cached:
@@ -278,3 +304,7 @@ class Totals:
             return
         self.prompt_tokens += usage.prompt_tokens or 0
         self.completion_tokens += usage.completion_tokens or 0
+        if usage.cached_tokens:
+            self.cached_tokens += usage.cached_tokens
+        if usage.reasoning_tokens:
+            self.reasoning_tokens += usage.reasoning_tokens

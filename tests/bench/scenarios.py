@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterable
 
 from bench.embedded import embedded
+from bench.estimate import estimate
 from bench.limits import limits
 from bench.measure import run_process
 from bench.programs import LLMBATCH, RUN_LIMIT_S, Bench, Throughput
@@ -179,4 +180,5 @@ SCENARIOS: dict[str, Callable[[Bench], Section]] = {
     "limits": limits,
     "queueing": queueing,
     "tables": tables,
+    "estimate": estimate,
 }

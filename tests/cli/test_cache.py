@@ -87,6 +87,21 @@ async def test_equal_rows_are_sent_once(tmp_path: Path) -> None:
     assert "2 cached" in done.err
 
 
+async def test_an_answer_that_is_asked_for_again_is_a_new_one(tmp_path: Path) -> None:
+    """With --dedupe too, where the last question was the same; equal rows share all of them."""
+    source = tmp_path / "in.jsonl"
+    source.write_bytes(jsonl([{"prompt": "same"}] * 3))
+    replies = ["none", "none", '{"age": 3}']
+
+    async def reply(exchange: Exchange) -> None:
+        await answer(exchange, completion(replies[min(len(server.exchanges), 3) - 1]))
+
+    async with serve(reply) as server:
+        done = await batch(server, source, "--dedupe", "--schema", "age int")
+        assert len(server.exchanges) == 3
+    assert [row["data"] for row in done.rows] == [{"age": 3}] * 3
+
+
 async def test_what_a_killed_run_was_answered_is_kept(tmp_path: Path) -> None:
     """At most its last moments are lost; the next run opens the file as it was left."""
     source, cache = tmp_path / "in.jsonl", str(tmp_path / "answers.db")
@@ -253,8 +268,7 @@ async def test_the_python_api_has_a_cache_too(tmp_path: Path) -> None:
         for known in (False, True):
             client = Client(
                 cache=Cache(path=tmp_path / "answers.db", dedupe=True),
-                network=Network(base_url=[f"{server.url}/v1"]),
-                environ=KEY,
+                network=Network(base_url=[f"{server.url}/v1"], environ=KEY),
             )
             async with client:
                 found = [one async for one in client.batch(["a", "a", "b"], model="openai/m")]

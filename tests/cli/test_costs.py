@@ -13,6 +13,9 @@ from support.chat import answer, completion, error, last_text
 from support.program import Done, jsonl, run
 from support.scripted import Exchange, Server, serve
 
+from llmbatch_cli.report.figures import figures_of
+from llmbatch_cli.report.row import row_of
+
 PRICES = ("--price", "openai/a=1000,2000", "--price", "openai/b=30000,40000")
 ONE = {"a": Decimal("0.007"), "b": Decimal("0.17")}
 """What an answer of 3 and 2 tokens costs."""
@@ -32,6 +35,12 @@ def final(done: Done) -> dict[str, Any]:
 
 def total(rows: Sequence[Any]) -> Decimal:
     return sum((Decimal(repr(row["cost"])) for row in rows), Decimal(0))
+
+
+def reported(done: Done) -> Any:
+    """What `llmbatch report` says that these rows have cost."""
+    rows = (row_of(row, place) for place, row in enumerate(done.rows))
+    return figures_of(rows).as_json()["cost"]
 
 
 class Provider:
@@ -68,19 +77,19 @@ class Provider:
 WORDS = ("plain", "busy", "hopeless", "unfit", "refused", "plain")
 
 
-async def test_rows_and_summary_agree_with_the_provider_s_bill() -> None:
+async def test_rows_and_summary_agree_with_the_provider_s_bill(tmp_path: Path) -> None:
     """Retries, schema retries, fallbacks, refusals: each attempt with tokens counts, once."""
-    provider = Provider()
+    provider, path = Provider(), tmp_path / "summary.json"
+    options = ("--fallback", "b", "--choices", "yes,no", "--detail", "--summary", str(path))
     async with serve(provider) as server:
-        done = await batch(
-            *(server, "batch", "-m", "a", "--fallback", "b", "--choices", "yes,no", "--detail"),
-            rows=WORDS,
-        )
+        done = await batch(server, "batch", "-m", "a", *options, rows=WORDS)
     assert done.status == 1, done.err
     rows = {row["id"]: row for row in done.rows}
     assert total(done.rows) == provider.billed
     assert final(done)["cost"] == pytest.approx(float(provider.billed), abs=1e-12)
     assert final(done)["cost_unknown_rows"] == 0
+    assert reported(done)["usd"] == pytest.approx(float(provider.billed), abs=1e-9)
+    assert json.loads(path.read_text())["cost"] == final(done)["cost"]
     costs = {word: Decimal(repr(rows[place]["cost"])) for place, word in enumerate(WORDS)}
     assert costs["plain"] == costs["busy"] == ONE["a"]
     assert costs["hopeless"] == ONE["b"]
@@ -92,6 +101,26 @@ async def test_rows_and_summary_agree_with_the_provider_s_bill() -> None:
     assert all(one["model"] == "openai/a" for one in unfit)
 
 
+async def test_a_thousand_rows_add_up_to_the_last_digit(tmp_path: Path) -> None:
+    """Prices that no binary number holds, and rows of any length: nothing drifts."""
+
+    async def reply(exchange: Exchange) -> None:
+        words = int(last_text(exchange))
+        usage = {"prompt_tokens": words, "completion_tokens": 7 * words + 1}
+        await answer(exchange, completion("yes", usage=usage))
+
+    path = tmp_path / "summary.json"
+    prices = ("--price", "openai/c=0.1,0.7", "--summary", str(path))
+    async with serve(reply) as server:
+        rows = [str(n % 997 + 1) for n in range(1_000)]
+        done = await batch(server, "batch", "-m", "c", *prices, rows=rows)
+    expected = sum(
+        Decimal(int(row)) * Decimal("0.1") + (7 * int(row) + 1) * Decimal("0.7") for row in rows
+    ) / Decimal(1_000_000)
+    assert total(done.rows) == expected
+    assert final(done)["cost"] == json.loads(path.read_text())["cost"] == float(expected)
+
+
 @pytest.mark.parametrize("more", [(), ("--all",), ("--wins", "2")])
 async def test_the_rows_of_a_race_add_up_to_its_bill(more: tuple[str, ...]) -> None:
     """Winners and losers that have answered count once, over all rows of the race."""
@@ -99,6 +128,7 @@ async def test_the_rows_of_a_race_add_up_to_its_bill(more: tuple[str, ...]) -> N
     async with serve(provider) as server:
         done = await batch(server, "race", "-m", "a,b", *more, rows=["plain", "hopeless", "slow"])
     assert total(done.rows) == Decimal(repr(final(done)["cost"]))
+    assert reported(done)["usd"] == pytest.approx(final(done)["cost"], abs=1e-9)
     unseen = [row["maybe_billed"]["attempts"] for row in done.rows if "maybe_billed" in row]
     if more:
         assert total(done.rows) == provider.billed
@@ -123,6 +153,7 @@ async def test_a_loser_that_was_cancelled_is_a_figure_of_its_own() -> None:
     assert unseen["attempts"] == 1
     assert unseen["up_to"] == pytest.approx(10 * 0.03 + 10 * 0.04)  # 5 tokens, doubled
     assert final(done)["maybe_billed"] == unseen["up_to"]
+    assert reported(done)["maybe_billed"] == {**unseen, "unknown_attempts": 0}
 
 
 async def test_cached_answers_and_own_servers_cost_nothing(tmp_path: Path) -> None:
@@ -155,6 +186,7 @@ async def test_an_unknown_price_is_null_and_counted() -> None:
         )
     assert [row["cost"] for row in done.rows] == [None, None]
     assert "cost unknown for 2 rows" in done.err
+    assert "$" not in done.err
 
 
 @pytest.mark.parametrize(

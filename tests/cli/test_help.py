@@ -32,6 +32,7 @@ from llmbatch_cli.core.options import (
     RaceOptions,
     Retries,
     Sampling,
+    is_option,
     option_of,
 )
 
@@ -52,6 +53,7 @@ HELPS = {
     "batch-short": ("batch", "-h"),
     "race-short": ("race", "-h"),
     "preview-short": ("preview", "-h"),
+    "estimate-short": ("estimate", "-h"),
 }
 """Every help text: the name of its stored copy, and how it is asked for."""
 
@@ -126,12 +128,13 @@ def test_the_readme_and_recipes_name_every_option(command: str) -> None:
 
 def options(command: str) -> Mapping[str, Option]:
     """The command's options, by name."""
-    left_out = {"race": "dedupe"}.get(command)
-    found = [(one, option_of(one.metadata)) for group in GROUPS[command] for one in fields(group)]
+    left_out = ("dedupe", "dry_run") if command == "race" else ()
+    declared = [one for group in GROUPS[command] for one in fields(group) if is_option(one)]
+    found = [(one, option_of(one.metadata)) for one in declared]
     return {
         f"--{(option.name or one.name).replace('_', '-')}": option
         for one, option in found
-        if not option.positional and one.name != left_out
+        if not option.positional and one.name not in left_out
     }
 
 

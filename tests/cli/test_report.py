@@ -83,7 +83,8 @@ async def test_all_figures_as_json(out: Path) -> None:
     done = await report(out, "--json", "-o", out.parent / "new.html")
     (figures,) = done.rows
     assert (figures["file"], figures["rows"], figures["failed"]) == (str(out), 3, 1)
-    assert figures["cost"] == {"usd": 0.25, "unknown_rows": 2}
+    nothing = {"attempts": 0, "up_to": 0.0, "unknown_attempts": 0}
+    assert figures["cost"] == {"usd": 0.25, "unknown_rows": 2, "maybe_billed": nothing}
     assert (out.parent / "new.html").stat().st_size > 200_000
 
 

@@ -9,9 +9,10 @@ import os
 import signal
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support.chat import answer, echo, error, last_text
+from support.chat import answer, completion, echo, error, last_text
 from support.program import Done, jsonl, run, start
 from support.scripted import Exchange, Server, serve
 
@@ -228,6 +229,7 @@ async def test_a_whole_table_can_be_added_to(tmp_path: Path, suffix: str) -> Non
         first = await batch(server, source, "-o", str(out), *columns)
         nothing = await batch(server, source, "-o", str(out), *columns, "--resume")
         assert (first.status, nothing.status, len(server.exchanges)) == (0, 0, 3)
+        assert "another model, template or parameter is not seen" in nothing.err
         source.write_bytes(jsonl(new))
         done = await batch(server, source, "-o", str(out), *columns, "--resume")
     assert [last_text(exchange) for exchange in server.exchanges[3:]] == ["new"]
@@ -242,6 +244,41 @@ async def test_a_whole_table_can_be_added_to(tmp_path: Path, suffix: str) -> Non
     ]  # fmt: skip
     assert {str(one["prompt_tokens"]) for one in fields} == {"3"}
     assert {one["model"] for one in fields} == {"served-model"}
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "xlsx"])
+async def test_numbers_of_a_whole_table_are_known_again(tmp_path: Path, suffix: str) -> None:
+    """However a format writes them: 1.0 is a text in CSV, and 1 in a workbook."""
+    source, out = tmp_path / "in.parquet", tmp_path / f"out.{suffix}"
+    numbers = [1.0, -2.0, 0.1, 1e300, 1e16, None]
+    pq.write_table(pa.table({"text": [*"abcdef"], "number": numbers}), source)
+    async with serve(echo) as server:
+        await batch(server, source, "-o", str(out))
+        done = await batch(server, source, "-o", str(out), "--resume")
+        assert "6 of 6 rows answered, 0 to send" in done.err
+        assert len(server.exchanges) == 6
+
+
+async def test_data_of_a_whole_table_stays_in_its_columns(tmp_path: Path) -> None:
+    """Though the input has some of their names, and ours."""
+    source, out = tmp_path / "in.csv", tmp_path / "out.csv"
+    source.write_text("text,n,error\nhi,1,old\n")
+    data = {"text": "T", "answer": "A", "error": "E", "n": 7, "x_2": "X"}
+
+    async def reply(exchange: Exchange) -> None:
+        await answer(exchange, completion(json.dumps(data)))
+
+    options = ("--schema", "text, answer, error, n int, x_2", "-o", str(out))
+    async with serve(reply) as server:
+        await batch(server, source, *options)
+        whole = out.read_bytes()
+        assert cells(whole)[0] == [
+            "text", "n", "error", "text_2", "answer", "error_2", "n_2", "x_2", "error_3"
+        ]  # fmt: skip
+        for _ in range(2):
+            done = await batch(server, source, *options, "--resume")
+            assert (done.status, out.read_bytes()) == (0, whole)
+        assert len(server.exchanges) == 1
 
 
 @pytest.mark.parametrize("name", ["out.parquet", "out.xlsx"])

@@ -90,6 +90,14 @@ async def test_a_column_is_never_a_parameter(tmp_path: Path) -> None:
     assert done.rows[0]["metadata"] == {"n": "37", "user": "ann", "temperature": "9"}
 
 
+async def test_a_row_without_a_model_goes_to_the_runs(tmp_path: Path) -> None:
+    """An empty cell of --model-field is none."""
+    path = tmp_path / "a.csv"
+    path.write_text("text,by\nhi,fake/echo?seed=1\nho,\n")
+    done = await run("batch", "-m", "fake/echo", str(path), "--model-field", "by", "--ordered")
+    assert [row["text"] for row in done.rows] == ["hi", "ho"]
+
+
 async def test_messages_in_a_cell_are_messages(tmp_path: Path) -> None:
     """A table of text has them as JSON."""
     path = tmp_path / "a.csv"

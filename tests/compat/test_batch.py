@@ -23,6 +23,11 @@ from llmbatch_cli import (
     batch_completion,
     batch_completion_models_all_responses,
 )
+from llmbatch_cli.compat.arguments import model_call
+from llmbatch_cli.compat.models import OpenModel
+from llmbatch_cli.core.ledger import Seller, Usage
+from llmbatch_cli.core.types import Completion, Request
+from llmbatch_cli.engine.calls import Model as CalledModel
 
 SIGNATURE = """
 model messages functions function_call temperature top_p n stream stop max_tokens presence_penalty
@@ -166,7 +171,7 @@ def test_a_stream_that_cannot_begin_has_its_exception_in_its_place(loopback: Loo
 
 def test_one_stream_of_many_can_be_left(loopback: Loopback) -> None:
     """Closed or forgotten, its socket is closed at once and its thread ends; the others go on."""
-    loopback.models = {"m": Model(chunks=("a", "b"), between_s=0.4)}
+    loopback.models = {"m": Model(chunks=("a", "b"), between_s=1.0)}
     before = threading.active_count()
     left, kept, forgotten = streamed(loopback, 3)
     next(left)
@@ -245,3 +250,29 @@ def test_all_responses_needs_models() -> None:
         models="openai/m", messages=user("hi"), mock_response="made up"
     )
     assert texts(one) == ["made up"]
+
+
+@pytest.mark.parametrize(
+    ("name", "cost"),
+    [("gpt-4o-mini", pytest.approx(3 * 0.15e-6 + 2 * 0.60e-6)), ("nobody-knows", None)],
+)
+async def test_the_response_has_its_cost(name: str, cost: float | None) -> None:
+    """By the model's price, as in litellm; None where that is not known, never 0."""
+    usage = Usage(3, 2)
+
+    async def call(request: Request) -> Completion:
+        request.ledger.begin(0.0)
+        request.ledger.end(1.0, None, 200, usage=usage)
+        return Completion("hi", "stop", usage=usage)
+
+    seller = Seller("openai", "https://api.openai.com/v1")
+    how_called = model_call(f"openai/{name}", {"api_key": "k"}, {})
+    opened = OpenModel(CalledModel("openai", name, call, seller=seller), how_called)
+    response = await opened.answer(user("hi"))
+    assert response._hidden_params["response_cost"] == cost
+
+
+def test_a_server_of_ones_own_costs_nothing(echo: Loopback) -> None:
+    """Its cost is known: 0."""
+    (one,) = batch_completion("openai/gpt-4o-mini", ["hi"], **how(echo))
+    assert one._hidden_params["response_cost"] == 0

@@ -195,6 +195,7 @@ def test_code_is_the_first_block() -> None:
     assert read_code(text).data == "print(1)\n\nprint(2)"
     with pytest.raises(Unfit, match="no fenced code block"):
         read_code("print(1)")
+    assert read_code("```py\r\nx\r\ny\r\n```").data == "x\r\ny"
 
 
 @pytest.mark.parametrize(

@@ -197,6 +197,7 @@ async def test_a_server_that_is_stopped_is_waited_for(tmp_path: Path) -> None:
 
 WALL_CLOCK: Final = {
     "cli/running.py": "stamps the chat format's `created`",
+    "cli/summary_file.py": "stamps `began_at` and `ended_at`",
     "engine/run.py": "stamps `finished_at`",
     "compat/response.py": "stamps `created`",
     "compat/streaming.py": "stamps `created`",
@@ -205,6 +206,8 @@ WALL_CLOCK: Final = {
     "cli/cache_command.py": "shows how long answers were not used",
     "engine/cache/table.py": "notes when an answer was used last, for other runs",
     "providers/vertex/provider.py": "renews a token by the date of its end",
+    "pricing/prices.py": "knows prices that depend on the time of the day",
+    "pricing/table.py": "lists the prices of today",
     "providers/local/weights.py": "tells an abandoned download by its file's date",
 }
 

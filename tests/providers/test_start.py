@@ -34,10 +34,9 @@ def test_a_server_of_ones_own_is_asked_for_little_at_first(
     serves many. The user's number holds from the beginning."""
 
     async def opened() -> int:
-        network = Network(base_url=base_url or ())
-        environ = {**ENVIRON, **AZURE}
+        network = Network(base_url=base_url or (), environ={**ENVIRON, **AZURE})
         sending = Sending(limits=Limits(concurrency=concurrency), network=network)
-        options = CallOptions.of(sending, environ=environ)
+        options = CallOptions.of(sending)
         async with open_models(options) as pool:
             await pool.model_for(model)
             return pool.window()

@@ -1,8 +1,10 @@
 """The figures of a run."""
 
+import html
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.answers import HOSTILE, answer, failure
@@ -11,6 +13,7 @@ from llmbatch_cli.report.figures import MOST_NAMES, OTHERS, figures_of
 from llmbatch_cli.report.gallery import Gallery
 from llmbatch_cli.report.page import page
 from llmbatch_cli.report.row import row_of
+from llmbatch_cli.report.sections import totals
 from llmbatch_cli.report.text import COLUMNS, text_report
 
 
@@ -27,7 +30,8 @@ def test_rows_and_costs_add_up() -> None:
     ]  # fmt: skip
     found = figures(rows)
     assert (found["rows"], found["answered"], found["failed"]) == (8, 5, 3)
-    assert found["cost"] == {"usd": 0.25 * 3 + 0.5, "unknown_rows": 2}
+    assert found["cost"]["usd"] == 0.25 * 3 + 0.5
+    assert found["cost"]["unknown_rows"] == 2
     assert found["tokens"]["prompt_tokens"] == 30, "those of the cache were used before"
     assert found["tokens"]["unknown_rows"] == 1
     assert [found[name] for name in ("truncated", "empty", "cached")] == [1, 1, 1]
@@ -37,10 +41,28 @@ def test_rows_and_costs_add_up() -> None:
 def test_nothing_known_is_not_zero() -> None:
     """Where no row has a cost, a time or a usage, there is none."""
     found = figures([answer(0, cost=None, usage=None, latency=None)])
-    assert found["cost"] == {"usd": None, "unknown_rows": 1}
+    assert (found["cost"]["usd"], found["cost"]["unknown_rows"]) == (None, 1)
     assert found["latency"]["p50"] is None
     assert found["time"]["rows_per_s"] is None
     assert "prompt_tokens" not in found["tokens"]
+
+
+@pytest.mark.parametrize(
+    ("up_to", "says"),
+    [
+        ([0.5, 0.25], "up to $0.75 more for 4 attempts"),
+        ([0.5, None], "up to $0.5 more for 4 attempts, and unknown for 2 attempts"),
+        ([None, None], "4 attempts may have been billed besides"),
+        (["x", -1], "4 attempts may have been billed besides"),
+    ],
+)
+def test_what_may_be_billed_besides_is_in_dollars(up_to: list[Any], says: str) -> None:
+    """It is no part of the cost; where the most is not known, its attempts are counted."""
+    rows = [answer(n, maybe_billed={"attempts": 2, "up_to": one}) for n, one in enumerate(up_to)]
+    found = figures([*rows, answer(9)])
+    assert found["cost"]["usd"] == 0.75
+    assert says in [line.strip() for line in text_report("o", found, blocks=False)]
+    assert says in html.unescape(totals(found))
 
 
 def test_failures_by_kind_with_examples() -> None:
@@ -74,7 +96,6 @@ def test_answers_of_a_form() -> None:
     assert found["schema"] == {
         "with_data": 3, "repaired": 1, "fit_after_retry": 1, "invalid_output": 1
     }  # fmt: skip
-    assert found["attempts"]["failed_maybe_billed"] == 1
     assert figures([answer(0)])["schema"] is None
 
 

@@ -19,8 +19,7 @@ def client(
     return Client(
         limits=Limits(concurrency=in_flight),
         retries=retries or Retries(),
-        network=Network(base_url=[f"{url}/v1"] if url else ()),
-        environ=environ if environ is not None else {},
+        network=Network(base_url=[f"{url}/v1"] if url else (), environ=environ or {}),
     )
 
 

@@ -3,6 +3,7 @@
 import io
 import os
 from collections.abc import Mapping
+from decimal import Decimal
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from ui.screen import Screen
 
-from llmbatch_cli.core.events import Counted, Finished, Pulled, Started
+from llmbatch_cli.core.events import Counted, Finished, Gauges, Opened, Pulled, Started
 from llmbatch_cli.core.ledger import Usage
 from llmbatch_cli.core.types import Completion, Failure, Outcome
 from llmbatch_cli.ui.bar import Bar
@@ -81,6 +82,34 @@ def test_the_display_at_several_widths(width: int, shown: str) -> None:
     assert "\n".join(terminal.screen).translate(halves) == shown
 
 
+@pytest.mark.parametrize(
+    ("width", "cap_usd", "unknown", "shown"),
+    [
+        (80, None, 0, "$12.35, about $51.44 in all, $44,444.16/h"),
+        (80, 100.0, 6,
+         "$12.35 of $100.00, about $51.64 in all, $44,444.16/h, cost unknown for 6 rows"),
+        (60, 100.0, 0, "$12.35 of $100.00, about $51.44 in all, $44,444.16/h"),
+        (60, 100.0, 6, "$12.35 of $100.00, about $51.64 in all, 6 unknown"),
+        (30, 100.0, 6, "$12.35/$100.00, 6 unknown"),
+        (20, 100.0, 6, "$12.35, 6 unknown"),
+        (80, None, 1_200, "cost unknown for 1,200 rows"),
+    ],
+)  # fmt: skip
+def test_money_has_a_line_of_its_own(
+    width: int, cap_usd: float | None, unknown: int, shown: str
+) -> None:
+    """The cost so far, of the whole input and an hour; an unknown cost is a number of rows."""
+    terminal = Terminal(width)
+    terminal.totals(Opened(Gauges(cap_usd=cap_usd)))
+    terminal.totals(Counted(5_000))
+    terminal.run(1_200, failed=6, in_flight=64)
+    terminal.totals.unknown_cost = unknown
+    terminal.totals.cost_usd = Decimal("12.3456") if unknown < 1_200 else 0
+    terminal.bar.tick()
+    assert len(terminal.screen) == 3
+    assert terminal.screen[-1] == shown
+
+
 NUMBERS = st.integers(0, 10**10)
 
 
@@ -92,10 +121,12 @@ NUMBERS = st.integers(0, 10**10)
     total=st.none() | NUMBERS,
     seconds=st.floats(0, 1e8),
     environ=st.sampled_from([COLOURS, {**COLOURS, "NO_COLOR": "1"}, {"TERM": "vt100"}]),
+    usd=st.none() | st.floats(0, 1e9),
 )
 def test_no_line_is_wider_than_the_terminal(
-    width: int, label: str, done: int, total: int | None, seconds: float, environ: dict[str, str]
-) -> None:
+    width: int, label: str, done: int, total: int | None, seconds: float, environ: dict[str, str],
+    usd: float | None,
+) -> None:  # fmt: skip
     """Whatever the numbers and the names, at 20 to 200 columns nothing wraps."""
     terminal = Terminal(width, environ, label=label)
     totals = terminal.totals
@@ -104,11 +135,14 @@ def test_no_line_is_wider_than_the_terminal(
     terminal.now_s += seconds
     totals.rows = totals.failed["x"] = totals.prompt_tokens = totals.completion_tokens = done
     totals.total = total
+    totals.cost_usd, totals.unknown_cost = Decimal(usd or 0), done if usd is None else 0
+    totals.gauges = Gauges(cap_usd=usd)
     terminal.bar.pulled(Pulled(label, done, total))
     terminal.bar.tick()
     assert all(0 < cell_len(line) < width for line in terminal.screen)
     assert cell_len(terminal.screen[-1]) <= width - len(" ^C")
-    assert len(terminal.screen) == (3 if done < (total or 0) else 2)
+    has_money = done if usd is None else usd
+    assert len(terminal.screen) == 2 + (done < (total or 0)) + bool(has_money)
 
 
 @pytest.mark.parametrize("narrow", [61, 40, 20])

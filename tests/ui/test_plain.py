@@ -2,9 +2,12 @@
 
 import io
 import json
+from decimal import Decimal
 from functools import partial
 
-from llmbatch_cli.core.events import Counted, Finished, Pulled, Started
+import pytest
+
+from llmbatch_cli.core.events import Counted, Finished, Gauges, Opened, Pulled, Started
 from llmbatch_cli.core.ledger import Usage
 from llmbatch_cli.core.types import Completion, Failure, Outcome
 from llmbatch_cli.ui.plain import Display, Failures, Json, Plain
@@ -21,10 +24,10 @@ class Run:
         self.out = io.StringIO()
         self.err = Stderr(self.out)
 
-    def rows(self, first: int, last: int, failed: int = 0) -> None:
+    def rows(self, first: int, last: int, failed: int = 0, usd: Decimal | int | None = 0) -> None:
         """Rows that end, the first of them badly."""
         for index in range(first, last):
-            outcome = Outcome(index, index, "m", "fake")
+            outcome = Outcome(index, index, "m", "fake", cost_usd=usd)
             if index - first < failed:
                 outcome.error = Failure("rejected", "no")
             else:
@@ -117,6 +120,7 @@ def test_progress_for_programs_is_json() -> None:
         "truncated": 0, "dropped": 0, "in_flight": 1, "waiting": 0,
         "held_by": None, "held_s": None,
         "retries": 0, "rows_per_s": 1.0, "prompt_tokens": 10, "cost": 0.0,
+        "projected": None, "per_hour": 0.0, "cap": None,
         "cost_unknown_rows": 0, "maybe_billed": 0.0,
         "completion_tokens": 35, "elapsed_s": 2.0, "eta_s": 2.0, "final": False,
     }  # fmt: skip
@@ -133,6 +137,57 @@ def test_nothing_known_is_null_and_not_a_number() -> None:
     Json(run.err, run.totals).tick()
     shown = json.loads(run.lines[0])
     assert (shown["total"], shown["eta_s"], shown["rows_per_s"]) == (None, None, 0)
+
+
+def test_money_is_part_of_the_line() -> None:
+    """The cost so far, of the cap; of the whole run; an hour; and the rows of unknown cost."""
+    run = Run()
+    plain = Plain(run.err, run.totals)
+    run.totals(Opened(Gauges(cap_usd=2.5)))
+    run.totals(Counted(100))
+    run.totals(Started(0))
+    run.now_s += 10
+    run.rows(0, 25, usd=Decimal("0.01"))
+    plain.tick()
+    run.rows(25, 26, usd=None)
+    plain.tick()
+    assert ", $0.25 of $2.50, about $1.00 in all, $90.00/h, 10 s, " in run.lines[0]
+    assert ", $0.25 of $2.50, about $0.99 in all, $90.00/h, cost unknown for 1 row" in run.lines[1]
+
+
+def test_an_unknown_cost_is_never_nothing() -> None:
+    """It is null for programs, and a number of rows for people."""
+    run = Run()
+    run.totals(Counted(100))
+    run.totals(Started(0))
+    run.now_s += 10
+    run.rows(0, 30, usd=None)
+    Plain(run.err, run.totals).tick()
+    Json(run.err, run.totals).tick()
+    assert "$" not in run.lines[0]
+    assert ", cost unknown for 30 rows, " in run.lines[0]
+    shown = json.loads(run.lines[1])
+    assert [shown[name] for name in ("cost", "projected", "per_hour")] == [None] * 3
+    assert shown["cost_unknown_rows"] == 30
+
+
+@pytest.mark.parametrize(
+    ("total", "done", "in_flight", "projected"),
+    [(None, 50, 0, None), (100, 19, 0, None), (100, 20, 0, 1.0), (100, 20, 30, None),
+     (100, 100, 0, 1.0), (5, 5, 0, 0.05), (80, 100, 0, 1.0)],
+)  # fmt: skip
+def test_the_whole_cost_is_projected_from_enough_rows(
+    total: int | None, done: int, in_flight: int, projected: float | None
+) -> None:
+    """Of 20 rows, and as many as are in flight; and never without the number of rows."""
+    run = Run()
+    if total is not None:
+        run.totals(Counted(total))
+    for index in range(in_flight):
+        run.totals(Started(1_000 + index))
+    run.rows(0, done, usd=Decimal("0.01"))
+    Json(run.err, run.totals).tick()
+    assert json.loads(run.lines[0])["projected"] == projected
 
 
 def test_failures_are_told_ten_a_second() -> None:

@@ -1,9 +1,11 @@
 """How the models of a run have fared, as a table."""
 
+from decimal import Decimal
+
 import pytest
 
 from llmbatch_cli.core.events import Finished, Racing
-from llmbatch_cli.core.ledger import Usage
+from llmbatch_cli.core.ledger import Attempt, Ledger, Usage
 from llmbatch_cli.core.types import Outcome, Racer
 from llmbatch_cli.ui.standings import Standings, as_lines
 
@@ -28,6 +30,28 @@ def test_every_column_counts_what_it_says() -> None:
     ]  # fmt: skip
     assert first.split() == ["a/fast", "2", "2", "0.50", "s", "0.50", "s", "0", "0", "60"]
     assert second.split() == ["b/a-model-with-a-long-name", "0", "2", "-", "-", "1", "1", "0"]
+
+
+def priced(model: str, *costs: Decimal | None) -> Racer:
+    attempts = [Attempt(None, 200, 0.1, maybe_billed=True, cost_usd=cost) for cost in costs]
+    return Racer(model, "a", "won", 0.5, ledger=Ledger(attempts=attempts))
+
+
+def test_what_each_model_has_cost_is_a_column_where_any_has() -> None:
+    """With all its attempts; an unknown cost is no 0."""
+    told = standings(
+        [priced("dear", Decimal("0.25"), Decimal("0.5")), priced("mixed", None, Decimal("0.1"))],
+        [priced("dear", Decimal("0.25")), priced("unknown", None)],
+    )
+    costs = {line.split()[0]: line.split()[-1] for line in as_lines(told)}
+    assert costs == {
+        "model": "cost", "a/dear": "$1.00", "a/mixed": "$0.10+", "a/unknown": "unknown",
+    }  # fmt: skip
+    assert all("cost" not in line for line in as_lines(standings([FAST])))
+    for columns in (60, 45, 40):
+        lines = as_lines(told, columns)
+        assert lines[0].endswith("cost")
+        assert max(map(len, lines)) <= columns
 
 
 def test_a_model_that_races_against_itself_has_two_lines() -> None:

@@ -1,11 +1,12 @@
 """What is counted, over any order of events."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from llmbatch_cli.core.events import Counted, Dropped, Event, Finished, Notice, Pulled, Started
 from llmbatch_cli.core.ledger import Usage
-from llmbatch_cli.core.types import Completion, Failure, Outcome
+from llmbatch_cli.core.types import Completion, Failure, Outcome, Racer
 from llmbatch_cli.ui.totals import Totals
 
 
@@ -154,6 +155,40 @@ def test_a_pause_has_no_speed_but_a_time_left() -> None:
     assert (speed.rows_per_s, speed.left_s) == (0, 20)
     finish(totals, range(10, 25))
     assert totals.speed().left_s == 0
+
+
+def test_all_requests_and_their_answers_times_count() -> None:
+    """A race's are those of all its racers; an answer from the cache has no time of its own."""
+    totals = Totals()
+    racers = [Racer("m", "p", "won", 0.4, attempts=2), Racer("n", "p", "cancelled", 0.1)]
+    done = Completion("a", usage=Usage(10, 5, 15, cached_tokens=4, reasoning_tokens=3))
+    for outcome in (
+        Outcome(0, 0, "m", "p", done, latency_s=0.2, attempts=1),
+        Outcome(1, 1, "m", "p", done, latency_s=0.4, attempts=2, race=racers),
+        Outcome(2, 2, "m", "p", done, latency_s=None, attempts=0, cached=True),
+        Outcome(3, 3, "m", "p", error=Failure("rejected", "no"), latency_s=9.0, attempts=4),
+    ):
+        totals(Finished(outcome))
+    assert (totals.attempts, totals.retries) == (1 + 3 + 4, 1 + 3)
+    assert totals.latencies_s.at(0, 1) == [0.2, 0.4]
+    assert (totals.cached_tokens, totals.reasoning_tokens) == (4, 3)
+
+
+def test_money_an_hour_is_that_of_the_last_ten_seconds() -> None:
+    """Where enough rows have ended in them; else that of the whole run."""
+    clock = Clock()
+    totals = Totals(clock)
+    totals(Started(999))
+    index = 0
+    for usd, rows in ((1, 10), (3, 10), (9, 1)):
+        for _ in range(rows):
+            totals(Finished(Outcome(index, index, "m", "p", Completion("a"), cost_usd=usd)))
+            index += 1
+        clock.now_s += 20
+        speed = totals.speed()
+        clock.now_s += 1e-9
+        hour = totals.usd_per_hour
+        assert speed.usd_per_hour == pytest.approx(hour if rows == 1 or usd == 1 else 5_400)
 
 
 def test_retries_are_requests() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from pathlib import Path
 from typing import Any, Final
@@ -185,17 +185,33 @@ class _Drive:
 
     async def _taken(self, ended: _Ended) -> AsyncGenerator[Outcome, None]:
         """The outcomes of a job, then its end. What is asked again is in further jobs then."""
-        job, status, asked = ended.job, ended.status, ended.asked
-        if status.full and self._is_deferred(ended):
+        if ended.status.full and self._is_deferred(ended):
             return
+        further = Fillings(self._journal)
+        further.most_tokens = self._feeder.fillings.most_tokens
+        full: list[Filling] = []
+        try:
+            async for outcome in self._collected(ended, further, full):
+                yield outcome
+            full += further.rest()
+            await self._settle(ended.job, full)
+        except NotOurs:
+            self._journal.mistaken(ended.job)
+            self._follow(ended.job)
+        finally:
+            for filling in (*full, *further.rest()):
+                filling.abandon()
+
+    async def _collected(
+        self, ended: _Ended, further: Fillings, full: list[Filling]
+    ) -> AsyncGenerator[Outcome, None]:
+        """The outcomes of a job; the rows that are asked again go into `further`."""
+        job, status, asked = ended.job, ended.status, ended.asked
         if status.error is not None and status.error.fatal:
             self._journal.refused(job)
             raise stopped(asked.model.name, status.error, (), asked.model.key_hint)
         if job.id is not None:
             self._journal.ended(job, status.word)
-        further = Fillings(self._journal)
-        further.most_tokens = self._feeder.fillings.most_tokens
-        full: list[Filling] = []
         try:
             async for row, end in self._collector.rows(job, status, asked):
                 if isinstance(end, Outcome) and not self._goes_live(end):
@@ -205,15 +221,11 @@ class _Drive:
                 failed = self._feeder.place(again, asked, further, full)
                 if failed is not None:
                     yield self._finished(failed)
-        except NotOurs:
-            further.abandon()
-            self._journal.mistaken(job)
-            self._follow(job)
-            return
         except ProviderError as error:
-            further.abandon()
             raise stopped(asked.model.name, error, (), asked.model.key_hint) from error
-        fillings = [*full, *further.rest()]
+
+    async def _settle(self, job: Job, fillings: Sequence[Filling]) -> None:
+        """All that was yielded is on the disk, so the job is done with; others follow it."""
         made_s = self._timing.clock()
         following = [await asyncio.to_thread(one.close, made_s) for one in fillings]
         await self._run.durable()

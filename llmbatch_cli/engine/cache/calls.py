@@ -41,7 +41,8 @@ class Answers(Protocol):
 def key_of(request: Request, source: Source) -> bytes | None:
     """The request's digest: equal for equal ones only; None for one that has none."""
     asked = (request.model, request.messages, request.params, request.repeat)
-    data = canonical((FORMAT, source, *asked))
+    times = (request.again,) if request.again else ()
+    data = canonical((FORMAT, source, *asked, *times))
     return None if data is None else blake2b(data, digest_size=KEY_BYTES).digest()
 
 

@@ -156,7 +156,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return None if math.isnan(value) else value
     if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
+        return _number_of(value)
     if isinstance(value, bytes):
         return b64encode(value).decode()
     if isinstance(value, list | tuple):
@@ -164,6 +164,16 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(name): _plain(item) for name, item in value.items()}
     return value.isoformat() if isinstance(value, date | time) else str(value)
+
+
+def _number_of(value: Decimal) -> int | float | str:
+    """The number, or its text where a float is not exactly it."""
+    if not value.is_finite():
+        return str(value)
+    if value == value.to_integral_value():
+        return int(value)
+    number = float(value)
+    return number if Decimal(repr(number)) == value else str(value)
 
 
 # Workbooks

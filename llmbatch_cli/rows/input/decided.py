@@ -14,11 +14,13 @@ from llmbatch_cli.rows.input.fields import (
     text_fields,
     usual_fields,
 )
-from llmbatch_cli.rows.input.params import quoted
+from llmbatch_cli.rows.input.own_params import NAMES, is_sent
+from llmbatch_cli.rows.input.params import PARAMETERS, quoted
 from llmbatch_cli.rows.input.parse import NO_WAY, way_of
 
 Fields = Mapping[str, Any]
 
+_PARAMETERS: Final = frozenset((*PARAMETERS, *NAMES))
 _NUMBER: Final = re.compile(r"-?\d+(?:[.,:/-]\d+)*%?")
 _YEAR: Final = re.compile(r"(?:19|20)\d\d")
 _SENTENCE: Final = re.compile(r"\S+\s.*[.?!]\s*|(?:\S+\s+){7,}\S+|.{61,}", re.DOTALL)
@@ -86,6 +88,17 @@ class Decided:
                 raise _unclear(found, fields, self._file)
         self._last = frozenset(fields), found[0]
         return found[0], found[1:]
+
+    def say_sent(self, own: Fields) -> None:
+        """Say, once for each, which fields of a row of data are sent as its parameters: they may
+        be data that only bears the name."""
+        for name in sorted(own.keys() & _PARAMETERS):
+            words = f"{self._file}: the field {quoted(name)} is sent as a parameter"
+            if words in self._said or own[name] is None:
+                continue
+            if name in PARAMETERS or is_sent(name, own[name]):
+                self._said.add(words)
+                self._observe(Notice(f"{words} (rename it if it is data)"))
 
     def _say(self, names: Sequence[str], others: Sequence[str]) -> None:
         what = " and ".join(f'"{name}"' for name in names)

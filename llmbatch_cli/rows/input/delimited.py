@@ -75,6 +75,12 @@ def _whole_records(lines: Sequence[str]) -> Iterator[str]:
             held.clear()
 
 
+def _said(error: csv.Error) -> str:
+    if str(error).startswith("new-line"):
+        return "bad CSV: a line ends with CR alone (tr '\\r' '\\n' <FILE mends a file of them)"
+    return f"bad CSV: {error}"
+
+
 class _Table:
     """One table, read block by block: a block is the whole lines that have arrived together."""
 
@@ -146,7 +152,7 @@ class _Table:
             except csv.Error as error:
                 if _is_open(block[begin : reader.line_num]):  # the rest of the cell is no row
                     break
-                self._take_wrong(begin, f"bad CSV: {error}", found)
+                self._take_wrong(begin, _said(error), found)
                 continue
             if is_over:  # it goes on in the next block
                 break
@@ -167,7 +173,7 @@ class _Table:
             cells = next(reader)
         except csv.Error as error:
             lines.skip_cell()
-            self._take_wrong(0, f"bad CSV: {error}", found)
+            self._take_wrong(0, _said(error), found)
         else:
             if lines.is_over:
                 reason = "a quote is opened here and never closed; the rest of the input is in it"

@@ -96,7 +96,9 @@ def prompt_of(name: str, fields: Mapping[str, Any]) -> str | Sequence[Any]:
         raise InputError(
             f"{quoted(name)} must be a string or a list of messages, not {shown(value)}"
         )
-    if value and isinstance(value[0], Mapping) and "role" not in value[0]:
+    if not value:
+        raise InputError(f"{quoted(name)} is empty")
+    if isinstance(value[0], Mapping) and "role" not in value[0]:
         return _conversation(name, value)
     return value
 
@@ -119,6 +121,8 @@ def _conversation(where: str, turns: Sequence[Any]) -> Sequence[Message]:
     messages = [_message(f"{quoted(where)}[{place}]", turn) for place, turn in enumerate(turns)]
     while len(messages) > 1 and messages[-1]["role"] == "assistant":
         messages.pop()
+    if messages[-1]["role"] == "assistant":
+        raise InputError(f"{quoted(where)}: nobody asks before the first answer")
     return messages
 
 

@@ -20,6 +20,7 @@ _MARKS: Final = ("{{", "{%", "{#")
 _IDS: Final = ("id", "custom_id")
 _SYSTEM: Final = ("system", "developer")
 _MODELS: Final = ("model", "models")
+_MAY_BE_BLANK: Final = (*_IDS, "model")
 _TABLES_OWN: Final = frozenset((*OWN_NAMES, "system", *_IDS, *API_KEYS))
 """What means the same in a table as in a row of JSON; its other columns are data."""
 
@@ -228,10 +229,12 @@ class Shaper:
             if "prompt" in made:
                 data_names = data_names | _no_parameters(rest)
             own = {one: rest[one] for one in rest if one not in data_names}
+            if "prompt" in made:
+                self._decided.say_sent(own)
         data = {one: value for one, value in rest.items() if one not in own}
         own.update(made)
-        if is_table and own.get("id") == "":
-            del own["id"]  # an empty cell
+        if is_table:
+            _drop_blank(own)
         if shape.system is not None and (is_table or shape.asks is not None):
             self._add_system(own, shape.system, fields)
         return own, data
@@ -280,6 +283,13 @@ class Shaper:
             if self._has_rows or not fields:
                 raise as_row_error(error) from error
             raise
+
+
+def _drop_blank(own: dict[str, Any]) -> None:
+    """Take empty cells for nothing."""
+    for name in _MAY_BE_BLANK:
+        if own.get(name) == "":
+            del own[name]
 
 
 def _data_names(shape: Shape) -> Set[str]:

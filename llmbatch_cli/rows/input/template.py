@@ -30,6 +30,8 @@ _GUARDED: Final = re.compile(
     r"\b(\w+)(?:\s*\|\s*(?:default|d)\b|\s+is\s+(?:not\s+)?(?:un)?defined\b)"
 )
 """Names that a template itself says some rows may lack."""
+_CALLED: Final = re.compile(r"\b(\w+)\s*\(")
+"""Names that are a function's, though a field may be called so as well: range."""
 _COMPARED: Final = re.compile(r"(?<![\w.\"'|])(\w+)\s*(?:[<>]=?|[=!]=)\s*-?\d")
 
 
@@ -55,7 +57,8 @@ class Template:
                 hint='a field whose name is no word is {{ row["Full name"] }}',
             ) from error
         self._has_row = ROW in used
-        self.names = frozenset(used) - {*environment.globals, ROW}
+        called = set(_CALLED.findall(text)).intersection(environment.globals)
+        self.names = frozenset(used) - {*called, ROW}
         """The fields that it uses, without what is inside them."""
         self.is_constant = not (self.names or self._has_row)
         """Whether it is the same text for every row."""

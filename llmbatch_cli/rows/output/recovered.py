@@ -3,12 +3,14 @@
 Its rows are found by the input's columns, since it has no keys.
 """
 
+import re
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 import orjson
 
@@ -20,18 +22,25 @@ from llmbatch_cli.rows.lines import MAX_LINE_BYTES
 from llmbatch_cli.rows.output.delimited import FORMULA, text_of
 from llmbatch_cli.rows.output.outfile import renewed
 from llmbatch_cli.rows.output.render import dump, row_of
+from llmbatch_cli.rows.output.schema_columns import SchemaColumns
 from llmbatch_cli.rows.output.table import Choice, Columns
 from llmbatch_cli.rows.output.with_input import fields_of
 
+_FLOAT: Final = re.compile(r"-?\d+(?:\.\d+(?:[eE][+-]?\d+)?|[eE][+-]?\d+)")
+
 
 async def recover(
-    options: OutputOptions, journal: Path, rows: Callable[[], AsyncGenerator[Row, None]]
+    options: OutputOptions,
+    journal: Path,
+    rows: Callable[[], AsyncGenerator[Row, None]],
+    schema: Any = None,
 ) -> None:
     """Write the journal of a table.
 
     `rows` gives the rows of the input from their start, with their keys; they are read twice.
-    A row of the table that is of no row of input stays, under a key that no row has. Blocks now
-    and then. Raises UsageError for a table that is not of these options, or cannot be read.
+    `schema` is that of the answers. A row of the table that is of no row of input stays, under a
+    key that no row has. Blocks now and then. Raises UsageError for a table that is not of these
+    options, or cannot be read.
     """
     names: dict[str, None] = {}
     async with aclosing(rows()) as inputs:
@@ -39,7 +48,7 @@ async def recover(
             names.update(dict.fromkeys(fields_of(row) or ()))
     try:
         with TemporaryFile(dir=journal.parent) as drafts:
-            table = _Table(options, names, drafts)
+            table = _Table(options, Choice.of(options, schema), names, drafts)
             with renewed(journal) as file:
                 async with aclosing(rows()) as inputs:
                     async for row in inputs:
@@ -52,16 +61,25 @@ async def recover(
 class _Table:
     """The rows of a table, by their digests."""
 
-    def __init__(self, options: OutputOptions, names: Mapping[str, None], drafts: BinaryIO) -> None:
+    def __init__(
+        self,
+        options: OutputOptions,
+        choice: Choice,
+        names: Mapping[str, None],
+        drafts: BinaryIO,
+    ) -> None:
         self._drafts = drafts
         self._by_digest: dict[bytes, list[int]] = {}
         self._fields: set[str] = set()
         self._rows = 0
         own: Mapping[str, str] = {}
+        self._properties: Mapping[str, str] = {}
         for fields in _records(options):
             if not self._rows:
-                own = _own_names(options, [*fields])
+                own = _own_names(options, choice, [*fields])
                 self._fields = {name for name in fields if name in names} - {*own.values()}
+                left = [one for one in fields if one not in {*self._fields, *own.values()}]
+                self._properties = {_property_of(one, choice, names): one for one in left}
             if not self._fields:
                 break
             self._add(fields, own)
@@ -92,11 +110,7 @@ class _Table:
         self._by_digest.setdefault(_digest(fields, self._fields), []).append(place)
         kept = {name: value for name, value in fields.items() if name in self._fields}
         cells = {name: fields[column] for name, column in own.items()}
-        data = {
-            name: value
-            for name, value in fields.items()
-            if name not in self._fields and name not in own.values()
-        }
+        data = {name: fields.get(column) for name, column in self._properties.items()}
         self._rows += 1
         key = blake2b(str(place).encode(), digest_size=16).hexdigest()
         outcome = Outcome(
@@ -124,14 +138,23 @@ def _records(options: OutputOptions) -> Iterator[Mapping[str, Any]]:
             yield record.fields
 
 
-def _own_names(options: OutputOptions, header: Sequence[str]) -> Mapping[str, str]:
+def _property_of(column: str, choice: Choice, names: Mapping[str, None]) -> str:
+    """The property of an answer's data that is in this column: n in n_2, where n is the input's."""
+    base, _, number = column.rpartition("_")
+    is_renamed = number.isdecimal() and base in names and column not in choice.promised.properties
+    return base if is_renamed else column
+
+
+def _own_names(options: OutputOptions, choice: Choice, header: Sequence[str]) -> Mapping[str, str]:
     """By the names of our columns those that they have in this table.
 
     Raises UsageError where one is missing.
     """
     found = {}
-    choice = Choice.of(options)
-    for column in Columns(choice).columns():
+    has_answer = choice.answer_is_meant or not choice.promised.properties
+    for column in Columns(replace(choice, promised=SchemaColumns({}))).columns():
+        if column.name == choice.answer_field and not has_answer:
+            continue
         last = _last_of(column.name, header)
         if last is None and column.name != choice.answer_field:
             raise UsageError(
@@ -188,9 +211,10 @@ def _digest(fields: Mapping[str, Any], names: set[str]) -> bytes:
 
 def _normal(value: Any) -> str:
     """The cell as it may be read from any kind of table."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
     text = _without_mark(text_of(value))
+    if _FLOAT.fullmatch(text):  # 1.0 of Parquet is a text in CSV, and 1 in a workbook
+        number = float(text)
+        return str(int(number) if number.is_integer() else number)
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

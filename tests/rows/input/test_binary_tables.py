@@ -85,6 +85,15 @@ async def test_columns_of_every_type_are_carried(kind: str, tmp_path: Path) -> N
         assert [row.metadata for row in found] == READ
 
 
+async def test_a_decimal_keeps_all_its_digits() -> None:
+    """As text where a float has not so many."""
+    values = [decimal.Decimal(text) for text in ("12345678901234567.89", "1.50", "-3.00")]
+    data = pa.table({"question": ["a"] * 3, "price": pa.array(values, pa.decimal128(38, 2))})
+    found = await rows("-", packed("parquet", data))
+    prices = [row.metadata["price"] for row in found]
+    assert prices == ["12345678901234567.89", 1.5, -3]
+
+
 async def test_a_folder_of_parts_is_one_table(tmp_path: Path) -> None:
     """Read part by part, in the order of their names, whatever a job has left beside them."""
     from llmbatch_cli.rows.input.folders import expanded

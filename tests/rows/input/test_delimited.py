@@ -172,6 +172,14 @@ def test_a_header_that_cannot_be_read_is_the_tables_error() -> None:
         read(b'"a\n1,2\n')
 
 
+def test_lines_of_an_old_mac_are_told_with_a_way_out() -> None:
+    """csv's own words are about how Python opens files."""
+    with pytest.raises(csv.Error, match="a line ends with CR alone"):
+        read(b"a,b\r1,2\r")
+    (row,) = read(b"a,b\n1\r2,3\n")
+    assert "a line ends with CR alone" in (row.wrong or "")
+
+
 def test_columns_without_a_name_of_their_own_get_one() -> None:
     """No two are called alike, whatever the others are called."""
     assert names_of(["a", "", "a", " ", "a_2", "b"]) == [

@@ -101,6 +101,23 @@ async def test_turns_of_sharegpt_are_messages() -> None:
     ]  # fmt: skip
     bad, _ = await read(*[{"conversations": [{"from": 5, "value": "a"}]}] * 2)
     assert [isinstance(row, BadRow) for row in bad] == [True, True]
+    answers: list[Any] = [{"from": "gpt", "value": "b"}]
+    for left in (answers, []):
+        (row,), _ = await read({"conversations": left})
+        assert isinstance(row, BadRow)
+
+
+async def test_fields_of_data_that_are_sent_as_parameters_are_told() -> None:
+    """Once each: they may be data, and n is paid n times."""
+    data = {"question": "q", "n": 3, "top_k": 4, "seed": None, "stars": 5}
+    rows, notices = await read(data, data)
+    assert isinstance(rows[0], Prompt)
+    assert notices[1:] == [
+        f'<stdin>: the field "{name}" is sent as a parameter (rename it if it is data)'
+        for name in ("n", "top_k")
+    ]
+    _, notices = await read({"prompt": "q", "n": 3}, {"question": "q"})
+    assert not [text for text in notices if "is sent" in text]
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,17 @@ def test_a_template_that_does_not_fit_is_refused(text: str, words: str, hint: st
     assert hint in (caught.value.hint or "")
 
 
+@pytest.mark.parametrize("name", ["range", "dict", "debug", "namespace"])
+def test_a_field_may_be_called_as_a_function(name: str) -> None:
+    """It is the field, and one that is not there is told."""
+    template = Template(f"{{{{ {name} }}}}", "--template")
+    template.check({name: "1-2"}, "in.jsonl")
+    assert (template.is_constant, template.render({name: "1-2"})) == (False, "1-2")
+    with pytest.raises(UsageError, match=f'no field "{name}"'):
+        template.check({"text": "a"}, "in.jsonl")
+    assert Template("{% for n in range(2) %}{{ n }}{% endfor %}", "--template").is_constant
+
+
 @pytest.mark.parametrize("text", ["{{ name", "{% if %}", "{{ a b }}", "{% nope %}"])
 def test_what_is_no_template_is_refused(text: str) -> None:
     """With the line and what is wrong there."""

@@ -1,0 +1,1 @@
+"""What a run would count and cost, before it is paid for."""
