@@ -123,6 +123,7 @@ async def test_after_a_kill_each_row_has_one_answer_and_was_worked_on_once(
     assert provider.creates == 1
 
 
+@pytest.mark.timeout(1800 if KILLS > 20 else 60)
 @each_shape
 async def test_random_kills_lose_nothing_and_do_nothing_twice(
     tmp_path: Path, shape: type[Shape]
