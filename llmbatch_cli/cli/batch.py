@@ -3,6 +3,7 @@
 import os
 import sys
 
+from llmbatch_cli.cli.batch_api import check_batch_api
 from llmbatch_cli.cli.configured import MODEL_VARIABLE
 from llmbatch_cli.cli.model_names import one_model, split_names
 from llmbatch_cli.cli.running import (
@@ -95,6 +96,7 @@ def batch(
             is_choice=bool(answers.choices),
         )
         return run_async(estimate_rows(estimating))
+    check_batch_api(output, sending, fallback=bool(ask.fallback))
     job = Job(
         inputs,
         ask,
@@ -102,6 +104,7 @@ def batch(
         output,
         input_,
         FailureLimit.parse(sending.retries.max_errors),
+        batch_api=sending.batch_api,
     )
     by_default = None if any(named) else DEFAULT_MODEL
     shown = Shown(display, ask.model.partition("?")[0], by_default=by_default)

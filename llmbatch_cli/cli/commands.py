@@ -10,6 +10,7 @@ COMMANDS: Final = {
     "errors": "errors_command",
     "report": "report_command",
     "compare": "compare_command",
+    "jobs": "jobs_command",
     "providers": "providers_command",
     "models": "models_command",
     "prices": "prices_command",
@@ -21,6 +22,6 @@ COMMANDS: Final = {
 """The commands in their order, and the module of each: a run imports its own only."""
 
 WITHOUT_OPTIONS: Final = frozenset(
-    ("report", "compare", "providers", "prices", "cache", "config", "keys")
+    ("report", "compare", "jobs", "providers", "prices", "cache", "config", "keys")
 )
 """Commands that the settings have no table for."""

@@ -10,7 +10,7 @@ from typer.core import TyperCommand
 
 SECTIONS: Final = (
     "Model", "Race", "Sampling", "Answers", "Input", "Output", "Cache", "Limits and retries",
-    "Money", "Network", "Display",
+    "Money", "Batch API", "Network", "Display",
 )  # fmt: skip
 """In this order; what belongs to none of them comes last."""
 OTHERS: Final = "Other options"

@@ -48,6 +48,8 @@ class Known:
     in_process: bool
     credentials: str | None = None
     """What is used where no key is set."""
+    batch: bool = False
+    """Whether --batch-api goes there."""
 
 
 def providers(json: AsJson = False, *, setup: Setup) -> int:
@@ -82,6 +84,7 @@ def known(name: str, entry: Entry, environ: Mapping[str, str]) -> Known:
         entry.url_variables,
         entry.in_process,
         entry.credentials,
+        entry.batch is not None,
     )
 
 
@@ -109,7 +112,7 @@ def _print(found: Sequence[Known], *, json: bool) -> None:
         sys.stdout.buffer.write(b"".join(_as_json(one) for one in found))
         return
     rows = [_cells(one) for one in found]
-    heads = ("provider", "key", "set", "base URL")
+    heads = ("provider", "key", "set", "batch", "base URL")
     if sys.stdout.isatty() and shutil.get_terminal_size().columns >= LEAST_COLUMNS:
         _print_table(heads, rows)
         return
@@ -127,6 +130,7 @@ def _as_json(one: Known) -> bytes:
         "key_variable": None if one.is_stored else one.key_set,
         "key_needed": not one.keyless,
         "base_url": one.base_url,
+        "batch_api": one.batch,
     }
     if one.is_stored:
         said["key_stored"] = True
@@ -135,9 +139,10 @@ def _as_json(one: Known) -> bytes:
     return orjson.dumps(said) + b"\n"
 
 
-def _cells(one: Known) -> tuple[str, str, str, str]:
+def _cells(one: Known) -> tuple[str, ...]:
+    batch = "yes" if one.batch else "-"
     if one.in_process:
-        return one.name, "-", "not needed", "in this process"
+        return one.name, "-", "not needed", batch, "in this process"
     unset = one.credentials or ("not needed" if one.keyless else "no")
     is_set = "yes, llmbatch keys" if one.is_stored else f"yes, {one.key_set}"
     base_url = one.base_url or f"set {' or '.join(one.url_variables)}"
@@ -145,6 +150,7 @@ def _cells(one: Known) -> tuple[str, str, str, str]:
         one.name,
         " or ".join(one.key_variables),
         unset if one.key_set is None else is_set,
+        batch,
         " ".join(clean_for_terminal(base_url).split()),
     )
 
@@ -158,7 +164,8 @@ def _print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     table = Table(*(Column(head, overflow="fold") for head in heads), box=box.SIMPLE_HEAD)
     table.columns[1].min_width = max(len(word) for row in rows for word in row[1].split())
     for row in rows:
-        name, key, is_set, base_url = row
+        name, key, is_set, batch, base_url = row
         style = "green" if is_set.startswith("yes") else "red" if is_set == "no" else "dim"
-        table.add_row(Text(name), Text(key), Text(is_set, style=style), Text(base_url))
+        cells = (Text(name), Text(key), Text(is_set, style=style), Text(batch), Text(base_url))
+        table.add_row(*cells)
     Console(highlight=False).print(table)

@@ -77,7 +77,7 @@ def race(
     answers: Answers,
     input_: Annotated[InputOptions, PROMPTS],
     output: OutputOptions,
-    sending: Annotated[Sending, Without("dedupe")],
+    sending: Annotated[Sending, Without("dedupe", "batch_api", "detach", "live_after")],
     display: Annotated[DisplayOptions, Without("dry_run")],
     setup: Setup,
 ) -> int:

@@ -19,6 +19,7 @@ LlmbatchError
       Blocked           never sent, and waiting does not help: certificate, TLS, proxy
     Interrupted         sent, no whole reply: maybe billed
       TimedOut          the row's time was over
+    NotAnswered         a job of the batch API has ended without an answer to this row
     BadReply            a reply that cannot be understood
       Unreadable        one that would not be understood the next time either
         NotFinished     a job in place of an answer, which is waited for
@@ -249,6 +250,14 @@ class TimedOut(Interrupted):
     """The row's whole time was over before a reply was there."""
 
     kind = "timed_out"
+
+
+class NotAnswered(ProviderError):
+    """A job of the provider's batch API has ended without an answer to this row: it expired, was
+    cancelled, or lost the row. It is not billed."""
+
+    kind = "not_answered"
+    retry = True
 
 
 class BadReply(ProviderError):

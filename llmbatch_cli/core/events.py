@@ -111,8 +111,31 @@ class Racing:
     names: Sequence[str]
 
 
+@frozen
+class JobShown:
+    """One open job of a provider's batch API."""
+
+    state: str
+    """meant, submitted, or the provider's own word."""
+    rows: int
+    since_s: float
+    """When it was made, in seconds since the epoch."""
+    done: int | None = None
+    """Rows that are answered or have failed there; None where the provider does not say."""
+    expires_s: float | None = None
+    """When the provider gives it up."""
+
+
+@frozen
+class Jobs:
+    """The open jobs of the run, in the order of their making."""
+
+    jobs: Sequence[JobShown]
+
+
 Event = (
     Opened
+    | Jobs
     | Racing
     | Counted
     | Skipped

@@ -18,6 +18,15 @@ def cache_folder(environ: Mapping[str, str]) -> Path:
     return user_cache_path(NAME, appauthor=False)
 
 
+def state_folder(environ: Mapping[str, str]) -> Path:
+    """What outlives a run: LLMBATCH_STATE_DIR, else `llmbatch` in the user's state folder."""
+    if moved := environ.get("LLMBATCH_STATE_DIR"):
+        return Path(moved)
+    from platformdirs import user_state_path
+
+    return user_state_path(NAME, appauthor=False)
+
+
 def config_folder(environ: Mapping[str, str]) -> Path:
     """Settings and keys: `llmbatch` in the user's folder of settings.
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Final, Literal
 import orjson
 
 from llmbatch_cli.core.at_file import text_of
+from llmbatch_cli.core.batch_api_options import BatchApi as BatchApi
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.input_options import InputFormat as InputFormat
@@ -357,6 +358,7 @@ class Sending:
     retries: Retries = Retries()
     network: Network = Network()
     money: Money = Money()
+    batch_api: BatchApi = BatchApi()
 
 
 @frozen(kw_only=True)

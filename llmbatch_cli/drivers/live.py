@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import field, replace
+from typing import TYPE_CHECKING
 
 from llmbatch_cli.core.events import Gauges, Observer, Opened, ignore
 from llmbatch_cli.core.frozen import frozen
@@ -9,6 +10,9 @@ from llmbatch_cli.core.types import Outcome, Row, Work
 from llmbatch_cli.drivers import Driver
 from llmbatch_cli.engine.failure_limit import Breaker, FailureLimit
 from llmbatch_cli.engine.run import Gauge, Stop, run
+
+if TYPE_CHECKING:
+    from llmbatch_cli.drivers.provider_batch.driver import BatchRun
 
 
 @frozen
@@ -19,6 +23,8 @@ class RunOptions:
     """Whether outcomes come in input order."""
     failure_limit: FailureLimit = field(default_factory=FailureLimit)
     observe: Observer = ignore
+    batch: "BatchRun | None" = None
+    """How it goes by a provider's batch API; None sends each row live."""
 
 
 @frozen

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import field, replace
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from llmbatch_cli.core.errors import (
     BadReply,
@@ -36,9 +36,29 @@ from llmbatch_cli.core.types import (
 )
 from llmbatch_cli.engine.jobs import finished
 
+if TYPE_CHECKING:
+    from llmbatch_cli.engine.shaped import Shaped
+    from llmbatch_cli.providers.base import Provider
+
 StreamCall = Callable[[Request, Callable[[str], None]], Awaitable[Completion]]
 """A Call that also passes on the answer's text as it arrives, and sets the ledger's `partial`
 where it breaks off."""
+
+
+Build = Callable[[Request], WireRequest]
+
+
+@frozen
+class Parts:
+    """What a call is made of, for requests that are sent some other way, as in a job of many."""
+
+    provider: "Provider"
+    encode: Build
+    """What `call` would send. Raises Unsent."""
+    shaped: "Shaped | None"
+    """What its answers have to be."""
+    addresses: int = 1
+    """At how many its requests are spread."""
 
 
 @frozen
@@ -61,6 +81,8 @@ class Model:
     """Who bills for it."""
     tier: str | None = None
     """How its answers are bought, unless a row says otherwise; None is the usual way."""
+    parts: Parts | None = None
+    """None for a call that is nobody's."""
 
     name: str = field(init=False)
     """`provider/model`."""
@@ -74,8 +96,6 @@ ModelFor = Callable[[str], Awaitable[Model]]
 
 ModelsFor = Callable[[Prompt], Awaitable[Sequence[Model]]]
 """The models that race for a row, in the order of preference. Raises UsageError."""
-
-Build = Callable[[Request], WireRequest]
 
 UNFORESEEN: Final = (
     ArithmeticError,

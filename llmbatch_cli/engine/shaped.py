@@ -148,7 +148,7 @@ class Shaped:
                     if not left or completion.finish_reason in CUT_OFF:
                         raise
                     ledger.cause = error.without_frames()
-                    asked, left = self._again(request, error), left - 1
+                    asked, left = self.asked_again(request, error), left - 1
                     asked.again = retries - left
                 else:
                     if asked is not request:
@@ -221,7 +221,12 @@ class Shaped:
         messages = with_text(request.messages, instruction)
         return replace(request, messages=messages, params=params)
 
-    def _again(self, request: Request, error: InvalidOutput) -> Request:
+    @property
+    def retries(self) -> int:
+        """How often an answer is asked for again."""
+        return self._shape.retries
+
+    def asked_again(self, request: Request, error: InvalidOutput) -> Request:
         """The request with the answer, and what is wrong with it."""
         wanted = f"Answer again, with {self._shape.wanted}."
         if not error.text.strip():  # no API takes an empty message

@@ -17,7 +17,7 @@ from llmbatch_cli.core.errors import (
 )
 from llmbatch_cli.core.events import Notice, Observer, Skipped, ignore
 from llmbatch_cli.core.frozen import frozen
-from llmbatch_cli.core.options import TABLES, InputOptions, OutputOptions
+from llmbatch_cli.core.options import TABLES, BatchApi, InputOptions, OutputOptions
 from llmbatch_cli.core.text import format_count
 from llmbatch_cli.core.types import Prompt, Row
 from llmbatch_cli.drivers.delivery import Render, deliver, to_its_end
@@ -25,6 +25,7 @@ from llmbatch_cli.drivers.live import RunOptions
 from llmbatch_cli.engine.failure_limit import FailureLimit
 from llmbatch_cli.engine.run import Stop
 from llmbatch_cli.job.ahead import YIELD_EVERY, counted, left_over, refuse_faults
+from llmbatch_cli.job.batch_api import batch_run, open_jobs
 from llmbatch_cli.models import open_models
 from llmbatch_cli.models.options import CallOptions
 from llmbatch_cli.plans import Ask, Plan
@@ -50,6 +51,7 @@ class Job:
     failure_limit: FailureLimit = field(default_factory=FailureLimit)
     is_kept: bool = True
     """Whether the output stays where it is written; else it is only on its way."""
+    batch_api: BatchApi = field(default_factory=BatchApi)
 
     @property
     def rows_file(self) -> Path | None:
@@ -157,8 +159,9 @@ class JobRun:
         self._finished = await self._read_back()
         pool = await stack.enter_async_context(open_models(job.calls, self._observe))
         stack.callback(self._tell_unused_prices)
+        batch = batch_run(job.batch_api, output, self._durable)
         plan = await job.ask.plan(
-            pool, RunOptions(job.output.ordered, job.failure_limit, self._observe)
+            pool, RunOptions(job.output.ordered, job.failure_limit, self._observe, batch)
         )
         if pool.prices.asks_for_money:
             self._tell_unused_prices()
@@ -277,6 +280,8 @@ class JobRun:
         from llmbatch_cli.rows.resume import resuming, unclaimed
 
         if not finished.rows and not finished.failed_again:
+            if open_jobs(output):
+                return True
             self._notice(f"{output} has no rows yet, so all are sent")
             return True
         if self._inputs.again() is None:
@@ -309,6 +314,10 @@ class JobRun:
             render = self._render if given is None else given.rendering(self._render)
             end = getattr(self._render, "end", bytes)
             await deliver(plan.driver(rows, self._stop), sink, render, self._stop, end)
+
+    async def _durable(self) -> None:
+        if self.sink is not None:
+            await self.sink.synced()
 
     async def _settle(self, *, to_the_end: bool) -> int:
         """Give rows of earlier runs their present ids and places, in input order if asked.

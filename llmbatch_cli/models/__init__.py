@@ -11,7 +11,7 @@ from llmbatch_cli.core.errors import InputError, MissingKey, ProviderError, Usag
 from llmbatch_cli.core.events import Holder, LimitChanged, Notice, Observer, Retried, ignore
 from llmbatch_cli.core.ledger import Seller
 from llmbatch_cli.core.types import Call, Params, Request
-from llmbatch_cli.engine.calls import Model, built, calling, merged, with_params
+from llmbatch_cli.engine.calls import Model, Parts, built, calling, merged, with_params
 from llmbatch_cli.engine.deadline import Deadlines
 from llmbatch_cli.engine.drop_params import dropping
 from llmbatch_cli.engine.endpoints import Wire, one_of
@@ -25,7 +25,15 @@ from llmbatch_cli.models.shared import Shared
 from llmbatch_cli.pricing.prices import Prices
 from llmbatch_cli.providers.addresses import with_headers, with_query
 from llmbatch_cli.providers.base import Provider
-from llmbatch_cli.providers.registry import Access, Target, home_of, is_hosted, resolve, seller_of
+from llmbatch_cli.providers.registry import (
+    Access,
+    Setup,
+    Target,
+    home_of,
+    is_hosted,
+    resolve,
+    seller_of,
+)
 from llmbatch_cli.providers.tiers import tier_params
 from llmbatch_cli.rows.input.params import check_all
 from llmbatch_cli.transport import check_way, open_network
@@ -70,6 +78,21 @@ class ModelPool:
     def prices(self) -> Prices:
         """What its models cost."""
         return self._options.prices
+
+    @property
+    def max_attempts(self) -> int:
+        """How often a row is sent, at most."""
+        return self._options.policy.max_attempts
+
+    @property
+    def setup(self) -> Setup:
+        """What the user has set for all runs."""
+        return self._options.access.setup
+
+    @property
+    def connect_timeout_s(self) -> float:
+        """How long connecting may take."""
+        return self._options.connection.connect_timeout_s
 
     @property
     def budget(self) -> "Budget | None":
@@ -217,6 +240,7 @@ class ModelPool:
             wire.encode if terms is None else terms.check,
             seller,
             options.tier,
+            Parts(provider, wires[0].encode, shaped, len(targets)),
         )
 
     async def _longest(self, provider: Provider, model: str) -> int | None:

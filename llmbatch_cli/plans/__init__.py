@@ -126,6 +126,10 @@ class Batch:
         work = WithFallbacks(model, model_for, others, observe=options.observe, system=system)
         window = window_of(pool, options, pool.window)
         driver = live(priced(work.__call__, pool.prices, prompt_tokens), window, options)
+        if options.batch is not None:
+            from llmbatch_cli.plans.by_batch_api import by_batch_api
+
+            driver = await by_batch_api(pool, self.model, system, options.batch, options, driver)
         return Plan(driver, models_for, others, system, self.shape)
 
 

@@ -1,7 +1,7 @@
 """What a row has cost: every attempt of every model that was asked for it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from llmbatch_cli.core.ledger import Attempt, Ledger, MaybeBilled
@@ -28,18 +28,25 @@ def priced(work: Work, prices: Prices, tokens_of: Tokens) -> Work:
 
     async def work_and_price(prompt: Prompt) -> tuple[Outcome, ...]:
         outcomes = await work(prompt)
-        for outcome in outcomes:
-            billed = prices.has_own
-            for ledger in outcome.ledgers:
-                billed = billed or not ledger.seller.free
-                for attempt in ledger.attempts:
-                    attempt.cost_usd = 0
-                    billed = billed or bool(attempt.reported_usd)
-            if billed:
-                await _priced(outcome, prices, lambda: UPWARD * tokens_of(prompt))
+        await price_each(outcomes, prices, lambda: tokens_of(prompt))
         return outcomes
 
     return work_and_price
+
+
+async def price_each(
+    outcomes: Sequence[Outcome], prices: Prices, tokens: Callable[[], int]
+) -> None:
+    """Set what the outcomes have cost; `tokens` is the usual estimate of their prompt."""
+    for outcome in outcomes:
+        billed = prices.has_own
+        for ledger in outcome.ledgers:
+            billed = billed or not ledger.seller.free
+            for attempt in ledger.attempts:
+                attempt.cost_usd = 0
+                billed = billed or bool(attempt.reported_usd)
+        if billed:
+            await _priced(outcome, prices, lambda: UPWARD * tokens())
 
 
 async def cost_of(ledger: Ledger, prices: Prices) -> float | None:

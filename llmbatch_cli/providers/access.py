@@ -42,6 +42,8 @@ class Entry:
     """Whether its base URL may be that of a whole request, which it takes apart by itself."""
     other_wires: Mapping[str, str] = field(default_factory=dict)
     """The factories of its other APIs, by their names for `--api`; else there is `chat` alone."""
+    batch: str | None = None
+    """`module:class` of its batch API, see batch_api.py; None where it has none that is spoken."""
     host: Any = None
     """The hosts.Host of a provider that is in no table of ours."""
 

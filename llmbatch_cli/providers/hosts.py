@@ -69,6 +69,8 @@ class Host:
     """How many of that are one US dollar."""
     extras: Sequence[str] = ()
     """Fields of the body that go to the answer's extras."""
+    batch: str | None = None
+    """`module:class` of its batch API, see batch_api.py."""
 
     @property
     def variable(self) -> str:
@@ -80,6 +82,8 @@ class Host:
         object.__setattr__(self, "key_variables", self.key_variables or usual)
 
 
+OPENAI_BATCH: Final = "llmbatch_cli.providers.openai.batch:OpenAIBatch"
+"""Of hosts whose batch API has OpenAI's shape; how they differ is in openai/batch_hosts.py."""
 _BALANCE: Final = ("insufficient balance", OutOfQuota)
 _NO_LOGITS: Final[Mapping[str, Any]] = {"logit_bias": {}, "logprobs": False, "top_logprobs": 0}
 _NO_PENALTIES: Final[Mapping[str, Any]] = {"presence_penalty": 0, "frequency_penalty": 0}
@@ -96,6 +100,7 @@ ROWS: Final = (
         # 498 is "flex tier capacity exceeded" (docs/errors).
         statuses={498: Overloaded},
         codes={"model_decommissioned": UnknownModel},
+        batch=OPENAI_BATCH,
     ),
     Host(
         name="together",
@@ -104,6 +109,7 @@ ROWS: Final = (
         keys_page="https://api.together.ai/settings/api-keys",
         # docs/error-codes: 403 is a prompt that is too long.
         words=(("input token count", ContextLength),),
+        batch="llmbatch_cli.providers.openai.batch_together:TogetherBatch",
     ),
     Host(
         name="fireworks",
@@ -208,6 +214,7 @@ ROWS: Final = (
         key_variables=("DEEPINFRA_API_KEY", "DEEPINFRA_TOKEN"),
         keys_page="https://deepinfra.com/dash/api_keys",
         cost=("estimated_cost",),
+        batch=OPENAI_BATCH,
     ),
     Host(
         name="hyperbolic",
@@ -222,6 +229,7 @@ ROWS: Final = (
         keys_page="https://novita.ai/settings/key-management",
         codes={"NOT_ENOUGH_BALANCE": OutOfQuota, "BILLING_BALANCE_NOT_ENOUGH": OutOfQuota},
         words=(("not_enough_balance", OutOfQuota), ("not enough balance", OutOfQuota)),
+        batch=OPENAI_BATCH,
     ),
     Host(
         name="nebius",
@@ -277,6 +285,7 @@ ROWS: Final = (
             "data_inspection_failed": Refused,
             "DataInspectionFailed": Refused,
         },
+        batch=OPENAI_BATCH,
     ),
     Host(
         name="minimax",
@@ -365,6 +374,7 @@ ROWS: Final = (
         url_variables=("LITELLM_PROXY_API_BASE",),
         developer=True,
         codes={"budget_exceeded": OutOfQuota},
+        batch=OPENAI_BATCH,
     ),
     Host(
         name="custom",
@@ -374,6 +384,7 @@ ROWS: Final = (
         keyless=True,
         url_variables=("LLMBATCH_BASE_URL",),
         developer=True,
+        batch=OPENAI_BATCH,
     ),
 )
 HOSTS: Final[Mapping[str, Host]] = {row.name: row for row in ROWS}

@@ -28,7 +28,7 @@ from llmbatch_cli.providers.access import (
 )
 from llmbatch_cli.providers.addresses import is_private
 from llmbatch_cli.providers.base import Provider, Settings
-from llmbatch_cli.providers.hosts import ROWS, Host
+from llmbatch_cli.providers.hosts import OPENAI_BATCH, ROWS, Host
 
 __all__ = (
     "DEFAULT_MODEL",
@@ -52,6 +52,7 @@ OWN_WIRES: Final[Mapping[str, Entry]] = {
             "chat": "llmbatch_cli.providers.openai.provider:OpenAI",
             "responses": "llmbatch_cli.providers.responses.provider:Responses",
         },
+        batch=OPENAI_BATCH,
     ),
     "anthropic": Entry(
         "llmbatch_cli.providers.anthropic.provider:Anthropic",
@@ -59,6 +60,7 @@ OWN_WIRES: Final[Mapping[str, Entry]] = {
         key_variables=("ANTHROPIC_API_KEY",),
         keys_page="https://platform.claude.com/settings/keys",
         url_variables=("ANTHROPIC_BASE_URL",),
+        batch="llmbatch_cli.providers.anthropic.batch:AnthropicBatch",
     ),
     "cohere": Entry(
         "llmbatch_cli.providers.cohere.provider:Cohere",
@@ -73,6 +75,7 @@ OWN_WIRES: Final[Mapping[str, Entry]] = {
         key_variables=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
         keys_page="https://aistudio.google.com/apikey",
         url_variables=("GEMINI_BASE_URL", "GOOGLE_GEMINI_BASE_URL"),
+        batch="llmbatch_cli.providers.gemini.batch:GeminiBatch",
     ),
     "mistral": Entry(
         "llmbatch_cli.providers.mistral.provider:Mistral",
@@ -80,6 +83,7 @@ OWN_WIRES: Final[Mapping[str, Entry]] = {
         key_variables=("MISTRAL_API_KEY",),
         keys_page="https://console.mistral.ai/api-keys",
         url_variables=("MISTRAL_BASE_URL",),
+        batch="llmbatch_cli.providers.mistral.batch:MistralBatch",
     ),
     "azure": Entry(
         "llmbatch_cli.providers.openai.azure:Azure",
@@ -87,6 +91,7 @@ OWN_WIRES: Final[Mapping[str, Entry]] = {
         keys_page="https://portal.azure.com",
         url_variables=("AZURE_OPENAI_ENDPOINT", "AZURE_BASE_URL"),
         whole_urls=True,
+        batch=OPENAI_BATCH,
     ),
     "ollama": Entry(
         "llmbatch_cli.providers.ollama.provider:Ollama",
@@ -116,7 +121,11 @@ OWN_WIRES: Final[Mapping[str, Entry]] = {
         credentials="Google credentials",
     ),
     "local": Entry("llmbatch_cli.providers.local.provider:Local", in_process=True),
-    "fake": Entry("llmbatch_cli.providers.fake.provider:Fake", in_process=True),
+    "fake": Entry(
+        "llmbatch_cli.providers.fake.provider:Fake",
+        in_process=True,
+        batch="llmbatch_cli.providers.fake.batch:FakeBatch",
+    ),
 }
 
 
@@ -128,6 +137,7 @@ def entry_of(host: Host) -> Entry:
         keys_page=host.keys_page,
         url_variables=(f"{host.variable}_BASE_URL", *host.url_variables),
         keyless=host.keyless,
+        batch=host.batch,
         host=host,
     )
 

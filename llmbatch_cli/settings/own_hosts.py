@@ -17,7 +17,7 @@ from llmbatch_cli.core.errors import (
 )
 from llmbatch_cli.core.near import did_you_mean, near_names
 from llmbatch_cli.providers.access import Entry
-from llmbatch_cli.providers.hosts import Host
+from llmbatch_cli.providers.hosts import OPENAI_BATCH, Host
 from llmbatch_cli.providers.registry import PROVIDERS, entry_of
 from llmbatch_cli.settings.tables import Table
 
@@ -138,6 +138,7 @@ def host_in(table: Table) -> Entry:
         docs="",
         key_variables=(variable,) if variable else (),
         keyless=table.flag("keyless", variable is None),
+        batch=OPENAI_BATCH,
         **differences,
     )
     _check_variables(table, host)

@@ -4,13 +4,14 @@ Its pool costs time that grows with the requests in flight: a few dozen are its 
 """
 
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
     asynccontextmanager,
     contextmanager,
 )
+from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final
 
@@ -60,6 +61,13 @@ _NO_HTTP: Final = re.compile("status line", re.IGNORECASE)
 """What it names where there is no reply at all."""
 
 
+@dataclass(slots=True)
+class Upload(WireRequest):
+    """A request whose body is sent in pieces; its headers have the length."""
+
+    pieces: Callable[[], AsyncIterator[bytes]] = field(kw_only=True, repr=False)
+
+
 @asynccontextmanager
 async def open_network(connection: Connection) -> AsyncIterator[Network]:
     """The network over one httpx client, and one a proxy; their sockets are closed at the end."""
@@ -74,9 +82,8 @@ async def open_network(connection: Connection) -> AsyncIterator[Network]:
             raise Blocked(error.message, hint=error.hint) from error
         # httpx itself refuses what is not ASCII
         headers = [(name.encode(), text.strip().encode()) for name, text in request.headers.items()]
-        return clients[key].stream(
-            request.method, request.url, content=request.body, headers=headers
-        )
+        content = request.pieces() if isinstance(request, Upload) else request.body
+        return clients[key].stream(request.method, request.url, content=content, headers=headers)
 
     def body_of(response: httpx.Response, request: WireRequest) -> AsyncIterator[bytes]:
         take_one_reply(response)

@@ -4,8 +4,9 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from llmbatch_cli.core.events import Pulled
+from llmbatch_cli.core.events import JobShown, Pulled
 from llmbatch_cli.core.text import clean, format_count
+from llmbatch_cli.ui.jobs import jobs_text
 from llmbatch_cli.ui.money import known_usd, money_fields, projected_usd
 from llmbatch_cli.ui.report import (
     format_about,
@@ -169,11 +170,33 @@ class Json(Display):
                 "elapsed_s": round(totals.elapsed_s, 3),
                 "eta_s": None if left_s is None else round(left_s, 1),
                 "final": final,
+                **({"jobs": [_job(job) for job in totals.jobs]} if totals.jobs else {}),
             }
         )
 
     def _put(self, value: Mapping[str, Any]) -> None:
         self._err.write(json.dumps(value) + "\n")
+
+
+def _job(job: JobShown) -> dict[str, Any]:
+    return {
+        "state": job.state,
+        "rows": job.rows,
+        "done": job.done,
+        "made_at": job.since_s,
+        "expires_at": job.expires_s,
+    }
+
+
+_OF_LIVE_RUNS: Final = (
+    "in_flight",
+    "waiting",
+    "rate",
+    "rate_alone",
+    "tokens",
+    "tokens_out",
+    "left",
+)
 
 
 def progress_fields(totals: Totals) -> dict[str, str]:
@@ -183,7 +206,7 @@ def progress_fields(totals: Totals) -> dict[str, str]:
         total = format_count(totals.total)
         done = f"{done:>{len(total)}}/{total}"
     rate, out = format_rate(speed.rows_per_s), format_rate(speed.completion_tokens_per_s)
-    return {
+    fields = {
         "count": done,
         "rows": f"{done.lstrip()} rows",
         "failed": f"{format_count(totals.failed_rows)} failed",
@@ -198,6 +221,9 @@ def progress_fields(totals: Totals) -> dict[str, str]:
         "elapsed": format_duration(totals.elapsed_s, whole=True),
         "left": f"{format_about(speed.left_s)} left" if speed.left_s else "",
     }
+    if totals.jobs:  # whose speed is not the run's
+        fields.update(dict.fromkeys(_OF_LIVE_RUNS, ""), held=jobs_text(totals.jobs))
+    return fields
 
 
 def pull_label(event: Pulled) -> str:

@@ -101,6 +101,9 @@ def by_count(totals: Totals) -> list[tuple[str, int]]:
 
 def _missing(totals: Totals) -> str:
     """The rows of the input that have no outcome; empty where there are none."""
+    if totals.jobs:
+        rows = format_rows(sum(job.rows for job in totals.jobs))
+        return f"{rows} are in {format_count(len(totals.jobs), 'open job')}"
     missing = missing_rows(totals)
     if missing is not None:
         return f"{format_rows(missing)} not answered: the run ended early" if missing else ""

@@ -12,6 +12,8 @@ from llmbatch_cli.core.events import (
     Finished,
     Gauges,
     Holder,
+    Jobs,
+    JobShown,
     Opened,
     Skipped,
     Started,
@@ -109,6 +111,8 @@ class Totals:
         """The run's."""
         self.dropped_in_flight = 0
         """Rows that were on the wire when the run was cancelled."""
+        self.jobs: Sequence[JobShown] = ()
+        """Those of a batch API that are open."""
         self._opened_s = clock()
         self._began_s: float | None = None
         self._samples = deque([(self._opened_s, 0, 0, 0, 0.0)])
@@ -135,6 +139,14 @@ class Totals:
                 self.total -= 1
         elif isinstance(event, Opened):
             self.gauges = event.gauges
+        else:
+            self._add_jobs(event)
+
+    def _add_jobs(self, event: Event) -> None:
+        if isinstance(event, Jobs):
+            if self._began_s is None:
+                self._began_s = self.clock()
+            self.jobs = event.jobs
 
     @property
     def in_flight(self) -> int:

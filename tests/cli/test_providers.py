@@ -35,6 +35,7 @@ async def test_every_provider_is_listed_once() -> None:
         "key_variable": "OPENAI_API_KEY",
         "key_needed": True,
         "base_url": "https://api.openai.com/v1",
+        "batch_api": True,
     }
     assert rows["cohere"]["key_variable"] == "CO_API_KEY"
     assert (rows["anthropic"]["key_set"], rows["anthropic"]["key_variable"]) == (False, None)
@@ -51,10 +52,13 @@ async def test_the_list_is_for_people_too() -> None:
     lines = done.out.decode().splitlines()
     assert (done.status, len(lines)) == (0, len(PROVIDERS) + 1)
     start = lines[0].index("base URL")
-    assert lines[0].split() == ["provider", "key", "set", "base", "URL"]
+    assert lines[0].split() == ["provider", "key", "set", "batch", "base", "URL"]
     by_name = {line.split()[0]: line for line in lines[1:]}
     assert by_name["openai"][start:] == "https://api.openai.com/v1"
     assert "yes, OPENAI_API_KEY" in by_name["openai"]
+    column = lines[0].index("batch")
+    batch = {name: line[column:].split()[0] for name, line in by_name.items()}
+    assert [batch[name] for name in ("openai", "fake", "ollama")] == ["yes", "yes", "-"]
     assert " no " in by_name["anthropic"]
     assert "not needed" in by_name["vllm"]
     assert by_name["bedrock"].split()[2:4] == ["AWS", "credentials"]

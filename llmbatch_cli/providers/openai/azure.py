@@ -66,8 +66,8 @@ class Azure(OpenAI):
         version = self._version or parse_qs(parts.query).get("api-version", [None])[0]
         in_path = re.search(r"/openai/v1(?:/|$)", self.base_url)
         self._api_version = None if in_path else version
-        self._resource = _TAIL.sub("", self.base_url)
-        self._url = f"{self._resource}/openai/v1/chat/completions"
+        self.resource = _TAIL.sub("", self.base_url)
+        self._url = f"{self.resource}/openai/v1/chat/completions"
         self._parameters = parameters(self.renamed())
 
     @property
@@ -83,7 +83,7 @@ class Azure(OpenAI):
     def _deployment_url(self, deployment: str) -> str:
         query = urlencode({"api-version": self._api_version})
         path = f"openai/deployments/{quote(deployment, safe='')}/chat/completions"
-        return f"{self._resource}/{path}?{query}"
+        return f"{self.resource}/{path}?{query}"
 
     def neutral(self, request: Request) -> Mapping[str, Any]:
         """Nothing: a deployment's name does not show its model, so Azure itself refuses."""
@@ -107,7 +107,7 @@ class Azure(OpenAI):
 
     def hint(self, kind: ErrorClass, error: ErrorBody, model: str) -> str | None:
         if kind is UnknownModel:
-            return f"the model is a deployment's name on {self._resource}; a new one takes minutes"
+            return f"the model is a deployment's name on {self.resource}; a new one takes minutes"
         if kind is Refused:
             return _flagged(mapping(error.fields.get("innererror")))
         return super().hint(kind, error, model)

@@ -90,6 +90,8 @@ def _add_course(row: _Json, outcome: Outcome) -> None:
     """How the row came to its end."""
     if outcome.cached:
         row["cached"] = True
+    if outcome.ledgers and (lane := outcome.ledgers[-1].lane) is not None:
+        row["lane"] = lane
     if outcome.maybe_billed is not None:
         row["maybe_billed"] = _maybe_billed(outcome.maybe_billed)
     if outcome.race:

@@ -1,6 +1,7 @@
 """Writing rows to a file or to standard output without blocking the event loop."""
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -22,6 +23,7 @@ ROOM_BYTES = 8 * 2**20
 _PIECE_BYTES = 2**16  # what a pipe holds, so that progress is seen piece by piece
 _WATCH_S = 0.2
 _PATIENCE_S = 1.0
+_LOOK_S = 0.01
 
 
 @asynccontextmanager
@@ -120,6 +122,14 @@ class Sink:
             if self.is_crowded:  # else the thread made room just before the clear
                 await self._drained.wait()
         self._check()
+
+    async def synced(self) -> None:
+        """Wait until all rows are on the disk. Raises OutputError or ReaderGone."""
+        while self.rows_waiting:
+            self._check()
+            await asyncio.sleep(_LOOK_S)
+        self._check()
+        await asyncio.to_thread(_sync, Path(self._name))
 
     async def failed(self) -> LlmbatchError:
         """Wait until nothing more can be written, and return why: OutputError or ReaderGone.
@@ -248,6 +258,11 @@ class Sink:
             explained = OutputError(f"cannot write {self._name}: {reason(error)}; {safe}")
         explained.__cause__ = error
         return explained
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _pieces(lines: list[bytes]) -> Iterator[list[bytes]]:

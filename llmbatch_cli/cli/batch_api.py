@@ -1,0 +1,48 @@
+"""What --batch-api cannot be combined with, said before anything is read or sent."""
+
+from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.core.options import TABLES, BatchApi, OutputOptions, Sending
+from llmbatch_cli.job.batch_api import ENDING, open_jobs
+from llmbatch_cli.rows.output.table_files import journal_of
+
+
+def check_batch_api(output: OutputOptions, sending: Sending, *, fallback: bool) -> None:
+    """Raise UsageError for what a run by a batch API cannot do."""
+    options = sending.batch_api
+    if not options.batch_api:
+        _refuse_alone(options)
+        return
+    if output.output is None:
+        raise UsageError(
+            "--batch-api needs a file, beside which the jobs are kept", hint="name it with -o"
+        )
+    if output.format != "jsonl" and (output.format not in TABLES or journal_of(output) is None):
+        raise UsageError(
+            f"--batch-api writes jsonl or a table, not --format {output.format}",
+            hint="the finished file can be turned into others: jq -r .text makes text of it",
+        )
+    if output.ordered and output.format == "jsonl":
+        raise UsageError(
+            "--ordered, but jobs of a batch API end in any order",
+            hint="leave --ordered out; once all is there, --resume --ordered puts it in order",
+        )
+    for name, given in (
+        ("--fallback", fallback),
+        ("--cache", sending.cache.is_kept or sending.cache.dedupe),
+        ("--max-cost", sending.limits.max_cost is not None),
+        ("--tier", sending.money.tier is not None),
+    ):
+        if given:
+            raise UsageError(f"{name} does not go with --batch-api", hint=f"leave {name} out")
+    if open_jobs(output.output) and not output.resume:
+        raise UsageError(
+            f"{output.output} has open jobs, in {output.output}{ENDING}",
+            hint=f"--resume goes on with them; llmbatch jobs cancel {output.output} ends them",
+        )
+    _ = options.live_after_s  # raises for what is no time
+
+
+def _refuse_alone(options: BatchApi) -> None:
+    for name, given in (("--detach", options.detach), ("--live-after", options.live_after)):
+        if given:
+            raise UsageError(f"{name} is for --batch-api", hint="add --batch-api")

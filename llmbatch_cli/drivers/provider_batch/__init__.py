@@ -1,0 +1,1 @@
+"""The driver of the providers' batch APIs: rows become jobs that outlive the process."""

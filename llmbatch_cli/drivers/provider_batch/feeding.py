@@ -1,0 +1,124 @@
+"""Rows of the input into jobs, as many as there is room for."""
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from pathlib import Path
+
+from llmbatch_cli.core.errors import ProviderError, Rejected, UsageError
+from llmbatch_cli.core.types import BadRow, Failure, Outcome, Row
+from llmbatch_cli.drivers.provider_batch.asking import Asked, Asking, OtherProvider
+from llmbatch_cli.drivers.provider_batch.claims import Claims
+from llmbatch_cli.drivers.provider_batch.filling import Filling, Fillings
+from llmbatch_cli.drivers.provider_batch.journal import Journal
+from llmbatch_cli.drivers.provider_batch.known import remember
+from llmbatch_cli.drivers.provider_batch.rest import Rest
+from llmbatch_cli.drivers.provider_batch.spool import Spooled
+from llmbatch_cli.drivers.provider_batch.timing import Timing
+from llmbatch_cli.engine.calls import failed_row, unsent
+
+
+class Feeder:
+    """Puts rows where they are sent from: into a job, or to those that are sent live."""
+
+    def __init__(
+        self,
+        asking: Asking,
+        journal: Journal,
+        claims: Claims | None,
+        timing: Timing,
+        is_live: Callable[[], bool],
+        put: Callable[[Outcome], Awaitable[None]],
+        meant: Callable[[], None],
+    ) -> None:
+        """
+        Args:
+            asking: the models.
+            journal: where jobs are meant.
+            claims: rows that open jobs hold.
+            timing: the clock.
+            is_live: whether no further job is made.
+            put: takes the outcomes of rows that go into no job.
+            meant: is told of each job that is meant.
+        """
+        self._asking = asking
+        self._journal = journal
+        self._claims = claims
+        self._timing = timing
+        self._is_live = is_live
+        self._put = put
+        self._meant = meant
+        self.fillings = Fillings(journal)
+        self.rest = Rest(journal.folder)
+        self.room = asyncio.Event()
+        """Set when a job is collected."""
+
+    async def feed(self, rows: AsyncGenerator[Row, None], output: Path) -> None:
+        """Every row that no open job holds already."""
+        async for row in rows:
+            if isinstance(row, BadRow):
+                failure = Failure("invalid_row", f"{row.place}: {row.reason}")
+                await self._put(failed_row(row, failure))
+                continue
+            if self._claims is not None and self._claims.claim(row):
+                continue
+            await self._feed_one(Spooled(row), output)
+            while not self._has_room():
+                self.room.clear()
+                await self.room.wait()
+        for filling in self.fillings.rest():
+            await self._intend(filling, output)
+
+    async def _feed_one(self, row: Spooled, output: Path) -> None:
+        full: list[Filling] = []
+        try:
+            asked = await self._asking.for_row(row.prompt)
+        except OtherProvider as error:
+            if not self._journal.jobs and not self._journal.collected:
+                raise
+            failed: Outcome | None = unsent(row.prompt, error)
+        except UsageError as error:
+            failed = unsent(row.prompt, error)
+        else:
+            failed = self.place(row, asked, self.fillings, full)
+        if failed is not None:
+            await self._put(failed)
+        for filling in full:
+            await self._intend(filling, output)
+
+    def place(
+        self, row: Spooled, asked: Asked, fillings: Fillings, full: list[Filling]
+    ) -> Outcome | None:
+        """Put the row where it is sent from; its outcome where it cannot be sent.
+
+        A job that is full without it is added to `full`.
+        """
+        if self._is_live():
+            self.rest.add(row)
+            return None
+        try:
+            filled = fillings.add(row, asked)
+        except UsageError as error:
+            return asked.failed(row, Rejected(error.message, hint=error.hint))
+        except ProviderError as error:
+            return asked.failed(row, error)
+        if filled is not None:
+            full.append(filled)
+        return None
+
+    async def _intend(self, filling: Filling, output: Path) -> None:
+        intent, reached = await asyncio.to_thread(filling.close, self._timing.clock())
+        if not self._journal.jobs:
+            remember(output, os.environ)
+        self._journal.intend(intent, reached)
+        self._meant()
+
+    def _has_room(self) -> bool:
+        """Whether further rows are read: all are where jobs of an earlier run wait for theirs."""
+        most = self._asking.home.wire.limits.jobs_at_once
+        return self._claims is not None or len(self._journal.jobs) < most
+
+    def close(self) -> None:
+        """Leave the files of jobs that will not be."""
+        self.fillings.abandon()
+        self.rest.close()

@@ -1,0 +1,38 @@
+"""The rows that are sent live in the end, on the disk until then."""
+
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import BinaryIO
+
+from llmbatch_cli.core.types import Row
+from llmbatch_cli.drivers.provider_batch.spool import Spooled, as_line, rows_in
+
+
+class Rest:
+    """Rows that go into no job any more. A run that is killed reads them from the input again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.rows = 0
+        self._path = folder / "live.rows"
+        self._file: BinaryIO | None = None
+
+    def add(self, row: Spooled) -> None:
+        """Add a row."""
+        if self._file is None:
+            self._path.parent.mkdir(exist_ok=True)
+            self._file = self._path.open("wb")
+        self._file.write(as_line(row))
+        self.rows += 1
+
+    async def prompts(self) -> AsyncGenerator[Row, None]:
+        """The rows, in the order in which they were added."""
+        if self._file is not None:
+            self._file.flush()
+            for row in rows_in(self._path):
+                yield row.prompt
+
+    def close(self) -> None:
+        """The rows are not needed any more."""
+        if self._file is not None:
+            self._file.close()
+            self._path.unlink(missing_ok=True)

@@ -1,0 +1,48 @@
+"""What a job by a provider's batch API needs, and what it cannot be."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.core.options import BatchApi
+
+if TYPE_CHECKING:
+    from llmbatch_cli.drivers.provider_batch.driver import BatchRun
+
+ENDING = ".llmbatch-jobs"
+"""As in drivers/provider_batch/journal.py, which is not imported for other runs."""
+
+
+def batch_run(
+    options: BatchApi, output: Path | None, durable: Callable[[], Awaitable[None]]
+) -> "BatchRun | None":
+    """How the run goes by a batch API; None for one that does not.
+
+    Raises UsageError where jobs of an earlier run would be done again.
+    """
+    if output is None or not options.batch_api:
+        refuse_open_jobs(output)
+        return None
+    from llmbatch_cli.drivers.provider_batch.driver import BatchRun
+
+    return BatchRun(
+        output=output,
+        durable=durable,
+        live_after_s=options.live_after_s,
+        detach=options.detach,
+    )
+
+
+def open_jobs(output: Path) -> bool:
+    """Whether jobs for this output are open at a provider."""
+    return output.with_name(output.name + ENDING).exists()
+
+
+def refuse_open_jobs(output: Path | None) -> None:
+    """Raise UsageError where jobs for this output are open at a provider."""
+    if output is not None and open_jobs(output):
+        raise UsageError(
+            f"{output} has open jobs at a provider, whose rows would be sent twice",
+            hint=f"add --batch-api --resume to collect them, or see llmbatch jobs show {output}",
+        )

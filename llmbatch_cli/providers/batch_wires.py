@@ -1,0 +1,21 @@
+"""From a provider to the wire of its batch API."""
+
+from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.providers.access import Setup, load
+from llmbatch_cli.providers.base import Provider
+from llmbatch_cli.providers.batch_api import BatchWire, Build
+from llmbatch_cli.providers.registry import PROVIDERS, providers_with
+
+
+def batch_wire(provider: Provider, build: Build, setup: Setup) -> BatchWire:
+    """The wire; `build` is the provider's own with what the user adds. Raises UsageError where
+    there is none."""
+    entry = providers_with(setup)[provider.name]
+    if entry.batch is None:
+        have = ", ".join(name for name, one in PROVIDERS.items() if one.batch is not None)
+        raise UsageError(
+            f"{provider.name} has no batch API that llmbatch speaks",
+            hint=f"these have: {have}; without --batch-api the rows are sent live",
+        )
+    wire: BatchWire = load(entry.batch)(provider, build)
+    return wire

@@ -1,0 +1,58 @@
+"""A run by a batch API of many rows, and its memory: `batch_jobs.py [ROWS]...`.
+
+The provider is the simulated one of tests/batch_api, in this process; the program runs in one of
+its own, whose peak of resident memory is what the kernel says at its end.
+"""
+
+import asyncio
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from batch_api.laws import env_for, words_for
+from batch_api.simulated_openai import SimulatedOpenAI, simulated
+from support.program import PROGRAM, environment
+
+SIZES = (100_000, 1_000_000)
+
+
+class Terse(SimulatedOpenAI):
+    """Counts rows by number alone, so that the provider's own memory is no trouble."""
+
+    def _work(self, row: dict[str, Any], answered: list[Any], failed: list[Any]) -> None:
+        super()._work(row, answered, failed)
+        row.clear()
+
+
+async def measured(rows: int, folder: Path) -> tuple[float, float, SimulatedOpenAI]:
+    """Seconds, the program's peak of memory in MB, and the provider."""
+    source, out = folder / "in.jsonl", folder / "out.jsonl"
+    with source.open("w") as file:
+        file.writelines(f'{{"prompt":"p{place}"}}\n' for place in range(rows))
+    async with simulated(kind=Terse) as provider:
+        began_s = time.monotonic()
+        words, env = words_for(source, out, provider.url), environment(env_for(out))
+        process = await asyncio.to_thread(subprocess.Popen, [*PROGRAM, *words], env=env)
+        _, status, usage = await asyncio.to_thread(os.wait4, process.pid, 0)
+        assert status == 0
+        return time.monotonic() - began_s, usage.ru_maxrss / 1024, provider
+
+
+def main() -> None:
+    sizes = [int(size) for size in sys.argv[1:]] or SIZES
+    for rows in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            seconds, peak_mb, provider = asyncio.run(measured(rows, Path(folder)))
+            lines = sum(1 for _ in (Path(folder) / "out.jsonl").open("rb"))
+        assert lines == rows
+        assert len(provider.worked) == rows
+        assert set(provider.worked.values()) == {1}
+        print(f"{rows:>9,} rows: {seconds:6.1f} s, {provider.creates} jobs, peak {peak_mb:.0f} MB")
+
+
+if __name__ == "__main__":
+    main()
