@@ -60,6 +60,7 @@ OWN_WIRES: Final[Mapping[str, Entry]] = {
         key_variables=("ANTHROPIC_API_KEY",),
         keys_page="https://platform.claude.com/settings/keys",
         url_variables=("ANTHROPIC_BASE_URL",),
+        batch="llmbatch_cli.providers.anthropic.batch:AnthropicBatch",
     ),
     "cohere": Entry(
         "llmbatch_cli.providers.cohere.provider:Cohere",
@@ -74,6 +75,7 @@ OWN_WIRES: Final[Mapping[str, Entry]] = {
         key_variables=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
         keys_page="https://aistudio.google.com/apikey",
         url_variables=("GEMINI_BASE_URL", "GOOGLE_GEMINI_BASE_URL"),
+        batch="llmbatch_cli.providers.gemini.batch:GeminiBatch",
     ),
     "mistral": Entry(
         "llmbatch_cli.providers.mistral.provider:Mistral",

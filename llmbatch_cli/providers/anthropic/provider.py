@@ -131,6 +131,10 @@ class Anthropic(JsonProvider):
         return super().failed(error, reply, model)
 
     def error_class(self, error: ErrorBody) -> ErrorClass:
+        # The same 429 as for too many requests, and the month's end to wait for.
+        code = text_or_none(mapping(error.fields.get("details")).get("error_code")) or ""
+        if code.endswith("spend_limit_reached"):
+            return errors.OutOfQuota
         kind = super().error_class(error)
         # A wrong path is a not_found_error, too.
         names_model = error.status == 404 and "model" in error.message.lower()

@@ -1,0 +1,252 @@
+"""The laws of a job, for the shapes beside OpenAI's: each row ends once, and nothing is lost."""
+
+import asyncio
+import re
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from batch_api.shapes import Shape, batch, words_for
+from batch_api.simulated_anthropic import SimulatedAnthropic
+from batch_api.simulated_gemini import SimulatedGemini
+from batch_api.simulated_openai import Job, simulated
+from batch_api.test_happy import prompts, rows_of
+from support.program import Done, start
+from support.scripted import Exchange
+
+ROWS = 6
+ALL = [f"re: p{place}" for place in range(ROWS)]
+SHAPES = (SimulatedAnthropic, SimulatedGemini)
+each_shape = pytest.mark.parametrize("shape", SHAPES)
+each_with_files = pytest.mark.parametrize(
+    "shape", [shape for shape in SHAPES if shape.results_path != shape.poll_path]
+)
+
+
+async def answered(
+    tmp_path: Path, shape: type[Shape], *more: str, **behaviour: Any
+) -> tuple[Any, Done]:
+    """A run over six rows at a provider that behaves so."""
+    source = prompts(tmp_path / "in.jsonl", ROWS)
+    async with simulated(kind=shape, **behaviour) as provider:
+        assert isinstance(provider, Shape)
+        return provider, await batch(provider, source, tmp_path / "out.jsonl", *more)
+
+
+def texts(tmp_path: Path) -> list[str | None]:
+    return [row["text"] for row in rows_of(tmp_path / "out.jsonl")]
+
+
+def assert_law(provider: Shape, tmp_path: Path) -> None:
+    """Every row has one answer, and the provider has worked on each once."""
+    assert texts(tmp_path) == ALL
+    ours = {text: times for text, times in provider.worked.items() if text.startswith("p")}
+    assert ours == {f"p{place}": 1 for place in range(ROWS)}
+    assert not (tmp_path / "out.jsonl.llmbatch-jobs").exists()
+
+
+@each_shape
+async def test_rows_go_through_one_job(tmp_path: Path, shape: type[Shape]) -> None:
+    provider, done = await answered(tmp_path, shape)
+    assert done.status == 0, done.err
+    assert_law(provider, tmp_path)
+    assert provider.creates == 1
+    assert {row["lane"] for row in rows_of(tmp_path / "out.jsonl")} == {"batch"}
+
+
+class Killing(Shape):
+    """Kills the program at the first request of a kind, before or after it is acted upon."""
+
+    kill: tuple[str, str, bool] | None = None
+    victim: asyncio.subprocess.Process | None = None
+    kill_after: int = 0
+    """So many requests of the kind are let through."""
+
+    async def handle(self, exchange: Exchange) -> None:
+        before = len(self.faults)
+        if self.kill is not None and self.kill_after:
+            path = exchange.path.partition("?")[0]
+            self.kill_after -= bool(re.search(self.kill[1], path))
+            await super().handle(exchange)
+            return
+        if self.kill is not None:
+            method, path, acts = self.kill
+            self.faults.insert(0, (method, path, "lost" if acts else "refused"))
+        await super().handle(exchange)
+        if self.kill is None:
+            return
+        if len(self.faults) > before:
+            del self.faults[0]
+            return
+        self.kill = None
+        assert self.victim is not None
+        self.victim.send_signal(signal.SIGKILL)
+        await self.victim.wait()
+
+
+MOMENTS = {
+    "before the upload": ("POST", "upload_path", False),
+    "between upload and create": ("POST", "upload_path", True),
+    "before the create": ("POST", "create_path", False),
+    "between create and journal": ("POST", "create_path", True),
+    "while it is worked on": ("GET", "poll_path", True),
+    "before the results": ("GET", "results_path", False),
+}
+
+
+@each_shape
+@pytest.mark.parametrize("moment", MOMENTS)
+async def test_after_a_kill_each_row_has_one_answer_and_was_worked_on_once(
+    tmp_path: Path, shape: type[Shape], moment: str
+) -> None:
+    method, name, acts = MOMENTS[moment]
+    path = getattr(shape, name)
+    if path is None:
+        pytest.skip("there is no upload")
+    source, out = prompts(tmp_path / "in.jsonl", ROWS), tmp_path / "out.jsonl"
+    async with simulated(kind=type("Killing", (Killing, shape), {})) as provider:
+        assert isinstance(provider, Killing)
+        provider.kill = (method, path, acts)
+        env = {**provider.env, "LLMBATCH_STATE_DIR": str(tmp_path / "state")}
+        provider.victim = await start(*words_for(provider, source, out), env=env)
+        await provider.victim.communicate()
+        assert provider.victim.returncode == -signal.SIGKILL
+        done = await batch(provider, source, out, "--resume")
+    assert done.status == 0, done.err
+    assert_law(provider, tmp_path)
+    assert provider.creates == 1
+
+
+@each_shape
+@pytest.mark.parametrize("fault", ["lost", "refused", 500, 429])
+async def test_a_create_is_made_again_only_where_the_list_lacks_the_job(
+    tmp_path: Path, shape: type[Shape], fault: int | str
+) -> None:
+    faults = [("POST", shape.create_path, fault)]
+    provider, done = await answered(tmp_path, shape, faults=faults)
+    assert done.status == 0, done.err
+    assert_law(provider, tmp_path)
+    assert provider.creates == 1
+
+
+@each_shape
+async def test_no_create_while_the_list_cannot_be_read_to_its_end(
+    tmp_path: Path, shape: type[Shape]
+) -> None:
+    """The job of the lost reply is on the third page, behind others; pages fail at first."""
+
+    def later(provider: Any, job: Job) -> None:
+        if provider.creates == 1:
+            provider.add_jobs(2)
+
+    lost = [("POST", shape.create_path, "lost")]
+    troubles = [("GET", shape.list_path, what) for what in ("refused", 503)]
+    provider, done = await answered(
+        tmp_path, shape, page=1, on_create=later, faults=[*lost, *troubles]
+    )
+    assert done.status == 0, done.err
+    assert_law(provider, tmp_path)
+    assert provider.creates == 1
+
+
+@each_shape
+@pytest.mark.parametrize("word", ["expired", "cancelled"])
+async def test_what_a_job_has_is_taken_and_the_rest_sent_again(
+    tmp_path: Path, shape: type[Shape], word: str
+) -> None:
+    def turn(provider: Any, job: Job) -> None:
+        if provider.creates == 1:
+            job.words = (*job.words[:-1], word)
+
+    provider, done = await answered(tmp_path, shape, on_create=turn)
+    assert done.status == 0, done.err
+    assert_law(provider, tmp_path)
+    assert [len(job.rows) for job in provider.jobs.values()] == [ROWS, ROWS // 2]
+    again = [row for row in rows_of(tmp_path / "out.jsonl") if row["attempts"] == 2]
+    assert [row["failed_attempts"][0]["type"] for row in again] == ["not_answered"] * (ROWS // 2)
+
+
+@each_shape
+@pytest.mark.parametrize("first", ["missing", "unknown", "unworked"])
+async def test_a_row_without_an_answer_is_sent_again(
+    tmp_path: Path, shape: type[Shape], first: str
+) -> None:
+    seen: set[str] = set()
+
+    def once(row: dict[str, Any]) -> Any:
+        is_first = row["prompt"] == "p3" and row["prompt"] not in seen
+        seen.add(row["prompt"])
+        return first if is_first else None
+
+    provider, done = await answered(tmp_path, shape, answer=once)
+    assert done.status == 0, done.err
+    assert texts(tmp_path) == ALL
+    assert [len(job.rows) for job in provider.jobs.values()] == [ROWS, 1]
+    assert ("unknown ids" in done.err) == (first == "unknown")
+
+
+@each_shape
+async def test_a_row_that_comes_twice_is_written_once(tmp_path: Path, shape: type[Shape]) -> None:
+    provider, done = await answered(tmp_path, shape, answer=lambda row: "double")
+    assert done.status == 0, done.err
+    assert texts(tmp_path) == ALL
+    assert provider.creates == 1
+
+
+@each_shape
+async def test_a_row_that_the_provider_rejects_fails_and_one_in_trouble_goes_again(
+    tmp_path: Path, shape: type[Shape]
+) -> None:
+    troubled = ["p2"]
+
+    def ends(row: dict[str, Any]) -> Any:
+        if row["prompt"] == "p1":
+            return shape.rejected
+        return shape.trouble if row["prompt"] in troubled and troubled.pop() else None
+
+    provider, done = await answered(tmp_path, shape, answer=ends)
+    assert done.status == 1, done.err
+    rows = rows_of(tmp_path / "out.jsonl")
+    assert [row["error"] and row["error"]["type"] for row in rows] == [
+        *(None, "rejected"),
+        *[None] * 4,
+    ]
+    assert rows[2]["failed_attempts"][0]["type"] == "overloaded"
+    assert [len(job.rows) for job in provider.jobs.values()] == [ROWS, 1]
+
+
+@each_shape
+async def test_unknown_words_are_a_job_that_goes_on(tmp_path: Path, shape: type[Shape]) -> None:
+    end = shape.words[-1]
+    _, done = await answered(tmp_path, shape, words=("?", "SOMETHING_NEW", "paused-again", end))
+    assert done.status == 0, done.err
+    assert texts(tmp_path) == ALL
+
+
+@each_with_files
+async def test_a_download_that_breaks_goes_on(tmp_path: Path, shape: type[Shape]) -> None:
+    provider, done = await answered(tmp_path, shape, break_after=[700, 10, 0])
+    assert done.status == 0, done.err
+    assert_law(provider, tmp_path)
+    assert provider.downloads == 4
+
+
+@each_shape
+async def test_trouble_of_a_moment_is_borne(tmp_path: Path, shape: type[Shape]) -> None:
+    faults = [("GET", shape.poll_path, "refused"), ("GET", shape.results_path, 502)]
+    provider, done = await answered(tmp_path, shape, faults=faults)
+    assert done.status == 0, done.err
+    assert_law(provider, tmp_path)
+    assert provider.creates == 1
+
+
+@each_with_files
+async def test_rows_whose_results_are_gone_are_sent_again_and_that_is_said(
+    tmp_path: Path, shape: type[Shape]
+) -> None:
+    provider, done = await answered(tmp_path, shape, faults=[("GET", shape.results_path, 410)])
+    assert done.status == 0, done.err
+    assert texts(tmp_path) == ALL
+    assert provider.creates == 2
+    assert f"are gone: {shape.model.partition('/')[0]} keeps them for {shape.keeps}" in done.err
