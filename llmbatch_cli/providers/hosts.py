@@ -130,6 +130,7 @@ ROWS: Final = (
         flags=("flagged_input", "reasons"),
         words=(("free-models-per-day", OutOfQuota),),
         cost=("cost",),
+        batch="llmbatch_cli.providers.openrouter.batch:OpenRouterBatch",
     ),
     Host(
         name="deepseek",
@@ -156,6 +157,7 @@ ROWS: Final = (
         cost=("cost_in_usd_ticks",),
         costs_per_usd=1e10,
         extras=("citations",),
+        batch="llmbatch_cli.providers.xai.batch:XAIBatch",
     ),
     Host(
         name="perplexity",

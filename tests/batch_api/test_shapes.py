@@ -11,13 +11,15 @@ from batch_api.shapes import Shape, batch, words_for
 from batch_api.simulated_anthropic import SimulatedAnthropic
 from batch_api.simulated_gemini import SimulatedGemini
 from batch_api.simulated_openai import Job, simulated
+from batch_api.simulated_openrouter import SimulatedOpenRouter
+from batch_api.simulated_xai import SimulatedXAI
 from batch_api.test_happy import prompts, rows_of
 from support.program import Done, start
 from support.scripted import Exchange
 
 ROWS = 6
 ALL = [f"re: p{place}" for place in range(ROWS)]
-SHAPES = (SimulatedAnthropic, SimulatedGemini)
+SHAPES = (SimulatedAnthropic, SimulatedGemini, SimulatedOpenRouter, SimulatedXAI)
 each_shape = pytest.mark.parametrize("shape", SHAPES)
 each_with_files = pytest.mark.parametrize(
     "shape", [shape for shape in SHAPES if shape.results_path != shape.poll_path]
