@@ -62,7 +62,9 @@ def estimate(
         ),
         Here("resume", "Leave out rows that the output has an answer to."),
     ],
-    sending: Annotated[Sending, Without("path", "size", "dedupe")],
+    sending: Annotated[
+        Sending, Without("path", "size", "dedupe", "batch_api", "detach", "live_after")
+    ],
     shown: Annotated[EstimateAndDisplay, Only("expect_output", "json", "progress", "quiet")],
     setup: Setup,
 ) -> int:

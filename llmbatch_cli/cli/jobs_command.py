@@ -219,7 +219,13 @@ async def _cancel_one(journal: Journal, job: Job, asker: _Asker, http: Http) -> 
     """Cancel a job, or drop one that no provider has."""
     wire = asker.wire(job)
     if job.state == "creating":
-        found = await wire.find(http, job.intent, job.upload, job.others)
+        found = await wire.find(http, job.intent, job.upload, journal.not_of(job))
+        if found is not None and not wire.finds:
+            raise UsageError(
+                f"a job of {format_count(job.intent.rows, 'row')} may be this run's or another's, "
+                f"which only its results show: {found}",
+                hint="cancel it at the provider if it is yours, or go on with --resume",
+            )
         if found is not None:
             journal.created(job, found)
     if job.id is None:

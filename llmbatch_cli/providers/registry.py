@@ -83,6 +83,7 @@ OWN_WIRES: Final[Mapping[str, Entry]] = {
         key_variables=("MISTRAL_API_KEY",),
         keys_page="https://console.mistral.ai/api-keys",
         url_variables=("MISTRAL_BASE_URL",),
+        batch="llmbatch_cli.providers.mistral.batch:MistralBatch",
     ),
     "azure": Entry(
         "llmbatch_cli.providers.openai.azure:Azure",

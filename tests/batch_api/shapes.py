@@ -1,5 +1,6 @@
 """What the simulated providers of the other shapes share: rows, their ends, and how it is run."""
 
+import asyncio
 import json
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
@@ -8,8 +9,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
+from batch_api.laws import env_for, run_batch, words_for
 from batch_api.simulated_openai import Job, SimulatedOpenAI
-from support.program import Done, run
+from support.program import Done, start
 from support.scripted import Exchange
 
 ENDED_EARLY = ("expired", "cancelled")
@@ -101,10 +103,11 @@ class Shape(SimulatedOpenAI):
 
 async def batch(provider: Shape, source: Path, out: Path, *more: str) -> Done:
     """The real program, through the provider's batch API."""
-    env = {**provider.env, "LLMBATCH_STATE_DIR": str(out.parent / "state")}
-    return await run(*words_for(provider, source, out), *more, env=env)
+    address = provider.base_url
+    return await run_batch(address, source, out, *more, model=provider.model, key=provider.env)
 
 
-def words_for(provider: Shape, source: Path, out: Path) -> tuple[str, ...]:
-    address = ("--base-url", provider.base_url)
-    return ("batch", str(source), "-o", str(out), "-m", provider.model, "--batch-api", *address)
+async def begun(provider: Shape, source: Path, out: Path, *more: str) -> asyncio.subprocess.Process:
+    """The same, not yet ended."""
+    words = words_for(source, out, provider.base_url, provider.model)
+    return await start(*words, *more, env=env_for(out, provider.env))

@@ -11,8 +11,6 @@ from batch_api.shapes import Shape
 from batch_api.simulated_openai import ENDS, Job, prompt_of
 from support.scripted import Exchange
 
-STATUSES = {"provider_overloaded": 503}
-
 
 @dataclass
 class SimulatedOpenRouter(Shape):
@@ -114,7 +112,7 @@ class SimulatedOpenRouter(Shape):
         said = job.said
         said["status"], said["finalized_at"] = word, int(time.time())
         if word == "failed":
-            said["error"] = said["error"] or {"message": "No endpoints found for the model."}
+            said["error"] = said["error"] or {"message": "The rows are not valid."}
             return
         results = list(self.lines(job, word))
         failed = sum(one["error"] is not None for one in results)

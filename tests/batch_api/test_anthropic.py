@@ -2,17 +2,19 @@
 
 import json
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from batch_api.shapes import batch
+from batch_api.laws import assert_law, env_for, prompts, rows_of
+from batch_api.shapes import batch, begun
 from batch_api.simulated_anthropic import SimulatedAnthropic, error
 from batch_api.simulated_openai import Job, simulated
-from batch_api.test_happy import prompts, rows_of
-from batch_api.test_shapes import ALL, ROWS, answered, assert_law, texts
+from batch_api.test_shapes import ALL, ROWS, Killing, answered, texts
 from batch_api.wires import collected, intent_of, wire_of
 from support.later import Later
+from support.program import jsonl, run
 
 from llmbatch_cli.core.errors import ProviderError
 from llmbatch_cli.core.types import WireReply
@@ -59,7 +61,7 @@ async def test_the_sdk_judges_the_simulator() -> None:
 async def test_results_that_are_not_there_yet_are_waited_for(tmp_path: Path) -> None:
     provider, done = await answered(tmp_path, SimulatedAnthropic, early=2)
     assert done.status == 0, done.err
-    assert_law(provider, tmp_path)
+    assert_law(provider, tmp_path / "out.jsonl", ROWS)
     assert provider.creates == 1
 
 
@@ -103,7 +105,7 @@ async def test_the_month_s_limit_stops_the_run_and_keeps_the_job(tmp_path: Path)
         assert "monthly threshold" in done.err
         done = await batch(provider, source, out, "--resume")
     assert done.status == 0, done.err
-    assert_law(provider, tmp_path)
+    assert_law(provider, tmp_path / "out.jsonl", ROWS)
 
 
 async def test_another_batch_of_the_same_size_is_not_taken_for_ours(tmp_path: Path) -> None:
@@ -120,8 +122,48 @@ async def test_another_batch_of_the_same_size_is_not_taken_for_ours(tmp_path: Pa
     faults = [("POST", "/messages/batches$", "lost")]
     provider, done = await answered(tmp_path, SimulatedAnthropic, faults=faults, on_create=another)
     assert done.status == 0, done.err
-    assert_law(provider, tmp_path)
+    assert_law(provider, tmp_path / "out.jsonl", ROWS)
     assert provider.creates == 1
+
+
+async def test_a_batch_that_is_known_to_be_another_job_s_is_not_looked_at(tmp_path: Path) -> None:
+    """Two jobs of one size; the reply to the second create is lost while the first one runs."""
+
+    def turn(provider: SimulatedAnthropic, job: Job) -> None:
+        if provider.creates == 1:
+            provider.faults.append(("POST", provider.create_path, "lost"))
+        else:  # farther from its intent than the first one
+            made = datetime.fromisoformat(job.said["created_at"]) + timedelta(seconds=60)
+            job.said["created_at"] = made.isoformat()
+
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    models = ["claude-haiku-4-5", "claude-sonnet-4-5"]
+    rows = [{"prompt": f"p{n}", "model": f"anthropic/{models[n % 2]}"} for n in range(ROWS)]
+    source.write_bytes(jsonl(rows))
+    async with simulated(kind=SimulatedAnthropic, on_create=turn) as provider:
+        assert isinstance(provider, SimulatedAnthropic)
+        done = await batch(provider, source, out)
+    assert done.status == 0, done.err
+    assert_law(provider, out, ROWS)
+    assert provider.creates == 2
+    read = [path for path in provider.requests if path.endswith("/results")]
+    assert {provider.requests[path] for path in read} == {1}
+
+
+async def test_a_batch_that_may_be_another_s_is_not_cancelled(tmp_path: Path) -> None:
+    source, out = prompts(tmp_path / "in.jsonl", ROWS), tmp_path / "out.jsonl"
+    async with simulated(kind=type("Killing", (Killing, SimulatedAnthropic), {})) as provider:
+        assert isinstance(provider, Killing)
+        provider.kill = ("POST", provider.create_path, True)
+        provider.victim = await begun(provider, source, out)
+        await provider.victim.communicate()
+        done = await run("jobs", "cancel", str(out), env=env_for(out, provider.env))
+        assert done.status == 1, done.err
+        assert "msgbatch_000000" in done.err
+        assert not [path for path in provider.requests if path.endswith("/cancel")]
+        done = await batch(provider, source, out, "--resume")
+    assert done.status == 0, done.err
+    assert_law(provider, out, ROWS)
 
 
 async def test_a_batch_of_another_size_or_time_is_not_ours() -> None:

@@ -4,24 +4,25 @@ import asyncio
 import json
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
-from batch_api.shapes import batch, words_for
+from batch_api.laws import assert_law, prompts, rows_of
+from batch_api.shapes import batch, begun
 from batch_api.simulated_gemini import SimulatedGemini, status
 from batch_api.simulated_openai import Job, simulated
-from batch_api.test_happy import prompts, rows_of
-from batch_api.test_shapes import ALL, ROWS, Killing, answered, assert_law, texts
+from batch_api.test_shapes import ALL, ROWS, Killing, answered, texts
 from batch_api.wires import body_file, collected, intent_of, wire_of
 from support.later import Later
-from support.program import start
 
 from llmbatch_cli.core.errors import ProviderError
 from llmbatch_cli.core.types import Request
 from llmbatch_cli.providers.gemini import batch as gemini_batch
 from llmbatch_cli.providers.gemini.batch_rows import as_inline, as_line
+from llmbatch_cli.providers.gemini.batch_schema import older_form
 
 if TYPE_CHECKING:
     from google import genai
@@ -45,9 +46,10 @@ async def test_the_sdk_judges_the_simulator(tmp_path: Path) -> None:
 
 def by_sdk(provider: SimulatedGemini, tmp_path: Path) -> None:
     """Everything that a job is, by Google's own client."""
-    address = {"base_url": provider.url.removesuffix("/v1"), "api_version": "v1beta"}
+    address: Any = {"base_url": provider.url.removesuffix("/v1"), "api_version": "v1beta"}
     sdk = genai.Client(api_key="k", http_options=address)
-    name, model = {"display_name": "one"}, "gemini-2.5-flash"
+    name: Any = {"display_name": "one"}
+    model = "gemini-2.5-flash"
     rows: Any = [{**request_of("a"), "metadata": {"custom_id": "0"}}]
     made = sdk.batches.create(model=model, src=rows, config=name)
     assert made.state is not None
@@ -97,7 +99,7 @@ LIVE = {
         }
     ],
     "systemInstruction": {"parts": [{"text": "someText in_text"}]},
-    "generationConfig": {**CONFIG, "responseJsonSchema": OWN},
+    "generationConfig": {**CONFIG, "responseJsonSchema": {**OWN, "not": {}}},
     "tools": [{"functionDeclarations": [{"name": "f_g", "parametersJsonSchema": OWN}]}],
 }
 
@@ -111,7 +113,7 @@ def test_a_line_has_the_fields_of_the_protocol_and_leaves_the_user_s_own() -> No
         *("top_k", "response_mime_type", "thinking_config", "response_json_schema")
     }
     assert config["thinking_config"] == {"thinking_budget": 0}
-    assert config["response_json_schema"] == OWN
+    assert config["response_json_schema"] == {**OWN, "not": {}}
     assert request["tools"][0]["function_declarations"][0]["parameters_json_schema"] == OWN
     first, second = request["contents"][0]["parts"]
     assert first["function_call"]["args"] == PART["functionCall"]["args"]
@@ -123,6 +125,76 @@ def test_what_is_inline_is_what_is_sent_live(tmp_path: Path) -> None:
     lines = [as_line(f"a-{n}", json.dumps(LIVE).encode()) for n in range(2)]
     rows = json.loads(orjson.dumps(as_inline(body_file(tmp_path, lines))))["requests"]
     assert rows == [{"request": LIVE, "metadata": {"custom_id": f"a-{n}"}} for n in range(2)]
+
+
+# Schemas
+
+
+async def test_an_answer_of_a_schema_is_asked_for_in_the_form_that_jobs_keep_to(
+    tmp_path: Path,
+) -> None:
+    asked: list[Any] = []
+
+    def turn(provider: Any, job: Job) -> None:
+        asked.extend(row["request"]["generationConfig"] for row in job.rows)
+
+    _, done = await answered(
+        tmp_path, SimulatedGemini, "--schema", "n int", "--max-attempts", "1", on_create=turn
+    )
+    assert done.status == 1, done.err  # the simulator answers in prose
+    assert asked[0]["responseSchema"]["properties"]["n"]["type"] == "INTEGER"
+    assert "responseJsonSchema" not in asked[0]
+
+
+NAME = {"type": "string", "minLength": 1, "format": "hostname"}
+FORMS: dict[str, tuple[Any, Any]] = {
+    "an object": (
+        {"type": "object", "properties": {"b": NAME, "a": {"type": "number"}}, "required": ["b"]},
+        {
+            "type": "OBJECT",
+            "properties": {"b": {"type": "STRING", "minLength": 1}, "a": {"type": "NUMBER"}},
+            "propertyOrdering": ["b", "a"],
+            "required": ["b"],
+        },
+    ),
+    "a list": (
+        {"type": "array", "items": {"type": "boolean"}, "maxItems": 3},
+        {"type": "ARRAY", "items": {"type": "BOOLEAN"}, "maxItems": 3},
+    ),
+    "null": ({"type": ["string", "null"]}, {"type": "STRING", "nullable": True}),
+    "null as a choice": (
+        {"anyOf": [{"type": "integer"}, {"type": "null"}], "description": "d"},
+        {"type": "INTEGER", "nullable": True, "description": "d"},
+    ),
+    "choices": (
+        {"oneOf": [{"type": "integer"}, {"type": "string"}]},
+        {"anyOf": [{"type": "INTEGER"}, {"type": "STRING"}]},
+    ),
+    "words": ({"enum": ["x", "y"], "type": "string"}, {"type": "STRING", "enum": ["x", "y"]}),
+    "one word": ({"const": "x", "type": "string"}, {"type": "STRING", "enum": ["x"]}),
+    "a reference": (
+        {"$ref": "#/$defs/N", "$defs": {"N": {"type": "string"}}, "description": "d"},
+        {"type": "STRING", "description": "d"},
+    ),
+    "itself": ({"$ref": "#/$defs/N", "$defs": {"N": {"$ref": "#/$defs/N"}}}, None),
+    "another document": ({"$ref": "https://x/y"}, None),
+    "any names": ({"type": "object", "additionalProperties": {"type": "string"}}, None),
+    "numbers": ({"enum": [1, 2], "type": "integer"}, None),
+    "anything": ({}, None),
+    "all of": ({"allOf": [{"type": "string"}]}, None),
+    "no list of choices": ({"anyOf": {}}, None),
+}
+
+
+@pytest.mark.parametrize("what", FORMS)
+def test_a_schema_has_the_older_form_or_stays_as_it_is(what: str) -> None:
+    schema, form = FORMS[what]
+    assert older_form(schema) == form
+
+
+def test_answers_that_may_be_media_do_not_come_within_the_job() -> None:
+    assert not gemini_batch._is_inline(replace(intent_of(1, 0.0), group=gemini_batch.MEDIA))
+    assert gemini_batch._is_inline(intent_of(1, 0.0))
 
 
 # Files
@@ -147,8 +219,7 @@ async def test_after_a_kill_the_file_and_the_job_are_found(tmp_path: Path, path:
         provider.kill = ("POST", path, True)
         if path.startswith("/upload"):  # the second request of the upload has the file
             provider.kill_after = 1
-        env = {**provider.env, "LLMBATCH_STATE_DIR": str(tmp_path / "state")}
-        provider.victim = await start(*words_for(provider, source, out), env=env)
+        provider.victim = await begun(provider, source, out)
         await provider.victim.communicate()
         assert provider.victim.returncode == -signal.SIGKILL
         done = await batch(provider, source, out, "--resume")
@@ -224,7 +295,7 @@ async def test_what_is_partially_there_is_taken(tmp_path: Path) -> None:
 
     provider, done = await answered(tmp_path, SimulatedGemini, on_create=turn)
     assert done.status == 0, done.err
-    assert_law(provider, tmp_path)
+    assert_law(provider, tmp_path / "out.jsonl", ROWS)
     assert [len(job.rows) for job in provider.jobs.values()] == [ROWS, 1]
 
 
@@ -235,7 +306,7 @@ async def test_a_job_that_fails_in_the_provider_s_trouble_goes_again(tmp_path: P
 
     provider, done = await answered(tmp_path, SimulatedGemini, on_create=turn)
     assert done.status == 0, done.err
-    assert_law(provider, tmp_path)
+    assert_law(provider, tmp_path / "out.jsonl", ROWS)
     rows = rows_of(tmp_path / "out.jsonl")
     assert [row["failed_attempts"][0]["type"] for row in rows] == ["overloaded"] * ROWS
 
@@ -245,7 +316,7 @@ async def test_a_job_for_which_too_much_waits_is_submitted_later(tmp_path: Path)
     full = (429, status(429, words, "RESOURCE_EXHAUSTED"))
     provider, done = await answered(tmp_path, SimulatedGemini, refusals=[full])
     assert done.status == 0, done.err
-    assert_law(provider, tmp_path)
+    assert_law(provider, tmp_path / "out.jsonl", ROWS)
     assert {row["attempts"] for row in rows_of(tmp_path / "out.jsonl")} == {1}
 
 

@@ -1,17 +1,30 @@
 """Parts of the driver on their own: deadlines, cuts, the journal, prices."""
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
+from contextlib import aclosing
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from batch_api.simulated_openai import simulated
 
 from llmbatch_cli.core.errors import ProviderError, Rejected, Unreachable, Unsent, UsageError
-from llmbatch_cli.core.events import Event, Notice
+from llmbatch_cli.core.events import Event, Jobs, Notice
 from llmbatch_cli.core.ledger import Seller
-from llmbatch_cli.core.types import Completion, Outcome, Prompt, Request, WireReply, WireRequest
+from llmbatch_cli.core.types import (
+    Completion,
+    Outcome,
+    Prompt,
+    Request,
+    Row,
+    WireReply,
+    WireRequest,
+)
+from llmbatch_cli.drivers.live import RunOptions
 from llmbatch_cli.drivers.provider_batch.asking import Asked, Times
+from llmbatch_cli.drivers.provider_batch.driver import BatchRun, provider_batch
 from llmbatch_cli.drivers.provider_batch.filling import Fillings
 from llmbatch_cli.drivers.provider_batch.http import BatchHttp
 from llmbatch_cli.drivers.provider_batch.journal import Job, Journal, Reached
@@ -20,6 +33,7 @@ from llmbatch_cli.drivers.provider_batch.spool import Spooled, as_line, from_lin
 from llmbatch_cli.drivers.provider_batch.submitting import Submitter
 from llmbatch_cli.drivers.provider_batch.timing import Timing
 from llmbatch_cli.engine.calls import Model, Parts
+from llmbatch_cli.engine.run import Stop
 from llmbatch_cli.pricing.attempts import price_each
 from llmbatch_cli.pricing.prices import Prices
 from llmbatch_cli.providers.base import Settings
@@ -380,3 +394,64 @@ async def test_a_get_is_sent_again_and_a_create_never() -> None:
     assert clock.slept == [7.0] * 5
     assert (await http.once(WireRequest("POST", URL, {}))).status == 503
     assert sent == ["GET"] * 6 + ["POST"]
+
+
+# The driver
+
+
+class Small(OpenAIBatch):
+    """Two jobs at once, of three rows each."""
+
+    def __init__(self, base_url: str) -> None:
+        provider = OpenAI(Settings("openai", base_url, "sk-1"))
+        super().__init__(provider, provider.build)
+        self.limits = replace(self.limits, rows=3, jobs_at_once=2)
+
+
+class OneModel:
+    """An Asking of one model."""
+
+    def __init__(self, asked: Asked) -> None:
+        self.home = asked
+
+    async def for_row(self, prompt: Prompt) -> Asked:
+        return self.home
+
+    async def for_spec(self, spec: str) -> Asked:
+        return self.home
+
+
+async def test_no_more_rows_are_read_than_there_is_room_for_jobs(tmp_path: Path) -> None:
+    """Twenty rows through jobs of three, of which two may be open."""
+    read = 0
+    most: list[int] = []
+
+    async def rows() -> AsyncGenerator[Row, None]:
+        nonlocal read
+        for place in range(20):
+            read += 1
+            yield row(f"p{place}", place).prompt
+
+    async def durable() -> None:
+        pass
+
+    def never(rows: AsyncGenerator[Row, None], stop: Stop) -> AsyncGenerator[Outcome, None]:
+        raise AssertionError
+
+    def watch(event: Event) -> None:
+        if isinstance(event, Jobs):
+            most.append(len(event.jobs))
+
+    async with simulated() as provider:
+        asked = asked_by(Small(provider.url), max_attempts=3)
+        run = BatchRun(output=tmp_path / "out.jsonl", durable=durable)
+        driver = provider_batch(OneModel(asked), run, RunOptions(observe=watch), never)
+        seen: list[int] = []
+        async with aclosing(driver(rows(), Stop())) as outcomes:
+            async for outcome in outcomes:
+                seen.append(outcome.index)
+                assert read <= len(seen) + 3 * 4
+    assert sorted(seen) == list(range(20))
+    assert provider.creates == 7
+    assert max(most) == 2
+    assert provider.worked == {f"p{place}": 1 for place in range(20)}

@@ -1,25 +1,41 @@
 """The laws of a job, for the shapes beside OpenAI's: each row ends once, and nothing is lost."""
 
 import asyncio
+import os
+import random
 import re
 import signal
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from batch_api.shapes import Shape, batch, words_for
+from batch_api.laws import assert_law, prompts, rows_of
+from batch_api.shapes import Shape, batch, begun
 from batch_api.simulated_anthropic import SimulatedAnthropic
 from batch_api.simulated_gemini import SimulatedGemini
+from batch_api.simulated_mistral import SimulatedMistral
 from batch_api.simulated_openai import Job, simulated
 from batch_api.simulated_openrouter import SimulatedOpenRouter
 from batch_api.simulated_xai import SimulatedXAI
-from batch_api.test_happy import prompts, rows_of
-from support.program import Done, start
+from batch_api.test_random_kills import AtRandom
+from support.program import Done
 from support.scripted import Exchange
 
+from llmbatch_cli.core.ledger import Seller, Usage
+from llmbatch_cli.pricing.table import price_in_table
+
 ROWS = 6
+MANY = int(os.environ.get("LLMBATCH_ROWS", "200"))
+KILLS = int(os.environ.get("LLMBATCH_KILLS", "3"))
+"""100 with 5,000 rows take some minutes: LLMBATCH_KILLS=100 LLMBATCH_ROWS=5000."""
 ALL = [f"re: p{place}" for place in range(ROWS)]
-SHAPES = (SimulatedAnthropic, SimulatedGemini, SimulatedOpenRouter, SimulatedXAI)
+PRICED = (SimulatedAnthropic, SimulatedGemini, SimulatedMistral)
+SHAPES = (*PRICED, SimulatedOpenRouter, SimulatedXAI)
+"""The last two say themselves what a row has cost."""
+NOW = datetime(2026, 11, 26, tzinfo=UTC)
 each_shape = pytest.mark.parametrize("shape", SHAPES)
 each_with_files = pytest.mark.parametrize(
     "shape", [shape for shape in SHAPES if shape.results_path != shape.poll_path]
@@ -40,19 +56,11 @@ def texts(tmp_path: Path) -> list[str | None]:
     return [row["text"] for row in rows_of(tmp_path / "out.jsonl")]
 
 
-def assert_law(provider: Shape, tmp_path: Path) -> None:
-    """Every row has one answer, and the provider has worked on each once."""
-    assert texts(tmp_path) == ALL
-    ours = {text: times for text, times in provider.worked.items() if text.startswith("p")}
-    assert ours == {f"p{place}": 1 for place in range(ROWS)}
-    assert not (tmp_path / "out.jsonl.llmbatch-jobs").exists()
-
-
 @each_shape
 async def test_rows_go_through_one_job(tmp_path: Path, shape: type[Shape]) -> None:
     provider, done = await answered(tmp_path, shape)
     assert done.status == 0, done.err
-    assert_law(provider, tmp_path)
+    assert_law(provider, tmp_path / "out.jsonl", ROWS)
     assert provider.creates == 1
     assert {row["lane"] for row in rows_of(tmp_path / "out.jsonl")} == {"batch"}
 
@@ -110,13 +118,37 @@ async def test_after_a_kill_each_row_has_one_answer_and_was_worked_on_once(
     async with simulated(kind=type("Killing", (Killing, shape), {})) as provider:
         assert isinstance(provider, Killing)
         provider.kill = (method, path, acts)
-        env = {**provider.env, "LLMBATCH_STATE_DIR": str(tmp_path / "state")}
-        provider.victim = await start(*words_for(provider, source, out), env=env)
+        provider.victim = await begun(provider, source, out)
         await provider.victim.communicate()
         assert provider.victim.returncode == -signal.SIGKILL
         done = await batch(provider, source, out, "--resume")
     assert done.status == 0, done.err
-    assert_law(provider, tmp_path)
+    assert_law(provider, tmp_path / "out.jsonl", ROWS)
+    assert provider.creates == 1
+
+
+@pytest.mark.timeout(1800 if KILLS > 20 else 60)
+@each_shape
+async def test_random_kills_lose_nothing_and_do_nothing_twice(
+    tmp_path: Path, shape: type[Shape]
+) -> None:
+    source, out = prompts(tmp_path / "in.jsonl", MANY), tmp_path / "out.jsonl"
+    words = (*[shape.words[0]] * max(3, KILLS), shape.words[-1])
+    kills, status = 0, None
+    async with simulated(kind=type("Killing", (AtRandom, shape), {}), words=words) as provider:
+        assert isinstance(provider, AtRandom)
+        assert isinstance(provider, Shape)
+        provider.draw = random.Random(7)
+        while status != 0:
+            more = ["--resume"] if kills else []
+            provider.left = provider.draw.randint(1, 4) if kills < KILLS else 0
+            provider.victim = await begun(provider, source, out, *more)
+            _, err = await provider.victim.communicate()
+            status = provider.victim.returncode
+            assert status in (0, -signal.SIGKILL), err.decode()
+            kills += status != 0
+    assert kills > 0
+    assert_law(provider, out, MANY)
     assert provider.creates == 1
 
 
@@ -128,7 +160,7 @@ async def test_a_create_is_made_again_only_where_the_list_lacks_the_job(
     faults = [("POST", shape.create_path, fault)]
     provider, done = await answered(tmp_path, shape, faults=faults)
     assert done.status == 0, done.err
-    assert_law(provider, tmp_path)
+    assert_law(provider, tmp_path / "out.jsonl", ROWS)
     assert provider.creates == 1
 
 
@@ -148,7 +180,7 @@ async def test_no_create_while_the_list_cannot_be_read_to_its_end(
         tmp_path, shape, page=1, on_create=later, faults=[*lost, *troubles]
     )
     assert done.status == 0, done.err
-    assert_law(provider, tmp_path)
+    assert_law(provider, tmp_path / "out.jsonl", ROWS)
     assert provider.creates == 1
 
 
@@ -163,7 +195,7 @@ async def test_what_a_job_has_is_taken_and_the_rest_sent_again(
 
     provider, done = await answered(tmp_path, shape, on_create=turn)
     assert done.status == 0, done.err
-    assert_law(provider, tmp_path)
+    assert_law(provider, tmp_path / "out.jsonl", ROWS)
     assert [len(job.rows) for job in provider.jobs.values()] == [ROWS, ROWS // 2]
     again = [row for row in rows_of(tmp_path / "out.jsonl") if row["attempts"] == 2]
     assert [row["failed_attempts"][0]["type"] for row in again] == ["not_answered"] * (ROWS // 2)
@@ -230,7 +262,7 @@ async def test_unknown_words_are_a_job_that_goes_on(tmp_path: Path, shape: type[
 async def test_a_download_that_breaks_goes_on(tmp_path: Path, shape: type[Shape]) -> None:
     provider, done = await answered(tmp_path, shape, break_after=[700, 10, 0])
     assert done.status == 0, done.err
-    assert_law(provider, tmp_path)
+    assert_law(provider, tmp_path / "out.jsonl", ROWS)
     assert provider.downloads == 4
 
 
@@ -239,7 +271,7 @@ async def test_trouble_of_a_moment_is_borne(tmp_path: Path, shape: type[Shape]) 
     faults = [("GET", shape.poll_path, "refused"), ("GET", shape.results_path, 502)]
     provider, done = await answered(tmp_path, shape, faults=faults)
     assert done.status == 0, done.err
-    assert_law(provider, tmp_path)
+    assert_law(provider, tmp_path / "out.jsonl", ROWS)
     assert provider.creates == 1
 
 
@@ -252,3 +284,27 @@ async def test_rows_whose_results_are_gone_are_sent_again_and_that_is_said(
     assert texts(tmp_path) == ALL
     assert provider.creates == 2
     assert f"are gone: {shape.model.partition('/')[0]} keeps them for {shape.keeps}" in done.err
+
+
+@pytest.mark.parametrize("shape", PRICED)
+async def test_the_price_is_that_of_the_lane_with_what_was_cached(
+    tmp_path: Path, shape: type[Shape]
+) -> None:
+    """About half of what the same tokens cost live, whatever tier the reply names."""
+    _, done = await answered(tmp_path, shape)
+    assert done.status == 0, done.err
+    row = rows_of(tmp_path / "out.jsonl")[0]
+    assert row["lane"] == "batch"
+    counted = row["usage"]
+    names = ("prompt_tokens", "completion_tokens", "cached_tokens")
+    usage = Usage(**{name: counted[name] for name in names})
+    live, batch_ = (cost_of(shape, lane, usage) for lane in (None, "batch"))
+    assert live / 2 <= batch_ < live
+    assert batch_ < cost_of(shape, "batch", replace(usage, cached_tokens=None))
+
+
+def cost_of(shape: type[Shape], lane: str | None, usage: Usage) -> Decimal:
+    provider, _, model = shape.model.partition("/")
+    price = price_in_table(Seller(provider), model, lane, NOW)
+    assert price is not None
+    return price.cost(usage) or Decimal(0)

@@ -84,7 +84,11 @@ async def shell(
 ) -> tuple[int, str, str]:
     """Run the command in bash, with this environment's `llmbatch` first on the path."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    own = {"PATH": path, "XDG_CONFIG_HOME": str(folder / ".config")}
+    own = {
+        "PATH": path,
+        "XDG_CONFIG_HOME": str(folder / ".config"),
+        "LLMBATCH_STATE_DIR": str(folder / ".state"),
+    }
     process = await asyncio.create_subprocess_exec(
         "bash", "-euo", "pipefail", "-c", command, cwd=folder,
         env=environment({**own, **(env or {})}), stdin=asyncio.subprocess.DEVNULL,

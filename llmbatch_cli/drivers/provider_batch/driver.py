@@ -161,12 +161,17 @@ class _Drive:
                 raise item
             elif item is not None:
                 self._held.append(item)
-            while self._has_fed and self._held and not self._is_stopped():
+            while self._held and self._knows_claims and not self._is_stopped():
                 async with aclosing(self._taken(self._held.pop(0))) as outcomes:
                     async for outcome in outcomes:
                         yield outcome
                         if self._is_stopped():
                             return
+
+    @property
+    def _knows_claims(self) -> bool:
+        """Whether it is known which rows of open jobs are of the input."""
+        return self._claims is None or self._has_fed
 
     def _is_stopped(self) -> bool:
         return self._stop.draining

@@ -13,7 +13,8 @@ Records, in the order of a job's life (`at` is the time in each):
     {"do":"uploaded","id":ID,"upload":FILE}  the provider has the file
     {"do":"creating","id":ID}                the request that makes the job may now be sent
     {"do":"refused","id":ID,"until":TIME}    it has made none, surely; not again before that time
-    {"do":"created","id":ID,"job":JOB}       the provider's id of the job
+    {"do":"created","id":ID,"job":JOB}       the provider's id of the job; "sure" if its create
+                                             was answered by it, and it was not found in the list
     {"do":"mistaken","id":ID,"job":JOB}      that job was another's
     {"do":"cancelling","id":ID}              its end was asked for
     {"do":"ended","id":ID,"word":WORD}       by the provider's word
@@ -72,6 +73,8 @@ class Job:
     upload: str | None = None
     id: str | None = None
     """The provider's."""
+    is_sure: bool = False
+    """Whether it came in the reply to the create, so that the job is nobody else's."""
     others: list[str] = field(default_factory=list)
     """Jobs that were found for it and were not it."""
     until_s: float = 0.0
@@ -147,9 +150,14 @@ class Journal:
         self._record("refused", job.intent.id, until=until_s)
         _refused(job, until_s)
 
-    def created(self, job: Job, id_: str) -> None:
-        self._record("created", job.intent.id, job=id_)
-        job.state, job.id = "created", id_
+    def created(self, job: Job, id_: str, *, is_sure: bool = False) -> None:
+        self._record("created", job.intent.id, job=id_, sure=is_sure)
+        job.state, job.id, job.is_sure = "created", id_, is_sure
+
+    def not_of(self, job: Job) -> list[str]:
+        """Jobs at the provider that are surely not this one."""
+        sure = [one.id for one in self.jobs.values() if one.id is not None and one.is_sure]
+        return [*job.others, *sure]
 
     def mistaken(self, job: Job) -> None:
         """The job that was found is another's."""
@@ -269,6 +277,7 @@ class Journal:
             _refused(job, record["until"])
         elif do == "created":
             job.state, job.id = "created", record["job"]
+            job.is_sure = record.get("sure", False)
         elif do == "mistaken":
             _mistaken(job)
         elif do == "cancelling":

@@ -97,7 +97,7 @@ class Submitter:
                 return
             self._journal.refused(job, job.until_s)
             raise
-        self._journal.created(job, id_)
+        self._journal.created(job, id_, is_sure=True)
 
     async def _find(self, job: Job, wire: BatchWire) -> None:
         """Look for what a create may have made, for as long as it may still appear."""
@@ -106,7 +106,8 @@ class Submitter:
             is_last = self._timing.clock() >= job.creating_s + limits.appears_s
             found = None
             try:
-                found = await wire.find(self._http, job.intent, job.upload, job.others)
+                others = self._journal.not_of(job)
+                found = await wire.find(self._http, job.intent, job.upload, others)
             except ProviderError as error:
                 if not error.retry:
                     raise

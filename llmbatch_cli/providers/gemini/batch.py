@@ -7,7 +7,9 @@ BATCH_STATE_*, numbers are texts, results are in `metadata.output`, each with it
 `metadata`. That lines of a file have snake_case: tidyverse/ellmer (read 2026-11-26); that they name
 generation parameters within generation_config: UKGovernmentBEIS/inspect_ai 3257.
 
-What is inline stays small, as its results come within the job, which is read whole.
+What is inline stays small, as its results come within the job, twice, which is read whole; images
+never come so: 150 were too many for the provider itself (discuss.ai.google.dev 174261, read
+2026-11-26).
 """
 
 import asyncio
@@ -40,7 +42,9 @@ from llmbatch_cli.providers.wire.limits import retry_after_s
 from llmbatch_cli.providers.wire.replies import clean, mapping, mappings, text_or_none
 
 INLINE_BYTES: Final = 10_000_000
-INLINE_ROWS: Final = 2_000
+INLINE_ROWS: Final = 1_000
+MEDIA: Final = "media"
+"""The group of rows whose answers may be megabytes."""
 INLINE_AT_ONCE: Final = 2
 """Which are in memory while they are sent."""
 PAGE: Final = 100
@@ -78,6 +82,10 @@ class GeminiBatch(BatchWire):
     def _model_url(self, model: str) -> str:
         probe = self.build(Request(model, [{"role": "user", "content": "?"}], {}))
         return probe.url.partition("?")[0].removesuffix(":generateContent")
+
+    def group(self, wire: WireRequest, request: Request) -> str:
+        is_media = "image" in request.model or b"responseModalities" in wire.body
+        return MEDIA if is_media else ""
 
     def line(self, custom_id: str, wire: WireRequest, request: Request) -> bytes:
         return as_line(custom_id, wire.body)
@@ -256,7 +264,8 @@ class GeminiBatch(BatchWire):
 
 
 def _is_inline(intent: Intent) -> bool:
-    return intent.bytes <= INLINE_BYTES and intent.rows <= INLINE_ROWS
+    is_small = intent.bytes <= INLINE_BYTES and intent.rows <= INLINE_ROWS
+    return is_small and intent.group != MEDIA
 
 
 def _named(made: Mapping[str, Any], prefix: str) -> str:

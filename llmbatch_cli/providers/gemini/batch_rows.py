@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import orjson
 
+from llmbatch_cli.providers.gemini.batch_schema import older_form
+
 _USERS: Final = frozenset(
     (
         *("args", "response", "parameters", "properties", "labels"),
@@ -25,7 +27,14 @@ _UNDERSCORE: Final = re.compile("(?<=[a-z0-9])_([a-z0-9])")
 
 def as_line(custom_id: str, body: bytes) -> bytes:
     """The line of a live request's body."""
-    return orjson.dumps({"key": custom_id, "request": _renamed(orjson.loads(body), _snake)})
+    request = orjson.loads(body)
+    config = request.get("generationConfig")
+    if isinstance(config, dict) and isinstance(config.get("responseJsonSchema"), dict):
+        schema = older_form(config["responseJsonSchema"])
+        if schema is not None:
+            del config["responseJsonSchema"]
+            config["responseSchema"] = schema
+    return orjson.dumps({"key": custom_id, "request": _renamed(request, _snake)})
 
 
 def as_inline(lines: Path) -> orjson.Fragment:
