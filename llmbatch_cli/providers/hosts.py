@@ -118,6 +118,7 @@ ROWS: Final = (
         keys_page="https://app.fireworks.ai/settings/users/api-keys",
         # 412 is an account suspended for its bills (troubleshooting/status_error_codes).
         statuses={412: OutOfQuota},
+        batch="llmbatch_cli.providers.fireworks.batch:FireworksBatch",
     ),
     Host(
         name="openrouter",

@@ -50,7 +50,8 @@ class SimulatedOpenRouter(Shape):
 
     def _made(self, body: bytes) -> tuple[int, Any]:
         asked = json.loads(body)
-        if list(asked)[-1] != "requests":
+        names = list(asked)
+        if names.index("requests") < max(names.index("endpoint"), names.index("model")):
             message = "endpoint and model must stand before requests"
             return 400, {"error": {"code": 400, "message": message}}
         assert asked["endpoint"] == "/v1/chat/completions"
@@ -140,4 +141,6 @@ class SimulatedOpenRouter(Shape):
 
     def _reply(self, asked: dict[str, Any]) -> dict[str, Any]:
         reply = self._body("/v1/chat/completions", asked)
+        choices = [{**one, "native_finish_reason": "STOP"} for one in reply["choices"]]
+        reply = {**reply, "choices": choices, "system_fingerprint": None}
         return {**reply, "provider": "Google", "usage": {**reply["usage"], "cost": 0.00025}}

@@ -15,6 +15,7 @@ import pytest
 from batch_api.laws import assert_law, prompts, rows_of
 from batch_api.shapes import Shape, batch, begun
 from batch_api.simulated_anthropic import SimulatedAnthropic
+from batch_api.simulated_fireworks import SimulatedFireworks
 from batch_api.simulated_gemini import SimulatedGemini
 from batch_api.simulated_mistral import SimulatedMistral
 from batch_api.simulated_openai import Job, simulated
@@ -33,8 +34,8 @@ KILLS = int(os.environ.get("LLMBATCH_KILLS", "3"))
 """100 with 5,000 rows take some minutes: LLMBATCH_KILLS=100 LLMBATCH_ROWS=5000."""
 ALL = [f"re: p{place}" for place in range(ROWS)]
 PRICED = (SimulatedAnthropic, SimulatedGemini, SimulatedMistral)
-SHAPES = (*PRICED, SimulatedOpenRouter, SimulatedXAI)
-"""The last two say themselves what a row has cost."""
+"""By the table; the others are priced by the reply, or have no price of batches there."""
+SHAPES = (*PRICED, SimulatedFireworks, SimulatedOpenRouter, SimulatedXAI)
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
 each_shape = pytest.mark.parametrize("shape", SHAPES)
 each_with_files = pytest.mark.parametrize(

@@ -68,6 +68,14 @@ BATCH_HOSTS: Final[Mapping[str, BatchHost]] = {
         metadata=False,
         newest_first=False,
     ),
+    "fireworks": BatchHost(
+        # A job may take 72 hours, and cannot be cancelled once it has begun.
+        limits=BatchLimits(
+            rows=50_000, bytes=140 * MEGABYTE, settles_s=4 * DAY_S, deadline_s=4 * DAY_S
+        ),
+        endpoints=("/chat/completions",),
+        metadata=False,
+    ),
     "openrouter": BatchHost(
         # 5,000 rows and 200 MB, but the results come in one piece. With no way to cancel, a job is
         # waited for until it ends: within 96 hours where Vertex works on it.
