@@ -80,7 +80,8 @@ async def estimate_rows(job: Estimating) -> ExitStatus:
         for batch, line in zip(job.batches, estimator.lines, strict=True):
             rows = with_attachments(sampled.rows(), job.input.files)
             expected = await estimator.expected(rows, line)
-            sent = Job(sampled, batch, job.calls, job.output, job.input)
+            calls = replace(job.calls, prices=estimator.prices)
+            sent = Job(sampled, batch, calls, job.output, job.input)
             status = await _send(sent, Shown(job.display, line.name), expected, points)
             if status not in (ExitStatus.OK, ExitStatus.SOME_FAILED):
                 return status
@@ -170,9 +171,11 @@ def _show(job: Estimating, estimator: Estimator, points: Points) -> None:
             sys.stdout.buffer.flush()
         else:
             print_estimate(said.heads(), found, notes)
+    voice = Voice()
+    if unused := estimator.prices.unused():
+        voice.notice(unused)
     unknown = [one.model for one in found if one.cost is None and one.rows]
     if unknown:
-        voice = Voice()
         voice.notice(f"the price of {', '.join(unknown)} is unknown")
         voice.hint(f"--price {unknown[0]}=IN,OUT sets it, in US dollars a million tokens")
 

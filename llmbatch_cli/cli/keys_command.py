@@ -74,8 +74,12 @@ def keys(
         names = [provider] if provider else [*dict.fromkeys([*known, *stored.keys])]
         if provider is not None:
             _entry(provider, known)
+        lines = b"".join(_listed(names, known, stored, json=json))
         with printing():
-            sys.stdout.buffer.write(b"".join(_listed(names, known, stored, json=json)))
+            sys.stdout.buffer.write(lines)
+        if not (lines or json):
+            whose = f"no key for {provider}" if provider else "no key"
+            say(f"{whose} is set: llmbatch keys set {provider or 'PROVIDER'} keeps one")
     elif provider is None:
         raise UsageError(f"{action} needs a PROVIDER", hint=f"llmbatch keys {action} groq")
     elif action == "set":

@@ -1,9 +1,9 @@
 """`llmbatch prices`: what models cost, as far as the table of prices knows."""
 
-import shutil
+import os
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Final
 
 import orjson
 import typer
@@ -34,6 +34,10 @@ HEADS = (
     "answer",
 )
 """Prices in US dollars a million tokens; lengths in tokens."""
+WIDE: Final = 110
+"""Columns of a terminal that has room for all of them."""
+NARROW: Final = (0, 1, 4, 5, 6)
+"""Those that are left on another."""
 
 Words = Annotated[
     list[str] | None,
@@ -59,7 +63,7 @@ def prices(words: Words = None, json: AsJson = False) -> int:
                 sys.stdout.buffer.write(orjson.dumps(_as_json(name, one)) + b"\n")
             sys.stdout.buffer.flush()
         else:
-            _print([(name, *_cells(name, one)) for name, one in found])
+            _print([row for pair in found for row in _rows(*pair)])
     if not found:
         say("no model with a known price has all of these words in its name")
     if not json:
@@ -110,53 +114,40 @@ def _rates(price: Price) -> dict[str, Any]:
     return {**found, "with_input_above": steps} if steps else found
 
 
-def _cells(name: str, one: Listed) -> tuple[str, ...]:
-    price, batch = one.price, one.batch
-    answer = longest_answer(name.partition("/")[2])
-    return (
-        _usd(None if price is None else price.input),
-        _usd(None if price is None else price.cached),
-        _usd(None if price is None else price.cache_write),
-        _usd(None if price is None else price.output),
-        _usd(None if batch is None else batch.input),
-        _usd(None if batch is None else batch.output),
-        "-" if one.limits.context_tokens is None else format_count(one.limits.context_tokens),
-        "-" if answer is None else format_count(answer),
-    )
+def _rows(name: str, one: Listed) -> Iterator[Sequence[str]]:
+    """The model's line, and one for each length of input from which on its tokens cost more."""
+    context, answer = one.limits.context_tokens, longest_answer(name.partition("/")[2])
+    lengths = ["-" if tokens is None else format_count(tokens) for tokens in (context, answer)]
+    yield name, *_cells(one, 0), *lengths
+    prices = [price for price in (one.price, one.batch) if price is not None]
+    rates = [rate for price in prices for rate in (price.input, price.output)]
+    for start in sorted({start for rate in rates for start, _ in rate.steps}):
+        yield f"  input above {start:,}", *_cells(one, start + 1), "", ""
 
 
-def _usd(rate: Rate | None) -> str:
-    """0.15, or 2+ where a long input is dearer; - where none is known."""
-    if rate is None:
-        return "-"
-    return f"{rate.base.normalize():f}{'+' if rate.steps else ''}"
+def _cells(one: Listed, tokens: int) -> Iterator[str]:
+    """The rates with an input of so many tokens."""
+    if (price := one.price) is None:
+        rates: Sequence[Rate | None] = (None,) * 4
+    else:
+        rates = (price.input, price.cached, price.cache_write, price.output)
+    batch = (None, None) if one.batch is None else (one.batch.input, one.batch.output)
+    for rate in (*rates, *batch):
+        yield "-" if rate is None else f"{rate.at(tokens).normalize():f}"
 
 
 def _print(rows: Sequence[Sequence[str]]) -> None:
+    """A table; on a terminal that is too narrow a long name has a line of its own."""
     if not rows:
         return
-    if sys.stdout.isatty():
-        _print_table(rows)
-        return
-    shown = [[clean_for_terminal(cell) for cell in row] for row in (HEADS, *rows)]
+    columns = (sys.stdout.isatty() and os.get_terminal_size(1).columns) or sys.maxsize
+    kept = range(len(HEADS)) if columns >= WIDE else NARROW
+    shown = [[clean_for_terminal(row[place]) for place in kept] for row in (HEADS, *rows)]
     widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    longest = min(widths[0], columns - sum(width + 2 for width in widths[1:]))
     for name, *cells in shown:
+        if len(name) > longest:
+            sys.stdout.write(f"{name}\n")
+            name = ""
         numbers = map(str.rjust, cells, widths[1:])
-        sys.stdout.write("  ".join([name.ljust(widths[0]), *numbers]).rstrip() + "\n")
-
-
-def _print_table(rows: Sequence[Sequence[str]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    wide = shutil.get_terminal_size().columns >= 100
-    kept = range(len(HEADS)) if wide else (0, 1, 2, 4, 5, 6)
-    table = Table(*(HEADS[place] for place in kept), box=box.SIMPLE_HEAD)
-    table.columns[0].overflow = "fold"
-    for column in table.columns[1:]:
-        column.justify, column.no_wrap = "right", True
-    for row in rows:
-        table.add_row(*(Text(row[place]) for place in kept))
-    Console(highlight=False).print(table)
+        sys.stdout.write("  ".join([name.ljust(longest), *numbers]).rstrip() + "\n")

@@ -17,6 +17,8 @@ Lane = str
 """How an answer is bought, where that changes its price: batch, flex, priority, ..."""
 USUAL_LANES: Final = frozenset((None, "auto", "default", "standard", "standard_only", "on_demand"))
 """What `service_tier` says where the price is the usual one."""
+TIER_HEADER: Final = "x-vertex-ai-llm-shared-request-type"
+"""By which Vertex AI is asked for a tier."""
 
 
 @frozen
@@ -33,6 +35,24 @@ class Seller:
 
 
 NOBODY: Final = Seller(free=True)
+
+
+def lane_of(params: Mapping[str, Any], tier: str | None = None) -> Lane | None:
+    """How an answer is bought that is asked for with these parameters; None is the usual way.
+
+    A tier may be a parameter, or a field of the body or a header by its provider's name; `tier`
+    holds where none of them is there.
+    """
+    asked: Any = params.get("service_tier", tier)
+    headers, body = params.get("extra_headers"), params.get("extra_body")
+    if isinstance(headers, Mapping):
+        asked = headers.get(TIER_HEADER, asked)
+    if isinstance(body, Mapping):
+        asked = body.get("serviceTier", body.get("service_tier", asked))
+    if isinstance(asked, Mapping):  # Bedrock's
+        asked = asked.get("type")
+    lane = None if asked is None else str(asked).lower()
+    return None if lane in USUAL_LANES else lane
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ from llmbatch_cli.core.errors import (
     UsageError,
 )
 from llmbatch_cli.core.frozen import frozen
-from llmbatch_cli.core.ledger import CANCELLED, NOBODY, USUAL_LANES, Ledger, Seller
+from llmbatch_cli.core.ledger import CANCELLED, NOBODY, Ledger, Seller, lane_of
 from llmbatch_cli.core.privacy import reply_without_keys, without_keys, without_prompt
 from llmbatch_cli.core.types import (
     Call,
@@ -218,9 +218,7 @@ def request_for(prompt: Prompt, model: Model, system: Message | None) -> Request
 
 def ledger_of(model: Model, params: Params) -> Ledger:
     """An empty one for a request to this model."""
-    tier = params.get("service_tier", model.tier)
-    lane = None if tier in USUAL_LANES else str(tier)
-    return Ledger(model.name, model.seller, lane, params)
+    return Ledger(model.name, model.seller, lane_of(params, model.tier), params)
 
 
 def with_params(build: Build, under: Params) -> Build:

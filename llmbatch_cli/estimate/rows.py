@@ -45,7 +45,7 @@ class Estimator:
         """Rows whose answers are there already."""
         self.reasons: list[str] = []
         """Of the first invalid ones."""
-        self._prices = prices
+        self.prices = prices
         self._answer = answer
         self.lines = [self._line(asking.of(name)) for name in names]
         self.own_lines: dict[str, Line] = {}
@@ -55,10 +55,11 @@ class Estimator:
     def _line(self, asked: AskedModel) -> Line:
         asked.check()
         model = asked.model
+        self.prices.given_to(model.seller, model.id)  # those that fit no model are told
 
         @cache
         def price_of(lane: Lane | None) -> Price | None:
-            price = self._prices.look_up(model.seller, model.id, lane)
+            price = self.prices.look_up(model.seller, model.id, lane)
             is_listed = price is not None and price.source == "table"
             return price if is_listed or lane != "batch" else None
 

@@ -158,10 +158,13 @@ class JobRun:
             self._inputs = await stack.enter_async_context(job.inputs.spooled())
         self._finished = await self._read_back()
         pool = await stack.enter_async_context(open_models(job.calls, self._observe))
+        stack.callback(self._tell_unused_prices)
         batch = batch_run(job.batch_api, output, self._durable)
         plan = await job.ask.plan(
             pool, RunOptions(job.output.ordered, job.failure_limit, self._observe, batch)
         )
+        if pool.prices.asks_for_money:
+            self._tell_unused_prices()
         await self._refuse_several_answers(plan)
         if is_whole(job.output):
             await self._recover(plan)
@@ -353,6 +356,11 @@ class JobRun:
             journal.unlink(missing_ok=True)
         elif self._job.is_kept:
             self._notice(f"{journal} has the rows for --resume, until all are answered")
+
+    def _tell_unused_prices(self) -> None:
+        """At the start where a model is sold, else at the end: rows may name others."""
+        if unused := self._job.calls.prices.unused():
+            self._notice(unused)
 
     def _notice(self, message: str) -> None:
         self._observe(Notice(message))

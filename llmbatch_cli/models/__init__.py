@@ -195,10 +195,12 @@ class ModelPool:
             params = shaped.params(params)
         wires = [await self._wire(one, params, options) for one in targets]
         seller, spending = self._seller([one.provider for one in targets]), self._shared.spending
+        self.prices.given_to(seller, target.model)  # those that fit no model are told
         terms = None
         if spending is not None:
             encode = wires[0].encode
-            terms = await spending.terms(model_name, seller, params, encode, options.tier)
+            longest = partial(self._longest, provider, target.model)
+            terms = await spending.terms(model_name, seller, params, encode, longest, options.tier)
         wire = one_of(wires, moves_billed=terms is None)
         limits = options.limits
         deadlines = Deadlines(options.timeout_s)
@@ -240,6 +242,12 @@ class ModelPool:
             options.tier,
             Parts(provider, wires[0].encode, shaped, len(targets)),
         )
+
+    async def _longest(self, provider: Provider, model: str) -> int | None:
+        """The model's longest answer, as its provider lists it; None is unknown."""
+        from llmbatch_cli.models.longest import longest_listed
+
+        return await longest_listed(provider, model, (await self._shared.network()).send)
 
     def _seller(self, providers: Sequence[Provider]) -> Seller:
         """Who bills, of those at several addresses; the table of prices is soon asked for it."""

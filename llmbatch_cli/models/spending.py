@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from llmbatch_cli.core.errors import Unsent, UsageError
 from llmbatch_cli.core.events import Notice, Observer
 from llmbatch_cli.core.frozen import frozen
-from llmbatch_cli.core.ledger import USUAL_LANES, Attempt, Lane, Ledger, Seller
+from llmbatch_cli.core.ledger import Attempt, Lane, Ledger, Seller, lane_of
 from llmbatch_cli.core.text import format_count
 from llmbatch_cli.core.types import Call, Completion, Params, Request, WireRequest
 from llmbatch_cli.engine.bounds import Bounds, bounds_of
@@ -59,15 +59,27 @@ class Spending:
     """Models of which a request has cost more than its worst case."""
 
     async def terms(
-        self, name: str, seller: Seller, params: Params, encode: Encode, tier: str | None = None
+        self,
+        name: str,
+        seller: Seller,
+        params: Params,
+        encode: Encode,
+        longest: Callable[[], Awaitable[int | None]],
+        tier: str | None = None,
     ) -> "ModelTerms | None":
         """What one model costs; None for one that costs nothing.
 
-        `tier` is how answers are bought where the parameters do not say. Raises UsageError for one
-        whose price is not known.
+        Args:
+            name: `provider/model`.
+            seller: who bills for it.
+            params: those of each request.
+            encode: a request as it is sent.
+            longest: asks the provider for the model's longest answer.
+            tier: how answers are bought where the parameters do not say.
+
+        Raises UsageError for one whose price is not known.
         """
-        model, tier = name.partition("/")[2], params.get("service_tier", tier)
-        lane = None if tier in USUAL_LANES else str(tier)
+        model, lane = name.partition("/")[2], lane_of(params, tier)
         price = await self.prices.of(seller, model, lane)
         if price is not None and price.is_free:
             return None
@@ -77,7 +89,11 @@ class Spending:
         limits = await asyncio.to_thread(self.prices.limits_of, seller, model)
         terms = ModelTerms(self, name, seller, encode, limits, is_priced=True)
         try:
-            self._tell_reservation(terms, Request(model, PROBE, params), lane)
+            probe = Request(model, PROBE, params)
+            if bounds_of(probe, encode(probe), None, None).output_tokens is None:
+                if limits.answer_tokens is None and (answer := await longest()) is not None:
+                    terms = replace(terms, limits=replace(limits, answer_tokens=answer))
+                self._tell_reservation(terms, terms.bounds(probe), lane)
         except Unsent as error:  # as every row's would be
             raise UsageError(f"{name}: {error.message}", hint=error.hint) from error
         return terms
@@ -105,12 +121,10 @@ class Spending:
                 Notice(f"{name}: its price is not known, so --max-cost does not count its requests")
             )
 
-    def _tell_reservation(self, terms: "ModelTerms", probe: Request, lane: Lane | None) -> None:
-        """Say what the model's longest answer holds back where no limit is set."""
-        bounds = terms.bounds(probe)
+    def _tell_reservation(self, terms: "ModelTerms", bounds: Bounds, lane: Lane | None) -> None:
+        """Say what the model's longest answer holds back, as no limit is set."""
         tokens = bounds.output_tokens
-        limit = bounds_of(probe, terms.encode(probe), None, None).output_tokens
-        if tokens is not None and limit is None:
+        if tokens is not None:
             most = in_usd(terms.amount(bounds, lane))
             self.observe(
                 Notice(

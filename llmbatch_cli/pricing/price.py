@@ -56,7 +56,7 @@ class Price:
     @property
     def is_free(self) -> bool:
         """Whether whatever is asked costs nothing."""
-        return self == FREE
+        return self.source != "table" and not self.worst_case(1, 1)
 
     def cost(self, usage: Usage | None) -> Decimal | None:
         """US dollars for these tokens of one request; None where they are not all known.

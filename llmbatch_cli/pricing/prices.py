@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 KEPT_S: Final = 60.0
 """A price may depend on the time of the day."""
 MOST_KNOWN: Final = 1000
+MOST_NAMED: Final = 3
+"""Models that a message names."""
 WARM_AFTER_S: Final = 0.2
 """When the table is imported: by then the first requests are out, and seldom an answer is there."""
 
@@ -51,6 +53,9 @@ class Prices:
             answer_tokens: the longest answer of a model by its name, where that is known.
         """
         self._own = (given, settled)
+        self._unused = list(given)
+        self._asked: dict[str, bool] = {}
+        """The first models of the run, and whether each is free."""
         self._clock = clock
         self._now = now
         self._answer_tokens = answer_tokens
@@ -122,12 +127,40 @@ class Prices:
         from llmbatch_cli.pricing.given import given_price
 
         names = (model,) if served is None else (model, served)
+        if self._unused:
+            self._use(seller, names)
         for prices in self._own:
             for name in names:
                 price = given_price(prices, seller.provider, name)
                 if price is not None:
                     return price
         return None
+
+    def _use(self, seller: Seller, names: Sequence[str]) -> None:
+        """Note which of the run's own prices are for a model."""
+        if len(self._asked) <= MOST_NAMED:
+            self._asked.setdefault(f"{seller.provider}/{names[0]}", seller.free)
+        self._unused = [
+            one
+            for one in self._unused
+            if not any(one.is_for(seller.provider, name) for name in names)
+        ]
+
+    @property
+    def asks_for_money(self) -> bool:
+        """Whether any model that was asked for is sold."""
+        return not all(self._asked.values())
+
+    def unused(self) -> str | None:
+        """Says which of the run's own prices fit no model so far, each once; None for none."""
+        patterns = ", ".join(one.pattern for one in self._unused)
+        self._unused = []
+        if not patterns:
+            return None
+        names = [*self._asked][:MOST_NAMED] + ["..."] * (len(self._asked) > MOST_NAMED)
+        return (
+            f"--price {patterns} fits no model asked so far: {', '.join(names) or 'there is none'}"
+        )
 
     def limits_of(self, seller: Seller, model: str) -> "ModelLimits":
         """The model's context window and longest answer, as far as they are known."""

@@ -108,6 +108,13 @@ LISTINGS: Final[Mapping[str, Listing]] = {
 }
 """Those that differ from OpenAI."""
 
+LONGEST_ANSWERS: Final[Mapping[str, str]] = {
+    "gemini": "outputTokenLimit",
+    "groq": "max_completion_tokens",
+}
+"""The field of a listed model with the tokens of its longest answer. OpenRouter lists that of one
+of the hosts that may answer, which bounds nothing; OpenAI lists none."""
+
 UNLISTED: Final[Mapping[str, str]] = {
     "azure": "a model is the name of one of your deployments: az cognitiveservices account "
     "deployment list -g GROUP -n RESOURCE",

@@ -1,6 +1,6 @@
 """Two runs, row by row: where they agree, what each took and cost.
 
-Of the first run each row is kept as digests, in about 200 bytes and 5 more for each field of its
+Of the first run each row is kept as digests, in about 210 bytes and 5 more for each field of its
 data; the second is read as it comes.
 """
 
@@ -22,8 +22,8 @@ EXAMPLES: Final = 20
 _COMPARED_CHARS: Final = 4_000
 _EXCERPT_CHARS: Final = 300
 _BEFORE_CHARS: Final = 24
-_KEPT: Final = struct.Struct("<8s8sIddB")
-"""Digests of text and of data, the text's length, latency, cost, and flags."""
+_KEPT: Final = struct.Struct("<8s8sIddBId")
+"""Digests of text and of data, the text's length, latency, cost, flags, and what was not seen."""
 _FIELD: Final = struct.Struct("<B4s")
 _FAILED: Final = 1
 _HAS_DATA: Final = 2
@@ -37,6 +37,10 @@ class Side:
     failed: int = 0
     cost_usd: float = 0.0
     unpriced: int = 0
+    unseen: int = 0
+    """Attempts that may have been billed besides."""
+    unseen_unpriced: int = 0
+    unseen_usd: float = 0.0
     chars: int = 0
     latencies: Quantiles = field(default_factory=Quantiles)
 
@@ -46,6 +50,11 @@ class Side:
             self.unpriced += 1
         else:
             self.cost_usd += kept.cost_usd
+        self.unseen += kept.unseen
+        if kept.unseen_usd < 0:
+            self.unseen_unpriced += kept.unseen
+        else:
+            self.unseen_usd += kept.unseen_usd
         if not kept.failed:
             self.chars += kept.chars
             if kept.latency_s >= 0:
@@ -57,6 +66,11 @@ class Side:
             "failed": self.failed,
             "usd": round(self.cost_usd, 10),
             "unknown_cost_rows": self.unpriced,
+            "maybe_billed": {
+                "attempts": self.unseen,
+                "up_to": round(self.unseen_usd, 10),
+                "unknown_attempts": self.unseen_unpriced,
+            },
             "mean_chars": self.chars / answered if answered else None,
             "p50": p50,
             "p95": p95,
@@ -74,6 +88,9 @@ class _Kept:
     """-1 is unknown, as in `cost_usd`."""
     cost_usd: float
     flags: int
+    unseen: int
+    unseen_usd: float
+    """-1 is unknown."""
     fields: dict[int, bytes]
     """Digests of the data's fields, by the field's number."""
 
@@ -86,16 +103,17 @@ class _Kept:
         return bool(self.flags & _HAS_DATA)
 
     def packed(self) -> bytes:
-        head = _KEPT.pack(
-            self.text, self.data, self.chars, self.latency_s, self.cost_usd, self.flags
-        )
+        times_and_costs = (self.latency_s, self.cost_usd, self.flags, self.unseen, self.unseen_usd)
+        head = _KEPT.pack(self.text, self.data, self.chars, *times_and_costs)
         return head + b"".join(_FIELD.pack(*one) for one in self.fields.items())
 
     @classmethod
     def unpacked(cls, packed: bytes) -> "_Kept":
-        text, data, chars, latency_s, cost_usd, flags = _KEPT.unpack_from(packed)
         fields = dict(_FIELD.iter_unpack(packed[_KEPT.size :]))
-        return cls(text, data, chars, latency_s, cost_usd, flags, fields)
+        text, data, chars, latency_s, cost_usd, flags, unseen, unseen_usd = _KEPT.unpack_from(
+            packed
+        )
+        return cls(text, data, chars, latency_s, cost_usd, flags, unseen, unseen_usd, fields)
 
 
 class Comparison:
@@ -177,6 +195,7 @@ class Comparison:
     def _digested(self, row: Row) -> _Kept:
         text = answer_text(row) if row.kind is None else ""
         has_data = row.has_data and row.data is not None and row.kind is None
+        unseen, up_to = row.maybe_billed
         return _Kept(
             _digest(_plain_text(text), 8),
             _digest(canonical(row.data) or b"", 8) if has_data else _NO_DATA,
@@ -184,6 +203,8 @@ class Comparison:
             -1.0 if row.latency_s is None else float(row.latency_s),
             -1.0 if row.is_unpriced else float(row.cost_usd or 0.0),
             _FAILED * (row.kind is not None) + _HAS_DATA * has_data,
+            min(unseen, 2**32 - 1),
+            -1.0 if up_to is None else up_to,
             self._field_digests(row.data) if has_data else {},
         )
 

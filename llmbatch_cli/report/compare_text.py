@@ -47,6 +47,8 @@ def sides(figures: Figures) -> Iterator[tuple[str, str, str]]:
     if first["unknown_cost_rows"] or second["unknown_cost_rows"]:
         name = "unknown_cost_rows"
         yield "rows of unknown cost", count(first[name]), count(second[name])
+    if first["maybe_billed"]["attempts"] or second["maybe_billed"]["attempts"]:
+        yield "may have been billed besides, up to", _unseen(first), _unseen(second)
     yield "mean length in characters", _chars(first), _chars(second)
     yield "median latency", seconds(first["p50"]), seconds(second["p50"])
     yield "p95 latency", seconds(first["p95"]), seconds(second["p95"])
@@ -55,6 +57,11 @@ def sides(figures: Figures) -> Iterator[tuple[str, str, str]]:
 
 def _cost(side: Figures, figures: Figures) -> str:
     return usd(None if side["unknown_cost_rows"] == figures["in_both"] else side["usd"])
+
+
+def _unseen(side: Figures) -> str:
+    found = side["maybe_billed"]
+    return UNKNOWN if found["unknown_attempts"] else usd(found["up_to"])
 
 
 def _chars(side: Figures) -> str:

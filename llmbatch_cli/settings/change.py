@@ -3,6 +3,7 @@
 import os
 import tomllib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from llmbatch_cli.core.errors import UsageError
@@ -55,7 +56,8 @@ def set_value(name: str, text: str, environ: Mapping[str, str], check: Check) ->
         try:
             check(after)
         except UsageError as error:
-            refused = refused or _of_new(error, after, keys)
+            is_new = error.message.startswith(f"{after.place(keys)}: ") or _is_right(before, check)
+            refused = refused or (_of_new(error, after) if is_new else error)
         else:
             write_atomically(before.path, after.text.encode())
             return
@@ -98,14 +100,24 @@ def _meanings(text: str) -> list[Any]:
     try:
         found = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
+        with suppress(tomllib.TOMLDecodeError):  # 0.15,0.60 as in --price
+            return [text, tomllib.loads(f"value = [{text}]")["value"]]
         return [text]
     return [found["value"], text] if len(found) == 1 else [text]
 
 
-def _of_new(error: UsageError, after: Source, keys: Keys) -> UsageError:
+def _is_right(source: Source, check: Check) -> bool:
+    try:
+        check(source)
+    except UsageError:
+        return False
+    return True
+
+
+def _of_new(error: UsageError, after: Source) -> UsageError:
     """The error of the value that was not written, without the line that it would have had."""
-    message = error.message.removeprefix(f"{after.place(keys)}: ")
-    if message == error.message:
-        return error
+    place, message = str(after.path), error.message
+    if message.startswith(f"{place}:"):
+        message = message.removeprefix(f"{place}:").lstrip("0123456789").removeprefix(": ")
     hint = None if error.hint is None or "config edit" in error.hint else error.hint
     return UsageError(f"{message}; nothing was changed", hint=hint)

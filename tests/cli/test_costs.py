@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.chat import answer, completion, error, last_text
+from support.chat import answer, completion, echo, error, last_text
 from support.program import Done, jsonl, run
 from support.scripted import Exchange, Server, serve
+from support.terminal import on_terminal
 
+from llmbatch_cli.cli.compare_command import comparison_of
 from llmbatch_cli.report.figures import figures_of
 from llmbatch_cli.report.row import row_of
 
@@ -41,6 +43,14 @@ def reported(done: Done) -> Any:
     """What `llmbatch report` says that these rows have cost."""
     rows = (row_of(row, place) for place, row in enumerate(done.rows))
     return figures_of(rows).as_json()["cost"]
+
+
+def compared(done: Done, folder: Path) -> Any:
+    """What `llmbatch compare` says of these rows."""
+    (folder / "out.jsonl").write_bytes(done.out)
+    figures = comparison_of(*[str(folder / "out.jsonl")] * 2)
+    assert figures["first"] == figures["second"]
+    return figures["first"]
 
 
 class Provider:
@@ -90,6 +100,7 @@ async def test_rows_and_summary_agree_with_the_provider_s_bill(tmp_path: Path) -
     assert final(done)["cost_unknown_rows"] == 0
     assert reported(done)["usd"] == pytest.approx(float(provider.billed), abs=1e-9)
     assert json.loads(path.read_text())["cost"] == final(done)["cost"]
+    assert compared(done, tmp_path)["usd"] == pytest.approx(float(provider.billed), abs=1e-9)
     costs = {word: Decimal(repr(rows[place]["cost"])) for place, word in enumerate(WORDS)}
     assert costs["plain"] == costs["busy"] == ONE["a"]
     assert costs["hopeless"] == ONE["b"]
@@ -137,7 +148,7 @@ async def test_the_rows_of_a_race_add_up_to_its_bill(more: tuple[str, ...]) -> N
         assert total(done.rows) <= provider.billed
 
 
-async def test_a_loser_that_was_cancelled_is_a_figure_of_its_own() -> None:
+async def test_a_loser_that_was_cancelled_is_a_figure_of_its_own(tmp_path: Path) -> None:
     """Its bill is unseen: up to its input, counted upward, and its longest answer."""
 
     async def reply(exchange: Exchange) -> None:
@@ -154,6 +165,7 @@ async def test_a_loser_that_was_cancelled_is_a_figure_of_its_own() -> None:
     assert unseen["up_to"] == pytest.approx(10 * 0.03 + 10 * 0.04)  # 5 tokens, doubled
     assert final(done)["maybe_billed"] == unseen["up_to"]
     assert reported(done)["maybe_billed"] == {**unseen, "unknown_attempts": 0}
+    assert compared(done, tmp_path)["maybe_billed"] == {**unseen, "unknown_attempts": 0}
 
 
 async def test_cached_answers_and_own_servers_cost_nothing(tmp_path: Path) -> None:
@@ -235,6 +247,20 @@ async def test_a_tier_is_asked_for_and_resuming_in_another_sends_nothing_again(
     assert [body.get("service_tier") for body in bodies] == ["flex"]
 
 
+@pytest.mark.parametrize(
+    "more", [("-p", "service_tier=flex"), ("-m", "openai/m?service_tier=flex")]
+)
+async def test_a_tier_by_a_parameter_is_a_tier(more: tuple[str, ...]) -> None:
+    """The price is that of the tier; a row's own wins."""
+    async with serve(echo) as server:
+        rows = ["a", {"prompt": "b", "service_tier": "priority"}]
+        model = () if "-m" in more else ("-m", "openai/m")
+        done = await batch(server, "batch", *model, *more, "--detail", "--ordered", rows=rows)
+    assert [row["costs"][0]["tier"] for row in done.rows] == ["flex", "priority"], done.err
+    sent = [json.loads(exchange.body)["service_tier"] for exchange in server.exchanges]
+    assert sorted(sent) == ["flex", "priority"]
+
+
 async def test_a_tier_that_is_not_sold_is_refused_before_anything_is_sent() -> None:
     """With those who sell it."""
     env = {"ANTHROPIC_API_KEY": "k"}
@@ -273,3 +299,44 @@ async def test_the_prices_command_shows_what_is_known() -> None:
     assert haiku["with_input_above"]["100000"]["output"] > haiku["output"]
     assert haiku["data"]["newest"] > "2026"
     assert (await run("prices", "no-such-model")).status == 1
+
+
+async def test_the_prices_of_long_inputs_have_lines_of_their_own() -> None:
+    """As the table has them, in each lane."""
+    lines = (await run("prices", "openai/gpt-6.1-sol")).out.decode().splitlines()
+    place = next(n for n, line in enumerate(lines) if line.startswith("openai/gpt-6.1-sol "))
+    main, step = lines[place].split(), lines[place + 1].split()
+    assert step[:3] == ["input", "above", "272,000"]
+    cheap, dear = main[1:7], step[3:9]
+    assert all(float(a) < float(b) for a, b in zip(cheap, dear, strict=True))
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+async def test_the_prices_fit_the_terminal(columns: int) -> None:
+    """No number is cut, and no line is longer than the terminal unless a name alone is."""
+    text, status = await on_terminal(columns, "prices", "gpt-6.1", whole=True)
+    assert status == 0
+    lines = text.splitlines()
+    numbers = [line for line in lines if line.endswith("-") or line[-1:].isdigit()]
+    assert numbers
+    assert max(map(len, numbers[:-1])) <= columns
+    assert ("context" in lines[0]) is (columns == 200)
+    assert "\x1b" not in text
+
+
+async def test_a_price_that_fits_no_model_is_told(tmp_path: Path) -> None:
+    """Before anything is sent where a model is sold; once all is read where rows may name it."""
+    wrong = ("--price", "gpt-4o-mimi=1,2")
+    note = "--price gpt-4o-mimi fits no model asked so far: "
+    done = await run("estimate", "-m", "openai/gpt-4o-mini", *wrong, stdin=jsonl(["?"]))
+    assert done.err.count(f"{note}openai/gpt-4o-mini\n") == 1
+    done = await run("batch", "-m", "fake/echo", *wrong, stdin=jsonl(["?"]))
+    assert done.status == 0
+    assert done.err.count(f"{note}fake/echo\n") == 1
+    async with serve(Provider()) as server:
+        rows = [{"prompt": "plain", "model": "openai/b"}]
+        done = await batch(server, "batch", "-m", "a", rows=rows)
+        assert "fits no model" not in done.err
+        done = await batch(server, "batch", "-m", "a", *wrong, rows=["plain"])
+    (said,) = [json.loads(line) for line in done.err.splitlines() if "fits no model" in line]
+    assert said["notice"] == "--price gpt-4o-mimi, openai/b fits no model asked so far: openai/a"

@@ -193,6 +193,7 @@ async def test_a_tier_has_its_own_price(tmp_path: Path) -> None:
     """--tier flex is priced as it is bought."""
     same = (written(tmp_path, ["a"]), "-m", "openai/gpt-5-mini")
     usual, flex = await line(*same), await line(*same, "--tier", "flex")
+    assert (await line(*same, "-p", "service_tier=flex"))["cost_usd"] == flex["cost_usd"]
     assert flex["cost_usd"]["likely"] == pytest.approx(usual["cost_usd"]["likely"] / 2)
 
 

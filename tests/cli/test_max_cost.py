@@ -15,6 +15,10 @@ from support.program import Done, jsonl, run, start
 from support.race_server import completion
 from support.scripted import Exchange, Server, abort, serve
 
+from llmbatch_cli.core.types import WireReply, WireRequest
+from llmbatch_cli.models import longest
+from llmbatch_cli.providers.registry import Access, resolve
+
 IN_USD, OUT_USD = 1, 20
 """A million tokens."""
 LIMIT: Final = 200
@@ -295,3 +299,89 @@ async def test_what_costs_nothing_is_not_held_back(tmp_path: Path) -> None:
             done = await run(*arguments, *common(server, out), stdin=jsonl(ROWS[:30]))
             assert (done.status, len(out.read_text().splitlines())) == (0, 30), done.err
         assert len(server.exchanges) == 60
+
+
+async def test_what_is_given_for_nothing_needs_no_limit() -> None:
+    """A price of 0: nothing can pass the cap."""
+    provider = Provider({})
+    async with serve(provider.answer) as server:
+        done = await run(
+            *("batch", "-m", "openai/never", "--base-url", f"{server.url}/v1"),
+            *("--price", "openai/never=0,0", "--max-cost", "0.000001"),
+            stdin=jsonl(["?"]),
+        )
+    assert done.status == 1, done.err  # it was sent
+    assert len(server.exchanges) == 1
+
+
+LISTED: Final = {
+    "groq": {"data": [{"id": "other"}, {"id": "a", "max_completion_tokens": 1_000}]},
+    "gemini": {"models": [{"name": "models/a", "outputTokenLimit": 1_000}]},
+}
+GEMINI_ANSWER: Final = {
+    "candidates": [{"content": {"parts": [{"text": "yes"}]}, "finishReason": "STOP"}],
+    "usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 2},
+}
+
+
+@pytest.mark.parametrize("provider", LISTED)
+@pytest.mark.parametrize("more", [(), ("--max-tokens", "50")])
+async def test_the_longest_answer_is_the_one_that_the_provider_lists(
+    provider: str, more: Sequence[str]
+) -> None:
+    """It is asked once, with the key, where no limit is set."""
+
+    async def reply(exchange: Exchange) -> None:
+        answer = GEMINI_ANSWER if provider == "gemini" else completion("yes")
+        body = LISTED[provider] if exchange.method == "GET" else answer
+        await exchange.reply(json.dumps(body).encode(), 200, {"content-type": "application/json"})
+
+    async with serve(reply) as server:
+        done = await run(
+            *("batch", "-m", f"{provider}/a", "--base-url", f"{server.url}/v1", *more),
+            *("--max-cost", "1", "--price", f"{provider}/*=1,10"),
+            stdin=jsonl(["?", "??"]),
+            env={f"{provider.upper()}_API_KEY": "secret"},
+        )
+    assert done.status == 0, done.err
+    asked = [exchange for exchange in server.exchanges if exchange.method == "GET"]
+    assert len(asked) == (0 if more else 1)
+    assert ("for an answer of up to 1,000 tokens" in done.err) is not bool(more)
+    assert all("secret" in str(exchange.headers) for exchange in asked)
+
+
+@pytest.mark.parametrize(
+    "reply", [b"", b"[]", b'{"data": [{"id": "a", "max_completion_tokens": "9"}, 1]}', b"{", None]
+)
+async def test_a_provider_that_does_not_tell_is_asked_for_nothing_else(reply: bytes | None) -> None:
+    """Whatever it says, or if it is not there: the missing option is named, as without a list."""
+
+    async def answer(exchange: Exchange) -> None:
+        if reply is None:
+            abort(exchange)
+        else:
+            await exchange.reply(reply)
+
+    async with serve(answer) as server:
+        done = await run(
+            *("batch", "-m", "groq/a", "--base-url", f"{server.url}/v1"),
+            *("--max-cost", "1", "--price", "groq/*=1,10"),
+            stdin=jsonl(["?"]),
+            env={"GROQ_API_KEY": "k"},
+        )
+    assert done.status == 2
+    assert "groq/a: the longest answer is not known" in done.err
+    assert "hint: set --max-tokens" in done.err
+    assert [exchange.method for exchange in server.exchanges] == ["GET"]
+
+
+async def test_a_list_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time is bounded."""
+    monkeypatch.setattr(longest, "TIMEOUT_S", 0.01)
+
+    async def never(request: WireRequest) -> WireReply:
+        future: asyncio.Future[WireReply] = asyncio.get_running_loop().create_future()
+        return await future
+
+    provider = resolve("groq/a", Access(api_key="k")).provider
+    assert await longest.longest_listed(provider, "a", never) is None

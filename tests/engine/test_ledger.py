@@ -30,7 +30,7 @@ from llmbatch_cli.core.errors import (
     UsageError,
 )
 from llmbatch_cli.core.events import ignore
-from llmbatch_cli.core.ledger import CANCELLED, Attempt, Ledger, Usage
+from llmbatch_cli.core.ledger import CANCELLED, Attempt, Ledger, Usage, lane_of
 from llmbatch_cli.core.types import (
     Completion,
     Outcome,
@@ -396,3 +396,23 @@ def test_no_race_loses_or_adds_an_attempt(
             check(network, [outcome for outcomes in ended for outcome in outcomes or ()])
 
     virtually(main)
+
+
+@pytest.mark.parametrize(
+    ("params", "tier", "lane"),
+    [
+        ({}, None, None),
+        ({}, "flex", "flex"),
+        ({"service_tier": "priority"}, "flex", "priority"),
+        ({"extra_body": {"service_tier": "flex"}}, None, "flex"),
+        ({"extra_body": {"service_tier": "default"}}, "flex", None),
+        ({"extra_body": {"serviceTier": "FLEX"}}, None, "flex"),
+        ({"extra_body": {"serviceTier": {"type": "priority"}}}, "flex", "priority"),
+        ({"extra_body": {"serviceTier": ["?"]}}, None, "['?']"),
+        ({"extra_headers": {"x-vertex-ai-llm-shared-request-type": "flex"}}, None, "flex"),
+        ({"extra_body": {"top_k": 1}, "extra_headers": {"x": "y"}}, "flex", "flex"),
+    ],
+)
+def test_the_lane_is_what_is_asked_for(params: Any, tier: str | None, lane: str | None) -> None:
+    """By whatever name its provider has for a tier; what is unknown has no known price."""
+    assert lane_of(params, tier) == lane

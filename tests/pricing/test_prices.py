@@ -171,6 +171,17 @@ async def test_the_users_price_wins_also_for_an_own_server() -> None:
         assert price.input.base == usd
 
 
+def test_prices_that_fit_no_model_are_told_once() -> None:
+    """Also one that another wins over is of use, and one of a served name."""
+    texts = ("*=1,1", "gpt-4o-mini=1,1", "gpt-4o-mimi=1,1", "fake/*=1,1", "gpt-4o-mini-2024*=1,1")
+    prices = Prices([parse_given(text) for text in texts])
+    prices.given_to(OPENAI, "gpt-4o-mini")
+    prices.given_to(OPENAI, "gpt-4o-mini", "gpt-4o-mini-2024-07-18")
+    said = prices.unused()
+    assert said == ("--price gpt-4o-mimi, fake/* fits no model asked so far: openai/gpt-4o-mini")
+    assert prices.unused() is None
+
+
 async def test_the_served_model_is_priced_and_else_the_one_asked() -> None:
     """A deployment's own name says nothing, a dated name all."""
     azure = Seller("azure", "https://my.openai.azure.com/openai/v1")

@@ -81,10 +81,27 @@ def test_costs_lengths_and_latencies_of_the_rows_in_both() -> None:
     second = [answer(0, "abcd", cost=0.5, latency=0.5), answer(2, "no", latency=None)]
     found = compare(first, second)
     assert found["first"] == {
-        "failed": 0, "usd": 1.5, "unknown_cost_rows": 1, "mean_chars": 2.5, "p50": 1, "p95": 1
+        "failed": 0, "usd": 1.5, "unknown_cost_rows": 1, "mean_chars": 2.5, "p50": 1, "p95": 1,
+        "maybe_billed": {"attempts": 0, "up_to": 0, "unknown_attempts": 0},
     }  # fmt: skip
     assert (found["second"]["usd"], found["second"]["mean_chars"]) == (0.75, 3)
     assert (found["faster_in_first"], found["faster_in_second"]) == (0, 1)
+
+
+def test_what_may_have_been_billed_besides_is_a_figure_of_each_run() -> None:
+    """Shown where there is any; where the most of an attempt is unknown, so is that of all."""
+    unseen = [{"attempts": 2, "up_to": 0.5}, {"attempts": 1, "up_to": 0.25}, {"attempts": 4}]
+    plain = [answer(place) for place in range(2)]
+    billed = [answer(place, maybe_billed=unseen[place]) for place in range(2)]
+    found = compare(plain, billed)
+    assert found["second"]["maybe_billed"] == {"attempts": 3, "up_to": 0.75, "unknown_attempts": 0}
+    (line,) = [one for one in text_comparison({**NAMES, **found}) if "billed" in one]
+    assert line.split()[-2:] == ["$0.00", "$0.75"]
+    found = compare([answer(0, maybe_billed=unseen[2])], [answer(0, maybe_billed=unseen[1])])
+    assert found["first"]["maybe_billed"] == {"attempts": 4, "up_to": 0, "unknown_attempts": 4}
+    assert not [
+        one for one in text_comparison({**NAMES, **compare(plain, plain)}) if "billed" in one
+    ]
 
 
 def test_the_text_fits_a_terminal() -> None:

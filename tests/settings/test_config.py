@@ -250,3 +250,26 @@ def test_any_layout_of_the_file_can_be_changed_and_changed_back(
     assert str(found) == "7"
     unset(name, environ, lambda source: None)
     assert tomllib.loads(home.config.read_text()) == tomllib.loads(text)
+
+
+async def test_what_was_not_written_has_no_line(home: Home) -> None:
+    """Also where the table around the value is what is wrong; what was wrong before has one."""
+    home.write("[batch]\nmax-tokens = 5\n")
+    done = await home.run("config", "set", "hosts.openai.base_url", "http://gpu:8000/v1")
+    assert done.status == 2
+    assert "error: hosts.openai: openai is a provider already; nothing was changed" in done.err
+    home.write('[batch]\nmodle = "m"\n')
+    done = await home.run("config", "set", "batch.max-tokens", "5")
+    assert f"error: {home.config}:2: unknown setting batch.modle" in done.err
+    assert "nothing was changed" not in done.err
+
+
+async def test_a_price_is_set_as_the_option_takes_it(home: Home) -> None:
+    """0.15,0.60, or as in TOML; nothing else with a comma becomes a list."""
+    for text in ("0.15,0.60", "[0.15, 0.60]"):
+        done = await home.run("config", "set", "prices.gpt-4.1", text)
+        assert done.status == 0, done.err
+        assert tomllib.loads(home.config.read_text()) == {"prices": {"gpt-4.1": [0.15, 0.6]}}
+    assert (await home.run("config", "set", "aliases.a", "1,2")).status == 0
+    assert tomllib.loads(home.config.read_text())["aliases"] == {"a": "1,2"}
+    assert (await home.run("config", "set", "prices.m", "0,-1")).status == 2

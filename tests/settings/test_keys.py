@@ -82,7 +82,13 @@ async def test_a_key_is_kept_in_a_file_of_ones_own(home: Home) -> None:
         0, f"llmbatch: the key for groq is no longer kept in {home.keys}\n"
     )  # fmt: skip
     assert KEY not in home.keys.read_text()
-    assert (await home.run("keys", "list")).out == b""
+    done = await home.run("keys", "list")
+    assert (done.out, done.err) == (
+        b"", "llmbatch: no key is set: llmbatch keys set PROVIDER keeps one\n"
+    )  # fmt: skip
+    done = await home.run("keys", "list", "openai")
+    assert done.err == "llmbatch: no key for openai is set: llmbatch keys set openai keeps one\n"
+    assert (await home.run("keys", "list", "--json")).err == ""
 
 
 async def test_a_second_variable_of_the_provider_wins_too(home: Home) -> None:

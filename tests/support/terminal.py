@@ -11,13 +11,20 @@ import termios
 from support.program import TIMEOUT_S, start
 
 
-async def on_terminal(columns: int, *arguments: str) -> tuple[str, int]:
-    """All that a terminal of this width gets, and the exit status."""
+async def on_terminal(columns: int, *arguments: str, whole: bool = False) -> tuple[str, int]:
+    """All that a terminal of this width gets, and the exit status.
+
+    `whole`: standard output goes there, too.
+    """
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     devnull = asyncio.subprocess.DEVNULL
     process = await start(
-        *arguments, env={"TERM": "xterm-256color"}, stdin=devnull, stdout=devnull, stderr=theirs
+        *arguments,
+        env={"TERM": "xterm-256color"},
+        stdin=devnull,
+        stdout=theirs if whole else devnull,
+        stderr=theirs,
     )
     os.close(theirs)
     try:
