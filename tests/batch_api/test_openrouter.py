@@ -54,16 +54,15 @@ async def test_another_job_of_the_same_size_is_not_taken_for_ours(tmp_path: Path
     assert provider.creates == 1
 
 
-async def test_a_job_of_another_model_size_or_time_is_not_ours() -> None:
+async def test_a_job_of_another_size_or_time_is_not_ours() -> None:
     async with simulated(kind=SimulatedOpenRouter) as provider:
         assert isinstance(provider, SimulatedOpenRouter)
         provider.add_job([row("x-0"), row("x-1")], "m")
-        provider.add_job([row("x-0")], "other")
         provider.add_job([row("x-0")], "m").said["created_at"] = 1_700_000_000
         async with wire_of(provider) as (wire, http):
             intent = intent_of(1, time.time())
             assert await wire.find(http, intent, None, ()) is None
-            ours = provider.add_job([row(f"{intent.id}-0")], "m")
+            ours = provider.add_job([row(f"{intent.id}-0")], "m-2026-06")
             provider.add_jobs(1)
             assert await wire.find(http, intent, None, ()) == ours.said["id"]
             provider._end(ours, "completed")

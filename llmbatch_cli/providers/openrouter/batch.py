@@ -8,8 +8,9 @@ first). Results come within the job once it has ended, which is read whole, so t
 smaller than they might be. How rows of an expired job read is not said anywhere: a row without an
 answer or with a passing error is sent again.
 
-A job has no place for a mark: a lost one is found by its time, model and number of rows, and the
-custom_ids of its results decide. It cannot be cancelled.
+A job has no place for a mark: a lost one is found by its time and number of rows (its model may be
+listed by another name than was asked for), and the custom_ids of its results decide. It cannot be
+cancelled.
 """
 
 import re
@@ -111,7 +112,7 @@ class OpenRouterBatch(OpenAIBatch):
             if not id_ or id_ in others or made_s is None or made_s < intent.since_s:
                 continue
             rows = count(mapping(job.get("request_counts")).get("total"))
-            if job.get("model") not in (intent.model, None) or rows not in (intent.rows, 0, None):
+            if rows not in (intent.rows, 0, None):  # by then, they may not be counted
                 continue
             first = await self._first_id(http, id_, self.status(job))
             if first is not None and first.startswith(f"{intent.id}-"):
