@@ -130,7 +130,7 @@ class SimulatedFireworks(Shape):
         said = {
             "name": f"{ACCOUNT}/batchInferenceJobs/{id_}",
             "displayName": asked["displayName"],
-            "state": f"JOB_STATE_{self.words[0]}",
+            "state": "JOB_STATE_CREATING",
             "status": {"code": "OK", "message": ""},
             "model": asked["model"],
             "inputDatasetId": asked["inputDatasetId"],

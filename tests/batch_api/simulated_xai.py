@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 from batch_api.shapes import Shape
-from batch_api.simulated_openai import File, Job, prompt_of
+from batch_api.simulated_openai import ENDS, File, Job, prompt_of
 from support.scripted import Exchange
 
 NO_COUNTS = {
@@ -26,7 +26,7 @@ NO_COUNTS = {
 @dataclass
 class SimulatedXAI(Shape):
     """The provider. It has no words: `words` say how many polls a batch takes, and the last how it
-    ends."""
+    ends, if it does."""
 
     model: ClassVar[str] = "xai/grok-4.3"
     key_variable: ClassVar[str] = "XAI_API_KEY"
@@ -115,7 +115,7 @@ class SimulatedXAI(Shape):
             job.polls += 1
             if job.said["cancel_time"]:
                 self._end(job, "cancelled")
-            elif job.polls >= len(job.words) - 1:
+            elif job.words[-1] in ENDS and job.polls >= len(job.words) - 1:
                 self._end(job, job.words[-1])
         return job.said
 
