@@ -118,6 +118,7 @@ ROWS: Final = (
         keys_page="https://app.fireworks.ai/settings/users/api-keys",
         # 412 is an account suspended for its bills (troubleshooting/status_error_codes).
         statuses={412: OutOfQuota},
+        batch="llmbatch_cli.providers.fireworks.batch:FireworksBatch",
     ),
     Host(
         name="openrouter",
@@ -130,6 +131,7 @@ ROWS: Final = (
         flags=("flagged_input", "reasons"),
         words=(("free-models-per-day", OutOfQuota),),
         cost=("cost",),
+        batch="llmbatch_cli.providers.openrouter.batch:OpenRouterBatch",
     ),
     Host(
         name="deepseek",
@@ -156,6 +158,7 @@ ROWS: Final = (
         cost=("cost_in_usd_ticks",),
         costs_per_usd=1e10,
         extras=("citations",),
+        batch="llmbatch_cli.providers.xai.batch:XAIBatch",
     ),
     Host(
         name="perplexity",

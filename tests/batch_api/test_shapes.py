@@ -15,9 +15,12 @@ import pytest
 from batch_api.laws import assert_law, prompts, rows_of
 from batch_api.shapes import Shape, batch, begun
 from batch_api.simulated_anthropic import SimulatedAnthropic
+from batch_api.simulated_fireworks import SimulatedFireworks
 from batch_api.simulated_gemini import SimulatedGemini
 from batch_api.simulated_mistral import SimulatedMistral
 from batch_api.simulated_openai import Job, simulated
+from batch_api.simulated_openrouter import SimulatedOpenRouter
+from batch_api.simulated_xai import SimulatedXAI
 from batch_api.test_random_kills import AtRandom
 from support.program import Done
 from support.scripted import Exchange
@@ -30,7 +33,9 @@ MANY = int(os.environ.get("LLMBATCH_ROWS", "200"))
 KILLS = int(os.environ.get("LLMBATCH_KILLS", "4"))
 """100 with 5,000 rows take some minutes: LLMBATCH_KILLS=100 LLMBATCH_ROWS=5000."""
 ALL = [f"re: p{place}" for place in range(ROWS)]
-SHAPES = (SimulatedAnthropic, SimulatedGemini, SimulatedMistral)
+PRICED = (SimulatedAnthropic, SimulatedGemini, SimulatedMistral)
+"""By the table; the others are priced by the reply, or have no price of batches there."""
+SHAPES = (*PRICED, SimulatedFireworks, SimulatedOpenRouter, SimulatedXAI)
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
 each_shape = pytest.mark.parametrize("shape", SHAPES)
 each_with_files = pytest.mark.parametrize(
@@ -286,7 +291,7 @@ async def test_rows_whose_results_are_gone_are_sent_again_and_that_is_said(
     assert f"are gone: {shape.model.partition('/')[0]} keeps them for {shape.keeps}" in done.err
 
 
-@each_shape
+@pytest.mark.parametrize("shape", PRICED)
 async def test_the_price_is_that_of_the_lane_with_what_was_cached(
     tmp_path: Path, shape: type[Shape]
 ) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from llmbatch_cli.providers.batch_api import BatchLimits
+from llmbatch_cli.providers.batch_api import DAY_S, BatchLimits
 
 MEGABYTE: Final = 1_000_000
 
@@ -67,6 +67,23 @@ BATCH_HOSTS: Final[Mapping[str, BatchHost]] = {
         endpoints=("/chat/completions",),
         metadata=False,
         newest_first=False,
+    ),
+    "fireworks": BatchHost(
+        # A job may take 72 hours, and cannot be cancelled once it has begun.
+        limits=BatchLimits(
+            rows=50_000, bytes=140 * MEGABYTE, settles_s=4 * DAY_S, deadline_s=4 * DAY_S
+        ),
+        endpoints=("/chat/completions",),
+        metadata=False,
+    ),
+    "openrouter": BatchHost(
+        # 5,000 rows and 200 MB, but the results come in one piece. With no way to cancel, a job is
+        # waited for until it ends: within 96 hours where Vertex works on it.
+        limits=BatchLimits(
+            rows=2_000, bytes=50 * MEGABYTE, settles_s=5 * DAY_S, deadline_s=5 * DAY_S
+        ),
+        endpoints=("/chat/completions",),
+        metadata=False,
     ),
 }
 OTHER: Final = BatchHost(newest_first=False)

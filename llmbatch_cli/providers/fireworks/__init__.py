@@ -1,0 +1,1 @@
+"""Fireworks, where it has more than chat completions."""

@@ -1,0 +1,1 @@
+"""OpenRouter, where it has more than chat completions."""

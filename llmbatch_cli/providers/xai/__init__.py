@@ -1,0 +1,1 @@
+"""xAI, where it has more than chat completions."""
