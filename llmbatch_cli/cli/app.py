@@ -104,6 +104,9 @@ def _wrong_usage(error: Any, words: Sequence[str]) -> int:
 
 def _hint(error: Any, words: Sequence[str]) -> str:
     near = getattr(error, "possibilities", None)
+    others = _others_with(getattr(error, "option_name", ""), words[0])
+    if others:
+        return f"it is an option of llmbatch {' and '.join(others)}"
     if near is None and words[0] not in COMMANDS:
         near = near_names(words[0], COMMANDS)
     name = _command_path(words)
@@ -116,6 +119,18 @@ def _hint(error: Any, words: Sequence[str]) -> str:
             return f"llmbatch batch {shlex.quote(words[0])} ... sends it"
         return f"the commands are {', '.join(COMMANDS)}; llmbatch --help tells what they do"
     return f"{name} --help"
+
+
+def _others_with(flag: str, command: str) -> list[str]:
+    """The commands that send prompts and have this option, where this command lacks it."""
+    from llmbatch_cli.cli.options import declared_by
+
+    found = []
+    for name in {"batch", "race"} - {command} if flag.startswith("--") else ():
+        module = import_module(f"llmbatch_cli.cli.{COMMANDS[name]}")
+        if flag.removeprefix("--") in declared_by(getattr(module, name)):
+            found.append(name)
+    return sorted(found)
 
 
 def _command_path(words: Sequence[str]) -> str:

@@ -170,6 +170,10 @@ USAGE_ERRORS = {
         "no such option: --prompt",
         "did you mean --prompt-field? llmbatch batch --help lists all",
     ),
+    ("race", "-m", "a", "--batch-api"): (
+        "no such option: --batch-api", "it is an option of llmbatch batch",
+    ),
+    ("batch", "--hedge", "1"): ("no such option: --hedge", "it is an option of llmbatch race"),
     ("race", "--hegde", "1"): (
         "no such option: --hegde", "did you mean --hedge? llmbatch race --help lists all",
     ),
