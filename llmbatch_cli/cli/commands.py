@@ -22,6 +22,6 @@ COMMANDS: Final = {
 """The commands in their order, and the module of each: a run imports its own only."""
 
 WITHOUT_OPTIONS: Final = frozenset(
-    ("report", "compare", "jobs", "providers", "prices", "cache", "config", "keys")
+    ("report", "compare", "providers", "prices", "cache", "config", "keys")
 )
 """Commands that the settings have no table for."""

@@ -135,6 +135,7 @@ EXCEPTIONS: Final[Mapping[type[LlmbatchError], type[OpenAIError]]] = {
     errors.BadReply: APIError,
     errors.Unreadable: APIError,
     errors.NotFinished: APIError,
+    errors.NotAnswered: APIError,
     errors.OutOfQuota: RateLimitError,
     errors.Unauthorized: AuthenticationError,
     errors.Rejected: BadRequestError,

@@ -208,6 +208,11 @@ WALL_CLOCK: Final = {
     "providers/vertex/provider.py": "renews a token by the date of its end",
     "pricing/prices.py": "knows prices that depend on the time of the day",
     "pricing/table.py": "lists the prices of today",
+    "drivers/provider_batch/journal.py": "notes when a job was meant, for later processes",
+    "drivers/provider_batch/timing.py": "knows how old a job is that another process has made",
+    "cli/jobs_command.py": "shows how old jobs are, and until when they run",
+    "ui/jobs.py": "shows how old jobs are, and until when they run",
+    "providers/fake/batch.py": "works on its jobs while no process runs",
     "providers/local/weights.py": "tells an abandoned download by its file's date",
 }
 
