@@ -414,6 +414,8 @@ def test_a_terminal_shows_a_table_of_80_columns(tmp_path: Path) -> None:
     import pty
     import termios
 
+    from support.terminal import all_of
+
     rows = [{"prompt": "hello " * 400, "max_tokens": 100_000}] * 300 + [{"x\x1b[2J": 1}]
     source = written(tmp_path, rows)
     models = ("openai/gpt-5", "anthropic/claude-sonnet-4-5-20250929", "xai/no-such")
@@ -429,17 +431,13 @@ def test_a_terminal_shows_a_table_of_80_columns(tmp_path: Path) -> None:
         cwd=tmp_path,
     )
     os.close(theirs)
-    got = b""
     try:
-        while data := os.read(ours, 65_536):
-            got += data
-    except OSError:  # what Linux says when the other end was closed
-        pass
+        got = all_of(ours)
     finally:
         os.close(ours)
     assert process.wait(20) == 0
-    assert b"\x1b[2J" not in got
-    lines = Screen(80).feed(got.decode()).lines
+    assert "\x1b[2J" not in got
+    lines = Screen(80).feed(got).lines
     table = [one for one in lines if one.startswith(("openai/", "anthropic/", "xai/"))]
     assert len(table) == 3
     assert max(map(len, lines)) <= 80

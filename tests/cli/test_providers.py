@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import sys
-from io import FileIO
 
 import pytest
 from support.program import run, start
@@ -72,25 +71,19 @@ async def test_the_list_is_for_people_too() -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
 async def test_a_narrow_terminal_shows_all_of_it() -> None:
     """Addresses fold where they are too long, and a variable stands whole in its line."""
+    from support.terminal import all_of
+
     ours, theirs = os.openpty()
     env = {"COLUMNS": "80", "NO_COLOR": "1"}
     process = await start("providers", env=env, stdout=theirs)
     os.close(theirs)
-    with open(ours, "rb", buffering=0) as terminal:  # noqa: PTH123 - a descriptor
-        shown = await asyncio.to_thread(_all_of, terminal)
+    try:
+        shown = await asyncio.to_thread(all_of, ours)
+    finally:
+        os.close(ours)
     assert await process.wait() == 0
     assert "AWS_BEARER_TOKEN_BEDROCK" in shown
     assert "\u2026" not in shown
-
-
-def _all_of(terminal: FileIO) -> str:
-    got = b""
-    try:
-        while data := terminal.read(65_536):
-            got += data
-    except OSError:  # what Linux says when the other end was closed
-        pass
-    return got.decode()
 
 
 def test_an_address_shows_no_secret() -> None:

@@ -29,7 +29,7 @@ async def on_terminal(columns: int, *arguments: str, whole: bool = False) -> tup
     os.close(theirs)
     try:
         async with asyncio.timeout(TIMEOUT_S):
-            text = await asyncio.to_thread(_all_of, ours)
+            text = await asyncio.to_thread(all_of, ours)
             return text, await process.wait()
     finally:
         os.close(ours)
@@ -38,7 +38,8 @@ async def on_terminal(columns: int, *arguments: str, whole: bool = False) -> tup
             await process.wait()
 
 
-def _all_of(fd: int) -> str:
+def all_of(fd: int) -> str:
+    """All that a terminal gets, until nothing has its other end open."""
     got = b""
     with contextlib.suppress(OSError):  # what Linux says when the other end was closed
         while data := os.read(fd, 65_536):

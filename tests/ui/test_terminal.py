@@ -18,6 +18,8 @@ import fcntl
 import pty
 import termios
 
+from support.terminal import all_of
+
 DRIVE = Path(__file__).with_name("drive.py")
 RUN = {"rows": 60, "rows_per_s": 110, "total": 60, "fail_every": 20}
 
@@ -37,15 +39,11 @@ def seen(width: int, environ: dict[str, str] | None = None, **options: Any) -> t
         env={**kept, "TERM": "xterm-256color", **(environ or {})},
     )
     os.close(theirs)
-    got = b""
     try:
-        while data := os.read(ours, 65_536):
-            got += data
-    except OSError:  # what Linux says when the other end was closed
-        pass
+        got = all_of(ours)
     finally:
         os.close(ours)
-    return got.decode(), process.wait(20)
+    return got, process.wait(20)
 
 
 @pytest.mark.parametrize("width", [20, 40, 80, 200])
