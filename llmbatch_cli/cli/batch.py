@@ -2,8 +2,11 @@
 
 import os
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
 
 from llmbatch_cli.cli.batch_api import check_batch_api
+from llmbatch_cli.cli.cluster_checks import check_cluster
 from llmbatch_cli.cli.configured import MODEL_VARIABLE
 from llmbatch_cli.cli.model_names import one_model, split_names
 from llmbatch_cli.cli.running import (
@@ -15,6 +18,7 @@ from llmbatch_cli.cli.running import (
 )
 from llmbatch_cli.cli.shaping import plain_system
 from llmbatch_cli.core.errors import ExitStatus, UsageError
+from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.options import (
     Answers,
     DisplayOptions,
@@ -67,18 +71,11 @@ def batch(
     if not input_.inputs and sys.stdin is not None and sys.stdin.isatty():
         print(USAGE, file=sys.stderr)  # noqa: T201
         return ExitStatus.USAGE
-    system = sampling.system_text()
-    inputs = inputs_of(input_, system=system)
-    inputs.check()
-    named = model.models or [os.environ.get(MODEL_VARIABLE, "")]
-    ask = Batch(
-        model=one_model(named, setup) or DEFAULT_MODEL,
-        fallback=split_names(model.fallback, setup),
-        params=sampling.params(),
-        system=plain_system(input_, system),
-        shape=shape_asked(answers),
-    )
-    output = with_defaults(output, input_.inputs)
+    options = Options(model, sampling, answers, input_, output, sending, setup)
+    is_default = not any(model.models or [os.environ.get(MODEL_VARIABLE, "")])
+    job = job_of(options)
+    job.inputs.check()
+    ask, inputs, output = job.ask, job.inputs, job.output
     if display.dry_run:
         if display.summary is not None:
             raise UsageError(
@@ -97,15 +94,52 @@ def batch(
         )
         return run_async(estimate_rows(estimating))
     check_batch_api(output, sending, fallback=bool(ask.fallback))
-    job = Job(
-        inputs,
+    check_cluster(job, sending)
+    by_default = DEFAULT_MODEL if is_default else None
+    shown = Shown(display, ask.model.partition("?")[0], by_default=by_default)
+    if sending.cluster.engine == "ray":
+        from llmbatch_cli.cli.cluster_run import answer_on_cluster
+
+        return run_async(answer_on_cluster(job, options, shown))
+    return run_async(answer_rows(job, shown))
+
+
+@frozen
+class Options:
+    """All that says what a batch is."""
+
+    model: ModelOptions
+    sampling: Sampling
+    answers: Answers
+    input: InputOptions
+    output: OutputOptions
+    sending: Sending
+    setup: Setup
+
+
+def job_of(options: Options, environ: Mapping[str, str] | None = None) -> Job[Batch]:
+    """The job. Raises UsageError.
+
+    `environ`: keys and addresses, in place of the setup's.
+    """
+    model, sending, setup = options.model, options.sending, options.setup
+    if environ is not None:
+        setup = replace(setup, environ=environ)
+    system = options.sampling.system_text()
+    named = model.models or [os.environ.get(MODEL_VARIABLE, "")]
+    ask = Batch(
+        model=one_model(named, setup) or DEFAULT_MODEL,
+        fallback=split_names(model.fallback, setup),
+        params=options.sampling.params(),
+        system=plain_system(options.input, system),
+        shape=shape_asked(options.answers),
+    )
+    return Job(
+        inputs_of(options.input, system=system),
         ask,
         CallOptions.of(sending, setup=setup),
-        output,
-        input_,
+        with_defaults(options.output, options.input.inputs),
+        options.input,
         FailureLimit.parse(sending.retries.max_errors),
         batch_api=sending.batch_api,
     )
-    by_default = None if any(named) else DEFAULT_MODEL
-    shown = Shown(display, ask.model.partition("?")[0], by_default=by_default)
-    return run_async(answer_rows(job, shown))

@@ -166,7 +166,7 @@ async def _answer_rows(
         for notice in (run.unclaimed, getattr(renderer, "notice", None)):
             if notice:
                 voice.notice(notice)
-        return _status(run, totals, interrupted=asked.count > 0)
+        return exit_status(run, totals, interrupted=asked.count > 0)
 
 
 def open_display(
@@ -255,7 +255,7 @@ def _clean(line: bytes) -> bytes:
     return clean_for_terminal(line.decode()).encode()
 
 
-def _status(run: JobRun, totals: Totals, *, interrupted: bool) -> ExitStatus:
+def exit_status(run: JobRun, totals: Totals, *, interrupted: bool) -> ExitStatus:
     error = run.error
     if isinstance(error, ReaderGone):
         return ExitStatus.OK

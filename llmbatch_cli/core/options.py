@@ -13,6 +13,7 @@ import orjson
 
 from llmbatch_cli.core.at_file import text_of
 from llmbatch_cli.core.batch_api_options import BatchApi as BatchApi
+from llmbatch_cli.core.cluster_options import Cluster as Cluster
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.input_options import InputFormat as InputFormat
@@ -359,6 +360,7 @@ class Sending:
     network: Network = Network()
     money: Money = Money()
     batch_api: BatchApi = BatchApi()
+    cluster: Cluster = Cluster()
 
 
 @frozen(kw_only=True)

@@ -2,6 +2,7 @@
 
 from array import array
 from collections import Counter
+from collections.abc import Mapping
 from math import exp, floor, log, log10
 from typing import Any, Final
 
@@ -54,6 +55,26 @@ class Quantiles:
         """Take one more number into account, at about 0.1 microseconds."""
         self._values.append(value)
         if len(self._values) > self._room:
+            self._fold()
+
+    def state(self) -> dict[str, Any]:
+        """All of it as values of JSON, for `merge`."""
+        return {
+            "values": self._values.tolist(),
+            "bins": {str(number): count for number, count in self._bins.items()},
+            "count": self._binned_count,
+            "total": self._binned_total,
+            "most": self._binned_most,
+        }
+
+    def merge(self, state: Mapping[str, Any]) -> None:
+        """Take the numbers of another one into account, by its `state`."""
+        self._bins.update({int(number): count for number, count in state["bins"].items()})
+        self._binned_count += state["count"]
+        self._binned_total += state["total"]
+        self._binned_most = max(self._binned_most, state["most"])
+        self._values.extend(state["values"])
+        if self._bins or len(self._values) > self._room:
             self._fold()
 
     def _fold(self) -> None:

@@ -125,8 +125,7 @@ class Totals:
         if isinstance(event, Finished):
             self._finish(event.outcome)
         elif isinstance(event, Started):
-            if self._began_s is None:
-                self._began_s = self.clock()
+            self.begin()
             self._open.add(event.index)
         elif isinstance(event, Dropped) and event.index in self._open:
             self._open.remove(event.index)
@@ -144,9 +143,13 @@ class Totals:
 
     def _add_jobs(self, event: Event) -> None:
         if isinstance(event, Jobs):
-            if self._began_s is None:
-                self._began_s = self.clock()
+            self.begin()
             self.jobs = event.jobs
+
+    def begin(self) -> None:
+        """The first row is started, here or elsewhere."""
+        if self._began_s is None:
+            self._began_s = self.clock()
 
     @property
     def in_flight(self) -> int:

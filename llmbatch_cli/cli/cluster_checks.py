@@ -1,0 +1,71 @@
+"""What --engine ray cannot be combined with, said before anything is read or sent."""
+
+from pathlib import Path
+
+from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.core.near import install_hint
+from llmbatch_cli.core.options import TABLES, Cluster, Sending
+from llmbatch_cli.job import Job
+
+DETACHED_RAY = "ray start --head starts one here, and --address auto takes it"
+
+
+def check_cluster(job: Job, sending: Sending) -> None:
+    """Raise UsageError for what a run on a cluster cannot do."""
+    options = sending.cluster
+    if options.engine != "ray":
+        _refuse_alone(options, job)
+        return
+    output = job.output
+    if output.output is None:
+        raise UsageError("--engine ray writes a folder of parts", hint="name it, as in -o out/")
+    if output.format not in (None, "jsonl", *TABLES):
+        raise UsageError(
+            f"--engine ray writes jsonl or tables, not --format {output.format}",
+            hint="jq -r .text makes text of the finished parts",
+        )
+    for name, given, hint in (
+        ("--batch-api", sending.batch_api.batch_api, "a provider's jobs need no machines"),
+        ("--strict", job.input.strict, "llmbatch estimate reads all rows first"),
+        ("--dedupe", sending.cache.dedupe, "--cache on a shared disk finds equal rows, too"),
+    ):
+        if given:
+            raise UsageError(f"{name} does not go with --engine ray", hint=hint)
+    if "-" in job.inputs.inputs:
+        raise UsageError(
+            "--engine ray cannot read standard input: workers read their parts of a file",
+            hint="write the rows to a file that all machines see",
+        )
+    if sending.batch_api.detach and options.address is None:
+        raise UsageError(
+            "--detach needs a Ray cluster that stays when this command ends", hint=DETACHED_RAY
+        )
+    if sending.batch_api.detach and options.merge is not None:
+        raise UsageError(
+            "--merge puts parts together at the end, and --detach does not wait for it",
+            hint="llmbatch cluster attach waits, and has --merge",
+        )
+    _refuse_merge(options.merge, output.output)
+    from importlib.util import find_spec
+
+    if find_spec("ray") is None:
+        raise UsageError("--engine ray needs ray, which is not installed", hint=install_hint("ray"))
+
+
+def _refuse_alone(options: Cluster, job: Job) -> None:
+    for name in ("address", "workers", "merge", "key_file"):
+        if getattr(options, name) is not None:
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{option} is for --engine ray", hint="add --engine ray")
+    output = job.output.output
+    if output is not None and output.is_dir() and (output / "_work" / "plan.json").exists():
+        raise UsageError(
+            f"{output} is the folder of a run on a cluster", hint="add --engine ray to go on with it"
+        )
+
+
+def _refuse_merge(merge: Path | None, folder: Path) -> None:
+    if merge is not None and merge.resolve().is_relative_to(folder.resolve()):
+        raise UsageError(
+            f"--merge {merge} is in the folder of the parts", hint="name a file beside it"
+        )

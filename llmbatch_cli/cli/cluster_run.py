@@ -1,0 +1,218 @@
+"""`--engine ray`: the same command, its rows answered by workers on a Ray cluster."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmbatch_cli.cli.batch import Options, job_of
+from llmbatch_cli.cli.ending import say_end, say_summary
+from llmbatch_cli.cli.running import Shown, exit_status, open_display
+from llmbatch_cli.cli.say import Voice
+from llmbatch_cli.cli.signals import Interrupts, interrupts
+from llmbatch_cli.cli.summary_file import Ended
+from llmbatch_cli.cluster.folder import Folder
+from llmbatch_cli.cluster.merge import merge
+from llmbatch_cli.cluster.plan import ClusterPlan
+from llmbatch_cli.cluster.run import (
+    Asked,
+    Coordinating,
+    Following,
+    RemoteTotals,
+    discard,
+    error_of,
+    plan_of,
+    rows_in,
+)
+from llmbatch_cli.cluster.service import ServiceOptions
+from llmbatch_cli.cluster.session import WorkerOptions
+from llmbatch_cli.core.at_file import text_of
+from llmbatch_cli.core.errors import ExitStatus, LlmbatchError, OutputError, RunStopped, UsageError
+from llmbatch_cli.core.options import Cluster as ClusterOptions
+from llmbatch_cli.core.text import format_count
+from llmbatch_cli.job import Job
+from llmbatch_cli.plans import Batch
+
+if TYPE_CHECKING:
+    from llmbatch_cli.cluster.ray_engine import Cluster, Secret, Site
+
+
+@dataclass(slots=True)
+class RemoteRun:
+    """How a run elsewhere has ended, as the end of a command is told."""
+
+    error: LlmbatchError | None = None
+    failed_before: int = 0
+    failures_kept: int = 0
+    looked_ahead: bool = False
+    has_begun: bool = False
+    """Whether there is a plan to go on with."""
+    unclaimed: str | None = None
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether the same command goes on."""
+        return self.has_begun
+
+    @property
+    def sink(self) -> "RemoteRun | None":
+        """As that of a run of this process: None where nothing was begun."""
+        return self if self.has_begun else None
+
+    @property
+    def old(self) -> None:
+        """Nothing is put aside."""
+
+    def rows_lost(self, finished: int) -> int:
+        """Finished rows that were not written; workers write what they have."""
+        return 0
+
+
+async def answer_on_cluster(job: Job[Batch], options: Options, shown: Shown) -> ExitStatus:
+    """Run the job on a cluster, show how it goes and how it ended."""
+    display = shown.display
+    voice = Voice(as_json=display.progress == "json", quiet=display.quiet)
+    ended = Ended(display.summary, shown.label)
+    ended.check(job)
+    ended.began_at = time.time()
+    totals, run = RemoteTotals(), RemoteRun()
+    with interrupts(voice, totals) as asked:
+        async with open_display(display, totals, shown.label) as observe:
+            try:
+                async with _begun(job, options, voice, run) as coordinator:
+                    if coordinator is None:
+                        return ExitStatus.OK
+                    following = Following(coordinator, totals, observe)
+                    await _followed(following, asked)
+                    status = following.status
+                    run.error = error_of(status.why) if status is not None else None
+                    await _finish(job, options, run, voice)
+            except asyncio.CancelledError:
+                if not asked.count:
+                    raise
+            except LlmbatchError as error:
+                run.error = error
+            totals.cut_short = asked.stop.draining or run.error is not None
+        if run.has_begun and not isinstance(run.error, UsageError):
+            say_summary(run, totals, (), voice)
+        say_end(run, job, voice, asked)
+        ended.take(run, totals, interrupted=asked.count > 0)
+        status_ = exit_status(run, totals, interrupted=asked.count > 0)
+    return ended.write(status_, voice)
+
+
+async def _followed(following: Following, asked: Interrupts) -> None:
+    stop = asked.stop
+    stop.listen(lambda: following.stop("cancel" if stop.cancelling else "drain"))
+    await following.to_the_end()
+
+
+@asynccontextmanager
+async def _begun(
+    job: Job[Batch], options: Options, voice: Voice, run: RemoteRun
+) -> "AsyncIterator[Coordinating | None]":
+    """The run, begun or gone on with; None where it is left to itself."""
+    from llmbatch_cli.cluster.ray_engine import Cluster, cores
+
+    cluster_options = options.sending.cluster
+    workers = cluster_options.workers or cores()
+    folder = Folder(Path(os.path.realpath(job.output.output or Path())))
+    if job.output.overwrite:
+        await asyncio.to_thread(discard, folder)
+    plan = await asyncio.to_thread(plan_of, job, _asked(options, job), folder, workers)
+    run.has_begun = True
+    rows, shards = format_count(plan.rows, "row"), format_count(len(plan.shards), "shard")
+    voice.notice(f"{rows} in {shards} for {format_count(workers, 'worker')}")
+    cluster = Cluster(cluster_options.address, workers)
+    await asyncio.to_thread(cluster.connect)
+    try:
+        site = _site(job, options, folder, workers)
+        coordinator = await cluster.begin(site, _secret(options, cluster_options))
+        if options.sending.batch_api.detach:
+            voice.notice(
+                f"the run goes on by itself; llmbatch cluster attach {job.output.output} follows it"
+            )
+            yield None
+            return
+        try:
+            yield coordinator
+        finally:
+            await asyncio.to_thread(cluster.kill, site.name)
+    finally:
+        await asyncio.to_thread(cluster.close)
+
+
+def _site(job: Job[Batch], options: Options, folder: Folder, workers: int) -> "Site":
+    from llmbatch_cli.cluster.ray_engine import VERSIONS, Site
+
+    budget = job.calls.budget
+    service = ServiceOptions(
+        folder,
+        workers,
+        max_errors=job.failure_limit,
+        max_cost=None if budget is None else budget.cap,
+        detached=options.sending.batch_api.detach,
+        rows_in=rows_in(job.output),
+        retry_failed=job.output.retry_failed,
+    )
+    worker = WorkerOptions(
+        folder, service.lease_s, rows_in=service.rows_in, sliced=budget is not None
+    )
+    return Site(service, worker, os.getcwd(), VERSIONS)
+
+
+def _secret(options: Options, cluster: ClusterOptions) -> "Secret":
+    """What workers need: the options, and the keys of this machine, if they are to be sent."""
+    from llmbatch_cli.cluster.ray_engine import Secret
+
+    environ: Mapping[str, str] = {}
+    if cluster.key_file is None:
+        environ = dict(os.environ if options.setup.environ is None else options.setup.environ)
+    plain = replace(options, setup=replace(options.setup, environ=None))
+    return Secret.of(partial(worker_job, plain), environ)
+
+
+def worker_job(options: Options, environ: Mapping[str, str]) -> Job[Batch]:
+    """The job, made by a worker."""
+    key_file = options.sending.cluster.key_file
+    if key_file is not None:
+        from llmbatch_cli.settings.env_file import load
+
+        keys = dict(environ)
+        load(key_file, keys)
+        environ = keys
+    return job_of(options, environ)
+
+
+def _asked(options: Options, job: Job[Batch]) -> Asked:
+    """What has to be the same for all runs in the folder."""
+    input_ = asdict(replace(options.input, inputs=()))
+    template = options.input.template
+    values = (
+        job.ask.model,
+        job.ask.fallback,
+        dict(job.ask.params),
+        options.sampling.system_text(),
+        None if template is None else text_of(template),
+        asdict(options.answers),
+        input_,
+    )
+    return Asked(job.ask.model.partition("?")[0], values)
+
+
+async def _finish(job: Job[Batch], options: Options, run: RemoteRun, voice: Voice) -> None:
+    """Put the parts together, where all of them are there."""
+    target = options.sending.cluster.merge
+    if target is None or job.output.output is None:
+        return
+    if run.error is not None:
+        voice.notice(f"{target} is not written, as parts are missing")
+        return
+    folder = Folder(job.output.output)
+    await asyncio.to_thread(merge, folder, rows_in(job.output), job.output, target)
+    voice.notice(f"all parts are in {target}, too")

@@ -1,0 +1,136 @@
+"""What lies in the folder when a coordinator begins, and who is at work there."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import orjson
+
+from llmbatch_cli.cluster.coordinator import Ground
+from llmbatch_cli.cluster.folder import Folder
+from llmbatch_cli.cluster.layout import (
+    BEAT,
+    MONEY,
+    RUN,
+    WORK,
+    done_file,
+    done_of,
+    epoch_of,
+    part_of,
+)
+
+
+@dataclass(slots=True)
+class Stand:
+    """The files of each shard."""
+
+    parts: dict[int, list[tuple[int, str]]]
+    """How often it was made, and the file, the newest last."""
+    epochs: dict[int, int]
+    """The highest."""
+    done: dict[int, Mapping[str, Any]]
+    """What the last worker that published it has said of it."""
+
+
+def stand_of(folder: Folder, rows_in: str = "") -> Stand:
+    """The files of all shards; of several parts of one only the newest stays. Blocks."""
+    parts: dict[int, list[tuple[int, str]]] = {}
+    for name in folder.names(rows_in):
+        if (at := part_of(name)) is not None:
+            parts.setdefault(at[0], []).append((at[1], f"{rows_in}{name}"))
+    epochs: dict[int, int] = {}
+    done: dict[int, Mapping[str, Any]] = {}
+    for name in folder.names(WORK):
+        if (at := epoch_of(name)) is not None:
+            epochs[at[0]] = max(at[1], epochs.get(at[0], 0))
+        elif (shard := done_of(name)) is not None and (said := _record(folder, shard)) is not None:
+            done[shard] = said
+            epochs[shard] = max(said["epoch"], epochs.get(shard, 0))
+    for found in parts.values():
+        found.sort()
+        while len(found) > 1:
+            folder.delete(found.pop(0)[1])
+    return Stand(parts, epochs, done)
+
+
+def _record(folder: Folder, shard: int) -> Mapping[str, Any] | None:
+    said = read_json(folder, done_file(shard))
+    return said if said is not None and isinstance(said.get("epoch"), int) else None
+
+
+def read_json(folder: Folder, name: str) -> Mapping[str, Any] | None:
+    """A file of JSON; None where there is none, or it is no object."""
+    data = folder.read(name)
+    try:
+        said = None if data is None else orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None
+    return said if isinstance(said, dict) else None
+
+
+def begin_run(folder: Folder, rows_in: str = "") -> str:
+    """A new run in the folder; returns its name. Blocks. Raises OSError."""
+    run = uuid4().hex
+    stand = stand_of(folder, rows_in)
+    base = {str(shard): epoch + 1 for shard, epoch in stand.epochs.items()}
+    folder.delete(MONEY)
+    folder.replace(RUN, orjson.dumps({"run": run, "base": base, "began_at": time.time()}))
+    return run
+
+
+def ground_of(
+    folder: Folder,
+    rows: Sequence[int],
+    *,
+    rows_in: str = "",
+    reopen: bool = True,
+    is_fresh: bool = True,
+) -> Ground:
+    """What a coordinator of the folder's run begins with. Blocks. Raises OSError.
+
+    Args:
+        folder: the output's.
+        rows: of each shard.
+        rows_in: the folder of the parts, within it.
+        reopen: whether shards that an earlier run has finished are opened again for those of
+            their rows that have failed and may succeed.
+        is_fresh: whether no worker of before can be at work.
+    """
+    said = read_json(folder, RUN) or {}
+    base = {int(shard): epoch for shard, epoch in said.get("base", {}).items()}
+    stand = stand_of(folder, rows_in)
+    done: dict[int, int] = {}
+    tallies: dict[int, Mapping[str, Any]] = {}
+    for shard in stand.parts:
+        record = stand.done.get(shard) or {"epoch": 1, "tally": {}}
+        is_ours = record["epoch"] >= base.get(shard, 1)
+        if is_ours and record["tally"]:
+            tallies[shard] = record["tally"]
+        elif reopen and record["tally"].get("again"):
+            continue
+        done[shard] = record["epoch"]
+    return Ground(rows, done, stand.epochs, base, tallies, is_fresh)
+
+
+class Presence:
+    """Says on the storage that a coordinator is there, since no lock holds on every shared disk."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._owner = uuid4().hex
+        self._beat = 0
+
+    def seen(self) -> bytes | None:
+        """What another one has said last; None where none is there, or it has ended."""
+        said = read_json(self._folder, BEAT)
+        if said is None or said.get("ended") or said.get("owner") == self._owner:
+            return None
+        return orjson.dumps(said)
+
+    def say(self, *, ended: bool = False) -> None:
+        """Say that this one is there, or has ended. Blocks. Raises OSError."""
+        self._beat += 1
+        said = {"owner": self._owner, "beat": self._beat, "ended": ended}
+        self._folder.replace(BEAT, orjson.dumps(said))

@@ -1,0 +1,310 @@
+"""Ray, which places processes and connects them. Nothing else of llmbatch knows it.
+
+Keys travel as arguments of methods only: what is in an actor's constructor, its environment or
+its name stands in Ray's stores, its logs or its dashboard. That was looked for in Ray 2.60.
+"""
+
+import asyncio
+import hashlib
+import os
+import pickle
+import platform
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import field
+from pathlib import Path
+from typing import Any, Final
+
+import ray
+from ray.exceptions import RayError
+
+from llmbatch_cli import __version__
+from llmbatch_cli.cluster.coordinator import Status
+from llmbatch_cli.cluster.messages import Orders, Report, StopKind, Why
+from llmbatch_cli.cluster.service import Service, ServiceOptions
+from llmbatch_cli.cluster.session import WorkerOptions, work
+from llmbatch_cli.core.errors import LlmbatchError, UsageError
+from llmbatch_cli.core.frozen import frozen
+from llmbatch_cli.job import Job
+from llmbatch_cli.loops import loop_factory
+
+NAMESPACE: Final = "llmbatch"
+ANSWER_S: Final = 5.0
+"""A call to the coordinator that takes longer is given up, and made again."""
+LINGER_S: Final = 60.0
+"""A coordinator whose run is over waits so long for somebody to ask how it went."""
+VERSIONS: Final = {"llmbatch": __version__, "Python": platform.python_version()}
+
+MakeJob = Callable[[Mapping[str, str]], Job]
+"""The job, with keys and addresses from these variables. It has to pickle."""
+
+
+@frozen
+class Secret:
+    """What workers need and nobody may read: it is never shown."""
+
+    make_job: bytes = field(repr=False)
+    environ: Mapping[str, str] = field(repr=False)
+
+    @classmethod
+    def of(cls, make_job: MakeJob, environ: Mapping[str, str]) -> "Secret":
+        """For a job whose keys are in these variables."""
+        return cls(pickle.dumps(make_job), dict(environ))
+
+    def job(self) -> Job:
+        """The job; variables of this machine fill what the command's lack."""
+        make_job: MakeJob = pickle.loads(self.make_job)  # noqa: S301 - our own, from the command
+        return make_job({**os.environ, **self.environ})
+
+
+@frozen
+class Site:
+    """Where a run is, for the processes of all machines."""
+
+    service: ServiceOptions
+    worker: WorkerOptions
+    cwd: str
+    """What relative names begin at."""
+    versions: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """The coordinator's, by the folder."""
+        return name_of(self.service.folder.path)
+
+
+def name_of(folder: Path) -> str:
+    """What the coordinator of a folder is called."""
+    return "coordinator-" + hashlib.sha256(os.fsencode(os.path.realpath(folder))).hexdigest()[:16]
+
+
+class CoordinatorActor:
+    """The coordinator in a process of its own, which Ray starts anew where it dies."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._secret: Secret | None = None
+        self._service: Service | None = None
+        self._opening = asyncio.Lock()
+        self._asked = asyncio.Event()
+
+    async def open(self, secret: Secret) -> Why | None:
+        """Begin. Returns why it cannot."""
+        self._secret = secret
+        if self._site.versions != VERSIONS:
+            return _other_versions(self._site.versions)
+        try:
+            await self._opened(again=False)
+        except LlmbatchError as error:
+            return Why("usage", error.message, error.hint)
+        except OSError as error:
+            return Why("output", f"cannot write {self._site.service.folder.path}: {error}")
+        return None
+
+    async def tell(self, secret: Secret) -> None:
+        """What a coordinator that was started anew has lost."""
+        self._secret = secret
+
+    async def beat(self, report: Report) -> tuple[Orders, bool]:
+        """What a worker says, and is told; and whether the coordinator lacks the secret."""
+        service = await self._opened(again=True)
+        return await service.beat(report), self._secret is None
+
+    async def poll(self, notices_from: int = 0) -> tuple[Status, bool]:
+        """How it stands; and whether the coordinator lacks the secret."""
+        service = await self._opened(again=True)
+        self._asked.set()
+        return service.poll(notices_from), self._secret is None
+
+    async def stop(self, kind: StopKind) -> None:
+        """End the run early."""
+        (await self._opened(again=True)).stop(kind)
+
+    async def _opened(self, *, again: bool) -> Service:
+        async with self._opening:
+            if self._service is None:
+                service = Service(self._site.service, self._spawn)
+                service.can_spawn = lambda: self._secret is not None
+                await service.open(again=again)
+                self._service = service
+                self._leaving = asyncio.ensure_future(self._leave(service))
+        return self._service
+
+    async def _leave(self, service: Service) -> None:
+        await service.ended()
+        while True:
+            self._asked.clear()
+            try:
+                await asyncio.wait_for(self._asked.wait(), LINGER_S)
+            except TimeoutError:
+                os._exit(0)  # a detached actor that ends by itself is not started anew
+
+    async def _spawn(self, name: str) -> None:
+        worker = (
+            ray.remote(WorkerActor)
+            .options(
+                name=f"{self._site.name}-{name}",
+                namespace=NAMESPACE,
+                lifetime="detached",
+                num_cpus=1,
+                scheduling_strategy="SPREAD",
+            )
+            .remote()
+        )
+        try:
+            await worker.run.remote(name, self._site, self._secret)
+        finally:
+            with suppress(RayError, ValueError):
+                ray.kill(worker)
+
+
+class WorkerActor:
+    """A worker in a process of its own. Its place is taken by another where it dies."""
+
+    def run(self, name: str, site: Site, secret: Secret) -> None:
+        """Work until all is over."""
+        with suppress(OSError):
+            os.chdir(site.cwd)
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            runner.run(_work(name, site, secret))
+
+
+async def _work(name: str, site: Site, secret: Secret) -> None:
+    coordinator = Coordinating(site.name, secret)
+    why: Why | None = None
+    if site.versions != VERSIONS:
+        why = _other_versions(site.versions)
+    else:
+        try:
+            await work(name, secret.job(), site.worker, coordinator.beat)
+        except LlmbatchError as error:
+            why = Why("usage", error.message, error.hint)
+        except OSError as error:
+            why = Why("output", f"cannot use {site.service.folder.path}: {error}")
+    if why is not None:
+        with suppress(ConnectionError):
+            await coordinator.beat(Report(name, 10**9, stopped=why, is_idle=True))
+
+
+class Coordinating:
+    """Calls the coordinator, wherever it is now."""
+
+    def __init__(self, name: str, secret: Secret | None = None) -> None:
+        self._name, self._secret = name, secret
+        self._handle: Any = None
+
+    async def beat(self, report: Report) -> Orders:
+        """Report. Raises ConnectionError."""
+        orders, lacks = await self._call("beat", report)
+        if lacks:
+            await self._tell()
+        return orders  # type: ignore[no-any-return]
+
+    async def poll(self, notices_from: int = 0) -> Status:
+        """How the run stands. Raises ConnectionError."""
+        status, lacks = await self._call("poll", notices_from)
+        if lacks:
+            await self._tell()
+        return status  # type: ignore[no-any-return]
+
+    async def stop(self, kind: StopKind) -> None:
+        """End the run early. Raises ConnectionError."""
+        await self._call("stop", kind)
+
+    async def _tell(self) -> None:
+        if self._secret is not None:
+            await self._call("tell", self._secret)
+
+    async def _call(self, method: str, *args: Any) -> Any:
+        try:
+            if self._handle is None:
+                self._handle = await asyncio.to_thread(ray.get_actor, self._name, NAMESPACE)
+            call = getattr(self._handle, method).remote(*args)
+            return await asyncio.wait_for(asyncio.wrap_future(call.future()), ANSWER_S)
+        except (RayError, ValueError, TimeoutError) as error:
+            self._handle = None
+            raise ConnectionError(f"the coordinator cannot be reached: {error}") from error
+
+
+class Cluster:
+    """Ray, for the command that starts a run or asks for one."""
+
+    def __init__(self, address: str | None, workers: int) -> None:
+        """`address`: of a cluster, as `ray.init` takes it; None starts Ray here."""
+        self._address, self._workers = address, workers
+        self._is_ours = address is None
+
+    def connect(self) -> None:
+        """Connect, or start Ray. Blocks for some seconds. Raises UsageError."""
+        quiet = {"log_to_driver": False, "configure_logging": False, "logging_level": "ERROR"}
+        os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+        try:
+            if self._is_ours:
+                ray.init(
+                    num_cpus=self._workers, include_dashboard=False, namespace=NAMESPACE, **quiet
+                )
+            else:
+                ray.init(address=self._address, namespace=NAMESPACE, **quiet)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise UsageError(
+                f"cannot reach Ray at {self._address}: {error}",
+                hint="ray status shows whether a cluster runs here; without --address one is started",
+            ) from error
+
+    def close(self) -> None:
+        """Leave it; what was started here ends. Blocks."""
+        ray.shutdown()
+
+    async def begin(self, site: Site, secret: Secret) -> Coordinating:
+        """Start the coordinator, which starts the workers. Raises UsageError."""
+        actor = ray.remote(CoordinatorActor).options(
+            name=site.name,
+            namespace=NAMESPACE,
+            lifetime="detached",
+            num_cpus=0,
+            max_restarts=-1,
+            max_concurrency=1000,
+        )
+        try:
+            handle = actor.remote(site)
+        except ValueError as error:  # the name is taken
+            raise UsageError(
+                f"another run is at work in {site.service.folder.path}",
+                hint=f"llmbatch cluster attach {site.service.folder.path} follows it",
+            ) from error
+        try:
+            why = await asyncio.wrap_future(handle.open.remote(secret).future())
+        except RayError as error:
+            raise UsageError(f"the coordinator could not be started: {error}") from error
+        if why is not None:
+            self.kill(site.name)
+            raise UsageError(why.message, hint=why.hint)
+        return Coordinating(site.name, secret)
+
+    def find(self, folder: Path) -> Coordinating | None:
+        """The coordinator of a run in this folder; None where none is at work. Blocks."""
+        try:
+            ray.get_actor(name_of(folder), NAMESPACE)
+        except ValueError:
+            return None
+        return Coordinating(name_of(folder))
+
+    def kill(self, name: str) -> None:
+        """End a coordinator. Blocks."""
+        with suppress(ValueError, RayError):
+            ray.kill(ray.get_actor(name, NAMESPACE), no_restart=True)
+
+
+def cores() -> int:
+    """As many workers as a machine takes."""
+    return os.cpu_count() or 1
+
+
+def _other_versions(of_command: Mapping[str, str]) -> Why:
+    here, there = (", ".join(f"{k} {v}" for k, v in one.items()) for one in (VERSIONS, of_command))
+    return Why(
+        "usage",
+        f"{platform.node()} has {here}, the command {there}",
+        "have the same versions on all machines",
+    )
+

@@ -1,0 +1,200 @@
+"""A run on a cluster, as the command sees it: its plan, its workers, its end."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import field
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from llmbatch_cli.cluster.coordinator import Status
+from llmbatch_cli.cluster.folder import Folder
+from llmbatch_cli.cluster.layout import PLAN, ROWS, WORK, part_of
+from llmbatch_cli.cluster.messages import StopKind, Why
+from llmbatch_cli.cluster.plan import ClusterPlan, check_same, digest, load, rows_a_shard, save
+from llmbatch_cli.cluster.shards import Piece, cut_file, fingerprint, joined
+from llmbatch_cli.cluster.tallies import show
+from llmbatch_cli.core.errors import (
+    BudgetReached,
+    LlmbatchError,
+    OutputError,
+    RunStopped,
+    UsageError,
+)
+from llmbatch_cli.core.events import Gauges, Notice, Observer, Opened
+from llmbatch_cli.core.frozen import frozen
+from llmbatch_cli.core.options import TABLES, OutputOptions
+from llmbatch_cli.job import Job
+from llmbatch_cli.rows.input.inputs import can_be_read_twice, shown_name
+from llmbatch_cli.ui.totals import Totals
+
+POLL_S: Final = 0.5
+FINE_ROWS: Final = 1_000
+"""Files are cut so fine first; shards are made of what lies side by side."""
+MOST_UNHEARD_S: Final = 60.0
+"""After so long without a coordinator the command gives up; the run may go on."""
+
+_KINDS: Final[Mapping[str, type[LlmbatchError]]] = {
+    "stopped": RunStopped,
+    "budget": BudgetReached,
+    "output": OutputError,
+    "usage": UsageError,
+}
+
+
+class Coordinating(Protocol):
+    """The coordinator, wherever it is. Its methods raise ConnectionError."""
+
+    async def poll(self, notices_from: int = 0) -> Status:
+        """How the run stands."""
+
+    async def stop(self, kind: StopKind) -> None:
+        """End the run early."""
+
+
+class RemoteTotals(Totals):
+    """The figures of a run whose rows are elsewhere."""
+
+    @property
+    def in_flight(self) -> int:
+        """Requests on the wire, of all workers."""
+        return self.gauges.in_flight() or 0
+
+    @property
+    def waiting(self) -> int:
+        """What waits is known to the workers only."""
+        return 0
+
+
+@frozen
+class Asked:
+    """What of the options has to be the same for all runs in a folder."""
+
+    shown: str
+    values: Sequence[object] = field(default=())
+
+
+def rows_in(output: OutputOptions) -> str:
+    """The folder of the whole shards, within the output's."""
+    return ROWS if output.format in TABLES else ""
+
+
+def plan_of(job: Job, asked: Asked, folder: Folder, workers: int) -> ClusterPlan:
+    """The folder's plan: the one that is there, or a new one. Blocks while it reads the inputs.
+
+    Raises UsageError where the folder was begun with something else, or is somebody else's.
+    """
+    names = [str(name) for name in job.inputs.inputs]
+    for name in names:
+        if not can_be_read_twice(name):
+            raise UsageError(
+                f"--engine ray cannot read {shown_name(name)}: it can be read only once, and by "
+                "one process",
+                hint="write it to a file that all machines see",
+            )
+    prints = {name: fingerprint(name) for name in names}
+    output = job.output
+    made_with = {"format": output.format or "jsonl", "include_input": output.include_input}
+    old = load(folder)
+    if old is not None:
+        shell = ClusterPlan([], prints, digest(asked.values), asked.shown, made_with)
+        check_same(old, shell)
+        return old
+    _refuse_foreign(folder)
+    pieces: list[Sequence[Piece]] = [cut_file(name, job.inputs, FINE_ROWS) for name in names]
+    rows = sum(piece.rows for file in pieces for piece in file)
+    shards = joined(pieces, rows_a_shard(rows, workers))
+    plan = ClusterPlan(shards, prints, digest(asked.values), asked.shown, made_with)
+    folder.make(WORK)
+    if rows_in(output):
+        folder.make(ROWS)
+    save(plan, folder)
+    return plan
+
+
+def _refuse_foreign(folder: Folder) -> None:
+    path = folder.path
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"{path} is a file", hint="--engine ray writes a folder of parts")
+    if path.is_dir() and any(path.iterdir()):
+        raise UsageError(
+            f"{path} is not empty, and no run of llmbatch has begun it",
+            hint="name a new folder; --overwrite replaces the parts of an earlier run only",
+        )
+
+
+def discard(folder: Folder) -> None:
+    """Delete what an earlier run has left in the folder, and nothing else. Blocks."""
+    if folder.read(PLAN) is None:
+        return
+    for under in ("", f"{WORK}/", ROWS):
+        for name in folder.names(under):
+            if under or part_of(name) is not None:
+                folder.delete(f"{under}{name}")
+
+
+class Following:
+    """Follows a run to its end, and shows how it stands."""
+
+    def __init__(self, coordinator: Coordinating, totals: RemoteTotals, observe: Observer) -> None:
+        self.status: Status | None = None
+        """The last that was heard."""
+        self._coordinator, self._totals, self._observe = coordinator, totals, observe
+        self._notices = 0
+        self._stopping: StopKind | None = None
+        self._wake = asyncio.Event()
+
+    def stop(self, kind: StopKind) -> None:
+        """Have the run end."""
+        self._stopping = kind
+        self._wake.set()
+
+    async def to_the_end(self) -> Status:
+        """Until it is over. Raises RunStopped where it cannot be heard any more."""
+        unheard_s = 0.0
+        self._observe(Opened(self._gauges()))
+        while True:
+            try:
+                if (kind := self._stopping) is not None:
+                    await self._coordinator.stop(kind)
+                    self._stopping = None
+                status = await self._coordinator.poll(self._notices)
+                unheard_s = 0.0
+                self._hear(status)
+                if status.is_over:
+                    return status
+            except ConnectionError as error:
+                unheard_s += POLL_S
+                if unheard_s > MOST_UNHEARD_S:
+                    raise RunStopped(
+                        f"the coordinator was not heard for {MOST_UNHEARD_S:g} s",
+                        hint="the same command goes on with what is left",
+                    ) from error
+            self._wake.clear()
+            try:
+                await asyncio.wait_for(self._wake.wait(), POLL_S)
+            except TimeoutError:
+                continue
+
+    def _hear(self, status: Status) -> None:
+        self.status = status
+        totals = self._totals
+        show(totals, status.tally)
+        totals.skipped += status.rows_before
+        totals.total = max(0, status.rows - totals.skipped)
+        totals.begin()
+        for notice in status.notices:
+            self._observe(Notice(notice))
+        self._notices += len(status.notices)
+
+    def _gauges(self) -> Gauges:
+        def of(name: str, default: Any) -> Callable[[], Any]:
+            return lambda: default if self.status is None else getattr(self.status, name)
+
+        return Gauges(of("held_by", None), of("in_flight", 0), of("cooling_s", 0.0))
+
+
+def error_of(why: Why | None) -> LlmbatchError | None:
+    """What ended the run early, as an error."""
+    return None if why is None else _KINDS[why.kind](why.message, hint=why.hint)

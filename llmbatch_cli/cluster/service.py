@@ -1,0 +1,220 @@
+"""The coordinator at work: its storage, its clock, and workers in place of those that are lost."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import uuid4
+
+import orjson
+
+from llmbatch_cli.cluster.coordinator import LEASE_S, Coordinator, Rules, Status
+from llmbatch_cli.cluster.folder import Folder
+from llmbatch_cli.cluster.ground import Presence, begin_run, ground_of, read_json
+from llmbatch_cli.cluster.layout import MONEY
+from llmbatch_cli.cluster.messages import Orders, Report, StopKind, Why
+from llmbatch_cli.cluster.plan import load
+from llmbatch_cli.cluster.purse import Purse
+from llmbatch_cli.cluster.tallies import merged
+from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.core.frozen import frozen
+from llmbatch_cli.engine.failure_limit import FailureLimit
+
+TICK_S: Final = 0.5
+ALONE_S: Final = 30.0
+"""Without a word from the command that has started it, a run that is not detached drains."""
+BEGIN_S: Final = 60.0
+"""A worker that was started may take so long until it is heard."""
+MOST_STILLBORN: Final = 5
+"""So many workers in turn that were never heard end the run."""
+
+Spawn = Callable[[str], Awaitable[None]]
+"""Start a worker of this name, and wait until it has ended. Raises OSError for one that failed."""
+
+
+@frozen
+class ServiceOptions:
+    """How a run is held together. Plain values, and no secrets."""
+
+    folder: Folder
+    workers: int
+    lease_s: float = LEASE_S
+    max_errors: FailureLimit = field(default_factory=FailureLimit)
+    max_cost: int | None = None
+    """In billionths of a US dollar."""
+    detached: bool = False
+    rows_in: str = ""
+    """The folder of the parts, within the output's."""
+    reopen: bool = True
+    """Whether rows of earlier runs that have failed are sent again."""
+
+
+@dataclass(slots=True)
+class _Started:
+    at: float
+    task: "asyncio.Task[None]"
+
+
+class Service:
+    """One coordinator, in one event loop."""
+
+    def __init__(
+        self, options: ServiceOptions, spawn: Spawn, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._options, self._spawn, self._clock = options, spawn, clock
+        self._coordinator: Coordinator | None = None
+        self._presence = Presence(options.folder)
+        self._started: dict[str, _Started] = {}
+        self._stillborn = 0
+        self._polled_at = clock()
+        self._tending: asyncio.Task[None] | None = None
+        self._number = 0
+        self.can_spawn: Callable[[], bool] = lambda: True
+        """Whether workers can be started now."""
+
+    async def open(self, *, again: bool = False) -> None:
+        """Begin; `again` for one that takes the place of a coordinator that was lost.
+
+        Raises UsageError where another run is at work in the folder.
+        """
+        folder, options = self._options.folder, self._options
+        seen = await asyncio.to_thread(self._presence.seen)
+        is_fresh = seen is None and not again
+        if seen is not None and not again and await self._is_alive(seen):
+            raise UsageError(
+                f"another run is at work in {folder.path}",
+                hint=f"llmbatch cluster status {folder.path} shows it, attach follows it",
+            )
+        await asyncio.to_thread(self._presence.say)
+        if not again:
+            await asyncio.to_thread(begin_run, folder, options.rows_in)
+        plan = await asyncio.to_thread(load, folder)
+        if plan is None:
+            raise UsageError(f"{folder.path} has no plan")
+        ground = await asyncio.to_thread(
+            ground_of,
+            folder,
+            [shard.rows for shard in plan.shards],
+            rows_in=options.rows_in,
+            reopen=options.reopen,
+            is_fresh=is_fresh,
+        )
+        rules = Rules(options.workers, options.lease_s, options.max_errors)
+        purse = await asyncio.to_thread(self._purse)
+        self._coordinator = Coordinator(ground, rules, merged, purse, self._clock)
+        self._polled_at = self._clock()
+        self._tending = asyncio.ensure_future(self._tend())
+
+    async def _is_alive(self, seen: bytes) -> bool:
+        """Whether another coordinator still speaks, within the time of a lease."""
+        until = self._clock() + self._options.lease_s
+        while self._clock() < until:
+            await asyncio.sleep(TICK_S)
+            if (now := await asyncio.to_thread(self._presence.seen)) is None:
+                return False
+            if now != seen:
+                return True
+        return False
+
+    def _purse(self) -> Purse | None:
+        options = self._options
+        if options.max_cost is None:
+            return None
+        given = read_json(options.folder, MONEY) or {}
+
+        def save(amounts: Mapping[str, int]) -> None:
+            options.folder.replace(MONEY, orjson.dumps(dict(amounts)))
+
+        return Purse(options.max_cost, options.workers, given=given, save=save)
+
+    # What others call
+
+    async def beat(self, report: Report) -> Orders:
+        """What a worker says, and is told."""
+        coordinator = self._ready()
+        self._stillborn = 0
+        return coordinator.beat(report)
+
+    def poll(self, notices_from: int = 0) -> Status:
+        """How it stands, for the command that has started it or has attached itself."""
+        self._polled_at = self._clock()
+        return self._ready().status(notices_from)
+
+    def stop(self, kind: StopKind) -> None:
+        """End the run early."""
+        self._ready().stop(kind)
+
+    def _ready(self) -> Coordinator:
+        if self._coordinator is None:
+            raise RuntimeError("the coordinator is not open")
+        return self._coordinator
+
+    # What goes on by itself
+
+    async def _tend(self) -> None:
+        said_at = self._clock()
+        coordinator = self._ready()
+        while not coordinator.is_over:
+            coordinator.tick()
+            self._see_to_workers(coordinator)
+            now = self._clock()
+            if now - said_at > self._options.lease_s / 5:
+                said_at = now
+                await self._say(coordinator)
+            if not self._options.detached and now - self._polled_at > ALONE_S:
+                coordinator.stop("drain", _ALONE)
+            await asyncio.sleep(TICK_S)
+        await asyncio.to_thread(self._presence.say, ended=True)
+
+    async def _say(self, coordinator: Coordinator) -> None:
+        try:
+            await asyncio.to_thread(self._presence.say)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            why = Why("output", f"cannot write {self._options.folder.path}: {reason}")
+            coordinator.stop("drain", why)
+
+    def _see_to_workers(self, coordinator: Coordinator) -> None:
+        """Start workers in place of those that have ended."""
+        if coordinator.stopping is not None or not self.can_spawn():
+            return
+        ended = {name for name, started in self._started.items() if started.task.done()}
+        living = set(coordinator.living) - ended
+        starting = [
+            name
+            for name, started in self._started.items()
+            if not started.task.done() and self._clock() - started.at < BEGIN_S
+        ]
+        for _ in range(self._options.workers - len(living.union(starting))):
+            self._number += 1
+            name = f"w{self._number}-{uuid4().hex[:6]}"
+            task = asyncio.ensure_future(self._spawned(name, coordinator))
+            self._started[name] = _Started(self._clock(), task)
+
+    async def _spawned(self, name: str, coordinator: Coordinator) -> None:
+        error: BaseException | None = None
+        try:
+            await self._spawn(name)
+        except Exception as failed:  # noqa: BLE001 - whatever ended it, another takes its place
+            error = failed
+        if coordinator.is_over or coordinator.has_heard(name):
+            return
+        self._stillborn += 1
+        if self._stillborn >= MOST_STILLBORN:
+            said = f": {error}" if error is not None else ""
+            coordinator.stop("drain", Why("stopped", f"no worker could be started{said}"))
+        await asyncio.sleep(TICK_S * 2**self._stillborn)
+
+    async def ended(self) -> None:
+        """Wait until the run is over."""
+        if self._tending is not None:
+            await self._tending
+
+
+_ALONE: Final = Why(
+    "stopped",
+    f"the command that has started the run was not heard for {ALONE_S:g} s",
+    "the same command goes on; --detach leaves a run to itself",
+)
+

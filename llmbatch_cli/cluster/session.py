@@ -1,0 +1,97 @@
+"""A worker from its options: the models, the plan of what is asked, and the folder."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final
+
+from llmbatch_cli.cluster.folder import Folder
+from llmbatch_cli.cluster.messages import Lease, Money, Orders
+from llmbatch_cli.cluster.parts import Part
+from llmbatch_cli.cluster.plan import load
+from llmbatch_cli.cluster.shards import Shard, rows_of
+from llmbatch_cli.cluster.worker import Beat, ClusterWorker, Means
+from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.core.events import Event
+from llmbatch_cli.core.frozen import frozen
+from llmbatch_cli.core.options import TABLES
+from llmbatch_cli.core.types import Outcome, Row
+from llmbatch_cli.drivers.live import RunOptions
+from llmbatch_cli.engine.failure_limit import FailureLimit
+from llmbatch_cli.engine.run import Stop
+from llmbatch_cli.job import Job
+from llmbatch_cli.models import open_models
+from llmbatch_cli.plans import Plan
+from llmbatch_cli.rows.input.attachments import with_attachments
+from llmbatch_cli.rows.output.render import render
+from llmbatch_cli.rows.output.with_input import WithInput
+
+NEVER: Final = 10**15
+"""So many failed rows are for the coordinator to count."""
+
+
+@frozen
+class WorkerOptions:
+    """What a worker is told of the run. Plain values, and no secrets."""
+
+    folder: Folder
+    lease_s: float
+    rows_in: str = ""
+    sliced: bool = False
+    """Whether it spends what it is given of --max-cost."""
+
+
+async def work(name: str, job: Job, options: WorkerOptions, beat: Beat) -> None:
+    """Answer what is leased until all is over. Raises UsageError for what cannot begin."""
+    plan = await asyncio.to_thread(load, options.folder)
+    if plan is None:
+        raise UsageError(
+            f"{options.folder.path} is not seen from this machine",
+            hint="all machines need the same folder, as of a shared disk",
+        )
+    stop = Stop()
+    output = job.output
+    given = WithInput(messages=output.include_input) if _needs_input(job) else None
+    line = partial(_line, detail=output.detail)
+    asked: dict[str, Plan] = {}
+
+    async def rows(shard: Shard, observe: Callable[[Event], None]) -> AsyncGenerator[Row, None]:
+        found = rows_of(shard, job.inputs, observe)
+        if given is not None:
+            found = given.rows(found)
+        async with aclosing(with_attachments(found, job.input.files)) as read:
+            async for row in read:
+                row.key = await asked["plan"].key_of(row)
+                yield row
+
+    def open_part(lease: Lease) -> Part:
+        return Part(options.folder, lease, rows_in=options.rows_in, ordered=output.ordered)
+
+    means = Means(
+        open_part,
+        lambda part: part.begin(output.retry_failed),
+        lambda number: plan.shards[number],
+        rows,
+        line if given is None else given.rendering(line),
+    )
+    worker = ClusterWorker(name, beat, means, stop, lease_s=options.lease_s)
+    calls = replace(job.calls, before_send=worker.check)
+    async with open_models(calls, worker.observe) as pool:
+        limit = FailureLimit(
+            rows=None if job.failure_limit == FailureLimit() else NEVER,
+            in_a_row=job.failure_limit.in_a_row,
+        )
+        asked["plan"] = await job.ask.plan(
+            pool, RunOptions(failure_limit=limit, observe=worker.observe)
+        )
+        await worker.run(asked["plan"].driver)
+
+
+def _needs_input(job: Job) -> bool:
+    return job.output.include_input or job.output.format in TABLES
+
+
+def _line(outcome: Outcome, *, detail: bool) -> bytes:
+    return render(outcome, "jsonl", detail=detail)
