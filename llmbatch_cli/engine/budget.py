@@ -46,12 +46,12 @@ class Reservation:
 
 
 class Account:
-    """What a run may spend: `spent` and what is reserved are never more than `cap` together."""
+    """What a run may spend: `spent` and `reserved` are never more than `cap` together."""
 
     def __init__(self, cap: int) -> None:
         self.cap = cap
         self.spent = 0
-        self._reserved = 0
+        self.reserved = 0
 
     @property
     def left(self) -> int:
@@ -60,14 +60,14 @@ class Account:
 
     def reserve(self, amount: int) -> Reservation | None:
         """Hold so much for one request; None where there is no room now."""
-        if amount > self.left - self._reserved:
+        if amount > self.left - self.reserved:
             return None
-        self._reserved += amount
+        self.reserved += amount
         return Reservation(amount)
 
     def settle(self, reservation: Reservation, spent: int) -> None:
         """The request has ended, and has cost so much."""
-        self._reserved -= reservation.amount
+        self.reserved -= reservation.amount
         self.spent += spent
 
 
@@ -85,14 +85,19 @@ class Budget:
     A request that fits is sent at once; one that may fit once others have ended waits; one that
     never will is postponed, for another run. The run ends with it where what is left is less than
     what any request so far has needed, or where order matters.
+
+    One that is sliced begins with nothing, and may spend what is granted: who does not fit waits
+    until more is, or until there is `no_more`. All amounts are in billionths of a US dollar.
     """
 
-    def __init__(self, cap_usd: Decimal | float) -> None:
+    def __init__(self, cap_usd: Decimal | float, *, sliced: bool = False) -> None:
         self.in_order = False
         """Whether those that wait take turns; otherwise a smaller one may pass a larger one."""
         self.unseen = 0
         """The part of what is spent that may have been billed, and that no reply has said."""
-        self._account = Account(in_billionths(cap_usd))
+        self._whole = in_billionths(cap_usd)
+        self._account = Account(0 if sliced else self._whole)
+        self._may_grow = sliced
         self._waiters: dict[asyncio.Future[Reservation], WorstCase] = {}
         self._smallest: int | None = None
         """Of the amounts that were reserved."""
@@ -104,7 +109,7 @@ class Budget:
     @property
     def cap_usd(self) -> float:
         """The most that may be spent, in US dollars."""
-        return self._account.cap / PER_USD
+        return self._whole / PER_USD
 
     @property
     def has_begun(self) -> bool:
@@ -121,6 +126,47 @@ class Budget:
         """What has been spent, with what may have been billed unseen."""
         return self._account.spent
 
+    @property
+    def granted(self) -> int:
+        """What may be spent, with what is spent already."""
+        return self._account.cap
+
+    @property
+    def committed(self) -> int:
+        """What is spent or reserved: never more than what is granted, unless a provider bills more
+        than it may."""
+        return self._account.spent + self._account.reserved
+
+    @property
+    def needed(self) -> int:
+        """How much more has to be granted for one more request, of those that wait; 0 for none.
+
+        That is the next one where they take turns, else the smallest.
+        """
+        amounts = [worst.amount for worst in self._waiters.values()]
+        if not amounts:
+            return 0
+        amount = amounts[0] if self.in_order else min(amounts)
+        return max(0, amount - (self.granted - self.committed))
+
+    def grant(self, amount: int) -> None:
+        """So much more may be spent."""
+        self._account.cap += amount
+        self._admit()
+
+    def give_back(self, granted: int = 0) -> int:
+        """Have no more than this granted, as far as it is not spent or reserved; returns how much
+        less that is than before."""
+        account = self._account
+        given = max(0, account.cap - max(granted, self.committed))
+        account.cap -= given
+        return given
+
+    def no_more(self) -> None:
+        """Nothing is granted any more: those that do not fit are postponed from now on."""
+        self._may_grow = False
+        self._admit()
+
     def try_reserve(self, worst: WorstCase) -> Reservation | None:
         """Reserve at once, or None: the fast path for what need not wait."""
         return None if self.in_order and self._waiters else self._reserve(worst)
@@ -130,7 +176,7 @@ class Budget:
 
         Pass the reservation to `settle`, once, whatever happens.
         """
-        if worst.amount > self._account.left:
+        if self._never_fits(worst):
             raise self._no_room(worst)
         waiter: asyncio.Future[Reservation] = asyncio.get_running_loop().create_future()
         self._waiters[waiter] = worst
@@ -165,7 +211,7 @@ class Budget:
             reservation = None if waiter.done() else self._reserve(worst)
             if reservation is not None:
                 waiter.set_result(reservation)
-            elif waiter.done() or worst.amount > self._account.left:
+            elif waiter.done() or self._never_fits(worst):
                 if not waiter.done():
                     waiter.set_exception(self._no_room(worst))
             elif self.in_order:
@@ -173,6 +219,9 @@ class Budget:
             else:
                 continue
             del self._waiters[waiter]
+
+    def _never_fits(self, worst: WorstCase) -> bool:
+        return worst.amount > self._account.left and not self._may_grow
 
     def _no_room(self, worst: WorstCase) -> Postponed:
         self._misses += 1
@@ -192,11 +241,11 @@ class Budget:
         bounds, seen = refused.bounds, self.spent - self.unseen
         unseen = f", up to {in_usd(self.unseen)} more may have been billed" if self.unseen else ""
         reached.message = (
-            f"--max-cost {in_usd(self._account.cap)}: {in_usd(seen)} spent{unseen}; a request may "
+            f"--max-cost {in_usd(self._whole)}: {in_usd(seen)} spent{unseen}; a request may "
             f"cost up to {in_usd(refused.amount)} (of {bounds.input_tokens:,} tokens in and "
             f"{bounds.output_tokens or 0:,} out), for which there is no room"
         )
-        if refused.amount > self._account.cap:
+        if refused.amount > self._whole:
             reached.hint = "set a lower --max-tokens, or raise --max-cost"
         else:
             reached.hint = "--resume goes on, with a --max-cost of its own"

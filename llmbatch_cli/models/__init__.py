@@ -15,6 +15,7 @@ from llmbatch_cli.engine.calls import Model, Parts, built, calling, merged, with
 from llmbatch_cli.engine.deadline import Deadlines
 from llmbatch_cli.engine.drop_params import dropping
 from llmbatch_cli.engine.endpoints import Wire, one_of
+from llmbatch_cli.engine.fence import fenced, fenced_stream
 from llmbatch_cli.engine.limits.admitted import admitted
 from llmbatch_cli.engine.limits.limiter import Limiter, RateLimits
 from llmbatch_cli.engine.retry import Patience, retried
@@ -270,12 +271,14 @@ class ModelPool:
         build(Request(target.model, [{"role": "user", "content": "?"}], params))
         own_send = await self._shared.stack.enter_async_context(provider.serving(self._observe))
         encode = partial(built, build)
+        check = options.before_send
         if own_send is not None:
-            return Wire(calling(build, provider.parse, own_send), None, encode)
+            return Wire(fenced(calling(build, provider.parse, own_send), check), None, encode)
         check_way(provider.base_url)
         network = await self._shared.network()
         stream = streaming(build, provider.parse, provider.stream, network.stream)
-        return Wire(calling(build, provider.parse, network.send), stream, encode)
+        call = calling(build, provider.parse, network.send)
+        return Wire(fenced(call, check), fenced_stream(stream, check), encode)
 
     def _limiter(
         self, provider: Provider, model: str, limits: RateLimits, patience: Patience
@@ -298,7 +301,17 @@ class ModelPool:
                     LimitChanged(f"{provider.name}/{model}", now.in_flight, now.rpm, now.tpm)
                 ),
             )
+            if (share := self._options.share) is not None:
+                share.join(_shared_name(provider, model), limiters[key])
         return limiters[key]
+
+
+def _shared_name(provider: Provider, model: str) -> str:
+    """What a limiter is called in every process; an address may hold a password."""
+    from hashlib import sha256
+
+    digest = sha256(provider.base_url.encode()).hexdigest()
+    return f"{provider.name}/{model} at {digest[:8]}"
 
 
 def at_each_address(access: Access) -> list[Access]:
@@ -320,7 +333,10 @@ async def open_models(options: CallOptions, observe: Observer = ignore) -> Async
         limits = replace(limits, most_in_flight=fits, start_in_flight=start)
         options = replace(options, limits=limits)
     async with AsyncExitStack() as stack:
-        shared = Shared(stack, open_network(options.connection), limits)
+        connection = replace(options.connection, before_send=options.before_send)
+        shared = Shared(stack, open_network(connection), limits)
+        if options.share is not None and shared.capacity is not None:
+            options.share.join_capacity(shared.capacity)
         if options.cache != NO_CACHE:
             from llmbatch_cli.engine.cache.opening import open_known
 

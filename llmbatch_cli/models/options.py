@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import field, replace
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +18,7 @@ from llmbatch_cli.transport import Connection
 
 if TYPE_CHECKING:
     from llmbatch_cli.engine.budget import Budget
+    from llmbatch_cli.engine.limits.share import Share
     from llmbatch_cli.engine.shaped import AnswerShape
 
 MOST_IN_FLIGHT: Final = 512
@@ -108,6 +109,10 @@ class CallOptions:
     prices: Prices = field(default_factory=Prices)
     tier: str | None = None
     """How answers are bought, where that is not the usual way."""
+    share: "Share | None" = None
+    """What part of the limits is this process's; None is all of them."""
+    before_send: Callable[[], None] | None = None
+    """Is called directly before each request leaves, and may raise Fenced."""
 
     @classmethod
     def of(

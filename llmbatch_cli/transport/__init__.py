@@ -41,6 +41,8 @@ class Connection:
     Shorter than the 5 s after which the servers of Node, uvicorn (vLLM) and llama.cpp close it, so
     that none is closed in the moment it is used again.
     """
+    before_send: Callable[[], None] | None = None
+    """Is called where a request has waited for its connection; it is not sent if this raises."""
 
 
 async def gathered(

@@ -21,6 +21,7 @@ from typing import Final, NamedTuple
 
 from llmbatch_cli.engine.limits.isolated_429 import DENSE, FEW, Doubt, Recent, Ticket
 from llmbatch_cli.engine.limits.probe import SURPRISING_STEP, Probe
+from llmbatch_cli.engine.limits.slots import Slots
 
 MARGIN: Final = 0.985
 """The part of a learned rate that is used until it is probed."""
@@ -29,8 +30,6 @@ RISE: Final = 1.01
 """How far a rate without rejections may come nearer to the limit, up to NARROW_MARGIN of it."""
 PAUSE_S: Final = 0.5
 """The cool-down after a rejection without a Retry-After."""
-EXCEPTIONS: Final = 5
-"""Fewer accepted requests than this, with as many in flight, do not rule out a limit."""
 MANY: Final = 50
 """So many accepted requests give a rate in however short a time."""
 TOO_FEW: Final = 5
@@ -43,8 +42,6 @@ MOST_REFUSED: Final = 1000
 """How many of the last rejected requests are remembered."""
 IN_VAIN: Final = 3
 """So many episodes after slowing down mean that the rate is not the cause."""
-KEPT_S: Final = 30.0
-"""The least time for which accepted counts are kept, while no limit is certain."""
 BRIEF: Final = 2.0
 """A time of fewer cool-downs is brief; what was accepted in it came after the cool-down."""
 SLOWEST: Final = 0.5
@@ -54,54 +51,6 @@ FIRST_GUESS: Final = 60.0
 REVIEW_S: Final = 1.0
 FORGOTTEN_AFTER_S: Final = 30.0
 """How long slots may be the tighter limit until a learned rate is forgotten."""
-
-
-class Slots:
-    """How many at once, as far as their number is rejected."""
-
-    def __init__(self, most: int, *, growing: bool) -> None:
-        self.limit = most
-        self.accepted = [0] * most
-        """How many requests were accepted with so many others in flight, since the last episode."""
-        self._accepted_before = self.accepted
-        self._kept_until = float("-inf")
-        self._most = most
-        self._probe = Probe()
-        self.growing = growing
-        """Whether every answer adds a slot, up to the most."""
-        self.met = False
-        """Whether a number was rejected."""
-
-    def add(self) -> None:
-        """One more, up to the most."""
-        self.limit = min(self.limit + 1, self._most)
-
-    def crowded(self, in_flight: int) -> bool:
-        """Whether a rejection of one more than `in_flight` may be due to their number."""
-        counts = (self.accepted, self._accepted_before)
-        return in_flight > 0 and max(sum(one[in_flight:]) for one in counts) < EXCEPTIONS
-
-    def rejected(self, now: float, *, plain: bool) -> None:
-        """An episode begins; `plain` where so much was rejected that it means a limit."""
-        if plain or now >= self._kept_until:
-            self._accepted_before, self.accepted = self.accepted, [0] * self._most
-            self._kept_until = now + KEPT_S
-
-    def shrink(self, in_flight: int, now: float, answers: int, pause_s: float) -> None:
-        """More than `in_flight` were too many at once."""
-        self.growing, self.met = False, True
-        self.trim(in_flight)
-        self._probe.rejected(now, answers, pause_s)
-
-    def trim(self, in_flight: int) -> None:
-        """More than `in_flight` were too many, in the same episode."""
-        self.limit = max(1, min(self.limit, in_flight))
-
-    def grow(self, now: float, answers: int) -> None:
-        """Try more where it is time to."""
-        if self.limit < self._most and (step := self._probe.step(now, answers)):
-            self.growing = step > SURPRISING_STEP  # so much more, and no rejection
-            self.limit = min(self._most, self.limit + max(1, int(self.limit * step)))
 
 
 class Rate:
@@ -167,6 +116,13 @@ class Rate:
         known = used if self.per_minute is None else self.per_minute
         slower = min(known, used * 0.97)
         self.per_minute = max(slower, 0.7 * used) if unsure else slower
+
+    def rescale(self, factor: float) -> None:
+        """So many times as much is this process's part from now on."""
+        if self.per_minute is not None:
+            self.per_minute *= factor
+        self._after_rejection *= factor
+        self._before_step *= factor
 
     def forget(self) -> None:
         """What was learned is no longer true."""
@@ -243,6 +199,8 @@ class Learner:
         """Whether there was a time in which no limit was reached, since the last episode."""
         self._since: Ticket | None = None
         """Where the last episode began; what was admitted since then is counted."""
+        self._more = 0.0
+        """What is added to that count, as if the share had been always what it is now."""
         self._has_learned = False
         self._pause_s = 0.0
         self._recent = Recent()
@@ -298,6 +256,20 @@ class Learner:
             self._changed()
         return True
 
+    def rescale(self, factor: float, now: float, last: int) -> None:
+        """This process's part of the account has become so many times as large.
+
+        Args:
+            factor: above 0.
+            now: by the loop's clock, seconds.
+            last: the number of the last request that was admitted.
+        """
+        self.rate.rescale(factor)
+        self._recent.rescale(factor, now)
+        if self._since is not None:
+            accepted = self._count_since(self._since[3], last)[0]
+            self._more = (accepted + self._more) * factor - accepted
+
     def _weigh(self, doubt: Doubt, ticket: Ticket, now: float, refused: int) -> bool:
         """Count how another request has ended; returns whether that makes it a limit."""
         doubt.add(ticket[3], refused)
@@ -336,6 +308,7 @@ class Learner:
             unsure = counted < (TOO_FEW if plain else MANY)
             rate.shrink(seen, now, self._answers, pause_s, unsure=unsure)
         self._since, self._has_learned, self._pause_s = ticket, True, pause_s
+        self._more = 0.0
         self._idle = self.slots_bound = self.queue_bound = self.rate_bound = False
         self._review_at = now + pause_s + REVIEW_S
 
@@ -358,15 +331,20 @@ class Learner:
         """What became of those that were admitted since the last episode, up to this one."""
         at, _, _, number = ticket
         since_at, _, _, since_number = self._since or ticket
+        accepted, refused = self._count_since(since_number, number)
         sent = number - since_number
-        refused = sum(since_number < one <= number for one in self._refused)
-        accepted = max(0, sent - refused)
         plain = refused >= PLAIN and accepted < EVEN * sent
         took_s = at - since_at
         if accepted >= EVEN * sent and took_s < BRIEF * self._pause_s:
             took_s -= self._pause_s
         took_s = max(took_s, 0.5 if accepted < MANY else 0.02)
-        return Seen(accepted, 60 * accepted / took_s, plain)
+        as_now = max(0.0, accepted + self._more)
+        return Seen(accepted, 60 * as_now / took_s, plain)
+
+    def _count_since(self, since_number: int, number: int) -> tuple[int, int]:
+        """How many of the requests between the two were accepted, and how many rejected."""
+        refused = sum(since_number < one <= number for one in self._refused)
+        return max(0, number - since_number - refused), refused
 
     def _review(self, ticket: Ticket, now: float) -> None:
         """From time to time: try more where the limits were reached."""

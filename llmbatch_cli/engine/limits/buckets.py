@@ -21,6 +21,8 @@ class Pace:
 
     def __init__(self, per_minute: float, counts: Counted) -> None:
         self.counts: Counted = counts
+        self.used_s = 0.0
+        """How many seconds at this pace all that was sent has taken."""
         self._due = float("-inf")
         self.change(per_minute)
 
@@ -30,6 +32,12 @@ class Pace:
         # Of N + 1 in a row, the first may be SLACK_S late; 1e-9 is for rounding.
         self._each_s = (60 + SLACK_S) * (1 + 1e-9) / per_minute
 
+    def rescale(self, per_minute: float, now: float) -> None:
+        """Continue at another speed, and what is still to be waited for at that speed, too."""
+        if self._due > now:
+            self._due = now + (self._due - now) * self.per_minute / per_minute
+        self.change(per_minute)
+
     def ready_at(self, now: float, tokens: int) -> float:
         """When the next request may be sent; in the past if it may be sent now."""
         return self._due
@@ -37,16 +45,22 @@ class Pace:
     def take(self, now: float, tokens: int) -> None:
         """A request is sent."""
         start = self._due if now <= self._due + SLACK_S else now
-        self._due = start + self._cost_s(tokens)
+        cost_s = self._cost_s(tokens)
+        self.used_s += cost_s
+        self._due = start + cost_s
 
     def give_back(self, at: float, tokens: int) -> None:
         """The request that was admitted at `at` was not sent."""
-        self._due -= self._cost_s(tokens)
+        self._add(-self._cost_s(tokens))
 
     def correct(self, at: float, more: int) -> None:
         """The request of `at` had so many tokens more than estimated, or fewer if below 0."""
         if self.counts == "tpm":
-            self._due += more * self._each_s
+            self._add(more * self._each_s)
+
+    def _add(self, cost_s: float) -> None:
+        self.used_s += cost_s
+        self._due += cost_s
 
     def _cost_s(self, tokens: int) -> float:
         return self._each_s if self.counts == "rpm" else tokens * self._each_s
@@ -55,16 +69,21 @@ class Pace:
 class LastMinute:
     """Tokens that were sent in the last minute: real where known, estimated where not.
 
-    With those of the next request they are never more than `most`, which no request may exceed.
+    With those of the next request they are never more than `most`; a request of more than that is
+    sent where none was sent in the last minute.
     """
 
     counts: Counted = "tpm"
 
     def __init__(self, most: int) -> None:
-        self._most = most
+        self.change(most)
         self._sum = 0
         self._slots: deque[list[int]] = deque()
         """Each a slot's number and its tokens, oldest first."""
+
+    def change(self, most: int) -> None:
+        """Continue with another limit."""
+        self._most = most
 
     def ready_at(self, now: float, tokens: int) -> float:
         """When enough of the last minute has passed; in the past if it may be sent now."""
@@ -76,7 +95,7 @@ class LastMinute:
             left -= held
             if left <= 0:
                 return _end_of(number)
-        return now
+        return _end_of(self._slots[-1][0]) if self._slots else now
 
     def take(self, now: float, tokens: int) -> None:
         """A request is sent."""

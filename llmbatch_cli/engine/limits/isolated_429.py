@@ -4,6 +4,7 @@ A limit that is exceeded rejects what follows, too; trouble at the provider reje
 and there, however few are sent.
 """
 
+import math
 from collections import deque
 from typing import Final
 
@@ -35,6 +36,8 @@ class Recent:
     def __init__(self) -> None:
         self._seconds: deque[list[int]] = deque()
         """Each a second, and the requests that were accepted and rejected in it."""
+        self._rescaled: list[tuple[float, float]] = []
+        """When this process's part of the account changed, and by which factor."""
         self._next_second = float("-inf")
         self._tolerated = SPORADIC
 
@@ -69,9 +72,17 @@ class Recent:
 
         No provider lets more than a minute's worth of unused requests accumulate.
         """
-        accepted = sum(second[1] for second in self._seconds)
+        accepted = sum(second[1] * self._factor_since(second[0]) for second in self._seconds)
         since = next((second[0] for second in self._seconds if second[1]), 0)
         return MINUTE_S * accepted / (now - since + MINUTE_S) if accepted else 0.0
+
+    def rescale(self, factor: float, now: float) -> None:
+        """Count as if this process's part had been so many times as large before."""
+        self._rescaled = [one for one in self._rescaled if one[0] > now - MINUTE_S - 1]
+        self._rescaled.append((now, factor))
+
+    def _factor_since(self, second: float) -> float:
+        return math.prod(factor for at, factor in self._rescaled if at > second)
 
     def _sums(self) -> tuple[int, int]:
         """Those of the last RECENT_S, and the rejected of them."""

@@ -9,32 +9,25 @@ from contextlib import suppress
 from typing import Final, Literal
 
 from llmbatch_cli.core.errors import (
-    Interrupted,
-    Overloaded,
     ProviderError,
     RateLimited,
-    TimedOut,
     Unreachable,
     Unsent,
 )
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.types import Completion, RateInfo
 from llmbatch_cli.engine.limits.adaptive import PAUSE_S, Learner
-from llmbatch_cli.engine.limits.buckets import Gate, LastMinute, Pace
+from llmbatch_cli.engine.limits.buckets import Gate
+from llmbatch_cli.engine.limits.busy_server import MOST_REFUSED, NEWEST, is_full, is_late
 from llmbatch_cli.engine.limits.estimate import Estimate, used_tokens
+from llmbatch_cli.engine.limits.gates import Gates
 from llmbatch_cli.engine.limits.isolated_429 import Ticket
-from llmbatch_cli.engine.limits.queueing import QueueLimit
-from llmbatch_cli.engine.limits.rate_headers import RateHeaders
+from llmbatch_cli.engine.limits.queueing import FULL, QueueLimit
 from llmbatch_cli.engine.limits.shared_capacity import SharedCapacity
 
 START_IN_FLIGHT: Final = 3
 """Requests at once at the start of a run without --concurrency: a server of one's own may answer
 one at a time, and what waits there for more than its time limit is lost."""
-TIME_OUTS: Final = frozenset((408, 504, 524))
-"""Statuses by which a server or its gateway says that an answer took too long."""
-LATE_S: Final = 1.0
-"""An error with such a status that comes sooner has not waited in a queue."""
-
 LONGEST_SPREAD_S: Final = 30.0
 """Runs that share a key wake spread over so much at most."""
 
@@ -64,20 +57,6 @@ class Allowed:
     in_flight: int
     rpm: float | None
     tpm: float | None
-
-
-FULL_UP: Final = (503, 529)
-"""Statuses by which a server without a queue refuses what is too many for it at once."""
-MOST_REFUSED: Final = 0.2
-"""The share of these among the last twenty or so from which it is no accident."""
-NEWEST: Final = 1 / 20
-"""The weight of the newest reply in that share."""
-
-
-def _is_full(result: object) -> bool:
-    """Whether a server may have refused the request as one too many: by a status or a reset."""
-    reset = isinstance(result, Interrupted) and not isinstance(result, TimedOut)
-    return reset or (isinstance(result, Overloaded) and result.status in FULL_UP)
 
 
 class Limiter:
@@ -111,6 +90,8 @@ class Limiter:
         self._chance = chance
         self._changed = changed
         self._tpm, self._adaptive = limits.tpm, adaptive
+        self.is_fixed = not adaptive or limits.start_in_flight >= limits.most_in_flight
+        """Whether the number at once is the user's own, and no ceiling."""
         self._capacity = capacity
         self._patience_s = patience_s
         self._long_wait: RateLimited | None = None
@@ -125,13 +106,13 @@ class Limiter:
             resumed=self._resume,
         )
         self._slots = self._learner.slots
-        most = limits.most_in_flight
+        self._most = most = limits.most_in_flight
         start = limits.start_in_flight if adaptive else most
         self._queue = QueueLimit(start, most, changed=lambda: self._changed(self.allowed))
-        self._reported = RateHeaders()
-        self._learned = Pace(1.0, "rpm")
-        self._flags = _flag_gates(limits.rpm, limits.tpm)
-        self._gates: list[Gate] = self._flags
+        self._paces = Gates(limits.rpm, limits.tpm)
+        self.gates: list[Gate] = self._paces.now()
+        self._part = 1.0
+        """Of the account: the last one above 0."""
         self.counts_tokens = limits.tpm is not None
         """Whether an estimate is needed at all."""
         self.estimate = Estimate()
@@ -140,7 +121,7 @@ class Limiter:
         """Requests that are allowed at once now; replies change it, and nothing else."""
         self._refused_share = 0.0
         self._number = -1
-        self._cool_until = self._requested_until = float("-inf")
+        self._cool_until = self._requested_until = self._heard_until = float("-inf")
         self._waiters: deque[tuple[asyncio.Future[Ticket], int]] = deque()
         self._held_by: Holding = "slots"
         self._timer: asyncio.TimerHandle | None = None
@@ -149,12 +130,9 @@ class Limiter:
     @property
     def allowed(self) -> Allowed:
         """What is allowed now, by the user, the provider and what was learned."""
-        paces = [gate for gate in self._gates if isinstance(gate, Pace)]
-        return Allowed(
-            min(self._slots.limit, self._queue.high),
-            min((one.per_minute for one in paces if one.counts == "rpm"), default=None),
-            min((one.per_minute for one in paces if one.counts == "tpm"), default=None),
-        )
+        paces = self._paces
+        at_once = min(self._slots.limit, self._queue.high)
+        return Allowed(at_once, paces.lowest("rpm"), paces.lowest("tpm"))
 
     @property
     def cooling_s(self) -> float:
@@ -166,12 +144,47 @@ class Limiter:
         """What the next request waits for; None while none waits."""
         return self._held_by if self._waiters else None
 
+    @property
+    def is_held_by_share(self) -> bool:
+        """Whether requests wait for what a larger share would let go."""
+        by_slots = (self.is_fixed or not self.slots) and self.in_flight >= FULL * self.slots
+        return by_slots or (bool(self._waiters) and self._held_by in ("rpm", "tpm"))
+
+    @property
+    def asked_to_wait_s(self) -> float:
+        """Seconds for which the provider has asked this process to send nothing more."""
+        return max(0.0, self._requested_until - self.now())
+
+    def cool_down(self, wait_s: float) -> None:
+        """Send nothing for so long: the provider has asked another process of the same account."""
+        self._heard_until = max(self._heard_until, self.now() + wait_s)
+        self._cool_until = max(self._cool_until, self._heard_until)
+
+    def set_share(self, part: float) -> None:
+        """So much of the account is this process's from now on, from 0 to 1.
+
+        All limits are held to that part, but for `most_in_flight` where it is only a ceiling and
+        not the user's own number.
+        """
+        now, most, factor = self.now(), self._most, (part or self._part) / self._part
+        if self.is_fixed:
+            most = max(1, int(most * part + 1e-6))
+        if factor != 1:
+            self._part = part
+            self._paces.set_share(part, now)
+            self._learner.rescale(factor, now, self._number)
+            self._queue.set_most(most, factor)
+        self._slots.set_most(most if part else 0, factor)
+        self.slots = min(self._slots.limit, self._queue.limit)
+        self._follow()
+        self._pump()
+
     def try_admit(self, tokens: int) -> Ticket | None:
         """Admit one at once, or None: the fast path for what need not wait."""
         if self._waiters:
             return None
         now = self.now()
-        held = self._gates or now < self._cool_until or self._capacity is not None
+        held = self.gates or now < self._cool_until or self._capacity is not None
         if (held or self.in_flight >= self.slots) and self._ready_at(tokens, now) > now:
             return None
         return self._admit_now(tokens, now)
@@ -231,17 +244,16 @@ class Limiter:
             self._pump()
 
     def _unanswered(self, ticket: Ticket, now: float, error: ProviderError | None) -> None:
-        is_full = _is_full(error)
-        self._refused_share += (is_full - self._refused_share) * NEWEST
+        full = is_full(error)
+        self._refused_share += (full - self._refused_share) * NEWEST
         if isinstance(error, RateLimited):
             self._rejected(ticket, error)
-        elif is_full and self._refused_share > MOST_REFUSED:
+        elif full and self._refused_share > MOST_REFUSED:
             self._learner.rejected(ticket, self._number, now, PAUSE_S, requested=False)
         elif isinstance(error, Unreachable):
             self._correct(ticket, 0)
         last, in_flight = self._number, self.in_flight
-        late = isinstance(error, Overloaded) and error.status in TIME_OUTS
-        if (late and now - ticket[0] >= LATE_S) or isinstance(error, TimedOut):
+        if is_late(error, now - ticket[0]):
             self._queue.timed_out(ticket, now, last=last, in_flight=in_flight)
         else:
             outrun = error is None
@@ -288,30 +300,26 @@ class Limiter:
 
     def _resume(self) -> None:
         """End a cool-down that was for no limit; a Retry-After is obeyed all the same."""
-        self._cool_until = self._requested_until
+        self._cool_until = max(self._requested_until, self._heard_until)
         self._pump()
 
     def _read(self, limits: RateInfo) -> None:
-        if self._reported.read(limits):
+        if self._paces.read(limits):
             self._learner.rate.forget()
-            self.counts_tokens = self.counts_tokens or self._reported.tokens.pace is not None
+            self.counts_tokens = self.counts_tokens or self._paces.counts_tokens
             self._follow()
 
     def _follow(self) -> None:
         """What is allowed has changed."""
-        gates = [*self._flags, *self._reported.paces]
-        rate = self._learner.rate.per_minute
-        if rate is not None:
-            self._learned.change(rate)
-            gates.append(self._learned)
-        self._gates = gates
+        self._paces.learn(self._learner.rate.per_minute)
+        self.gates = self._paces.now()
         self._changed(self.allowed)
 
     def _correct(self, ticket: Ticket, tokens: int | None) -> None:
         """Replace the request's estimated tokens by the real ones; None leaves the estimate."""
         at, _, estimated, _ = ticket
         if tokens is not None and tokens != estimated:
-            for gate in self._gates:
+            for gate in self.gates:
                 gate.correct(at, tokens - estimated)
 
     def _ready_at(self, tokens: int, now: float) -> float:
@@ -330,16 +338,16 @@ class Limiter:
         ready = self._cool_until
         self._held_by = "cool-down"
         holder: Gate | None = None
-        for gate in self._gates:
+        for gate in self.gates:
             gate_ready = gate.ready_at(now, tokens)
             if gate_ready > ready:
                 ready, holder, self._held_by = gate_ready, gate, gate.counts
-        if holder is self._learned and ready > now:
+        if holder is self._paces.learned and ready > now:
             self._learner.rate_bound = True
         return ready
 
     def _admit_now(self, tokens: int, now: float) -> Ticket:
-        for gate in self._gates:
+        for gate in self.gates:
             gate.take(now, tokens)
         if self._capacity is not None:
             self._capacity.take()
@@ -356,7 +364,7 @@ class Limiter:
         """It was admitted, and is not sent after all."""
         at, _, tokens, _ = ticket
         self.in_flight -= 1
-        for gate in self._gates:
+        for gate in self.gates:
             gate.give_back(at, tokens)
         if self._capacity is not None:
             self._capacity.leave()
@@ -386,12 +394,3 @@ class Limiter:
     def _woken(self) -> None:
         self._timer = None
         self._pump()
-
-
-def _flag_gates(rpm: float | None, tpm: int | None) -> list[Gate]:
-    gates: list[Gate] = []
-    if rpm is not None:
-        gates.append(Pace(rpm, "rpm"))
-    if tpm is not None:
-        gates += [Pace(tpm, "tpm"), LastMinute(tpm)]
-    return gates

@@ -24,6 +24,11 @@ class RateHeaders:
         tokens = self.tokens.read(info.limit_tokens, info.remaining_tokens, info.reset_tokens_s)
         return requests or tokens
 
+    def set_share(self, part: float, now: float) -> None:
+        """So much of what is reported is this process's, from above 0 to 1."""
+        for one in (self.requests, self.tokens):
+            one.set_share(part, now)
+
     @property
     def paces(self) -> list[Pace]:
         """Those that are known."""
@@ -40,6 +45,9 @@ class _ReportedPace:
     def __init__(self, counts: Counted) -> None:
         self.pace: Pace | None = None
         self._counts: Counted = counts
+        self._whole = 0.0
+        """A minute, of the whole account."""
+        self._part = 1.0
         self._longest_reset_s = 0.0
         self._least = self._most = 0.5
         """The parts of the limit that remained, so far."""
@@ -54,10 +62,16 @@ class _ReportedPace:
         much_used = self._least < 0.5 < self._most
         by_the_second = much_used and 0 < self._longest_reset_s <= 1
         per_minute = MARGIN * limit * (60 if by_the_second else 1)
-        if self.pace is None:
-            self.pace = Pace(per_minute, self._counts)
-        elif per_minute == self.pace.per_minute:
+        if per_minute == self._whole:
             return False
+        self._whole = per_minute
+        if self.pace is None:
+            self.pace = Pace(per_minute * self._part, self._counts)
         else:
-            self.pace.change(per_minute)
+            self.pace.change(per_minute * self._part)
         return True
+
+    def set_share(self, part: float, now: float) -> None:
+        self._part = part
+        if self.pace is not None:
+            self.pace.rescale(self._whole * part, now)

@@ -18,6 +18,7 @@ class SharedCapacity:
     """
 
     def __init__(self, most: int) -> None:
+        self._whole = self._most = most
         self._free = most
         self._wakes: deque[Callable[[], None]] = deque()
         self._waking = False
@@ -30,6 +31,13 @@ class SharedCapacity:
     def join(self, wake: Callable[[], None]) -> None:
         """Call this when a slot is free, in turn with the others."""
         self._wakes.append(wake)
+
+    def set_share(self, part: float) -> None:
+        """So much of it is this process's, from 0 to 1; at least one slot, unless it is 0."""
+        most = max(1, int(self._whole * part + 1e-6)) if part else 0
+        self._free += most - self._most
+        self._most = most
+        self._wake()
 
     def take(self) -> None:
         """Take a slot."""

@@ -3,6 +3,7 @@
 import asyncio
 import select
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from llmbatch_cli.core.errors import Blocked, Unreachable, UsageError
@@ -69,6 +70,7 @@ class Origin:
         self._place = place
         self._idle_s = connection.idle_timeout_s
         self._max_reply_bytes = connection.max_reply_bytes
+        self._before_send = connection.before_send
         self.loop = asyncio.get_running_loop()
         self._connector = Connector(server, connection.connect_timeout_s)
         self._opening = asyncio.Semaphore(MOST_OPENING)
@@ -83,6 +85,8 @@ class Origin:
         if wire is None:
             async with self._opening:
                 wire = self._ready() or await self._open()
+            if self._before_send is not None:
+                _check(wire, self._before_send)
         wire.begin(data, exchange)
         return wire
 
@@ -135,6 +139,15 @@ class Origin:
         self._connector.close()
         for wire in list(self._wires):
             wire.close()
+
+
+def _check(wire: Wire, before_send: Callable[[], None]) -> None:
+    """Close the connection where the request is not to be sent."""
+    try:
+        before_send()
+    except Exception:
+        wire.close()
+        raise
 
 
 def _is_quiet(transport: asyncio.Transport) -> bool:
