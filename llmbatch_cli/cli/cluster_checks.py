@@ -60,7 +60,8 @@ def _refuse_alone(options: Cluster, job: Job) -> None:
     output = job.output.output
     if output is not None and output.is_dir() and (output / "_work" / "plan.json").exists():
         raise UsageError(
-            f"{output} is the folder of a run on a cluster", hint="add --engine ray to go on with it"
+            f"{output} is the folder of a run on a cluster",
+            hint="add --engine ray to go on with it",
         )
 
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llmbatch_cli.cli.batch import Options, job_of
 from llmbatch_cli.cli.ending import say_end, say_summary
@@ -18,7 +18,6 @@ from llmbatch_cli.cli.signals import Interrupts, interrupts
 from llmbatch_cli.cli.summary_file import Ended
 from llmbatch_cli.cluster.folder import Folder
 from llmbatch_cli.cluster.merge import merge
-from llmbatch_cli.cluster.plan import ClusterPlan
 from llmbatch_cli.cluster.run import (
     Asked,
     Coordinating,
@@ -31,15 +30,17 @@ from llmbatch_cli.cluster.run import (
 )
 from llmbatch_cli.cluster.service import ServiceOptions
 from llmbatch_cli.cluster.session import WorkerOptions
+from llmbatch_cli.cluster.shares import UNITS
 from llmbatch_cli.core.at_file import text_of
-from llmbatch_cli.core.errors import ExitStatus, LlmbatchError, OutputError, RunStopped, UsageError
+from llmbatch_cli.core.errors import ExitStatus, LlmbatchError, UsageError
 from llmbatch_cli.core.options import Cluster as ClusterOptions
 from llmbatch_cli.core.text import format_count
+from llmbatch_cli.engine.budget import in_billionths
 from llmbatch_cli.job import Job
 from llmbatch_cli.plans import Batch
 
 if TYPE_CHECKING:
-    from llmbatch_cli.cluster.ray_engine import Cluster, Secret, Site
+    from llmbatch_cli.cluster.ray_engine import Secret, Site
 
 
 @dataclass(slots=True)
@@ -150,19 +151,19 @@ async def _begun(
 def _site(job: Job[Batch], options: Options, folder: Folder, workers: int) -> "Site":
     from llmbatch_cli.cluster.ray_engine import VERSIONS, Site
 
-    budget = job.calls.budget
+    budget, concurrency = job.calls.budget, options.sending.limits.concurrency
+    units = concurrency or UNITS  # with -c each share has whole slots
     service = ServiceOptions(
         folder,
         workers,
         max_errors=job.failure_limit,
-        max_cost=None if budget is None else budget.cap,
+        max_cost=None if budget is None else in_billionths(budget.cap_usd),
         detached=options.sending.batch_api.detach,
         rows_in=rows_in(job.output),
         retry_failed=job.output.retry_failed,
+        units=units,
     )
-    worker = WorkerOptions(
-        folder, service.lease_s, rows_in=service.rows_in, sliced=budget is not None
-    )
+    worker = WorkerOptions(folder, service.lease_s, service.rows_in, units)
     return Site(service, worker, os.getcwd(), VERSIONS)
 
 

@@ -8,12 +8,11 @@ from typing import Any, Final
 
 from llmbatch_cli.cluster.messages import Lease, Orders, Report, StopKind, Why
 from llmbatch_cli.cluster.purse import Purse
-from llmbatch_cli.cluster.shares import Shares
+from llmbatch_cli.cluster.shares import LEASE_S, UNITS, Shares
 from llmbatch_cli.core.frozen import frozen
+from llmbatch_cli.engine.budget import in_usd
 from llmbatch_cli.engine.failure_limit import MIN_ROWS, FailureLimit
 
-LEASE_S: Final = 15.0
-"""A worker that is not heard for so long has lost its shards."""
 MOST_LOSSES: Final = 5
 """A shard that so many workers have been lost with ends the run."""
 MOST_NOTICES: Final = 200
@@ -48,6 +47,8 @@ class Rules:
     workers: int
     lease_s: float = LEASE_S
     max_errors: FailureLimit = field(default_factory=FailureLimit)
+    units: int = UNITS
+    """What the account is shared out in, see shares.py."""
 
 
 @dataclass(slots=True)
@@ -116,7 +117,9 @@ class Coordinator:
         self._purse = purse
         self._clock = clock
         self._workers: dict[str, Worker] = {}
-        self._shares = Shares(clock)
+        self._shares = Shares(
+            clock, lease_s=rules.lease_s, units=rules.units, is_fresh=ground.is_fresh
+        )
         self._epochs = dict(ground.epochs)
         self._done = dict(ground.done)
         self._owner: dict[int, str] = {}
@@ -137,29 +140,25 @@ class Coordinator:
         worker = self._workers.get(report.worker)
         if worker is None:
             worker = self._workers[report.worker] = Worker(report.worker, now, report)
-            self._shares.join(report.worker)
         elif report.number <= worker.report.number:
             return Orders(lost=report.held)  # it came late, and nobody waits for the answer
         worker.seen, worker.report = now, report
-        if worker.is_slow:
-            worker.is_slow = False
-            self._shares.join(report.worker)
+        worker.is_slow = False
         self._hear(worker, report)
         lost = [held for held in report.held if not self._holds(worker, held)]
         self._release(worker, report)
         self.tick()
         granted = [held for held in report.committing if self._holds(worker, held)]
         leases = self._lease(worker, report.wants)
-        share = self._shares.beat(report.worker, report.used, report.held_by)
         money, no_more = self._money(report)
         return Orders(
             leases=leases,
             granted=granted,
             lost=lost,
-            share=share,
+            units=self._shares.beat(report.worker, report.using, report.share),
             money=money,
             no_more_money=no_more,
-            cooling_s=self._cooling_s(but=worker),
+            cool_downs=self._cool_downs(worker),
             stop=self.stopping,
             is_over=self.is_over,
         )
@@ -174,7 +173,6 @@ class Coordinator:
                 self._lose(worker)
 
     def _lose(self, worker: Worker) -> None:
-        self._shares.leave(worker.name)
         if self._purse is not None:
             self._purse.lose(worker.name)
         for number in list(worker.leases):
@@ -182,13 +180,6 @@ class Coordinator:
             if self._losses[number] >= MOST_LOSSES:
                 self.stop("drain", _too_many_losses(number))
             self._give_back(worker, number)
-
-    def lost(self, name: str) -> None:
-        """A worker has ended for sure, so that nobody has to wait for its lease to end."""
-        worker = self._workers.get(name)
-        if worker is not None and not worker.is_slow:
-            worker.is_slow = True
-            self._lose(worker)
 
     @property
     def living(self) -> Sequence[str]:
@@ -283,6 +274,9 @@ class Coordinator:
 
     def stop(self, kind: StopKind, why: Why | None = None) -> None:
         """End the run early: let what is in flight end, or drop it."""
+        if why is not None and why.kind == "budget" and self._purse is not None:
+            spent, cap = in_usd(self._purse.spent), in_usd(self._purse.cap)
+            why = Why("budget", f"--max-cost {cap}: {spent} spent by all workers", why.hint)
         self.why = self.why or why
         if self.stopping != "cancel":
             self.stopping = kind
@@ -305,7 +299,7 @@ class Coordinator:
             is_over=self.is_over,
             in_flight=sum(worker.report.in_flight for worker in living),
             held_by=holders.most_common(1)[0][0] if holders else None,
-            cooling_s=self._cooling_s(),
+            cooling_s=max(self._cool_downs(None).values(), default=0.0),
             stopping=self.stopping,
         )
 
@@ -319,18 +313,22 @@ class Coordinator:
             "lost": worker.is_slow,
         }
 
-    def _cooling_s(self, but: Worker | None = None) -> float:
-        """How long the provider asks all to wait, as others have heard."""
-        now = self._clock()
-        others = (one for one in self._workers.values() if one is not but)
-        return max((one.report.cooling_s - (now - one.seen) for one in others), default=0.0)
+    def _cool_downs(self, but: Worker | None) -> Mapping[str, float]:
+        """How long providers ask all to wait, as others have heard."""
+        now, found = self._clock(), dict[str, float]()
+        for worker in self._workers.values():
+            for name, wait_s in worker.report.cool_downs.items() if worker is not but else ():
+                left_s = wait_s - (now - worker.seen)
+                if left_s > found.get(name, 0.0):
+                    found[name] = left_s
+        return found
 
     def _money(self, report: Report) -> tuple[int | None, bool]:
         purse, said = self._purse, report.money
         if purse is None or said is None:
             return None, False
         given = purse.beat(report.worker, said)
-        return given, said.needed > 0 and purse.is_used_up(said.needed)
+        return given, purse.is_used_up(said)
 
     def _judge(self) -> None:
         """Stop where too many rows have failed."""
@@ -348,9 +346,7 @@ class Coordinator:
         else:
             return
         said = "; ".join(
-            f"{kind}: {message}"
-            for tally in tallies
-            for kind, message in tally["said"].items()
+            f"{kind}: {message}" for tally in tallies for kind, message in tally["said"].items()
         )
         self.stop("drain", Why("stopped", f"{reason}; {said[:500]}", "mend it, then go on"))
 

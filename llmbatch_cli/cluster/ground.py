@@ -20,6 +20,7 @@ from llmbatch_cli.cluster.layout import (
     epoch_of,
     part_of,
 )
+from llmbatch_cli.core.options import RetryFailed
 
 
 @dataclass(slots=True)
@@ -85,7 +86,7 @@ def ground_of(
     rows: Sequence[int],
     *,
     rows_in: str = "",
-    reopen: bool = True,
+    retry_failed: RetryFailed = "retryable",
     is_fresh: bool = True,
 ) -> Ground:
     """What a coordinator of the folder's run begins with. Blocks. Raises OSError.
@@ -94,8 +95,8 @@ def ground_of(
         folder: the output's.
         rows: of each shard.
         rows_in: the folder of the parts, within it.
-        reopen: whether shards that an earlier run has finished are opened again for those of
-            their rows that have failed and may succeed.
+        retry_failed: the failed rows of shards that an earlier run has finished for which these
+            are opened again.
         is_fresh: whether no worker of before can be at work.
     """
     said = read_json(folder, RUN) or {}
@@ -104,14 +105,21 @@ def ground_of(
     done: dict[int, int] = {}
     tallies: dict[int, Mapping[str, Any]] = {}
     for shard in stand.parts:
-        record = stand.done.get(shard) or {"epoch": 1, "tally": {}}
+        record = stand.done.get(shard) or {"epoch": 1}
         is_ours = record["epoch"] >= base.get(shard, 1)
-        if is_ours and record["tally"]:
+        if is_ours and "tally" in record:
             tallies[shard] = record["tally"]
-        elif reopen and record["tally"].get("again"):
+        elif not is_ours and _comes_again(record, retry_failed):
             continue
         done[shard] = record["epoch"]
     return Ground(rows, done, stand.epochs, base, tallies, is_fresh)
+
+
+def _comes_again(record: Mapping[str, Any], retry_failed: RetryFailed) -> bool:
+    """Whether a whole shard has failed rows that are sent again."""
+    if retry_failed == "none":
+        return False
+    return bool(record.get("failed" if retry_failed == "all" else "retryable"))
 
 
 class Presence:

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from llmbatch_cli.core.frozen import frozen
+from llmbatch_cli.engine.limits.share import Wants
 
+WANTS: Final = Wants()
 StopKind = Literal["drain", "cancel"]
 
 
@@ -35,10 +37,11 @@ class Money:
 
     held: int
     """What it may spend in all, as far as it has heard."""
+    committed: int
+    """What it has spent, and what is reserved for requests in flight."""
     spent: int
-    """With what is reserved for requests in flight."""
     needed: int = 0
-    """What a request waits for beyond that."""
+    """What a request waits for beyond what is held."""
 
 
 @frozen
@@ -63,10 +66,12 @@ class Report:
     in_flight: int = 0
     held_by: str | None = None
     """What its next request waits for."""
-    used: float = 1.0
-    """The part of its share that it has used lately, from 0 to 1."""
-    cooling_s: float = 0.0
-    """For how long its provider asks to wait."""
+    using: int = 0
+    """Units of the account that it may use, see shares.py."""
+    share: Wants = WANTS
+    """How it uses them."""
+    cool_downs: Mapping[str, float] = field(default_factory=dict)
+    """For how many seconds providers ask it to wait, by the limiter."""
     money: "Money | None" = None
     """None without --max-cost."""
     notices: Sequence[str] = ()
@@ -85,12 +90,13 @@ class Orders:
     """Shards that may be published."""
     lost: Sequence[tuple[int, int]] = ()
     """Shards that it holds no longer."""
-    share: float = 1.0
-    """The part of the account that is its own."""
+    units: int = 0
+    """Of the account, that are its own until the lease ends."""
+    cool_downs: Mapping[str, float] = field(default_factory=dict)
+    """What others have heard."""
     money: int | None = None
     """What it may spend in all, in billionths of a US dollar; None is no limit."""
     no_more_money: bool = False
-    cooling_s: float = 0.0
     stop: StopKind | None = None
     is_over: bool = False
     """Whether there is nothing left to do."""

@@ -33,6 +33,10 @@ class Earlier:
 
     keys: dict[int, str | None] = field(default_factory=dict)
     """Of the rows that are finished, by their index."""
+    failed: int = 0
+    """Rows of earlier runs that have failed, and are not sent again."""
+    retryable: int = 0
+    """Those of them that might succeed."""
     of_this_run: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     """Those of this run's epochs, as they stand there."""
 
@@ -93,11 +97,12 @@ class Part:
             self._folder.sync(file)
             self._is_dirty = False
 
-    def publish(self, tally: Mapping[str, Any]) -> None:
+    def publish(self, record: Mapping[str, Any]) -> None:
         """Give the whole shard, which was flushed, its final name.
 
         Where it has one already, as of a run before, it gets a further one with the rows of both,
-        and the older goes. Blocks. Raises OSError.
+        and the older goes. `record` says how it went: tally, failed, retryable. Blocks. Raises
+        OSError.
         """
         self.close()
         folder, lease = self._folder, self.lease
@@ -108,8 +113,7 @@ class Part:
         if sources != [source] or self._ordered:
             source = whole_file(lease.shard, lease.epoch)
             _merge(folder, sources, source)
-        record = {"epoch": lease.epoch, "tally": tally}
-        folder.replace(done_file(lease.shard), orjson.dumps(record))
+        folder.replace(done_file(lease.shard), orjson.dumps({"epoch": lease.epoch, **record}))
         again = 1 + max((again for again, _ in parts), default=0)
         folder.publish(source, self._rows_in + part_file(lease.shard, again))
         for name in (*(name for _, name in parts), *epochs, source):
@@ -161,15 +165,18 @@ def _read(
     *,
     is_ours: bool = False,
 ) -> None:
-    for _, group in _groups(folder, name):
-        index, error = group[0]["index"], group[0]["error"]
+    for _, rows in _groups(folder, name):
+        index, error = rows[0]["index"], rows[0]["error"]
         if index in earlier.keys:  # a first answer stays
             continue
         if error is not None and (retry_failed == "all" or _comes_again(error, retry_failed)):
             continue
-        earlier.keys[index] = group[0].get("key")
+        earlier.keys[index] = rows[0].get("key")
         if is_ours:
-            earlier.of_this_run[index] = group
+            earlier.of_this_run[index] = rows
+        elif error is not None:
+            earlier.failed += 1
+            earlier.retryable += bool(error.get("retryable"))
 
 
 def _comes_again(error: dict[str, Any], retry_failed: RetryFailed) -> bool:

@@ -9,7 +9,7 @@ import orjson
 
 from llmbatch_cli.cluster.folder import Folder
 from llmbatch_cli.cluster.layout import PLAN
-from llmbatch_cli.cluster.shards import Shard, shard_from_json, shard_json
+from llmbatch_cli.cluster.shards import Shard
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.frozen import frozen
 
@@ -59,7 +59,7 @@ def save(plan: ClusterPlan, folder: Folder) -> None:
         "shown": plan.shown,
         "output": plan.output,
         "inputs": plan.inputs,
-        "shards": [shard_json(shard) for shard in plan.shards],
+        "shards": [shard.as_json() for shard in plan.shards],
     }
     folder.replace(PLAN, orjson.dumps(data))
 
@@ -76,7 +76,7 @@ def load(folder: Folder) -> ClusterPlan | None:
                 f"{folder.path / PLAN} was written by another version of llmbatch",
                 hint="go on with that one, or write to another folder",
             )
-        shards = [shard_from_json(one) for one in said["shards"]]
+        shards = [Shard.from_json(one) for one in said["shards"]]
         return ClusterPlan(shards, said["inputs"], said["asked"], said["shown"], said["output"])
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise UsageError(
@@ -89,7 +89,9 @@ def check_same(old: ClusterPlan, new: ClusterPlan) -> None:
     gone = [name for name in old.inputs if name not in new.inputs]
     more = [name for name in new.inputs if name not in old.inputs]
     changed = [
-        name for name, print_ in old.inputs.items() if name in new.inputs and new.inputs[name] != print_
+        name
+        for name, print_ in old.inputs.items()
+        if name in new.inputs and new.inputs[name] != print_
     ]
     hint = "write to another folder, or name the inputs as they were"
     if changed:

@@ -39,7 +39,7 @@ class Purse:
 
     @property
     def spent(self) -> int:
-        """What is spent or reserved, and all that workers hold who do not speak any more."""
+        """What is spent, and all that workers hold who do not speak any more."""
         return sum(map(self._spent_by, self._given))
 
     @property
@@ -54,7 +54,7 @@ class Purse:
         free = self.free
         if not said.needed:
             others = any(one.needed > free for name, one in self._said.items() if name != worker)
-            return said.spent if others else said.held
+            return said.committed if others else said.held
         if said.needed > free:
             return said.held
         given = said.held + min(free, max(said.needed, free // (SLICES * self._workers)))
@@ -66,9 +66,10 @@ class Purse:
         """The worker is lost: all that it held may be spent."""
         self._said.pop(worker, None)
 
-    def is_used_up(self, needed: int) -> bool:
-        """Whether there will never be so much."""
-        return needed > self.cap - self.spent
+    def is_used_up(self, said: Money) -> bool:
+        """Whether there will never be room for what a worker needs, even when all that is reserved
+        turns out to cost nothing."""
+        return said.needed > 0 and said.needed + said.held - said.committed > self.cap - self.spent
 
     def _spent_by(self, worker: str) -> int:
         said = self._said.get(worker)

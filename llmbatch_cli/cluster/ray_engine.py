@@ -307,4 +307,3 @@ def _other_versions(of_command: Mapping[str, str]) -> Why:
         f"{platform.node()} has {here}, the command {there}",
         "have the same versions on all machines",
     )
-

@@ -1,11 +1,8 @@
 """A run on a cluster, as the command sees it: its plan, its workers, its end."""
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
-from pathlib import Path
 from typing import Any, Final, Protocol
 
 from llmbatch_cli.cluster.coordinator import Status

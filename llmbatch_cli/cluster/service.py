@@ -9,16 +9,18 @@ from uuid import uuid4
 
 import orjson
 
-from llmbatch_cli.cluster.coordinator import LEASE_S, Coordinator, Rules, Status
+from llmbatch_cli.cluster.coordinator import Coordinator, Rules, Status
 from llmbatch_cli.cluster.folder import Folder
 from llmbatch_cli.cluster.ground import Presence, begin_run, ground_of, read_json
 from llmbatch_cli.cluster.layout import MONEY
 from llmbatch_cli.cluster.messages import Orders, Report, StopKind, Why
 from llmbatch_cli.cluster.plan import load
 from llmbatch_cli.cluster.purse import Purse
+from llmbatch_cli.cluster.shares import LEASE_S, UNITS
 from llmbatch_cli.cluster.tallies import merged
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.frozen import frozen
+from llmbatch_cli.core.options import RetryFailed
 from llmbatch_cli.engine.failure_limit import FailureLimit
 
 TICK_S: Final = 0.5
@@ -46,8 +48,10 @@ class ServiceOptions:
     detached: bool = False
     rows_in: str = ""
     """The folder of the parts, within the output's."""
-    reopen: bool = True
-    """Whether rows of earlier runs that have failed are sent again."""
+    retry_failed: RetryFailed = "retryable"
+    """Which rows of earlier runs that have failed are sent again."""
+    units: int = UNITS
+    """What the account is shared out in."""
 
 
 @dataclass(slots=True)
@@ -97,10 +101,10 @@ class Service:
             folder,
             [shard.rows for shard in plan.shards],
             rows_in=options.rows_in,
-            reopen=options.reopen,
+            retry_failed=options.retry_failed,
             is_fresh=is_fresh,
         )
-        rules = Rules(options.workers, options.lease_s, options.max_errors)
+        rules = Rules(options.workers, options.lease_s, options.max_errors, options.units)
         purse = await asyncio.to_thread(self._purse)
         self._coordinator = Coordinator(ground, rules, merged, purse, self._clock)
         self._polled_at = self._clock()
@@ -217,4 +221,3 @@ _ALONE: Final = Why(
     f"the command that has started the run was not heard for {ALONE_S:g} s",
     "the same command goes on; --detach leaves a run to itself",
 )
-

@@ -1,9 +1,10 @@
 """A worker from its options: the models, the plan of what is asked, and the folder."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
+from decimal import Decimal
 from functools import partial
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from llmbatch_cli.cluster.messages import Lease, Money, Orders
 from llmbatch_cli.cluster.parts import Part
 from llmbatch_cli.cluster.plan import load
 from llmbatch_cli.cluster.shards import Shard, rows_of
+from llmbatch_cli.cluster.shares import UNITS
 from llmbatch_cli.cluster.worker import Beat, ClusterWorker, Means
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.events import Event
@@ -19,7 +21,9 @@ from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.options import TABLES
 from llmbatch_cli.core.types import Outcome, Row
 from llmbatch_cli.drivers.live import RunOptions
+from llmbatch_cli.engine.budget import Budget
 from llmbatch_cli.engine.failure_limit import FailureLimit
+from llmbatch_cli.engine.limits.share import Share
 from llmbatch_cli.engine.run import Stop
 from llmbatch_cli.job import Job
 from llmbatch_cli.models import open_models
@@ -39,8 +43,8 @@ class WorkerOptions:
     folder: Folder
     lease_s: float
     rows_in: str = ""
-    sliced: bool = False
-    """Whether it spends what it is given of --max-cost."""
+    units: int = UNITS
+    """What the account is shared out in."""
 
 
 async def work(name: str, job: Job, options: WorkerOptions, beat: Beat) -> None:
@@ -75,9 +79,14 @@ async def work(name: str, job: Job, options: WorkerOptions, beat: Beat) -> None:
         lambda number: plan.shards[number],
         rows,
         line if given is None else given.rendering(line),
+        (lambda index: None) if given is None else given.forget,
     )
     worker = ClusterWorker(name, beat, means, stop, lease_s=options.lease_s)
-    calls = replace(job.calls, before_send=worker.check)
+    share, budget = Share(), _budget(job, options)
+    worker.on_units = lambda units: share.set(units / options.units)
+    worker.on_orders = partial(_follow, share, budget)
+    worker.more = partial(_said, share, budget)
+    calls = replace(job.calls, before_send=worker.check, share=share, budget=budget)
     async with open_models(calls, worker.observe) as pool:
         limit = FailureLimit(
             rows=None if job.failure_limit == FailureLimit() else NEVER,
@@ -87,6 +96,32 @@ async def work(name: str, job: Job, options: WorkerOptions, beat: Beat) -> None:
             pool, RunOptions(failure_limit=limit, observe=worker.observe)
         )
         await worker.run(asked["plan"].driver)
+
+
+def _budget(job: Job, options: WorkerOptions) -> Budget | None:
+    """What is spent of --max-cost: what the coordinator gives."""
+    whole = job.calls.budget
+    return None if whole is None else Budget(Decimal(repr(whole.cap_usd)), sliced=True)
+
+
+def _follow(share: Share, budget: Budget | None, orders: Orders) -> None:
+    share.cool_down(orders.cool_downs)
+    if budget is None or orders.money is None:
+        return
+    if orders.money > budget.granted:
+        budget.grant(orders.money - budget.granted)
+    elif orders.money < budget.granted:
+        budget.give_back(orders.money)
+    if orders.no_more_money:
+        budget.no_more()
+
+
+def _said(share: Share, budget: Budget | None) -> dict[str, Any]:
+    """What a report says beside the shards."""
+    money = None
+    if budget is not None:
+        money = Money(budget.granted, budget.committed, budget.spent, budget.needed)
+    return {"share": share.wants(), "cool_downs": share.cool_downs(), "money": money}
 
 
 def _needs_input(job: Job) -> bool:

@@ -8,11 +8,11 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from llmbatch_cli.cluster.coordinator import LEASE_S
 from llmbatch_cli.cluster.messages import Lease, Orders, Report, Why
 from llmbatch_cli.cluster.parts import Earlier, Part
 from llmbatch_cli.cluster.recount import outcome_of
 from llmbatch_cli.cluster.shards import Shard
+from llmbatch_cli.cluster.shares import LEASE_S, Tenure
 from llmbatch_cli.cluster.tallies import tally_of
 from llmbatch_cli.core.errors import BudgetReached, OutputError, RunStopped, UsageError
 from llmbatch_cli.core.events import (
@@ -39,8 +39,6 @@ SYNC_S: Final = 1.0
 """What is lost with a machine, at most: the rows of so much time."""
 ROOM_BYTES: Final = 4 * 2**20
 """With more than this unwritten, the run waits."""
-MARGIN_S: Final = 1.0
-"""Nothing is sent for so long before the lease ends."""
 YIELD_EVERY: Final = 256
 _LATENCIES: Final = 500
 """Of a shard, kept exactly."""
@@ -61,6 +59,8 @@ class Means:
     rows: Callable[[Shard, Callable[[Event], None]], AsyncGenerator[Row, None]]
     """The rows of a shard, with their keys."""
     render: Render
+    forget: Callable[[int], None] = lambda index: None
+    """Is called with a row that is not sent."""
 
 
 @dataclass(slots=True, eq=False)
@@ -79,6 +79,16 @@ class Active:
     has_changed: bool = True
     is_dropped: bool = False
     """Whether a row of it was left without an outcome."""
+    failed: int = 0
+    """Rows in its parts without an answer."""
+    retryable: int = 0
+    """Those of them that might succeed."""
+
+    def count(self, outcome: Outcome) -> None:
+        """Another row has ended."""
+        if outcome.error is not None and outcome.part[0] == 1:
+            self.failed += 1
+            self.retryable += outcome.error.retryable
 
     @property
     def held(self) -> tuple[int, int]:
@@ -107,11 +117,14 @@ class ClusterWorker:
         """Whether nothing more is to be done, or nobody may be listened to any more."""
         self.on_orders: Callable[[Orders], None] = lambda orders: None
         """Is called with all that is heard, for shares, money and cool-downs."""
+        self.on_units: Callable[[int], None] = lambda units: None
+        """Is called with what it may use of the account."""
         self.more: Callable[[], Mapping[str, Any]] = dict
-        """What of the report others know: used, money."""
+        """What of the report others know: share, cool_downs, money."""
         self._name, self._beat, self._means = name, beat, means
-        self._lease_s = lease_s
-        self._lease_until = time.monotonic() + lease_s
+        self._tenure = Tenure(lease_s=lease_s)
+        self.check = self._tenure.check
+        """Raises Fenced where the lease may have ended, so that nothing is sent after it."""
         self._gauges = Gauges()
         self._leases: asyncio.Queue[Active | None] = asyncio.Queue()
         self._beginning = 0
@@ -121,17 +134,11 @@ class ClusterWorker:
         self._by_begin: dict[int, Active] = {}
         self._wishes = _Wishes()
         self._beating = asyncio.Lock()
-        self._number = 0
         self._why: Why | None = None
         self._flushing = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._has_ended = False
         self._failed: BaseException | None = None
-
-    def check(self) -> None:
-        """Raise Fenced where the lease may have ended, so that nothing is sent after it."""
-        if time.monotonic() > self._lease_until - MARGIN_S:
-            raise Fenced("the lease has ended")
 
     # The run
 
@@ -175,6 +182,7 @@ class ClusterWorker:
                         active.is_dropped = True
                         break
                     if active.part.has(row):
+                        self._means.forget(row.index)
                         pulled += 1
                         if pulled % YIELD_EVERY == 0:
                             await asyncio.sleep(0)
@@ -189,6 +197,7 @@ class ClusterWorker:
         if active is None:
             return
         active.part.write(self._means.render(outcome))
+        active.count(outcome)
         if outcome.part[0] == outcome.part[1]:
             active.open -= 1
             self._look_at(active)
@@ -228,8 +237,12 @@ class ClusterWorker:
         """Count what earlier epochs have: this run's as its own, others' as skipped."""
         for group in earlier.of_this_run.values():
             for row in group:
-                active.totals(Started(row["index"]))
-                active.totals(Finished(outcome_of(row)))
+                outcome = outcome_of(row)
+                active.totals(Started(outcome.index))
+                active.totals(Finished(outcome))
+                active.count(outcome)
+        active.failed += earlier.failed
+        active.retryable += earlier.retryable
         for _ in range(len(earlier.keys) - len(earlier.of_this_run)):
             active.totals(Skipped(0))
 
@@ -241,7 +254,12 @@ class ClusterWorker:
         await self.beat()
 
     async def _publish(self, active: Active) -> None:
-        await asyncio.to_thread(active.part.publish, tally_of(active.totals))
+        record = {
+            "tally": tally_of(active.totals),
+            "failed": active.failed,
+            "retryable": active.retryable,
+        }
+        await asyncio.to_thread(active.part.publish, record)
         active.has_changed = True
         self._wishes.published.append(active.held)
         self._forget(active)
@@ -318,7 +336,7 @@ class ClusterWorker:
     async def _beat_on(self) -> None:
         while True:
             await self.beat()
-            if time.monotonic() > self._lease_until:  # all that it holds is another's
+            if self._tenure.has_ended:  # all that it holds is another's
                 self.is_over = True
                 self.stop.cancel()
                 self._leases.put_nowait(None)
@@ -327,20 +345,21 @@ class ClusterWorker:
     async def beat(self) -> None:
         """Report, and follow what is ordered."""
         async with self._beating:
-            report, sent_at = self._report(), time.monotonic()
+            report = self._report()
             try:
                 orders = await self._beat(report)
             except ConnectionError:
                 self._say_again(report)
                 await asyncio.sleep(BEAT_S)
                 return
-            self._lease_until = sent_at + self._lease_s
+            if self._tenure.answered(report.number, orders.units):
+                self.on_units(orders.units)
             for held in report.published:
                 self._active.pop(held, None)
             self._follow(orders)
 
     def _report(self) -> Report:
-        self._number += 1
+        number = self._tenure.begin()
         wishes = self._wishes
         published = tuple(wishes.published)
         changed = [one for one in self._active.values() if one.has_changed]
@@ -352,7 +371,8 @@ class ClusterWorker:
             wants = 1
         report = Report(
             worker=self._name,
-            number=self._number,
+            number=number,
+            using=self._tenure.using,
             held=held,
             wants=wants,
             committing=tuple(wishes.committing),
@@ -364,7 +384,6 @@ class ClusterWorker:
             is_idle=self._has_ended or not self._active,
             in_flight=self._gauges.in_flight() or 0,
             held_by=self._gauges.held_by(),
-            cooling_s=self._gauges.cooling_s(),
             **self.more(),
         )
         wishes.published, wishes.taken, wishes.notices = [], [], []
