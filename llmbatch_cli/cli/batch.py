@@ -2,8 +2,6 @@
 
 import os
 import sys
-from collections.abc import Mapping
-from dataclasses import replace
 
 from llmbatch_cli.cli.batch_api import check_batch_api
 from llmbatch_cli.cli.cluster_checks import check_cluster
@@ -73,9 +71,10 @@ def batch(
         return ExitStatus.USAGE
     options = Options(model, sampling, answers, input_, output, sending, setup)
     is_default = not any(model.models or [os.environ.get(MODEL_VARIABLE, "")])
-    job = job_of(options)
+    ask = asked_by(options)
+    job = job_of(options, ask)
     job.inputs.check()
-    ask, inputs, output = job.ask, job.inputs, job.output
+    inputs, output = job.inputs, job.output
     if display.dry_run:
         if display.summary is not None:
             raise UsageError(
@@ -100,7 +99,7 @@ def batch(
     if sending.cluster.engine == "ray":
         from llmbatch_cli.cli.cluster_run import answer_on_cluster
 
-        return run_async(answer_on_cluster(job, options, shown))
+        return run_async(answer_on_cluster(job, ask, options, shown))
     return run_async(answer_rows(job, shown))
 
 
@@ -117,25 +116,24 @@ class Options:
     setup: Setup
 
 
-def job_of(options: Options, environ: Mapping[str, str] | None = None) -> Job[Batch]:
-    """The job. Raises UsageError.
-
-    `environ`: keys and addresses, in place of the setup's.
-    """
-    model, sending, setup = options.model, options.sending, options.setup
-    if environ is not None:
-        setup = replace(setup, environ=environ)
-    system = options.sampling.system_text()
+def asked_by(options: Options) -> Batch:
+    """What is asked for each row. Raises UsageError."""
+    model, setup = options.model, options.setup
     named = model.models or [os.environ.get(MODEL_VARIABLE, "")]
-    ask = Batch(
+    return Batch(
         model=one_model(named, setup) or DEFAULT_MODEL,
         fallback=split_names(model.fallback, setup),
         params=options.sampling.params(),
-        system=plain_system(options.input, system),
+        system=plain_system(options.input, options.sampling.system_text()),
         shape=shape_asked(options.answers),
     )
+
+
+def job_of(options: Options, ask: Batch) -> Job:
+    """The job that answers this. Raises UsageError."""
+    sending, setup = options.sending, options.setup
     return Job(
-        inputs_of(options.input, system=system),
+        inputs_of(options.input, system=options.sampling.system_text()),
         ask,
         CallOptions.of(sending, setup=setup),
         with_defaults(options.output, options.input.inputs),

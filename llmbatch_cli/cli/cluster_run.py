@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmbatch_cli.cli.batch import Options, job_of
+from llmbatch_cli.cli.batch import Options, asked_by, job_of
 from llmbatch_cli.cli.ending import say_end, say_summary
 from llmbatch_cli.cli.running import Shown, exit_status, open_display
 from llmbatch_cli.cli.say import Voice
@@ -61,20 +61,16 @@ class RemoteRun:
         return self.has_begun
 
     @property
-    def sink(self) -> "RemoteRun | None":
-        """As that of a run of this process: None where nothing was begun."""
-        return self if self.has_begun else None
-
-    @property
-    def old(self) -> None:
+    def aside(self) -> Path | None:
         """Nothing is put aside."""
+        return None
 
     def rows_lost(self, finished: int) -> int:
         """Finished rows that were not written; workers write what they have."""
         return 0
 
 
-async def answer_on_cluster(job: Job[Batch], options: Options, shown: Shown) -> ExitStatus:
+async def answer_on_cluster(job: Job, ask: Batch, options: Options, shown: Shown) -> ExitStatus:
     """Run the job on a cluster, show how it goes and how it ended."""
     display = shown.display
     voice = Voice(as_json=display.progress == "json", quiet=display.quiet)
@@ -85,7 +81,7 @@ async def answer_on_cluster(job: Job[Batch], options: Options, shown: Shown) -> 
     with interrupts(voice, totals) as asked:
         async with open_display(display, totals, shown.label) as observe:
             try:
-                async with _begun(job, options, voice, run) as coordinator:
+                async with _begun(job, _asked(options, ask), options, voice, run) as coordinator:
                     if coordinator is None:
                         return ExitStatus.OK
                     following = Following(coordinator, totals, observe)
@@ -115,17 +111,17 @@ async def _followed(following: Following, asked: Interrupts) -> None:
 
 @asynccontextmanager
 async def _begun(
-    job: Job[Batch], options: Options, voice: Voice, run: RemoteRun
+    job: Job, asked: Asked, options: Options, voice: Voice, run: RemoteRun
 ) -> "AsyncIterator[Coordinating | None]":
     """The run, begun or gone on with; None where it is left to itself."""
     from llmbatch_cli.cluster.ray_engine import Cluster, cores
 
     cluster_options = options.sending.cluster
     workers = cluster_options.workers or cores()
-    folder = Folder(Path(os.path.realpath(job.output.output or Path())))
+    folder = folder_of(job)
     if job.output.overwrite:
         await asyncio.to_thread(discard, folder)
-    plan = await asyncio.to_thread(plan_of, job, _asked(options, job), folder, workers)
+    plan = await asyncio.to_thread(plan_of, job, asked, folder, workers)
     run.has_begun = True
     rows, shards = format_count(plan.rows, "row"), format_count(len(plan.shards), "shard")
     voice.notice(f"{rows} in {shards} for {format_count(workers, 'worker')}")
@@ -148,7 +144,12 @@ async def _begun(
         await asyncio.to_thread(cluster.close)
 
 
-def _site(job: Job[Batch], options: Options, folder: Folder, workers: int) -> "Site":
+def folder_of(job: Job) -> Folder:
+    """The output's, by its real name."""
+    return Folder((job.output.output or Path()).resolve())
+
+
+def _site(job: Job, options: Options, folder: Folder, workers: int) -> "Site":
     from llmbatch_cli.cluster.ray_engine import VERSIONS, Site
 
     budget, concurrency = job.calls.budget, options.sending.limits.concurrency
@@ -164,7 +165,7 @@ def _site(job: Job[Batch], options: Options, folder: Folder, workers: int) -> "S
         units=units,
     )
     worker = WorkerOptions(folder, service.lease_s, service.rows_in, units)
-    return Site(service, worker, os.getcwd(), VERSIONS)
+    return Site(service, worker, str(Path.cwd()), VERSIONS)
 
 
 def _secret(options: Options, cluster: ClusterOptions) -> "Secret":
@@ -178,35 +179,34 @@ def _secret(options: Options, cluster: ClusterOptions) -> "Secret":
     return Secret.of(partial(worker_job, plain), environ)
 
 
-def worker_job(options: Options, environ: Mapping[str, str]) -> Job[Batch]:
+def worker_job(options: Options, environ: Mapping[str, str]) -> Job:
     """The job, made by a worker."""
-    key_file = options.sending.cluster.key_file
-    if key_file is not None:
+    keys = dict(environ)
+    if (key_file := options.sending.cluster.key_file) is not None:
         from llmbatch_cli.settings.env_file import load
 
-        keys = dict(environ)
         load(key_file, keys)
-        environ = keys
-    return job_of(options, environ)
+    own = replace(options, setup=replace(options.setup, environ=keys))
+    return job_of(own, asked_by(own))
 
 
-def _asked(options: Options, job: Job[Batch]) -> Asked:
+def _asked(options: Options, ask: Batch) -> Asked:
     """What has to be the same for all runs in the folder."""
     input_ = asdict(replace(options.input, inputs=()))
     template = options.input.template
     values = (
-        job.ask.model,
-        job.ask.fallback,
-        dict(job.ask.params),
+        ask.model,
+        ask.fallback,
+        dict(ask.params),
         options.sampling.system_text(),
-        None if template is None else text_of(template),
+        None if template is None else text_of(template, "--template"),
         asdict(options.answers),
         input_,
     )
-    return Asked(job.ask.model.partition("?")[0], values)
+    return Asked(ask.model.partition("?")[0], values)
 
 
-async def _finish(job: Job[Batch], options: Options, run: RemoteRun, voice: Voice) -> None:
+async def _finish(job: Job, options: Options, run: RemoteRun, voice: Voice) -> None:
     """Put the parts together, where all of them are there."""
     target = options.sending.cluster.merge
     if target is None or job.output.output is None:

@@ -4,20 +4,22 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import Final
+from pathlib import Path
+from typing import Final, Protocol
 
 from llmbatch_cli.cli.say import Voice
 from llmbatch_cli.cli.signals import Interrupts
 from llmbatch_cli.core.errors import (
     BadRows,
     InputError,
+    LlmbatchError,
     OutputError,
     ReaderGone,
     RunStopped,
 )
 from llmbatch_cli.core.options import OutputOptions
 from llmbatch_cli.core.text import format_count
-from llmbatch_cli.job import Job, JobRun
+from llmbatch_cli.job import Job
 from llmbatch_cli.ui.money import format_rows
 from llmbatch_cli.ui.progress import can_draw
 from llmbatch_cli.ui.report import notes_of, summary
@@ -28,7 +30,26 @@ INDENT: Final = 2
 """Of the lines below the summary."""
 
 
-def say_summary(run: JobRun, totals: Totals, further: Sequence[str], voice: Voice) -> None:
+class Ended(Protocol):
+    """What has to be known of a run that has ended: a JobRun, or one on a cluster."""
+
+    error: LlmbatchError | None
+    looked_ahead: bool
+
+    @property
+    def failed_before(self) -> int: ...
+    @property
+    def failures_kept(self) -> int: ...
+    @property
+    def can_go_on(self) -> bool: ...
+    @property
+    def aside(self) -> Path | None:
+        """Where the old output is that nothing was written in place of."""
+
+    def rows_lost(self, finished: int) -> int: ...
+
+
+def say_summary(run: Ended, totals: Totals, further: Sequence[str], voice: Voice) -> None:
     """The figures of a run: a table on a terminal, else a line; `further` lines below."""
     if voice.quiet:
         return
@@ -43,7 +64,7 @@ def say_summary(run: JobRun, totals: Totals, further: Sequence[str], voice: Voic
         voice.notice("\n  ".join([line, *further]))
 
 
-def say_end(run: JobRun, job: Job, voice: Voice, asked: Interrupts) -> None:
+def say_end(run: Ended, job: Job, voice: Voice, asked: Interrupts) -> None:
     """The error that ended the run, what is lost, and how to go on."""
     error = run.error
     if lost := run.rows_lost(asked.totals.rows):
@@ -55,8 +76,8 @@ def say_end(run: JobRun, job: Job, voice: Voice, asked: Interrupts) -> None:
             voice.error(InputError(reason))
     if error is not None and not isinstance(error, ReaderGone):
         voice.error(error)
-    if run.sink is not None and run.sink.old is not None:
-        voice.notice(f"nothing was written; {run.sink.old} holds what {job.output.output} held")
+    if run.aside is not None:
+        voice.notice(f"nothing was written; {run.aside} holds what {job.output.output} held")
     goes_on = run.can_go_on and (asked.count > 0 or isinstance(error, RunStopped | OutputError))
     if goes_on:
         from llmbatch_cli.cli.go_on import go_on_command

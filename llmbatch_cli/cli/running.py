@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from llmbatch_cli.cli.ending import Ended as EndedRun
 from llmbatch_cli.cli.ending import say_end, say_summary, standings_lines
 from llmbatch_cli.cli.in_order import InOrder
 from llmbatch_cli.cli.live import Live
@@ -255,7 +256,7 @@ def _clean(line: bytes) -> bytes:
     return clean_for_terminal(line.decode()).encode()
 
 
-def exit_status(run: JobRun, totals: Totals, *, interrupted: bool) -> ExitStatus:
+def exit_status(run: EndedRun, totals: Totals, *, interrupted: bool) -> ExitStatus:
     error = run.error
     if isinstance(error, ReaderGone):
         return ExitStatus.OK

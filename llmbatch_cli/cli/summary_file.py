@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from llmbatch_cli import __version__
+from llmbatch_cli.cli.ending import Ended as EndedRun
 from llmbatch_cli.cli.say import Voice
 from llmbatch_cli.core.errors import ExitStatus, OutputError, UsageError
-from llmbatch_cli.job import Job, JobRun
+from llmbatch_cli.job import Job
 from llmbatch_cli.ui.totals import Totals
 
 MARK: Final = b'{\n  "llmbatch": '
@@ -47,7 +48,7 @@ class Ended:
                     f"--summary {path}: there is something else in it", hint="name another file"
                 )
 
-    def take(self, run: JobRun, totals: Totals, *, interrupted: bool) -> None:
+    def take(self, run: EndedRun, totals: Totals, *, interrupted: bool) -> None:
         """Keep the figures of the run, and the reason of its end."""
         if self._path is None:
             return

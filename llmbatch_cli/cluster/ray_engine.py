@@ -140,7 +140,7 @@ class CoordinatorActor:
                 os._exit(0)  # a detached actor that ends by itself is not started anew
 
     async def _spawn(self, name: str) -> None:
-        worker = (
+        worker: Any = (
             ray.remote(WorkerActor)
             .options(
                 name=f"{self._site.name}-{name}",
@@ -236,7 +236,11 @@ class Cluster:
 
     def connect(self) -> None:
         """Connect, or start Ray. Blocks for some seconds. Raises UsageError."""
-        quiet = {"log_to_driver": False, "configure_logging": False, "logging_level": "ERROR"}
+        quiet: dict[str, Any] = {
+            "log_to_driver": False,
+            "configure_logging": False,
+            "logging_level": "ERROR",
+        }
         os.environ.setdefault("RAY_DEDUP_LOGS", "0")
         try:
             if self._is_ours:
@@ -248,7 +252,7 @@ class Cluster:
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise UsageError(
                 f"cannot reach Ray at {self._address}: {error}",
-                hint="ray status shows whether a cluster runs here; without --address one is started",
+                hint="ray status shows a cluster here; without --address one is started",
             ) from error
 
     def close(self) -> None:
@@ -257,7 +261,7 @@ class Cluster:
 
     async def begin(self, site: Site, secret: Secret) -> Coordinating:
         """Start the coordinator, which starts the workers. Raises UsageError."""
-        actor = ray.remote(CoordinatorActor).options(
+        actor: Any = ray.remote(CoordinatorActor).options(
             name=site.name,
             namespace=NAMESPACE,
             lifetime="detached",

@@ -6,11 +6,12 @@ from dataclasses import field
 from typing import Any, Final, Protocol
 
 from llmbatch_cli.cluster.coordinator import Status
+from llmbatch_cli.cluster.cutting import cut_file
 from llmbatch_cli.cluster.folder import Folder
+from llmbatch_cli.cluster.joining_tmp import fingerprint, joined
 from llmbatch_cli.cluster.layout import PLAN, ROWS, WORK, part_of
 from llmbatch_cli.cluster.messages import StopKind, Why
 from llmbatch_cli.cluster.plan import ClusterPlan, check_same, digest, load, rows_a_shard, save
-from llmbatch_cli.cluster.shards import Piece, cut_file, fingerprint, joined
 from llmbatch_cli.cluster.tallies import show
 from llmbatch_cli.core.errors import (
     BudgetReached,
@@ -27,7 +28,7 @@ from llmbatch_cli.rows.input.inputs import can_be_read_twice, shown_name
 from llmbatch_cli.ui.totals import Totals
 
 POLL_S: Final = 0.5
-FINE_ROWS: Final = 1_000
+FINE_ROWS: Final = 50
 """Files are cut so fine first; shards are made of what lies side by side."""
 MOST_UNHEARD_S: Final = 60.0
 """After so long without a coordinator the command gives up; the run may go on."""
@@ -99,9 +100,12 @@ def plan_of(job: Job, asked: Asked, folder: Folder, workers: int) -> ClusterPlan
         check_same(old, shell)
         return old
     _refuse_foreign(folder)
-    pieces: list[Sequence[Piece]] = [cut_file(name, job.inputs, FINE_ROWS) for name in names]
-    rows = sum(piece.rows for file in pieces for piece in file)
-    shards = joined(pieces, rows_a_shard(rows, workers))
+    cuts = [
+        cut_file(name, job.inputs, FINE_ROWS, is_first=place == 0)
+        for place, name in enumerate(names)
+    ]
+    rows = sum(piece.rows for cut in cuts for piece in cut.pieces)
+    shards = joined(cuts, rows_a_shard(rows, workers))
     plan = ClusterPlan(shards, prints, digest(asked.values), asked.shown, made_with)
     folder.make(WORK)
     if rows_in(output):

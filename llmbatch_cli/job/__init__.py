@@ -126,6 +126,11 @@ class JobRun:
         return self._job.is_kept and self._job.is_resumable and begun and is_file
 
     @property
+    def aside(self) -> Path | None:
+        """Where the old output is that nothing was written in place of."""
+        return None if self.sink is None else self.sink.old
+
+    @property
     def failed_before(self) -> int:
         """Rows of the input that an earlier run has failed, and that were not sent again."""
         return 0 if self._finished is None else self._finished.taken_failed
