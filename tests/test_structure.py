@@ -23,6 +23,7 @@ LAYERS = [
     {"models", "drivers", "answer_shapes", "report", "settings"},
     {"plans"},
     {"job", "client", "estimate"},
+    {"cluster"},
     {"cli", "compat"},
     {"__main__"},
 ]

@@ -1,0 +1,1 @@
+"""One job on several machines: what each of them reads, and how they share the work."""
