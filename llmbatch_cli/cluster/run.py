@@ -8,7 +8,8 @@ from typing import Any, Final, Protocol
 from llmbatch_cli.cluster.coordinator import Status
 from llmbatch_cli.cluster.cutting import cut_file
 from llmbatch_cli.cluster.folder import Folder
-from llmbatch_cli.cluster.joining_tmp import fingerprint, joined
+from llmbatch_cli.cluster.fingerprint import fingerprint
+from llmbatch_cli.cluster.joining import joined
 from llmbatch_cli.cluster.layout import PLAN, ROWS, WORK, part_of
 from llmbatch_cli.cluster.messages import StopKind, Why
 from llmbatch_cli.cluster.plan import ClusterPlan, check_same, digest, load, rows_a_shard, save

@@ -8,7 +8,7 @@ from datetime import date, time, timedelta
 from decimal import Decimal
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from llmbatch_cli.core.errors import LlmbatchError, UsageError
 from llmbatch_cli.core.near import install_hint
@@ -41,15 +41,33 @@ def binary_records(
     Without a header the first row of a workbook is data. `say` is called with what a person should
     know. Raises Unreadable, and UsageError where the library is missing.
     """
+    with _errors_of(form), _placed(name, data) as path:
+        if form == "parquet":
+            yield from _parquet(path)
+        elif form == "arrow":
+            yield from _arrow(path, data.head)
+        else:
+            yield from _workbook(path, say, has_header=has_header)
+
+
+def records_between(
+    form: Literal["parquet", "arrow"], path: str, begin: int, end: int
+) -> Iterator[list[Record]]:
+    """The same of the rows from one number up to another, from 0."""
+    with _errors_of(form):
+        if form == "parquet":
+            yield from _parquet(Path(path), begin, end)
+            return
+        with Path(path).open("rb") as file:
+            head = file.read(len(_STREAM))
+        yield from _arrow(Path(path), head, begin, end)
+
+
+@contextmanager
+def _errors_of(form: BinaryTable) -> Iterator[None]:
     try:
         import_module(_LIBRARIES[form])
-        with _placed(name, data) as path:
-            if form == "parquet":
-                yield from _parquet(path)
-            elif form == "arrow":
-                yield from _arrow(path, data.head)
-            else:
-                yield from _workbook(path, say, has_header=has_header)
+        yield
     except LlmbatchError:
         raise
     except ImportError as error:
@@ -92,43 +110,79 @@ def parquet_rows(path: str) -> int | None:
         return None
 
 
-def _parquet(path: Path) -> Iterator[list[Record]]:
+def blocks_of(form: BinaryTable, path: str) -> Sequence[int] | None:
+    """How many rows each block of a file has that is read as one, the footers alone being read;
+    None where they cannot be known so."""
+    try:
+        if form == "parquet":
+            from pyarrow import parquet
+
+            with parquet.ParquetFile(path, pre_buffer=False) as file:
+                groups = range(file.metadata.num_row_groups)
+                return [file.metadata.row_group(place).num_rows for place in groups]
+        import pyarrow as pa
+
+        with pa.memory_map(path) as source, pa.ipc.open_file(source) as file:
+            return [file.get_batch(place).num_rows for place in range(file.num_record_batches)]
+    except Exception:  # noqa: BLE001 - whoever reads it says what is wrong
+        return None
+
+
+def _parquet(path: Path, begin: int = 0, end: int | None = None) -> Iterator[list[Record]]:
     from pyarrow import parquet
 
     with parquet.ParquetFile(path, pre_buffer=False) as file:
-        yield from _batches(file.iter_batches(BATCH_ROWS, use_threads=False))
+        groups: list[int] = []
+        first = skipped = 0
+        for place in range(file.metadata.num_row_groups):
+            rows, before = file.metadata.row_group(place).num_rows, first
+            first += rows
+            if first <= begin:
+                skipped = first
+            elif end is None or before < end:
+                groups.append(place)
+        batches = file.iter_batches(BATCH_ROWS, row_groups=groups, use_threads=False)
+        yield from _batches(batches, skipped, begin, end)
 
 
-def _arrow(path: Path, head: bytes) -> Iterator[list[Record]]:
+def _arrow(
+    path: Path, head: bytes, begin: int = 0, end: int | None = None
+) -> Iterator[list[Record]]:
     import pyarrow as pa
 
     if head.startswith(b"FEA1"):  # Feather's first version, which is read as a whole
         from pyarrow import feather
 
-        yield from _batches(feather.read_table(path).to_batches(BATCH_ROWS))
+        yield from _batches(feather.read_table(path).to_batches(BATCH_ROWS), 0, begin, end)
         return
     with pa.memory_map(str(path)) as source:
         if head.startswith(_STREAM):
             with pa.ipc.open_stream(source) as stream:
-                yield from _batches(stream)
+                yield from _batches(stream, 0, begin, end)
             return
         with pa.ipc.open_file(source) as file:
-            yield from _batches(map(file.get_batch, range(file.num_record_batches)))
+            batches = map(file.get_batch, range(file.num_record_batches))
+            yield from _batches(batches, 0, begin, end)
 
 
-def _batches(batches: Iterator[Any]) -> Iterator[list[Record]]:
-    done = 0
+def _batches(
+    batches: Iterator[Any], done: int, begin: int, end: int | None
+) -> Iterator[list[Record]]:
+    """The records between two numbers; so many rows stand before the batches."""
     for whole in batches:
-        for start in range(0, whole.num_rows, BATCH_ROWS):
-            batch = whole.slice(start, BATCH_ROWS)
+        first, done = done, done + whole.num_rows
+        last = done if end is None else min(done, end)
+        for start in range(max(first, begin), last, BATCH_ROWS):
+            batch = whole.slice(start - first, min(BATCH_ROWS, last - start))
             names = names_of(batch.schema.names)
             columns = [_values(column) for column in batch.columns]
             rows = zip(*columns, strict=True)
             yield [
                 Record(number, dict(zip(names, row, strict=True)))
-                for number, row in enumerate(rows, done + 1)
+                for number, row in enumerate(rows, start + 1)
             ]
-            done += batch.num_rows
+        if done == end:
+            return
 
 
 def _values(column: Any) -> Sequence[Any]:

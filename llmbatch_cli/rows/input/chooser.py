@@ -43,15 +43,16 @@ class Chooser:
         self._seen += 1
         place = self._seen - 1 - self._choice.offset
         if place >= 0 and (self._sample is None or place in self._sample):
-            yield from self._repeated(row)
+            for one in repeated(row, self._choice.repeat, self._index):
+                self._index += 1
+                yield one
 
-    def _repeated(self, row: Row) -> Iterator[Row]:
-        times = self._choice.repeat
-        if times == 1 or isinstance(row, BadRow):
-            row.index = self._index
-            self._index += 1
-            yield row
-            return
-        for number in range(1, times + 1):
-            yield replace(row, index=self._index, repeat=number)
-            self._index += 1
+
+def repeated(row: Row, times: int, index: int) -> Iterator[Row]:
+    """The row so many times, or once where it cannot be read, numbered from `index`."""
+    if times == 1 or isinstance(row, BadRow):
+        row.index = index
+        yield row
+        return
+    for number in range(1, times + 1):
+        yield replace(row, index=index + number - 1, repeat=number)

@@ -20,14 +20,22 @@ WIDE: Final = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")
 _UTF_32_LE: Final = b"\xff\xfe\0\0"
 
 
-def file_chunks(path: str) -> Iterator[bytes]:
-    """The file's bytes. Opens it at the first step; raises Unreadable."""
+def file_chunks(path: str, begin: int = 0, end: int | None = None) -> Iterator[bytes]:
+    """The file's bytes between two places. Opens it at the first step; raises Unreadable."""
     try:
         file = Path(path).open("rb", buffering=0)  # noqa: SIM115 - closed just below
     except OSError as error:
         raise _unreadable(error) from error
     with file:
-        yield from stream_chunks(file)
+        file.seek(begin) if begin else None
+        chunks = stream_chunks(file)
+        yield from chunks if end is None else _first_bytes(chunks, end - begin)
+
+
+def _first_bytes(chunks: Iterator[bytes], size_bytes: int) -> Iterator[bytes]:
+    while size_bytes > 0 and (chunk := next(chunks, b"")):
+        yield chunk[:size_bytes]
+        size_bytes -= len(chunk)
 
 
 def stream_chunks(stream: BinaryIO | FileIO) -> Iterator[bytes]:
@@ -107,9 +115,9 @@ def as_text(data: Opened, encoding: str | None = None) -> Iterator[bytes]:
     """
     if (kind := by_magic(data.head)) is not None:
         raise Foreign(kind)
-    codec = encoding or _codec(data.head)
+    codec = encoding or codec_of(data.head)
     if codec is not None:
-        yield from _converted(data.chunks, codec)
+        yield from converted(data.chunks, codec)
         return
     yield next(data.chunks).removeprefix(BOM)
     yield from data.chunks
@@ -130,7 +138,7 @@ def checked_encoding(name: str | None) -> str | None:
     return None if found.name == "utf-8" else found.name
 
 
-def _codec(head: bytes) -> str | None:
+def codec_of(head: bytes) -> str | None:
     """The encoding that these first bytes show; None for one byte a character, or UTF-8."""
     if head.startswith((_UTF_32_LE, WIDE[2])):
         return "utf-32"
@@ -143,7 +151,8 @@ def _codec(head: bytes) -> str | None:
     return None
 
 
-def _converted(chunks: Iterator[bytes], codec: str) -> Iterator[bytes]:
+def converted(chunks: Iterator[bytes], codec: str) -> Iterator[bytes]:
+    """Text in this encoding as UTF-8, without a byte order mark. Raises Unreadable."""
     decoder = codecs.getincrementaldecoder(codec)()
     is_first = True
     try:

@@ -20,6 +20,8 @@ from llmbatch_cli.rows.input.parse import NO_WAY, way_of
 
 Fields = Mapping[str, Any]
 
+PROMPT_IS: Final = "the prompt is the field"
+"""In the words that say what is taken, once for all inputs."""
 _PARAMETERS: Final = frozenset((*PARAMETERS, *NAMES))
 _NUMBER: Final = re.compile(r"-?\d+(?:[.,:/-]\d+)*%?")
 _YEAR: Final = re.compile(r"(?:19|20)\d\d")
@@ -45,13 +47,15 @@ class Decided:
         self._observe = observe
         self._said: set[str] = set()
         self.begin(None)
-        self._last: tuple[Set[str], str] | None = None
+        self.last: tuple[Set[str], str] | None = None
         """The fields of the row that has decided, and what was taken; of one table in many files
         each goes the same way."""
 
     def begin(self, file: str | None) -> None:
         """Go on with another input."""
         self._file = file
+        self.tried: set[Set[str]] = set()
+        """The fields of the rows of this input that were to decide."""
         self._field: str | None = None
         self.is_open = True
         """Whether nothing is decided yet; false, too, once a row has shown its prompt by itself."""
@@ -76,8 +80,9 @@ class Decided:
         self, fields: Fields, named: Iterable[str], *, is_table: bool
     ) -> tuple[str, Sequence[str]]:
         """The field, and others that might be meant."""
-        if self._last is not None and self._last[0] == fields.keys():
-            return self._last[1], ()
+        self.tried.add(frozenset(fields))
+        if self.last is not None and self.last[0] == fields.keys():
+            return self.last[1], ()
         left = {name: value for name, value in fields.items() if name not in named}
         found = usual_fields(left)
         if not found:
@@ -86,8 +91,22 @@ class Decided:
             found = text_fields(left)
             if len(found) != 1:
                 raise _unclear(found, fields, self._file)
-        self._last = frozenset(fields), found[0]
+        self.last = frozenset(fields), found[0]
         return found[0], found[1:]
+
+    def state(self) -> dict[str, Any]:
+        """What later rows of this input depend on, as JSON."""
+        if not self.is_open:
+            return {"field": self._field}
+        return {} if self.last is None else {"last": [sorted(self.last[0]), self.last[1]]}
+
+    def go_on(self, state: Mapping[str, Any]) -> None:
+        """Go on where this was the state."""
+        if "field" in state:
+            self._field, self.is_open = state["field"], False
+        elif "last" in state:
+            names, field = state["last"]
+            self.last = frozenset(names), field
 
     def say_sent(self, own: Fields) -> None:
         """Say, once for each, which fields of a row of data are sent as its parameters: they may
@@ -105,7 +124,7 @@ class Decided:
         if what in self._said:
             return
         self._said.add(what)
-        words = f"{self._file}: the prompt is the field {what}"
+        words = f"{self._file}: {PROMPT_IS} {what}"
         if others:
             too = ", ".join(f'"{name}"' for name in others)
             words += f", not {too} (--prompt-field {others[0]} takes that)"

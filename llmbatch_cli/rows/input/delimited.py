@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Final
 
-from llmbatch_cli.rows.input.table import Record, Say, names_of, say_renamed
+from llmbatch_cli.rows.input.table import Layout, Record, Say, names_of, say_renamed
 from llmbatch_cli.rows.lines import Line, Lines
 
 DELIMITERS: Final = (",", ";", "\t", "|")
@@ -40,7 +40,8 @@ def records_of(
     its last line is complete. `say` is called with what a person should know. Raises csv.Error for
     a header that cannot be read.
     """
-    return _Table(chunks, delimiter, max_cell_chars, say, has_header=has_header).records()
+    layout = Layout(delimiter, ())
+    return TextTableReader(chunks, layout, max_cell_chars, say, has_header=has_header).records()
 
 
 def delimiter_of(lines: Sequence[str]) -> str:
@@ -81,30 +82,37 @@ def _said(error: csv.Error) -> str:
     return f"bad CSV: {error}"
 
 
-class _Table:
+class TextTableReader:
     """One table, read block by block: a block is the whole lines that have arrived together."""
 
     def __init__(
         self,
         chunks: Iterator[bytes],
-        delimiter: str | None,
+        layout: Layout,
         max_chars: int,
         say: Say,
         *,
         has_header: bool,
+        line: int = 1,
     ) -> None:
+        """`line`: the number of the first."""
         self._has_header = has_header
         self._say = say
         self._max_chars = max_chars
         self._is_odd = False
         """Whether some line so far is no UTF-8, or too long."""
         self._blocks = self._blocks_of(chunks)
-        self._delimiter = delimiter
-        self._names: list[str] = []
-        self._line = 0
+        self._delimiter = layout.delimiter
+        self._names: Sequence[str] = layout.names
+        self._line = line - 1
         """Lines before the present block."""
         self._rest: list[str] = []
         """Of the last block, what is not read yet."""
+
+    @property
+    def layout(self) -> Layout:
+        """As far as it is known."""
+        return Layout(self._delimiter, self._names)
 
     def records(self) -> Iterator[list[Record]]:
         """See `records_of`."""

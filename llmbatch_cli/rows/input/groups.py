@@ -1,7 +1,6 @@
 """One input as groups of lines, each as soon as it has arrived. Blocks."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from itertools import islice
 from typing import BinaryIO, Final, NamedTuple
 
@@ -31,12 +30,16 @@ from llmbatch_cli.rows.input.inputs import (
     suffix_of,
 )
 from llmbatch_cli.rows.input.parse import is_conversation
-from llmbatch_cli.rows.input.table import Record, Say
+from llmbatch_cli.rows.input.table import Layout, Record
 from llmbatch_cli.rows.lines import BLANK, CHUNK_BYTES, Line, Lines, Unreadable
 
 _JSON_BEGINS: Final = (b"{", b"[", b'"')
 _TEXT: Final[Mapping[TextFormat, Format]] = {"lines": "text", "whole": "whole"}
 _LONG_LINE_BYTES: Final = 2**20
+
+
+Passing = Callable[[Iterator[bytes]], Iterator[bytes]]
+"""The same bytes, looked at while they pass."""
 
 
 class Group(NamedTuple):
@@ -55,6 +58,8 @@ class Group(NamedTuple):
     """What a person should know of the input."""
     error: Unreadable | None = None
     """Why the rest of the input cannot be read."""
+    layout: Layout | None = None
+    """That of a table as text."""
 
 
 class Reading(NamedTuple):
@@ -67,54 +72,79 @@ class Reading(NamedTuple):
     has_header: bool = True
 
 
-def groups_of(name: str, reading: Reading, stdin: BinaryIO | None = None) -> Iterator[Group]:
-    """The lines of one input, a group for each piece that arrives, at least one. Never raises."""
+def groups_of(
+    name: str, reading: Reading, stdin: BinaryIO | None = None, passing: Passing = iter
+) -> Iterator[Group]:
+    """The lines of one input, a group for each piece that arrives, at least one. Never raises.
+
+    `passing` sees its bytes as they come.
+    """
     try:
-        yield from _groups_of(name, reading, stdin)
+        yield from _groups_of(name, reading, passing(chunks_of(name, stdin)))
     except Unreadable as error:
         yield Group("text", [], error=error)
 
 
-def _groups_of(name: str, reading: Reading, stdin: BinaryIO | None) -> Iterator[Group]:
+def _groups_of(name: str, reading: Reading, stored: Iterator[bytes]) -> Iterator[Group]:
     is_auto = reading.input_format == "auto"
     if is_auto and (kind := by_suffix(suffix_of(name))) is not None:
         raise Foreign(kind)
     if InputPath.of(name).row_id is not None:
         reading = reading._replace(for_text="whole")
-    data = opened(chunks_of(name, stdin))
+    data = opened(stored)
     form = format_of_name(name, reading.input_format)
     if is_auto:
         form = table_by_magic(data.head) or form
     if form in ("parquet", "arrow", "xlsx"):
         from llmbatch_cli.rows.input.binary_tables import binary_records
 
-        records = partial(binary_records, form, name, data, has_header=reading.has_header)
-        yield from _grouped(form, records)
+        notes: list[str] = []
+        records = binary_records(form, name, data, notes.append, has_header=reading.has_header)
+        yield from _grouped(form, records, notes)
         return
     chunks = as_text(data, reading.encoding)
     if form in ("csv", "tsv"):
-        yield from _table_groups(form, chunks, reading)
+        yield from table_groups(form, chunks, reading)
     else:
         yield from _text_groups(name, form, _Head(chunks), reading)
 
 
-def _table_groups(form: TextTable, chunks: Iterator[bytes], reading: Reading) -> Iterator[Group]:
+def table_groups(
+    form: TextTable,
+    chunks: Iterator[bytes],
+    reading: Reading,
+    layout: Layout | None = None,
+    line: int = 1,
+) -> Iterator[Group]:
+    """The records of a table as text, from this line on if its layout is known.
+
+    Raises Unreadable for a header that cannot be read.
+    """
     import csv
 
-    from llmbatch_cli.rows.input.delimited import records_of
+    from llmbatch_cli.rows.input.delimited import TextTableReader
 
-    delimiter = "\t" if form == "tsv" else None
+    layout = layout or Layout("\t" if form == "tsv" else None, ())
+    notes: list[str] = []
+    table = TextTableReader(
+        chunks,
+        layout,
+        reading.max_line_bytes,
+        notes.append,
+        has_header=reading.has_header,
+        line=line,
+    )
     try:
-        most, has_header = reading.max_line_bytes, reading.has_header
-        records = partial(records_of, chunks, delimiter, most, has_header=has_header)
-        yield from _grouped(form, records)
+        for group in _grouped(form, table.records(), notes):
+            yield group._replace(layout=table.layout)
     except csv.Error as error:
         raise Unreadable(str(error)) from error
 
 
-def _grouped(form: Format, records: Callable[[Say], Iterator[Sequence[Record]]]) -> Iterator[Group]:
-    notes: list[str] = []
-    for batch in records(notes.append):
+def _grouped(
+    form: Format, records: Iterator[Sequence[Record]], notes: list[str]
+) -> Iterator[Group]:
+    for batch in records:
         yield Group(form, [], records=batch, notes=tuple(notes))
         notes.clear()
     yield Group(form, [], is_last=True, notes=tuple(notes))
@@ -132,7 +162,7 @@ def _text_groups(
     if may_be_table and kind in (CSV, TSV):
         table: TextTable = "csv" if kind == CSV else "tsv"
         yield Group(table, [], guessed=True)
-        yield from _table_groups(table, head.chunks(), reading)
+        yield from table_groups(table, head.chunks(), reading)
         return
     if kind is not None:
         raise Foreign(kind)

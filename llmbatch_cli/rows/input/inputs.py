@@ -120,10 +120,13 @@ def shown_name(name: str) -> str:
     return os.fsencode(named).decode(errors="replace")
 
 
-def chunks_of(name: str, stdin: BinaryIO | None = None) -> Iterator[bytes]:
-    """The bytes of an input; `stdin` takes the place of standard input, which may be closed."""
+def chunks_of(
+    name: str, stdin: BinaryIO | None = None, *, begin: int = 0, end: int | None = None
+) -> Iterator[bytes]:
+    """The bytes of an input, those of a file between two places; `stdin` takes the place of
+    standard input, which may be closed."""
     if name != "-":
-        return file_chunks(name)
+        return file_chunks(name, begin, end)
     stream = stdin or (sys.stdin.buffer if sys.stdin else None)
     return stream_chunks(stream) if stream else iter(())
 
@@ -191,8 +194,8 @@ def _count_lines(
             chunk = chunk.removeprefix(BOM)
             if not is_text and not _is_row_a_line(chunk):
                 return None
-        rows += sum(map(_is_row, lines.feed(chunk)))
-    return rows + sum(map(_is_row, lines.finish()))
+        rows += sum(map(is_row, lines.feed(chunk)))
+    return rows + sum(map(is_row, lines.finish()))
 
 
 def _count_records(path: str, enough: threading.Event | None) -> int | None:
@@ -227,7 +230,8 @@ def _is_row_a_line(head: bytes) -> bool:
     return not isinstance(value, list) or is_conversation(value)
 
 
-def _is_row(line: Line) -> bool:
+def is_row(line: Line) -> bool:
+    """Whether a line of text is a row; nothing stands for one that is too long."""
     return line is None or bool(line.strip(BLANK))
 
 

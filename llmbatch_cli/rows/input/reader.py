@@ -79,6 +79,16 @@ class Reader:
         """Whether there are as many rows as wanted."""
         return self.index == self._limit
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether the next line is read as if none stood before it."""
+        return self._splitter is None and not self._skips and not self.given_up
+
+    def pass_over(self, rows: int, lines: int = 0) -> None:
+        """Go on behind so many rows and lines of this input, which somebody else has read."""
+        self.index, self._line = self.index + rows, self._line + lines
+        self.given_up = self.given_up or self.is_done
+
     def begin(self, name: str) -> None:
         """Go on with the next input."""
         self._file, self._line, self._begin = shown_name(name), 0, self.index

@@ -130,7 +130,7 @@ class Shaper:
 
     def __init__(self, shape: Shape = SHAPELESS, observe: Observer = ignore) -> None:
         self._shape = shape
-        self._decided = Decided(observe)
+        self.decided = Decided(observe)
         self._is_plain = shape.is_plain
         self._renamed = {
             old: new
@@ -139,7 +139,7 @@ class Shaper:
         }
         self._data_names = _data_names(shape)
         self._uses = [one for one in (shape.where, shape.asks) if one is not None]
-        self._has_rows = False
+        self.has_rows = False
         """Whether a row could be read, so that something may have been sent."""
         self._file: str | None = None
         self._is_checked = False
@@ -154,7 +154,18 @@ class Shaper:
     def begin(self, file: str) -> None:
         """Go on with the next input."""
         self._file, self._is_checked = file, False
-        self._decided.begin(file)
+        self.decided.begin(file)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether no further row can change how those behind it are read, nor end the run."""
+        is_named = self._shape.asks is not None or self._shape.prompt_field is not None
+        return self.has_rows and (is_named or not self.decided.is_open)
+
+    def go_on(self, state: Fields) -> None:
+        """Go on in an input where this was `decided.state()`, and rows before could be read."""
+        self.has_rows = True
+        self.decided.go_on(state)
 
     def row(
         self, value: Any, *, index: int, line: int | None, is_table: bool = False
@@ -166,7 +177,7 @@ class Shaper:
         it is not clear which field is meant.
         """
         if self._is_plain and not is_table and not needs_a_field(value):
-            self._has_rows, self._decided.is_open = True, False
+            self.has_rows, self.decided.is_open = True, False
             return parse_row(value, index=index, file=self._file, line=line)
         try:
             return self._shaped(self._fields_of(value), value, index, line, is_table)
@@ -188,14 +199,14 @@ class Shaper:
         self, fields: Fields | None, value: Any, index: int, line: int | None, is_table: bool
     ) -> Row | None:
         if fields is None:
-            self._has_rows, self._decided.is_open = True, False
+            self.has_rows, self.decided.is_open = True, False
             return parse_row(value, index=index, file=self._file, line=line)
         if not self._is_checked and fields:
             self._check(fields, is_table)
         shape = self._shape
         is_prompt = isinstance(value, str) and shape.asks is None and shape.prompt_field is None
         if is_prompt or not needs_a_field(fields):
-            self._decided.is_open = False
+            self.decided.is_open = False
         if shape.where is not None and not shape.where.holds(fields):
             return None
         own, data = ({"prompt": value}, {}) if is_prompt else self._split(fields, is_table)
@@ -206,7 +217,7 @@ class Shaper:
                 row.messages = shape.media.added(row.messages, fields)
         if data:
             row.metadata = {**row.metadata, **data} if row.metadata else data
-        self._has_rows = True
+        self.has_rows = True
         return row
 
     def _split(self, fields: Fields, is_table: bool) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -230,7 +241,7 @@ class Shaper:
                 data_names = data_names | _no_parameters(rest)
             own = {one: rest[one] for one in rest if one not in data_names}
             if "prompt" in made:
-                self._decided.say_sent(own)
+                self.decided.say_sent(own)
         data = {one: value for one, value in rest.items() if one not in own}
         own.update(made)
         if is_table:
@@ -253,7 +264,7 @@ class Shaper:
         """Raise UsageError where the first row does not have what the options need."""
         self._is_checked = True
         self.fields = self.fields or [str(name) for name in fields]
-        if self._has_rows:
+        if self.has_rows:
             return
         shape = self._shape
         for name, option in shape.named.items():
@@ -278,9 +289,9 @@ class Shaper:
         if not needs_a_field(fields):
             return None
         try:
-            return self._decided.field_of(fields, self._shape.named, is_table=is_table)
+            return self.decided.field_of(fields, self._shape.named, is_table=is_table)
         except UsageError as error:
-            if self._has_rows or not fields:
+            if self.has_rows or not fields:
                 raise as_row_error(error) from error
             raise
 

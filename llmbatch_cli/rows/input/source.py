@@ -77,20 +77,20 @@ class Inputs:
         if self.choice.sample is not None:
             return self._sampled(self.choice.sample, observe, stdin)
         rows = self._rows(observe, stdin)
-        return rows if self._goes_straight else self._chosen(rows)
+        return rows if self.goes_straight else self._chosen(rows)
 
     @property
     def is_whole(self) -> bool:
         """Whether every row of the inputs is asked."""
-        return self._goes_straight and self.limit is None
+        return self.goes_straight and self.limit is None
 
     @property
-    def _goes_straight(self) -> bool:
+    def goes_straight(self) -> bool:
         """Whether the rows are asked as they are read, up to the limit."""
         return self.choice == ALL and self.shape.where is None
 
     @property
-    def _most_read(self) -> int | None:
+    def most_read(self) -> int | None:
         """How many rows are read at most; None is all, as where only some of them count."""
         if self.limit is None or self.shape.where is not None:
             return None
@@ -102,13 +102,13 @@ class Inputs:
             if self.limit != 0 and row is not None:
                 yield row
             return
-        reader = Reader(self.max_line_bytes, observe, self._most_read, self.shape)
+        reader = Reader(self.max_line_bytes, observe, self.most_read, self.shape)
         first = FirstRows()
         for name in self.inputs:
             if reader.is_done:
                 break
             reader.begin(name)
-            async with aclosing(pumped(groups_of(name, self._reading, stdin))) as groups:
+            async with aclosing(pumped(groups_of(name, self.reading, stdin))) as groups:
                 async for group in groups:
                     rows = reader.rows(group)
                     if first.are_invalid:
@@ -170,7 +170,7 @@ class Inputs:
         reader.begin(name)
         if look:
             reader.shaper.look()
-        for group in groups_of(name, self._reading):
+        for group in groups_of(name, self.reading):
             if isinstance(group.error, Foreign):
                 raise refused(group.error, shown_name(name))
             if (group.form == "whole" and self.shape.is_plain) or [*reader.rows(group)]:
@@ -237,14 +237,15 @@ class Inputs:
         for name in self.inputs:
             reader = Reader(self.max_line_bytes, ignore, shape=self.shape)
             reader.begin(name)
-            for group in groups_of(name, self._reading):
+            for group in groups_of(name, self.reading):
                 for row in reader.rows(group):
                     yield row, reader.line_of_row(group.form)
                 if reader.given_up:
                     break
 
     @property
-    def _reading(self) -> Reading:
+    def reading(self) -> Reading:
+        """How they are read."""
         return Reading(
             self.input_format,
             self.for_text,

@@ -9,6 +9,15 @@ Say = Callable[[str], None]
 """Called with what a person should know of the table."""
 
 
+class Layout(NamedTuple):
+    """How a table as text is cut into cells."""
+
+    delimiter: str | None
+    """None where the first lines show it."""
+    names: Sequence[str]
+    """Its columns; none where they are read first."""
+
+
 class Record(NamedTuple):
     """One row of a table."""
 

@@ -1,0 +1,298 @@
+"""One input cut into pieces, by one read of it. Blocks."""
+
+from collections.abc import Iterator, Mapping, Sequence, Set
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from llmbatch_cli.cluster.shards import Piece, piece_as_json, piece_from_json
+from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.core.events import Notice
+from llmbatch_cli.core.frozen import frozen
+from llmbatch_cli.core.types import BadRow, Row
+from llmbatch_cli.rows.input.first_rows import FirstRows
+from llmbatch_cli.rows.input.groups import Group, groups_of
+from llmbatch_cli.rows.input.inputs import (
+    TABLES,
+    Format,
+    can_be_read_twice,
+    check_inputs,
+    is_row,
+    shown_name,
+)
+from llmbatch_cli.rows.input.ranges import BY_NUMBER, LINES, TEXT_TABLES, LineOffsets
+from llmbatch_cli.rows.input.reader import Reader
+from llmbatch_cli.rows.input.source import Inputs
+from llmbatch_cli.rows.lines import Line
+
+_READ_ON: Final[frozenset[Format]] = frozenset(("values", "list", "whole"))
+"""What has no lines or records, each of which may be a row."""
+
+
+@frozen
+class Cut:
+    """One input in pieces, whose rows are numbered from 0 in each."""
+
+    file: str
+    pieces: Sequence[Piece]
+    read: int
+    """Its rows, with those that --where leaves out."""
+    is_guess: bool = False
+    """Whether some row before it was taken for granted."""
+    is_clear: bool = True
+    """Whether some row could be read, so that no later row ends the run."""
+    tried: Sequence[Sequence[str]] = ()
+    """The fields of the rows that were to decide which one is the prompt."""
+    last: Any = None
+    """The fields of the row that has decided, and the field."""
+    notices: Sequence[str] = ()
+    bad: Sequence[int] = ()
+    """With --repeat, the places of rows that cannot be read."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The cut as JSON."""
+        names = ("read", "is_guess", "is_clear", "tried", "last", "notices", "bad")
+        own = {name: getattr(self, name) for name in names}
+        file = piece_as_json(Piece(self.file, "whole", 0, None, 0, 1, 0))
+        return {"file": file, "pieces": [piece_as_json(one) for one in self.pieces], **own}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Cut":
+        """The same from JSON."""
+        own = {**value, "file": piece_from_json(value["file"]).file}
+        return cls(**{**own, "pieces": [piece_from_json(one) for one in value["pieces"]]})
+
+
+class Before:
+    """What was read before an input."""
+
+    def __init__(self) -> None:
+        self.index = 0
+        self.is_guess = False
+        """Whether nothing is known but that some row could be read."""
+        self.is_clear = False
+        """Whether some row could be read."""
+        self.last: tuple[Set[str], str] | None = None
+        """The fields of the row that has decided, and the field."""
+        self.first = FirstRows()
+
+    @classmethod
+    def guess(cls) -> "Before":
+        """What is before nearly every input but the first."""
+        made = cls()
+        made.index, made.is_guess, made.is_clear, made.first.are_invalid = 1, True, True, False
+        return made
+
+
+def cut_file(name: str, inputs: Inputs, target_rows: int, *, is_first: bool = True) -> Cut:
+    """The pieces of one input, each of about so many rows.
+
+    `is_first` is for the first of the inputs only; all others can be cut at the same time, by any
+    process. Raises UsageError where one read of all would, or for an input that cannot be cut.
+    """
+    return cut_behind(name, inputs, target_rows, Before() if is_first else Before.guess())
+
+
+def cut_behind(name: str, inputs: Inputs, target_rows: int, before: Before) -> Cut:
+    """The same, where it is known what was read before."""
+    _check(name)
+    return _Cutter(name, inputs, max(1, target_rows), before).cut()
+
+
+def _check(name: str) -> None:
+    reason = "it can be read only once, and only on this machine"
+    hint = "write it to a file that all machines see, and name that"
+    if name == "-":
+        raise UsageError(f"standard input cannot be cut into shards: {reason}", hint=hint)
+    check_inputs([name])
+    if not can_be_read_twice(name):
+        what = f"{shown_name(name)} cannot be cut into shards"
+        raise UsageError(f"{what}: it is a pipe or a device, and {reason}", hint=hint)
+
+
+class _Begun(NamedTuple):
+    """A piece whose end is not known yet."""
+
+    begin: int
+    line: int
+    kept: int
+    """Rows before it."""
+    head: dict[str, Any]
+
+
+class _Cutter:
+    """Cuts where the reader is at rest, and looks no closer at the rows than it has to."""
+
+    def __init__(self, name: str, inputs: Inputs, target: int, before: Before) -> None:
+        self._name, self._inputs, self._target, self._before = name, inputs, target, before
+        self._notices: list[str] = []
+        self._limit = inputs.most_read
+        if self._limit is not None and before.is_guess:
+            self._limit += before.index
+        self._reader = Reader(inputs.max_line_bytes, self._observe, self._limit, inputs.shape)
+        self._reader.index = before.index
+        self._shaper = self._reader.shaper
+        self._shaper.has_rows = before.is_clear
+        self._shaper.decided.last = before.last
+        self._is_exact = inputs.shape.where is not None or inputs.choice.repeat > 1
+        """Whether each row has to be made."""
+        self._offsets = LineOffsets(name, inputs.encoding)
+        self._line = 1
+        """The number of the next line or record."""
+        self._form: Format = "text"
+        self._is_whole = False
+        """Whether the input has to be read as a whole."""
+        self._begun: list[_Begun] = []
+        self._kept = 0
+        """Rows so far."""
+        self._bad: list[int] = []
+        """The places of those that cannot be read, where somebody asks."""
+
+    def cut(self) -> Cut:
+        """The pieces, and what those who join them have to know."""
+        reader, decided = self._reader, self._shaper.decided
+        reader.begin(self._name)
+        whole = _Begun(0, 1, 0, self._head(None))
+        for group in groups_of(self._name, self._inputs.reading, passing=self._offsets.passing):
+            self._take(group)
+            if reader.given_up or self._is_enough:
+                break
+        if self._is_whole or not self._begun:
+            self._begun, end = [whole], None
+        else:
+            end = self._line - 1 if self._form in BY_NUMBER else self._offsets.size_bytes
+        pieces = [*self._pieces(end)]
+        return Cut(
+            self._name,
+            pieces,
+            reader.index - self._before.index,
+            is_guess=self._before.is_guess,
+            is_clear=self._shaper.has_rows and not self._before.first.are_invalid,
+            tried=[sorted(names) for names in decided.tried],
+            last=None if decided.last is None else (sorted(decided.last[0]), decided.last[1]),
+            notices=self._notices,
+            bad=self._bad,
+        )
+
+    def _observe(self, event: object) -> None:
+        if isinstance(event, Notice):
+            self._notices.append(event.message)
+
+    @property
+    def _is_enough(self) -> bool:
+        """Whether there are as many rows as can be wanted."""
+        limit = self._inputs.limit
+        return limit is not None and self._kept >= self._inputs.choice.offset + limit
+
+    # Pieces
+
+    def _pieces(self, end: int | None) -> Iterator[Piece]:
+        """Those that have rows."""
+        ends = [(one.begin, one.kept) for one in self._begun[1:]]
+        for one, (until, kept) in zip(self._begun, [*ends, (end, self._kept)], strict=True):
+            if kept == one.kept:
+                continue
+            head = {**one.head, "said": self._notices} if self._notices else one.head
+            if kept == self._kept and self._is_enough:
+                head["take"] = kept - one.kept
+            rows = kept - one.kept
+            yield Piece(self._name, self._form, one.begin, until, one.kept, one.line, rows, head)
+
+    def _begin_piece(self, group: Group, line: int) -> None:
+        begin = line - 1 if group.form in BY_NUMBER else self._offsets.of(line)
+        self._begun.append(_Begun(begin, line, self._kept, self._head(group)))
+
+    def _head(self, group: Group | None) -> dict[str, Any]:
+        read = self._reader.index - self._before.index
+        head: dict[str, Any] = {"read": read} if read else {}
+        if group is not None and group.layout is not None:
+            head["layout"] = group.layout
+        return {**head, **self._shaper.decided.state()}
+
+    @property
+    def _has_ranges(self) -> bool:
+        """Whether a part of the input can be read by itself."""
+        if self._form in BY_NUMBER:
+            return not self._offsets.is_packed
+        has_lines = self._form in LINES or (
+            self._form in TEXT_TABLES and self._offsets.has_newlines
+        )
+        return has_lines and self._offsets.are_known
+
+    # Rows
+
+    def _take(self, group: Group) -> None:
+        if group.error is not None or group.form in _READ_ON:
+            self._is_whole = True
+            self._form = group.form if group.error is None else self._form
+            self._read(group)
+            return
+        self._form = group.form
+        if group.guessed or group.notes:
+            self._read(group._replace(lines=(), records=(), is_last=False))
+        self._take_items(group._replace(guessed=False, notes=()))
+        if group.is_last and not self._reader.given_up:
+            self._read(group._replace(lines=(), records=(), guessed=False, notes=()))
+
+    def _take_items(self, group: Group) -> None:
+        is_table = group.form in TABLES
+        items: Sequence[Any] = group.records if is_table else group.lines
+        has_ranges = self._has_ranges
+        at = 0
+        while at < len(items) and not self._reader.given_up and not self._is_enough:
+            room = self._target - self._kept + (self._begun[-1].kept if self._begun else 0)
+            if has_ranges and self._reader.at_rest and (room <= 0 or not self._begun):
+                self._begin_piece(group, items[at].line if is_table else self._line)
+                room = self._target
+            end = min(len(items), at + max(1, room)) if has_ranges else len(items)
+            used = self._pass_over(group.form, items[at:end])
+            if not used:
+                used = end - at if self._is_settled and self._reader.at_rest else 1
+                used = used if self._is_exact else 1
+                part = items[at : at + used]
+                self._read(group._replace(records=part) if is_table else group._replace(lines=part))
+            at += used
+            self._line = items[at - 1].line + 1 if is_table else self._line + used
+
+    @property
+    def _is_settled(self) -> bool:
+        """Whether no further row changes how others are read, nor ends the run."""
+        has_row = self._reader.index > self._before.index
+        return has_row and self._shaper.is_settled and not self._before.first.are_invalid
+
+    def _pass_over(self, form: Format, items: Sequence[Any]) -> int:
+        """How many of these are looked at only as far as to know how many rows they are."""
+        if self._is_exact or not self._is_settled or not self._reader.at_rest:
+            return 0
+        if self._limit is not None:
+            items = items[: self._limit - self._reader.index]
+        used = _whole_rows(items) if form == "jsonl" else len(items)
+        rows = sum(map(is_row, items)) if form == "text" else used
+        self._reader.pass_over(rows, used)
+        self._kept += rows
+        return used
+
+    def _read(self, group: Group) -> None:
+        rows = self._counted(group)
+        first = self._before.first
+        for _ in first.taken(rows) if first.are_invalid else rows:
+            pass
+
+    def _counted(self, group: Group) -> Iterator[Row]:
+        for row in self._reader.rows(group):
+            if self._inputs.choice.repeat > 1 and isinstance(row, BadRow):
+                self._bad.append(self._kept)
+            self._kept += 1
+            yield row
+
+
+def _whole_rows(lines: Sequence[Line]) -> int:
+    """How many of these lines there are before one that is not a row by itself."""
+    rows = 0
+    try:
+        for line in lines:
+            orjson.loads(line)  # type: ignore[arg-type]
+            rows += 1
+    except orjson.JSONDecodeError:  # also for None
+        pass
+    return rows
