@@ -10,7 +10,7 @@ def check_batch_api(output: OutputOptions, sending: Sending, *, fallback: bool) 
     """Raise UsageError for what a run by a batch API cannot do."""
     options = sending.batch_api
     if not options.batch_api:
-        _refuse_alone(options)
+        _refuse_alone(options, is_cluster=sending.cluster.engine == "ray")
         return
     if output.output is None:
         raise UsageError(
@@ -42,7 +42,7 @@ def check_batch_api(output: OutputOptions, sending: Sending, *, fallback: bool) 
     _ = options.live_after_s  # raises for what is no time
 
 
-def _refuse_alone(options: BatchApi) -> None:
+def _refuse_alone(options: BatchApi, *, is_cluster: bool) -> None:
     for name, given in (("--detach", options.detach), ("--live-after", options.live_after)):
-        if given:
+        if given and not (name == "--detach" and is_cluster):
             raise UsageError(f"{name} is for --batch-api", hint="add --batch-api")

@@ -46,6 +46,11 @@ def check_cluster(job: Job, sending: Sending) -> None:
             hint="llmbatch cluster attach waits, and has --merge",
         )
     _refuse_merge(options.merge, output.output)
+    check_ray()
+
+
+def check_ray() -> None:
+    """Raise UsageError where Ray is not installed."""
     from importlib.util import find_spec
 
     if find_spec("ray") is None:

@@ -2,10 +2,11 @@
 
 import asyncio
 import os
+import shlex
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from llmbatch_cli.cli.running import Shown, exit_status, open_display
 from llmbatch_cli.cli.say import Voice
 from llmbatch_cli.cli.signals import Interrupts, interrupts
 from llmbatch_cli.cli.summary_file import Ended
+from llmbatch_cli.cluster.ended import RemoteRun
 from llmbatch_cli.cluster.folder import Folder
 from llmbatch_cli.cluster.merge import merge
 from llmbatch_cli.cluster.run import (
@@ -30,9 +32,10 @@ from llmbatch_cli.cluster.run import (
 )
 from llmbatch_cli.cluster.service import ServiceOptions
 from llmbatch_cli.cluster.session import WorkerOptions
-from llmbatch_cli.cluster.shares import UNITS
+from llmbatch_cli.cluster.shares import LEASE_S, UNITS
 from llmbatch_cli.core.at_file import text_of
 from llmbatch_cli.core.errors import ExitStatus, LlmbatchError, UsageError
+from llmbatch_cli.core.events import Notice, Observer
 from llmbatch_cli.core.options import Cluster as ClusterOptions
 from llmbatch_cli.core.text import format_count
 from llmbatch_cli.engine.budget import in_billionths
@@ -41,33 +44,6 @@ from llmbatch_cli.plans import Batch
 
 if TYPE_CHECKING:
     from llmbatch_cli.cluster.ray_engine import Secret, Site
-
-
-@dataclass(slots=True)
-class RemoteRun:
-    """How a run elsewhere has ended, as the end of a command is told."""
-
-    error: LlmbatchError | None = None
-    failed_before: int = 0
-    failures_kept: int = 0
-    looked_ahead: bool = False
-    has_begun: bool = False
-    """Whether there is a plan to go on with."""
-    unclaimed: str | None = None
-
-    @property
-    def can_go_on(self) -> bool:
-        """Whether the same command goes on."""
-        return self.has_begun
-
-    @property
-    def aside(self) -> Path | None:
-        """Nothing is put aside."""
-        return None
-
-    def rows_lost(self, finished: int) -> int:
-        """Finished rows that were not written; workers write what they have."""
-        return 0
 
 
 async def answer_on_cluster(job: Job, ask: Batch, options: Options, shown: Shown) -> ExitStatus:
@@ -81,7 +57,7 @@ async def answer_on_cluster(job: Job, ask: Batch, options: Options, shown: Shown
     with interrupts(voice, totals) as asked:
         async with open_display(display, totals, shown.label) as observe:
             try:
-                async with _begun(job, _asked(options, ask), options, voice, run) as coordinator:
+                async with _begun(job, _asked(options, ask), options, observe, run) as coordinator:
                     if coordinator is None:
                         return ExitStatus.OK
                     following = Following(coordinator, totals, observe)
@@ -111,7 +87,7 @@ async def _followed(following: Following, asked: Interrupts) -> None:
 
 @asynccontextmanager
 async def _begun(
-    job: Job, asked: Asked, options: Options, voice: Voice, run: RemoteRun
+    job: Job, asked: Asked, options: Options, observe: Observer, run: RemoteRun
 ) -> "AsyncIterator[Coordinating | None]":
     """The run, begun or gone on with; None where it is left to itself."""
     from llmbatch_cli.cluster.ray_engine import Cluster, cores
@@ -121,19 +97,18 @@ async def _begun(
     folder = folder_of(job)
     if job.output.overwrite:
         await asyncio.to_thread(discard, folder)
-    plan = await asyncio.to_thread(plan_of, job, asked, folder, workers)
+    plan = await asyncio.to_thread(plan_of, job, asked, folder, workers, observe)
     run.has_begun = True
     rows, shards = format_count(plan.rows, "row"), format_count(len(plan.shards), "shard")
-    voice.notice(f"{rows} in {shards} for {format_count(workers, 'worker')}")
+    observe(Notice(f"{rows} in {shards} for {format_count(workers, 'worker')}"))
     cluster = Cluster(cluster_options.address, workers)
     await asyncio.to_thread(cluster.connect)
     try:
         site = _site(job, options, folder, workers)
         coordinator = await cluster.begin(site, _secret(options, cluster_options))
         if options.sending.batch_api.detach:
-            voice.notice(
-                f"the run goes on by itself; llmbatch cluster attach {job.output.output} follows it"
-            )
+            follow = f"llmbatch cluster attach {shlex.quote(str(job.output.output))}"
+            observe(Notice(f"the run goes on by itself; {follow} follows it"))
             yield None
             return
         try:
@@ -160,6 +135,7 @@ def _site(job: Job, options: Options, folder: Folder, workers: int) -> "Site":
         max_errors=job.failure_limit,
         max_cost=None if budget is None else in_billionths(budget.cap_usd),
         detached=options.sending.batch_api.detach,
+        lease_s=LEASE_S,
         rows_in=rows_in(job.output),
         retry_failed=job.output.retry_failed,
         units=units,

@@ -11,6 +11,7 @@ COMMANDS: Final = {
     "report": "report_command",
     "compare": "compare_command",
     "jobs": "jobs_command",
+    "cluster": "cluster_command",
     "providers": "providers_command",
     "models": "models_command",
     "prices": "prices_command",

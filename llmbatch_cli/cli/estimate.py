@@ -15,6 +15,7 @@ from llmbatch_cli.cli.shaping import plain_system
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.estimate_options import EstimateAndDisplay
 from llmbatch_cli.core.options import (
+    BATCH_ONLY,
     Answers,
     InputOptions,
     ModelOptions,
@@ -62,9 +63,7 @@ def estimate(
         ),
         Here("resume", "Leave out rows that the output has an answer to."),
     ],
-    sending: Annotated[
-        Sending, Without("path", "size", "dedupe", "batch_api", "detach", "live_after")
-    ],
+    sending: Annotated[Sending, Without("path", "size", "dedupe", *BATCH_ONLY)],
     shown: Annotated[EstimateAndDisplay, Only("expect_output", "json", "progress", "quiet")],
     setup: Setup,
 ) -> int:

@@ -22,6 +22,7 @@ from llmbatch_cli.cli.shaping import plain_system
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.near import near_file
 from llmbatch_cli.core.options import (
+    BATCH_ONLY,
     TABLES,
     Answers,
     DisplayOptions,
@@ -77,7 +78,7 @@ def race(
     answers: Answers,
     input_: Annotated[InputOptions, PROMPTS],
     output: OutputOptions,
-    sending: Annotated[Sending, Without("dedupe", "batch_api", "detach", "live_after")],
+    sending: Annotated[Sending, Without("dedupe", *BATCH_ONLY)],
     display: Annotated[DisplayOptions, Without("dry_run")],
     setup: Setup,
 ) -> int:

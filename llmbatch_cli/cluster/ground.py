@@ -35,8 +35,8 @@ class Stand:
     """What the last worker that published it has said of it."""
 
 
-def stand_of(folder: Folder, rows_in: str = "") -> Stand:
-    """The files of all shards; of several parts of one only the newest stays. Blocks."""
+def stand_of(folder: Folder, rows_in: str = "", *, tidy: bool = True) -> Stand:
+    """The files of all shards. `tidy`: of several parts of one only the newest stays. Blocks."""
     parts: dict[int, list[tuple[int, str]]] = {}
     for name in folder.names(rows_in):
         if (at := part_of(name)) is not None:
@@ -51,7 +51,7 @@ def stand_of(folder: Folder, rows_in: str = "") -> Stand:
             epochs[shard] = max(said["epoch"], epochs.get(shard, 0))
     for found in parts.values():
         found.sort()
-        while len(found) > 1:
+        while tidy and len(found) > 1:
             folder.delete(found.pop(0)[1])
     return Stand(parts, epochs, done)
 

@@ -6,6 +6,7 @@ its name stands in Ray's stores, its logs or its dashboard. That was looked for 
 
 import asyncio
 import hashlib
+import logging
 import os
 import pickle
 import platform
@@ -137,7 +138,7 @@ class CoordinatorActor:
             try:
                 await asyncio.wait_for(self._asked.wait(), LINGER_S)
             except TimeoutError:
-                os._exit(0)  # a detached actor that ends by itself is not started anew
+                ray.kill(ray.get_actor(self._site.name, NAMESPACE), no_restart=True)
 
     async def _spawn(self, name: str) -> None:
         worker: Any = (
@@ -236,12 +237,8 @@ class Cluster:
 
     def connect(self) -> None:
         """Connect, or start Ray. Blocks for some seconds. Raises UsageError."""
-        quiet: dict[str, Any] = {
-            "log_to_driver": False,
-            "configure_logging": False,
-            "logging_level": "ERROR",
-        }
-        os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+        _be_quiet()
+        quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
         try:
             if self._is_ours:
                 ray.init(
@@ -297,6 +294,15 @@ class Cluster:
         """End a coordinator. Blocks."""
         with suppress(ValueError, RayError):
             ray.kill(ray.get_actor(name, NAMESPACE), no_restart=True)
+
+
+def _be_quiet() -> None:
+    """What Ray has to say of itself goes to its logs, and not among ours or among answers."""
+    from ray._private import worker
+
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    if hasattr(worker, "print_to_stdstream"):  # of lost processes, to standard output
+        worker.print_to_stdstream = lambda *args, **kwargs: None
 
 
 def cores() -> int:

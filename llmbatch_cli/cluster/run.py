@@ -7,8 +7,8 @@ from typing import Any, Final, Protocol
 
 from llmbatch_cli.cluster.coordinator import Status
 from llmbatch_cli.cluster.cutting import cut_file
-from llmbatch_cli.cluster.folder import Folder
 from llmbatch_cli.cluster.fingerprint import fingerprint
+from llmbatch_cli.cluster.folder import Folder
 from llmbatch_cli.cluster.joining import joined
 from llmbatch_cli.cluster.layout import PLAN, ROWS, WORK, part_of
 from llmbatch_cli.cluster.messages import StopKind, Why
@@ -79,7 +79,7 @@ def rows_in(output: OutputOptions) -> str:
     return ROWS if output.format in TABLES else ""
 
 
-def plan_of(job: Job, asked: Asked, folder: Folder, workers: int) -> ClusterPlan:
+def plan_of(job: Job, asked: Asked, folder: Folder, workers: int, observe: Observer) -> ClusterPlan:
     """The folder's plan: the one that is there, or a new one. Blocks while it reads the inputs.
 
     Raises UsageError where the folder was begun with something else, or is somebody else's.
@@ -106,7 +106,7 @@ def plan_of(job: Job, asked: Asked, folder: Folder, workers: int) -> ClusterPlan
         for place, name in enumerate(names)
     ]
     rows = sum(piece.rows for cut in cuts for piece in cut.pieces)
-    shards = joined(cuts, rows_a_shard(rows, workers))
+    shards = joined(cuts, job.inputs, rows_a_shard(rows, workers), observe)
     plan = ClusterPlan(shards, prints, digest(asked.values), asked.shown, made_with)
     folder.make(WORK)
     if rows_in(output):

@@ -24,7 +24,9 @@ class BatchApi:
         everyday=True,
     )
     detach: bool = option(
-        False, "With --batch-api: return once all is submitted; --resume collects it later."
+        False,
+        "With --batch-api: return once all is submitted; --resume collects it later. With "
+        "--engine ray: return once the workers are started.",
     )
     live_after: str | None = option(
         None,

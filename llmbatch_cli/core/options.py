@@ -363,6 +363,10 @@ class Sending:
     cluster: Cluster = Cluster()
 
 
+BATCH_ONLY: Final = tuple(one.name for group in (BatchApi, Cluster) for one in fields(group))
+"""Options of how rows are sent that only `llmbatch batch` has."""
+
+
 @frozen(kw_only=True)
 class DisplayOptions:
     """What is said on standard error."""
