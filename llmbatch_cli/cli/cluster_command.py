@@ -115,7 +115,7 @@ async def _attach(coordinator: Any, folder: Path, display: DisplayOptions) -> Ex
         async with open_display(display, totals, folder.name) as observe:
             following = Following(coordinator, totals, observe)
             leave = asyncio.ensure_future(following.to_the_end())
-            asked.stop.listen(leave.cancel)
+            asked.stop.listen(lambda: asked.stop.draining and leave.cancel() and None)
             try:
                 run.error = error_of((await leave).why)
             except asyncio.CancelledError:

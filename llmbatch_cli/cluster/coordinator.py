@@ -169,7 +169,7 @@ class Coordinator:
         for worker in self._workers.values():
             if not worker.is_slow and now - worker.seen > self._rules.lease_s:
                 worker.is_slow = True
-                self._notice(f"worker {worker.name} was not heard for {self._rules.lease_s:g} s")
+                self.notice(f"worker {worker.name} was not heard for {self._rules.lease_s:g} s")
                 self._lose(worker)
 
     def _lose(self, worker: Worker) -> None:
@@ -216,7 +216,7 @@ class Coordinator:
             if self._holds(worker, (number, epoch)):
                 self._give_back(worker, number)
         for notice in report.notices:
-            self._notice(notice)
+            self.notice(notice)
         if report.stopped is not None and self.why is None:
             self.stop("drain", report.stopped)
         self._judge()
@@ -350,7 +350,8 @@ class Coordinator:
         )
         self.stop("drain", Why("stopped", f"{reason}; {said[:500]}", "mend it, then go on"))
 
-    def _notice(self, message: str) -> None:
+    def notice(self, message: str) -> None:
+        """Have people read this, once."""
         if message not in self._notices and len(self._notices) < MOST_NOTICES:
             self._notices.append(message)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayActorError, RayError
 
 from llmbatch_cli import __version__
 from llmbatch_cli.cluster.coordinator import Status
@@ -32,6 +32,9 @@ from llmbatch_cli.loops import loop_factory
 NAMESPACE: Final = "llmbatch"
 ANSWER_S: Final = 5.0
 """A call to the coordinator that takes longer is given up, and made again."""
+DRAIN_S: Final = 30.0
+"""How long the run of a command that is gone has to end."""
+ASK_S: Final = 0.5
 LINGER_S: Final = 60.0
 """A coordinator whose run is over waits so long for somebody to ask how it went."""
 VERSIONS: Final = {"llmbatch": __version__, "Python": platform.python_version()}
@@ -117,6 +120,10 @@ class CoordinatorActor:
         self._asked.set()
         return service.poll(notices_from), self._secret is None
 
+    async def is_followed(self) -> bool:
+        """Whether a command follows the run, or it was left to itself."""
+        return (await self._opened(again=True)).is_followed
+
     async def stop(self, kind: StopKind) -> None:
         """End the run early."""
         (await self._opened(again=True)).stop(kind)
@@ -154,6 +161,8 @@ class CoordinatorActor:
         )
         try:
             await worker.run.remote(name, self._site, self._secret)
+        except RayActorError:  # it has ended, by itself or not
+            return
         finally:
             with suppress(RayError, ValueError):
                 ray.kill(worker)
@@ -168,6 +177,7 @@ class WorkerActor:
             os.chdir(site.cwd)
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(_work(name, site, secret))
+        ray.actor.exit_actor()  # whoever has started it may be gone
 
 
 async def _work(name: str, site: Site, secret: Secret) -> None:
@@ -211,6 +221,10 @@ class Coordinating:
     async def stop(self, kind: StopKind) -> None:
         """End the run early. Raises ConnectionError."""
         await self._call("stop", kind)
+
+    async def is_followed(self) -> bool:
+        """Whether a command follows the run, or it was left to itself. Raises ConnectionError."""
+        return bool(await self._call("is_followed"))
 
     async def _tell(self) -> None:
         if self._secret is not None:
@@ -266,13 +280,11 @@ class Cluster:
             max_restarts=-1,
             max_concurrency=1000,
         )
+        await self._take_over(site)
         try:
             handle = actor.remote(site)
         except ValueError as error:  # the name is taken
-            raise UsageError(
-                f"another run is at work in {site.service.folder.path}",
-                hint=f"llmbatch cluster attach {site.service.folder.path} follows it",
-            ) from error
+            raise _at_work(site) from error
         try:
             why = await asyncio.wrap_future(handle.open.remote(secret).future())
         except RayError as error:
@@ -281,6 +293,26 @@ class Cluster:
             self.kill(site.name)
             raise UsageError(why.message, hint=why.hint)
         return Coordinating(site.name, secret)
+
+    async def _take_over(self, site: Site) -> None:
+        """End the run of a command that is gone; what is in flight may finish, as it is paid.
+
+        Raises UsageError where the command is there, or the run was left to itself.
+        """
+        other = await asyncio.to_thread(self.find, site.service.folder.path)
+        if other is None:
+            return
+        try:
+            if await other.is_followed():
+                raise _at_work(site)
+            await other.stop("drain")
+            for _ in range(int(DRAIN_S / ASK_S)):
+                if (await other.poll()).is_over:
+                    break
+                await asyncio.sleep(ASK_S)
+        except ConnectionError:
+            pass  # it has just ended
+        await asyncio.to_thread(self.kill, site.name)
 
     def find(self, folder: Path) -> Coordinating | None:
         """The coordinator of a run in this folder; None where none is at work. Blocks."""
@@ -294,6 +326,14 @@ class Cluster:
         """End a coordinator. Blocks."""
         with suppress(ValueError, RayError):
             ray.kill(ray.get_actor(name, NAMESPACE), no_restart=True)
+
+
+def _at_work(site: Site) -> UsageError:
+    folder = site.service.folder.path
+    return UsageError(
+        f"another run is at work in {folder}",
+        hint=f"llmbatch cluster attach {folder} follows it, and stop ends it",
+    )
 
 
 def _be_quiet() -> None:

@@ -26,8 +26,11 @@ from llmbatch_cli.engine.failure_limit import FailureLimit
 TICK_S: Final = 0.5
 ALONE_S: Final = 30.0
 """Without a word from the command that has started it, a run that is not detached drains."""
+FOLLOWED_S: Final = 5.0
+"""A command that follows a run asks more often."""
 BEGIN_S: Final = 60.0
 """A worker that was started may take so long until it is heard."""
+LATE_S: Final = 20.0
 MOST_STILLBORN: Final = 5
 """So many workers in turn that were never heard end the run."""
 
@@ -145,6 +148,12 @@ class Service:
         self._polled_at = self._clock()
         return self._ready().status(notices_from)
 
+    @property
+    def is_followed(self) -> bool:
+        """Whether a command has asked lately how it stands, or the run was left to itself."""
+        heard = self._clock() - self._polled_at < FOLLOWED_S
+        return not self._ready().is_over and (heard or self._options.detached)
+
     def stop(self, kind: StopKind) -> None:
         """End the run early."""
         self._ready().stop(kind)
@@ -190,11 +199,18 @@ class Service:
             for name, started in self._started.items()
             if not started.task.done() and self._clock() - started.at < BEGIN_S
         ]
+        self._say_what_waits(coordinator, [name for name in starting if name not in living])
         for _ in range(self._options.workers - len(living.union(starting))):
             self._number += 1
             name = f"w{self._number}-{uuid4().hex[:6]}"
             task = asyncio.ensure_future(self._spawned(name, coordinator))
             self._started[name] = _Started(self._clock(), task)
+
+    def _say_what_waits(self, coordinator: Coordinator, names: list[str]) -> None:
+        """Say that the cluster has no room, where workers do not begin."""
+        late = [name for name in names if self._clock() - self._started[name].at > LATE_S]
+        if late and not coordinator.living:
+            coordinator.notice("no worker has begun yet: the cluster may have no free core")
 
     async def _spawned(self, name: str, coordinator: Coordinator) -> None:
         error: BaseException | None = None

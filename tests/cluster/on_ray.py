@@ -1,0 +1,118 @@
+"""Ray on this machine as several nodes, and the program as a driver of it."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from support.program import environment
+
+DRIVER: Final = Path(__file__).with_name("driver.py")
+LEASE_S: Final = 4.0
+
+
+@dataclass
+class Nodes:
+    """A Ray cluster: processes of this machine that take each other for machines."""
+
+    cluster: Any
+    nodes: list[Any]
+
+    @property
+    def address(self) -> str:
+        """For --address."""
+        return str(self.cluster.address)
+
+    def lose(self, node: Any) -> None:
+        """Kill a node with all that runs on it."""
+        self.cluster.remove_node(node, allow_graceful=False)
+        self.nodes.remove(node)
+
+    def add(self) -> None:
+        """One more node."""
+        self.nodes.append(self.cluster.add_node(num_cpus=2, include_dashboard=False))
+
+
+@contextmanager
+def ray_nodes(folder: Path, count: int = 2, env: dict[str, str] | None = None) -> Iterator[Nodes]:
+    """So many nodes beside the head, which runs no worker."""
+    from ray.cluster_utils import Cluster
+
+    temporary = folder / "ray"
+    temporary.mkdir(parents=True)
+    before = dict(os.environ)
+    os.environ.update({"RAY_TMPDIR": str(folder), "RAY_AUTH_MODE": "disabled", **(env or {})})
+    try:
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+        nodes = Nodes(cluster, [])
+        for _ in range(count):
+            nodes.add()
+        try:
+            yield nodes
+        finally:
+            cluster.shutdown()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+async def drive(*words: str, env: dict[str, str] | None = None) -> Process:
+    """The driver, begun."""
+    own = {"LEASE_S": str(LEASE_S), "RAY_AUTH_MODE": "disabled", **(env or {})}
+    own = {**environment(own), "PYTHONWARNINGS": "default"}
+    return await asyncio.create_subprocess_exec(
+        sys.executable, str(DRIVER), *words, env=own, stdin=PIPE, stdout=PIPE, stderr=PIPE
+    )
+
+
+async def driven(*words: str, env: dict[str, str] | None = None) -> tuple[int, str]:
+    """The driver, to its end: its status, and what it said."""
+    return await end_of(await drive(*words, env=env))
+
+
+async def end_of(driver: Process) -> tuple[int, str]:
+    """How it ended, and what it said."""
+    out, err = await asyncio.wait_for(driver.communicate(), 100)
+    assert out == b""
+    return driver.returncode or 0, err.decode()
+
+
+def parts(out: Path) -> list[dict[str, Any]]:
+    """The rows of all parts."""
+    return [
+        json.loads(line)
+        for part in sorted(out.glob("part-*.jsonl"))
+        for line in part.read_bytes().splitlines()
+    ]
+
+
+def ids_of(rows: Sequence[dict[str, Any]]) -> Counter[str]:
+    """How often each id stands there."""
+    return Counter(row["id"] for row in rows)
+
+
+def processes(name: str) -> list[int]:
+    """The processes that Ray calls so."""
+    found = []
+    for place in Path("/proc").iterdir():
+        if place.name.isdigit():
+            try:
+                said = (place / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if said.startswith(f"ray::{name}".encode()):
+                found.append(int(place.name))
+    return sorted(found)
+
+
+def kill(number: int) -> None:
+    """kill -9."""
+    os.kill(number, signal.SIGKILL)
