@@ -115,7 +115,7 @@ async def _attach(coordinator: Any, folder: Path, display: DisplayOptions) -> Ex
         async with open_display(display, totals, folder.name) as observe:
             following = Following(coordinator, totals, observe)
             leave = asyncio.ensure_future(following.to_the_end())
-            asked.stop.listen(lambda: asked.stop.draining and leave.cancel() and None)
+            asked.stop.listen(partial(_leave, leave))
             try:
                 run.error = error_of((await leave).why)
             except asyncio.CancelledError:
@@ -130,6 +130,10 @@ async def _attach(coordinator: Any, folder: Path, display: DisplayOptions) -> Ex
         if run.error is not None:
             voice.error(run.error)
         return exit_status(run, totals, interrupted=False)
+
+
+def _leave(following: "asyncio.Future[Any]") -> None:
+    following.cancel()
 
 
 def _figures(folder: Path, status: Any) -> dict[str, Any]:

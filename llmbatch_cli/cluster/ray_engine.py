@@ -35,6 +35,8 @@ ANSWER_S: Final = 5.0
 DRAIN_S: Final = 30.0
 """How long the run of a command that is gone has to end."""
 ASK_S: Final = 0.5
+FOLLOWED_S: Final = 4.0
+"""A command that follows a run asks more often."""
 LINGER_S: Final = 60.0
 """A coordinator whose run is over waits so long for somebody to ask how it went."""
 VERSIONS: Final = {"llmbatch": __version__, "Python": platform.python_version()}
@@ -120,9 +122,9 @@ class CoordinatorActor:
         self._asked.set()
         return service.poll(notices_from), self._secret is None
 
-    async def is_followed(self) -> bool:
-        """Whether a command follows the run, or it was left to itself."""
-        return (await self._opened(again=True)).is_followed
+    async def unheard_s(self) -> float | None:
+        """How long no command has asked how it stands; None for a run that was left to itself."""
+        return (await self._opened(again=True)).unheard_s
 
     async def stop(self, kind: StopKind) -> None:
         """End the run early."""
@@ -177,7 +179,7 @@ class WorkerActor:
             os.chdir(site.cwd)
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(_work(name, site, secret))
-        ray.actor.exit_actor()  # whoever has started it may be gone
+        ray.actor.exit_actor()  # type: ignore[no-untyped-call]  # whoever has started it may be gone
 
 
 async def _work(name: str, site: Site, secret: Secret) -> None:
@@ -222,9 +224,10 @@ class Coordinating:
         """End the run early. Raises ConnectionError."""
         await self._call("stop", kind)
 
-    async def is_followed(self) -> bool:
-        """Whether a command follows the run, or it was left to itself. Raises ConnectionError."""
-        return bool(await self._call("is_followed"))
+    async def unheard_s(self) -> float | None:
+        """How long no command has asked how it stands; None for a run that was left to itself, 0
+        for one that is over. Raises ConnectionError."""
+        return await self._call("unheard_s")  # type: ignore[no-any-return]
 
     async def _tell(self) -> None:
         if self._secret is not None:
@@ -303,8 +306,7 @@ class Cluster:
         if other is None:
             return
         try:
-            if await other.is_followed():
-                raise _at_work(site)
+            await self._check_alone(other, site)
             await other.stop("drain")
             for _ in range(int(DRAIN_S / ASK_S)):
                 if (await other.poll()).is_over:
@@ -313,6 +315,17 @@ class Cluster:
         except ConnectionError:
             pass  # it has just ended
         await asyncio.to_thread(self.kill, site.name)
+
+    async def _check_alone(self, other: Coordinating, site: Site) -> None:
+        """Raise UsageError where a command still follows the run, or it was left to itself."""
+        for _ in range(int(FOLLOWED_S / ASK_S) + 1):
+            unheard_s = await other.unheard_s()
+            if unheard_s is None:
+                break
+            if unheard_s > FOLLOWED_S:
+                return
+            await asyncio.sleep(ASK_S)
+        raise _at_work(site)
 
     def find(self, folder: Path) -> Coordinating | None:
         """The coordinator of a run in this folder; None where none is at work. Blocks."""

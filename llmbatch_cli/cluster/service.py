@@ -26,8 +26,6 @@ from llmbatch_cli.engine.failure_limit import FailureLimit
 TICK_S: Final = 0.5
 ALONE_S: Final = 30.0
 """Without a word from the command that has started it, a run that is not detached drains."""
-FOLLOWED_S: Final = 5.0
-"""A command that follows a run asks more often."""
 BEGIN_S: Final = 60.0
 """A worker that was started may take so long until it is heard."""
 LATE_S: Final = 20.0
@@ -149,10 +147,9 @@ class Service:
         return self._ready().status(notices_from)
 
     @property
-    def is_followed(self) -> bool:
-        """Whether a command has asked lately how it stands, or the run was left to itself."""
-        heard = self._clock() - self._polled_at < FOLLOWED_S
-        return not self._ready().is_over and (heard or self._options.detached)
+    def unheard_s(self) -> float | None:
+        """How long no command has asked how it stands; None for a run that was left to itself."""
+        return None if self._options.detached else self._clock() - self._polled_at
 
     def stop(self, kind: StopKind) -> None:
         """End the run early."""
