@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from llmbatch_cli.cli.batch import Options, asked_by, job_of
 from llmbatch_cli.cli.ending import say_end, say_summary
@@ -141,7 +142,7 @@ def _site(job: Job, options: Options, folder: Folder, workers: int) -> "Site":
         units=units,
     )
     worker = WorkerOptions(folder, service.lease_s, service.rows_in, units)
-    return Site(service, worker, str(Path.cwd()), VERSIONS)
+    return Site(service, worker, str(Path.cwd()), VERSIONS, uuid4().hex)
 
 
 def _secret(options: Options, cluster: ClusterOptions) -> "Secret":

@@ -72,6 +72,8 @@ class Site:
     cwd: str
     """What relative names begin at."""
     versions: Mapping[str, str]
+    run: str
+    """Tells this run from others in the folder."""
 
     @property
     def name(self) -> str:
@@ -111,8 +113,10 @@ class CoordinatorActor:
         """What a coordinator that was started anew has lost."""
         self._secret = secret
 
-    async def beat(self, report: Report) -> tuple[Orders, bool]:
+    async def beat(self, run: str, report: Report) -> tuple[Orders, bool]:
         """What a worker says, and is told; and whether the coordinator lacks the secret."""
+        if run != self._site.run:  # a worker of the run before this one
+            return Orders(lost=report.held, stop="cancel", is_over=True), False
         service = await self._opened(again=True)
         return await service.beat(report), self._secret is None
 
@@ -133,6 +137,8 @@ class CoordinatorActor:
     async def _opened(self, *, again: bool) -> Service:
         async with self._opening:
             if self._service is None:
+                if again and not ray.get_runtime_context().was_current_actor_reconstructed:
+                    raise RuntimeError("the coordinator is not open yet")
                 service = Service(self._site.service, self._spawn)
                 service.can_spawn = lambda: self._secret is not None
                 await service.open(again=again)
@@ -183,7 +189,7 @@ class WorkerActor:
 
 
 async def _work(name: str, site: Site, secret: Secret) -> None:
-    coordinator = Coordinating(site.name, secret)
+    coordinator = Coordinating(site.name, secret, site.run)
     why: Why | None = None
     if site.versions != VERSIONS:
         why = _other_versions(site.versions)
@@ -202,13 +208,13 @@ async def _work(name: str, site: Site, secret: Secret) -> None:
 class Coordinating:
     """Calls the coordinator, wherever it is now."""
 
-    def __init__(self, name: str, secret: Secret | None = None) -> None:
-        self._name, self._secret = name, secret
+    def __init__(self, name: str, secret: Secret | None = None, run: str = "") -> None:
+        self._name, self._secret, self._run = name, secret, run
         self._handle: Any = None
 
     async def beat(self, report: Report) -> Orders:
         """Report. Raises ConnectionError."""
-        orders, lacks = await self._call("beat", report)
+        orders, lacks = await self._call("beat", self._run, report)
         if lacks:
             await self._tell()
         return orders  # type: ignore[no-any-return]

@@ -1,0 +1,218 @@
+"""Runs on a real Ray cluster of several nodes on this machine, and processes that are killed."""
+
+import asyncio
+import signal
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from cluster.on_ray import (
+    Nodes,
+    drive,
+    driven,
+    end_of,
+    ids_of,
+    kill,
+    parts,
+    processes,
+    ray_nodes,
+)
+from faults.harness import FaultServer, fault_server, ids, write_rows
+
+pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("ray")]
+pytest.importorskip("ray")
+
+ROWS: Final = 1_200
+AT_ONCE: Final = 60
+KEY: Final = "sk-planted-0123456789abcdef"
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    with ray_nodes(tmp_path_factory.mktemp("r")) as started:
+        yield started
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[FaultServer]:
+    async with fault_server({"wait_s": 0.4}) as started:
+        yield started
+
+
+class Job:
+    """One job, as often as it takes."""
+
+    def __init__(self, nodes: Nodes, server: FaultServer, folder: Path, rows: int = ROWS) -> None:
+        self.out, self.server, self.rows = folder / "out", server, rows
+        write_rows(folder / "in.jsonl", ids(rows))
+        self.words = (
+            "batch", str(folder / "in.jsonl"), "-m", "openai/m", "--base-url", server.url,
+            "-c", str(AT_ONCE), "-o", str(self.out), "--engine", "ray",
+            "--address", nodes.address, "--workers", "2",
+        )  # fmt: skip
+        self.env = {"OPENAI_API_KEY": KEY}
+
+    async def begin(self, *more: str) -> Process:
+        return await drive(*self.words, *more, env=self.env)
+
+    async def go_on(self, *more: str) -> tuple[int, str]:
+        return await driven(*self.words, *more, env=self.env)
+
+    async def until(self, requests: int) -> None:
+        """Wait until the server has been asked so often."""
+        async with asyncio.timeout(60):
+            while await self.asked() < requests:
+                await asyncio.sleep(0.05)
+
+    async def asked(self) -> int:
+        return sum((await self.server.counts()).requests.values())
+
+    async def check(self, *, extra: int = 0) -> None:
+        """Every row once in the parts; so many requests too many, at most."""
+        found = ids_of(parts(self.out))
+        assert found.keys() == set(ids(self.rows))
+        assert max(found.values()) == 1
+        assert await self.asked() <= self.rows + extra
+
+
+async def test_every_row_is_answered_once(
+    nodes: Nodes, server: FaultServer, tmp_path: Path
+) -> None:
+    job = Job(nodes, server, tmp_path)
+    merged = tmp_path / "all.jsonl"
+    status, said = await job.go_on("--merge", str(merged))
+    assert status == 0, said
+    assert f"{ROWS:,} answered" in said
+    await job.check()
+    whole = merged.read_bytes()
+    assert whole == b"".join(part.read_bytes() for part in sorted(job.out.glob("part-*")))
+    again, said = await job.go_on()
+    assert again == 0
+    assert f"{ROWS:,} rows were answered before" in said
+    await job.check()
+
+
+KILLED: Final = {
+    "worker": ["WorkerActor"],
+    "coordinator": ["CoordinatorActor"],
+    "both": ["WorkerActor", "CoordinatorActor"],
+}
+
+
+@pytest.mark.parametrize("whom", KILLED)
+async def test_what_is_killed_loses_no_row(
+    whom: str, nodes: Nodes, server: FaultServer, tmp_path: Path
+) -> None:
+    job = Job(nodes, server, tmp_path)
+    driver = await job.begin()
+    await job.until(ROWS // 3)
+    for name in KILLED[whom]:
+        kill(processes(name)[-1])
+    status, said = await end_of(driver)
+    assert status == 0, said
+    await job.check(extra=AT_ONCE)
+
+
+async def test_a_node_is_lost(nodes: Nodes, server: FaultServer, tmp_path: Path) -> None:
+    job = Job(nodes, server, tmp_path)
+    driver = await job.begin()
+    await job.until(ROWS // 3)
+    nodes.lose(nodes.nodes[0])
+    status, said = await end_of(driver)
+    nodes.add()
+    assert status == 0, said
+    await job.check(extra=AT_ONCE)
+
+
+@pytest.mark.parametrize("with_coordinator", [False, True])
+async def test_the_command_is_killed_and_begun_again(
+    with_coordinator: bool, nodes: Nodes, server: FaultServer, tmp_path: Path
+) -> None:
+    job = Job(nodes, server, tmp_path)
+    driver = await job.begin()
+    await job.until(ROWS // 4)
+    driver.kill()
+    await driver.wait()
+    if with_coordinator:
+        kill(processes("CoordinatorActor")[-1])
+    status, said = await job.go_on()
+    assert status == 0, said
+    assert "answered before" in said
+    await job.check(extra=AT_ONCE)
+
+
+async def test_a_second_command_is_refused(
+    nodes: Nodes, server: FaultServer, tmp_path: Path
+) -> None:
+    job = Job(nodes, server, tmp_path)
+    driver = await job.begin()
+    await job.until(ROWS // 4)
+    status, said = await job.go_on()
+    assert status == 2
+    assert "another run is at work in" in said
+    assert (await end_of(driver))[0] == 0
+    await job.check()
+
+
+async def test_an_interrupt_lets_end_what_is_in_flight(
+    nodes: Nodes, server: FaultServer, tmp_path: Path
+) -> None:
+    job = Job(nodes, server, tmp_path)
+    driver = await job.begin()
+    await job.until(ROWS // 4)
+    driver.send_signal(signal.SIGINT)
+    status, said = await end_of(driver)
+    assert status == 130, said
+    assert "to go on: llmbatch batch" in said
+    assert (await job.go_on())[0] == 0
+    await job.check()
+
+
+async def test_a_bad_key_ends_all(nodes: Nodes, tmp_path: Path) -> None:
+    async with fault_server({"default": ["401"]}) as server:
+        job = Job(nodes, server, tmp_path)
+        status, said = await job.go_on()
+        assert status == 3, said
+        assert "401" in said or "unauthorized" in said.lower()
+        assert await job.asked() <= 3 * AT_ONCE
+
+
+async def test_left_to_itself_and_followed(
+    nodes: Nodes, server: FaultServer, tmp_path: Path
+) -> None:
+    job = Job(nodes, server, tmp_path)
+    status, said = await job.go_on("--detach")
+    assert (status, "goes on by itself" in said) == (0, True), said
+    assert (await job.go_on())[0] == 2  # it is at work
+    address = ("--address", nodes.address)
+    status, said = await driven("cluster", "attach", str(job.out), *address)
+    assert status == 0, said
+    assert f"{ROWS:,} answered" in said
+    await job.check()
+
+
+async def test_the_key_is_nowhere(nodes: Nodes, server: FaultServer, tmp_path: Path) -> None:
+    job = Job(nodes, server, tmp_path)
+    driver = await job.begin()
+    await job.until(ROWS // 3)
+    state = await asyncio.to_thread(_state, nodes)
+    status, said = await end_of(driver)
+    assert status == 0
+    assert KEY in (await server.counts()).keys[0]
+    assert KEY not in said + state
+    folders = (Path(nodes.cluster.head_node.get_session_dir_path()), job.out)
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    assert len(files) > 10
+    assert [path for path in files if KEY.encode() in path.read_bytes()] == []
+
+
+def _state(nodes: Nodes) -> str:
+    """What Ray tells of all that is at work."""
+    from ray.util.state import list_actors, list_tasks, list_workers
+
+    asked: list[Any] = []
+    for listing in (list_actors, list_tasks, list_workers):
+        asked += listing(address=nodes.address, detail=True, raise_on_missing_output=False)
+    return repr(asked)
