@@ -34,9 +34,11 @@ from llmbatch_cli.cluster.run import (
 from llmbatch_cli.cluster.service import ServiceOptions
 from llmbatch_cli.cluster.session import WorkerOptions
 from llmbatch_cli.cluster.shares import LEASE_S, UNITS
+from llmbatch_cli.cluster.tables import write_missing
 from llmbatch_cli.core.at_file import text_of
 from llmbatch_cli.core.errors import ExitStatus, LlmbatchError, UsageError
 from llmbatch_cli.core.events import Notice, Observer
+from llmbatch_cli.core.options import TABLES
 from llmbatch_cli.core.options import Cluster as ClusterOptions
 from llmbatch_cli.core.text import format_count
 from llmbatch_cli.engine.budget import in_billionths
@@ -185,12 +187,14 @@ def _asked(options: Options, ask: Batch) -> Asked:
 
 async def _finish(job: Job, options: Options, run: RemoteRun, voice: Voice) -> None:
     """Put the parts together, where all of them are there."""
+    folder = folder_of(job)
+    if job.output.format in TABLES:
+        await asyncio.to_thread(write_missing, folder, job.output, job.schema)
     target = options.sending.cluster.merge
-    if target is None or job.output.output is None:
+    if target is None:
         return
     if run.error is not None:
         voice.notice(f"{target} is not written, as parts are missing")
         return
-    folder = Folder(job.output.output)
     await asyncio.to_thread(merge, folder, rows_in(job.output), job.output, target)
     voice.notice(f"all parts are in {target}, too")

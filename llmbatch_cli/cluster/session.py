@@ -1,7 +1,7 @@
 """A worker from its options: the models, the plan of what is asked, and the folder."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from decimal import Decimal
@@ -14,6 +14,7 @@ from llmbatch_cli.cluster.parts import Part
 from llmbatch_cli.cluster.plan import load
 from llmbatch_cli.cluster.shards import Shard, rows_of
 from llmbatch_cli.cluster.shares import UNITS
+from llmbatch_cli.cluster.tables import write_part
 from llmbatch_cli.cluster.worker import Beat, ClusterWorker, Means
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.events import Event
@@ -57,7 +58,9 @@ async def work(name: str, job: Job, options: WorkerOptions, beat: Beat) -> None:
         )
     stop = Stop()
     output = job.output
-    given = WithInput(messages=output.include_input) if _needs_input(job) else None
+    is_table = output.format in TABLES
+    has_input = output.include_input or is_table
+    given = WithInput(messages=output.include_input) if has_input else None
     line = partial(_line, detail=output.detail)
     asked: dict[str, Plan] = {}
 
@@ -71,7 +74,13 @@ async def work(name: str, job: Job, options: WorkerOptions, beat: Beat) -> None:
                 yield row
 
     def open_part(lease: Lease) -> Part:
-        return Part(options.folder, lease, rows_in=options.rows_in, ordered=output.ordered)
+        in_order = output.ordered or is_table
+        return Part(options.folder, lease, rows_in=options.rows_in, ordered=in_order)
+
+    def publish(part: Part, record: Mapping[str, Any]) -> None:
+        part.publish(record)
+        if is_table:
+            write_part(options.folder, part.lease.shard, output, job.schema)
 
     means = Means(
         open_part,
@@ -80,6 +89,7 @@ async def work(name: str, job: Job, options: WorkerOptions, beat: Beat) -> None:
         rows,
         line if given is None else given.rendering(line),
         (lambda index: None) if given is None else given.forget,
+        publish,
     )
     worker = ClusterWorker(name, beat, means, stop, lease_s=options.lease_s)
     share, budget = Share(), _budget(job, options)
@@ -122,10 +132,6 @@ def _said(share: Share, budget: Budget | None) -> dict[str, Any]:
     if budget is not None:
         money = Money(budget.granted, budget.committed, budget.spent, budget.needed)
     return {"share": share.wants(), "cool_downs": share.cool_downs(), "money": money}
-
-
-def _needs_input(job: Job) -> bool:
-    return job.output.include_input or job.output.format in TABLES
 
 
 def _line(outcome: Outcome, *, detail: bool) -> bytes:

@@ -61,6 +61,8 @@ class Means:
     render: Render
     forget: Callable[[int], None] = lambda index: None
     """Is called with a row that is not sent."""
+    publish: Callable[[Part, Mapping[str, Any]], None] = Part.publish
+    """Blocks."""
 
 
 @dataclass(slots=True, eq=False)
@@ -259,7 +261,7 @@ class ClusterWorker:
             "failed": active.failed,
             "retryable": active.retryable,
         }
-        await asyncio.to_thread(active.part.publish, record)
+        await asyncio.to_thread(self._means.publish, active.part, record)
         active.has_changed = True
         self._wishes.published.append(active.held)
         self._forget(active)

@@ -120,28 +120,31 @@ def kill(number: int) -> None:
     os.kill(number, signal.SIGKILL)
 
 
-def memory_of(program: str) -> bytes:
-    """What all processes of this program hold in their own memory now."""
-    found = b""
+def found_in_memory(program: str, *wanted: bytes) -> set[bytes]:
+    """What of these the processes of this program hold in their own memory now."""
+    found: set[bytes] = set()
     for place in Path("/proc").iterdir():
         try:
-            if not place.name.isdigit() or (place / "comm").read_text().strip() != program[:15]:
-                continue
-            with (place / "mem").open("rb", buffering=0) as memory:
-                for line in (place / "maps").read_text().splitlines():
-                    span, rights, _, _, file, *path = line.split()
-                    begin, end = (int(one, 16) for one in span.split("-"))
-                    is_own = file == "0" and (not path or path == ["[heap]"])
-                    if is_own and rights.startswith("rw") and end - begin < MOST_BYTES:
-                        found += _read(memory, begin, end)
+            if place.name.isdigit() and (place / "comm").read_text().strip() == program[:15]:
+                found |= _found_in(place, wanted)
         except OSError:  # it has ended
             continue
     return found
 
 
-def _read(memory: Any, begin: int, end: int) -> bytes:
-    try:
-        memory.seek(begin)
-        return bytes(memory.read(end - begin))
-    except OSError:  # a page that nobody can read
-        return b""
+def _found_in(place: Path, wanted: Sequence[bytes]) -> set[bytes]:
+    found: set[bytes] = set()
+    with (place / "mem").open("rb", buffering=0) as memory:
+        for line in (place / "maps").read_text().splitlines():
+            span, rights, _, _, file, *path = line.split()
+            begin, end = (int(one, 16) for one in span.split("-"))
+            is_own = file == "0" and (not path or path == ["[heap]"])
+            if not is_own or not rights.startswith("rw") or end - begin > MOST_BYTES:
+                continue
+            try:
+                memory.seek(begin)
+                data = memory.read(end - begin)
+            except OSError:  # a page that nobody can read
+                continue
+            found |= {one for one in wanted if one in data}
+    return found
