@@ -63,8 +63,9 @@ def _placed(
                 observe(Notice(notice))
         yield before.index, cut
         before.index += cut.read
-        if cut.is_clear:
-            before.is_clear, before.first.are_invalid = True, False
+        if cut.read:
+            before.has_rows = cut.has_rows
+            before.first.are_invalid = not cut.is_valid
         if cut.last is not None:
             names, field = cut.last
             before.last = frozenset(names), field
@@ -73,10 +74,10 @@ def _placed(
 def _fits(cut: Cut, before: Before) -> bool:
     """Whether what was read before does not change how the input is read."""
     if not cut.is_guess:
-        return before.index == 0 and (cut.is_clear or not cut.read)
+        return before.index == 0 and (cut.is_valid or not cut.read)
     if not cut.read:
         return True
-    if not before.is_clear or before.first.are_invalid or not before.index:
+    if not before.has_rows or before.first.are_invalid or not before.index:
         return False
     if before.last is None:
         return True
