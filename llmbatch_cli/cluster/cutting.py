@@ -88,6 +88,12 @@ class Before:
         made.index, made.is_guess, made.has_rows, made.first.are_invalid = 1, True, True, False
         return made
 
+    def is_enough(self, kept: int, inputs: Inputs) -> bool:
+        """Whether a read of all inputs that has kept so many rows goes no further."""
+        if inputs.limit is None or self.first.are_invalid:  # none of those is given yet
+            return False
+        return kept >= max(1, inputs.choice.offset + inputs.limit)
+
 
 def cut_file(name: str, inputs: Inputs, target_rows: int, *, is_first: bool = True) -> Cut:
     """The pieces of one input, each of about so many rows.
@@ -191,8 +197,7 @@ class _Cutter:
     @property
     def _is_enough(self) -> bool:
         """Whether there are as many rows as can be wanted."""
-        limit = self._inputs.limit
-        return limit is not None and self._kept >= self._inputs.choice.offset + limit
+        return self._before.is_enough(self._kept, self._inputs)
 
     # Pieces
 

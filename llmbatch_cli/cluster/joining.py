@@ -52,8 +52,9 @@ def _placed(
     """Each cut as it is behind those before it, and the number of rows read before it."""
     before = Before()
     said: set[str] = set()
+    kept = 0
     for cut in cuts:
-        if before.index == inputs.most_read:
+        if before.is_enough(kept, inputs):
             return
         if not _fits(cut, before):
             cut = cut_behind(cut.file, inputs, target_rows, before)
@@ -63,6 +64,7 @@ def _placed(
                 observe(Notice(notice))
         yield before.index, cut
         before.index += cut.read
+        kept += sum(piece.rows for piece in cut.pieces)
         if cut.read:
             before.has_rows = cut.has_rows
             before.first.are_invalid = not cut.is_valid

@@ -101,18 +101,13 @@ def _placed(name: str, data: Opened) -> Iterator[Path]:
 
 def parquet_rows(path: str) -> int | None:
     """How many rows the file has, by its end; None where it cannot be read."""
-    try:
-        from pyarrow import parquet
-
-        with parquet.ParquetFile(path, pre_buffer=False) as file:
-            return int(file.metadata.num_rows)
-    except Exception:  # noqa: BLE001 - whoever reads it says what is wrong
-        return None
+    blocks = blocks_of("parquet", path)
+    return None if blocks is None else sum(blocks)
 
 
-def blocks_of(form: BinaryTable, path: str) -> Sequence[int] | None:
-    """How many rows each block of a file has that is read as one, the footers alone being read;
-    None where they cannot be known so."""
+def blocks_of(form: Literal["parquet", "arrow"], path: str) -> Sequence[int] | None:
+    """How many rows each part of a file has that can be read by itself, of Parquet by its end
+    alone; None where it cannot be read so."""
     try:
         if form == "parquet":
             from pyarrow import parquet
