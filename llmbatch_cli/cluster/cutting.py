@@ -250,7 +250,7 @@ class _Cutter:
         self._form = group.form
         if group.guessed or group.notes:
             self._read(group._replace(lines=(), records=(), is_last=False))
-        self._take_items(group._replace(guessed=False, notes=()))
+        self._take_items(group._replace(guessed=False, notes=(), is_last=False))
         if group.is_last and not self._reader.given_up:
             self._read(group._replace(lines=(), records=(), guessed=False, notes=()))
 
