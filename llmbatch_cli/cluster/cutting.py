@@ -26,10 +26,14 @@ from llmbatch_cli.rows.input.ranges import BY_NUMBER, LINES, TEXT_TABLES, LineOf
 from llmbatch_cli.rows.input.reader import Reader
 from llmbatch_cli.rows.input.source import Inputs
 from llmbatch_cli.rows.input.table import Layout
-from llmbatch_cli.rows.lines import Line
+from llmbatch_cli.rows.lines import Line, Unreadable
 
 _READ_ON: Final[frozenset[Format]] = frozenset(("values", "list", "whole"))
 """What has no lines or records, each of which may be a row."""
+
+
+MOST_PIECES: Final = 2**14
+"""Of one file: where there would be more, they are larger."""
 
 
 @frozen
@@ -107,7 +111,10 @@ def cut_file(name: str, inputs: Inputs, target_rows: int, *, is_first: bool = Tr
 def cut_behind(name: str, inputs: Inputs, target_rows: int, before: Before) -> Cut:
     """The same, where it is known what was read before."""
     _check(name)
-    return _Cutter(name, inputs, max(1, target_rows), before).cut()
+    try:
+        return _Cutter(name, inputs, max(1, target_rows), before).cut()
+    except Unreadable as error:
+        raise UsageError(f"{shown_name(name)} {error.message}") from error
 
 
 def _check(name: str) -> None:
@@ -214,6 +221,11 @@ class _Cutter:
             yield Piece(self._name, self._form, one.begin, until, one.kept, one.line, rows, head)
 
     def _begin_piece(self, line: int, layout: Layout | None = None) -> None:
+        if len(self._begun) == MOST_PIECES:
+            del self._begun[1::2]
+            self._target *= 2
+            if self._room > 0:
+                return
         begin = line - 1 if self._form in BY_NUMBER else self._offsets.of(line)
         self._begun.append(_Begun(begin, line, self._kept, self._head(layout)))
 

@@ -38,9 +38,22 @@ def _shards(pieces: Iterator[Piece], target_rows: int) -> list[Shard]:
         if held and rows + piece.rows > target_rows:
             shards.append(Shard(len(shards), held))
             held, rows = [], 0
-        held.append(piece)
+        if held and (both := _both(held[-1], piece)) is not None:
+            held[-1] = both
+        else:
+            held.append(piece)
         rows += piece.rows
     return [*shards, Shard(len(shards), held)] if held else shards
+
+
+def _both(first: Piece, second: Piece) -> Piece | None:
+    """Two pieces as one; None where the second does not follow the first in the same file."""
+    if first.end != second.begin or (first.file, first.form) != (second.file, second.form):
+        return None
+    if {"take", "only"} & first.head.keys() or {"skip", "only"} & second.head.keys():
+        return None
+    head = {**first.head, "take": second.rows} if "take" in second.head else first.head
+    return replace(first, end=second.end, rows=first.rows + second.rows, head=head)
 
 
 # The inputs, one behind the other

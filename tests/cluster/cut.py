@@ -37,7 +37,7 @@ def cut(inputs: Inputs, target_rows: int) -> Result:
     """What the shards give, each having been JSON, and read in any order."""
     said: set[str] = set()
     try:
-        shards = shards_of(inputs, target_rows, into(said))
+        shards = shards_of(inputs, target_rows, into(said), (target_rows + 2) // 3)
     except UsageError as error:
         return str(error)
     assert [shard.number for shard in shards] == [*range(len(shards))]
@@ -54,11 +54,14 @@ def cut(inputs: Inputs, target_rows: int) -> Result:
 
 
 def shards_of(
-    inputs: Inputs, target_rows: int, observe: Callable[[Event], None] = lambda event: None
+    inputs: Inputs,
+    target_rows: int,
+    observe: Callable[[Event], None] = lambda event: None,
+    fine_rows: int | None = None,
 ) -> Sequence[Shard]:
-    """The shards, cut as by several machines."""
+    """The shards, cut as by several machines; of finer pieces, where they are."""
     cuts = [
-        cut_file(name, inputs, target_rows, is_first=not place)
+        cut_file(name, inputs, fine_rows or target_rows, is_first=not place)
         for place, name in enumerate(inputs.inputs)
     ]
     cuts = [Cut.from_json(orjson.loads(orjson.dumps(one.as_json()))) for one in cuts]

@@ -10,6 +10,7 @@ from cluster.cut import cut, whole
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmbatch_cli.cluster import cutting
 from llmbatch_cli.core.options import InputFormat
 from llmbatch_cli.rows.input import chunks
 from llmbatch_cli.rows.input.choose import Choice
@@ -60,7 +61,8 @@ OPTIONS = st.fixed_dictionaries(
         ),
     },
 )
-CHUNK_BYTES = st.sampled_from([2**18, 2**18, 16, 3])
+SIZES = st.tuples(st.sampled_from([2**18, 2**18, 16, 3]), st.sampled_from([2**14, 4]))
+"""Of what is read at once, and of the list of pieces."""
 
 
 def joined(start: bytes, lines: Sequence[bytes], end: bytes, last: bytes) -> bytes:
@@ -73,8 +75,14 @@ def many(one: Sequence[bytes]) -> st.SearchStrategy[list[bytes]]:
     return st.lists(each, max_size=25) | each.map(lambda line: [line] * 21)
 
 
-def check(files: Sequence[tuple[str, bytes]], target_rows: int, **options: Any) -> None:
-    with tempfile.TemporaryDirectory() as folder:
+def check(
+    files: Sequence[tuple[str, bytes]], target_rows: int, sizes: tuple[int, int], **options: Any
+) -> None:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        patch.object(chunks, "CHUNK_BYTES", sizes[0]),
+        patch.object(cutting, "MOST_PIECES", sizes[1]),
+    ):
         names = [InputPath(Path(folder) / f"{n}{name}") for n, (name, _) in enumerate(files)]
         for name, (_, data) in zip(names, files, strict=True):
             Path(name).write_bytes(data)
@@ -94,31 +102,29 @@ FORMATS: tuple[InputFormat, ...] = ("auto", "auto", "csv", "tsv", "jsonl", "text
     st.sampled_from(FORMATS),
     st.integers(1, 9),
     OPTIONS,
-    CHUNK_BYTES,
+    SIZES,
 )
 def test_any_bytes(
     files: Sequence[tuple[str, bytes]],
     form: InputFormat,
     target_rows: int,
     options: dict[str, Any],
-    chunk_bytes: int,
+    sizes: tuple[int, int],
 ) -> None:
     """Rows, indexes, ids, lines, what is wrong with them, and what a person is told."""
-    with patch.object(chunks, "CHUNK_BYTES", chunk_bytes):
-        check(files, target_rows, input_format=form, **options)
+    check(files, target_rows, sizes, input_format=form, **options)
 
 
 JSONL = st.builds(joined, st.sampled_from([b"", b"\xef\xbb\xbf"]), many(GOOD * 3 + ODD), ENDS, LAST)
 
 
 @settings(deadline=None)
-@given(st.lists(JSONL, min_size=1, max_size=3), st.integers(1, 9), OPTIONS, CHUNK_BYTES)
+@given(st.lists(JSONL, min_size=1, max_size=3), st.integers(1, 9), OPTIONS, SIZES)
 def test_lines_of_json(
-    files: Sequence[bytes], target_rows: int, options: dict[str, Any], chunk_bytes: int
+    files: Sequence[bytes], target_rows: int, options: dict[str, Any], sizes: tuple[int, int]
 ) -> None:
     """The same of files that mostly are what they should be."""
-    with patch.object(chunks, "CHUNK_BYTES", chunk_bytes):
-        check([("a.jsonl", GOOD[0] + b"\n" + data) for data in files], target_rows, **options)
+    check([("a.jsonl", GOOD[0] + b"\n" + data) for data in files], target_rows, sizes, **options)
 
 
 HEADERS = st.sampled_from(
@@ -128,10 +134,9 @@ CSV = st.builds(joined, HEADERS, many(CELLS * 2 + ODD), ENDS, LAST)
 
 
 @settings(deadline=None)
-@given(st.lists(CSV, min_size=1, max_size=3), st.integers(1, 9), OPTIONS, CHUNK_BYTES)
+@given(st.lists(CSV, min_size=1, max_size=3), st.integers(1, 9), OPTIONS, SIZES)
 def test_tables_as_text(
-    files: Sequence[bytes], target_rows: int, options: dict[str, Any], chunk_bytes: int
+    files: Sequence[bytes], target_rows: int, options: dict[str, Any], sizes: tuple[int, int]
 ) -> None:
     """The same of tables, which are cut outside of quotes."""
-    with patch.object(chunks, "CHUNK_BYTES", chunk_bytes):
-        check([("a.csv", data) for data in files], target_rows, **options)
+    check([("a.csv", data) for data in files], target_rows, sizes, **options)

@@ -12,6 +12,7 @@ from llmbatch_cli.cluster.shards import Changed, Shard, rows_of
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.events import Event, Notice
 from llmbatch_cli.core.types import Row
+from llmbatch_cli.rows.input.choose import Choice
 from llmbatch_cli.rows.input.folders import expanded
 from llmbatch_cli.rows.input.source import Inputs
 
@@ -35,6 +36,25 @@ def test_files_are_cut_where_rows_begin(tmp_path: Path) -> None:
     assert [shard.rows for shard in shards_of(inputs, 30)] == [30, 30, 30, 15]
     assert cut(inputs, 30) == whole(inputs)
     assert cut(inputs, 1) == whole(inputs)
+
+
+def test_pieces_side_by_side_are_one(tmp_path: Path) -> None:
+    """Files are cut before it is known how large shards are to be."""
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(lines(100))
+    inputs = Inputs([str(path)], choice=Choice(offset=7), limit=85)
+    shards = shards_of(inputs, 30, fine_rows=10)
+    assert [[piece.rows for piece in shard.pieces] for shard in shards] == [[23], [30], [30], [2]]
+    assert cut(inputs, 30) == whole(inputs)
+
+
+def test_a_huge_file_has_no_more_pieces(tmp_path: Path) -> None:
+    """They are larger instead."""
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"a\n" * 100_000)
+    cut = cut_file(str(path), Inputs([str(path)]), 1)
+    assert 8_192 <= len(cut.pieces) <= 16_384
+    assert {piece.rows for piece in cut.pieces[:-1]} == {8}
 
 
 def test_values_over_many_lines_are_not_cut(tmp_path: Path) -> None:
@@ -154,8 +174,6 @@ async def test_what_was_said_is_not_said_again(tmp_path: Path) -> None:
 
 def test_a_prompt_of_the_command_line_is_a_shard() -> None:
     """With its repetitions."""
-    from llmbatch_cli.rows.input.choose import Choice
-
     inputs = Inputs((), prompt="hello", choice=Choice(repeat=3))
     assert [shard.rows for shard in shards_of(inputs, 10)] == [3]
     assert cut(inputs, 10) == whole(inputs)
