@@ -6,11 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from llmbatch_cli.cluster.cutting import Before, Cut, cut_behind
-from llmbatch_cli.cluster.shards import Piece, Shard
+from llmbatch_cli.cluster.shards import Piece, Shard, key_of
 from llmbatch_cli.core.events import Notice, Observer, ignore
 from llmbatch_cli.rows.input.chooser import sampled
-from llmbatch_cli.rows.input.decided import PROMPT_IS
-from llmbatch_cli.rows.input.inputs import shown_name
 from llmbatch_cli.rows.input.source import Inputs
 
 
@@ -72,7 +70,7 @@ def _placed(
         if not _fits(cut, before):
             cut = cut_behind(cut.file, inputs, target_rows, before)
         for notice in cut.notices:
-            if (key := _key(notice, cut)) not in said:
+            if (key := key_of(notice)) not in said:
                 said.add(key)
                 observe(Notice(notice))
         yield before.index, cut
@@ -98,12 +96,6 @@ def _fits(cut: Cut, before: Before) -> bool:
         return True
     last = [sorted(before.last[0]), before.last[1]]
     return last[0] not in cut.tried or cut.last == last
-
-
-def _key(notice: str, cut: Cut) -> str:
-    """What is the same in notices of which one read gives only the first."""
-    words = notice.removeprefix(f"{shown_name(cut.file)}: ")
-    return words.partition(", not ")[0] if words.startswith(PROMPT_IS) else notice
 
 
 # What the options choose

@@ -15,6 +15,7 @@ from llmbatch_cli.core.events import Notice, Observer, ignore
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.types import Row
 from llmbatch_cli.rows.input.chooser import repeated
+from llmbatch_cli.rows.input.decided import PROMPT_IS
 from llmbatch_cli.rows.input.groups import Group, groups_of
 from llmbatch_cli.rows.input.inputs import Format, InputPath, shown_name
 from llmbatch_cli.rows.input.pump import pumped
@@ -254,5 +255,8 @@ def _new(observe: Observer, piece: Piece) -> Observer:
 
 
 def key_of(notice: str) -> str:
-    """What is the same in what several workers have to say of the rows of one file."""
-    return _PLACE.sub(": ", notice, count=1)
+    """What is the same in notices of which a run gives only the first."""
+    if place := _PLACE.search(notice):
+        return notice[place.end() :]
+    _, is_taken, field = notice.partition(f": {PROMPT_IS} ")
+    return f"{PROMPT_IS} {field.partition(', not ')[0]}" if is_taken else notice
