@@ -50,17 +50,17 @@ class Cut:
     """Whether some row could be read, so that options are known to fit."""
     is_valid: bool = True
     """Whether its rows are not all invalid alike, which may end the run."""
-    tried: Sequence[Sequence[str]] = ()
-    """The fields of the rows that were to decide which one is the prompt."""
+    unclear: Sequence[Sequence[str]] = ()
+    """The fields of rows that have not shown which one is the prompt before one has."""
     last: Any = None
-    """The fields of the row that has decided, and the field."""
+    """The fields of the row that has shown it, and the field."""
     notices: Sequence[str] = ()
     bad: Sequence[int] = ()
     """With --repeat, the places of rows that cannot be read."""
 
     def as_json(self) -> dict[str, Any]:
         """The cut as JSON."""
-        names = ("read", "is_guess", "has_rows", "is_valid", "tried", "last", "notices", "bad")
+        names = ("read", "is_guess", "has_rows", "is_valid", "unclear", "last", "notices", "bad")
         own = {name: getattr(self, name) for name in names}
         file = piece_as_json(Piece(self.file, "whole", 0, None, 0, 1, 0))
         return {"file": file, "pieces": [piece_as_json(one) for one in self.pieces], **own}
@@ -191,7 +191,7 @@ class _Cutter:
             is_guess=self._before.is_guess,
             has_rows=self._shaper.has_rows,
             is_valid=not self._before.first.are_invalid,
-            tried=[sorted(names) for names in decided.tried],
+            unclear=[sorted(names) for names in decided.unclear],
             last=None if decided.last is None else [sorted(decided.last[0]), decided.last[1]],
             notices=self._notices,
             bad=self._bad,

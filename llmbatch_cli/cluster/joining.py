@@ -9,6 +9,7 @@ from llmbatch_cli.cluster.cutting import Before, Cut, cut_behind
 from llmbatch_cli.cluster.shards import Piece, Shard, key_of
 from llmbatch_cli.core.events import Notice, Observer, ignore
 from llmbatch_cli.rows.input.chooser import sampled
+from llmbatch_cli.rows.input.decided import MOST_UNCLEAR
 from llmbatch_cli.rows.input.source import Inputs
 
 
@@ -94,8 +95,10 @@ def _fits(cut: Cut, before: Before) -> bool:
         return False
     if before.last is None:
         return True
-    last = [sorted(before.last[0]), before.last[1]]
-    return last[0] not in cut.tried or cut.last == last
+    names, field = sorted(before.last[0]), before.last[1]
+    if names in cut.unclear or len(cut.unclear) == MOST_UNCLEAR:
+        return False
+    return cut.last is None or cut.last[0] != names or cut.last[1] == field
 
 
 # What the options choose

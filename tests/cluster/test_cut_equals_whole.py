@@ -88,7 +88,10 @@ def check(
             Path(name).write_bytes(data)
             name.row_id = name if options.get("for_text") == "whole" else None
         inputs = Inputs(names, **options)
-        assert cut(inputs, target_rows) == whole(inputs)
+        found, expected = cut(inputs, target_rows), whole(inputs)
+        if not inputs.is_whole and not isinstance(found, str) and not isinstance(expected, str):
+            found, expected = (found[0], set()), (expected[0], set())  # rows that nobody asks
+        assert found == expected
 
 
 ANY = st.builds(joined, STARTS, many(GOOD + ODD + CELLS), ENDS, LAST) | st.binary(max_size=80)

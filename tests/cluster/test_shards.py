@@ -91,12 +91,13 @@ def test_what_the_first_row_decides_holds_in_all_shards(tmp_path: Path) -> None:
     """Also where a later row would decide otherwise, and where a file before has decided."""
     first, second = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
     first.write_bytes(b'{"a": "one", "b": 1}\n' + b'{"a": 1, "b": "two"}\n' * 9)
-    second.write_bytes(b'{"a": "x", "b": "y"}\n' * 3 + b'{"a": 1, "b": "z"}\n' * 3)
-    inputs = Inputs([str(first), str(second)])
-    result = cut(inputs, 2)
-    assert result == whole(inputs)
-    asked = [row.messages[0]["content"] for row in rows(result) if not hasattr(row, "reason")]
-    assert asked == ["one", "x", "x", "x"]
+    for data in (b'{"a": "x", "b": "y"}\n' * 3, b'{"a": 1, "b": 2}\n{"a": "x", "b": 1}\n'):
+        second.write_bytes(data + b'{"a": 1, "b": "z"}\n' * 3)
+        inputs = Inputs([str(first), str(second)])
+        result = cut(inputs, 2)
+        assert result == whole(inputs)
+        asked = [row.messages[0]["content"] for row in rows(result) if not hasattr(row, "reason")]
+        assert {*asked} == {"one", "x"}
 
 
 @pytest.mark.parametrize(
