@@ -5,7 +5,8 @@ from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from llmbatch_cli.cluster.cutting import Before, Cut, cut_behind
+from llmbatch_cli.cluster.cuts import Before, Cut
+from llmbatch_cli.cluster.cutting import cut_behind
 from llmbatch_cli.cluster.shards import Piece, Shard, key_of
 from llmbatch_cli.core.events import Notice, Observer, ignore
 from llmbatch_cli.rows.input.chooser import sampled

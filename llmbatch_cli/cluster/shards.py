@@ -26,6 +26,7 @@ from llmbatch_cli.rows.input.table import Layout
 
 Form = Format | Literal["prompt"]
 """`prompt` is that of the command line."""
+_WAY: Final = "put it back as it was and go on, or begin anew with another output"
 _PLACE: Final = re.compile(r":\d+: ")
 
 
@@ -163,7 +164,7 @@ async def _rows_of(piece: Piece, inputs: Inputs, observe: Observer) -> AsyncGene
     async with aclosing(pumped(_groups_of(piece, inputs))) as groups:
         async for group in groups:
             if group.error is not None and not taken.may_be_last:
-                raise Changed(f"{shown_name(piece.file)} {group.error.message}")
+                raise Changed(f"{shown_name(piece.file)} {group.error.message}", hint=_WAY)
             for row in reader.rows(group):
                 for one in taken.of(row):
                     yield one
@@ -220,7 +221,8 @@ class _Taken:
     @property
     def may_be_last(self) -> bool:
         """Whether only one more is expected, as that which says why the rest cannot be read."""
-        return self._piece.rows - self._given <= 1 or self._only is not None
+        left = self._piece.rows - self._given
+        return self._piece.end is None and (left <= 1 or self._only is not None)
 
     def of(self, row: Row) -> Iterator[Row]:
         """The rows to go on with after this one."""
@@ -240,7 +242,7 @@ class _Taken:
             self._fail()
 
     def _fail(self) -> None:
-        raise Changed(f"{shown_name(self._piece.file)} has changed since the job began")
+        raise Changed(f"{shown_name(self._piece.file)} has changed since the job began", hint=_WAY)
 
 
 def _new(observe: Observer, piece: Piece) -> Observer:

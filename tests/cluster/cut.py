@@ -7,7 +7,8 @@ from contextlib import aclosing
 
 import orjson
 
-from llmbatch_cli.cluster.cutting import Cut, cut_file
+from llmbatch_cli.cluster.cuts import Cut
+from llmbatch_cli.cluster.cutting import cut_file
 from llmbatch_cli.cluster.joining import joined
 from llmbatch_cli.cluster.shards import Shard, key_of, rows_of
 from llmbatch_cli.core.errors import UsageError
