@@ -1,0 +1,25 @@
+"""Files in local folders and objects in stores (S3, Google Cloud, Azure), behind one interface."""
+
+from llmbatch_cli.storage.address import is_remote
+from llmbatch_cli.storage.base import Entry, Storage, StorageError, Writer
+from llmbatch_cli.storage.local import LocalStorage
+
+__all__ = ["Entry", "Storage", "StorageError", "Writer", "is_remote", "located", "storage_at"]
+
+
+def storage_at(address: str) -> Storage:
+    """The folder or prefix at an address: a path, or s3://, gs:// or az://, BUCKET/PREFIX.
+
+    Nothing is asked of a store. Raises UsageError for a bad address and for a missing library.
+    """
+    if not is_remote(address):
+        return LocalStorage(address)
+    from llmbatch_cli.storage.cloud import CloudStorage
+
+    return CloudStorage(address)
+
+
+def located(address: str) -> tuple[Storage, str]:
+    """The folder that a file or object is in, and its name there. Raises as `storage_at`."""
+    folder, slash, name = address.rpartition("/")
+    return storage_at(folder if is_remote(address) else folder or slash or "."), name
