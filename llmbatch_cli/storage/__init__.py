@@ -1,6 +1,6 @@
 """Files in local folders and objects in stores (S3, Google Cloud, Azure), behind one interface."""
 
-from llmbatch_cli.storage.address import is_remote
+from llmbatch_cli.storage.address import is_remote, parsed
 from llmbatch_cli.storage.base import Entry, Storage, StorageError, Writer
 from llmbatch_cli.storage.local import LocalStorage
 
@@ -21,5 +21,9 @@ def storage_at(address: str) -> Storage:
 
 def located(address: str) -> tuple[Storage, str]:
     """The folder that a file or object is in, and its name there. Raises as `storage_at`."""
+    if is_remote(address):
+        where = parsed(address)
+        folder, _, name = where.path.rpartition("/")
+        return storage_at(str(where._replace(path=folder))), name
     folder, slash, name = address.rpartition("/")
-    return storage_at(folder if is_remote(address) else folder or slash or "."), name
+    return LocalStorage(folder or slash or "."), name

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
@@ -104,7 +103,7 @@ class LocalStorage:
     def _new(self, path: Path) -> Iterator[tuple[Path, BinaryIO]]:
         """A file beside this one, which is gone at the end."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_name(f"{_NEW}{secrets.token_hex(8)}")
+        new = path.with_name(f"{_NEW}{os.urandom(8).hex()}")
         try:
             with new.open("xb") as file:
                 yield new, file

@@ -6,7 +6,7 @@ import threading
 
 import obstore
 import pytest
-from support.moto import SECRET, Simulated
+from support.moto import SECRET, Bucket
 
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.storage import Storage, StorageError, located, storage_at
@@ -16,9 +16,8 @@ MIB = 2**20
 
 
 @pytest.fixture
-def storage(s3: Simulated, request: pytest.FixtureRequest) -> Storage:
-    """A prefix of the test's own."""
-    return storage_at(f"s3://bucket/{request.node.name}")
+def storage(bucket: Bucket) -> Storage:
+    return storage_at(f"{bucket.address}/some/prefix")
 
 
 def test_what_was_put_is_listed_and_read(storage: Storage) -> None:
@@ -46,15 +45,11 @@ def test_what_is_missing_is_told_apart(storage: Storage) -> None:
     storage.delete("a")
 
 
-def test_marks_of_folders_are_no_objects(storage: Storage, s3: Simulated) -> None:
+def test_marks_of_folders_are_no_objects(storage: Storage, bucket: Bucket) -> None:
     """The empty objects that consoles make for folders are left out."""
-    import urllib.request
-
     storage.put("sub/rows", b"1")
-    prefix = storage.address.removeprefix("s3://")
-    for name in (f"{prefix}/", f"{prefix}/sub/"):
-        request = urllib.request.Request(f"{s3.url}/{name}", method="PUT", data=b"")
-        urllib.request.urlopen(request).close()
+    for name in ("/some/prefix/", "/some/prefix/sub/"):
+        bucket.request("PUT", name)
     assert [entry.name for entry in storage.list()] == ["sub/rows"]
 
 
@@ -84,7 +79,9 @@ def test_a_published_object_replaces_none(storage: Storage) -> None:
     assert storage.read("parts/out") == b"first"
 
 
-def test_an_object_of_any_size_appears_whole_or_not_at_all(storage: Storage, s3: Simulated) -> None:
+def test_an_object_of_any_size_appears_whole_or_not_at_all(
+    storage: Storage, bucket: Bucket
+) -> None:
     """While it is written, and after an error, the old one is there, and no part stays behind."""
     storage.put("out", b"old")
     piece = os.urandom(MIB)
@@ -97,10 +94,7 @@ def test_an_object_of_any_size_appears_whole_or_not_at_all(storage: Storage, s3:
         for _ in range(40):
             file.write(piece)
     assert storage.read("out") == piece * 40
-    import urllib.request
-
-    with urllib.request.urlopen(f"{s3.url}/bucket?uploads") as reply:
-        assert b"<Upload>" not in reply.read()
+    assert b"<Upload>" not in bucket.request("GET", "?uploads")
 
 
 def test_a_small_object_is_written_by_one_request(storage: Storage) -> None:
@@ -154,7 +148,7 @@ def test_another_version_is_refused(storage: Storage) -> None:
                 pass
 
 
-def test_a_missing_bucket_is_named(s3: Simulated) -> None:
+def test_a_missing_bucket_is_named(bucket: Bucket) -> None:
     """It is told apart from an empty one and a missing object."""
     storage = storage_at("s3://no-such-bucket/in")
     with pytest.raises(StorageError, match="no such bucket"):
@@ -173,7 +167,7 @@ def test_a_missing_bucket_is_named(s3: Simulated) -> None:
     ],
 )
 def test_a_refusal_is_told_without_secrets(
-    s3: Simulated, monkeypatch: pytest.MonkeyPatch, code: str, status: int, words: str
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, code: str, status: int, words: str
 ) -> None:
     """Of what the store says its code is taken, not the signature that it repeats."""
     from support.refusing import refusing
@@ -188,7 +182,7 @@ def test_a_refusal_is_told_without_secrets(
     assert caught.value.__suppress_context__
 
 
-def test_an_address_is_a_prefix_and_a_name(s3: Simulated) -> None:
+def test_an_address_is_a_prefix_and_a_name(bucket: Bucket) -> None:
     """Also at the top of a bucket."""
     storage, name = located("s3://bucket/a/rows.jsonl")
     assert (storage.address, name) == ("s3://bucket/a", "rows.jsonl")

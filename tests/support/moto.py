@@ -3,7 +3,8 @@
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from itertools import count
+from urllib.request import Request, urlopen
 
 import obstore
 from moto.server import ThreadedMotoServer
@@ -12,14 +13,25 @@ from obstore.store import S3Store
 KEY = "AKIAPLANTEDKEY000001"
 SECRET = "planted/secret/of/forty/characters/00000"
 REGION = "us-east-1"
+_numbers = count(1)
 
 
-@dataclass
-class Simulated:
-    """A server with one bucket."""
+class Bucket:
+    """A new bucket of a server."""
 
-    url: str
-    store: S3Store
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.name = f"bucket-{next(_numbers)}"
+        self.address = f"s3://{self.name}"
+        self.request("PUT", "")
+        self._store = S3Store(
+            self.name,
+            endpoint=url,
+            access_key_id=KEY,
+            secret_access_key=SECRET,
+            region=REGION,
+            client_options={"allow_http": True},
+        )
 
     @property
     def variables(self) -> Mapping[str, str]:
@@ -31,41 +43,37 @@ class Simulated:
             "AWS_REGION": REGION,
         }
 
+    def request(self, method: str, path: str) -> bytes:
+        """Send a request as it is; `path` begins behind the bucket."""
+        request = Request(f"{self.url}/{self.name}{path}", method=method, data=b"")
+        with urlopen(request, timeout=10) as reply:
+            return bytes(reply.read())
+
     def put(self, key: str, data: bytes) -> None:
         """Put an object."""
-        obstore.put(self.store, key, data)
+        obstore.put(self._store, key, data)
 
     def get(self, key: str) -> bytes:
         """An object's bytes."""
-        return bytes(obstore.get(self.store, key).bytes())
+        return bytes(obstore.get(self._store, key).bytes())
+
+    def delete(self, key: str) -> None:
+        """Remove an object."""
+        obstore.delete(self._store, key)
 
     def keys(self) -> list[str]:
         """The names of all objects."""
-        return sorted(meta["path"] for page in obstore.list(self.store) for meta in page)
+        return sorted(meta["path"] for page in obstore.list(self._store) for meta in page)
 
 
 @contextmanager
-def simulated_s3(bucket: str = "bucket") -> Iterator[Simulated]:
-    """Serve an S3 with an empty bucket."""
-    import urllib.request
-
+def serving_s3() -> Iterator[str]:
+    """Serve an S3; yields its URL."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    url = f"http://{host}:{port}"
     try:
-        for method, path in (("POST", "/moto-api/reset"), ("PUT", f"/{bucket}")):
-            request = urllib.request.Request(f"{url}{path}", method=method, data=b"")
-            urllib.request.urlopen(request, timeout=10).close()
-        store = S3Store(
-            bucket,
-            endpoint=url,
-            access_key_id=KEY,
-            secret_access_key=SECRET,
-            region=REGION,
-            client_options={"allow_http": True},
-        )
-        yield Simulated(url, store)
+        yield f"http://{host}:{port}"
     finally:
         server.stop()

@@ -3,19 +3,22 @@
 import math
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import date, time, timedelta
 from decimal import Decimal
 from importlib import import_module
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, Final
 
 from llmbatch_cli.core.errors import LlmbatchError, UsageError
 from llmbatch_cli.core.near import install_hint
 from llmbatch_cli.rows.input.chunks import Opened
-from llmbatch_cli.rows.input.inputs import BinaryTable, can_be_read_twice
+from llmbatch_cli.rows.input.inputs import BinaryTable, InputPath, can_be_read_twice
+from llmbatch_cli.rows.input.remote import object_file
 from llmbatch_cli.rows.input.table import Record, Say, names_of, say_renamed
 from llmbatch_cli.rows.lines import Unreadable
+from llmbatch_cli.storage import is_remote
 
 BATCH_ROWS: Final = 1_024
 _WORDS: Final[Mapping[BinaryTable, str]] = {
@@ -43,6 +46,10 @@ def binary_records(
     """
     try:
         import_module(_LIBRARIES[form])
+        if form == "parquet" and is_remote(name) and not data.is_packed:
+            with _object(name) as file:
+                yield from _parquet(file)
+            return
         with _placed(name, data) as path:
             if form == "parquet":
                 yield from _parquet(path)
@@ -66,7 +73,7 @@ def binary_records(
 @contextmanager
 def _placed(name: str, data: Opened) -> Iterator[Path]:
     """A file with the unpacked data, in which one can go to and fro."""
-    if can_be_read_twice(name) and not data.is_packed:
+    if can_be_read_twice(name) and not is_remote(name) and not data.is_packed:
         yield Path(name)
         return
     from tempfile import TemporaryDirectory
@@ -86,16 +93,23 @@ def parquet_rows(path: str) -> int | None:
     try:
         from pyarrow import parquet
 
-        with parquet.ParquetFile(path, pre_buffer=False) as file:
+        with (
+            _object(path) if is_remote(path) else nullcontext(path) as source,
+            parquet.ParquetFile(source, pre_buffer=False) as file,
+        ):
             return int(file.metadata.num_rows)
     except Exception:  # noqa: BLE001 - whoever reads it says what is wrong
         return None
 
 
-def _parquet(path: Path) -> Iterator[list[Record]]:
+def _object(name: str) -> BufferedReader:
+    return object_file(name, InputPath.of(name).version)
+
+
+def _parquet(source: Path | BufferedReader) -> Iterator[list[Record]]:
     from pyarrow import parquet
 
-    with parquet.ParquetFile(path, pre_buffer=False) as file:
+    with parquet.ParquetFile(source, pre_buffer=False) as file:
         yield from _batches(file.iter_batches(BATCH_ROWS, use_threads=False))
 
 

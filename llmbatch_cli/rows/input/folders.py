@@ -9,6 +9,7 @@ from typing import Final
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.options import InputFormat
 from llmbatch_cli.rows.input.inputs import InputPath, format_of_name, hint_for, shown_name
+from llmbatch_cli.storage import is_remote
 
 _MAGIC: Final = "*?["
 _HIDDEN: Final = (".", "_")
@@ -27,6 +28,8 @@ def expanded(inputs: Sequence[str], input_format: InputFormat = "auto") -> list[
 def refuse_among_inputs(output: Path, inputs: Sequence[str]) -> None:
     """Raise UsageError where a file would be among the inputs once it is there."""
     for name in inputs:
+        if is_remote(name):
+            continue
         start = Path(name) if _is_folder(Path(name)) else Path(_fixed_part(name))
         below = PurePath(os.path.relpath(output, start)).parts
         if name == "-" or not below or below[0] == os.pardir or any(map(_is_hidden, below)):
@@ -47,7 +50,31 @@ def _matches(names: Sequence[str], pattern: Sequence[str]) -> bool:
     return fnmatchcase(names[0], pattern[0]) and _matches(names[1:], pattern[1:])
 
 
+def _objects(address: str, input_format: InputFormat) -> Iterator[str]:
+    from llmbatch_cli.rows.input.objects import objects_at
+
+    scheme, _, rest = address.partition("://")
+    fixed = _fixed_part(rest) if _has_magic(rest) else rest
+    start = f"{scheme}://{fixed}".rstrip("/")
+    pattern = PurePath(rest[len(fixed) :].strip("/")).parts
+    names_hidden = bool(pattern) and pattern[-1][0] in _HIDDEN
+
+    def is_meant(name: str) -> bool:
+        parts = PurePath(name).parts
+        if pattern:
+            return _matches(parts, pattern) and (names_hidden or not _is_hidden(parts[-1]))
+        return not any(map(_is_hidden, parts))
+
+    found = objects_at(address, start, is_meant)
+    if input_format == "auto" and found[0].row_id is not None:
+        _check_alike(found, address)
+    yield from found
+
+
 def _files(name: str, input_format: InputFormat) -> Iterator[str]:
+    if is_remote(name):
+        yield from _objects(name, input_format)
+        return
     path = Path(name)
     if name == "-" or not (_is_folder(path) or (_has_magic(name) and not path.exists())):
         yield name
