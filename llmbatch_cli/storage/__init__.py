@@ -1,10 +1,19 @@
 """Files in local folders and objects in stores (S3, Google Cloud, Azure), behind one interface."""
 
-from llmbatch_cli.storage.address import is_remote, parsed
+from llmbatch_cli.storage.address import address_of, is_remote, parsed
 from llmbatch_cli.storage.base import Entry, Storage, StorageError, Writer
 from llmbatch_cli.storage.local import LocalStorage
 
-__all__ = ["Entry", "Storage", "StorageError", "Writer", "is_remote", "located", "storage_at"]
+__all__ = [
+    "Entry",
+    "Storage",
+    "StorageError",
+    "Writer",
+    "address_of",
+    "is_remote",
+    "located",
+    "storage_at",
+]
 
 
 def storage_at(address: str) -> Storage:

@@ -1,6 +1,7 @@
 """Addresses of objects: `s3://BUCKET/NAME` and its like. No I/O."""
 
 import re
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from llmbatch_cli.core.errors import UsageError
@@ -8,6 +9,7 @@ from llmbatch_cli.core.errors import UsageError
 SCHEMES: Final = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "az": "az", "azure": "az"}
 """Each spelling of a scheme, and the kind of store that it means."""
 _REMOTE: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_OF_PATH: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/+")
 _BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -29,6 +31,14 @@ def is_remote(address: str) -> bool:
     """Whether this is the address of a store, and not a path."""
     found = _REMOTE.match(address)
     return found is not None and found[1].lower() in SCHEMES
+
+
+def address_of(path: Path) -> str | None:
+    """The address that an option of a file was given, where pathlib has taken a slash from it."""
+    found = _OF_PATH.match(str(path))
+    if found is None or found[1].lower() not in SCHEMES:
+        return None
+    return f"{found[1]}://{str(path)[found.end() :]}"
 
 
 def parsed(address: str) -> Address:
