@@ -1,35 +1,18 @@
 """The objects of a bucket below a prefix as a storage, through obstore."""
 
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from llmbatch_cli.core.errors import UsageError
-from llmbatch_cli.core.near import install_hint
-from llmbatch_cli.storage.address import Address, parsed
+from llmbatch_cli.storage.address import parsed
 from llmbatch_cli.storage.base import Entry
 from llmbatch_cli.storage.faults import told
 from llmbatch_cli.storage.object_file import ObjectFile
+from llmbatch_cli.storage.stores import store_of
 from llmbatch_cli.storage.upload import Upload
-
-if TYPE_CHECKING:
-    from obstore.store import ObjectStore
 
 LISTED: Final = 1_000
 """Entries of one reply of a store."""
-_RETRIES: Final = {
-    "max_retries": 5,
-    "retry_timeout": timedelta(seconds=60),
-    "backoff": {
-        "init_backoff": timedelta(milliseconds=100),
-        "max_backoff": timedelta(seconds=5),
-        "base": 2,
-    },
-}
-_CLIENT: Final = {"connect_timeout": "5s", "read_timeout": "60s", "timeout": "1h"}
-_stores: dict[tuple[Any, ...], "ObjectStore"] = {}
 
 
 class CloudStorage:
@@ -39,7 +22,7 @@ class CloudStorage:
         """Raises UsageError."""
         self._where = parsed(address)
         self.address = str(self._where)
-        self._store = _store_of(self._where)
+        self._store = store_of(self._where)
 
     def list(self, folder: str = "") -> Iterator[Entry]:
         """As Storage."""
@@ -155,44 +138,3 @@ class CloudStorage:
 def _entry(name: str, meta: Any) -> Entry:
     version = meta["e_tag"] or meta["version"] or meta["last_modified"].isoformat()
     return Entry(name, meta["size"], version)
-
-
-def _store_of(where: Address) -> "ObjectStore":
-    """The library's store of a bucket; the same one while the environment stays as it is."""
-    environ = os.environ
-    names = [name for name in environ if name.startswith(("AWS_", "GOOGLE_", "AZURE_", "HOME"))]
-    key = (where.kind, where.bucket, tuple((name, environ[name]) for name in sorted(names)))
-    if key not in _stores:
-        _stores[key] = _made(where, environ)
-    return _stores[key]
-
-
-def _made(where: Address, environ: Mapping[str, str]) -> "ObjectStore":
-    try:
-        from obstore.exceptions import BaseError
-        from obstore.store import AzureStore, GCSStore, S3Store
-    except ImportError as error:
-        raise UsageError(
-            f"{where.kind}:// needs a library that is not installed: obstore",
-            hint=install_hint("cloud"),
-        ) from error
-    is_http = any(
-        value.startswith("http://")
-        for name, value in environ.items()
-        if name.startswith(("AWS_ENDPOINT", "AZURE_ENDPOINT", "AZURE_STORAGE_ENDPOINT"))
-    )
-    shared: Any = {
-        "retry_config": _RETRIES,
-        "client_options": {**_CLIENT, "allow_http": True} if is_http else _CLIENT,
-    }
-    try:
-        if where.kind == "s3":
-            from llmbatch_cli.storage.aws import s3_settings
-
-            return S3Store(where.bucket, **s3_settings(environ, where), **shared)
-        if where.kind == "gs":
-            return GCSStore(where.bucket, **shared)
-        return AzureStore(where.bucket, **shared)
-    except (BaseError, ValueError) as error:
-        fault = told(error, str(where))
-        raise UsageError(f"{where}: {fault.strerror}", hint=getattr(fault, "hint", None)) from None

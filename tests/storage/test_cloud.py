@@ -2,15 +2,19 @@
 
 import io
 import os
+import sys
 import threading
+from pathlib import Path
 
 import obstore
 import pytest
-from support.moto import SECRET, Bucket
+from support.moto import KEY, SECRET, Bucket
 
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.storage import Storage, StorageError, located, storage_at
 from llmbatch_cli.storage import upload as uploads
+from llmbatch_cli.storage.address import parsed
+from llmbatch_cli.storage.aws import s3_settings
 
 MIB = 2**20
 
@@ -213,3 +217,54 @@ def test_an_azure_address_needs_an_account(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(UsageError, match="no storage account") as caught:
         storage_at("az://container/in")
     assert "AZURE_STORAGE_ACCOUNT_NAME" in (caught.value.hint or "")
+
+
+def test_a_system_without_certificates_is_served(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a small container: those that come with this program are trusted then."""
+    for name in ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SSL_CERT_FILE", os.devnull)
+    storage_at(bucket.address).put("a", b"1")
+    assert bucket.get("a") == b"1"
+
+
+def test_certificates_that_cannot_be_read_are_named(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the variable that names them."""
+    monkeypatch.setenv("AWS_CA_BUNDLE", "/nowhere.pem")
+    with pytest.raises(UsageError, match="AWS_CA_BUNDLE names /nowhere"):
+        storage_at(bucket.address)
+
+
+def test_keys_of_a_profile_are_used(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Those of ~/.aws, with the region of the same profile, where the environment has none."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"):
+        monkeypatch.delenv(name)
+    (tmp_path / "config").write_text("[profile work]\nregion = eu-central-1\n")
+    (tmp_path / "credentials").write_text(
+        f"[work]\naws_access_key_id = {KEY}\naws_secret_access_key = {SECRET}\n"
+    )
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_PROFILE", "work")
+    settings = s3_settings(os.environ, parsed(bucket.address))
+    assert settings["region"] == "eu-central-1"
+    assert (settings["access_key_id"], settings["secret_access_key"]) == (KEY, SECRET)
+    storage_at(bucket.address).put("a", b"1")
+    monkeypatch.setenv("AWS_PROFILE", "other")
+    with pytest.raises(UsageError, match="there is no AWS profile other"):
+        storage_at(bucket.address)
+
+
+def test_a_missing_library_is_named(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the extra that has it."""
+    monkeypatch.setenv("AWS_TEST", "another store than those that were made before")
+    monkeypatch.setitem(sys.modules, "obstore.exceptions", None)
+    with pytest.raises(UsageError, match="needs a library that is not installed") as caught:
+        storage_at(bucket.address)
+    assert "[cloud]" in (caught.value.hint or "")

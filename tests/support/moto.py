@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from itertools import count
 from urllib.request import Request, urlopen
 
@@ -57,11 +58,12 @@ class Bucket:
         """An object's bytes."""
         return bytes(obstore.get(self._store, key).bytes())
 
-    def delete(self, key: str) -> None:
-        """Remove an object."""
-        obstore.delete(self._store, key)
+    def modified(self, key: str) -> datetime:
+        """When an object was written."""
+        return obstore.head(self._store, key)["last_modified"]
 
-    def keys(self) -> list[str]:
+    @property
+    def names(self) -> list[str]:
         """The names of all objects."""
         return sorted(meta["path"] for page in obstore.list(self._store) for meta in page)
 

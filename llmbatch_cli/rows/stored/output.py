@@ -141,6 +141,8 @@ class StoredOutput:
             ) from error
 
     def _finish(self, notice: Say) -> None:
+        if self._shipper.is_overtaken:  # which is said
+            return
         if self._lock.is_lost:
             raise self._parts.overtaken()
         files = [self.output, *([self._rows] if self._rows != self.output else [])]

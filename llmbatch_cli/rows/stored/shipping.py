@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from llmbatch_cli.core.errors import OutputError
 from llmbatch_cli.rows.stored.copy import LocalCopy, Shipped, begins_with
 from llmbatch_cli.rows.stored.lock import StoreLock
 from llmbatch_cli.rows.stored.parts import PART_BYTES, Generation, Parts
@@ -27,6 +28,8 @@ class Shipper:
         """The output's, where that is newer than all generations."""
         self.goes_on = False
         """Whether the copy holds what is in the store, and more; else the run starts afresh."""
+        self.is_overtaken = False
+        """Whether another run goes on in the place of this one, which has ended it."""
         self._made: Generation | None = None
         """This run's generation, once it has a row."""
         self.has_begun = False
@@ -41,7 +44,11 @@ class Shipper:
     def ship(self, rows: Path) -> None:
         """Add all that is new. Raises OSError, and OutputError where another run goes on."""
         with self._busy:
-            self._ship(rows)
+            try:
+                self._ship(rows)
+            except OutputError:
+                self.is_overtaken = True
+                raise
 
     def _ship(self, rows: Path) -> None:
         if self._lock.is_lost:
