@@ -26,6 +26,7 @@ from llmbatch_cli.rows.input.reader import Reader
 from llmbatch_cli.rows.input.source import Inputs
 from llmbatch_cli.rows.input.table import Layout
 from llmbatch_cli.rows.lines import Line, Unreadable
+from llmbatch_cli.storage import is_remote
 
 _READ_ON: Final[frozenset[Format]] = frozenset(("values", "list", "whole"))
 """What has no lines or records, each of which may be a row."""
@@ -181,7 +182,8 @@ class _Cutter:
     def _has_ranges(self) -> bool:
         """Whether a part of the input can be read by itself."""
         if self._form in BY_NUMBER:
-            return not self._offsets.is_packed
+            is_near = self._form == "parquet" or not is_remote(self._name)
+            return is_near and not self._offsets.is_packed
         has_lines = self._form in LINES or (
             self._form in TEXT_TABLES and self._offsets.has_newlines
         )

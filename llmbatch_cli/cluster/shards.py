@@ -23,6 +23,7 @@ from llmbatch_cli.rows.input.ranges import Range, groups_within
 from llmbatch_cli.rows.input.reader import Reader
 from llmbatch_cli.rows.input.source import Inputs
 from llmbatch_cli.rows.input.table import Layout
+from llmbatch_cli.storage import Entry
 
 Form = Format | Literal["prompt"]
 """`prompt` is that of the command line."""
@@ -99,6 +100,8 @@ def piece_as_json(piece: Piece) -> dict[str, Any]:
     own = {"named": _escaped(known.named)} if known.named != piece.file else {}
     if known.row_id is not None:
         own["row_id"] = _escaped(known.row_id)
+    if known.entry is not None:
+        own["entry"] = [*known.entry]
     return {
         "file": _escaped(piece.file),
         **own,
@@ -113,7 +116,8 @@ def piece_as_json(piece: Piece) -> dict[str, Any]:
 def piece_from_json(value: Mapping[str, Any]) -> Piece:
     """The same from JSON."""
     file, named, row_id = (_unescaped(value.get(name)) for name in ("file", "named", "row_id"))
-    path = InputPath(file or "", named=named, row_id=row_id)
+    entry = Entry(*value["entry"]) if "entry" in value else None
+    path = InputPath(file or "", named=named, row_id=row_id, entry=entry)
     begin, end = value["range"]
     index, line = value["first"]
     return Piece(path, value["form"], begin, end, index, line, value["rows"], value.get("head", {}))
