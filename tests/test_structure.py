@@ -19,6 +19,7 @@ PACKAGE = Path(llmbatch_cli.__file__).parent
 
 LAYERS = [
     {"core"},
+    {"storage"},
     {"rows", "engine", "providers", "transport", "ui", "loops", "pricing"},
     {"models", "drivers", "answer_shapes", "report", "settings"},
     {"plans"},
@@ -50,6 +51,7 @@ HOMES = {
     "keyring": {"settings"},
     "dotenv": {"settings"},
     "splintr": {"estimate"},
+    "obstore": {"storage"},
 }
 """Where a library may be imported."""
 

@@ -70,7 +70,7 @@ def say_end(run: Ended, job: Job, voice: Voice, asked: Interrupts) -> None:
     if lost := run.rows_lost(asked.totals.rows):
         name = job.output.output or "standard output"
         message = f"up to {format_rows(lost)} that finished could not be written to {name}"
-        voice.error(OutputError(message))
+        voice.error(OutputError(job.named(message)))
     if isinstance(error, BadRows):
         for reason in error.reasons:
             voice.error(InputError(reason))
@@ -84,7 +84,9 @@ def say_end(run: Ended, job: Job, voice: Voice, asked: Interrupts) -> None:
 
         voice.notice(f"to go on: {go_on_command(sys.argv, job.inputs.inputs)}")
     if job.is_kept and job.is_resumable and (asked.totals.failed_rows or run.failures_kept):
-        voice.hint(f"llmbatch errors {shlex.quote(str(job.rows_file))} lists the failed rows")
+        voice.hint(
+            f"llmbatch errors {shlex.quote(job.named(str(job.rows_file)))} lists the failed rows"
+        )
         if not goes_on:
             voice.hint(_again(job.output, kept=run.failures_kept > 0))
 

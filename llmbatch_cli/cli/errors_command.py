@@ -15,10 +15,13 @@ from llmbatch_cli.core.errors import ExitStatus, UsageError
 from llmbatch_cli.core.options import InputOptions, Sampling
 from llmbatch_cli.core.text import clean_for_terminal, format_count
 from llmbatch_cli.rows.failures import Failures, Kind, as_json, by_count, failures_in, input_rows
-from llmbatch_cli.rows.input.inputs import check_inputs, shown_name
+from llmbatch_cli.rows.input.chunks import opened
+from llmbatch_cli.rows.input.inputs import check_inputs, chunks_of, shown_name
 from llmbatch_cli.rows.input.source import Inputs
+from llmbatch_cli.rows.lines import Lines
 from llmbatch_cli.rows.output.outfile import OutputLines
 from llmbatch_cli.rows.output.table_files import rows_file
+from llmbatch_cli.storage import is_remote
 
 READING: Final = (
     *("input_format", "encoding", "no_header", "prompt_field", "id_field", "model_field"),
@@ -84,10 +87,20 @@ def _check(file: str, inputs: Sequence[str], *, rows: bool, json: bool) -> None:
 
 
 def _output_lines(file: str) -> Iterator[bytes]:
+    if is_remote(file):
+        yield from _object_lines(file)
+        return
     try:
         yield from sys.stdin.buffer if file == "-" else OutputLines(Path(file))
     except OSError as error:
         raise UsageError(f"cannot read {shown_name(file)}: {error.strerror}") from error
+
+
+def _object_lines(address: str) -> Iterator[bytes]:
+    lines = Lines(sys.maxsize)
+    for chunk in opened(chunks_of(address)).chunks:
+        yield from ((line or b"") + b"\n" for line in lines.feed(chunk))
+    yield from filter(None, lines.finish())
 
 
 def _print_failures(found: Failures, file: str, *, json: bool) -> None:

@@ -43,6 +43,7 @@ from llmbatch_cli.plans.one_answer import ONE_ANSWER
 from llmbatch_cli.plans.race import Race
 from llmbatch_cli.providers.registry import Setup
 from llmbatch_cli.rows.input.source import Inputs
+from llmbatch_cli.storage import is_remote
 
 EXAMPLES = """\b
 Examples:
@@ -165,6 +166,8 @@ def is_prompt(argument: str) -> bool:
     """
     if not argument.strip():
         return True
+    if is_remote(argument):
+        return False
     try:
         exists = argument == "-" or Path(argument).exists()
     except (OSError, ValueError):  # too long for a name, or not one at all

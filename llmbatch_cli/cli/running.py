@@ -47,6 +47,7 @@ from llmbatch_cli.rows.input.inputs import TextFormat
 from llmbatch_cli.rows.input.source import Inputs
 from llmbatch_cli.rows.output.render import render
 from llmbatch_cli.rows.output.table_files import check_table_options, format_of_name, journal_of
+from llmbatch_cli.storage import address_of
 from llmbatch_cli.ui.progress import Streams, open_progress
 from llmbatch_cli.ui.standings import Standings
 from llmbatch_cli.ui.totals import Totals
@@ -126,6 +127,15 @@ async def answer_rows(job: Job, shown: Shown, renderer: Render | None = None) ->
 async def _answered(
     job: Job, shown: Shown, voice: Voice, renderer: Render | None, ended: Ended
 ) -> ExitStatus:
+    address = None if job.output.output is None else address_of(job.output.output)
+    if address is not None:
+        from llmbatch_cli.cli.stored_output import to_store
+
+        def run_here(local: Job) -> Awaitable[ExitStatus]:
+            render = renderer or _renderer(local, shown, voice)
+            return _answer_rows(local, shown, voice, render, ended)
+
+        return await to_store(job, address, run_here, voice)
     if job.output.format in WHOLE and job.journal is None:
         from llmbatch_cli.cli.spooled import Gone, by_spool, watching
 

@@ -1,16 +1,17 @@
 """One input cut into pieces, by one read of it. Blocks."""
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Any, Final, NamedTuple
 
 import orjson
 
-from llmbatch_cli.cluster.shards import Piece, piece_as_json, piece_from_json
+from llmbatch_cli.cluster.cuts import Before, Cut
+from llmbatch_cli.cluster.shards import Piece
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.events import Notice
-from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.types import BadRow, Row
-from llmbatch_cli.rows.input.first_rows import FirstRows
 from llmbatch_cli.rows.input.groups import Group, groups_of
 from llmbatch_cli.rows.input.inputs import (
     TABLES,
@@ -23,65 +24,16 @@ from llmbatch_cli.rows.input.inputs import (
 from llmbatch_cli.rows.input.ranges import BY_NUMBER, LINES, TEXT_TABLES, LineOffsets
 from llmbatch_cli.rows.input.reader import Reader
 from llmbatch_cli.rows.input.source import Inputs
-from llmbatch_cli.rows.lines import Line
+from llmbatch_cli.rows.input.table import Layout
+from llmbatch_cli.rows.lines import Line, Unreadable
+from llmbatch_cli.storage import is_remote
 
 _READ_ON: Final[frozenset[Format]] = frozenset(("values", "list", "whole"))
 """What has no lines or records, each of which may be a row."""
 
 
-@frozen
-class Cut:
-    """One input in pieces, whose rows are numbered from 0 in each."""
-
-    file: str
-    pieces: Sequence[Piece]
-    read: int
-    """Its rows, with those that --where leaves out."""
-    is_guess: bool = False
-    """Whether some row before it was taken for granted."""
-    is_clear: bool = True
-    """Whether some row could be read, so that no later row ends the run."""
-    tried: Sequence[Sequence[str]] = ()
-    """The fields of the rows that were to decide which one is the prompt."""
-    last: Any = None
-    """The fields of the row that has decided, and the field."""
-    notices: Sequence[str] = ()
-    bad: Sequence[int] = ()
-    """With --repeat, the places of rows that cannot be read."""
-
-    def as_json(self) -> dict[str, Any]:
-        """The cut as JSON."""
-        names = ("read", "is_guess", "is_clear", "tried", "last", "notices", "bad")
-        own = {name: getattr(self, name) for name in names}
-        file = piece_as_json(Piece(self.file, "whole", 0, None, 0, 1, 0))
-        return {"file": file, "pieces": [piece_as_json(one) for one in self.pieces], **own}
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> "Cut":
-        """The same from JSON."""
-        own = {**value, "file": piece_from_json(value["file"]).file}
-        return cls(**{**own, "pieces": [piece_from_json(one) for one in value["pieces"]]})
-
-
-class Before:
-    """What was read before an input."""
-
-    def __init__(self) -> None:
-        self.index = 0
-        self.is_guess = False
-        """Whether nothing is known but that some row could be read."""
-        self.is_clear = False
-        """Whether some row could be read."""
-        self.last: tuple[Set[str], str] | None = None
-        """The fields of the row that has decided, and the field."""
-        self.first = FirstRows()
-
-    @classmethod
-    def guess(cls) -> "Before":
-        """What is before nearly every input but the first."""
-        made = cls()
-        made.index, made.is_guess, made.is_clear, made.first.are_invalid = 1, True, True, False
-        return made
+MOST_PIECES: Final = 2**14
+"""Of one file: where there would be more, they are larger."""
 
 
 def cut_file(name: str, inputs: Inputs, target_rows: int, *, is_first: bool = True) -> Cut:
@@ -96,7 +48,10 @@ def cut_file(name: str, inputs: Inputs, target_rows: int, *, is_first: bool = Tr
 def cut_behind(name: str, inputs: Inputs, target_rows: int, before: Before) -> Cut:
     """The same, where it is known what was read before."""
     _check(name)
-    return _Cutter(name, inputs, max(1, target_rows), before).cut()
+    try:
+        return _Cutter(name, inputs, max(1, target_rows), before).cut()
+    except Unreadable as error:
+        raise UsageError(f"{shown_name(name)} {error.message}") from error
 
 
 def _check(name: str) -> None:
@@ -132,7 +87,7 @@ class _Cutter:
         self._reader = Reader(inputs.max_line_bytes, self._observe, self._limit, inputs.shape)
         self._reader.index = before.index
         self._shaper = self._reader.shaper
-        self._shaper.has_rows = before.is_clear
+        self._shaper.has_rows = before.has_rows
         self._shaper.decided.last = before.last
         self._is_exact = inputs.shape.where is not None or inputs.choice.repeat > 1
         """Whether each row has to be made."""
@@ -142,6 +97,8 @@ class _Cutter:
         self._form: Format = "text"
         self._is_whole = False
         """Whether the input has to be read as a whole."""
+        self._has_counted = False
+        """Whether the rest of the rows are counted by the file's own count of them."""
         self._begun: list[_Begun] = []
         self._kept = 0
         """Rows so far."""
@@ -152,10 +109,12 @@ class _Cutter:
         """The pieces, and what those who join them have to know."""
         reader, decided = self._reader, self._shaper.decided
         reader.begin(self._name)
-        whole = _Begun(0, 1, 0, self._head(None))
+        if reader.is_done:
+            return Cut(self._name, (), 0, is_guess=self._before.is_guess)
+        whole = _Begun(0, 1, 0, self._head())
         for group in groups_of(self._name, self._inputs.reading, passing=self._offsets.passing):
             self._take(group)
-            if reader.given_up or self._is_enough:
+            if reader.given_up or self._is_enough or self._has_counted:
                 break
         if self._is_whole or not self._begun:
             self._begun, end = [whole], None
@@ -167,9 +126,10 @@ class _Cutter:
             pieces,
             reader.index - self._before.index,
             is_guess=self._before.is_guess,
-            is_clear=self._shaper.has_rows and not self._before.first.are_invalid,
-            tried=[sorted(names) for names in decided.tried],
-            last=None if decided.last is None else (sorted(decided.last[0]), decided.last[1]),
+            has_rows=self._shaper.has_rows,
+            is_valid=not self._before.first.are_invalid,
+            unclear=[sorted(names) for names in decided.unclear],
+            last=None if decided.last is None else [sorted(decided.last[0]), decided.last[1]],
             notices=self._notices,
             bad=self._bad,
         )
@@ -181,8 +141,7 @@ class _Cutter:
     @property
     def _is_enough(self) -> bool:
         """Whether there are as many rows as can be wanted."""
-        limit = self._inputs.limit
-        return limit is not None and self._kept >= self._inputs.choice.offset + limit
+        return self._before.is_enough(self._kept, self._inputs)
 
     # Pieces
 
@@ -193,27 +152,38 @@ class _Cutter:
             if kept == one.kept:
                 continue
             head = {**one.head, "said": self._notices} if self._notices else one.head
-            if kept == self._kept and self._is_enough:
+            if kept == self._kept and (self._is_enough or self._reader.is_done):
                 head["take"] = kept - one.kept
             rows = kept - one.kept
             yield Piece(self._name, self._form, one.begin, until, one.kept, one.line, rows, head)
 
-    def _begin_piece(self, group: Group, line: int) -> None:
-        begin = line - 1 if group.form in BY_NUMBER else self._offsets.of(line)
-        self._begun.append(_Begun(begin, line, self._kept, self._head(group)))
+    def _begin_piece(self, line: int, layout: Layout | None = None) -> None:
+        if len(self._begun) == MOST_PIECES:
+            del self._begun[1::2]
+            self._target *= 2
+            if self._room > 0:
+                return
+        begin = line - 1 if self._form in BY_NUMBER else self._offsets.of(line)
+        self._begun.append(_Begun(begin, line, self._kept, self._head(layout)))
 
-    def _head(self, group: Group | None) -> dict[str, Any]:
+    def _head(self, layout: Layout | None = None) -> dict[str, Any]:
         read = self._reader.index - self._before.index
         head: dict[str, Any] = {"read": read} if read else {}
-        if group is not None and group.layout is not None:
-            head["layout"] = group.layout
+        if layout is not None:
+            head["layout"] = [*layout]
         return {**head, **self._shaper.decided.state()}
+
+    @property
+    def _room(self) -> int:
+        """How many rows the last piece still takes."""
+        return self._target - self._kept + self._begun[-1].kept if self._begun else 0
 
     @property
     def _has_ranges(self) -> bool:
         """Whether a part of the input can be read by itself."""
         if self._form in BY_NUMBER:
-            return not self._offsets.is_packed
+            is_near = self._form == "parquet" or not is_remote(self._name)
+            return is_near and not self._offsets.is_packed
         has_lines = self._form in LINES or (
             self._form in TEXT_TABLES and self._offsets.has_newlines
         )
@@ -230,7 +200,7 @@ class _Cutter:
         self._form = group.form
         if group.guessed or group.notes:
             self._read(group._replace(lines=(), records=(), is_last=False))
-        self._take_items(group._replace(guessed=False, notes=()))
+        self._take_items(group._replace(guessed=False, notes=(), is_last=False))
         if group.is_last and not self._reader.given_up:
             self._read(group._replace(lines=(), records=(), guessed=False, notes=()))
 
@@ -240,11 +210,11 @@ class _Cutter:
         has_ranges = self._has_ranges
         at = 0
         while at < len(items) and not self._reader.given_up and not self._is_enough:
-            room = self._target - self._kept + (self._begun[-1].kept if self._begun else 0)
-            if has_ranges and self._reader.at_rest and (room <= 0 or not self._begun):
-                self._begin_piece(group, items[at].line if is_table else self._line)
-                room = self._target
-            end = min(len(items), at + max(1, room)) if has_ranges else len(items)
+            if has_ranges and self._reader.at_rest and self._room <= 0:
+                self._begin_piece(items[at].line if is_table else self._line, group.layout)
+            if self._pass_blocks(group.form):
+                return
+            end = min(len(items), at + max(1, self._room)) if has_ranges else len(items)
             used = self._pass_over(group.form, items[at:end])
             if not used:
                 used = end - at if self._is_settled and self._reader.at_rest else 1
@@ -271,6 +241,37 @@ class _Cutter:
         self._reader.pass_over(rows, used)
         self._kept += rows
         return used
+
+    def _pass_blocks(self, form: Format) -> bool:
+        """Whether the rows that are left could be counted without a look at them."""
+        if self._is_exact or not self._is_settled or not self._has_ranges:
+            return False
+        if form != "parquet" and form != "arrow":
+            return False
+        from llmbatch_cli.rows.input.binary_tables import blocks_of
+
+        blocks = blocks_of(form, self._name)
+        if blocks is None:
+            return False
+        ends = [*accumulate(blocks)]
+        at = self._line - 1
+        last = (
+            ends[-1]
+            if self._limit is None
+            else min(ends[-1], at + self._limit - self._reader.index)
+        )
+        while at < last:
+            until = min(last, at + max(1, self._room))
+            fitting = bisect_right(ends, until)
+            if fitting and ends[fitting - 1] > at:  # else a block is read by several
+                until = ends[fitting - 1]
+            self._reader.pass_over(until - at)
+            self._kept += until - at
+            at, self._line = until, until + 1
+            if at < last:
+                self._begin_piece(self._line)
+        self._has_counted = True
+        return True
 
     def _read(self, group: Group) -> None:
         rows = self._counted(group)

@@ -5,12 +5,12 @@ from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from llmbatch_cli.cluster.cutting import Before, Cut, cut_behind
-from llmbatch_cli.cluster.shards import Piece, Shard
+from llmbatch_cli.cluster.cuts import Before, Cut
+from llmbatch_cli.cluster.cutting import cut_behind
+from llmbatch_cli.cluster.shards import Piece, Shard, key_of
 from llmbatch_cli.core.events import Notice, Observer, ignore
 from llmbatch_cli.rows.input.chooser import sampled
-from llmbatch_cli.rows.input.decided import PROMPT_IS
-from llmbatch_cli.rows.input.inputs import shown_name
+from llmbatch_cli.rows.input.decided import MOST_UNCLEAR
 from llmbatch_cli.rows.input.source import Inputs
 
 
@@ -38,9 +38,22 @@ def _shards(pieces: Iterator[Piece], target_rows: int) -> list[Shard]:
         if held and rows + piece.rows > target_rows:
             shards.append(Shard(len(shards), held))
             held, rows = [], 0
-        held.append(piece)
+        if held and (both := _both(held[-1], piece)) is not None:
+            held[-1] = both
+        else:
+            held.append(piece)
         rows += piece.rows
     return [*shards, Shard(len(shards), held)] if held else shards
+
+
+def _both(first: Piece, second: Piece) -> Piece | None:
+    """Two pieces as one; None where the second does not follow the first in the same file."""
+    if first.end != second.begin or (first.file, first.form) != (second.file, second.form):
+        return None
+    if {"take", "only"} & first.head.keys() or {"skip", "only"} & second.head.keys():
+        return None
+    head = {**first.head, "take": second.rows} if "take" in second.head else first.head
+    return replace(first, end=second.end, rows=first.rows + second.rows, head=head)
 
 
 # The inputs, one behind the other
@@ -52,19 +65,22 @@ def _placed(
     """Each cut as it is behind those before it, and the number of rows read before it."""
     before = Before()
     said: set[str] = set()
+    kept = 0
     for cut in cuts:
-        if before.index == inputs.most_read:
+        if before.is_enough(kept, inputs):
             return
         if not _fits(cut, before):
             cut = cut_behind(cut.file, inputs, target_rows, before)
         for notice in cut.notices:
-            if (key := _key(notice, cut)) not in said:
+            if (key := key_of(notice)) not in said:
                 said.add(key)
                 observe(Notice(notice))
         yield before.index, cut
         before.index += cut.read
-        if cut.is_clear:
-            before.is_clear, before.first.are_invalid = True, False
+        kept += sum(piece.rows for piece in cut.pieces)
+        if cut.read:
+            before.has_rows = cut.has_rows
+            before.first.are_invalid = not cut.is_valid
         if cut.last is not None:
             names, field = cut.last
             before.last = frozenset(names), field
@@ -73,21 +89,17 @@ def _placed(
 def _fits(cut: Cut, before: Before) -> bool:
     """Whether what was read before does not change how the input is read."""
     if not cut.is_guess:
-        return before.index == 0 and (cut.is_clear or not cut.read)
+        return before.index == 0 and (cut.is_valid or not cut.read)
     if not cut.read:
         return True
-    if not before.is_clear or before.first.are_invalid or not before.index:
+    if not before.has_rows or before.first.are_invalid or not before.index:
         return False
     if before.last is None:
         return True
-    last = [sorted(before.last[0]), before.last[1]]
-    return last[0] not in cut.tried or cut.last == last
-
-
-def _key(notice: str, cut: Cut) -> str:
-    """What is the same in notices of which one read gives only the first."""
-    words = notice.removeprefix(f"{shown_name(cut.file)}: ")
-    return words.partition(", not ")[0] if words.startswith(PROMPT_IS) else notice
+    names, field = sorted(before.last[0]), before.last[1]
+    if names in cut.unclear or len(cut.unclear) == MOST_UNCLEAR:
+        return False
+    return cut.last is None or cut.last[0] != names or cut.last[1] == field
 
 
 # What the options choose

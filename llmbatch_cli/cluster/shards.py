@@ -15,6 +15,7 @@ from llmbatch_cli.core.events import Notice, Observer, ignore
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.types import Row
 from llmbatch_cli.rows.input.chooser import repeated
+from llmbatch_cli.rows.input.decided import PROMPT_IS
 from llmbatch_cli.rows.input.groups import Group, groups_of
 from llmbatch_cli.rows.input.inputs import Format, InputPath, shown_name
 from llmbatch_cli.rows.input.pump import pumped
@@ -22,9 +23,11 @@ from llmbatch_cli.rows.input.ranges import Range, groups_within
 from llmbatch_cli.rows.input.reader import Reader
 from llmbatch_cli.rows.input.source import Inputs
 from llmbatch_cli.rows.input.table import Layout
+from llmbatch_cli.storage import Entry
 
 Form = Format | Literal["prompt"]
 """`prompt` is that of the command line."""
+_WAY: Final = "put it back as it was and go on, or begin anew with another output"
 _PLACE: Final = re.compile(r":\d+: ")
 
 
@@ -97,6 +100,8 @@ def piece_as_json(piece: Piece) -> dict[str, Any]:
     own = {"named": _escaped(known.named)} if known.named != piece.file else {}
     if known.row_id is not None:
         own["row_id"] = _escaped(known.row_id)
+    if known.entry is not None:
+        own["entry"] = [*known.entry]
     return {
         "file": _escaped(piece.file),
         **own,
@@ -111,7 +116,8 @@ def piece_as_json(piece: Piece) -> dict[str, Any]:
 def piece_from_json(value: Mapping[str, Any]) -> Piece:
     """The same from JSON."""
     file, named, row_id = (_unescaped(value.get(name)) for name in ("file", "named", "row_id"))
-    path = InputPath(file or "", named=named, row_id=row_id)
+    entry = Entry(*value["entry"]) if "entry" in value else None
+    path = InputPath(file or "", named=named, row_id=row_id, entry=entry)
     begin, end = value["range"]
     index, line = value["first"]
     return Piece(path, value["form"], begin, end, index, line, value["rows"], value.get("head", {}))
@@ -162,7 +168,7 @@ async def _rows_of(piece: Piece, inputs: Inputs, observe: Observer) -> AsyncGene
     async with aclosing(pumped(_groups_of(piece, inputs))) as groups:
         async for group in groups:
             if group.error is not None and not taken.may_be_last:
-                raise Changed(f"{shown_name(piece.file)} {group.error.message}")
+                raise Changed(f"{shown_name(piece.file)} {group.error.message}", hint=_WAY)
             for row in reader.rows(group):
                 for one in taken.of(row):
                     yield one
@@ -219,7 +225,8 @@ class _Taken:
     @property
     def may_be_last(self) -> bool:
         """Whether only one more is expected, as that which says why the rest cannot be read."""
-        return self._piece.rows - self._given <= 1 or self._only is not None
+        left = self._piece.rows - self._given
+        return self._piece.end is None and (left <= 1 or self._only is not None)
 
     def of(self, row: Row) -> Iterator[Row]:
         """The rows to go on with after this one."""
@@ -239,7 +246,7 @@ class _Taken:
             self._fail()
 
     def _fail(self) -> None:
-        raise Changed(f"{shown_name(self._piece.file)} has changed since the job began")
+        raise Changed(f"{shown_name(self._piece.file)} has changed since the job began", hint=_WAY)
 
 
 def _new(observe: Observer, piece: Piece) -> Observer:
@@ -254,5 +261,8 @@ def _new(observe: Observer, piece: Piece) -> Observer:
 
 
 def key_of(notice: str) -> str:
-    """What is the same in what several workers have to say of the rows of one file."""
-    return _PLACE.sub(": ", notice, count=1)
+    """What is the same in notices of which a run gives only the first."""
+    if place := _PLACE.search(notice):
+        return notice[place.end() :]
+    _, is_taken, field = notice.partition(f": {PROMPT_IS} ")
+    return f"{PROMPT_IS} {field.partition(', not ')[0]}" if is_taken else notice

@@ -1,12 +1,12 @@
 """A job: rows from their source through a driver to an output, from its lock to its last line."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, nullcontext
 from dataclasses import field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from llmbatch_cli.core.errors import (
     LlmbatchError,
@@ -39,6 +39,18 @@ from llmbatch_cli.rows.output.table_files import check_table, is_whole, journal_
 from llmbatch_cli.rows.output.with_input import WithInput
 
 
+class Stored(Protocol):
+    """Where the output is that a run writes a local copy of."""
+
+    def named(self, text: str) -> str:
+        """The text with its address in place of the local name."""
+
+    def shipping(
+        self, rows: Path, notice: Callable[[str], None]
+    ) -> AbstractAsyncContextManager[None]:
+        """Bring rows there while the body writes them."""
+
+
 @frozen
 class Job:
     """What is read, what is asked, how it is sent, and where the answers go."""
@@ -52,6 +64,12 @@ class Job:
     is_kept: bool = True
     """Whether the output stays where it is written; else it is only on its way."""
     batch_api: BatchApi = field(default_factory=BatchApi)
+    stored: Stored | None = None
+    """Where the output is, if it is not a file here."""
+
+    def named(self, text: str) -> str:
+        """A text with the name that people know the output by."""
+        return text if self.stored is None else self.stored.named(text)
 
     @property
     def rows_file(self) -> Path | None:
@@ -149,6 +167,8 @@ class JobRun:
             self._cancelled = True
             raise
         except (RunStopped, OutputError, ReaderGone, UsageError) as error:
+            if not isinstance(error, OutputError):  # of a local copy, the disk's name counts
+                error.message = self._job.named(error.message)
             self.error = error
 
     async def _run(self, stack: AsyncExitStack) -> None:
@@ -190,7 +210,7 @@ class JobRun:
             from llmbatch_cli.rows.resume import unclaimed
 
             note = unclaimed(self._finished, replaced)
-            self.unclaimed = f"{note}; {output} keeps them" if note else None
+            self.unclaimed = job.named(f"{note}; {output} keeps them") if note else None
 
     async def _read_back(self) -> FinishedRows | None:
         """What an earlier run has left in the output; None where this run is the first."""
@@ -304,14 +324,20 @@ class JobRun:
     # Output
 
     async def _deliver(self, plan: Plan) -> None:
-        options = self._job.output
-        async with open_sink(
-            self._rows_file,
-            overwrite=options.overwrite,
-            inputs=self._inputs.inputs,
-            append=options.resume,
-            fsync=options.fsync,
-        ) as sink:
+        options, stored, rows_file = self._job.output, self._job.stored, self._rows_file
+        ships: AbstractAsyncContextManager[None] = nullcontext()
+        if stored is not None and rows_file is not None:
+            ships = stored.shipping(rows_file, self._notice)
+        async with (
+            ships,
+            open_sink(
+                rows_file,
+                overwrite=options.overwrite,
+                inputs=self._inputs.inputs,
+                append=options.resume,
+                fsync=options.fsync,
+            ) as sink,
+        ):
             self.sink = sink
             keyed = self._job.is_resumable
             rows = (self._rows if keyed else self._source)(plan, sending=True)
@@ -368,4 +394,4 @@ class JobRun:
             self._notice(unused)
 
     def _notice(self, message: str) -> None:
-        self._observe(Notice(message))
+        self._observe(Notice(self._job.named(message)))

@@ -3,7 +3,7 @@
 import math
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import date, time, timedelta
 from decimal import Decimal
 from importlib import import_module
@@ -13,9 +13,11 @@ from typing import Any, Final, Literal
 from llmbatch_cli.core.errors import LlmbatchError, UsageError
 from llmbatch_cli.core.near import install_hint
 from llmbatch_cli.rows.input.chunks import Opened
-from llmbatch_cli.rows.input.inputs import BinaryTable, can_be_read_twice
+from llmbatch_cli.rows.input.inputs import BinaryTable, InputPath, can_be_read_twice
+from llmbatch_cli.rows.input.remote import object_file
 from llmbatch_cli.rows.input.table import Record, Say, names_of, say_renamed
 from llmbatch_cli.rows.lines import Unreadable
+from llmbatch_cli.storage import is_remote
 
 BATCH_ROWS: Final = 1_024
 _WORDS: Final[Mapping[BinaryTable, str]] = {
@@ -41,13 +43,17 @@ def binary_records(
     Without a header the first row of a workbook is data. `say` is called with what a person should
     know. Raises Unreadable, and UsageError where the library is missing.
     """
-    with _errors_of(form), _placed(name, data) as path:
-        if form == "parquet":
-            yield from _parquet(path)
-        elif form == "arrow":
-            yield from _arrow(path, data.head)
-        else:
-            yield from _workbook(path, say, has_header=has_header)
+    with _errors_of(form):
+        if form == "parquet" and is_remote(name) and not data.is_packed:
+            yield from _parquet(name)
+            return
+        with _placed(name, data) as path:
+            if form == "parquet":
+                yield from _parquet(path)
+            elif form == "arrow":
+                yield from _arrow(path, data.head)
+            else:
+                yield from _workbook(path, say, has_header=has_header)
 
 
 def records_between(
@@ -56,7 +62,7 @@ def records_between(
     """The same of the rows from one number up to another, from 0."""
     with _errors_of(form):
         if form == "parquet":
-            yield from _parquet(Path(path), begin, end)
+            yield from _parquet(path, begin, end)
             return
         with Path(path).open("rb") as file:
             head = file.read(len(_STREAM))
@@ -84,7 +90,7 @@ def _errors_of(form: BinaryTable) -> Iterator[None]:
 @contextmanager
 def _placed(name: str, data: Opened) -> Iterator[Path]:
     """A file with the unpacked data, in which one can go to and fro."""
-    if can_be_read_twice(name) and not data.is_packed:
+    if can_be_read_twice(name) and not is_remote(name) and not data.is_packed:
         yield Path(name)
         return
     from tempfile import TemporaryDirectory
@@ -101,23 +107,16 @@ def _placed(name: str, data: Opened) -> Iterator[Path]:
 
 def parquet_rows(path: str) -> int | None:
     """How many rows the file has, by its end; None where it cannot be read."""
-    try:
-        from pyarrow import parquet
-
-        with parquet.ParquetFile(path, pre_buffer=False) as file:
-            return int(file.metadata.num_rows)
-    except Exception:  # noqa: BLE001 - whoever reads it says what is wrong
-        return None
+    blocks = blocks_of("parquet", path)
+    return None if blocks is None else sum(blocks)
 
 
-def blocks_of(form: BinaryTable, path: str) -> Sequence[int] | None:
-    """How many rows each block of a file has that is read as one, the footers alone being read;
-    None where they cannot be known so."""
+def blocks_of(form: Literal["parquet", "arrow"], path: str) -> Sequence[int] | None:
+    """How many rows each part of a file has that can be read by itself, of Parquet by its end
+    alone; None where it cannot be read so."""
     try:
         if form == "parquet":
-            from pyarrow import parquet
-
-            with parquet.ParquetFile(path, pre_buffer=False) as file:
+            with _parquet_file(path) as file:
                 groups = range(file.metadata.num_row_groups)
                 return [file.metadata.row_group(place).num_rows for place in groups]
         import pyarrow as pa
@@ -128,10 +127,19 @@ def blocks_of(form: BinaryTable, path: str) -> Sequence[int] | None:
         return None
 
 
-def _parquet(path: Path, begin: int = 0, end: int | None = None) -> Iterator[list[Record]]:
+@contextmanager
+def _parquet_file(source: str | Path) -> Iterator[Any]:
     from pyarrow import parquet
 
-    with parquet.ParquetFile(path, pre_buffer=False) as file:
+    opened: Any = nullcontext(source)
+    if isinstance(source, str) and is_remote(source):
+        opened = object_file(source, InputPath.of(source).version)
+    with opened as place, parquet.ParquetFile(place, pre_buffer=False) as file:
+        yield file
+
+
+def _parquet(source: str | Path, begin: int = 0, end: int | None = None) -> Iterator[list[Record]]:
+    with _parquet_file(source) as file:
         groups: list[int] = []
         first = skipped = 0
         for place in range(file.metadata.num_row_groups):

@@ -20,6 +20,7 @@ from llmbatch_cli.rows.input.parse import NO_WAY, way_of
 
 Fields = Mapping[str, Any]
 
+MOST_UNCLEAR: Final = 1_000
 PROMPT_IS: Final = "the prompt is the field"
 """In the words that say what is taken, once for all inputs."""
 _PARAMETERS: Final = frozenset((*PARAMETERS, *NAMES))
@@ -54,8 +55,9 @@ class Decided:
     def begin(self, file: str | None) -> None:
         """Go on with another input."""
         self._file = file
-        self.tried: set[Set[str]] = set()
-        """The fields of the rows of this input that were to decide."""
+        self.unclear: set[Set[str]] = set()
+        """The fields of rows of this input that have shown no prompt before one has decided; of
+        the first MOST_UNCLEAR kinds."""
         self._field: str | None = None
         self.is_open = True
         """Whether nothing is decided yet; false, too, once a row has shown its prompt by itself."""
@@ -71,7 +73,12 @@ class Decided:
         """
         if not self.is_open:
             return self._field
-        self._field, others = self._decide(fields, named, is_table=is_table)
+        try:
+            self._field, others = self._decide(fields, named, is_table=is_table)
+        except UsageError:
+            if len(self.unclear) < MOST_UNCLEAR:
+                self.unclear.add(frozenset(fields))
+            raise
         self.is_open = False
         self._say(taken_by(self._field, fields), others)
         return self._field
@@ -80,7 +87,6 @@ class Decided:
         self, fields: Fields, named: Iterable[str], *, is_table: bool
     ) -> tuple[str, Sequence[str]]:
         """The field, and others that might be meant."""
-        self.tried.add(frozenset(fields))
         if self.last is not None and self.last[0] == fields.keys():
             return self.last[1], ()
         left = {name: value for name, value in fields.items() if name not in named}

@@ -229,7 +229,8 @@ class TextTableReader:
         cutter = _TableLines(self._max_chars)
         is_mac = False
         for place, chunk in enumerate(chunks):
-            if place == 0:  # Excel's "CSV (Macintosh)" has nothing but carriage returns
+            if place == 0 and not self._names:
+                # Excel's "CSV (Macintosh)" has nothing but carriage returns
                 is_mac = b"\r" in chunk and b"\n" not in chunk and not chunk.endswith(b"\r")
             if lines := cutter.feed(chunk.replace(b"\r", b"\n") if is_mac else chunk):
                 yield self._text_lines(lines)

@@ -9,6 +9,8 @@ from typing import Final
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.options import InputFormat
 from llmbatch_cli.rows.input.inputs import InputPath, format_of_name, hint_for, shown_name
+from llmbatch_cli.storage import address_of, is_remote
+from llmbatch_cli.storage.address import parsed
 
 _MAGIC: Final = "*?["
 _HIDDEN: Final = (".", "_")
@@ -26,7 +28,12 @@ def expanded(inputs: Sequence[str], input_format: InputFormat = "auto") -> list[
 
 def refuse_among_inputs(output: Path, inputs: Sequence[str]) -> None:
     """Raise UsageError where a file would be among the inputs once it is there."""
+    address = address_of(output)
     for name in inputs:
+        if address is not None or is_remote(name):
+            if address is not None and is_remote(name):
+                _refuse_among_objects(address, name)
+            continue
         start = Path(name) if _is_folder(Path(name)) else Path(_fixed_part(name))
         below = PurePath(os.path.relpath(output, start)).parts
         if name == "-" or not below or below[0] == os.pardir or any(map(_is_hidden, below)):
@@ -39,6 +46,28 @@ def refuse_among_inputs(output: Path, inputs: Sequence[str]) -> None:
             )
 
 
+def _refuse_among_objects(output: str, name: str) -> None:
+    address, given = str(parsed(output)), str(parsed(name))
+    if address == given:
+        raise UsageError(f"{address} is also an input", hint="name another object")
+    start = _start_of(given)
+    below = PurePath(address.removeprefix(start).strip("/")).parts
+    if not address.startswith(f"{start}/") or any(map(_is_hidden, below)):
+        return
+    pattern = PurePath(given.removeprefix(start).strip("/")).parts
+    if not pattern or _matches(below, pattern):
+        raise UsageError(
+            f"{address} would be an input of the next run, as one of {name}",
+            hint="write it below another prefix",
+        )
+
+
+def _start_of(address: str) -> str:
+    """The prefix that all matches of a pattern are below."""
+    scheme, _, rest = address.partition("://")
+    return f"{scheme}://{_fixed_part(rest) if _has_magic(rest) else rest}".rstrip("/")
+
+
 def _matches(names: Sequence[str], pattern: Sequence[str]) -> bool:
     if not names or not pattern:
         return not names and not pattern
@@ -47,7 +76,29 @@ def _matches(names: Sequence[str], pattern: Sequence[str]) -> bool:
     return fnmatchcase(names[0], pattern[0]) and _matches(names[1:], pattern[1:])
 
 
+def _objects(address: str, input_format: InputFormat) -> Iterator[str]:
+    from llmbatch_cli.rows.input.objects import objects_at
+
+    start = _start_of(address)
+    pattern = PurePath(address.removeprefix(start).strip("/")).parts
+    names_hidden = bool(pattern) and pattern[-1][0] in _HIDDEN
+
+    def is_meant(name: str) -> bool:
+        parts = PurePath(name).parts
+        if pattern:
+            return _matches(parts, pattern) and (names_hidden or not _is_hidden(parts[-1]))
+        return not any(map(_is_hidden, parts))
+
+    found = objects_at(address, start, is_meant)
+    if input_format == "auto" and found[0].row_id is not None:
+        _check_alike(found, address)
+    yield from found
+
+
 def _files(name: str, input_format: InputFormat) -> Iterator[str]:
+    if is_remote(name):
+        yield from _objects(name, input_format)
+        return
     path = Path(name)
     if name == "-" or not (_is_folder(path) or (_has_magic(name) and not path.exists())):
         yield name

@@ -19,8 +19,10 @@ from llmbatch_cli.rows.big_ints import read_json
 from llmbatch_cli.rows.input.chunks import WIDE, file_chunks, plain, stream_chunks
 from llmbatch_cli.rows.input.parse import is_conversation
 from llmbatch_cli.rows.input.pump import pumped
+from llmbatch_cli.rows.input.remote import check_object, object_chunks
 from llmbatch_cli.rows.input.unpacking import is_packed
 from llmbatch_cli.rows.lines import BLANK, BOM, MAX_LINE_BYTES, Line, Lines, Unreadable
+from llmbatch_cli.storage import Entry, is_remote
 
 TextFormat = Literal["lines", "whole"]
 TextTable = Literal["csv", "tsv"]
@@ -48,25 +50,39 @@ _SUFFIXES: Final[Mapping[str, Format]] = {
     ".ipc": "arrow",
     **dict.fromkeys((".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"), "xlsx"),
 }
+MOST_COUNTED_BYTES: Final = 16 * 2**20
+"""Of an object in a store, which comes over the network."""
 _PACKED: Final = re.compile(r"\.(?:gz|bz2|xz|zst|zstd|lzma)$")
 
 
 class InputPath(str):
-    """The path of an input, with what that does not say."""
+    """The path or address of an input, with what that does not say."""
 
     named: str
     """What the input is called, and read as; a copy is called as its original, `-` standard
     input."""
     row_id: str | None
     """Of a file of a folder or a pattern, which is one prompt if it is text: that prompt's id."""
+    entry: Entry | None
+    """Of an object in a store: as it was found. Another version of it is refused."""
 
     def __new__(
-        cls, path: str | Path, *, named: str | None = None, row_id: str | None = None
+        cls,
+        path: str | Path,
+        *,
+        named: str | None = None,
+        row_id: str | None = None,
+        entry: Entry | None = None,
     ) -> "InputPath":
         """`named`: None is the path itself."""
         made = super().__new__(cls, path)
-        made.named, made.row_id = named or str(path), row_id
+        made.named, made.row_id, made.entry = named or str(path), row_id, entry
         return made
+
+    @property
+    def version(self) -> str | None:
+        """The one that is read; None where any will do."""
+        return None if self.entry is None else self.entry.version
 
     @classmethod
     def of(cls, name: str) -> "InputPath":
@@ -82,8 +98,10 @@ def check_inputs(inputs: Sequence[str]) -> None:
         if name == "-":
             if sys.stdin is None:
                 raise UsageError("standard input is closed")
-        else:
+        elif not is_remote(name):
             _check_file(name)
+        elif InputPath.of(name).entry is None:
+            check_object(name)
 
 
 def _check_file(name: str) -> None:
@@ -125,6 +143,8 @@ def chunks_of(
 ) -> Iterator[bytes]:
     """The bytes of an input, those of a file between two places; `stdin` takes the place of
     standard input, which may be closed."""
+    if is_remote(name):
+        return object_chunks(name, InputPath.of(name).version, begin, end)
     if name != "-":
         return file_chunks(name, begin, end)
     stream = stdin or (sys.stdin.buffer if sys.stdin else None)
@@ -148,7 +168,9 @@ def format_of_name(name: str, input_format: InputFormat = "auto") -> Format | No
 
 
 def can_be_read_twice(path: str) -> bool:
-    """Whether it is a regular file, and neither standard input nor a pipe."""
+    """Whether it is a regular file or an object, and neither standard input nor a pipe."""
+    if is_remote(path):
+        return True
     try:
         return path != "-" and stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116 - as below
     except OSError:
@@ -164,20 +186,26 @@ def count_rows(
 ) -> int | None:
     """The number of rows of a regular file; None where counting them is not cheap.
 
-    That is for standard input, pipes, gzip, UTF-16, JSON over many lines, and once the event is
-    set. Blocks for about 0.1 s per million rows, so it belongs in a thread.
+    That is for standard input, pipes, long objects of stores, gzip, UTF-16, JSON over many lines,
+    and once the event is set. Blocks for about 0.1 s per million rows, so it belongs in a thread.
     """
     form = format_of_name(path, input_format)
-    if not can_be_read_twice(path) or (form is None and for_text == "whole"):
+    if not can_be_read_twice(path) or _is_far(path) or (form is None and for_text == "whole"):
         return None
     try:
         if form == "whole":
-            return int(any(map(bytes.strip, plain(file_chunks(path)))))
+            return int(any(map(bytes.strip, plain(chunks_of(path)))))
         if form in TABLES:
             return _count_records(path, enough) if form in ("csv", "tsv") else None
-        return _count_lines(file_chunks(path), enough, is_text=form == "text")
+        return _count_lines(chunks_of(path), enough, is_text=form == "text")
     except (OSError, Unreadable):
         return None
+
+
+def _is_far(path: str) -> bool:
+    """Whether it would be fetched once more only to be counted."""
+    entry = InputPath.of(path).entry
+    return is_remote(path) and (entry is None or entry.size > MOST_COUNTED_BYTES)
 
 
 def _count_lines(
@@ -201,7 +229,7 @@ def _count_lines(
 def _count_records(path: str, enough: threading.Event | None) -> int | None:
     """The rows of a text table, by its newlines outside of quotes."""
     newlines, is_open, last = 0, False, b"\n"
-    for chunk in file_chunks(path):
+    for chunk in chunks_of(path):
         if enough and enough.is_set():
             return None
         if _is_not_plain(chunk):

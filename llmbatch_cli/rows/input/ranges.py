@@ -68,6 +68,8 @@ class LineOffsets:
         self._chunks: deque[tuple[int, int, int]] = deque()
         """Of each with newlines: its place, the newlines before it, and its size."""
         self._newlines = 0
+        self._found = 1, 0
+        """The last line that was asked for, and where it begins."""
         self.size_bytes = 0
         """What has passed by."""
         self._begins: int | None = None
@@ -101,7 +103,10 @@ class LineOffsets:
         self.has_newlines = b"\n" in head
 
     def of(self, line: int) -> int:
-        """Where a line begins, from 1; no earlier one than the last that was asked for."""
+        """Where a line begins, from 1; no earlier one than the last that was asked for.
+
+        Raises Unreadable for a file that changes meanwhile.
+        """
         if line == 1:
             return self._begins or 0
         while len(self._chunks) > 1 and self._chunks[1][1] < line - 1:
@@ -110,10 +115,17 @@ class LineOffsets:
         data = self._last
         if len(self._chunks) > 1:
             data = b"".join(chunks_of(self._name, begin=begin, end=begin + size))
-        at = -1
-        for _ in range(line - 1 - before):
-            at = data.index(b"\n", at + 1)
-        return begin + at + 1
+        known, at = self._found
+        if known <= before + 1:  # in an earlier chunk
+            known, at = before + 1, begin
+        at -= begin
+        try:
+            for _ in range(line - known):
+                at = data.index(b"\n", at) + 1
+        except ValueError as error:
+            raise Unreadable("changes while it is read") from error
+        self._found = line, begin + at
+        return begin + at
 
 
 def _is_a_byte_each(encoding: str) -> bool:

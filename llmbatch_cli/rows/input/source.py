@@ -35,8 +35,11 @@ from llmbatch_cli.rows.input.pump import pumped
 from llmbatch_cli.rows.input.reader import Reader
 from llmbatch_cli.rows.input.shape import SHAPELESS, Shape, Shaper
 from llmbatch_cli.rows.lines import MAX_LINE_BYTES
+from llmbatch_cli.storage import is_remote
 
 YIELD_EVERY: Final = 256
+MOST_FAR: Final = 8
+"""So many objects of stores are looked into before a run."""
 
 
 @frozen
@@ -156,8 +159,18 @@ class Inputs:
         does not show which field is the prompt, before anything starts. Of standard input and
         pipes nothing is read."""
         check_inputs(self.inputs)
-        for name in filter(can_be_read_twice, self.inputs):
+        for name in self._looked_into:
             self._first_row(name)
+
+    @property
+    def _looked_into(self) -> Iterator[str]:
+        """The inputs whose first rows are read before a run: of objects only some, since each
+        costs a request or two."""
+        far = 0
+        for name in filter(can_be_read_twice, self.inputs):
+            far += is_remote(name)
+            if far <= MOST_FAR or not is_remote(name):
+                yield name
 
     def fields(self) -> Mapping[str, Sequence[str]]:
         """The fields of the first row of each input that has some, by the input's name. Blocks."""

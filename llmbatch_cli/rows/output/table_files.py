@@ -8,6 +8,7 @@ from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.near import install_hint
 from llmbatch_cli.core.options import TABLES, OutputFormat, OutputOptions
 from llmbatch_cli.rows.output.target import check_file
+from llmbatch_cli.storage import is_remote, located
 
 SUFFIX: Final = ".llmbatch.jsonl"
 
@@ -87,6 +88,12 @@ def journal_of(options: OutputOptions) -> Path | None:
 def rows_file(name: str) -> str:
     """The file with the rows of this output: the journal beside it, if there is one."""
     journal = f"{name}{SUFFIX}"
+    if is_remote(name):
+        storage, key = located(journal)
+        try:
+            return name if storage.entry(key) is None else journal
+        except OSError:  # reading it says why
+            return name
     return journal if Path(journal).is_file() else name
 
 

@@ -9,13 +9,14 @@ import zlib
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.rows.output.outfile import free_name, give_rights, is_packed
 
 _GATHER_S = 0.005
 _GATHER_GZIP_S = 0.05
-_IN_THE_WAY = "--overwrite replaces it, --resume continues it; or name another file"
+IN_THE_WAY: Final = "--overwrite replaces it, --resume continues it; or name another file"
 
 
 class Target:
@@ -192,7 +193,7 @@ def check_file(target: Path, inputs: Sequence[str], *, filled: bool) -> None:
         raise UsageError(f"cannot write {target}: it is a directory")
     _check_not_an_input(status, str(target), inputs)
     if stat.S_ISREG(status.st_mode) and status.st_size and not filled:
-        raise UsageError(f"{target} is not empty", hint=_IN_THE_WAY)
+        raise UsageError(f"{target} is not empty", hint=IN_THE_WAY)
 
 
 def _check_not_an_input(output: os.stat_result, name: str, inputs: Sequence[str]) -> None:

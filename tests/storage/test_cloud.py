@@ -1,0 +1,270 @@
+"""Objects of a bucket as a storage, with a simulated S3."""
+
+import io
+import os
+import sys
+import threading
+from pathlib import Path
+
+import obstore
+import pytest
+from support.moto import KEY, SECRET, Bucket
+
+from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.storage import Storage, StorageError, located, storage_at
+from llmbatch_cli.storage import upload as uploads
+from llmbatch_cli.storage.address import parsed
+from llmbatch_cli.storage.aws import s3_settings
+
+MIB = 2**20
+
+
+@pytest.fixture
+def storage(bucket: Bucket) -> Storage:
+    return storage_at(f"{bucket.address}/some/prefix")
+
+
+def test_what_was_put_is_listed_and_read(storage: Storage) -> None:
+    """As of a folder: names are sorted and relative; a range is cut where the object ends."""
+    assert [*storage.list()] == []
+    storage.put("b/2", b"two")
+    storage.put("a", b"0123456789")
+    storage.put("b/1", b"")
+    assert [(entry.name, entry.size) for entry in storage.list()] == [
+        ("a", 10),
+        ("b/1", 0),
+        ("b/2", 3),
+    ]
+    assert [entry.name for entry in storage.list("b")] == ["b/1", "b/2"]
+    assert storage.read("a", 8, 20) == b"89"
+    assert storage.read("a", 3) == b"3456789"
+    assert storage.read("a", 20) == b""
+
+
+def test_what_is_missing_is_told_apart(storage: Storage) -> None:
+    """A missing object has no entry, cannot be read, and can be deleted."""
+    assert storage.entry("a") is None
+    with pytest.raises(FileNotFoundError, match="no such object"):
+        storage.read("a")
+    storage.delete("a")
+
+
+def test_marks_of_folders_are_no_objects(storage: Storage, bucket: Bucket) -> None:
+    """The empty objects that consoles make for folders are left out."""
+    storage.put("sub/rows", b"1")
+    for name in ("/some/prefix/", "/some/prefix/sub/"):
+        bucket.request("PUT", name)
+    assert [entry.name for entry in storage.list()] == ["sub/rows"]
+
+
+def test_of_many_that_create_an_object_one_has(storage: Storage) -> None:
+    """And the object is that one's."""
+    won: list[int] = []
+
+    def create(number: int) -> None:
+        if storage.create("fence", b"%d" % number):
+            won.append(number)
+
+    threads = [threading.Thread(target=create, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert storage.read("fence") == b"%d" % won[0]
+    assert len(won) == 1
+
+
+def test_a_published_object_replaces_none(storage: Storage) -> None:
+    """The first one that is published stays."""
+    storage.put("1", b"first")
+    storage.put("2", b"second")
+    assert storage.publish("1", "parts/out")
+    assert not storage.publish("2", "parts/out")
+    assert storage.read("parts/out") == b"first"
+
+
+def test_an_object_of_any_size_appears_whole_or_not_at_all(
+    storage: Storage, bucket: Bucket
+) -> None:
+    """While it is written, and after an error, the old one is there, and no part stays behind."""
+    storage.put("out", b"old")
+    piece = os.urandom(MIB)
+    with pytest.raises(RuntimeError), storage.writer("out") as file:
+        for _ in range(40):
+            file.write(piece)
+        raise RuntimeError
+    assert storage.read("out") == b"old"
+    with storage.writer("out") as file:
+        for _ in range(40):
+            file.write(piece)
+    assert storage.read("out") == piece * 40
+    assert b"<Upload>" not in bucket.request("GET", "?uploads")
+
+
+def test_a_small_object_is_written_by_one_request(storage: Storage) -> None:
+    """Also an empty one, which has no parts."""
+    with storage.writer("empty"):
+        pass
+    with storage.writer("small") as file:
+        file.write(b"one ")
+        file.write(b"two")
+    assert storage.read("empty") == b""
+    assert storage.read("small") == b"one two"
+
+
+def test_an_upload_that_fails_says_so_in_the_body(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A writer is not left waiting for a store that has refused."""
+
+    def put(*_: object, **__: object) -> None:
+        raise obstore.exceptions.PermissionDeniedError("<Code>AccessDenied</Code>")
+
+    monkeypatch.setattr(obstore, "put", put)
+    with pytest.raises(StorageError, match="access denied"), storage.writer("out") as file:
+        while True:
+            file.write(bytes(uploads.PART_BYTES))
+
+
+def test_a_file_can_seek(storage: Storage) -> None:
+    """Pieces are read where they are asked for."""
+    data = os.urandom(3 * MIB)
+    storage.put("a", data)
+    with io.BufferedReader(storage.open("a")) as file:
+        file.seek(-4, io.SEEK_END)
+        assert file.read() == data[-4:]
+        file.seek(MIB)
+        assert file.read(MIB + 5) == data[MIB : 2 * MIB + 5]
+        file.seek(0)
+        assert file.read() == data
+
+
+def test_another_version_is_refused(storage: Storage) -> None:
+    """An object that changes while it is read is not read on as if it were the same."""
+    storage.put("a", bytes(3 * MIB))
+    entry = storage.entry("a")
+    assert entry is not None
+    with storage.open("a", entry.version) as file:
+        assert file.read(1) == b"\0"
+        storage.put("a", b"1" * 3 * MIB)
+        with pytest.raises(StorageError, match="it has changed since it was first read"):
+            while file.read(MIB):
+                pass
+
+
+def test_a_missing_bucket_is_named(bucket: Bucket) -> None:
+    """It is told apart from an empty one and a missing object."""
+    storage = storage_at("s3://no-such-bucket/in")
+    with pytest.raises(StorageError, match="no such bucket"):
+        [*storage.list()]
+    with pytest.raises(StorageError, match="no such bucket"):
+        storage.put("a", b"")
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "words"),
+    [
+        ("SignatureDoesNotMatch", 403, "the credentials are refused"),
+        ("ExpiredToken", 400, "the credentials have expired"),
+        ("PermanentRedirect", 301, "the bucket is in another region"),
+        ("Teapot", 418, "the store has failed: Teapot"),
+    ],
+)
+def test_a_refusal_is_told_without_secrets(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, code: str, status: int, words: str
+) -> None:
+    """Of what the store says its code is taken, not the signature that it repeats."""
+    from support.refusing import refusing
+
+    with refusing(status, f"<Error><Code>{code}</Code><Sig>{SECRET}</Sig></Error>") as url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        with pytest.raises(StorageError) as caught:
+            storage_at("s3://bucket/in").read("a")
+    assert words in str(caught.value)
+    assert SECRET not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+
+
+def test_an_address_is_a_prefix_and_a_name(bucket: Bucket) -> None:
+    """Also at the top of a bucket."""
+    storage, name = located("s3://bucket/a/rows.jsonl")
+    assert (storage.address, name) == ("s3://bucket/a", "rows.jsonl")
+    storage, name = located("S3A://bucket/rows.jsonl")
+    assert (storage.address, name) == ("s3://bucket", "rows.jsonl")
+
+
+@pytest.mark.parametrize(
+    "address", ["s3://", "s3:///rows", "gs://a b/c", "s3://b/a//c", "az://b/.."]
+)
+def test_a_bad_address_is_refused(address: str) -> None:
+    """With what is wrong with it."""
+    with pytest.raises(UsageError):
+        storage_at(address)
+
+
+def test_other_stores_are_made_without_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Google's and Azure's addresses lead to their stores."""
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "account")
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "a2V5")
+    assert storage_at("gs://bucket/in").address == "gs://bucket/in"
+    assert storage_at("az://container/in").address == "az://container/in"
+
+
+def test_an_azure_address_needs_an_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which is said."""
+    monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME", raising=False)
+    with pytest.raises(UsageError, match="no storage account") as caught:
+        storage_at("az://container/in")
+    assert "AZURE_STORAGE_ACCOUNT_NAME" in (caught.value.hint or "")
+
+
+def test_a_system_without_certificates_is_served(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a small container: those that come with this program are trusted then."""
+    for name in ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SSL_CERT_FILE", os.devnull)
+    storage_at(bucket.address).put("a", b"1")
+    assert bucket.get("a") == b"1"
+
+
+def test_certificates_that_cannot_be_read_are_named(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the variable that names them."""
+    monkeypatch.setenv("AWS_CA_BUNDLE", "/nowhere.pem")
+    with pytest.raises(UsageError, match="AWS_CA_BUNDLE names /nowhere"):
+        storage_at(bucket.address)
+
+
+def test_keys_of_a_profile_are_used(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Those of ~/.aws, with the region of the same profile, where the environment has none."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"):
+        monkeypatch.delenv(name)
+    (tmp_path / "config").write_text("[profile work]\nregion = eu-central-1\n")
+    (tmp_path / "credentials").write_text(
+        f"[work]\naws_access_key_id = {KEY}\naws_secret_access_key = {SECRET}\n"
+    )
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_PROFILE", "work")
+    settings = s3_settings(os.environ, parsed(bucket.address))
+    assert settings["region"] == "eu-central-1"
+    assert (settings["access_key_id"], settings["secret_access_key"]) == (KEY, SECRET)
+    storage_at(bucket.address).put("a", b"1")
+    monkeypatch.setenv("AWS_PROFILE", "other")
+    with pytest.raises(UsageError, match="there is no AWS profile other"):
+        storage_at(bucket.address)
+
+
+def test_a_missing_library_is_named(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the extra that has it."""
+    monkeypatch.setenv("AWS_TEST", "another store than those that were made before")
+    monkeypatch.setitem(sys.modules, "obstore.exceptions", None)
+    with pytest.raises(UsageError, match="needs a library that is not installed") as caught:
+        storage_at(bucket.address)
+    assert "[cloud]" in (caught.value.hint or "")
