@@ -74,15 +74,13 @@ class Worker:
     async def beat(self) -> None:
         while True:
             number, using = self.tenure.begin(), self.tenure.using
-            wants, waits_s = self.share.wants(), self.share.cool_downs()
+            said = self.share.says()
             await asyncio.sleep(0.01)
-            granted = self.cluster.shares.beat(self.name, using, wants)
-            for worker in self.cluster.workers.values():
-                if worker is not self:
-                    worker.share.cool_down(waits_s)
+            told = self.cluster.shares.beat(self.name, using, said)
             await asyncio.sleep(0.01)
-            if self.tenure.answered(number, granted):
-                self.share.set(granted / self.cluster.units)
+            if self.tenure.answered(number, told.units):
+                self.share.set(told.part)
+                self.share.hears(told.limiters)
             await asyncio.sleep(BEAT_S)
 
     async def end(self) -> None:
