@@ -184,7 +184,9 @@ class Shares:
         can = {name: one for name, one in self._members.items() if limiter in one.said}
         quiet = self._clock() - QUIET_S
         if leader not in can or can[leader].active[limiter] < quiet:
-            leader = max(can, key=lambda name: (can[name].is_hungry, can[name].held, name == leader))
+            leader = max(
+                can, key=lambda name: (can[name].is_hungry, can[name].held, name == leader)
+            )
             self._leaders[limiter] = leader
         return leader
 

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from llmbatch_cli.engine.limits.isolated_429 import DENSE, FEW, Doubt, Recent, Ticket
+from llmbatch_cli.engine.limits.others import Others
 from llmbatch_cli.engine.limits.probe import SURPRISING_STEP, Probe
 from llmbatch_cli.engine.limits.slots import Slots
 
@@ -51,6 +52,8 @@ FIRST_GUESS: Final = 60.0
 REVIEW_S: Final = 1.0
 LAG_S: Final = 3.0
 """So long after an episode rejections of others' requests are still of that one."""
+USED: Final = 0.9
+"""The least part of a rate that is sent by all processes together before more is tried."""
 FORGOTTEN_AFTER_S: Final = 30.0
 """How long slots may be the tighter limit until a learned rate is forgotten."""
 
@@ -62,7 +65,7 @@ class Rate:
         self.per_minute: float | None = None
         self.met = False
         """Whether the rate was rejected, and is not only a guess for a soft start."""
-        self._probe = Probe()
+        self.probe = Probe()
         self._after_rejection = self._before_step = 0.0
         self._saves: bool | None = None
         """Whether the provider lets unused requests accumulate; None until tried."""
@@ -72,25 +75,25 @@ class Rate:
     @property
     def stepped(self) -> bool:
         """Whether more was tried since the last rejection."""
-        return self._probe.stepped
+        return self.probe.stepped
 
     def restart(self, seen: float) -> None:
         """Continue at about the rate that was seen, and double while nothing is rejected."""
         self.met = False
         self.per_minute = max(seen, FIRST_GUESS)
-        self._probe.forget()
+        self.probe.forget()
 
     def shrink(
         self, seen: float, now: float, answers: int, pause_s: float, *, unsure: bool
     ) -> None:
         """Too fast: `seen` a minute were accepted; `unsure` where those were few."""
         used, self.per_minute = self.per_minute, seen * MARGIN
-        if used is not None and self._probe.stepped:
+        if used is not None and self.probe.stepped:
             self._learn_from_step(seen)
         elif used is not None:
             self._learn_too_soon(used, unsure=unsure)
         self.per_minute = self._after_rejection = max(self.per_minute, SLOWEST)
-        self._probe.rejected(now, answers, pause_s)
+        self.probe.rejected(now, answers, pause_s)
         self.met = True
 
     def _learn_from_step(self, seen: float) -> None:
@@ -127,15 +130,23 @@ class Rate:
         """What was learned is no longer true."""
         self.follow(None)
 
-    def grow(self, now: float, answers: int, *, bound: bool, slots_bound: bool) -> None:
-        """Try more where it is time to; forget a rate where something else is the tighter limit."""
+    def grow(
+        self, now: float, answers: int, *, bound: bool, slots_bound: bool, used: bool = True
+    ) -> None:
+        """Try more where it is time to; forget a rate where something else is the tighter limit.
+
+        `bound` is whether this process was held by it, and `used` whether all processes together
+        have sent as many.
+        """
         if self.per_minute is None:
+            return
+        if bound and not used:
             return
         if not self.met:
             self.per_minute = self.per_minute * 2 if bound else None
         elif bound:
             self._unused = 0
-            step = self._probe.step(now, answers)
+            step = self.probe.step(now, answers)
             if step > SURPRISING_STEP:  # so much more, and no rejection: it was no limit
                 self.restart(self.per_minute)
             elif step:
@@ -202,8 +213,9 @@ class Learner:
         """Where the last episode began; what was admitted since then is counted."""
         self.lag_s = 0.0
         """How long other processes take to follow what is learned here."""
-        self._others = self._others_since = 0
-        """Accepted requests of other processes: all, and until then."""
+        self._others = Others()
+        self._others_since = 0.0
+        """How many of their requests were accepted until then."""
         self._has_learned = False
         self._pause_s = 0.0
         self._recent = Recent()
@@ -263,21 +275,33 @@ class Learner:
     def hear(self, accepted: int, refused: int, now: float) -> None:
         """What has become of so many more requests of other processes, at the same account."""
         self.lag_s = LAG_S
-        self._others += accepted
+        self._others.hear(accepted, now)
         self._recent.add_others(now, accepted, refused)
 
-    def follow(self, per_minute: float | None, at_once: int | None) -> None:
+    @property
+    def _all_answers(self) -> int:
+        return self.answers + self._others.accepted
+
+    def _is_used(self, now: float) -> bool:
+        """Whether the rate is, by all processes at the account, as far as is known."""
+        rate = self.rate.per_minute
+        return rate is None or not self.lag_s or self._recent.per_minute(now) >= USED * rate
+
+    def follow(self, per_minute: float | None, at_once: int | None, sure: int) -> None:
         """Another process learns for this one, and has learned these."""
         self._learns, self._doubt = False, None
         self.rate.follow(per_minute)
+        self.rate.probe.sure = sure
         self.slots.follow(at_once)
 
     def lead(self, now: float, last: int) -> None:
         """Learn from here on, from what is known now; `last` is as in `rejected`."""
         if not self._learns:
             self._learns, self._has_learned = self._adaptive, self.rate.met
-            self._since, self._others_since = (now, 0, 0, last), self._others
+            self._since = (now, 0, 0, last)
+            self._others_since = self._others.accepted_until(now)
             self._crowded, self._slowed = False, 0
+            self.rate.probe.wait(now, self._all_answers, PAUSE_S)
 
     def _weigh(self, doubt: Doubt, ticket: Ticket, now: float, refused: int) -> bool:
         """Count how another request has ended; returns whether that makes it a limit."""
@@ -296,8 +320,9 @@ class Learner:
     def _learn(self, ticket: Ticket, now: float, pause_s: float) -> None:
         slots, rate, in_flight = self.slots, self.rate, ticket[1]
         counted, seen, plain = self._seen_since(ticket)
-        if not plain:
-            seen = max(seen, self._recent.proven_per_minute(now))
+        if not plain or self._others.are_there:
+            sure = 0.5 if plain else 1.0
+            seen = max(seen, sure * self._recent.proven_per_minute(now))
         if self._idle and rate.met and rate.per_minute is not None:
             seen = max(seen, 0.9 * rate.per_minute)
         crowded_again, self._crowded = self._crowded, slots.crowded(in_flight)
@@ -306,7 +331,7 @@ class Learner:
         if self._crowded and unsure and slots.growing:
             slots.trim(in_flight)  # and grow again: at the beginning the cause is unknown
         elif self._crowded:
-            slots.shrink(in_flight, now, self.answers, pause_s)
+            slots.shrink(in_flight, now, self._all_answers, pause_s)
         if self._in_vain(plain=plain):
             rate.forget()
         elif self._crowded and (crowded_again or not rate.met):
@@ -315,9 +340,9 @@ class Learner:
             rate.restart(FIRST_GUESS if counted < TOO_FEW else seen)
         else:
             unsure = counted < (TOO_FEW if plain else MANY)
-            rate.shrink(seen, now, self.answers, pause_s, unsure=unsure)
+            rate.shrink(seen, now, self._all_answers, pause_s, unsure=unsure)
         self._since, self._has_learned, self._pause_s = ticket, True, pause_s
-        self._others_since = self._others
+        self._others_since = self._others.accepted_until(ticket[0])
         self._idle = self.slots_bound = self.queue_bound = self.rate_bound = False
         self._review_at = now + pause_s + REVIEW_S
 
@@ -348,12 +373,12 @@ class Learner:
         if accepted >= EVEN * sent and took_s < BRIEF * self._pause_s:
             took_s -= self._pause_s
         took_s = max(took_s, 0.5 if accepted < MANY else 0.02)
-        of_all = accepted + self._others - self._others_since
-        return Seen(of_all, 60 * of_all / took_s, plain)
+        accepted += max(0, round(self._others.accepted_until(at) - self._others_since))
+        return Seen(accepted, 60 * accepted / took_s, plain)
 
     def _review(self, ticket: Ticket, now: float) -> None:
         """From time to time: try more where the limits were reached."""
-        self._review_at = now + REVIEW_S
+        self._review_at = now + max(REVIEW_S, self.lag_s)
         if self._since is None:
             self._since = ticket
         before = self.slots.limit, self.rate.per_minute
@@ -361,8 +386,9 @@ class Learner:
         if self._learns:
             stepped = self.rate.stepped
             if self.slots_bound and not self.slots.growing:
-                self.slots.grow(now, self.answers)
-            self.rate.grow(now, self.answers, bound=self.rate_bound, slots_bound=many)
+                self.slots.grow(now, self._all_answers)
+            bound, used = self.rate_bound, self._is_used(now)
+            self.rate.grow(now, self._all_answers, bound=bound, slots_bound=many, used=used)
             if self.rate.stepped and not stepped:
                 self._slowed = max(0, self._slowed - 1)
         self._idle |= not (many or self.rate_bound)

@@ -71,6 +71,11 @@ class Recent:
         """There is a limit after all."""
         self._tolerated = SPORADIC
 
+    def per_minute(self, now: float) -> float:
+        """How many a minute were accepted in the last RECENT_S."""
+        recent = [second for second in self._seconds if second[0] > now - RECENT_S - 1]
+        return MINUTE_S * sum(second[1] for second in recent) / RECENT_S
+
     def proven_per_minute(self, now: float) -> float:
         """The lowest limit that agrees with what was accepted in the last minute.
 

@@ -63,6 +63,8 @@ class Learned:
 
     rpm: float | None = None
     at_once: float | None = None
+    sure: int = -1
+    """How often the rate was confirmed, see Probe."""
 
 
 class Limiter:
@@ -156,7 +158,8 @@ class Limiter:
     def learned(self) -> Learned:
         """What this process knows of the account, beyond what is set and reported."""
         at_once = self._slots.learned
-        return Learned(self.learner.rate.per_minute, at_once and at_once / self._part)
+        rate = self.learner.rate
+        return Learned(rate.per_minute, at_once and at_once / self._part, rate.probe.sure)
 
     def follow(self, learned: Learned | None) -> None:
         """Another process learns for this one; None: learn here."""
@@ -167,7 +170,7 @@ class Limiter:
             return
         at_once = learned.at_once
         slots = None if at_once is None else round(at_once * self._part)
-        self.learner.follow(learned.rpm, slots)
+        self.learner.follow(learned.rpm, slots, learned.sure)
         self._renew()
 
     def set_share(self, part: float) -> None:
