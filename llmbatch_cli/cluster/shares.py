@@ -115,8 +115,8 @@ class Shares:
         self._members: dict[str, Member] = {}
         self._leaders: dict[str, str] = {}
         """Of each limiter."""
-        self._gone: dict[str, tuple[int, int]] = {}
-        """What was accepted and refused there of workers that have left."""
+        self._counts: dict[str, dict[str, list[int]]] = {}
+        """Of each worker, also of those that have left, by limiter."""
         self._blind_until = float("-inf") if is_fresh else clock() + lease_s
 
     @property
@@ -143,7 +143,8 @@ class Shares:
         member = self._members.get(worker)
         is_blind = now < self._blind_until
         if member is None:
-            member = self._members[worker] = Member(now)
+            counts = self._counts.setdefault(worker, {})
+            member = self._members[worker] = Member(now, counts=counts)
             if not is_blind:
                 using = 0  # what it had was given back, and by its own clock it is over, too
         member.heard, member.held = now, using
@@ -156,10 +157,7 @@ class Shares:
 
     def leave(self, worker: str) -> None:
         """The worker has ended for sure, and sends nothing more."""
-        member = self._members.pop(worker, None)
-        for name, (accepted, refused) in (member.counts if member else {}).items():
-            before = self._gone.get(name, (0, 0))
-            self._gone[name] = before[0] + accepted, before[1] + refused
+        self._members.pop(worker, None)
 
     def _heard(self, worker: str, limiter: str) -> Heard:
         """What a worker is told of one of its limiters."""
@@ -169,13 +167,11 @@ class Shares:
             for name, member in self._members.items()
             if name != worker and limiter in member.said
         ]
-        accepted, refused = self._gone.get(limiter, (0, 0))
-        for name, member in self._members.items():
-            if name != worker and limiter in member.counts:
-                accepted += member.counts[limiter][0]
-                refused += member.counts[limiter][1]
+        counts = self._counts.items()
+        others = [of[limiter] for name, of in counts if name != worker and limiter in of]
         leader = self._leader(limiter)
         learned = None if leader == worker else self._members[leader].said[limiter].learned
+        accepted, refused = (sum(count[place] for count in others) for place in (0, 1))
         return Heard(max([0.0, *waits_s]), accepted, refused, learned)
 
     def _leader(self, limiter: str) -> str:
@@ -184,9 +180,7 @@ class Shares:
         can = {name: one for name, one in self._members.items() if limiter in one.said}
         quiet = self._clock() - QUIET_S
         if leader not in can or can[leader].active[limiter] < quiet:
-            leader = max(
-                can, key=lambda name: (can[name].is_hungry, can[name].held, name == leader)
-            )
+            leader = max(can, key=lambda name: (can[name].is_hungry, can[name].held))
             self._leaders[limiter] = leader
         return leader
 
