@@ -28,11 +28,9 @@ UNITS: Final = 1_000_000
 """The whole account; shares are in whole units, so that their sum is exact."""
 NEWEST: Final = 0.2
 """The weight of the newest report in how often a worker is held."""
-HUNGRY: Final = 0.6
-SATED: Final = 0.2
+HUNGRY: Final = 0.7
+SATED: Final = 0.5
 """How often a worker is held that becomes hungry, and that is no more."""
-BUSY: Final = 0.8
-"""The part of its share that a hungry worker uses at least."""
 QUIET_S: Final = 10.0
 """Without an answer for so long, a worker learns no more for the others."""
 SPARE: Final = 1.5
@@ -73,7 +71,7 @@ class Member:
             if before.accepted != one.accepted or before is one:
                 self.active[name] = self.heard
         self.said = said
-        is_held = any(one.held and one.used >= BUSY for one in said.values()) or not said
+        is_held = any(one.held for one in said.values()) or not said
         self.hunger += (is_held - self.hunger) * NEWEST
         self.is_hungry = self.hunger > (SATED if self.is_hungry else HUNGRY)
         needs = max(SPARE * max((one.used for one in said.values()), default=1.0) * using, least)

@@ -185,7 +185,7 @@ class Limiter:
         if factor != 1:
             self._part = part
             self._paces.set_share(part, now)
-            self._queue.set_most(most, factor)
+            self._queue.set_most(most)
         self._slots.set_most(most if part else 0, factor)
         self._renew()
 
