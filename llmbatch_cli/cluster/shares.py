@@ -14,11 +14,12 @@ Workers that their limits hold back share equally what the others leave.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
+from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.engine.fence import Fenced
-from llmbatch_cli.engine.limits.share import Wants
+from llmbatch_cli.engine.limits.share import Heard, Seen
 
 LEASE_S: Final = 15.0
 MARGIN_S: Final = 1.0
@@ -27,9 +28,11 @@ UNITS: Final = 1_000_000
 """The whole account; shares are in whole units, so that their sum is exact."""
 NEWEST: Final = 0.2
 """The weight of the newest report in how often a worker is held."""
-HUNGRY: Final = 0.6
-SATED: Final = 0.2
+HUNGRY: Final = 0.7
+SATED: Final = 0.5
 """How often a worker is held that becomes hungry, and that is no more."""
+QUIET_S: Final = 10.0
+"""Without an answer for so long, a worker learns no more for the others."""
 SPARE: Final = 1.5
 """How many times what it uses a worker keeps that is not hungry."""
 RESERVE: Final = 1 / 20
@@ -51,13 +54,39 @@ class Member:
     needs: float = 0.0
     """Units, where it is not hungry."""
 
-    def hear(self, using: int, wants: Wants, least: float) -> None:
+    said: Mapping[str, Seen] = field(default_factory=dict)
+    """Of each of its limiters."""
+    counts: dict[str, list[int]] = field(default_factory=dict)
+    """What was accepted and refused there, since it is known."""
+    active: dict[str, float] = field(default_factory=dict)
+    """When an answer was there last."""
+
+    def hear(self, using: int, said: Mapping[str, Seen], least: float) -> None:
         """What it says of its share; `least` is what it keeps in any case."""
-        self.hunger += (wants.held - self.hunger) * NEWEST
+        for name, one in said.items():
+            before = self.said.get(name, one)
+            counts = self.counts.setdefault(name, [0, 0])
+            counts[0] += one.accepted - before.accepted
+            counts[1] += one.refused - before.refused
+            if before.accepted != one.accepted or before is one:
+                self.active[name] = self.heard
+        self.said = said
+        is_held = any(one.held for one in said.values()) or not said
+        self.hunger += (is_held - self.hunger) * NEWEST
         self.is_hungry = self.hunger > (SATED if self.is_hungry else HUNGRY)
-        needs = max(SPARE * wants.used * using, least)
+        needs = max(SPARE * max((one.used for one in said.values()), default=1.0) * using, least)
         if abs(needs - self.needs) > KEPT * self.needs:
             self.needs = needs
+
+
+@frozen
+class Told:
+    """What a worker is told of the account."""
+
+    units: int
+    part: float
+    """The same as a part of the account, from 0 to 1."""
+    limiters: Mapping[str, Heard]
 
 
 class Shares:
@@ -82,6 +111,10 @@ class Shares:
         self._lease_s = lease_s
         self._units = units
         self._members: dict[str, Member] = {}
+        self._leaders: dict[str, str] = {}
+        """Of each limiter."""
+        self._counts: dict[str, dict[str, list[int]]] = {}
+        """Of each worker, also of those that have left, by limiter."""
         self._blind_until = float("-inf") if is_fresh else clock() + lease_s
 
     @property
@@ -95,41 +128,64 @@ class Shares:
         """Units that nobody holds."""
         return self._units - sum(member.held for member in self._members.values())
 
-    def part(self, units: int) -> float:
-        """So many units as a part of the account."""
-        return units / self._units
-
-    def beat(self, worker: str, using: int, wants: Wants) -> int:
-        """The units that a worker may use from now on, for a lease.
+    def beat(self, worker: str, using: int, said: Mapping[str, Seen]) -> Told:
+        """What a worker may use from now on, for a lease.
 
         Args:
             worker: its name; a worker that is started anew has another one.
             using: units, which it used when it sent the report.
-            wants: how it uses them.
+            said: of its limiters.
         """
         self._expire()
         now = self._clock()
         member = self._members.get(worker)
         is_blind = now < self._blind_until
         if member is None:
-            member = self._members[worker] = Member(now)
+            counts = self._counts.setdefault(worker, {})
+            member = self._members[worker] = Member(now, counts=counts)
             if not is_blind:
                 using = 0  # what it had was given back, and by its own clock it is over, too
         member.heard, member.held = now, using
-        member.hear(using, wants, self._units / len(self._members) * RESERVE)
+        member.hear(using, said, self._units / len(self._members) * RESERVE)
         target = self._targets()[worker]
         granted = min(target, using) if is_blind else min(target, using + max(0, self.free))
         member.held = max(using, granted)
-        return granted
+        heard = {name: self._heard(worker, name) for name in said}
+        return Told(granted, granted / self._units, heard)
 
     def leave(self, worker: str) -> None:
         """The worker has ended for sure, and sends nothing more."""
         self._members.pop(worker, None)
 
+    def _heard(self, worker: str, limiter: str) -> Heard:
+        """What a worker is told of one of its limiters."""
+        now = self._clock()
+        waits_s = [
+            member.said[limiter].wait_s - (now - member.heard)
+            for name, member in self._members.items()
+            if name != worker and limiter in member.said
+        ]
+        counts = self._counts.items()
+        others = [of[limiter] for name, of in counts if name != worker and limiter in of]
+        leader = self._leader(limiter)
+        learned = None if leader == worker else self._members[leader].said[limiter].learned
+        accepted, refused = (sum(count[place] for count in others) for place in (0, 1))
+        return Heard(max([0.0, *waits_s]), accepted, refused, learned)
+
+    def _leader(self, limiter: str) -> str:
+        """Who learns for all: always the same one, as long as it gets answers."""
+        leader = self._leaders.get(limiter, "")
+        can = {name: one for name, one in self._members.items() if limiter in one.said}
+        quiet = self._clock() - QUIET_S
+        if leader not in can or can[leader].active[limiter] < quiet:
+            leader = max(can, key=lambda name: (can[name].is_hungry, can[name].held))
+            self._leaders[limiter] = leader
+        return leader
+
     def _expire(self) -> None:
         before = self._clock() - self._lease_s
         for name in [name for name, one in self._members.items() if one.heard <= before]:
-            del self._members[name]
+            self.leave(name)
 
     def _targets(self) -> Mapping[str, int]:
         """The units that each is to have: what it needs, and to those that are hungry the rest."""

@@ -13,7 +13,7 @@ from contextlib import (
 )
 from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Final
+from typing import Any, Final
 
 import httpx
 
@@ -72,6 +72,13 @@ class Upload(WireRequest):
 async def open_network(connection: Connection) -> AsyncIterator[Network]:
     """The network over one httpx client, and one a proxy; their sockets are closed at the end."""
     clients: dict[tuple[Proxy | None, bool], httpx.AsyncClient] = {}
+    before_send = connection.before_send
+
+    async def traced(event: str, info: dict[str, Any]) -> None:
+        if before_send is not None and event.endswith("send_request_headers.started"):
+            before_send()
+
+    extensions = None if before_send is None else {"trace": traced}
 
     async def begun(request: WireRequest) -> AbstractAsyncContextManager[httpx.Response]:
         try:
@@ -83,7 +90,9 @@ async def open_network(connection: Connection) -> AsyncIterator[Network]:
         # httpx itself refuses what is not ASCII
         headers = [(name.encode(), text.strip().encode()) for name, text in request.headers.items()]
         content = request.pieces() if isinstance(request, Upload) else request.body
-        return clients[key].stream(request.method, request.url, content=content, headers=headers)
+        return clients[key].stream(
+            request.method, request.url, content=content, headers=headers, extensions=extensions
+        )
 
     def body_of(response: httpx.Response, request: WireRequest) -> AsyncIterator[bytes]:
         take_one_reply(response)

@@ -23,6 +23,7 @@ from llmbatch_cli.engine.waits import Postponed
 
 REQUEST = Request("m", [{"role": "user", "content": "x" * 184}], {})
 BEAT_S = 0.7
+SEED = 1
 WORKERS = 4
 
 
@@ -74,15 +75,13 @@ class Worker:
     async def beat(self) -> None:
         while True:
             number, using = self.tenure.begin(), self.tenure.using
-            wants, waits_s = self.share.wants(), self.share.cool_downs()
+            said = self.share.says()
             await asyncio.sleep(0.01)
-            granted = self.cluster.shares.beat(self.name, using, wants)
-            for worker in self.cluster.workers.values():
-                if worker is not self:
-                    worker.share.cool_down(waits_s)
+            told = self.cluster.shares.beat(self.name, using, said)
             await asyncio.sleep(0.01)
-            if self.tenure.answered(number, granted):
-                self.share.set(granted / self.cluster.units)
+            if self.tenure.answered(number, told.units):
+                self.share.set(told.part)
+                self.share.hears(told.limiters)
             await asyncio.sleep(BEAT_S)
 
     async def end(self) -> None:
@@ -100,7 +99,7 @@ class Account:
     allowed: float
     """Requests a minute; tokens, where tokens are limited."""
     limits: RateLimits = field(default_factory=lambda: RateLimits(512, 16))
-    steady_s: float = 120
+    steady_s: float = 60
     units: int = UNITS
 
     def used(self, cluster: Cluster, since: float, until: float) -> float:
@@ -116,46 +115,38 @@ def refused(cluster: Cluster, since: float, until: float) -> float:
 
 
 ACCOUNTS = [
-    Account("3000 rpm", {"rpm": 3000}, 3000),
+    Account("3000 rpm", {"rpm": 3000}, 3000, steady_s=120),
+    Account("3000 rpm by the second", {"rpm": 3000, "capacity_s": 1}, 3000, steady_s=120),
     Account("3000 rpm told", {"rpm": 3000, "headers": True}, 3000),
-    Account("3000 rpm by the second", {"rpm": 3000, "capacity_s": 1}, 3000),
-    Account("3000 rpm told by the second", {"rpm": 3000, "capacity_s": 1, "headers": True}, 3000),
-    Account("--rpm", {"rpm": 3000, "capacity_s": 1}, 3000, RateLimits(512, 16, rpm=3000)),
-    Account("tokens", {"tpm": 300_000}, 300_000),
     Account("tokens told", {"tpm": 300_000, "headers": True}, 300_000),
+    Account("--rpm", {"rpm": 3000, "capacity_s": 1}, 3000, RateLimits(512, 16, rpm=3000)),
     Account("--tpm", {"tpm": 300_000}, 300_000, RateLimits(512, 16, tpm=300_000)),
     Account("-c", {"at_once": 50}, 50 / MEAN_S * 60, RateLimits(50, 50), units=50),
 ]
-TRIALS = [
-    pytest.param(account, seed, id=f"{account.name}, seed {seed}")
-    for account in ACCOUNTS
-    for seed in (1,)
-]
 
 
-@pytest.mark.parametrize(("account", "seed"), TRIALS)
-def test_workers_use_an_account_as_one_would(account: Account, seed: int) -> None:
+@pytest.mark.parametrize("account", ACCOUNTS, ids=lambda account: account.name)
+def test_workers_use_an_account_as_one_would(account: Account) -> None:
     """In the steady state 0.95 of what is allowed is used and at most 1 % refused; when one of
     four is killed, 0.90 from one lease later on."""
 
     async def trial() -> Sequence[float]:
-        cluster = Cluster(account.law, account.limits, seed, account.units)
+        cluster = Cluster(account.law, account.limits, SEED, account.units)
         for number in range(WORKERS):
             cluster.start(f"w{number}")
         steady, killed = account.steady_s, 2 * account.steady_s
         await asyncio.sleep(killed)
         await cluster.stop("w1")
-        await asyncio.sleep(LEASE_S + 60)
+        await asyncio.sleep(LEASE_S + 30)
         end = asyncio.get_running_loop().time()
         await cluster.end()
-        after = end - 60
+        after = end - 30
         return (
             account.used(cluster, steady, killed), refused(cluster, steady, killed),
-            account.used(cluster, after, end), refused(cluster, after, end),
+            account.used(cluster, after, end),
         )  # fmt: skip
 
-    used, no, used_after, no_after = run_virtually(trial())
-    print(f"\n{account.name}: {used:.3f} / {no:.4f}, one killed {used_after:.3f} / {no_after:.4f}")
+    used, no, used_after = run_virtually(trial())
     assert used >= 0.95
     assert no <= 0.01
     assert used_after >= 0.90

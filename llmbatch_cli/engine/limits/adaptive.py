@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from llmbatch_cli.engine.limits.isolated_429 import DENSE, FEW, Doubt, Recent, Ticket
+from llmbatch_cli.engine.limits.others import Others
 from llmbatch_cli.engine.limits.probe import SURPRISING_STEP, Probe
 from llmbatch_cli.engine.limits.slots import Slots
 
@@ -49,6 +50,10 @@ SLOWEST: Final = 0.5
 FIRST_GUESS: Final = 60.0
 """Requests a minute to continue with where nearly the first request was rejected."""
 REVIEW_S: Final = 1.0
+LAG_S: Final = 3.0
+"""So long after an episode rejections of others' requests are still of that one."""
+USED: Final = 0.9
+"""The least part of a rate that is sent by all processes together before more is tried."""
 FORGOTTEN_AFTER_S: Final = 30.0
 """How long slots may be the tighter limit until a learned rate is forgotten."""
 
@@ -60,7 +65,7 @@ class Rate:
         self.per_minute: float | None = None
         self.met = False
         """Whether the rate was rejected, and is not only a guess for a soft start."""
-        self._probe = Probe()
+        self.probe = Probe()
         self._after_rejection = self._before_step = 0.0
         self._saves: bool | None = None
         """Whether the provider lets unused requests accumulate; None until tried."""
@@ -70,25 +75,25 @@ class Rate:
     @property
     def stepped(self) -> bool:
         """Whether more was tried since the last rejection."""
-        return self._probe.stepped
+        return self.probe.stepped
 
     def restart(self, seen: float) -> None:
         """Continue at about the rate that was seen, and double while nothing is rejected."""
         self.met = False
         self.per_minute = max(seen, FIRST_GUESS)
-        self._probe.forget()
+        self.probe.forget()
 
     def shrink(
         self, seen: float, now: float, answers: int, pause_s: float, *, unsure: bool
     ) -> None:
         """Too fast: `seen` a minute were accepted; `unsure` where those were few."""
         used, self.per_minute = self.per_minute, seen * MARGIN
-        if used is not None and self._probe.stepped:
+        if used is not None and self.probe.stepped:
             self._learn_from_step(seen)
         elif used is not None:
             self._learn_too_soon(used, unsure=unsure)
         self.per_minute = self._after_rejection = max(self.per_minute, SLOWEST)
-        self._probe.rejected(now, answers, pause_s)
+        self.probe.rejected(now, answers, pause_s)
         self.met = True
 
     def _learn_from_step(self, seen: float) -> None:
@@ -117,26 +122,31 @@ class Rate:
         slower = min(known, used * 0.97)
         self.per_minute = max(slower, 0.7 * used) if unsure else slower
 
-    def rescale(self, factor: float) -> None:
-        """So many times as much is this process's part from now on."""
-        if self.per_minute is not None:
-            self.per_minute *= factor
-        self._after_rejection *= factor
-        self._before_step *= factor
+    def follow(self, per_minute: float | None) -> None:
+        """Another process has learned this; None is nothing."""
+        self.per_minute, self.met = per_minute, per_minute is not None
 
     def forget(self) -> None:
         """What was learned is no longer true."""
-        self.per_minute, self.met = None, False
+        self.follow(None)
 
-    def grow(self, now: float, answers: int, *, bound: bool, slots_bound: bool) -> None:
-        """Try more where it is time to; forget a rate where something else is the tighter limit."""
+    def grow(
+        self, now: float, answers: int, *, bound: bool, slots_bound: bool, used: bool = True
+    ) -> None:
+        """Try more where it is time to; forget a rate where something else is the tighter limit.
+
+        `bound` is whether this process was held by it, and `used` whether all processes together
+        have sent as many.
+        """
         if self.per_minute is None:
+            return
+        if bound and not used:
             return
         if not self.met:
             self.per_minute = self.per_minute * 2 if bound else None
         elif bound:
             self._unused = 0
-            step = self._probe.step(now, answers)
+            step = self.probe.step(now, answers)
             if step > SURPRISING_STEP:  # so much more, and no rejection: it was no limit
                 self.restart(self.per_minute)
             elif step:
@@ -186,10 +196,12 @@ class Learner:
         """The same for what the server's queue allows."""
         self.rate_bound = False
         """The same for the learned rate."""
-        self._adaptive = adaptive
+        self._adaptive = self._learns = adaptive
+        """The second: whether it is not another process that learns for this one."""
         self._changed = changed
         self._resumed = resumed
-        self._answers = 0
+        self.answers = self.refusals = 0
+        """How many requests were accepted, and rejected."""
         self._refused: deque[int] = deque(maxlen=MOST_REFUSED)
         """The numbers of the last that were rejected."""
         self._review_at = float("-inf")
@@ -199,8 +211,11 @@ class Learner:
         """Whether there was a time in which no limit was reached, since the last episode."""
         self._since: Ticket | None = None
         """Where the last episode began; what was admitted since then is counted."""
-        self._more = 0.0
-        """What is added to that count, as if the share had been always what it is now."""
+        self.lag_s = 0.0
+        """How long other processes take to follow what is learned here."""
+        self._others = Others()
+        self._others_since = 0.0
+        """How many of their requests were accepted until then."""
         self._has_learned = False
         self._pause_s = 0.0
         self._recent = Recent()
@@ -210,14 +225,14 @@ class Learner:
 
     def accepted(self, ticket: Ticket, now: float) -> None:
         """The provider accepted the request."""
-        self._answers += 1
+        self.answers += 1
         self._recent.add(now, 0)
         if self._doubt is not None:
             self._weigh(self._doubt, ticket, now, 0)
         slots = self.slots
         if ticket[0] > self._episode_at:  # else it was admitted among some that were rejected
             slots.accepted[ticket[1]] += 1
-        if slots.growing and self.slots_bound and self._adaptive:
+        if slots.growing and self.slots_bound and self._learns:
             slots.add()
         if now >= self._review_at:
             self._review(ticket, now)
@@ -235,17 +250,18 @@ class Learner:
             requested: whether the provider sent a Retry-After, so that there is a limit for sure.
         """
         self._refused.append(ticket[3])
+        self.refusals += 1
         self._recent.add(now, 1)
         if self._doubt is not None and self._doubt.covers(ticket[3]) and not requested:
             return self._weigh(self._doubt, ticket, now, 1)
-        if ticket[0] <= self._episode_at:
-            if self._crowded:
+        if ticket[0] <= self._episode_at + self.lag_s:
+            if self._crowded and ticket[0] <= self._episode_at:
                 self.slots.trim(ticket[1])
             return False
         if self._adaptive and not requested and self._recent.sporadic():
             return False
         self._episode_at = now
-        if not self._adaptive:
+        if not self._learns:
             return True
         unclear = last - ticket[3] >= DENSE or not (self.rate.met or self.slots.met)
         if not requested and unclear and self._recent.sporadic(FEW):
@@ -256,19 +272,36 @@ class Learner:
             self._changed()
         return True
 
-    def rescale(self, factor: float, now: float, last: int) -> None:
-        """This process's part of the account has become so many times as large.
+    def hear(self, accepted: int, refused: int, now: float) -> None:
+        """What has become of so many more requests of other processes, at the same account."""
+        self.lag_s = LAG_S
+        self._others.hear(accepted, now)
+        self._recent.add_others(now, accepted, refused)
 
-        Args:
-            factor: above 0.
-            now: by the loop's clock, seconds.
-            last: the number of the last request that was admitted.
-        """
-        self.rate.rescale(factor)
-        self._recent.rescale(factor, now)
-        if self._since is not None:
-            accepted = self._count_since(self._since[3], last)[0]
-            self._more = (accepted + self._more) * factor - accepted
+    @property
+    def _all_answers(self) -> int:
+        return self.answers + self._others.accepted
+
+    def _is_used(self, now: float) -> bool:
+        """Whether the rate is, by all processes at the account, as far as is known."""
+        rate = self.rate.per_minute
+        return rate is None or not self.lag_s or self._recent.per_minute(now) >= USED * rate
+
+    def follow(self, per_minute: float | None, at_once: int | None, sure: int) -> None:
+        """Another process learns for this one, and has learned these."""
+        self._learns, self._doubt = False, None
+        self.rate.follow(per_minute)
+        self.rate.probe.sure = sure
+        self.slots.follow(at_once)
+
+    def lead(self, now: float, last: int) -> None:
+        """Learn from here on, from what is known now; `last` is as in `rejected`."""
+        if not self._learns:
+            self._learns, self._has_learned = self._adaptive, self.rate.met
+            self._since = (now, 0, 0, last)
+            self._others_since = self._others.accepted_until(now)
+            self._crowded, self._slowed = False, 0
+            self.rate.probe.wait(now, self._all_answers, PAUSE_S)
 
     def _weigh(self, doubt: Doubt, ticket: Ticket, now: float, refused: int) -> bool:
         """Count how another request has ended; returns whether that makes it a limit."""
@@ -287,8 +320,9 @@ class Learner:
     def _learn(self, ticket: Ticket, now: float, pause_s: float) -> None:
         slots, rate, in_flight = self.slots, self.rate, ticket[1]
         counted, seen, plain = self._seen_since(ticket)
-        if not plain:
-            seen = max(seen, self._recent.proven_per_minute(now))
+        if not plain or self._others.are_there:
+            sure = 0.5 if plain else 1.0
+            seen = max(seen, sure * self._recent.proven_per_minute(now))
         if self._idle and rate.met and rate.per_minute is not None:
             seen = max(seen, 0.9 * rate.per_minute)
         crowded_again, self._crowded = self._crowded, slots.crowded(in_flight)
@@ -297,7 +331,7 @@ class Learner:
         if self._crowded and unsure and slots.growing:
             slots.trim(in_flight)  # and grow again: at the beginning the cause is unknown
         elif self._crowded:
-            slots.shrink(in_flight, now, self._answers, pause_s)
+            slots.shrink(in_flight, now, self._all_answers, pause_s)
         if self._in_vain(plain=plain):
             rate.forget()
         elif self._crowded and (crowded_again or not rate.met):
@@ -306,9 +340,9 @@ class Learner:
             rate.restart(FIRST_GUESS if counted < TOO_FEW else seen)
         else:
             unsure = counted < (TOO_FEW if plain else MANY)
-            rate.shrink(seen, now, self._answers, pause_s, unsure=unsure)
+            rate.shrink(seen, now, self._all_answers, pause_s, unsure=unsure)
         self._since, self._has_learned, self._pause_s = ticket, True, pause_s
-        self._more = 0.0
+        self._others_since = self._others.accepted_until(ticket[0])
         self._idle = self.slots_bound = self.queue_bound = self.rate_bound = False
         self._review_at = now + pause_s + REVIEW_S
 
@@ -331,33 +365,30 @@ class Learner:
         """What became of those that were admitted since the last episode, up to this one."""
         at, _, _, number = ticket
         since_at, _, _, since_number = self._since or ticket
-        accepted, refused = self._count_since(since_number, number)
         sent = number - since_number
+        refused = sum(since_number < one <= number for one in self._refused)
+        accepted = max(0, sent - refused)
         plain = refused >= PLAIN and accepted < EVEN * sent
         took_s = at - since_at
         if accepted >= EVEN * sent and took_s < BRIEF * self._pause_s:
             took_s -= self._pause_s
         took_s = max(took_s, 0.5 if accepted < MANY else 0.02)
-        as_now = max(0.0, accepted + self._more)
-        return Seen(accepted, 60 * as_now / took_s, plain)
-
-    def _count_since(self, since_number: int, number: int) -> tuple[int, int]:
-        """How many of the requests between the two were accepted, and how many rejected."""
-        refused = sum(since_number < one <= number for one in self._refused)
-        return max(0, number - since_number - refused), refused
+        accepted += max(0, round(self._others.accepted_until(at) - self._others_since))
+        return Seen(accepted, 60 * accepted / took_s, plain)
 
     def _review(self, ticket: Ticket, now: float) -> None:
         """From time to time: try more where the limits were reached."""
-        self._review_at = now + REVIEW_S
+        self._review_at = now + max(REVIEW_S, self.lag_s)
         if self._since is None:
             self._since = ticket
         before = self.slots.limit, self.rate.per_minute
         many = self.slots_bound or self.queue_bound
-        if self._adaptive:
+        if self._learns:
             stepped = self.rate.stepped
             if self.slots_bound and not self.slots.growing:
-                self.slots.grow(now, self._answers)
-            self.rate.grow(now, self._answers, bound=self.rate_bound, slots_bound=many)
+                self.slots.grow(now, self._all_answers)
+            bound, used = self.rate_bound, self._is_used(now)
+            self.rate.grow(now, self._all_answers, bound=bound, slots_bound=many, used=used)
             if self.rate.stepped and not stepped:
                 self._slowed = max(0, self._slowed - 1)
         self._idle |= not (many or self.rate_bound)

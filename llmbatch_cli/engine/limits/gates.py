@@ -10,8 +10,7 @@ from llmbatch_cli.engine.limits.rate_headers import RateHeaders
 class Gates:
     """All of them, and the part of the account that is this process's.
 
-    The user's and the provider's limits are the whole account's; what is learned is of what this
-    process has sent, so it is its own part.
+    All limits are the whole account's, also the learned rate.
     """
 
     def __init__(self, rpm: float | None, tpm: int | None) -> None:
@@ -50,7 +49,7 @@ class Gates:
         """The learned rate; None is none."""
         self._has_learned = per_minute is not None
         if per_minute is not None:
-            self.learned.change(per_minute)
+            self.learned.change(per_minute * self._part)
 
     def set_share(self, part: float, now: float) -> None:
         """So much of the account is this process's, from above 0 to 1."""

@@ -4,7 +4,6 @@ A limit that is exceeded rejects what follows, too; trouble at the provider reje
 and there, however few are sent.
 """
 
-import math
 from collections import deque
 from typing import Final
 
@@ -36,8 +35,6 @@ class Recent:
     def __init__(self) -> None:
         self._seconds: deque[list[int]] = deque()
         """Each a second, and the requests that were accepted and rejected in it."""
-        self._rescaled: list[tuple[float, float]] = []
-        """When this process's part of the account changed, and by which factor."""
         self._next_second = float("-inf")
         self._tolerated = SPORADIC
 
@@ -46,6 +43,13 @@ class Recent:
         if now >= self._next_second:
             self._begin(int(now))
         self._seconds[-1][1 + refused] += 1
+
+    def add_others(self, now: float, accepted: int, refused: int) -> None:
+        """So many more of other processes."""
+        if now >= self._next_second:
+            self._begin(int(now))
+        self._seconds[-1][1] += accepted
+        self._seconds[-1][2] += refused
 
     def _begin(self, second: int) -> None:
         self._next_second = second + 1
@@ -67,22 +71,19 @@ class Recent:
         """There is a limit after all."""
         self._tolerated = SPORADIC
 
+    def per_minute(self, now: float) -> float:
+        """How many a minute were accepted in the last RECENT_S."""
+        recent = [second for second in self._seconds if second[0] > now - RECENT_S - 1]
+        return MINUTE_S * sum(second[1] for second in recent) / RECENT_S
+
     def proven_per_minute(self, now: float) -> float:
         """The lowest limit that agrees with what was accepted in the last minute.
 
         No provider lets more than a minute's worth of unused requests accumulate.
         """
-        accepted = sum(second[1] * self._factor_since(second[0]) for second in self._seconds)
+        accepted = sum(second[1] for second in self._seconds)
         since = next((second[0] for second in self._seconds if second[1]), 0)
         return MINUTE_S * accepted / (now - since + MINUTE_S) if accepted else 0.0
-
-    def rescale(self, factor: float, now: float) -> None:
-        """Count as if this process's part had been so many times as large before."""
-        self._rescaled = [one for one in self._rescaled if one[0] > now - MINUTE_S - 1]
-        self._rescaled.append((now, factor))
-
-    def _factor_since(self, second: float) -> float:
-        return math.prod(factor for at, factor in self._rescaled if at > second)
 
     def _sums(self) -> tuple[int, int]:
         """Those of the last RECENT_S, and the rejected of them."""

@@ -19,6 +19,7 @@ from llmbatch_cli.core.types import Completion, RateInfo
 from llmbatch_cli.engine.limits.adaptive import PAUSE_S, Learner
 from llmbatch_cli.engine.limits.buckets import Gate
 from llmbatch_cli.engine.limits.busy_server import MOST_REFUSED, NEWEST, is_full, is_late
+from llmbatch_cli.engine.limits.cool_down import CoolDown
 from llmbatch_cli.engine.limits.estimate import Estimate, used_tokens
 from llmbatch_cli.engine.limits.gates import Gates
 from llmbatch_cli.engine.limits.isolated_429 import Ticket
@@ -28,9 +29,6 @@ from llmbatch_cli.engine.limits.shared_capacity import SharedCapacity
 START_IN_FLIGHT: Final = 3
 """Requests at once at the start of a run without --concurrency: a server of one's own may answer
 one at a time, and what waits there for more than its time limit is lost."""
-LONGEST_SPREAD_S: Final = 30.0
-"""Runs that share a key wake spread over so much at most."""
-
 Holding = Literal["slots", "rpm", "tpm", "cool-down"]
 
 
@@ -57,6 +55,16 @@ class Allowed:
     in_flight: int
     rpm: float | None
     tpm: float | None
+
+
+@frozen
+class Learned:
+    """What one process has learned of the whole account; None is no known limit."""
+
+    rpm: float | None = None
+    at_once: float | None = None
+    sure: int = -1
+    """How often the rate was confirmed, see Probe."""
 
 
 class Limiter:
@@ -87,25 +95,22 @@ class Limiter:
         """
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
-        self._chance = chance
         self._changed = changed
         self._tpm, self._adaptive = limits.tpm, adaptive
         self.is_fixed = not adaptive or limits.start_in_flight >= limits.most_in_flight
         """Whether the number at once is the user's own, and no ceiling."""
         self._capacity = capacity
-        self._patience_s = patience_s
-        self._long_wait: RateLimited | None = None
-        """The last error that asked for a wait over `patience_s`."""
+        self.cool_down = CoolDown(patience_s, chance)
         if capacity is not None:
             capacity.join(self._pump)
-        self._learner = Learner(
+        self.learner = Learner(
             limits.most_in_flight,
             adaptive=adaptive,
             growing=limits.start_in_flight < limits.most_in_flight,
             changed=self._follow,
             resumed=self._resume,
         )
-        self._slots = self._learner.slots
+        self._slots = self.learner.slots
         self._most = most = limits.most_in_flight
         start = limits.start_in_flight if adaptive else most
         self._queue = QueueLimit(start, most, changed=lambda: self._changed(self.allowed))
@@ -121,7 +126,6 @@ class Limiter:
         """Requests that are allowed at once now; replies change it, and nothing else."""
         self._refused_share = 0.0
         self._number = -1
-        self._cool_until = self._requested_until = self._heard_until = float("-inf")
         self._waiters: deque[tuple[asyncio.Future[Ticket], int]] = deque()
         self._held_by: Holding = "slots"
         self._timer: asyncio.TimerHandle | None = None
@@ -137,7 +141,7 @@ class Limiter:
     @property
     def cooling_s(self) -> float:
         """Seconds until requests may be sent again; 0 where they may be."""
-        return max(0.0, self._cool_until - self.now())
+        return max(0.0, self.cool_down.until - self.now())
 
     @property
     def holding(self) -> Holding | None:
@@ -151,14 +155,23 @@ class Limiter:
         return by_slots or (bool(self._waiters) and self._held_by in ("rpm", "tpm"))
 
     @property
-    def asked_to_wait_s(self) -> float:
-        """Seconds for which the provider has asked this process to send nothing more."""
-        return max(0.0, self._requested_until - self.now())
+    def learned(self) -> Learned:
+        """What this process knows of the account, beyond what is set and reported."""
+        at_once = self._slots.learned
+        rate = self.learner.rate
+        return Learned(rate.per_minute, at_once and at_once / self._part, rate.probe.sure)
 
-    def cool_down(self, wait_s: float) -> None:
-        """Send nothing for so long: the provider has asked another process of the same account."""
-        self._heard_until = max(self._heard_until, self.now() + wait_s)
-        self._cool_until = max(self._cool_until, self._heard_until)
+    def follow(self, learned: Learned | None) -> None:
+        """Another process learns for this one; None: learn here."""
+        if learned is None:
+            self.learner.lead(self.now(), self._number)
+            return
+        if learned == self.learned:
+            return
+        at_once = learned.at_once
+        slots = None if at_once is None else round(at_once * self._part)
+        self.learner.follow(learned.rpm, slots, learned.sure)
+        self._renew()
 
     def set_share(self, part: float) -> None:
         """So much of the account is this process's from now on, from 0 to 1.
@@ -172,9 +185,12 @@ class Limiter:
         if factor != 1:
             self._part = part
             self._paces.set_share(part, now)
-            self._learner.rescale(factor, now, self._number)
-            self._queue.set_most(most, factor)
+            self._queue.set_most(most)
         self._slots.set_most(most if part else 0, factor)
+        self._renew()
+
+    def _renew(self) -> None:
+        """What is allowed was changed from outside."""
         self.slots = min(self._slots.limit, self._queue.limit)
         self._follow()
         self._pump()
@@ -184,7 +200,7 @@ class Limiter:
         if self._waiters:
             return None
         now = self.now()
-        held = self.gates or now < self._cool_until or self._capacity is not None
+        held = self.gates or now < self.cool_down.until or self._capacity is not None
         if (held or self.in_flight >= self.slots) and self._ready_at(tokens, now) > now:
             return None
         return self._admit_now(tokens, now)
@@ -204,7 +220,7 @@ class Limiter:
         ticket = self.try_admit(tokens)
         if ticket is not None:
             return ticket
-        if (too_long := self._refusal()) is not None:
+        if (too_long := self.cool_down.refusal(self.now())) is not None:
             raise too_long
         waiter: asyncio.Future[Ticket] = self._loop.create_future()
         self._waiters.append((waiter, tokens))
@@ -228,7 +244,7 @@ class Limiter:
         if isinstance(result, Completion):
             if self._refused_share:
                 self._refused_share *= 1 - NEWEST
-            self._learner.accepted(ticket, now)
+            self.learner.accepted(ticket, now)
             if not queue.asleep:
                 usage = result.usage
                 tokens = 0 if usage is None else usage.completion_tokens or 0
@@ -249,7 +265,7 @@ class Limiter:
         if isinstance(error, RateLimited):
             self._rejected(ticket, error)
         elif full and self._refused_share > MOST_REFUSED:
-            self._learner.rejected(ticket, self._number, now, PAUSE_S, requested=False)
+            self.learner.rejected(ticket, self._number, now, PAUSE_S, requested=False)
         elif isinstance(error, Unreachable):
             self._correct(ticket, 0)
         last, in_flight = self._number, self.in_flight
@@ -270,48 +286,35 @@ class Limiter:
         now = self.now()
         requested = error.retry_after_s is not None
         pause_s = PAUSE_S if error.retry_after_s is None else error.retry_after_s
-        is_new = self._learner.rejected(ticket, self._number, now, pause_s, requested=requested)
-        if is_new or requested:
-            # So that not all runs with this key wake at once; the pace spreads this one's, too.
-            until = now + pause_s + min(0.1 * pause_s, LONGEST_SPREAD_S) * self._chance()
-            self._cool_until = max(self._cool_until, until)
-            if requested:
-                self._requested_until = max(self._requested_until, until)
-                if pause_s > self._patience_s:
-                    self._long_wait = error
-                    self._refuse_all()
+        is_new = self.learner.rejected(ticket, self._number, now, pause_s, requested=requested)
+        if (is_new or requested) and self.cool_down.begin(error, pause_s, now):
+            self._refuse_all()
         limits: RateInfo | None = error.limits
         if limits is not None and self._adaptive:
             self._read(limits)
         self._correct(ticket, 0)
 
-    def _refusal(self) -> RateLimited | None:
-        """Why nobody is to wait here now."""
-        said, wait_s = self._long_wait, self.cooling_s
-        if said is None or wait_s <= self._patience_s:
-            return None
-        return RateLimited(said.message, status=said.status, retry_after_s=wait_s, hint=said.hint)
-
     def _refuse_all(self) -> None:
         """End the wait of those that wait here."""
+        now = self.now()
         for waiter, _ in self._waiters:
-            if not waiter.done() and (too_long := self._refusal()) is not None:
+            if not waiter.done() and (too_long := self.cool_down.refusal(now)) is not None:
                 waiter.set_exception(too_long)
 
     def _resume(self) -> None:
-        """End a cool-down that was for no limit; a Retry-After is obeyed all the same."""
-        self._cool_until = max(self._requested_until, self._heard_until)
+        """End a cool-down that was for no limit."""
+        self.cool_down.end_early()
         self._pump()
 
     def _read(self, limits: RateInfo) -> None:
         if self._paces.read(limits):
-            self._learner.rate.forget()
+            self.learner.rate.forget()
             self.counts_tokens = self.counts_tokens or self._paces.counts_tokens
             self._follow()
 
     def _follow(self) -> None:
         """What is allowed has changed."""
-        self._paces.learn(self._learner.rate.per_minute)
+        self._paces.learn(self.learner.rate.per_minute)
         self.gates = self._paces.now()
         self._changed(self.allowed)
 
@@ -325,17 +328,17 @@ class Limiter:
     def _ready_at(self, tokens: int, now: float) -> float:
         """When the next may be sent, as far as is known; notes what it waits for."""
         if self.in_flight >= self._slots.limit:
-            self._learner.slots_bound = True
+            self.learner.slots_bound = True
             self._held_by = "slots"
             return float("inf")
         if self.in_flight >= self._queue.limit:
-            self._learner.queue_bound = True
+            self.learner.queue_bound = True
             self._held_by = "slots"
             return float("inf")
         if self._capacity is not None and self._capacity.full:
             self._held_by = "slots"
             return float("inf")
-        ready = self._cool_until
+        ready = self.cool_down.until
         self._held_by = "cool-down"
         holder: Gate | None = None
         for gate in self.gates:
@@ -343,7 +346,7 @@ class Limiter:
             if gate_ready > ready:
                 ready, holder, self._held_by = gate_ready, gate, gate.counts
         if holder is self._paces.learned and ready > now:
-            self._learner.rate_bound = True
+            self.learner.rate_bound = True
         return ready
 
     def _admit_now(self, tokens: int, now: float) -> Ticket:
@@ -353,7 +356,7 @@ class Limiter:
             self._capacity.take()
         others = self.in_flight
         self.in_flight = at_once = others + 1
-        learner = self._learner
+        learner = self.learner
         if at_once >= self.slots:  # though none waits: a run starts no more rows than slots
             learner.slots_bound |= at_once >= self._slots.limit
             learner.queue_bound |= at_once >= self._queue.limit

@@ -20,7 +20,8 @@ class Probe:
     """
 
     def __init__(self) -> None:
-        self._sure = -1
+        self.sure = -1
+        """How often the limit was confirmed, after a first time, up to MOST_SURE."""
         self._step, self._last_step = FIRST_STEP, 0.0
         self._not_before_s = 0.0
         self._not_before = 0
@@ -37,13 +38,18 @@ class Probe:
     def rejected(self, now: float, answers: int, pause_s: float) -> None:
         """Start the wait again: at a rejection, which should have followed a step up."""
         surprise = not 0 < self._last_step <= SURPRISING_STEP
-        self._sure = 0 if surprise else min(self._sure + 1, MOST_SURE)
-        self._step, self._last_step = FIRST_STEP / 2**self._sure, 0.0
-        wait_s = PROBE_EVERY_S * 2**self._sure
-        if self._sure:
+        self.sure = 0 if surprise else min(self.sure + 1, MOST_SURE)
+        self.wait(now, answers, pause_s)
+
+    def wait(self, now: float, answers: int, pause_s: float) -> None:
+        """Start the wait."""
+        often = 2 ** max(0, self.sure)
+        self._step, self._last_step = FIRST_STEP / often, 0.0
+        wait_s = PROBE_EVERY_S * often
+        if self.sure > 0:
             wait_s = max(wait_s, PAUSES_APART * pause_s)
         self._not_before_s = now + pause_s + wait_s
-        self._not_before = answers + PROBE_EVERY * 2**self._sure
+        self._not_before = answers + PROBE_EVERY * often
 
     def step(self, now: float, answers: int) -> float:
         """How much more to use from now on, as a part of what is used; 0 for nothing."""

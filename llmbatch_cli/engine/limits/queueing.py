@@ -75,8 +75,6 @@ REST: Final = 20
 """How many times as long `high` lasts where it is the most that is allowed."""
 TICK_S: Final = 1e-6
 """The least latency: an answer may come before the clock has moved."""
-RESIZED: Final = 0.1
-"""A smaller change of this process's part of the account is left to the measuring."""
 SAFE: Final = 1 / 3
 """The part of the time limit that an answer is to take after one has timed out."""
 
@@ -166,8 +164,6 @@ class QueueLimit:
         """Whether there is nothing to find: only a time-out counts."""
         self._level = float(self.high)
         """`high` before it is rounded."""
-        self._resized = 1.0
-        """By which factor the level is still to be changed."""
         self._last, self._in_flight = -1, 0
         """The number of the last request that was admitted, and how many are in flight."""
         self._shrunk_after = -1
@@ -215,21 +211,13 @@ class QueueLimit:
             self._last, self._in_flight = last, in_flight
             self._next(now)
 
-    def set_most(self, most: int, factor: float) -> None:
-        """Never more than `most`, above 0, from now on; what was found changes by `factor`."""
-        was_most, self._most = self._most, most
+    def set_most(self, most: int) -> None:
+        """Never more than `most`, above 0, from now on."""
+        self._most = most
         if self.asleep:
             self.limit = self.high = most
-            return
-        self._resized *= factor
-        if most == was_most and abs(self._resized - 1) < RESIZED:
-            return
-        level, self._resized = max(1.0, min(most, self._level * self._resized)), 1.0
-        if self._starting:
-            self._start_at(level, [])
-        else:
-            self._settle(level, self._apart)
-            self._stage = self._turn()
+        elif self._level > most:
+            self._start_at(most, [])
 
     def timed_out(self, ticket: Ticket, now: float, *, last: int, in_flight: int) -> None:
         """There was no answer in time.

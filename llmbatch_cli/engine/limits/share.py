@@ -1,28 +1,54 @@
-"""The part of an account that is this process's, where several use it together."""
+"""The part of an account that is this process's, where several use it together.
+
+One process learns what nobody tells, of each limiter, and the others follow it: two that learn
+at one account take each other's steps for the account's limits.
+"""
 
 import math
 from collections.abc import Mapping
+from dataclasses import field
 from typing import Final
 
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.engine.limits.buckets import Pace
-from llmbatch_cli.engine.limits.limiter import Limiter
+from llmbatch_cli.engine.limits.limiter import Learned, Limiter
 from llmbatch_cli.engine.limits.shared_capacity import SharedCapacity
 
-LATELY_S: Final = 5.0
+LATELY_S: Final = 10.0
 """The time constant of what was used lately."""
 BRIEF_S: Final = 1.0
 """A shorter cool-down is over before other processes hear of it."""
 
 
 @frozen
-class Wants:
-    """What a process says of its share."""
+class Seen:
+    """What a process says of one of its limiters."""
 
     held: bool = True
-    """Whether its requests wait because the share is not larger."""
+    """Whether requests wait because the share is not larger."""
     used: float = 1.0
-    """The part of the share that it has used lately, from 0 to 1."""
+    """The part of the share that was used lately, from 0 to 1."""
+    wait_s: float = 0.0
+    """For how long the provider has asked this process to wait."""
+    accepted: int = 0
+    """Requests that the provider has accepted, since the process was started."""
+    refused: int = 0
+    """And those that it has answered with 429."""
+    learned: Learned = field(default_factory=Learned)
+
+
+@frozen
+class Heard:
+    """What it is told of one of its limiters."""
+
+    wait_s: float = 0.0
+    """For how long the provider has asked other processes to wait."""
+    accepted: int = 0
+    """Requests of other processes that were accepted, counted from any time on."""
+    refused: int = 0
+    """And those that were answered with 429."""
+    learned: Learned | None = None
+    """What another one has learned; None: learn here."""
 
 
 class Share:
@@ -60,24 +86,15 @@ class Share:
         self._capacity = capacity
         capacity.set_share(self.part)
 
-    def wants(self) -> Wants:
-        """How the share is used, of the limiter that needs it most; call it at each heartbeat."""
-        seen = [watched.look() for watched in self._limiters.values()]
-        return Wants(
-            any(one.held for one in seen) or not seen,
-            max((one.used for one in seen), default=1.0),
-        )
+    def says(self) -> Mapping[str, Seen]:
+        """How each limiter does, by its name; call it at each heartbeat."""
+        return {name: watched.look() for name, watched in self._limiters.items()}
 
-    def cool_downs(self) -> Mapping[str, float]:
-        """Limiters whose provider has asked this process to wait, and for how many seconds more."""
-        found = {name: one.limiter.asked_to_wait_s for name, one in self._limiters.items()}
-        return {name: wait_s for name, wait_s in found.items() if wait_s >= BRIEF_S}
-
-    def cool_down(self, waits_s: Mapping[str, float]) -> None:
-        """The same as another process has said it; names that are unknown here are ignored."""
-        for name, wait_s in waits_s.items():
-            if name in self._limiters:
-                self._limiters[name].limiter.cool_down(wait_s)
+    def hears(self, told: Mapping[str, Heard]) -> None:
+        """What other processes have said; names that are unknown here are ignored."""
+        for name, heard in told.items():
+            if (watched := self._limiters.get(name)) is not None:
+                watched.hear(heard)
 
 
 class Watched:
@@ -89,16 +106,38 @@ class Watched:
         self._used_s: dict[Pace, float] = {}
         self._used = 1.0
         self._held = True
+        self._accepted = self._refused = 0
+        """Of other processes, as it was heard last."""
 
-    def look(self) -> Wants:
-        """What it wants now; in a cool-down, what it wanted before."""
+    def look(self) -> Seen:
+        """How it does now; in a cool-down, whether it was held before."""
         limiter, now = self.limiter, self.limiter.now()
         took_s, self._at = now - self._at, now
         used = self._used_since(took_s)
         if limiter.cooling_s == 0 and took_s > 0:
             self._used += (used - self._used) * (1 - math.exp(-took_s / LATELY_S))
             self._held = limiter.is_held_by_share
-        return Wants(self._held, self._used)
+        wait_s = limiter.cool_down.asked_s(now)
+        wait_s = wait_s if wait_s >= BRIEF_S else 0.0
+        learner = limiter.learner
+        return Seen(
+            self._held,
+            min(1.0, self._used),
+            wait_s,
+            learner.answers,
+            learner.refusals,
+            limiter.learned,
+        )
+
+    def hear(self, heard: Heard) -> None:
+        """What other processes have said; where they count anew, that is the begin."""
+        limiter, now = self.limiter, self.limiter.now()
+        if heard.wait_s:
+            limiter.cool_down.hear(heard.wait_s, now)
+        accepted, refused = heard.accepted - self._accepted, heard.refused - self._refused
+        limiter.learner.hear(max(0, accepted), max(0, refused), now)
+        self._accepted, self._refused = heard.accepted, heard.refused
+        limiter.follow(heard.learned)
 
     def _used_since(self, took_s: float) -> float:
         """The part of the share that was used in the last so many seconds."""
@@ -109,4 +148,4 @@ class Watched:
             parts += [(pace.used_s - before.get(pace, 0.0)) / took_s for pace in paces]
         if limiter.is_fixed and limiter.slots:
             parts.append(limiter.in_flight / limiter.slots)
-        return min(1.0, max(parts))
+        return max(parts)

@@ -42,6 +42,16 @@ class Slots:
         self.limit = max(1, min(most, most if before >= self._unpaused else round(before * factor)))
         self._unpaused = most
 
+    @property
+    def learned(self) -> int | None:
+        """The limit, where it is below what was set."""
+        return self.limit if self.limit < self._most else None
+
+    def follow(self, learned: int | None) -> None:
+        """Another process has learned this; None is nothing."""
+        self.growing, self.met = False, learned is not None
+        self.limit = self._most if learned is None else min(self._most, max(1, learned))
+
     def add(self) -> None:
         """One more, up to the most."""
         self.limit = min(self.limit + 1, self._most)
