@@ -143,7 +143,7 @@ def _site(job: Job, options: Options, folder: Folder, workers: int) -> "Site":
         retry_failed=job.output.retry_failed,
         units=units,
     )
-    worker = WorkerOptions(folder, service.lease_s, service.rows_in, units)
+    worker = WorkerOptions(folder, service.lease_s, service.rows_in)
     return Site(service, worker, str(Path.cwd()), VERSIONS, uuid4().hex)
 
 

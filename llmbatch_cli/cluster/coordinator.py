@@ -155,10 +155,9 @@ class Coordinator:
             leases=leases,
             granted=granted,
             lost=lost,
-            units=self._shares.beat(report.worker, report.using, report.share),
+            told=self._shares.beat(report.worker, report.using, report.said),
             money=money,
             no_more_money=no_more,
-            cool_downs=self._cool_downs(worker),
             stop=self.stopping,
             is_over=self.is_over,
         )
@@ -299,7 +298,7 @@ class Coordinator:
             is_over=self.is_over,
             in_flight=sum(worker.report.in_flight for worker in living),
             held_by=holders.most_common(1)[0][0] if holders else None,
-            cooling_s=max(self._cool_downs(None).values(), default=0.0),
+            cooling_s=self._cooling_s(),
             stopping=self.stopping,
         )
 
@@ -313,15 +312,15 @@ class Coordinator:
             "lost": worker.is_slow,
         }
 
-    def _cool_downs(self, but: Worker | None) -> Mapping[str, float]:
-        """How long providers ask all to wait, as others have heard."""
-        now, found = self._clock(), dict[str, float]()
-        for worker in self._workers.values():
-            for name, wait_s in worker.report.cool_downs.items() if worker is not but else ():
-                left_s = wait_s - (now - worker.seen)
-                if left_s > found.get(name, 0.0):
-                    found[name] = left_s
-        return found
+    def _cooling_s(self) -> float:
+        """For how long providers ask to wait, at most."""
+        now = self._clock()
+        waits_s = (
+            seen.wait_s - (now - worker.seen)
+            for worker in self._workers.values()
+            for seen in worker.report.said.values()
+        )
+        return max([0.0, *waits_s])
 
     def _money(self, report: Report) -> tuple[int | None, bool]:
         purse, said = self._purse, report.money

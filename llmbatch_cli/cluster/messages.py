@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Any, Final, Literal
 
+from llmbatch_cli.cluster.shares import Told
 from llmbatch_cli.core.frozen import frozen
-from llmbatch_cli.engine.limits.share import Wants
+from llmbatch_cli.engine.limits.share import Seen
 
-WANTS: Final = Wants()
+NOTHING: Final = Told(0, 0.0, {})
 StopKind = Literal["drain", "cancel"]
 
 
@@ -68,10 +69,8 @@ class Report:
     """What its next request waits for."""
     using: int = 0
     """Units of the account that it may use, see shares.py."""
-    share: Wants = WANTS
-    """How it uses them."""
-    cool_downs: Mapping[str, float] = field(default_factory=dict)
-    """For how many seconds providers ask it to wait, by the limiter."""
+    said: Mapping[str, Seen] = field(default_factory=dict)
+    """How it uses them, of each limiter."""
     money: "Money | None" = None
     """None without --max-cost."""
     notices: Sequence[str] = ()
@@ -90,10 +89,8 @@ class Orders:
     """Shards that may be published."""
     lost: Sequence[tuple[int, int]] = ()
     """Shards that it holds no longer."""
-    units: int = 0
-    """Of the account, that are its own until the lease ends."""
-    cool_downs: Mapping[str, float] = field(default_factory=dict)
-    """What others have heard."""
+    told: Told = NOTHING
+    """What of the account is its own until the lease ends."""
     money: int | None = None
     """What it may spend in all, in billionths of a US dollar; None is no limit."""
     no_more_money: bool = False

@@ -13,7 +13,6 @@ from llmbatch_cli.cluster.messages import Lease, Money, Orders
 from llmbatch_cli.cluster.parts import Part
 from llmbatch_cli.cluster.plan import load
 from llmbatch_cli.cluster.shards import Shard, rows_of
-from llmbatch_cli.cluster.shares import UNITS
 from llmbatch_cli.cluster.tables import write_part
 from llmbatch_cli.cluster.worker import Beat, ClusterWorker, Means
 from llmbatch_cli.core.errors import UsageError
@@ -44,8 +43,6 @@ class WorkerOptions:
     folder: Folder
     lease_s: float
     rows_in: str = ""
-    units: int = UNITS
-    """What the account is shared out in."""
 
 
 async def work(name: str, job: Job, options: WorkerOptions, beat: Beat) -> None:
@@ -93,7 +90,6 @@ async def work(name: str, job: Job, options: WorkerOptions, beat: Beat) -> None:
     )
     worker = ClusterWorker(name, beat, means, stop, lease_s=options.lease_s)
     share, budget = Share(), _budget(job, options)
-    worker.on_units = lambda units: share.set(units / options.units)
     worker.on_orders = partial(_follow, share, budget)
     worker.more = partial(_said, share, budget)
     calls = replace(job.calls, before_send=worker.check, share=share, budget=budget)
@@ -115,7 +111,8 @@ def _budget(job: Job, options: WorkerOptions) -> Budget | None:
 
 
 def _follow(share: Share, budget: Budget | None, orders: Orders) -> None:
-    share.cool_down(orders.cool_downs)
+    share.set(orders.told.part)
+    share.hears(orders.told.limiters)
     if budget is None or orders.money is None:
         return
     if orders.money > budget.granted:
@@ -131,7 +128,7 @@ def _said(share: Share, budget: Budget | None) -> dict[str, Any]:
     money = None
     if budget is not None:
         money = Money(budget.granted, budget.committed, budget.spent, budget.needed)
-    return {"share": share.wants(), "cool_downs": share.cool_downs(), "money": money}
+    return {"said": share.says(), "money": money}
 
 
 def _line(outcome: Outcome, *, detail: bool) -> bytes:

@@ -119,10 +119,8 @@ class ClusterWorker:
         """Whether nothing more is to be done, or nobody may be listened to any more."""
         self.on_orders: Callable[[Orders], None] = lambda orders: None
         """Is called with all that is heard, for shares, money and cool-downs."""
-        self.on_units: Callable[[int], None] = lambda units: None
-        """Is called with what it may use of the account."""
         self.more: Callable[[], Mapping[str, Any]] = dict
-        """What of the report others know: share, cool_downs, money."""
+        """What of the report others know: said, money."""
         self._name, self._beat, self._means = name, beat, means
         self._tenure = Tenure(lease_s=lease_s)
         self.check = self._tenure.check
@@ -354,8 +352,8 @@ class ClusterWorker:
                 self._say_again(report)
                 await asyncio.sleep(BEAT_S)
                 return
-            if self._tenure.answered(report.number, orders.units):
-                self.on_units(orders.units)
+            if self._tenure.answered(report.number, orders.told.units):
+                self.on_orders(orders)
             for held in report.published:
                 self._active.pop(held, None)
             self._follow(orders)
@@ -412,7 +410,6 @@ class ClusterWorker:
                 self._start(self._publish(active))
         for lease in orders.leases:
             self._start(self._begin(lease))
-        self.on_orders(orders)
         if orders.stop == "cancel" and not self.stop.cancelling:
             self.stop.cancel()
         elif orders.stop == "drain" and not self.stop.draining:
