@@ -27,6 +27,7 @@ class Here:
     """How a run in this process has ended."""
 
     status: int
+    out: str
     err: str
 
 
@@ -48,7 +49,7 @@ def llmbatch(
     def command(*arguments: str) -> Here:
         monkeypatch.setattr(sys, "argv", ["llmbatch", *arguments])
         status = run_app(lambda: None)
-        return Here(status, capfd.readouterr().err)
+        return Here(status, *capfd.readouterr())
 
     return command
 
@@ -122,6 +123,14 @@ def test_failed_rows_of_a_table_are_kept_for_resume(llmbatch: Command, bucket: B
     again = llmbatch(*batch(bucket, "--resume", "--retry-failed", "all", out="out.csv"))
     assert again.status == 0
     assert bucket.names == ["in/rows.jsonl", "out.csv"]
+
+
+def test_an_estimate_knows_what_is_answered(llmbatch: Command, bucket: Bucket) -> None:
+    """It reads the output in the store, and leaves it as it is."""
+    llmbatch(*batch(bucket, "--limit", "20"))
+    done = llmbatch(*batch(bucket, "--resume", "--dry-run"))
+    assert f"60 rows, 20 of them answered in {bucket.address}/out.jsonl" in done.out
+    assert bucket.names == ["in/rows.jsonl", "out.jsonl"]
 
 
 def test_edited_rows_go_beside_the_output(llmbatch: Command, bucket: Bucket) -> None:

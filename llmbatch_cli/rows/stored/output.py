@@ -16,7 +16,7 @@ from llmbatch_cli.rows.stored.copy import STATE, LocalCopy, begins_with, written
 from llmbatch_cli.rows.stored.lock import StoreLock
 from llmbatch_cli.rows.stored.parts import Parts
 from llmbatch_cli.rows.stored.shipping import Shipper, shipping
-from llmbatch_cli.storage import Storage, StorageError
+from llmbatch_cli.storage import Storage, StorageError, located
 
 _CHUNK_BYTES: Final = 2**20
 
@@ -33,7 +33,7 @@ class StoredOutput:
         self.address = f"{storage.address}/{name}"
         self._storage, self._name, self._lock = storage, name, lock
         self._options = options
-        self._rows_name = f"{name}{SUFFIX}" if options.format in TABLES else name
+        self._rows_name = rows_name(name, options)
         self._copy = LocalCopy(Path(os.path.realpath(copies)), self.address)
         self.output = self._copy.output
         """The local copy."""
@@ -118,9 +118,7 @@ class StoredOutput:
                 written(self.output, self._object(self._name, table.version), "")
 
     def _object(self, name: str, version: str) -> Iterator[bytes]:
-        with self._storage.open(name, version) as file:
-            while data := file.read(_CHUNK_BYTES):
-                yield data
+        return _chunks(self._storage, name, version)
 
     # After the run
 
@@ -197,6 +195,38 @@ class StoredOutput:
         with file.open("rb") as source, self._storage.writer(name) as target:
             for data in iter(partial(source.read, _CHUNK_BYTES), b""):
                 target.write(data)
+
+
+def rows_name(name: str, options: OutputOptions) -> str:
+    """What the rows of an output of this name are called."""
+    return f"{name}{SUFFIX}" if options.format in TABLES else name
+
+
+def fetched(address: str, options: OutputOptions, folder: Path) -> Path:
+    """A copy of an output's rows, only to look at; not there where there are none.
+
+    Raises UsageError.
+    """
+    storage, name = located(address)
+    name = rows_name(name, options)
+    path = folder / "rows.jsonl"
+    parts = Parts(storage, name)
+    try:
+        newest, entry = parts.newest(tidy=False), storage.entry(name)
+        if newest is not None:
+            written(path, parts.content(newest), "")
+        elif entry is not None:
+            written(path, _chunks(storage, name, entry.version), "")
+    except OSError as error:
+        said = f"cannot read {address}: {error.strerror or error}"
+        raise UsageError(said, hint=_hint(error)) from error
+    return path
+
+
+def _chunks(storage: Storage, name: str, version: str) -> Iterator[bytes]:
+    with storage.open(name, version) as file:
+        while data := file.read(_CHUNK_BYTES):
+            yield data
 
 
 def _hint(error: OSError) -> str | None:

@@ -72,8 +72,9 @@ class Shipper:
 
     def close(self) -> None:
         """Close the file."""
-        if self._file is not None:
-            self._file.close()
+        with self._busy:
+            if self._file is not None:
+                self._file.close()
 
     def _next(self, file: BinaryIO, rows: Path) -> bytes:
         if self._made is None and self.goes_on and not self._size:
@@ -125,12 +126,14 @@ async def shipping(
             raise
     finally:
         task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task  # raises what has ended it
-        if shipper.has_begun:  # else the run was short
-            with suppress(OSError):  # whoever puts the output together meets it again
-                await asyncio.to_thread(shipper.ship, rows)
-        shipper.close()
+        try:
+            with suppress(asyncio.CancelledError):
+                await task  # raises what has ended it
+            if shipper.has_begun:  # else the run was short
+                with suppress(OSError):  # whoever puts the output together meets it again
+                    await asyncio.to_thread(shipper.ship, rows)
+        finally:
+            shipper.close()
 
 
 async def _ship_on(shipper: Shipper, rows: Path, notice: Callable[[str], None]) -> None:
