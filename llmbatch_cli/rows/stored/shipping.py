@@ -78,7 +78,7 @@ class Shipper:
 
     def _next(self, file: BinaryIO, rows: Path) -> bytes:
         if self._made is None and self.goes_on and not self._size:
-            shipped = self._copy.shipped or Shipped()
+            shipped = self._copy.shipped
             if begins_with(rows, shipped):
                 while self._size < shipped.size:
                     self._taken(file.read(min(PART_BYTES, shipped.size - self._size)))
@@ -104,7 +104,9 @@ class Shipper:
         self._digest.update(data)
 
     def _save(self) -> None:
-        self._copy.save(Shipped(self._lock.token, self._size, self._digest.hexdigest()))
+        after = self.before.token if self.before is not None else self.version or ""
+        digest = self._digest.hexdigest()
+        self._copy.save(Shipped(self._lock.token, after, self._size, digest))
 
 
 @asynccontextmanager
