@@ -128,6 +128,23 @@ def test_failed_rows_of_a_table_are_kept_for_resume(llmbatch: Command, bucket: B
     assert bucket.names == ["in/rows.jsonl", "out.csv"]
 
 
+def test_outputs_in_a_store_are_reported_and_compared(
+    llmbatch: Command, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The page goes to the current folder; what is no answers cannot go to a store."""
+    monkeypatch.chdir(tmp_path)
+    out = f"{bucket.address}/out.jsonl"
+    llmbatch(*batch(bucket))
+    assert "60" in llmbatch("compare", out, out).out
+    assert llmbatch("report", out).status == 0
+    assert "out.jsonl" in (tmp_path / "out.html").read_text()
+    page = llmbatch("report", out, "-o", f"{bucket.address}/page.html")
+    summary = llmbatch(*batch(bucket, "--overwrite", "--summary", f"{bucket.address}/s.json"))
+    for refused in (page, summary):
+        assert refused.status == 2
+        assert "only answers go to a store" in refused.err
+
+
 def test_an_estimate_knows_what_is_answered(llmbatch: Command, bucket: Bucket) -> None:
     """It reads the output in the store, and leaves it as it is."""
     llmbatch(*batch(bucket, "--limit", "20"))
