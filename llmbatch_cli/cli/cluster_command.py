@@ -85,7 +85,7 @@ async def _act(
             raise
         return _print(_status_of_files(folder), json=json)
     try:
-        coordinator = await asyncio.to_thread(ray.find, folder)
+        coordinator = await asyncio.to_thread(ray.find, str(folder))
         if coordinator is None:
             if action == "status":
                 return _print(_status_of_files(folder), json=json)
@@ -158,12 +158,12 @@ def _figures(folder: Path, status: Any) -> dict[str, Any]:
 
 def _status_of_files(folder: Path) -> dict[str, Any]:
     """How a run stands by what lies in its folder."""
-    from llmbatch_cli.cluster import folder as folders
+    from llmbatch_cli.cluster.folders import folder_at
     from llmbatch_cli.cluster.ground import stand_of
     from llmbatch_cli.cluster.layout import ROWS
     from llmbatch_cli.cluster.plan import load
 
-    place = folders.Folder(folder)
+    place = folder_at(folder)
     plan = load(place)
     if plan is None:
         raise UsageError(f"{folder} has no plan")

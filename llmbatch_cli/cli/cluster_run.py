@@ -20,6 +20,7 @@ from llmbatch_cli.cli.signals import Interrupts, interrupts
 from llmbatch_cli.cli.summary_file import Ended
 from llmbatch_cli.cluster.ended import RemoteRun
 from llmbatch_cli.cluster.folder import Folder
+from llmbatch_cli.cluster.folders import folder_at
 from llmbatch_cli.cluster.merge import merge
 from llmbatch_cli.cluster.run import (
     Asked,
@@ -124,7 +125,7 @@ async def _begun(
 
 def folder_of(job: Job) -> Folder:
     """The output's, by its real name."""
-    return Folder((job.output.output or Path()).resolve())
+    return folder_at(job.output.output or Path())
 
 
 def _site(job: Job, options: Options, folder: Folder, workers: int) -> "Site":

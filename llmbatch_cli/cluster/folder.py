@@ -1,94 +1,89 @@
-"""The folder of the output: what is written there stays, whoever is killed."""
+"""The folder of the output, wherever it is: what is written there stays, whoever is killed."""
 
-import os
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Protocol
 
-_FILES: Final = 0o644
+from llmbatch_cli.storage import Writer
 
 
-class Folder:
-    """A folder that all workers see. Its methods block, and raise OSError.
+class Growing(Protocol):
+    """A file that grows. Its methods block, and raise OSError."""
 
-    Nothing relies on locks, which not every shared disk has: a file is created exclusively,
-    linked, or replaced as a whole.
+    def write(self, data: bytes) -> None:
+        """Add whole lines. What is written is lost with its process at most until `sync`."""
+
+    def sync(self) -> None:
+        """Have all that was written on the storage."""
+
+    def close(self) -> None:
+        """Nothing more comes. What is not synced may be left out."""
+
+
+class Folder(Protocol):
+    """A place that all workers see. Its methods block, and raise OSError.
+
+    Nothing relies on locks, which not every shared disk and no store has: a file is created
+    exclusively, published under a free name, or replaced as a whole. It pickles, without anybody's
+    credentials.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    @property
+    def address(self) -> str:
+        """For people, and for `folder_at`; the same for all that name the same folder."""
+
+    @property
+    def sync_s(self) -> float:
+        """How often a growing file is to be synced: what a lost machine has to answer again."""
 
     def make(self, name: str = "") -> None:
-        """Make the folder."""
-        (self.path / name).mkdir(parents=True, exist_ok=True)
+        """Make the folder, or one in it."""
+
+    def is_empty(self) -> bool:
+        """Whether nothing is there. Raises NotADirectoryError for a file."""
 
     def names(self, under: str = "") -> list[str]:
-        """The names of the files in it, sorted; none where it is not there."""
-        folder = self.path / under
-        with suppress(FileNotFoundError):
-            return sorted(one.name for one in os.scandir(folder) if one.is_file())
-        return []
+        """The names of the files in it, sorted; none where it is not there.
+
+        Growing files are among them, those of other processes too.
+        """
 
     def read(self, name: str) -> bytes | None:
         """All of a file; None where there is none."""
-        with suppress(FileNotFoundError):
-            return (self.path / name).read_bytes()
-        return None
+
+    def blocks(self, name: str) -> Iterator[bytes]:
+        """A file in the order of its bytes, in little memory."""
 
     def lines(self, name: str) -> Iterator[bytes]:
         """The whole lines of a file with their newlines; a torn one at its end is left out."""
-        with (self.path / name).open("rb") as file:
-            for line in file:
-                if line.endswith(b"\n"):
-                    yield line
 
-    def create(self, name: str) -> BinaryIO | None:
-        """A new file, open for writing; None where there is one of this name."""
-        path = self.path / name
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILES)
-        except FileExistsError:
-            return None
-        self._sync(path.parent)
-        return os.fdopen(descriptor, "wb", buffering=0)
+    def create(self, name: str) -> Growing | None:
+        """A new file that grows, of an epoch; None where there is one of this name.
 
-    def sync(self, file: BinaryIO) -> None:
-        """Have what was written to the file on the disk."""
-        file.flush()
-        os.fsync(file.fileno())
+        Of several callers one has it at most.
+        """
 
     def replace(self, name: str, data: bytes) -> None:
         """Write a file as a whole, in place of what it was."""
-        path = self.path / name
-        new = path.with_name(f"{path.name}.{os.getpid()}.new")
-        with new.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-        self._sync(path.parent)
+
+    def add(self, name: str, data: bytes) -> bool:
+        """Write a new file as a whole; False where there is one of this name."""
+
+    def writer(self, name: str) -> AbstractContextManager[Writer]:
+        """Write a file of any size, in place of one that may be there.
+
+        It appears whole, at the end of the body.
+        """
 
     def publish(self, name: str, final: str) -> bool:
-        """Give a file another name, too; False where there is one of that name already."""
-        path = self.path / final
-        try:
-            path.hardlink_to(self.path / name)
-        except FileExistsError:
-            return False
-        self._sync(path.parent)
-        return True
+        """Give a file another name, too; False where another one has that name already."""
 
-    def delete(self, name: str) -> None:
-        """Delete a file, if it is there."""
-        (self.path / name).unlink(missing_ok=True)
+    def delete(self, *names: str) -> None:
+        """Delete files, as far as they are there."""
 
-    @staticmethod
-    def _sync(folder: Path) -> None:
-        """Have the folder's own entries on the disk."""
-        with suppress(OSError):  # not every file system can
-            descriptor = os.open(folder, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+    def here(self, name: str) -> AbstractContextManager[Path]:
+        """The file on a disk of this machine, to be read within the body."""
+
+    def made_here(self, name: str) -> AbstractContextManager[Path]:
+        """Where on a disk of this machine a file may be made, which is this one after the body."""

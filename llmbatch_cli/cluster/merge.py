@@ -31,13 +31,12 @@ def merge(folder: Folder, rows_in: str, output: OutputOptions, target: Path) -> 
     except OSError as error:
         raise OutputError(
             f"cannot write {target}: {error.strerror or error}",
-            hint=f"the parts are whole in {folder.path}",
+            hint=f"the parts are whole in {folder.address}",
         ) from error
 
 
 def _join(folder: Folder, names: list[str], target: Path) -> None:
     with renewed(Path(os.path.realpath(target))) as file:
         for name in names:
-            with (folder.path / name).open("rb") as part:
-                while chunk := part.read(2**20):
-                    file.write(chunk)
+            for block in folder.blocks(name):
+                file.write(block)

@@ -8,11 +8,11 @@ import asyncio
 import errno
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import Any
 
 import orjson
 
-from llmbatch_cli.cluster.folder import Folder
+from llmbatch_cli.cluster.folder import Folder, Growing
 from llmbatch_cli.cluster.layout import (
     WORK,
     done_file,
@@ -52,7 +52,7 @@ class Part:
         self.unwritten_bytes = 0
         self._folder, self._rows_in, self._ordered = folder, rows_in, ordered
         self._keys: dict[int, str | None] = {}
-        self._file: BinaryIO | None = None
+        self._file: Growing | None = None
         self._lines: list[bytes] = []
         self._is_dirty = False
 
@@ -89,12 +89,11 @@ class Part:
         file = self._file
         if file is None:
             raise OSError(errno.EBADF, "the part is closed")
-        rest = memoryview(data)
-        while rest:
+        if data:
             self._is_dirty = True
-            rest = rest[file.write(rest) :]
+            file.write(data)
         if sync and self._is_dirty:
-            self._folder.sync(file)
+            file.sync()
             self._is_dirty = False
 
     def publish(self, record: Mapping[str, Any]) -> None:
@@ -116,8 +115,7 @@ class Part:
         folder.replace(done_file(lease.shard), orjson.dumps({"epoch": lease.epoch, **record}))
         again = 1 + max((again for again, _ in parts), default=0)
         folder.publish(source, self._rows_in + part_file(lease.shard, again))
-        for name in (*(name for _, name in parts), *epochs, source):
-            folder.delete(name)
+        folder.delete(*(name for _, name in parts), *epochs, source)
 
     def close(self) -> None:
         """Close the file."""
@@ -212,11 +210,6 @@ def _merge(folder: Folder, names: Sequence[str], final: str) -> None:
             known = chosen.get(index)
             if known is None or known[0]:
                 chosen[index] = failed, b"".join(lines)
-    folder.delete(final)  # of a worker that was lost here
-    file = folder.create(final)
-    if file is None:
-        raise FileExistsError(final)
-    with file:
+    with folder.writer(final) as file:
         for index in sorted(chosen):
             file.write(chosen[index][1])
-        folder.sync(file)

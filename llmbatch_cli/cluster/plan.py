@@ -73,14 +73,14 @@ def load(folder: Folder) -> ClusterPlan | None:
         said = orjson.loads(data)
         if said["form"] != FORM:
             raise UsageError(
-                f"{folder.path / PLAN} was written by another version of llmbatch",
+                f"{folder.address}/{PLAN} was written by another version of llmbatch",
                 hint="go on with that one, or write to another folder",
             )
         shards = [Shard.from_json(one) for one in said["shards"]]
         return ClusterPlan(shards, said["inputs"], said["asked"], said["shown"], said["output"])
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise UsageError(
-            f"{folder.path / PLAN} cannot be read: {error}", hint="write to another folder"
+            f"{folder.address}/{PLAN} cannot be read: {error}", hint="write to another folder"
         ) from error
 
 

@@ -13,7 +13,6 @@ import platform
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import field
-from pathlib import Path
 from typing import Any, Final
 
 import ray
@@ -78,12 +77,12 @@ class Site:
     @property
     def name(self) -> str:
         """The coordinator's, by the folder."""
-        return name_of(self.service.folder.path)
+        return name_of(self.service.folder.address)
 
 
-def name_of(folder: Path) -> str:
-    """What the coordinator of a folder is called."""
-    return "coordinator-" + hashlib.sha256(os.fsencode(os.path.realpath(folder))).hexdigest()[:16]
+def name_of(folder: str) -> str:
+    """What the coordinator of the folder at this address is called."""
+    return "coordinator-" + hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
 
 
 class CoordinatorActor:
@@ -106,7 +105,7 @@ class CoordinatorActor:
         except LlmbatchError as error:
             return Why("usage", error.message, error.hint)
         except OSError as error:
-            return Why("output", f"cannot write {self._site.service.folder.path}: {error}")
+            return Why("output", f"cannot write {self._site.service.folder.address}: {error}")
         return None
 
     async def tell(self, secret: Secret) -> None:
@@ -199,7 +198,7 @@ async def _work(name: str, site: Site, secret: Secret) -> None:
         except LlmbatchError as error:
             why = Why("usage", error.message, error.hint)
         except OSError as error:
-            why = Why("output", f"cannot use {site.service.folder.path}: {error}")
+            why = Why("output", f"cannot use {site.service.folder.address}: {error}")
     if why is not None:
         with suppress(ConnectionError):
             await coordinator.beat(Report(name, 10**9, stopped=why, is_idle=True))
@@ -308,7 +307,7 @@ class Cluster:
 
         Raises UsageError where the command is there, or the run was left to itself.
         """
-        other = await asyncio.to_thread(self.find, site.service.folder.path)
+        other = await asyncio.to_thread(self.find, site.service.folder.address)
         if other is None:
             return
         try:
@@ -333,8 +332,8 @@ class Cluster:
             await asyncio.sleep(ASK_S)
         raise _at_work(site)
 
-    def find(self, folder: Path) -> Coordinating | None:
-        """The coordinator of a run in this folder; None where none is at work. Blocks."""
+    def find(self, folder: str) -> Coordinating | None:
+        """The coordinator of the run in a folder; None where none is at work. Blocks."""
         try:
             ray.get_actor(name_of(folder), NAMESPACE)
         except ValueError:
@@ -348,7 +347,7 @@ class Cluster:
 
 
 def _at_work(site: Site) -> UsageError:
-    folder = site.service.folder.path
+    folder = site.service.folder.address
     return UsageError(
         f"another run is at work in {folder}",
         hint=f"llmbatch cluster attach {folder} follows it, and stop ends it",

@@ -116,12 +116,15 @@ def plan_of(job: Job, asked: Asked, folder: Folder, workers: int, observe: Obser
 
 
 def _refuse_foreign(folder: Folder) -> None:
-    path = folder.path
-    if path.exists() and not path.is_dir():
-        raise UsageError(f"{path} is a file", hint="--engine ray writes a folder of parts")
-    if path.is_dir() and any(path.iterdir()):
+    try:
+        is_empty = folder.is_empty()
+    except NotADirectoryError:
         raise UsageError(
-            f"{path} is not empty, and no run of llmbatch has begun it",
+            f"{folder.address} is a file", hint="--engine ray writes a folder of parts"
+        ) from None
+    if not is_empty:
+        raise UsageError(
+            f"{folder.address} is not empty, and no run of llmbatch has begun it",
             hint="name a new folder; --overwrite replaces the parts of an earlier run only",
         )
 
@@ -131,9 +134,8 @@ def discard(folder: Folder) -> None:
     if folder.read(PLAN) is None:
         return
     for under in ("", f"{WORK}/", ROWS):
-        for name in folder.names(under):
-            if under or part_of(name) is not None:
-                folder.delete(f"{under}{name}")
+        found = [f"{under}{name}" for name in folder.names(under)]
+        folder.delete(*(name for name in found if under or part_of(name) is not None))
 
 
 class Following:

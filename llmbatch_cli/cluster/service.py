@@ -88,15 +88,15 @@ class Service:
         is_fresh = seen is None and not again
         if seen is not None and not again and await self._is_alive(seen):
             raise UsageError(
-                f"another run is at work in {folder.path}",
-                hint=f"llmbatch cluster status {folder.path} shows it, attach follows it",
+                f"another run is at work in {folder.address}",
+                hint=f"llmbatch cluster status {folder.address} shows it, attach follows it",
             )
         await asyncio.to_thread(self._presence.say)
         if not again:
             await asyncio.to_thread(begin_run, folder, options.rows_in)
         plan = await asyncio.to_thread(load, folder)
         if plan is None:
-            raise UsageError(f"{folder.path} has no plan")
+            raise UsageError(f"{folder.address} has no plan")
         ground = await asyncio.to_thread(
             ground_of,
             folder,
@@ -182,7 +182,7 @@ class Service:
             await asyncio.to_thread(self._presence.say)
         except OSError as error:
             reason = error.strerror or str(error)
-            why = Why("output", f"cannot write {self._options.folder.path}: {reason}")
+            why = Why("output", f"cannot write {self._options.folder.address}: {reason}")
             coordinator.stop("drain", why)
 
     def _see_to_workers(self, coordinator: Coordinator) -> None:

@@ -50,7 +50,7 @@ async def work(name: str, job: Job, options: WorkerOptions, beat: Beat) -> None:
     plan = await asyncio.to_thread(load, options.folder)
     if plan is None:
         raise UsageError(
-            f"{options.folder.path} is not seen from this machine",
+            f"{options.folder.address} is not seen from this machine",
             hint="all machines need the same folder, as of a shared disk",
         )
     stop = Stop()

@@ -18,9 +18,10 @@ def write_part(folder: Folder, shard: int, output: OutputOptions, schema: Any = 
     from llmbatch_cli.rows.output.journal import write_table
 
     _, rows = parts_of(folder, shard, ROWS)[-1]
-    table = folder.path / part_file(shard, form=str(output.format))
-    options = replace(output, output=table, resume=False, overwrite=True)
-    write_table(options, folder.path / rows, in_order=True, schema=schema)
+    name = part_file(shard, form=str(output.format))
+    with folder.here(rows) as journal, folder.made_here(name) as table:
+        options = replace(output, output=table, resume=False, overwrite=True)
+        write_table(options, journal, in_order=True, schema=schema)
 
 
 def write_missing(folder: Folder, output: OutputOptions, schema: Any = None) -> None:

@@ -1,6 +1,6 @@
 """What local folders and object stores have in common."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from io import RawIOBase
 from typing import NamedTuple, Protocol
@@ -52,6 +52,9 @@ class Storage(Protocol):
         Files that are being written are left out.
         """
 
+    def names(self, folder: str = "") -> Sequence[str]:
+        """What is directly in the folder, sorted: files, and folders with a slash behind."""
+
     def entry(self, name: str) -> Entry | None:
         """The file as it is now; None where it is not there."""
 
@@ -81,8 +84,8 @@ class Storage(Protocol):
         The old name stays: whoever wants it gone deletes it.
         """
 
-    def delete(self, name: str) -> None:
-        """Remove a file; nothing where it is gone."""
+    def delete(self, *names: str) -> None:
+        """Remove files; nothing where one is gone."""
 
     def writer(self, name: str) -> AbstractContextManager[Writer]:
         """Write a file of any size in little memory.

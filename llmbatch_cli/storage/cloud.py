@@ -1,6 +1,6 @@
 """The objects of a bucket below a prefix as a storage, through obstore."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
@@ -39,6 +39,19 @@ class CloudStorage:
             for name, meta in found
             if name != prefix and not (meta["size"] == 0 and name in folders)  # a folder's mark
         )
+
+    def names(self, folder: str = "") -> Sequence[str]:
+        """As Storage."""
+        import obstore
+
+        prefix = self._key(folder.strip("/")) if folder.strip("/") else self._where.path
+        with self._told(prefix):
+            found = obstore.list_with_delimiter(self._store, prefix or None)
+        skip = len(prefix) + 1 if prefix else 0
+        files = (meta["path"] for meta in found["objects"] if meta["path"] != prefix)
+        folders = {name.rstrip("/") for name in found["common_prefixes"]}
+        names = [f"{name}/" for name in folders]  # the mark of one is no file
+        return sorted(name[skip:] for name in (*names, *(set(files) - folders)))
 
     def entry(self, name: str) -> Entry | None:
         """As Storage."""
@@ -103,12 +116,18 @@ class CloudStorage:
                 return False
         return True
 
-    def delete(self, name: str) -> None:
+    def delete(self, *names: str) -> None:
         """As Storage."""
         import obstore
 
-        with suppress(FileNotFoundError), self._told(name):
-            obstore.delete(self._store, [self._key(name)])
+        with suppress(FileNotFoundError):
+            if names:
+                with self._told(names[0]):
+                    obstore.delete(self._store, [self._key(name) for name in names])
+            return
+        if len(names) > 1:  # a missing one has kept others from being deleted
+            for name in names:
+                self.delete(name)
 
     @contextmanager
     def writer(self, name: str) -> Iterator[Upload]:

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
@@ -39,6 +39,17 @@ class LocalStorage:
             found.extend(path.relative_to(self._folder).as_posix() for path in names)
         entries = map(self.entry, sorted(found))
         return (entry for entry in entries if entry is not None)
+
+    def names(self, folder: str = "") -> Sequence[str]:
+        """As Storage."""
+        start = self.path(folder.strip("/")) if folder.strip("/") else self._folder
+        with suppress(FileNotFoundError), os.scandir(start) as found:
+            return sorted(
+                f"{one.name}/" if one.is_dir() else one.name
+                for one in found
+                if not one.name.startswith(_NEW)
+            )
+        return []
 
     def entry(self, name: str) -> Entry | None:
         """As Storage."""
@@ -83,10 +94,10 @@ class LocalStorage:
         path.parent.mkdir(parents=True, exist_ok=True)
         return self._linked(self.path(source), path)
 
-    def delete(self, name: str) -> None:
+    def delete(self, *names: str) -> None:
         """As Storage."""
-        with suppress(FileNotFoundError):
-            self.path(name).unlink()
+        for name in names:
+            self.path(name).unlink(missing_ok=True)
 
     @contextmanager
     def writer(self, name: str) -> Iterator[BinaryIO]:

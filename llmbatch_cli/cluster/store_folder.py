@@ -1,0 +1,221 @@
+"""The output below a prefix of an object store, which knows neither appending nor renaming.
+
+A growing file `_work/00017.e3.jsonl` is a series of objects `_work/00017.e3/00000.jsonl`, ...: the
+first one is empty and is created exclusively, which makes the series one process's; each sync puts
+a further one. So what was answered since the last sync is lost with a worker and asked for again:
+at a kill the provider is paid twice for rate x interval, as for 30 rows of a worker that answers
+10 a second, besides what was in flight.
+"""
+
+import tempfile
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+from llmbatch_cli.cluster.layout import epoch_of
+from llmbatch_cli.storage import Storage, Writer, storage_at
+
+SYNC_S: Final = 3.0
+"""A request for each shard at work so often, and what is answered in it may be lost."""
+CHUNK_BYTES: Final = 4 * 2**20
+"""What is not yet put is so much at most, and an object not much more."""
+_AHEAD: Final = 4
+"""Objects of a series that are read at the same time."""
+_BLOCK_BYTES: Final = 2**20
+_GROWING: Final = ".jsonl"
+
+
+class StoreFolder:
+    """The objects below a prefix, as Folder says."""
+
+    def __init__(self, address: str) -> None:
+        """Nothing is asked of the store. Raises UsageError."""
+        self._storage: Storage = storage_at(address)
+        self.sync_s = SYNC_S
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return StoreFolder, (self.address,)  # each process has credentials of its own
+
+    @property
+    def address(self) -> str:
+        """As Folder."""
+        return self._storage.address
+
+    def make(self, name: str = "") -> None:
+        """As Folder: a store needs no folders."""
+
+    def is_empty(self) -> bool:
+        """As Folder."""
+        return not self._storage.names()
+
+    def names(self, under: str = "") -> list[str]:
+        """As Folder."""
+        found = self._storage.names(under.rstrip("/"))
+        grown = [f"{name[:-1]}{_GROWING}" for name in found if name.endswith("/")]
+        whole = [name for name in found if not name.endswith("/")]
+        return sorted([*whole, *filter(_is_growing, grown)])
+
+    def read(self, name: str) -> bytes | None:
+        """As Folder."""
+        try:
+            return self._storage.read(name)
+        except FileNotFoundError:
+            return None
+
+    def blocks(self, name: str) -> Iterator[bytes]:
+        """As Folder."""
+        if _is_growing(name):
+            yield from self._ahead(self._chunks(name))
+            return
+        with self._storage.open(name) as file:
+            while block := file.read(_BLOCK_BYTES):
+                yield block
+
+    def _ahead(self, names: Sequence[str]) -> Iterator[bytes]:
+        """All of these, one after the other; the next ones are on their way."""
+        with ThreadPoolExecutor(_AHEAD, "llmbatch-read") as pool:
+            waiting: deque[Future[bytes]] = deque()
+            try:
+                for name in names:
+                    waiting.append(pool.submit(self._storage.read, name))
+                    if len(waiting) == _AHEAD:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                for one in waiting:
+                    one.cancel()
+
+    def lines(self, name: str) -> Iterator[bytes]:
+        """As Folder."""
+        torn = b""
+        for block in self.blocks(name):
+            *whole, rest = block.split(b"\n")
+            for line in whole:
+                yield torn + line + b"\n"
+                torn = b""
+            torn += rest
+
+    def create(self, name: str) -> "_Series | None":
+        """As Folder."""
+        series = _Series(self._storage, _series(name))
+        return series if series.begin() else None
+
+    def replace(self, name: str, data: bytes) -> None:
+        """As Folder."""
+        self._storage.put(name, data)
+
+    def add(self, name: str, data: bytes) -> bool:
+        """As Folder."""
+        return self._storage.create(name, data)
+
+    def writer(self, name: str) -> AbstractContextManager[Writer]:
+        """As Folder."""
+        return self._storage.writer(name)
+
+    def publish(self, name: str, final: str) -> bool:
+        """As Folder; a series becomes one object first, piece by piece."""
+        if not _is_growing(name):
+            return self._published(name, final)
+        whole = f"{_series(name)}.tmp"
+        with self._storage.writer(whole) as file:
+            for block in self.blocks(name):
+                file.write(block)
+        try:
+            return self._published(whole, final)
+        finally:
+            self._storage.delete(whole)
+
+    def _published(self, name: str, final: str) -> bool:
+        """Whether it has the name now: a reply that was lost may have said so before."""
+        is_new = self._storage.publish(name, final)
+        return is_new or self._digest(name) == self._digest(final)
+
+    def _digest(self, name: str) -> bytes:
+        digest = sha256()
+        for block in self.blocks(name):
+            digest.update(block)
+        return digest.digest()
+
+    def delete(self, *names: str) -> None:
+        """As Folder."""
+        for name in filter(_is_growing, names):
+            self._storage.delete(*self._chunks(name))
+        self._storage.delete(*(name for name in names if not _is_growing(name)))
+
+    def _chunks(self, name: str) -> list[str]:
+        """The objects of a growing file, in the order of its bytes."""
+        folder = _series(name)
+        found = (one.removesuffix(_GROWING) for one in self._storage.names(folder))
+        return [
+            _chunk(folder, number) for number in sorted(int(one) for one in found if one.isdigit())
+        ]
+
+    @contextmanager
+    def here(self, name: str) -> Iterator[Path]:
+        """As Folder: a copy, which is gone after the body."""
+        with tempfile.TemporaryDirectory(prefix="llmbatch-") as place:
+            path = Path(place, Path(name).name)
+            with path.open("wb") as file:
+                for block in self.blocks(name):
+                    file.write(block)
+            yield path
+
+    @contextmanager
+    def made_here(self, name: str) -> Iterator[Path]:
+        """As Folder: it is uploaded after the body."""
+        with tempfile.TemporaryDirectory(prefix="llmbatch-") as place:
+            path = Path(place, Path(name).name)
+            yield path
+            with path.open("rb") as file, self._storage.writer(name) as target:
+                while block := file.read(_BLOCK_BYTES):
+                    target.write(block)
+
+
+class _Series:
+    """A growing file of whole objects, one after the other."""
+
+    def __init__(self, storage: Storage, folder: str) -> None:
+        self._storage, self._folder = storage, folder
+        self._number = 0
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+
+    def begin(self) -> bool:
+        """Whether it is ours: of all that create the first object one has it."""
+        return self._storage.create(_chunk(self._folder, 0), b"")
+
+    def write(self, data: bytes) -> None:
+        """As Growing."""
+        self._held.append(data)
+        self._held_bytes += len(data)
+        if self._held_bytes >= CHUNK_BYTES:
+            self.sync()
+
+    def sync(self) -> None:
+        """As Growing. After an error the same object is put again."""
+        if self._held:
+            self._storage.put(_chunk(self._folder, self._number + 1), b"".join(self._held))
+            self._number += 1
+            self._held, self._held_bytes = [], 0
+
+    def close(self) -> None:
+        """As Growing."""
+        self._held, self._held_bytes = [], 0
+
+
+def _is_growing(name: str) -> bool:
+    return epoch_of(name.rpartition("/")[2]) is not None
+
+
+def _series(name: str) -> str:
+    """The folder of a growing file's objects."""
+    return name.removesuffix(_GROWING)
+
+
+def _chunk(folder: str, number: int) -> str:
+    return f"{folder}/{number:05}{_GROWING}"
