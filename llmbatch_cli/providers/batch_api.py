@@ -5,6 +5,9 @@ names it in the provider's row: `batch="llmbatch_cli.providers.<provider>.batch:
 Entry (registry.py) or Host (hosts.py). That is all: rows, journal, resuming, polling, retries,
 prices, display and output are the driver's (drivers/provider_batch/), the same for each wire.
 
+A provider that keeps no files has them in the user's `storage` (batch_storage.py); `ready` refuses
+what cannot work, before anything is read.
+
 The life of a job, and who does what
 ------------------------------------
 1. The driver asks `group` for each row, and `line` for its bytes; rows of one model and one group

@@ -32,6 +32,7 @@ from llmbatch_cli.providers.batch_api import BatchWire, Intent
 from llmbatch_cli.providers.batch_storage import Storage
 from llmbatch_cli.providers.batch_wires import batch_wire
 from llmbatch_cli.providers.bedrock import s3
+from llmbatch_cli.providers.bedrock.batch_reading import status_of
 from llmbatch_cli.providers.registry import resolve
 
 ROW = {"messages": [{"role": "user", "content": [{"text": "p0"}]}]}
@@ -315,6 +316,23 @@ async def test_results_are_asked_for_anew_and_may_be_none(tmp_path: Path) -> Non
             assert gone.value.status == 404
             provider.jobs[job].said.update(status="Stopped", successRecordCount=0)
             assert await collected(wire, http, job, await wire.poll(http, job)) == []
+
+
+def test_what_a_job_has_done_before_it_failed_is_taken() -> None:
+    said = {
+        "status": "Failed",
+        "message": "Access to the model was denied",
+        "inputDataConfig": {"s3InputDataConfig": {"s3Uri": f"s3://{BUCKET}/in/a.jsonl"}},
+        "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": f"s3://{BUCKET}/out/"}},
+    }
+    job = f"arn:aws:bedrock:{REGION}:123456789012:model-invocation-job/abcdefghijkl"
+    void = status_of(job, said, wire_for().failed)
+    assert isinstance(void.error, Unauthorized)
+    assert void.sources == []
+    worked = {**said, "totalRecordCount": 9, "successRecordCount": 4, "errorRecordCount": 0}
+    status = status_of(job, worked, wire_for().failed)
+    assert isinstance(status.error, Rejected)
+    assert status.sources == [f"s3://{BUCKET}/out/abcdefghijkl/a.jsonl.out"]
 
 
 async def test_a_run_stops_for_a_role_that_may_not_and_goes_on_with_one_that_may(

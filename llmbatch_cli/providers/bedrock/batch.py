@@ -46,7 +46,6 @@ from llmbatch_cli.providers.batch_api import (
     JobStatus,
     NoDownload,
     Result,
-    folded,
 )
 from llmbatch_cli.providers.bedrock import s3
 from llmbatch_cli.providers.bedrock.batch_checks import (
@@ -56,7 +55,7 @@ from llmbatch_cli.providers.bedrock.batch_checks import (
     check_role,
     folder_in,
 )
-from llmbatch_cli.providers.bedrock.batch_reading import result_in, status_of
+from llmbatch_cli.providers.bedrock.batch_reading import is_void, result_in, status_of
 from llmbatch_cli.providers.bedrock.provider import Bedrock
 from llmbatch_cli.providers.bedrock.signing import Signer
 from llmbatch_cli.providers.wire.limits import retry_after_s
@@ -162,7 +161,7 @@ class BedrockBatch(BatchWire):
         its token, and cost nothing."""
         failed = 0
         async for job in self._jobs(http, intent):
-            if folded(job.get("status")) != "failed":
+            if not is_void(job):
                 return _arn(job)
             failed += 1
         token = f"{intent.mark}-{failed}" if failed else intent.mark
@@ -188,7 +187,7 @@ class BedrockBatch(BatchWire):
     ) -> str | None:
         async for job in self._jobs(http, intent):
             id_ = text_or_none(job.get("jobArn"))
-            if id_ and id_ not in others and folded(job.get("status")) != "failed":
+            if id_ and id_ not in others and not is_void(job):
                 return id_
         return None
 

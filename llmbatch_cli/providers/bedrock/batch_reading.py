@@ -22,7 +22,7 @@ Failed = Callable[[WireReply], ProviderError]
 def status_of(job: str, said: Mapping[str, Any], failed: Failed) -> JobStatus:
     """What a job's object says."""
     word, total = folded(said.get("status")), count(said.get("totalRecordCount"))
-    output = _output(job, said)
+    output = None if is_void(said) else _output(job, said)
     why = clean(text_or_none(said.get("message")) or "", 300)
     return JobStatus(
         word=clean(str(said.get("status")), 40),
@@ -31,14 +31,20 @@ def status_of(job: str, said: Mapping[str, Any], failed: Failed) -> JobStatus:
         done=count(said.get("successRecordCount")) if total else None,
         failed=count(said.get("errorRecordCount")) if total else None,
         expires_s=_moment_s(said.get("jobExpirationTime")),
-        sources=[output] if output and word in ENDED and word != "failed" else [],
-        error=_why(why, failed) if word == "failed" and why else None,
+        sources=[output] if output and word in ENDED else [],
+        error=_why(why, is_void(said), failed) if word == "failed" and why else None,
     )
 
 
-def _why(message: str, failed: Failed) -> ProviderError:
+def is_void(said: Mapping[str, Any]) -> bool:
+    """Whether a job has failed before it worked on any record."""
+    worked = [count(said.get(f"{which}RecordCount")) for which in ("success", "error")]
+    return folded(said.get("status")) == "failed" and not any(worked)
+
+
+def _why(message: str, is_void: bool, failed: Failed) -> ProviderError:
     """Why a job has failed: for its role, or for its rows."""
-    if _NO_ACCESS.search(message):
+    if is_void and _NO_ACCESS.search(message):
         return Unauthorized(message, hint="see what the role of --batch-role may do in the bucket")
     return failed(WireReply(400, {}, orjson.dumps({"message": message})))
 
