@@ -494,5 +494,5 @@ async def test_what_is_too_little_for_a_job_is_not_sent_as_one(
     assert errors[:3] == [None] * 3
     for error in errors[3:]:
         assert error is not None
-        assert "at least 3 rows, and 2 are left" in error.message
+        assert "at least 3 rows, not 2" in error.message
         assert error.retryable

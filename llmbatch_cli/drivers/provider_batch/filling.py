@@ -72,7 +72,7 @@ class Filling:
         """Why it will not be."""
         least, provider = self.asked.wire.limits.least_rows, self.asked.model.provider
         return NotAnswered(
-            f"a job of {provider} has at least {least} rows, and {self.rows} are left",
+            f"a job of {provider} has at least {least} rows, not {self.rows}",
             hint="--resume without --batch-api sends them live, as --live-after does by itself",
         )
 

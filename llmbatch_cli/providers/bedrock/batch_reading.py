@@ -42,9 +42,9 @@ def is_void(said: Mapping[str, Any]) -> bool:
     return folded(said.get("status")) == "failed" and not any(worked)
 
 
-def _why(message: str, is_void: bool, failed: Failed) -> ProviderError:
+def _why(message: str, void: bool, failed: Failed) -> ProviderError:
     """Why a job has failed: for its role, or for its rows."""
-    if is_void and _NO_ACCESS.search(message):
+    if void and _NO_ACCESS.search(message):
         return Unauthorized(message, hint="see what the role of --batch-role may do in the bucket")
     return failed(WireReply(400, {}, orjson.dumps({"message": message})))
 
