@@ -38,6 +38,7 @@ from llmbatch_cli.providers.batch_api import (
     moment_s,
 )
 from llmbatch_cli.providers.gemini.batch_rows import as_inline, as_line
+from llmbatch_cli.providers.gemini.errors import http_status
 from llmbatch_cli.providers.wire.limits import retry_after_s
 from llmbatch_cli.providers.wire.replies import clean, mapping, mappings, text_or_none
 
@@ -52,11 +53,8 @@ MOST_PAGES: Final = 10_000
 ENDED: Final = frozenset(
     ("succeeded", "failed", "cancelled", "canceled", "expired", "partiallysucceeded")
 )
-_CANCELLED: Final = 1
-_STATUSES: Final = dict(
-    zip((3, 5, 6, 7, 8, 9, 11, 14, 16), (400, 404, 409, 403, 429, 400, 400, 503, 401), strict=True)
-)
-"""HTTP statuses of google.rpc.Code; 500 for any other."""
+CANCELLED: Final = 1
+"""The google.rpc.Code of what was cancelled."""
 
 
 class GeminiBatch(BatchWire):
@@ -196,7 +194,7 @@ class GeminiBatch(BatchWire):
             failed=count(stats.get("failedRequestCount")),
             expires_s=None if created_s is None else created_s + 2 * DAY_S,
             sources=[file] if isinstance(file, str) and file else [],
-            error=self.row_error(error) if error and code != _CANCELLED else None,
+            error=self.row_error(error) if error and code != CANCELLED else None,
             retry_after_s=wait_s,
         )
 
@@ -255,12 +253,11 @@ class GeminiBatch(BatchWire):
         return Result(custom_id, error=Overloaded("the row has neither an answer nor an error"))
 
     def row_error(self, error: Mapping[str, Any]) -> ProviderError:
-        """The error of a google.rpc.Status, whose code may be an HTTP status, too."""
+        """The error of a google.rpc.Status."""
         code = count(error.get("code")) or 0
-        if code == _CANCELLED:
+        if code == CANCELLED:
             return NotAnswered(clean(str(error.get("message") or "the job was cancelled"), 300))
-        status = code if 400 <= code < 600 else _STATUSES.get(code, 500)
-        return self.failed(WireReply(status, {}, orjson.dumps({"error": dict(error)})))
+        return self.failed(WireReply(http_status(code), {}, orjson.dumps({"error": dict(error)})))
 
 
 def _is_inline(intent: Intent) -> bool:
