@@ -9,17 +9,21 @@ from llmbatch_cli.drivers.provider_batch.driver import BatchRun, provider_batch
 from llmbatch_cli.engine.limits.estimate import prompt_tokens
 from llmbatch_cli.models import ModelPool
 from llmbatch_cli.pricing.attempts import price_each
+from llmbatch_cli.providers.batch_storage import Storage
 from llmbatch_cli.providers.batch_wires import batch_wire
 
 
 class OfPool:
     """The models of a pool as they are asked through their provider's batch API."""
 
-    def __init__(self, pool: ModelPool, spec: str, system: Message | None) -> None:
+    def __init__(
+        self, pool: ModelPool, spec: str, system: Message | None, storage: Storage
+    ) -> None:
         """`spec`: the run's model as the user named it."""
         self._pool = pool
         self._spec = spec
         self._system = system
+        self._storage = storage.or_of(pool.environ)
         self._known: dict[str, Asked] = {}
 
     async def open(self) -> None:
@@ -50,7 +54,8 @@ class OfPool:
                 "batch API this run goes through",
                 hint="put the rows of each provider into a run of their own",
             )
-        wire = batch_wire(parts.provider, parts.encode, self._pool.setup)
+        wire = batch_wire(parts.provider, parts.encode, self._pool.setup, self._storage)
+        await wire.ready(model.id)
         return Asked(
             model,
             wire,
@@ -73,6 +78,6 @@ async def by_batch_api(
     live: Driver,
 ) -> Driver:
     """The driver of such a run; `live` is for what is left in the end. Raises UsageError."""
-    asking = OfPool(pool, spec, system)
+    asking = OfPool(pool, spec, system, run.storage)
     await asking.open()
     return provider_batch(asking, run, options, live)

@@ -54,6 +54,7 @@ from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.types import Request, WireReply, WireRequest
 from llmbatch_cli.providers.addresses import is_loopback, queried
 from llmbatch_cli.providers.base import Provider
+from llmbatch_cli.providers.batch_storage import Storage
 from llmbatch_cli.providers.wire.replies import json_object
 
 DAY_S: Final = 24 * 3600.0
@@ -219,6 +220,8 @@ class BatchWire(ABC):
     """Whether `find` goes by a mark, so that what it finds is surely ours. False: by circumstances
     (time and number of rows); then the custom_ids of its results decide once it has ended, and the
     driver looks on where they are not ours."""
+    storage: Storage = Storage()
+    """Set by who makes the wire, before `ready`."""
 
     def __init__(self, provider: Provider, build: Build) -> None:
         """
@@ -293,6 +296,10 @@ class BatchWire(ABC):
         return json_object(reply)
 
     # What a wire is
+
+    async def ready(self, model: str) -> None:  # noqa: B027 - most wires need nothing
+        """Called once before rows of this model are read. Raises UsageError where they cannot be
+        sent: for a model without batches, or without a bucket or credentials that they need."""
 
     def group(self, wire: WireRequest, request: Request) -> str:
         """What all rows of one job must share beside the model, such as the endpoint."""

@@ -30,6 +30,7 @@ from llmbatch_cli.engine.calls import stopped
 from llmbatch_cli.engine.failure_limit import Breaker
 from llmbatch_cli.engine.run import Stop
 from llmbatch_cli.providers.batch_api import Http, JobStatus
+from llmbatch_cli.providers.batch_storage import Storage
 
 MOST_WAITING: Final = 256
 """Outcomes of rows that went into no job, not yet taken."""
@@ -52,6 +53,8 @@ class BatchRun:
     detach: bool = False
     """Whether to return once everything is submitted."""
     timing: Timing = Timing()
+    storage: Storage = Storage()
+    """As the user names it."""
 
 
 @frozen
