@@ -17,7 +17,7 @@ from support.scripted import Exchange, abort
 
 PARENT = "projects/p-1/locations/global"
 NAMED = "projects/123/locations/global/batchPredictionJobs"
-"""A job has the project's number in its name."""
+"""A job has the project's number in its name, and is there by the project's id, too."""
 WORDS = {400: "Bad Request", 500: "Internal Server Error"}
 LABELS = ("llmbatch-0", "llmbatch-1", "llmbatch-2")
 
@@ -58,7 +58,8 @@ class SimulatedVertex(SimulatedGemini):
         }
 
     async def _answered(self, exchange: Exchange, path: str, query: dict[str, list[str]]) -> Answer:
-        assert exchange.header("authorization") == "Bearer token-of-the-test"
+        token = None if exchange.method == "PUT" else "Bearer token-of-the-test"
+        assert exchange.header("authorization") == token
         kind = {"content-type": "application/json; charset=UTF-8"}
         if path.startswith("/upload/"):
             return self._taken(exchange, query, kind)
@@ -70,8 +71,9 @@ class SimulatedVertex(SimulatedGemini):
             return (*self._created(json.loads(exchange.body)), kind)
         if (method, path) == ("GET", f"{parent}/batchPredictionJobs"):
             return 200, self._listed(query), kind
-        if name in self.jobs and (method, verb) in (("GET", ""), ("POST", "cancel")):
-            return 200, self._of_batch(self.jobs[name], verb), kind
+        job = self.jobs.get(name.replace(f"{PARENT}/batchPredictionJobs", NAMED))
+        if job is not None and (method, verb) in (("GET", ""), ("POST", "cancel")):
+            return 200, self._of_batch(job, verb), kind
         if method == "POST" and path.startswith(f"{parent}/publishers/google/models/"):
             return 200, self._response(json.loads(exchange.body)), kind
         return *self._nothing(path), kind

@@ -22,7 +22,7 @@ from urllib.parse import quote, unquote, urlencode
 
 import orjson
 
-from llmbatch_cli.core.errors import BadReply, ProviderError
+from llmbatch_cli.core.errors import BadReply, Interrupted, ProviderError
 from llmbatch_cli.core.types import Request, WireReply, WireRequest
 from llmbatch_cli.providers.batch_api import (
     DAY_S,
@@ -67,7 +67,8 @@ class VertexBatch(BatchWire):
     # Whose, and where
 
     @property
-    def headers(self) -> Mapping[str, str]:  # type: ignore[override] # a token lasts an hour
+    def headers(self) -> Mapping[str, str]:
+        """With the token of this moment: one lasts an hour."""
         headers = self.build(Request("probe", _HELLO, {})).headers
         own = ("content-type", "accept", "content-length")
         return {name: value for name, value in headers.items() if name.lower() not in own}
@@ -222,12 +223,16 @@ class VertexBatch(BatchWire):
                         yield result_in(line, found[1] if found else "")
 
     async def _lines(self, http: Http, place: Place) -> AsyncIterator[bytes]:
-        files = self._files
+        files, has_begun = self._files, False
         try:
             async for line in http.lines(files.download(place)):
                 yield line
+                has_begun = True
         except NoDownload as other:
-            raise files.failed(other.reply, place) from None
+            error = files.failed(other.reply, place)
+            if has_begun and error.status == 401:  # the token has ended, and there is a new one
+                raise Interrupted(error.message) from None
+            raise error from None
 
 
 def _named(made: Mapping[str, Any]) -> str:

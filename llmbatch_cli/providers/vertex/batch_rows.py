@@ -25,6 +25,7 @@ from llmbatch_cli.providers.wire.replies import mapping, text_or_none
 
 LABELS: Final = ("llmbatch-0", "llmbatch-1", "llmbatch-2")
 """Of the row's number in base 100, the last digits first."""
+_DIGITS: Final = re.compile("[0-9]{2}")
 _CODE: Final = re.compile(r'"code"\s*:\s*(\d+)')
 _WORDS: Final = (
     (429, ("too many requests", "resource exhausted", "quota")),
@@ -58,10 +59,13 @@ def labels_of(number: int) -> dict[str, str]:
 
 def number_of(labels: Mapping[str, Any]) -> int | None:
     """The number of the row with these labels; None where they are not ours."""
-    digits = [labels.get(name) for name in LABELS]
-    if not all(isinstance(two, str) and re.fullmatch("[0-9]{2}", two) for two in digits):
-        return None
-    return sum(int(two or 0) * 100**place for place, two in enumerate(digits))
+    number = 0
+    for place, name in enumerate(LABELS):
+        digits = labels.get(name)
+        if not isinstance(digits, str) or not _DIGITS.fullmatch(digits):
+            return None
+        number += int(digits) * 100**place
+    return number
 
 
 def result_in(line: bytes, intent: str) -> Result:

@@ -94,7 +94,8 @@ class CloudStorage:
             start = came
 
     async def _session(self, http: Http, place: Place, size: int) -> str:
-        """The address that takes the file. One that nothing is sent to costs nothing."""
+        """The address that takes the file, which is also the right to send it there. One that
+        nothing is sent to costs nothing."""
         query = urlencode({"uploadType": "resumable", "name": place.name})
         url = f"{self.root}/upload/storage/v1/b/{quote(place.bucket, safe='')}/o?{query}"
         kind = "application/jsonl"
@@ -107,17 +108,17 @@ class CloudStorage:
         reply = await http.get(WireRequest("POST", url, {**self.headers, **headers}, body))
         self._checked(reply, place)
         session = text_or_none(reply.headers.get("location")) or ""
-        if not (self._is_here(session) or session.startswith("https://")):
+        is_here = session.split("/", 3)[:3] == self.root.split("/", 3)[:3]
+        if not (is_here or session.startswith("https://")):
             raise BadReply("Cloud Storage gives no address for the upload")
         return session
 
     async def _rest(self, http: Http, session: str, file: Path, start: int, size: int) -> WireReply:
         """Send what is left; after a break, what has come of it."""
-        headers = self.headers if self._is_here(session) else {}
         if start < size:
             range_ = {"content-range": f"bytes {start}-{size - 1}/{size}"}
             try:
-                rest = WireRequest("PUT", session, {**headers, **range_})
+                rest = WireRequest("PUT", session, range_)
                 reply = await http.upload(rest, file, start=start)
                 if reply.status < 500 and reply.status not in (408, 429):
                     return reply
@@ -125,7 +126,7 @@ class CloudStorage:
                 if not error.retry:
                     raise
         asked = {"content-range": f"bytes */{size}"}
-        return await http.get(WireRequest("PUT", session, {**headers, **asked}))
+        return await http.get(WireRequest("PUT", session, asked))
 
     async def size_of(self, http: Http, place: Place) -> int | None:
         """The file's size; None where it is not there."""
@@ -193,9 +194,6 @@ class CloudStorage:
         bucket = quote(place.bucket, safe="")
         url = f"{self.root}/storage/v1/b/{bucket}/o{name}?{query}"
         return WireRequest("GET", url, self.headers)
-
-    def _is_here(self, url: str) -> bool:
-        return url.split("/", 3)[:3] == self.root.split("/", 3)[:3]
 
 
 def storage_of(base_url: str) -> str:
