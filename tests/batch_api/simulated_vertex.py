@@ -48,6 +48,8 @@ class SimulatedVertex(SimulatedGemini):
     """Of the next parts: so many bytes come, and the connection breaks."""
     parts: list[int] = field(default_factory=list)
     """The sizes of what was sent."""
+    put_with: set[str | None] = field(default_factory=set)
+    """The tokens that it was sent with; none is needed."""
 
     @property
     def env(self) -> dict[str, str]:
@@ -58,13 +60,15 @@ class SimulatedVertex(SimulatedGemini):
         }
 
     async def _answered(self, exchange: Exchange, path: str, query: dict[str, list[str]]) -> Answer:
-        token = None if exchange.method == "PUT" else "Bearer token-of-the-test"
-        assert exchange.header("authorization") == token
+        if exchange.method == "PUT":
+            self.put_with.add(exchange.header("authorization"))
+        else:
+            assert exchange.header("authorization") == "Bearer token-of-the-test"
         kind = {"content-type": "application/json; charset=UTF-8"}
         if path.startswith("/upload/"):
             return self._taken(exchange, query, kind)
-        if path.startswith("/storage/v1/b/"):
-            return (*self._stored(path, query), kind)
+        if path.startswith(("/storage/v1/b/", "/download/storage/v1/b/")):
+            return (*self._stored(path.removeprefix("/download"), query), kind)
         method, parent = exchange.method, f"/v1/{PARENT}"
         name, _, verb = path.removeprefix("/v1/").partition(":")
         if (method, path) == ("POST", f"{parent}/batchPredictionJobs"):
@@ -93,7 +97,8 @@ class SimulatedVertex(SimulatedGemini):
             assert query["uploadType"] == ["resumable"]
             id_ = f"s{len(self.sessions)}"
             size = int(exchange.header("x-upload-content-length") or "")
-            self.sessions[id_] = query["name"][0], size, bytearray()
+            name = query["name"][0] if "name" in query else json.loads(exchange.body)["name"]
+            self.sessions[id_] = name, size, bytearray()
             where = f"{self.url.removesuffix('/v1')}/upload/storage/v1/b/{bucket}/o?upload_id={id_}"
             return 200, {}, {**kind, "location": where}
         id_ = query["upload_id"][0]

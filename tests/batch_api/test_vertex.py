@@ -293,6 +293,7 @@ async def test_an_upload_goes_on_where_it_was(
         assert provider.files[f"{FOLDER}.jsonl"].content == body.read_bytes()
     assert provider.parts == parts
     assert len(provider.sessions) == 1
+    assert provider.put_with == {None}  # its address is the right to it
 
 
 async def test_an_upload_that_never_gets_further_ends(tmp_path: Path) -> None:
