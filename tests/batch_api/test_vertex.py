@@ -3,6 +3,7 @@ Gemini's, tokens that end."""
 
 import asyncio
 import json
+import re
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -13,14 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
-from batch_api.laws import assert_law, env_for, prompts, rows_of
+from batch_api.laws import assert_law, env_for, prompts, rows_of, words_for
 from batch_api.shapes import batch, begun
 from batch_api.simulated_openai import Job, simulated
 from batch_api.simulated_vertex import NAMED, PARENT, SimulatedVertex
 from batch_api.test_shapes import ROWS, Killing
 from batch_api.wires import body_file, collected, intent_of
+from providers.oracle.test_vertex_sdk import account
 from support.later import Later
 from support.program import run
+from support.scripted import Exchange
 
 from llmbatch_cli.core.errors import Interrupted, ProviderError, UsageError
 from llmbatch_cli.core.types import Request
@@ -421,6 +424,50 @@ def test_a_new_token_is_sent_at_once() -> None:
     wire.provider._hold("t-2")  # type: ignore[attr-defined]
     sent.append(wire.request("GET", f"/{PARENT}").headers["authorization"])
     assert sent == ["Bearer t", "Bearer t-2"]
+
+
+class WithTokens(SimulatedVertex):
+    """Gives out tokens, another one each time, and takes them all."""
+
+    given: int = 0
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {"LLMBATCH_BATCH_BUCKET": "gs://a-bucket/some/folder"}
+
+    async def _answered(
+        self, exchange: Exchange, path: str, query: dict[str, list[str]]
+    ) -> tuple[int, Any, dict[str, str]]:
+        if path == "/token":
+            self.given += 1
+            token = {"access_token": f"token-{self.given}", "expires_in": 3600}
+            return 200, token, {"content-type": "application/json"}
+        known = re.fullmatch(r"Bearer token-\d", exchange.header("authorization") or "")
+        taken = [(name, value) for name, value in exchange.headers if name != "authorization"]
+        if known:
+            taken.append(("authorization", "Bearer token-of-the-test"))
+        return await super()._answered(replace(exchange, headers=taken), path, query)
+
+
+async def test_a_run_goes_on_with_credentials_whose_tokens_change(tmp_path: Path) -> None:
+    """A service account's, of which each process fetches its own; so does `llmbatch jobs`."""
+    source, out = prompts(tmp_path / "in.jsonl", ROWS), tmp_path / "out.jsonl"
+    async with simulated(kind=WithTokens) as provider:
+        assert isinstance(provider, WithTokens)
+        account(tmp_path / "account.json", f"{provider.url.removesuffix('/v1')}/token")
+        more = {"GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path / "account.json")}
+        more["GOOGLE_CLOUD_PROJECT"] = "p-1"
+        env = env_for(out, {**provider.env, **more})
+        words = words_for(source, out, provider.base_url, provider.model)
+        done = await run(*words, "--detach", env=env)
+        assert done.status == 0, done.err
+        done = await run("jobs", "wait", str(out), env=env)
+        assert done.status == 0, done.err
+        done = await run(*words, "--resume", env=env)
+    assert done.status == 0, done.err
+    assert_law(provider, out, ROWS)
+    assert provider.given >= 3
+    assert provider.creates == 1
 
 
 async def test_results_are_read_on_with_the_next_token(tmp_path: Path) -> None:
