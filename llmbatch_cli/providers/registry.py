@@ -110,6 +110,7 @@ OWN_WIRES: Final[Mapping[str, Entry]] = {
         url_variables=("BEDROCK_BASE_URL",),
         keyless=True,
         credentials="AWS credentials",
+        batch="llmbatch_cli.providers.bedrock.batch:BedrockBatch",
     ),
     "vertex": Entry(
         "llmbatch_cli.providers.vertex.provider:Vertex",

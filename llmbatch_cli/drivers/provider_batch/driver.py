@@ -54,7 +54,6 @@ class BatchRun:
     """Whether to return once everything is submitted."""
     timing: Timing = Timing()
     storage: Storage = Storage()
-    """As the user names it."""
 
 
 @frozen
@@ -129,6 +128,7 @@ class _Drive:
         if run.live_after_s is not None:
             made = [job.intent.made_s for job in journal.jobs.values()]
             self._poller.give_up_s = min(made, default=timing.clock()) + run.live_after_s
+            self._feeder.ends_live = True
 
     # Outcomes
 
@@ -202,6 +202,8 @@ class _Drive:
             async for outcome in self._collected(ended, further, full):
                 yield outcome
             full += further.rest()
+            for outcome in self._feeder.given_up(full):
+                yield self._finished(outcome)
             await self._settle(ended.job, full)
         except NotOurs:
             self._journal.mistaken(ended.job)
@@ -341,18 +343,16 @@ class _Drive:
         is_detached = self._ends and not self._is_stopped()
         is_one = len(there) == 1
         if is_detached:
+            self._stop.drain()
             what = "is submitted" if is_one else "are submitted"
         else:
             what = "goes on" if is_one else "go on"
-        if is_detached:
-            self._stop.drain()
         name, rows = self._run.output, sum(job.intent.rows for job in there)
-        provider = self._asking.home.model.provider
         self._notify(
             Notice(
                 f"{format_count(len(there), 'job')} with {format_count(rows, 'row')} {what} at "
-                f"{provider}; the same command with --resume collects them, "
-                f"llmbatch jobs cancel {name} ends them"
+                f"{self._asking.home.model.provider}; the same command with --resume "
+                f"collects them, llmbatch jobs cancel {name} ends them"
             )
         )
 

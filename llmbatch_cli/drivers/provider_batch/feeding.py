@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 from llmbatch_cli.core.errors import ProviderError, Rejected, UsageError
@@ -50,6 +50,8 @@ class Feeder:
         self._meant = meant
         self.fillings = Fillings(journal)
         self.rest = Rest(journal.folder)
+        self.ends_live = False
+        """Whether what no job can take is sent live in the end."""
         self.room = asyncio.Event()
         """Set when a job is collected."""
 
@@ -106,7 +108,21 @@ class Feeder:
             full.append(filled)
         return None
 
+    def given_up(self, fillings: list[Filling]) -> Iterator[Outcome]:
+        """The outcomes of the rows of those that are too small for a job, which are taken out."""
+        for filling in [one for one in fillings if one.is_too_small]:
+            fillings.remove(filling)
+            for row in filling.given_up():
+                if self.ends_live:
+                    self.rest.add(row)
+                else:
+                    yield filling.asked.failed(row, filling.too_few())
+
     async def _intend(self, filling: Filling, output: Path) -> None:
+        if filling.is_too_small:
+            for outcome in self.given_up([filling]):
+                await self._put(outcome)
+            return
         intent, reached = await asyncio.to_thread(filling.close, self._timing.clock())
         if not self._journal.jobs:
             remember(output, os.environ)
