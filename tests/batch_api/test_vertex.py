@@ -6,7 +6,7 @@ import json
 import re
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -25,13 +25,14 @@ from support.later import Later
 from support.program import run
 from support.scripted import Exchange
 
-from llmbatch_cli.core.errors import Interrupted, ProviderError, UsageError
+from llmbatch_cli.core.errors import BadReply, Interrupted, ProviderError, UsageError
 from llmbatch_cli.core.types import Request
 from llmbatch_cli.drivers.provider_batch.http import BatchHttp, open_batch_http
 from llmbatch_cli.providers.access import Access
 from llmbatch_cli.providers.batch_api import BatchWire, Intent
 from llmbatch_cli.providers.batch_storage import Storage
 from llmbatch_cli.providers.batch_wires import batch_wire
+from llmbatch_cli.providers.gemini.pages import pages
 from llmbatch_cli.providers.registry import resolve
 from llmbatch_cli.providers.vertex.batch import VertexBatch
 from llmbatch_cli.providers.vertex.batch_rows import (
@@ -397,6 +398,16 @@ async def test_a_model_of_another_publisher_is_refused_before_anything_is_read()
     wire.storage = Storage(bucket="s3://a-bucket")
     with pytest.raises(UsageError, match="no bucket for vertex"):
         await wire.ready("gemini-2.5-flash")
+
+
+async def test_a_list_whose_pages_go_round_is_no_list() -> None:
+    """Nothing can be said of what is not in it, so no job is made again for it."""
+
+    async def ask(more: Mapping[str, str]) -> Mapping[str, Any]:
+        return {"nextPageToken": "again"}
+
+    with pytest.raises(BadReply, match="no end"):
+        _ = [page async for page in pages(ask, "jobs")]
 
 
 # Accounts

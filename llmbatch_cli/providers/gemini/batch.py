@@ -39,6 +39,7 @@ from llmbatch_cli.providers.batch_api import (
 )
 from llmbatch_cli.providers.gemini.batch_rows import as_inline, as_line
 from llmbatch_cli.providers.gemini.errors import http_status
+from llmbatch_cli.providers.gemini.pages import pages
 from llmbatch_cli.providers.wire.limits import retry_after_s
 from llmbatch_cli.providers.wire.replies import clean, mapping, mappings, text_or_none
 
@@ -49,7 +50,6 @@ MEDIA: Final = "media"
 INLINE_AT_ONCE: Final = 2
 """Which are in memory while they are sent."""
 PAGE: Final = 100
-MOST_PAGES: Final = 10_000
 ENDED: Final = frozenset(
     ("succeeded", "failed", "cancelled", "canceled", "expired", "partiallysucceeded")
 )
@@ -160,21 +160,16 @@ class GeminiBatch(BatchWire):
     async def _listed(
         self, http: Http, what: str, names: Collection[str]
     ) -> AsyncIterator[Mapping[str, Any]]:
-        """All there are, page by page. Raises where they cannot be read to the end."""
-        token: str | None = None
-        for _ in range(MOST_PAGES):
-            query = {"pageSize": str(PAGE), **({"pageToken": token} if token else {})}
-            page = self.json(await http.get(self.request("GET", f"/{what}?{urlencode(query)}")))
+        """All there are. Raises where they cannot be read to the end."""
+
+        async def ask(more: Mapping[str, str]) -> Mapping[str, Any]:
+            query = urlencode({"pageSize": str(PAGE), **more})
+            return self.json(await http.get(self.request("GET", f"/{what}?{query}")))
+
+        async for page in pages(ask, f"{what} at gemini"):
             for name in names:
                 for one in mappings(page.get(name)):
                     yield one
-            following = text_or_none(page.get("nextPageToken"))
-            if not following:
-                return
-            if following == token:
-                break
-            token = following
-        raise BadReply(f"the list of {what} at gemini has no end")
 
     async def poll(self, http: Http, job: str) -> JobStatus:
         reply = await http.get(self._of(job))

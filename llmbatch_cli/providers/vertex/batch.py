@@ -39,13 +39,13 @@ from llmbatch_cli.providers.batch_api import (
 )
 from llmbatch_cli.providers.gemini.batch import CANCELLED, ENDED
 from llmbatch_cli.providers.gemini.errors import http_status
+from llmbatch_cli.providers.gemini.pages import pages
 from llmbatch_cli.providers.vertex.batch_rows import claude_line, gemini_line, result_in
 from llmbatch_cli.providers.vertex.storage import CloudStorage, Place, storage_of
 from llmbatch_cli.providers.wire.limits import retry_after_s
 from llmbatch_cli.providers.wire.replies import clean, mapping, mappings, text_or_none
 
 PAGE: Final = 100
-MOST_PAGES: Final = 10_000
 QUEUED_S: Final = 3 * DAY_S
 _HELLO: Final = [{"role": "user", "content": "?"}]
 _JOB: Final = re.compile(r"projects/[^/?#]+/locations/[^/?#]+/batchPredictionJobs/[^/?#]+")
@@ -148,23 +148,18 @@ class VertexBatch(BatchWire):
     async def find(
         self, http: Http, intent: Intent, upload: str | None, others: Collection[str]
     ) -> str | None:
-        """A page of a list that is filtered may be empty before others that are not."""
-        parent, token = self._published(intent.model)[0], ""
-        query = {"filter": f'displayName="{intent.mark}"', "pageSize": str(PAGE)}
-        for _ in range(MOST_PAGES):
-            asked = {**query, **({"pageToken": token} if token else {})}
-            request = self._jobs_of(parent, query=f"?{urlencode(asked)}")
-            page = self.json(await http.get(request))
+        parent = self._published(intent.model)[0]
+
+        async def ask(more: Mapping[str, str]) -> Mapping[str, Any]:
+            wanted = {"filter": f'displayName="{intent.mark}"', "pageSize": str(PAGE), **more}
+            request = self._jobs_of(parent, query=f"?{urlencode(wanted)}")
+            return self.json(await http.get(request))
+
+        async for page in pages(ask, "jobs at vertex"):
             for job in mappings(page.get("batchPredictionJobs")):
                 if job.get("displayName") == intent.mark and job.get("name") not in others:
                     return _named(job)
-            following = text_or_none(page.get("nextPageToken"))
-            if not following:
-                return None
-            if following == token:
-                break
-            token = following
-        raise BadReply("the list of jobs at vertex has no end")
+        return None
 
     async def poll(self, http: Http, job: str) -> JobStatus:
         reply = await http.get(self._of(job))
@@ -175,7 +170,6 @@ class VertexBatch(BatchWire):
         stats, error = mapping(said.get("completionStats")), mapping(said.get("error"))
         done, failed = (count(stats.get(f"{name}Count")) or 0 for name in ("successful", "failed"))
         left = count(stats.get("incompleteCount", 0))
-        begun_s, made_s = (moment_s(said.get(f"{name}Time")) for name in ("start", "create"))
         folder = _folder(said)
         return JobStatus(
             word=clean(str(said.get("state")), 60),
@@ -183,7 +177,7 @@ class VertexBatch(BatchWire):
             total=done + failed + left if stats and left is not None else None,
             done=done if stats else None,
             failed=failed if stats else None,
-            expires_s=begun_s + DAY_S if begun_s else made_s + QUEUED_S if made_s else None,
+            expires_s=_expires_s(said),
             sources=[folder] if folder else [],
             error=self._error(error, str(said.get("model"))),
             retry_after_s=wait_s,
@@ -241,6 +235,14 @@ def _named(made: Mapping[str, Any]) -> str:
     if not _JOB.fullmatch(name) or ".." in name:
         raise BadReply("vertex gives no name for the job that it has made")
     return name
+
+
+def _expires_s(said: Mapping[str, Any]) -> float | None:
+    """A day after it began; until then, as long as it may wait."""
+    for name, longest_s in (("startTime", DAY_S), ("createTime", QUEUED_S)):
+        if (since_s := moment_s(said.get(name))) is not None:
+            return since_s + longest_s
+    return None
 
 
 def _folder(said: Mapping[str, Any]) -> str | None:

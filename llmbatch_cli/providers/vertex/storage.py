@@ -11,7 +11,7 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import field
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 from urllib.parse import quote, urlencode, urlsplit
 
 import orjson
@@ -29,13 +29,13 @@ from llmbatch_cli.core.errors import (
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.types import WireReply, WireRequest
 from llmbatch_cli.providers.batch_api import Http, count
+from llmbatch_cli.providers.gemini.pages import pages
 from llmbatch_cli.providers.wire.limits import retry_after_s
 from llmbatch_cli.providers.wire.replies import clean, json_object, mapping, mappings, text_or_none
 
 STORAGE: Final = "https://storage.googleapis.com"
 MOST_BREAKS: Final = 4
 """How often in a row an upload may break off without having brought anything."""
-MOST_PAGES: Final = 10_000
 _MORE: Final = 308
 _GONE: Final = (404, 410)
 _CAME: Final = re.compile(r"bytes=0-(\d+)")
@@ -140,24 +140,17 @@ class CloudStorage:
 
     async def files(self, http: Http, folder: Place) -> AsyncIterator[Place]:
         """What is in the folder and below it."""
-        token = ""
-        for _ in range(MOST_PAGES):
-            query = {"prefix": folder.name, "fields": "items(name),nextPageToken"}
-            query.update({"pageToken": token} if token else {})
-            where = Place(folder.bucket, "")
-            page = await http.get(self._of(where, urlencode(query)))
+
+        async def ask(more: Mapping[str, str]) -> Mapping[str, Any]:
+            query = {"prefix": folder.name, "fields": "items(name),nextPageToken", **more}
+            page = await http.get(self._of(Place(folder.bucket, ""), urlencode(query)))
             self._checked(page, folder)
-            said = json_object(page)
-            for item in mappings(said.get("items")):
+            return json_object(page)
+
+        async for page in pages(ask, folder.uri):
+            for item in mappings(page.get("items")):
                 if name := text_or_none(item.get("name")):
                     yield Place(folder.bucket, name)
-            following = text_or_none(said.get("nextPageToken"))
-            if not following:
-                return
-            if following == token:
-                break
-            token = following
-        raise BadReply(f"the list of {folder.uri} has no end")
 
     def download(self, place: Place) -> WireRequest:
         """The request for a file's content."""
