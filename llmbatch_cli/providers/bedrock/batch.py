@@ -17,8 +17,8 @@ The Converse form is that of live calls, so that every model works that has both
 inference. A record's id has letters and digits alone, as earlier editions of the guide wanted it.
 """
 
-import re
 from collections.abc import AsyncIterator, Collection, Mapping
+from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
@@ -29,7 +29,6 @@ import orjson
 from llmbatch_cli.core.errors import (
     BadReply,
     Interrupted,
-    NotAnswered,
     OutOfQuota,
     Overloaded,
     ProviderError,
@@ -47,9 +46,7 @@ from llmbatch_cli.providers.batch_api import (
     JobStatus,
     NoDownload,
     Result,
-    count,
     folded,
-    moment_s,
 )
 from llmbatch_cli.providers.bedrock import s3
 from llmbatch_cli.providers.bedrock.batch_checks import (
@@ -59,17 +56,16 @@ from llmbatch_cli.providers.bedrock.batch_checks import (
     check_role,
     folder_in,
 )
+from llmbatch_cli.providers.bedrock.batch_reading import result_in, status_of
 from llmbatch_cli.providers.bedrock.provider import Bedrock
 from llmbatch_cli.providers.bedrock.signing import Signer
 from llmbatch_cli.providers.wire.limits import retry_after_s
-from llmbatch_cli.providers.wire.replies import clean, mapping, mappings, text_or_none
+from llmbatch_cli.providers.wire.replies import mappings, text_or_none
 
 HOURS: Final = 48
 """After which Bedrock itself gives a job up; at least 24."""
-ENDED: Final = frozenset(("completed", "partiallycompleted", "failed", "stopped", "expired"))
 PAGE: Final = 100
 MOST_PAGES: Final = 1000
-_NO_ACCESS: Final = re.compile(r"access|permission|authoriz|assume|denied", re.IGNORECASE)
 
 
 class BedrockBatch(BatchWire):
@@ -108,6 +104,7 @@ class BedrockBatch(BatchWire):
         check_model(model)
         folder_in(self.storage)
         check_role(self.storage)
+        s3.endpoint_of(self.provider.environ, "S3")
         await self._signer.credentials()
 
     async def _asked(self, method: str, path: str, body: Any = None) -> WireRequest:
@@ -213,31 +210,8 @@ class BedrockBatch(BatchWire):
     async def poll(self, http: Http, job: str) -> JobStatus:
         check_account(self.storage, job)
         reply = await http.get(await self._asked("GET", _path(job)))
-        return self.status(job, self.json(reply), retry_after_s(reply.headers))
-
-    def status(self, job: str, said: Mapping[str, Any], wait_s: float | None) -> JobStatus:
-        """What a job's object says."""
-        word, total = folded(said.get("status")), count(said.get("totalRecordCount"))
-        output = _output(job, said)
-        why = clean(text_or_none(said.get("message")) or "", 300)
-        return JobStatus(
-            word=clean(str(said.get("status")), 40),
-            ended=word in ENDED,
-            total=total or None,  # 0 while it is validated
-            done=count(said.get("successRecordCount")) if total else None,
-            failed=count(said.get("errorRecordCount")) if total else None,
-            expires_s=_moment_s(said.get("jobExpirationTime")),
-            sources=[output] if output and word in ENDED and word != "failed" else [],
-            error=self._why(why) if word == "failed" and why else None,
-            retry_after_s=wait_s,
-        )
-
-    def _why(self, message: str) -> ProviderError:
-        """Why a job has failed: for its role, or for its rows."""
-        if _NO_ACCESS.search(message):
-            hint = f"see what the role may do: {self.storage.role or 'that of the run'}"
-            return Unauthorized(message, hint=hint)
-        return self.failed(WireReply(400, {}, orjson.dumps({"message": message})))
+        status = status_of(job, self.json(reply), self.failed)
+        return replace(status, retry_after_s=retry_after_s(reply.headers))
 
     async def cancel(self, http: Http, job: str) -> None:
         check_account(self.storage, job)
@@ -251,7 +225,7 @@ class BedrockBatch(BatchWire):
         for uri in status.sources:
             try:
                 async for line in http.lines(await self._signer.for_s3("GET", uri)):
-                    found = self.result(line)
+                    found = result_in(line, self.failed)
                     if found is not None:
                         yield found
             except NoDownload as other:
@@ -261,27 +235,6 @@ class BedrockBatch(BatchWire):
                 if reply.status == 404 and not (status.done or status.failed):
                     return  # it ended before it had any
                 raise self._refused(reply, uri) from None
-
-    def result(self, line: bytes) -> Result | None:
-        """What a line says; None where it is nobody's."""
-        try:
-            said = mapping(orjson.loads(line))
-        except orjson.JSONDecodeError:
-            return None
-        record = text_or_none(said.get("recordId"))
-        if not record:
-            return None
-        custom_id = record.replace("N", "-")
-        answer, error = mapping(said.get("modelOutput")), mapping(said.get("error"))
-        if answer:
-            return Result(custom_id, WireReply(200, {}, orjson.dumps(answer)))
-        code = count(error.get("errorCode")) or 500
-        text = clean(str(error.get("errorMessage") or "neither an answer nor an error"), 300)
-        if code in (408, 504):
-            return Result(custom_id, error=NotAnswered(text))
-        status = code if 400 <= code < 600 else 500
-        reply = WireReply(status, {}, orjson.dumps({"message": text}))
-        return Result(custom_id, error=self.failed(reply))
 
 
 def _path(job: str) -> str:
@@ -294,19 +247,3 @@ def _arn(said: Mapping[str, Any]) -> str:
     if not JOB.fullmatch(found):
         raise BadReply("bedrock gives no ARN of the job that it has made")
     return found
-
-
-def _output(job: str, said: Mapping[str, Any]) -> str | None:
-    """Where the results are: FOLDER/JOB/INPUT.out."""
-    given = mapping(mapping(said.get("inputDataConfig")).get("s3InputDataConfig")).get("s3Uri")
-    taken = mapping(mapping(said.get("outputDataConfig")).get("s3OutputDataConfig")).get("s3Uri")
-    found = JOB.fullmatch(job)
-    if not (isinstance(given, str) and isinstance(taken, str) and found):
-        return None
-    return f"{taken.rstrip('/')}/{found[2]}/{given.rpartition('/')[2]}.out"
-
-
-def _moment_s(value: object) -> float | None:
-    """A time, as text or in seconds."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number else moment_s(value)  # type: ignore[arg-type]
