@@ -185,11 +185,16 @@ class Http(Protocol):
         """The reply, whatever its status; sent once. Raises Unreachable, Interrupted, BadReply."""
 
     async def upload(
-        self, request: WireRequest, file: Path, before: bytes = b"", after: bytes = b""
+        self,
+        request: WireRequest,
+        file: Path,
+        before: bytes = b"",
+        after: bytes = b"",
+        start: int = 0,
     ) -> WireReply:
-        """Send `before`, the file and `after` as the body, in pieces, once; `request.body` is not
-        used. The length is announced. For an inline create this is the one request that makes
-        the job, too."""
+        """Send `before`, the file from byte `start` on, and `after` as the body, in pieces, once;
+        `request.body` is not used. The length is announced. For an inline create this is the one
+        request that makes the job, too."""
 
     def lines(self, request: WireRequest) -> AsyncIterator[bytes]:
         """The lines of a download, without their ends and without empty ones, as they come.
