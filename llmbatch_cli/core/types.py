@@ -330,6 +330,10 @@ Call = Callable[[Request], Awaitable[Completion]]
 Work = Callable[[Prompt], Awaitable[tuple[Outcome, ...]]]
 """One row to its outcomes; the first is the answer. Raises RunStopped and nothing else."""
 
+Asking = Callable[[Prompt, list[Ledger]], Awaitable[tuple[Outcome, ...]]]
+"""Work that puts the ledger of each request for the row into a list before it is sent, so that
+what was paid is known however the row ends."""
+
 Send = Callable[[WireRequest], Awaitable[WireReply]]
 """The seam to the network. Raises ProviderError (Unreachable, Interrupted, BadReply) only."""
 
