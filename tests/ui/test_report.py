@@ -232,7 +232,7 @@ def test_what_rows_without_an_outcome_have_cost_is_told_with_the_rest() -> None:
     totals.cost_usd, totals.unknown_cost = Decimal("0.03"), 2
     words = "$0.041 (unknown for 3 rows; $0.011 of it for 2 rows that were not finished)"
     assert words in summary(totals)
-    assert format_cost(totals, 0.05) == words.replace(" (", " of $0.05 (", 1)
+    assert format_cost(totals, 0.05) == words.replace(" (", " of $0.050 (", 1)
     assert totals.cost_usd == Decimal("0.03")  # as the output has it
 
 
