@@ -60,6 +60,8 @@ class Prompt:
     """The row as it was read: an object of fields, a text or a list of messages."""
     repeat: int | None = None
     """Which one this is, from 1, of a row that is to be answered several times."""
+    ledgers: Sequence[Ledger] = field(default=(), repr=False, compare=False)
+    """Of requests for it that were made elsewhere, as in a job."""
 
     @property
     def place(self) -> str:

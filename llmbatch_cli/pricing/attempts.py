@@ -30,7 +30,7 @@ def priced(work: Asking, prices: Prices, tokens_of: Tokens, observe: Observer = 
     """
 
     async def work_and_price(prompt: Prompt) -> tuple[Outcome, ...]:
-        ledgers: list[Ledger] = []
+        ledgers = list(prompt.ledgers)
         try:
             outcomes = await work(prompt, ledgers)
         except (Exception, asyncio.CancelledError):

@@ -1,10 +1,11 @@
 """One model as it is asked through its provider's batch API: rows to bytes, replies to outcomes."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from llmbatch_cli.core.errors import InvalidOutput, ProviderError, UsageError
+from llmbatch_cli.core.events import LeftUndone
 from llmbatch_cli.core.types import (
     Call,
     Completion,
@@ -16,7 +17,9 @@ from llmbatch_cli.core.types import (
     WireRequest,
 )
 from llmbatch_cli.drivers.provider_batch.journal import Reached
+from llmbatch_cli.drivers.provider_batch.purse import Purse
 from llmbatch_cli.drivers.provider_batch.spool import Spooled
+from llmbatch_cli.engine.budget import Budget
 from llmbatch_cli.engine.calls import Model, answered, failure_of, read, record, request_for
 from llmbatch_cli.engine.fallback import outcome_of
 from llmbatch_cli.engine.shaped import CUT_OFF
@@ -52,6 +55,7 @@ class Asked:
         system: Message | None = None,
         max_attempts: int = 1,
         price: Price = unpriced,
+        budget: Budget | None = None,
     ) -> None:
         """
         Args:
@@ -61,6 +65,7 @@ class Asked:
             system: for rows that have no system message.
             max_attempts: how often a row is sent.
             price: sets what an outcome has cost.
+            budget: what all models together may cost.
         """
         assert model.parts is not None  # noqa: S101 - every model of a pool has them
         self.model = model
@@ -71,6 +76,10 @@ class Asked:
             base_url=wire.base_url,
             account=wire.account,
         )
+        self.purse: Purse | None = None
+        """None where nothing is held back."""
+        if budget is not None and model.parts.terms is not None:
+            self.purse = Purse(budget, model.parts.terms, lambda row: self.encode(row)[1])
         self._encode = model.parts.encode
         self._parse = model.parts.provider.parse
         self._shaped = model.parts.shaped
@@ -132,7 +141,11 @@ class Asked:
             call = self._shaped.around(replayed, once=True)
         end: Completion | Failure
         try:
-            end = await call(request)
+            try:
+                end = await call(request)
+            finally:
+                if self.purse is not None:
+                    self.purse.settle(row, request.ledger)
         except ProviderError as error:
             if self._is_asked_again(row, request, error, finish):
                 return again(row, request, error)
@@ -143,9 +156,18 @@ class Asked:
 
     def failed(self, row: Spooled, error: ProviderError) -> Outcome:
         """The end of a row that cannot be sent."""
+        if self.purse is not None:
+            self.purse.give_back(row)
         request = self.request(row)
         failure = failure_of(error, request.messages)
         return outcome_of(row.prompt, self.model, failure, (request.ledger,))
+
+    async def left(self, row: Spooled) -> LeftUndone:
+        """What a row has cost that is not sent again, for want of money."""
+        ledger, prompt = self.request(row).ledger, row.prompt
+        end = Outcome(prompt.index, prompt.id, None, None, ledgers=(ledger,))
+        await self._price(end, prompt)
+        return LeftUndone(prompt.index, ledger.attempts, end.cost_usd, end.maybe_billed)
 
     def _is_asked_again(
         self, row: Spooled, request: Request, error: ProviderError, finish: str | None
@@ -167,6 +189,12 @@ def again(row: Spooled, request: Request, error: ProviderError) -> Spooled:
         (error.text or "", error.reason) if isinstance(error, InvalidOutput) else row.unfit,
         row.refits + is_unfit,
     )
+
+
+def tried(row: Spooled, outcome: Outcome) -> Spooled:
+    """The row with all of its attempts, for another way than a job."""
+    attempts = [attempt for ledger in outcome.ledgers for attempt in ledger.attempts]
+    return replace(row, attempts=attempts, held=None)
 
 
 class OtherProvider(UsageError):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from llmbatch_cli.core.types import Row
+from llmbatch_cli.drivers.provider_batch.asking import Asking
 from llmbatch_cli.drivers.provider_batch.spool import Spooled, as_line, rows_in
 
 
@@ -24,11 +25,13 @@ class Rest:
         self._file.write(as_line(row))
         self.rows += 1
 
-    async def prompts(self) -> AsyncGenerator[Row, None]:
-        """The rows, in the order in which they were added."""
+    async def prompts(self, asking: Asking) -> AsyncGenerator[Row, None]:
+        """The rows, in the order in which they were added, with what jobs have done for them."""
         if self._file is not None:
             self._file.flush()
             for row in rows_in(self._path):
+                if row.attempts:
+                    row.prompt.ledgers = ((await asking.for_row(row.prompt)).request(row).ledger,)
                 yield row.prompt
 
     def close(self) -> None:
