@@ -37,7 +37,6 @@ def check_batch_api(output: OutputOptions, sending: Sending, *, fallback: bool) 
     for name, given, hint in (
         ("--fallback", fallback, FALLBACK_HINT),
         ("--dedupe", sending.cache.dedupe, "leave --dedupe out; --cache knows earlier answers"),
-        ("--cache", sending.cache.is_kept, "leave --cache out"),
         ("--tier", sending.money.tier is not None, TIER_HINT),
     ):
         if given:

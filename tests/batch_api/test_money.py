@@ -1,13 +1,21 @@
 """What jobs cost: the cap on it, and what stands in which row."""
 
 import json
+from contextlib import aclosing
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pytest
 from batch_api.laws import prompts, rows_of, run_batch
 from batch_api.simulated_openai import SimulatedOpenAI, simulated
 from support.program import Done, run
+
+from llmbatch_cli.core.events import LeftUndone
+from llmbatch_cli.core.ledger import Attempt, Ledger
+from llmbatch_cli.core.types import Prompt, Request
+from llmbatch_cli.drivers.provider_batch.asking import Asking
+from llmbatch_cli.drivers.provider_batch.rest import Rest
+from llmbatch_cli.drivers.provider_batch.spool import Spooled
 
 FOREVER: Final = ("validating", "in_progress")
 EACH: Final = 89
@@ -25,11 +33,12 @@ ROOM_FOR_3: Final = capped(0.0013)
 
 
 def millionths(rows: list[dict[str, Any]]) -> int:
-    return round(sum(row["cost"] for row in rows) * 1e6)
+    usd: float = sum(row["cost"] for row in rows)
+    return round(usd * 1e6)
 
 
 def billed(provider: SimulatedOpenAI) -> int:
-    return EACH * sum(provider.worked.values())
+    return EACH * provider.worked.total()
 
 
 def figures(path: Path) -> Any:
@@ -86,9 +95,9 @@ async def test_an_answer_that_is_asked_again_is_paid_for_where_no_room_is_left(
     source, out, path = prompts(tmp_path / "in.jsonl", 3), tmp_path / "out.jsonl", tmp_path / "s"
     async with simulated() as provider:
         done = await run_batch(
-            *(provider.url, source, out, *capped(0.005), "--schema", "name"),
-            *("--summary", str(path), "--schema-retries", "9"),
-        )
+            provider.url, source, out, *capped(0.005),
+            "--schema", "name", "--schema-retries", "9", "--summary", str(path),
+        )  # fmt: skip
     assert done.status == 3, done.err
     undone = figures(path)["not_finished"]
     rows = rows_of(out) if out.exists() else []
@@ -104,9 +113,9 @@ async def test_what_jobs_have_done_counts_where_the_rest_is_sent_live(tmp_path: 
     source, out = prompts(tmp_path / "in.jsonl", 4), tmp_path / "out.jsonl"
     async with simulated(words=FOREVER) as provider:
         done = await run_batch(
-            *(provider.url, source, out, *PRICE, "--schema", "name", "--live-after", "1s"),
-            *("--detail", "--max-tokens", "10", "--schema-retries", "1"),
-        )
+            provider.url, source, out, *PRICE, *LIMIT,
+            "--schema", "name", "--schema-retries", "1", "--live-after", "1s", "--detail",
+        )  # fmt: skip
     assert done.status == 1, done.err
     rows = rows_of(out)
     assert {row["error"]["type"] for row in rows} == {"invalid_output"}
@@ -115,6 +124,36 @@ async def test_what_jobs_have_done_counts_where_the_rest_is_sent_live(tmp_path: 
     live = sum(one.count(None) for one in paid)
     assert live == provider.requests["POST /v1/chat/completions"]
     assert millionths(rows) == EACH * (2 + live)
+
+
+class AskedNobody:
+    """Prices nothing."""
+
+    def request(self, row: Spooled) -> Request:
+        ledger = Ledger(attempts=row.attempts)
+        return Request("m", row.prompt.messages, {}, ledger=ledger)
+
+    async def left(self, row: Spooled) -> LeftUndone:
+        return LeftUndone(row.prompt.index, row.attempts, 0)
+
+    async def for_row(self, prompt: Prompt) -> "AskedNobody":
+        return self
+
+
+async def test_rows_that_wait_to_be_sent_live_are_not_forgotten(tmp_path: Path) -> None:
+    """An interrupt leaves them undone; what jobs have done for them is told."""
+    rest, asking = Rest(tmp_path), cast("Asking", AskedNobody())
+    assert [left async for left in rest.left(asking)] == []
+    tried = Attempt(None, 200, 0.1, maybe_billed=True)
+    for index in range(4):
+        prompt = Prompt(index, [{"role": "user", "content": "?"}], index)
+        rest.add(Spooled(prompt, [tried] if index != 2 else []))
+    async with aclosing(rest.prompts(asking)) as rows:
+        row = await anext(rows)
+        assert isinstance(row, Prompt)
+        assert [ledger.attempts for ledger in row.ledgers] == [[tried]]
+    assert [left.index async for left in rest.left(asking)] == [1, 3]
+    rest.close()
 
 
 async def refused(tmp_path: Path, *more: str) -> Done:

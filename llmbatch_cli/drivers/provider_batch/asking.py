@@ -83,6 +83,8 @@ class Asked:
         self._encode = model.parts.encode
         self._parse = model.parts.provider.parse
         self._shaped = model.parts.shaped
+        known = model.parts.known
+        self._known = None if known is None else replace(known, deadlines=None)
         self._system = system
         self._max_attempts = max_attempts
         self._price = price
@@ -113,6 +115,23 @@ class Asked:
             request = shaped.first_asked(request)
         return self._encode(request), request
 
+    async def remembered(self, row: Spooled) -> Outcome | None:
+        """The row's end where its answer is in the cache."""
+        if self._known is None:
+            return None
+        request, shaped = self.request(row), self._shaped
+        request.ledger.lane = None
+        call = self._known.before(_missing, streamed=False)
+        if shaped is not None:
+            request, call = shaped.first_asked(request), shaped.around(call, once=True)
+        try:
+            completion = await call(request)
+        except (_Missing, InvalidOutput):
+            return None
+        outcome = outcome_of(row.prompt, self.model, completion, (request.ledger,))
+        await self._price(outcome, row.prompt)
+        return outcome
+
     async def outcome(self, row: Spooled, result: Result, times: Times) -> Outcome | Spooled:
         """The row's end, or the row to be sent again."""
         request, finish = self.request(row), None
@@ -134,6 +153,8 @@ class Asked:
                 raise
             finish = completion.finish_reason
             answered(ledger, completion, result.reply.status, times.now_s)
+            if self._known is not None:
+                self._known.keep(asked, completion)
             return completion
 
         call: Call = replayed
@@ -176,6 +197,14 @@ class Asked:
             left = self._shaped is not None and row.refits < self._shaped.retries
             return left and finish not in CUT_OFF
         return error.retry and len(request.ledger.attempts) < self._max_attempts
+
+
+class _Missing(Exception):
+    """The cache has no answer."""
+
+
+async def _missing(request: Request) -> Completion:
+    raise _Missing
 
 
 def again(row: Spooled, request: Request, error: ProviderError) -> Spooled:

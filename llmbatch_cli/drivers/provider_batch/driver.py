@@ -149,6 +149,8 @@ class _Drive:
             self._ends = True
         finally:
             self._tell_end()
+            async for left in self._feeder.rest.left(self._asking):
+                self._notify(left)
             await self._end()
         if (reason := stop.reason or self._feeder.reached) is not None:
             raise reason

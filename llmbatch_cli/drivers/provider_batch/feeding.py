@@ -91,13 +91,13 @@ class Feeder:
         except OtherProvider as error:
             if not self._journal.jobs and not self._journal.collected:
                 raise
-            failed: Outcome | None = unsent(row.prompt, error)
+            end: Outcome | None = unsent(row.prompt, error)
         except UsageError as error:
-            failed = unsent(row.prompt, error)
+            end = unsent(row.prompt, error)
         else:
-            failed = self._placed(row, asked, full)
-        if failed is not None:
-            await self._put(failed)
+            end = await asked.remembered(row) or self._placed(row, asked, full)
+        if end is not None:
+            await self._put(end)
         for filling in full:
             await self._intend(filling, output)
 
