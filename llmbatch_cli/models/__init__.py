@@ -245,7 +245,14 @@ class ModelPool:
             wire.encode if terms is None else terms.check,
             seller,
             options.tier,
-            Parts(provider, wires[0].encode, shaped, len(targets)),
+            Parts(
+                provider,
+                wires[0].encode,
+                shaped,
+                len(targets),
+                terms.by_row() if terms is not None and terms.is_priced else None,
+                known,
+            ),
         )
 
     async def _longest(self, provider: Provider, model: str) -> int | None:
