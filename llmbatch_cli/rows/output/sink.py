@@ -272,7 +272,8 @@ def _pieces(lines: list[bytes]) -> Iterator[list[bytes]]:
     """
     lines.reverse()
     while lines:
-        piece, size = [], 0
+        piece: list[bytes] = []
+        size = 0
         while lines and (not piece or size + len(lines[-1]) <= _PIECE_BYTES):
             size += len(lines[-1])
             piece.append(lines.pop())
