@@ -2,7 +2,6 @@
 
 import json
 import re
-import tracemalloc
 from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
@@ -422,18 +421,6 @@ def test_values_that_json_lacks_are_written_all_the_same(value: object, expected
     values = row(replace(ANSWERED, metadata=metadata))
     assert values["metadata"] == {"x": expected}
     assert values["text"] == "Paris."
-
-
-def test_a_line_that_waits_holds_no_more_than_its_length() -> None:
-    outcome = Outcome(0, 0, "m", "p", completion=Completion("x" * 600))
-    tracemalloc.start()
-    try:
-        before, _ = tracemalloc.get_traced_memory()
-        lines = [render(outcome, "jsonl") for _ in range(100)]
-        held = tracemalloc.get_traced_memory()[0] - before
-    finally:
-        tracemalloc.stop()
-    assert held < 1.2 * sum(map(len, lines))
 
 
 def test_a_huge_integer_is_written_as_its_hex_text() -> None:
