@@ -1,7 +1,6 @@
 """kill -9 at random moments of one job, resumed each time."""
 
 import asyncio
-import os
 import random
 import signal
 import sys
@@ -11,7 +10,6 @@ from typing import Final
 
 import pytest
 from faults.harness import FaultServer, arguments, ended, fault_server, ids, rows_of, write_rows
-from support.forked import Forks, forks
 from support.program import start
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
@@ -37,12 +35,13 @@ class Job:
         self.command = arguments(tmp_path, server.url, "-c", "8", "--resume")
         self._server = server
 
-    async def killed(self, program: Forks, after_s: float) -> None:
+    async def killed(self, after_s: float) -> None:
         """Go on from what is there, and be killed after that time."""
-        number = await program.start(*self.command)
+        nothing = dict.fromkeys(("stdin", "stdout", "stderr"), DEVNULL)
+        process = await start(*self.command, env=ENV, **nothing)
         await asyncio.sleep(after_s)
-        os.kill(number, signal.SIGKILL)
-        assert await program.ended() == -signal.SIGKILL
+        process.kill()
+        assert await process.wait() == -signal.SIGKILL
         await self._take_stock()
 
     async def _take_stock(self) -> None:
@@ -68,10 +67,10 @@ async def test_kills_lose_nothing_and_send_nothing_twice(tmp_path: Path) -> None
     names, dice = ids(ROWS), random.Random(11)
     write_rows(tmp_path / "in.jsonl", names)
     script = {"mixture": ["503", "cut", "bad-json"], "share": 0.05, "tries": 1, "wait_s": 0.1}
-    async with fault_server(script) as server, forks(ENV) as program:
+    async with fault_server(script) as server:
         job = Job(tmp_path, server)
         for _ in range(KILLS):
-            await job.killed(program, dice.uniform(0, LONGEST_S))
+            await job.killed(dice.uniform(0, LONGEST_S))
         ran = await ended(await start(*job.command, env=ENV, stdin=DEVNULL), job.out, 90)
         asked = (await server.counts()).requests
     assert ran.status == 0

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from support.forked import can_fork, fork
+
 PROGRAM = (sys.executable, "-m", "llmbatch_cli")
 TIMEOUT_S = 40
 
@@ -52,9 +54,10 @@ async def start(
 ) -> asyncio.subprocess.Process:
     """The running program, with pipes for its three streams unless told otherwise."""
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), asyncio.subprocess.PIPE)
-    return await asyncio.create_subprocess_exec(
-        *PROGRAM, *arguments, env=environment(env), **{**pipes, **options}
-    )
+    options, whole = {**pipes, **options}, environment(env)
+    if can_fork(arguments, whole, options):
+        return await fork(arguments, whole, **options)
+    return await asyncio.create_subprocess_exec(*PROGRAM, *arguments, env=whole, **options)
 
 
 async def run(
