@@ -343,7 +343,7 @@ def limits_at(base_url: str, limits: BatchLimits) -> BatchLimits:
     """The limits at this address: a server on this machine is asked more often."""
     if not is_loopback(base_url):
         return limits
-    return replace(limits, first_poll_s=0.2, longest_poll_s=2.0, appears_s=1.0)
+    return replace(limits, first_poll_s=0.05, longest_poll_s=2.0, appears_s=1.0)
 
 
 def folded(word: object) -> str:

@@ -34,6 +34,11 @@ import llmbatch_cli.__main__ as program
 NUMBER: Final = struct.Struct("=q")
 MOST_BYTES: Final = 2**16
 """Of arguments and variables; a socket takes no message of any size."""
+SELDOM: Final = (
+    "anyio._backends._asyncio", "encodings.idna", "genai_prices.data_snapshot", "json_repair",
+    "jsonschema_rs", "resource", "rich.progress", "tomlkit", "uvloop", "xlsxwriter", "yaml",
+)  # fmt: skip
+"""What some runs import as they go; nothing that begins with threads, as pyarrow does."""
 READ_AT_START: Final = ("PYTHON", "LC_", "LANG", "LD_", "TZ", "MALLOC_")
 """How variables begin that a process only reads as it starts."""
 
@@ -240,7 +245,7 @@ def preload() -> None:
     """Import all modules of the program, and what those import as they run."""
     for module in pkgutil.walk_packages(llmbatch_cli.__path__, "llmbatch_cli."):
         import_module(module.name)
-    for name in ("anyio._backends._asyncio", "encodings.idna", "resource", "uvloop"):
+    for name in SELDOM:
         with suppress(ImportError):
             import_module(name)
     gc.collect()
