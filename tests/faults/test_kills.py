@@ -7,7 +7,7 @@ import signal
 import sys
 from asyncio.subprocess import DEVNULL
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from faults.harness import FaultServer, arguments, ended, fault_server, ids, rows_of, write_rows
@@ -38,7 +38,7 @@ class Job:
 
     async def killed(self, after_s: float, *, amid: bool) -> None:
         """Go on from what is there, and be killed after that time, or that after an answer."""
-        nothing = dict.fromkeys(("stdin", "stdout", "stderr"), DEVNULL)
+        nothing: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), DEVNULL)
         process = await start(*self.command, env=ENV, **nothing)
         async with asyncio.timeout(30):
             while amid and len(whole_rows(self.out)) <= len(self.before):

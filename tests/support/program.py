@@ -50,12 +50,15 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 async def start(
-    *arguments: str, env: Mapping[str, str] | None = None, **options: Any
+    *arguments: str, env: Mapping[str, str] | None = None, fresh: bool = False, **options: Any
 ) -> asyncio.subprocess.Process:
-    """The running program, with pipes for its three streams unless told otherwise."""
+    """The running program, with pipes for its three streams unless told otherwise.
+
+    Forked where that is the same; `fresh` is for what Python does at its own start and end.
+    """
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), asyncio.subprocess.PIPE)
     options, whole = {**pipes, **options}, environment(env)
-    if can_fork(arguments, whole, options):
+    if not fresh and can_fork(arguments, whole, options):
         return await fork(arguments, whole, **options)
     return await asyncio.create_subprocess_exec(*PROGRAM, *arguments, env=whole, **options)
 
