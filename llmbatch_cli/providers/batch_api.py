@@ -359,7 +359,7 @@ def limits_at(base_url: str, limits: BatchLimits) -> BatchLimits:
     the provider's, whose least it need not have."""
     if not is_loopback(base_url):
         return limits
-    return replace(limits, first_poll_s=0.2, longest_poll_s=2.0, appears_s=1.0, least_rows=1)
+    return replace(limits, first_poll_s=0.05, longest_poll_s=2.0, appears_s=1.0, least_rows=1)
 
 
 def folded(word: object) -> str:

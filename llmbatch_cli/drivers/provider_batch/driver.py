@@ -48,7 +48,8 @@ class BatchRun:
     """Beside which the journal stands."""
     durable: Callable[[], Awaitable[None]]
     """Returns once every outcome that was yielded is on the disk."""
-    network: Callable[[], AbstractAsyncContextManager[Http]] = open_batch_http
+    network: Callable[[float], AbstractAsyncContextManager[Http]] = open_batch_http
+    """Given the first wait before a request is sent again."""
     live_after_s: float | None = None
     """So long after the oldest job was made, what is left is sent live."""
     detach: bool = False
@@ -75,7 +76,8 @@ def provider_batch(asking: Asking, run: BatchRun, options: RunOptions, live: Dri
     """
 
     async def drive(rows: AsyncGenerator[Row, None], stop: Stop) -> AsyncGenerator[Outcome, None]:
-        async with aclosing(rows), run.network() as http:
+        first_wait_s = asking.home.wire.limits.first_poll_s / 5
+        async with aclosing(rows), run.network(first_wait_s) as http:
             with Journal(folder_of(run.output), run.timing.clock) as journal:
                 driver = _Drive(asking, run, options, live, journal, http)
                 async with aclosing(driver.outcomes(rows, stop)) as outcomes:

@@ -212,7 +212,7 @@ def _trouble(reply: WireReply) -> Exception:
 
 @asynccontextmanager
 async def open_batch_http(
-    connect_timeout_s: float = 10.0, sleep: Sleep = asyncio.sleep, base_s: float = 1.0
+    base_s: float = 1.0, sleep: Sleep = asyncio.sleep, connect_timeout_s: float = 10.0
 ) -> AsyncIterator[BatchHttp]:
     """An Http for the time of an `async with`."""
     connection = Connection(
