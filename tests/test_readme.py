@@ -5,6 +5,7 @@ import json
 import re
 import sys
 import tomllib
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
@@ -128,12 +129,26 @@ def folder(tmp_path: Path) -> Path:
     return clone(tmp_path)
 
 
+@pytest.fixture
+def store(request: pytest.FixtureRequest, block: Block) -> Mapping[str, str]:
+    """The environment for a block with addresses of a store: its bucket has prompts."""
+    if "s3://" not in block.text:
+        return {}
+    from support.moto import Bucket
+
+    bucket = Bucket(request.getfixturevalue("s3_url"), "my-bucket")
+    bucket.put("in/prompts.jsonl", (TOP / "samples" / "prompts.jsonl").read_bytes())
+    return bucket.variables
+
+
 @each(COMMANDS)
-async def test_commands_with_a_model_answer_their_rows(block: Block, folder: Path) -> None:
+async def test_commands_with_a_model_answer_their_rows(
+    block: Block, folder: Path, store: Mapping[str, str]
+) -> None:
     """Each recipe runs on a fresh clone, with a server in the provider's place; no row fails."""
     async with serve(reply) as server:
         command = re.sub(r"http://localhost:\d+/v1", f"{server.url}/v1", block.text)
-        status, out, err = await shell(command, folder, openai_at(server))
+        status, out, err = await shell(command, folder, {**openai_at(server), **store})
         requests = len(server.exchanges)
     assert status == 0, err
     if "llmbatch estimate" in command and "--sample" not in command:
