@@ -85,7 +85,6 @@ class Service:
         """
         folder, options = self._options.folder, self._options
         seen = await asyncio.to_thread(self._presence.seen)
-        is_fresh = seen is None and not again
         if seen is not None and not again and await self._is_alive(seen):
             raise UsageError(
                 f"another run is at work in {folder.address}",
@@ -103,7 +102,7 @@ class Service:
             [shard.rows for shard in plan.shards],
             rows_in=options.rows_in,
             retry_failed=options.retry_failed,
-            is_fresh=is_fresh,
+            is_fresh=not again,  # after a lease without a word no worker of before sends
         )
         rules = Rules(options.workers, options.lease_s, options.max_errors, options.units)
         purse = await asyncio.to_thread(self._purse)

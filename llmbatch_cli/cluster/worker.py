@@ -20,6 +20,7 @@ from llmbatch_cli.core.events import (
     Event,
     Finished,
     Gauges,
+    LeftUndone,
     Notice,
     Opened,
     Skipped,
@@ -289,7 +290,7 @@ class ClusterWorker:
             return
         if isinstance(event, Finished):
             index = event.outcome.index
-        elif isinstance(event, Started | Dropped):
+        elif isinstance(event, Started | LeftUndone | Dropped):
             index = event.index
         else:
             return

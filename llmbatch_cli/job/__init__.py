@@ -119,8 +119,7 @@ class JobRun:
         self._inputs = job.inputs
         self._rows_file = job.rows_file
         self._is_table = job.output.format in TABLES
-        has_input = job.output.include_input
-        self._with_input = WithInput(messages=has_input) if has_input or self._is_table else None
+        self._with_input: WithInput | None = None
         self._finished: FinishedRows | None = None
         self._cancelled = False
 
@@ -197,6 +196,7 @@ class JobRun:
             await refuse_faults(self._source(plan, sending=False), plan, self._stop)
         self.looked_ahead = await self._look_ahead(plan)
         stack.enter_context(self._inputs.counting(self._observe))
+        stack.callback(self._remember(waits_long=batch is not None))
         try:
             await self._deliver(plan)
         except BaseException as error:
@@ -265,6 +265,15 @@ class JobRun:
                 skipped += 1
                 if skipped % YIELD_EVERY == 0:
                     await asyncio.sleep(0)
+
+    def _remember(self, *, waits_long: bool) -> Callable[[], None]:
+        """Begin to remember what is read of each row, where it is written; returns what ends it."""
+        options = self._job.output
+        if not (options.include_input or self._is_table):
+            return lambda: None
+        beside = options.output if waits_long else None
+        self._with_input = WithInput(beside, messages=options.include_input)
+        return self._with_input.close
 
     async def _refuse_several_answers(self, plan: Plan) -> None:
         """Raise UsageError where the options ask for more than the format can say."""

@@ -25,12 +25,14 @@ def batch_run(
         refuse_open_jobs(output)
         return None
     from llmbatch_cli.drivers.provider_batch.driver import BatchRun
+    from llmbatch_cli.providers.batch_storage import Storage
 
     return BatchRun(
         output=output,
         durable=durable,
         live_after_s=options.live_after_s,
         detach=options.detach,
+        storage=Storage(bucket=options.batch_bucket, role=options.batch_role),
     )
 
 
