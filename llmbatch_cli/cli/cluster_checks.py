@@ -1,11 +1,14 @@
 """What --engine ray cannot be combined with, said before anything is read or sent."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.near import install_hint
 from llmbatch_cli.core.options import TABLES, Cluster, Sending
 from llmbatch_cli.job import Job
+from llmbatch_cli.storage import address_of, located
+from llmbatch_cli.storage.address import parsed
 
 DETACHED_RAY = "ray start --head starts one here, and --address auto takes it"
 
@@ -63,15 +66,33 @@ def _refuse_alone(options: Cluster, job: Job) -> None:
             option = f"--{name.replace('_', '-')}"
             raise UsageError(f"{option} is for --engine ray", hint="add --engine ray")
     output = job.output.output
-    if output is not None and output.is_dir() and (output / "_work" / "plan.json").exists():
-        raise UsageError(
-            f"{output} is the folder of a run on a cluster",
-            hint="add --engine ray to go on with it",
-        )
+    if output is None or not (output.is_dir() or address_of(output)):
+        return
+    from llmbatch_cli.cluster.folders import folder_at
+    from llmbatch_cli.cluster.layout import PLAN
+
+    folder = folder_at(output)
+    with suppress(OSError):  # which the run itself will say
+        if folder.read(PLAN) is not None:
+            raise UsageError(
+                f"{folder.address} is the folder of a run on a cluster",
+                hint="add --engine ray to go on with it",
+            )
 
 
 def _refuse_merge(merge: Path | None, folder: Path) -> None:
-    if merge is not None and merge.resolve().is_relative_to(folder.resolve()):
+    if merge is None:
+        return
+    if (address := address_of(merge)) is not None and not located(address)[1]:
+        raise UsageError(f"--merge {address} is a whole bucket", hint=f"as in {address}/all.jsonl")
+    if _place(merge).is_relative_to(_place(folder)):
         raise UsageError(
-            f"--merge {merge} is in the folder of the parts", hint="name a file beside it"
+            f"--merge {address or merge} is in the folder of the parts",
+            hint="name a file beside it",
         )
+
+
+def _place(path: Path) -> Path:
+    """A file or an object, as one that can be compared with others."""
+    address = address_of(path)
+    return path.resolve() if address is None else Path(str(parsed(address)))

@@ -4,7 +4,7 @@ import asyncio
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import orjson
 import typer
@@ -17,6 +17,9 @@ from llmbatch_cli.cli.signals import interrupts
 from llmbatch_cli.core.errors import ExitStatus, LlmbatchError, UsageError
 from llmbatch_cli.core.options import DisplayOptions
 from llmbatch_cli.core.text import clean_for_terminal, format_count
+
+if TYPE_CHECKING:
+    from llmbatch_cli.cluster.folder import Folder
 
 EXAMPLES = """\b
 Examples:
@@ -34,7 +37,7 @@ Action = Annotated[
         show_default=False,
     ),
 ]
-Folder = Annotated[
+Output = Annotated[
     Path, typer.Argument(metavar="OUT", help="The folder of the run.", show_default=False)
 ]
 Address = Annotated[
@@ -49,7 +52,7 @@ Now = Annotated[bool, typer.Option("--now", help="With stop: drop what is in fli
 
 def cluster(
     action: Action,
-    output: Folder,
+    output: Output,
     address: Address = "auto",
     json: AsJson = False,
     now: Now = False,
@@ -60,18 +63,24 @@ def cluster(
 
     The status of a run that is not at work any more is read from its folder.
     """
+    from llmbatch_cli.cli.cluster_run import unusable
+    from llmbatch_cli.cluster.folders import folder_at
     from llmbatch_cli.cluster.layout import PLAN
 
-    if not (output / PLAN).is_file():
-        raise UsageError(
-            f"{output} is not the folder of a run on a cluster",
-            hint="llmbatch batch ... -o OUT --engine ray begins one",
-        )
-    return run_async(_act(action, output.resolve(), address, json, now, display))
+    folder = folder_at(output)
+    try:
+        if folder.read(PLAN) is None:
+            raise UsageError(
+                f"{folder.address} is not the folder of a run on a cluster",
+                hint="llmbatch batch ... -o OUT --engine ray begins one",
+            )
+        return run_async(_act(action, folder, address, json, now, display))
+    except OSError as error:
+        raise unusable(folder, error) from error
 
 
 async def _act(
-    action: str, folder: Path, address: str, json: bool, now: bool, display: DisplayOptions
+    action: str, folder: "Folder", address: str, json: bool, now: bool, display: DisplayOptions
 ) -> ExitStatus:
     from llmbatch_cli.cli.cluster_checks import check_ray
     from llmbatch_cli.cluster.ray_engine import Cluster
@@ -85,19 +94,19 @@ async def _act(
             raise
         return _print(_status_of_files(folder), json=json)
     try:
-        coordinator = await asyncio.to_thread(ray.find, str(folder))
+        coordinator = await asyncio.to_thread(ray.find, folder.address)
         if coordinator is None:
             if action == "status":
                 return _print(_status_of_files(folder), json=json)
             raise UsageError(
-                f"no run is at work in {folder} on this cluster",
+                f"no run is at work in {folder.address} on this cluster",
                 hint="the command that began it goes on with what is left",
             )
         if action == "status":
             return _print(_figures(folder, await coordinator.poll()), json=json)
         if action == "stop":
             await coordinator.stop("cancel" if now else "drain")
-            say(f"the run in {folder} is told to end")
+            say(f"the run in {folder.address} is told to end")
             return ExitStatus.OK
         return await _attach(coordinator, folder, display)
     except ConnectionError as error:
@@ -106,14 +115,14 @@ async def _act(
         await asyncio.to_thread(ray.close)
 
 
-async def _attach(coordinator: Any, folder: Path, display: DisplayOptions) -> ExitStatus:
+async def _attach(coordinator: Any, folder: "Folder", display: DisplayOptions) -> ExitStatus:
     from llmbatch_cli.cluster.ended import RemoteRun
     from llmbatch_cli.cluster.run import Following, RemoteTotals, error_of
 
     voice = Voice(as_json=display.progress == "json", quiet=display.quiet)
     totals, run = RemoteTotals(), RemoteRun(has_begun=True)
     with interrupts(voice, totals) as asked:
-        async with open_display(display, totals, folder.name) as observe:
+        async with open_display(display, totals, folder.address.rpartition("/")[2]) as observe:
             following = Following(coordinator, totals, observe)
             leave = asyncio.ensure_future(following.to_the_end())
             asked.stop.listen(partial(_leave, leave))
@@ -122,7 +131,7 @@ async def _attach(coordinator: Any, folder: Path, display: DisplayOptions) -> Ex
             except asyncio.CancelledError:
                 if not asked.count:
                     raise
-                voice.notice(f"the run goes on; llmbatch cluster stop {folder} ends it")
+                voice.notice(f"the run goes on; llmbatch cluster stop {folder.address} ends it")
                 return ExitStatus.INTERRUPTED
             except LlmbatchError as error:
                 run.error = error
@@ -137,12 +146,12 @@ def _leave(following: "asyncio.Future[Any]") -> None:
     following.cancel()
 
 
-def _figures(folder: Path, status: Any) -> dict[str, Any]:
+def _figures(folder: "Folder", status: Any) -> dict[str, Any]:
     """How a run that is at work stands."""
     tally = status.tally
     failed = sum(tally["failed"].values())
     return {
-        "folder": str(folder),
+        "folder": folder.address,
         "state": "over" if status.is_over else status.stopping or "at work",
         "rows": status.rows,
         "finished": status.rows_before + tally["skipped"] + tally["rows"],
@@ -156,21 +165,19 @@ def _figures(folder: Path, status: Any) -> dict[str, Any]:
     }
 
 
-def _status_of_files(folder: Path) -> dict[str, Any]:
+def _status_of_files(folder: "Folder") -> dict[str, Any]:
     """How a run stands by what lies in its folder."""
-    from llmbatch_cli.cluster.folders import folder_at
     from llmbatch_cli.cluster.ground import stand_of
     from llmbatch_cli.cluster.layout import ROWS
     from llmbatch_cli.cluster.plan import load
 
-    place = folder_at(folder)
-    plan = load(place)
+    plan = load(folder)
     if plan is None:
-        raise UsageError(f"{folder} has no plan")
-    parts = {**stand_of(place, tidy=False).parts, **stand_of(place, ROWS, tidy=False).parts}
+        raise UsageError(f"{folder.address} has no plan")
+    parts = {**stand_of(folder, tidy=False).parts, **stand_of(folder, ROWS, tidy=False).parts}
     done = [shard for shard in plan.shards if shard.number in parts]
     return {
-        "folder": str(folder),
+        "folder": folder.address,
         "state": "over" if len(done) == len(plan.shards) else "not at work",
         "rows": plan.rows,
         "finished": sum(shard.rows for shard in done),

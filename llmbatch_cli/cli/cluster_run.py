@@ -37,7 +37,7 @@ from llmbatch_cli.cluster.session import WorkerOptions
 from llmbatch_cli.cluster.shares import LEASE_S, UNITS
 from llmbatch_cli.cluster.tables import write_missing
 from llmbatch_cli.core.at_file import text_of
-from llmbatch_cli.core.errors import ExitStatus, LlmbatchError, UsageError
+from llmbatch_cli.core.errors import ExitStatus, LlmbatchError, OutputError, UsageError
 from llmbatch_cli.core.events import Notice, Observer
 from llmbatch_cli.core.options import TABLES
 from llmbatch_cli.core.options import Cluster as ClusterOptions
@@ -45,6 +45,7 @@ from llmbatch_cli.core.text import format_count
 from llmbatch_cli.engine.budget import in_billionths
 from llmbatch_cli.job import Job
 from llmbatch_cli.plans import Batch
+from llmbatch_cli.storage import StorageError, address_of
 
 if TYPE_CHECKING:
     from llmbatch_cli.cluster.ray_engine import Secret, Site
@@ -74,6 +75,9 @@ async def answer_on_cluster(job: Job, ask: Batch, options: Options, shown: Shown
                     raise
             except LlmbatchError as error:
                 run.error = error
+            except OSError as error:
+                kind = OutputError if run.has_begun else UsageError
+                run.error = unusable(folder_of(job), error, kind)
             totals.cut_short = asked.stop.draining or run.error is not None
         if run.has_begun and not isinstance(run.error, UsageError):
             say_summary(run, totals, (), voice)
@@ -111,7 +115,7 @@ async def _begun(
         site = _site(job, options, folder, workers)
         coordinator = await cluster.begin(site, _secret(options, cluster_options))
         if options.sending.batch_api.detach:
-            follow = f"llmbatch cluster attach {shlex.quote(str(job.output.output))}"
+            follow = f"llmbatch cluster attach {shlex.quote(folder.address)}"
             observe(Notice(f"the run goes on by itself; {follow} follows it"))
             yield None
             return
@@ -126,6 +130,14 @@ async def _begun(
 def folder_of(job: Job) -> Folder:
     """The output's, by its real name."""
     return folder_at(job.output.output or Path())
+
+
+def unusable(
+    folder: Folder, error: OSError, kind: type[LlmbatchError] = UsageError
+) -> LlmbatchError:
+    """An error of the folder's storage."""
+    hint = error.hint if isinstance(error, StorageError) else None
+    return kind(f"cannot use {folder.address}: {error.strerror or error}", hint=hint)
 
 
 def _site(job: Job, options: Options, folder: Folder, workers: int) -> "Site":
@@ -194,8 +206,9 @@ async def _finish(job: Job, options: Options, run: RemoteRun, voice: Voice) -> N
     target = options.sending.cluster.merge
     if target is None:
         return
+    name = address_of(target) or target
     if run.error is not None:
-        voice.notice(f"{target} is not written, as parts are missing")
+        voice.notice(f"{name} is not written, as parts are missing")
         return
     await asyncio.to_thread(merge, folder, rows_in(job.output), job.output, target)
-    voice.notice(f"all parts are in {target}, too")
+    voice.notice(f"all parts are in {name}, too")

@@ -1,6 +1,6 @@
 """The folder of the output, wherever it is: what is written there stays, whoever is killed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -51,6 +51,9 @@ class Folder(Protocol):
 
     def read(self, name: str) -> bytes | None:
         """All of a file; None where there is none."""
+
+    def read_all(self, names: Iterable[str]) -> Iterator[bytes | None]:
+        """The same for each of these, of which each is small."""
 
     def blocks(self, name: str) -> Iterator[bytes]:
         """A file in the order of its bytes, in little memory."""

@@ -1,5 +1,6 @@
 """What lies in the folder when a coordinator begins, and who is at work there."""
 
+import errno
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -43,10 +44,14 @@ def stand_of(folder: Folder, rows_in: str = "", *, tidy: bool = True) -> Stand:
             parts.setdefault(at[0], []).append((at[1], f"{rows_in}{name}"))
     epochs: dict[int, int] = {}
     done: dict[int, Mapping[str, Any]] = {}
-    for name in folder.names(WORK):
-        if (at := epoch_of(name)) is not None:
+    names = folder.names(WORK)
+    for at in map(epoch_of, names):
+        if at is not None:
             epochs[at[0]] = max(at[1], epochs.get(at[0], 0))
-        elif (shard := done_of(name)) is not None and (said := _record(folder, shard)) is not None:
+    whole = [shard for shard in map(done_of, names) if shard is not None]
+    for shard, data in zip(whole, folder.read_all(map(done_file, whole)), strict=True):
+        said = _json(data)
+        if said is not None and isinstance(said.get("epoch"), int):
             done[shard] = said
             epochs[shard] = max(said["epoch"], epochs.get(shard, 0))
     for found in parts.values():
@@ -56,14 +61,12 @@ def stand_of(folder: Folder, rows_in: str = "", *, tidy: bool = True) -> Stand:
     return Stand(parts, epochs, done)
 
 
-def _record(folder: Folder, shard: int) -> Mapping[str, Any] | None:
-    said = read_json(folder, done_file(shard))
-    return said if said is not None and isinstance(said.get("epoch"), int) else None
-
-
 def read_json(folder: Folder, name: str) -> Mapping[str, Any] | None:
     """A file of JSON; None where there is none, or it is no object."""
-    data = folder.read(name)
+    return _json(folder.read(name))
+
+
+def _json(data: bytes | None) -> Mapping[str, Any] | None:
     try:
         said = None if data is None else orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -138,7 +141,13 @@ class Presence:
         return orjson.dumps(said)
 
     def say(self, *, ended: bool = False) -> None:
-        """Say that this one is there, or has ended. Blocks. Raises OSError."""
+        """Say that this one is there, or has ended. Blocks.
+
+        Raises OSError, FileExistsError where another one has come after it: of two that began at
+        the same moment the one that spoke last stays.
+        """
+        if self._beat and self.seen() is not None:
+            raise FileExistsError(errno.EEXIST, "another run is at work there")
         self._beat += 1
         said = {"owner": self._owner, "beat": self._beat, "ended": ended}
         self._folder.replace(BEAT, orjson.dumps(said))

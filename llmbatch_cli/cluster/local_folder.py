@@ -1,7 +1,7 @@
 """The output in a folder of a disk that all machines share."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
@@ -49,6 +49,10 @@ class LocalFolder:
         with suppress(FileNotFoundError):
             return (self.path / name).read_bytes()
         return None
+
+    def read_all(self, names: Iterable[str]) -> Iterator[bytes | None]:
+        """As Folder."""
+        return map(self.read, names)
 
     def blocks(self, name: str) -> Iterator[bytes]:
         """As Folder."""

@@ -51,8 +51,8 @@ def digest(values: object) -> str:
     return hashlib.sha256(data).hexdigest()[:32]
 
 
-def save(plan: ClusterPlan, folder: Folder) -> None:
-    """Write the plan, whole or not at all. Blocks. Raises OSError."""
+def save(plan: ClusterPlan, folder: Folder) -> bool:
+    """Write the plan, whole or not at all; False where there is one. Blocks. Raises OSError."""
     data = {
         "form": FORM,
         "asked": plan.asked,
@@ -61,7 +61,7 @@ def save(plan: ClusterPlan, folder: Folder) -> None:
         "inputs": plan.inputs,
         "shards": [shard.as_json() for shard in plan.shards],
     }
-    folder.replace(PLAN, orjson.dumps(data))
+    return folder.add(PLAN, orjson.dumps(data))
 
 
 def load(folder: Folder) -> ClusterPlan | None:

@@ -29,7 +29,7 @@ class Purse:
             cap: of this run.
             workers: how many there are to be.
             given: what each worker held at most, before the coordinator was started anew.
-            save: makes what is given durable, before a worker hears of it.
+            save: is called with what is given, which has to be durable before a worker hears of it.
         """
         self.cap = cap
         self._workers = max(1, workers)

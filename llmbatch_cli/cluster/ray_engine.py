@@ -27,6 +27,8 @@ from llmbatch_cli.core.errors import LlmbatchError, UsageError
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.job import Job
 from llmbatch_cli.loops import loop_factory
+from llmbatch_cli.storage import StorageError, is_remote
+from llmbatch_cli.storage.adopting import adopt
 
 NAMESPACE: Final = "llmbatch"
 ANSWER_S: Final = 5.0
@@ -97,7 +99,7 @@ class CoordinatorActor:
 
     async def open(self, secret: Secret) -> Why | None:
         """Begin. Returns why it cannot."""
-        self._secret = secret
+        self._take(secret)
         if self._site.versions != VERSIONS:
             return _other_versions(self._site.versions)
         try:
@@ -105,29 +107,48 @@ class CoordinatorActor:
         except LlmbatchError as error:
             return Why("usage", error.message, error.hint)
         except OSError as error:
-            return Why("output", f"cannot write {self._site.service.folder.address}: {error}")
+            return _cannot_use(self._site, error)
         return None
 
     async def tell(self, secret: Secret) -> None:
         """What a coordinator that was started anew has lost."""
-        self._secret = secret
+        self._take(secret)
 
-    async def beat(self, run: str, report: Report) -> tuple[Orders, bool]:
-        """What a worker says, and is told; and whether the coordinator lacks the secret."""
+    def _take(self, secret: Secret) -> None:
+        self._secret = secret
+        adopt(secret.environ)
+
+    @property
+    def _is_locked_out(self) -> bool:
+        """Whether it cannot use the folder before it is told the secret."""
+        return self._secret is None and is_remote(self._site.service.folder.address)
+
+    async def beat(self, run: str, report: Report) -> tuple[Orders | None, bool]:
+        """What a worker says, and is told; and whether the coordinator lacks the secret.
+
+        Without orders it has to be told that first.
+        """
         if run != self._site.run:  # a worker of the run before this one
             return Orders(lost=report.held, stop="cancel", is_over=True), False
+        if self._is_locked_out:
+            return None, True
         service = await self._opened(again=True)
         return await service.beat(report), self._secret is None
 
-    async def poll(self, notices_from: int = 0) -> tuple[Status, bool]:
-        """How it stands; and whether the coordinator lacks the secret."""
+    async def poll(self, notices_from: int = 0) -> tuple[Status | None, bool]:
+        """How it stands; and whether the coordinator lacks the secret.
+
+        Without an answer it has to be told that first.
+        """
+        if self._is_locked_out:
+            return None, True
         service = await self._opened(again=True)
         self._asked.set()
         return service.poll(notices_from), self._secret is None
 
     async def unheard_s(self) -> float | None:
         """How long no command has asked how it stands; None for a run that was left to itself."""
-        return (await self._opened(again=True)).unheard_s
+        return 0.0 if self._is_locked_out else (await self._opened(again=True)).unheard_s
 
     async def stop(self, kind: StopKind) -> None:
         """End the run early."""
@@ -182,6 +203,7 @@ class WorkerActor:
         """Work until all is over."""
         with suppress(OSError):
             os.chdir(site.cwd)
+        adopt(secret.environ)
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(_work(name, site, secret))
         ray.actor.exit_actor()  # type: ignore[no-untyped-call]  # whoever has started it may be gone
@@ -198,7 +220,7 @@ async def _work(name: str, site: Site, secret: Secret) -> None:
         except LlmbatchError as error:
             why = Why("usage", error.message, error.hint)
         except OSError as error:
-            why = Why("output", f"cannot use {site.service.folder.address}: {error}")
+            why = _cannot_use(site, error)
     if why is not None:
         with suppress(ConnectionError):
             await coordinator.beat(Report(name, 10**9, stopped=why, is_idle=True))
@@ -213,17 +235,13 @@ class Coordinating:
 
     async def beat(self, report: Report) -> Orders:
         """Report. Raises ConnectionError."""
-        orders, lacks = await self._call("beat", self._run, report)
-        if lacks:
-            await self._tell()
-        return orders  # type: ignore[no-any-return]
+        orders: Orders = await self._told("beat", self._run, report)
+        return orders
 
     async def poll(self, notices_from: int = 0) -> Status:
         """How the run stands. Raises ConnectionError."""
-        status, lacks = await self._call("poll", notices_from)
-        if lacks:
-            await self._tell()
-        return status  # type: ignore[no-any-return]
+        status: Status = await self._told("poll", notices_from)
+        return status
 
     async def stop(self, kind: StopKind) -> None:
         """End the run early. Raises ConnectionError."""
@@ -234,9 +252,14 @@ class Coordinating:
         for one that is over. Raises ConnectionError."""
         return await self._call("unheard_s")  # type: ignore[no-any-return]
 
-    async def _tell(self) -> None:
-        if self._secret is not None:
+    async def _told(self, method: str, *args: Any) -> Any:
+        """What a coordinator answers, which may lack the secret."""
+        answer, lacks = await self._call(method, *args)
+        if lacks and self._secret is not None:
             await self._call("tell", self._secret)
+        if answer is None:
+            raise ConnectionError("the coordinator was started anew, and is not ready")
+        return answer
 
     async def _call(self, method: str, *args: Any) -> Any:
         try:
@@ -352,6 +375,12 @@ def _at_work(site: Site) -> UsageError:
         f"another run is at work in {folder}",
         hint=f"llmbatch cluster attach {folder} follows it, and stop ends it",
     )
+
+
+def _cannot_use(site: Site, error: OSError) -> Why:
+    hint = error.hint if isinstance(error, StorageError) else None
+    said = error.strerror or str(error)
+    return Why("output", f"cannot use {site.service.folder.address}: {said}", hint)
 
 
 def _be_quiet() -> None:

@@ -111,7 +111,11 @@ def plan_of(job: Job, asked: Asked, folder: Folder, workers: int, observe: Obser
     folder.make(WORK)
     if rows_in(output):
         folder.make(ROWS)
-    save(plan, folder)
+    if not save(plan, folder):
+        raise UsageError(
+            f"another run has just begun in {folder.address}",
+            hint=f"llmbatch cluster status {folder.address} shows it, attach follows it",
+        )
     return plan
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 from uuid import uuid4
@@ -75,6 +76,9 @@ class Service:
         self._polled_at = clock()
         self._tending: asyncio.Task[None] | None = None
         self._number = 0
+        self._unsaved: dict[str, int] | None = None
+        """What each worker may spend, where that is not yet written."""
+        self._saving = asyncio.Lock()
         self.can_spawn: Callable[[], bool] = lambda: True
         """Whether workers can be started now."""
 
@@ -128,9 +132,18 @@ class Service:
         given = read_json(options.folder, MONEY) or {}
 
         def save(amounts: Mapping[str, int]) -> None:
-            options.folder.replace(MONEY, orjson.dumps(dict(amounts)))
+            self._unsaved = dict(amounts)
 
         return Purse(options.max_cost, options.workers, given=given, save=save)
+
+    async def _save(self) -> None:
+        """Make durable what money was given, before a worker hears of it. Raises OSError."""
+        async with self._saving:  # what others have been given meanwhile is saved with it
+            if (amounts := self._unsaved) is not None:
+                folder = self._options.folder
+                await asyncio.to_thread(folder.replace, MONEY, orjson.dumps(amounts))
+                if self._unsaved is amounts:
+                    self._unsaved = None
 
     # What others call
 
@@ -138,7 +151,9 @@ class Service:
         """What a worker says, and is told."""
         coordinator = self._ready()
         self._stillborn = 0
-        return coordinator.beat(report)
+        orders = coordinator.beat(report)
+        await self._save()
+        return orders
 
     def poll(self, notices_from: int = 0) -> Status:
         """How it stands, for the command that has started it or has attached itself."""
@@ -174,7 +189,8 @@ class Service:
             if not self._options.detached and now - self._polled_at > ALONE_S:
                 coordinator.stop("drain", _ALONE)
             await asyncio.sleep(TICK_S)
-        await asyncio.to_thread(self._presence.say, ended=True)
+        with suppress(OSError):  # then another run waits for a lease
+            await asyncio.to_thread(self._presence.say, ended=True)
 
     async def _say(self, coordinator: Coordinator) -> None:
         try:

@@ -87,6 +87,7 @@ async def work(name: str, job: Job, options: WorkerOptions, beat: Beat) -> None:
         line if given is None else given.rendering(line),
         (lambda index: None) if given is None else given.forget,
         publish,
+        options.folder.sync_s,
     )
     worker = ClusterWorker(name, beat, means, stop, lease_s=options.lease_s)
     share, budget = Share(), _budget(job, options)

@@ -9,12 +9,12 @@ at a kill the provider is paid twice for rate x interval, as for 30 rows of a wo
 
 import tempfile
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from llmbatch_cli.cluster.layout import epoch_of
 from llmbatch_cli.storage import Storage, Writer, storage_at
@@ -25,8 +25,10 @@ CHUNK_BYTES: Final = 4 * 2**20
 """What is not yet put is so much at most, and an object not much more."""
 _AHEAD: Final = 4
 """Objects of a series that are read at the same time."""
+_SMALL_AHEAD: Final = 16
 _BLOCK_BYTES: Final = 2**20
 _GROWING: Final = ".jsonl"
+_Read = TypeVar("_Read")
 
 
 class StoreFolder:
@@ -66,29 +68,18 @@ class StoreFolder:
         except FileNotFoundError:
             return None
 
+    def read_all(self, names: Iterable[str]) -> Iterator[bytes | None]:
+        """As Folder."""
+        return _ahead(self.read, names, _SMALL_AHEAD)
+
     def blocks(self, name: str) -> Iterator[bytes]:
         """As Folder."""
         if _is_growing(name):
-            yield from self._ahead(self._chunks(name))
+            yield from _ahead(self._storage.read, self._chunks(name), _AHEAD)
             return
         with self._storage.open(name) as file:
             while block := file.read(_BLOCK_BYTES):
                 yield block
-
-    def _ahead(self, names: Sequence[str]) -> Iterator[bytes]:
-        """All of these, one after the other; the next ones are on their way."""
-        with ThreadPoolExecutor(_AHEAD, "llmbatch-read") as pool:
-            waiting: deque[Future[bytes]] = deque()
-            try:
-                for name in names:
-                    waiting.append(pool.submit(self._storage.read, name))
-                    if len(waiting) == _AHEAD:
-                        yield waiting.popleft().result()
-                while waiting:
-                    yield waiting.popleft().result()
-            finally:
-                for one in waiting:
-                    one.cancel()
 
     def lines(self, name: str) -> Iterator[bytes]:
         """As Folder."""
@@ -206,6 +197,22 @@ class _Series:
     def close(self) -> None:
         """As Growing."""
         self._held, self._held_bytes = [], 0
+
+
+def _ahead(read: Callable[[str], _Read], names: Iterable[str], at_once: int) -> Iterator[_Read]:
+    """What is read of each of these, in their order; the next ones are on their way."""
+    with ThreadPoolExecutor(at_once, "llmbatch-read") as pool:
+        waiting: deque[Future[_Read]] = deque()
+        try:
+            for name in names:
+                waiting.append(pool.submit(read, name))
+                if len(waiting) == at_once:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for one in waiting:
+                one.cancel()
 
 
 def _is_growing(name: str) -> bool:

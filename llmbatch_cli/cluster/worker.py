@@ -36,8 +36,6 @@ from llmbatch_cli.ui.totals import Totals
 
 BEAT_S: Final = 0.5
 FLUSH_S: Final = 0.1
-SYNC_S: Final = 1.0
-"""What is lost with a machine, at most: the rows of so much time."""
 ROOM_BYTES: Final = 4 * 2**20
 """With more than this unwritten, the run waits."""
 YIELD_EVERY: Final = 256
@@ -64,6 +62,8 @@ class Means:
     """Is called with a row that is not sent."""
     publish: Callable[[Part, Mapping[str, Any]], None] = Part.publish
     """Blocks."""
+    sync_s: float = 1.0
+    """What is lost with a machine, at most: the rows of so much time."""
 
 
 @dataclass(slots=True, eq=False)
@@ -307,7 +307,7 @@ class ClusterWorker:
         synced_at = time.monotonic()
         while True:
             await asyncio.sleep(FLUSH_S)
-            is_due = time.monotonic() - synced_at >= SYNC_S
+            is_due = time.monotonic() - synced_at >= self._means.sync_s
             if is_due:
                 synced_at = time.monotonic()
             await self._flush(sync=is_due)
