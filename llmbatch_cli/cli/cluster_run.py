@@ -21,6 +21,7 @@ from llmbatch_cli.cli.summary_file import Ended
 from llmbatch_cli.cluster.ended import RemoteRun
 from llmbatch_cli.cluster.folder import Folder
 from llmbatch_cli.cluster.folders import folder_at
+from llmbatch_cli.cluster.ground import Presence
 from llmbatch_cli.cluster.merge import merge
 from llmbatch_cli.cluster.run import (
     Asked,
@@ -109,6 +110,9 @@ async def _begun(
     run.has_begun = True
     rows, shards = format_count(plan.rows, "row"), format_count(len(plan.shards), "shard")
     observe(Notice(f"{rows} in {shards} for {format_count(workers, 'worker')}"))
+    if await asyncio.to_thread(Presence(folder).seen) is not None:
+        wait = f"waiting up to {LEASE_S:g} s, until none of its workers can be at work"
+        observe(Notice(f"the last run here did not end in order: {wait}"))
     cluster = Cluster(cluster_options.address, workers)
     await asyncio.to_thread(cluster.connect)
     try:

@@ -5,7 +5,6 @@ import threading
 from pathlib import Path
 
 import pytest
-from support.moto import Bucket
 
 from llmbatch_cli.cluster.folder import Folder
 from llmbatch_cli.cluster.folders import folder_at
@@ -13,18 +12,6 @@ from llmbatch_cli.cluster.layout import WORK, epoch_file
 from llmbatch_cli.cluster.store_folder import CHUNK_BYTES
 
 EPOCH = epoch_file(17, 3)
-
-
-@pytest.fixture(params=["local", "store"])
-def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
-    where: str | Path = tmp_path / "out"
-    if request.param == "store":
-        bucket: Bucket = request.getfixturevalue("bucket")
-        where = f"{bucket.address}/some/out/"
-    made = folder_at(where)
-    assert made.is_empty()
-    made.make(WORK)
-    return made
 
 
 def grown(folder: Folder, name: str, *pieces: bytes) -> None:
