@@ -1,11 +1,23 @@
 """The folder of the output, wherever it is: what is written there stays, whoever is killed."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import Final, NamedTuple, Protocol
 
 from llmbatch_cli.storage import Writer
+
+NEW: Final = ".new"
+"""The end of the name of a file that will replace another."""
+
+
+class Seen(NamedTuple):
+    """A file as it is now."""
+
+    size: int
+    """In bytes."""
+    modified: float
+    """When it was written, in seconds."""
 
 
 class Growing(Protocol):
@@ -48,6 +60,15 @@ class Folder(Protocol):
 
         Growing files are among them, those of other processes too.
         """
+
+    def seen(self, under: str = "") -> Mapping[str, Seen]:
+        """The files in it as they are, by their names; those that grow may be left out."""
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a file: a list of names may be older."""
+
+    def size(self, name: str) -> int | None:
+        """Its bytes; None where there is no such file."""
 
     def read(self, name: str) -> bytes | None:
         """All of a file; None where there is none."""

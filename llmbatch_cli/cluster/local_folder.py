@@ -1,12 +1,14 @@
 """The output in a folder of a disk that all machines share."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import Final
+from uuid import uuid4
 
+from llmbatch_cli.cluster.folder import NEW, Seen
 from llmbatch_cli.storage import Writer
 
 _FILES: Final = 0o644
@@ -43,6 +45,25 @@ class LocalFolder:
         with suppress(FileNotFoundError), os.scandir(self.path / under) as found:
             return sorted(one.name for one in found if one.is_file())
         return []
+
+    def seen(self, under: str = "") -> Mapping[str, Seen]:
+        """As Folder."""
+        found = {}
+        for name in self.names(under):
+            with suppress(FileNotFoundError):
+                status = (self.path / under / name).stat()
+                found[name] = Seen(status.st_size, status.st_mtime)
+        return found
+
+    def has(self, name: str) -> bool:
+        """As Folder."""
+        return self.size(name) is not None
+
+    def size(self, name: str) -> int | None:
+        """As Folder."""
+        with suppress(FileNotFoundError):
+            return (self.path / name).stat().st_size
+        return None
 
     def read(self, name: str) -> bytes | None:
         """As Folder."""
@@ -84,7 +105,7 @@ class LocalFolder:
 
     def add(self, name: str, data: bytes) -> bool:
         """As Folder."""
-        new = f"{name}.{os.getpid()}.add"
+        new = f"{name}.{uuid4().hex[:12]}{NEW}"
         self.replace(new, data)
         try:
             return self.publish(new, name)
@@ -95,7 +116,7 @@ class LocalFolder:
     def writer(self, name: str) -> Iterator[Writer]:
         """As Folder."""
         path = self.path / name
-        new = path.with_name(f"{path.name}.{os.getpid()}.new")
+        new = path.with_name(f"{path.name}.{uuid4().hex[:12]}{NEW}")
         try:
             with new.open("wb") as file:
                 yield file
@@ -112,8 +133,9 @@ class LocalFolder:
         path = self.path / final
         try:
             path.hardlink_to(self.path / name)
-        except FileExistsError:
-            return False
+        except FileExistsError:  # which a shared disk says also of a link made a moment ago
+            if not path.samefile(self.path / name):
+                return False
         _sync(path.parent)
         return True
 

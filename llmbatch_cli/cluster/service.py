@@ -79,6 +79,7 @@ class Service:
         self._unsaved: dict[str, int] | None = None
         """What each worker may spend, where that is not yet written."""
         self._saving = asyncio.Lock()
+        self._spawning_from = clock()
         self.can_spawn: Callable[[], bool] = lambda: True
         """Whether workers can be started now."""
 
@@ -112,6 +113,8 @@ class Service:
         purse = await asyncio.to_thread(self._purse)
         self._coordinator = Coordinator(ground, rules, merged, purse, self._clock)
         self._polled_at = self._clock()
+        if again:  # the workers of before have to be heard first
+            self._spawning_from = self._clock() + options.lease_s / 2
         self._tending = asyncio.ensure_future(self._tend())
 
     async def _is_alive(self, seen: bytes) -> bool:
@@ -189,7 +192,7 @@ class Service:
             if not self._options.detached and now - self._polled_at > ALONE_S:
                 coordinator.stop("drain", _ALONE)
             await asyncio.sleep(TICK_S)
-        with suppress(OSError):  # then another run waits for a lease
+        with suppress(OSError):  # it is over all the same
             await asyncio.to_thread(self._presence.say, ended=True)
 
     async def _say(self, coordinator: Coordinator) -> None:
@@ -202,7 +205,8 @@ class Service:
 
     def _see_to_workers(self, coordinator: Coordinator) -> None:
         """Start workers in place of those that have ended."""
-        if coordinator.stopping is not None or not self.can_spawn():
+        is_early = self._clock() < self._spawning_from
+        if coordinator.stopping is not None or is_early or not self.can_spawn():
             return
         ended = {name for name, started in self._started.items() if started.task.done()}
         living = set(coordinator.living) - ended

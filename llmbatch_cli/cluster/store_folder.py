@@ -7,16 +7,18 @@ at a kill the provider is paid twice for rate x interval, as for 30 rows of a wo
 10 a second, besides what was in flight.
 """
 
+import errno
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from llmbatch_cli.cluster.layout import epoch_of
+from llmbatch_cli.cluster.folder import Seen
+from llmbatch_cli.cluster.layout import MAKING, epoch_of
 from llmbatch_cli.storage import Storage, Writer, storage_at
 
 SYNC_S: Final = 3.0
@@ -52,14 +54,34 @@ class StoreFolder:
 
     def is_empty(self) -> bool:
         """As Folder."""
-        return not self._storage.names()
+        return not self._storage.children()
 
     def names(self, under: str = "") -> list[str]:
-        """As Folder."""
-        found = self._storage.names(under.rstrip("/"))
+        """As Folder. Of a series that was deleted just now an object may have come late."""
+        found = [one.name for one in self._storage.children(under)]
         grown = [f"{name[:-1]}{_GROWING}" for name in found if name.endswith("/")]
         whole = [name for name in found if not name.endswith("/")]
         return sorted([*whole, *filter(_is_growing, grown)])
+
+    def seen(self, under: str = "") -> Mapping[str, Seen]:
+        """As Folder."""
+        found = self._storage.children(under)
+        return {
+            one.name: Seen(one.size, one.modified) for one in found if not one.name.endswith("/")
+        }
+
+    def has(self, name: str) -> bool:
+        """As Folder."""
+        first = _chunk(_series(name), 0) if _is_growing(name) else name
+        return self._storage.entry(first) is not None
+
+    def size(self, name: str) -> int | None:
+        """As Folder."""
+        if not _is_growing(name):
+            entry = self._storage.entry(name)
+            return None if entry is None else entry.size
+        chunks = self._chunks(name)
+        return sum(size for _, size in chunks) if _is_whole(name, chunks) else None
 
     def read(self, name: str) -> bytes | None:
         """As Folder."""
@@ -75,7 +97,10 @@ class StoreFolder:
     def blocks(self, name: str) -> Iterator[bytes]:
         """As Folder."""
         if _is_growing(name):
-            yield from _ahead(self._storage.read, self._chunks(name), _AHEAD)
+            chunks = self._chunks(name)
+            if not _is_whole(name, chunks):
+                raise FileNotFoundError(errno.ENOENT, "no such object", name)
+            yield from _ahead(self._storage.read, (chunk for chunk, _ in chunks), _AHEAD)
             return
         with self._storage.open(name) as file:
             while block := file.read(_BLOCK_BYTES):
@@ -112,7 +137,7 @@ class StoreFolder:
         """As Folder; a series becomes one object first, piece by piece."""
         if not _is_growing(name):
             return self._published(name, final)
-        whole = f"{_series(name)}.tmp"
+        whole = f"{_series(name)}{MAKING}"
         with self._storage.writer(whole) as file:
             for block in self.blocks(name):
                 file.write(block)
@@ -123,8 +148,9 @@ class StoreFolder:
 
     def _published(self, name: str, final: str) -> bool:
         """Whether it has the name now: a reply that was lost may have said so before."""
-        is_new = self._storage.publish(name, final)
-        return is_new or self._digest(name) == self._digest(final)
+        if self._storage.publish(name, final):
+            return True
+        return self.size(name) == self.size(final) and self._digest(name) == self._digest(final)
 
     def _digest(self, name: str) -> bytes:
         digest = sha256()
@@ -133,18 +159,22 @@ class StoreFolder:
         return digest.digest()
 
     def delete(self, *names: str) -> None:
-        """As Folder."""
-        for name in filter(_is_growing, names):
-            self._storage.delete(*self._chunks(name))
-        self._storage.delete(*(name for name in names if not _is_growing(name)))
+        """As Folder; of a series first what makes it one, so that nobody reads a part of it."""
+        series = [name for name in names if _is_growing(name)]
+        later = [chunk for name in series for chunk, _ in self._chunks(name)]
+        whole = (name for name in names if not _is_growing(name))
+        self._storage.delete(*(_chunk(_series(name), 0) for name in series), *whole)
+        self._storage.delete(*later)
 
-    def _chunks(self, name: str) -> list[str]:
-        """The objects of a growing file, in the order of its bytes."""
+    def _chunks(self, name: str) -> list[tuple[str, int]]:
+        """The objects of a growing file and their sizes, in the order of its bytes."""
         folder = _series(name)
-        found = (one.removesuffix(_GROWING) for one in self._storage.names(folder))
-        return [
-            _chunk(folder, number) for number in sorted(int(one) for one in found if one.isdigit())
+        found = [
+            (int(number), one.size)
+            for one in self._storage.children(folder)
+            if (number := one.name.removesuffix(_GROWING)).isdigit()
         ]
+        return [(_chunk(folder, number), size) for number, size in sorted(found)]
 
     @contextmanager
     def here(self, name: str) -> Iterator[Path]:
@@ -213,6 +243,11 @@ def _ahead(read: Callable[[str], _Read], names: Iterable[str], at_once: int) -> 
         finally:
             for one in waiting:
                 one.cancel()
+
+
+def _is_whole(name: str, chunks: Sequence[tuple[str, int]]) -> bool:
+    """Whether none of these was missing when they were listed."""
+    return bool(chunks) and chunks[0][0] == _chunk(_series(name), 0)
 
 
 def _is_growing(name: str) -> bool:

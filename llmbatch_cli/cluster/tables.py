@@ -25,8 +25,14 @@ def write_part(folder: Folder, shard: int, output: OutputOptions, schema: Any = 
 
 
 def write_missing(folder: Folder, output: OutputOptions, schema: Any = None) -> None:
-    """Write the tables that a worker which was lost has left out. Blocks. Raises OutputError."""
-    there = set(folder.names())
-    for shard in stand_of(folder, ROWS).parts:
-        if part_file(shard, form=str(output.format)) not in there:
+    """Write the tables that a worker which was lost has left out, or as they were before.
+
+    Blocks. Raises OutputError.
+    """
+    parts = stand_of(folder, ROWS).parts
+    tables, rows = folder.seen(), folder.seen(ROWS)
+    for shard, made in parts.items():
+        table = tables.get(part_file(shard, form=str(output.format)))
+        made_of = rows.get(made[-1][1].removeprefix(ROWS))
+        if table is None or made_of is None or table.modified < made_of.modified:
             write_part(folder, shard, output, schema)

@@ -15,6 +15,8 @@ class Entry(NamedTuple):
     """In bytes."""
     version: str
     """Another one after each change: a store's etag, a file's time, size and number."""
+    modified: float = 0.0
+    """When it was written, in seconds by the clock of the store."""
 
 
 class StorageError(OSError):
@@ -52,8 +54,8 @@ class Storage(Protocol):
         Files that are being written are left out.
         """
 
-    def names(self, folder: str = "") -> Sequence[str]:
-        """What is directly in the folder, sorted: files, and folders with a slash behind."""
+    def children(self, folder: str = "") -> Sequence[Entry]:
+        """What is directly in the folder, by its name there, sorted; folders end with a slash."""
 
     def entry(self, name: str) -> Entry | None:
         """The file as it is now; None where it is not there."""

@@ -40,7 +40,7 @@ class CloudStorage:
             if name != prefix and not (meta["size"] == 0 and name in folders)  # a folder's mark
         )
 
-    def names(self, folder: str = "") -> Sequence[str]:
+    def children(self, folder: str = "") -> Sequence[Entry]:
         """As Storage."""
         import obstore
 
@@ -48,10 +48,13 @@ class CloudStorage:
         with self._told(prefix):
             found = obstore.list_with_delimiter(self._store, prefix or None)
         skip = len(prefix) + 1 if prefix else 0
-        files = (meta["path"] for meta in found["objects"] if meta["path"] != prefix)
         folders = {name.rstrip("/") for name in found["common_prefixes"]}
-        names = [f"{name}/" for name in folders]  # the mark of one is no file
-        return sorted(name[skip:] for name in (*names, *(set(files) - folders)))
+        marks = {prefix, *folders}  # which consoles make for folders
+        files = [one for one in found["objects"] if one["path"] not in marks or one["size"]]
+        return sorted(
+            [Entry(f"{name[skip:]}/", 0, "") for name in folders]
+            + [_entry(one["path"][skip:], one) for one in files if one["path"] != prefix]
+        )
 
     def entry(self, name: str) -> Entry | None:
         """As Storage."""
@@ -156,4 +159,4 @@ class CloudStorage:
 
 def _entry(name: str, meta: Any) -> Entry:
     version = meta["e_tag"] or meta["version"] or meta["last_modified"].isoformat()
-    return Entry(name, meta["size"], version)
+    return Entry(name, meta["size"], version, meta["last_modified"].timestamp())

@@ -40,16 +40,18 @@ class LocalStorage:
         entries = map(self.entry, sorted(found))
         return (entry for entry in entries if entry is not None)
 
-    def names(self, folder: str = "") -> Sequence[str]:
+    def children(self, folder: str = "") -> Sequence[Entry]:
         """As Storage."""
         start = self.path(folder.strip("/")) if folder.strip("/") else self._folder
-        with suppress(FileNotFoundError), os.scandir(start) as found:
-            return sorted(
-                f"{one.name}/" if one.is_dir() else one.name
-                for one in found
-                if not one.name.startswith(_NEW)
-            )
-        return []
+        found: list[Entry] = []
+        with suppress(FileNotFoundError), os.scandir(start) as children:
+            for one in children:
+                if one.is_dir():
+                    found.append(Entry(f"{one.name}/", 0, ""))
+                elif not one.name.startswith(_NEW):
+                    with suppress(FileNotFoundError):
+                        found.append(_entry(one.name, one.stat()))
+        return sorted(found)
 
     def entry(self, name: str) -> Entry | None:
         """As Storage."""
@@ -57,7 +59,7 @@ class LocalStorage:
             status = self.path(name).stat()
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return Entry(name, status.st_size, _version(status))
+        return _entry(name, status)
 
     def read(self, name: str, begin: int = 0, end: int | None = None) -> bytes:
         """As Storage."""
@@ -151,6 +153,10 @@ def _copied(whole: Path, path: Path) -> bool:
         raise
     _sync_folder(path.parent)
     return True
+
+
+def _entry(name: str, status: os.stat_result) -> Entry:
+    return Entry(name, status.st_size, _version(status), status.st_mtime)
 
 
 def _version(status: os.stat_result) -> str:
