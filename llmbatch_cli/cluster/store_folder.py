@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -20,6 +21,7 @@ from typing import Any, Final, TypeVar
 from llmbatch_cli.cluster.folder import Seen
 from llmbatch_cli.cluster.layout import MAKING, epoch_of
 from llmbatch_cli.storage import Storage, Writer, storage_at
+from llmbatch_cli.storage.address import parsed
 
 SYNC_S: Final = 3.0
 """A request for each shard at work so often, and what is answered in it may be lost."""
@@ -37,17 +39,17 @@ class StoreFolder:
     """The objects below a prefix, as Folder says."""
 
     def __init__(self, address: str) -> None:
-        """Nothing is asked of the store. Raises UsageError."""
-        self._storage: Storage = storage_at(address)
+        """Nothing is asked of the store, nor of the environment. Raises UsageError."""
+        self.address = str(parsed(address))
         self.sync_s = SYNC_S
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return StoreFolder, (self.address,)  # each process has credentials of its own
+        return StoreFolder, (self.address,)
 
-    @property
-    def address(self) -> str:
-        """As Folder."""
-        return self._storage.address
+    @cached_property
+    def _storage(self) -> Storage:
+        """Made when it is first used: until then a process may adopt credentials."""
+        return storage_at(self.address)
 
     def make(self, name: str = "") -> None:
         """As Folder: a store needs no folders."""

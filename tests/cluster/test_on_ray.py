@@ -1,8 +1,10 @@
 """Runs on a real Ray cluster of several nodes on this machine, and processes that are killed."""
 
 import asyncio
+import json
 import signal
 from asyncio.subprocess import Process
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Final
@@ -21,12 +23,16 @@ from cluster.on_ray import (
     ray_nodes,
 )
 from faults.harness import FaultServer, fault_server, ids, write_rows
+from support.moto import SECRET, Bucket
+
+from llmbatch_cli.cluster.store_folder import SYNC_S
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("ray")]
 pytest.importorskip("ray")
 
 ROWS: Final = 1_200
 AT_ONCE: Final = 60
+WAIT_S: Final = 0.4
 KEY: Final = "sk-planted-0123456789abcdef"
 
 
@@ -38,7 +44,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
 
 @pytest.fixture
 async def server() -> AsyncIterator[FaultServer]:
-    async with fault_server({"wait_s": 0.4}) as started:
+    async with fault_server({"wait_s": WAIT_S}) as started:
         yield started
 
 
@@ -210,3 +216,44 @@ async def test_the_key_is_nowhere(nodes: Nodes, server: FaultServer, tmp_path: P
     files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     assert len(files) > 10
     assert [path for path in files if KEY.encode() in path.read_bytes()] == []
+
+
+async def test_in_and_out_of_a_store(
+    nodes: Nodes, server: FaultServer, bucket: Bucket, tmp_path: Path
+) -> None:
+    """The nodes have no credentials: those of the command go to the workers, and to no file.
+
+    What a killed worker had not yet put is asked for again.
+    """
+    job = Job(nodes, server, tmp_path)
+    rows = (tmp_path / "in.jsonl").read_bytes().splitlines(keepends=True)
+    for number in range(3):
+        bucket.put(f"in/{number}.jsonl", b"".join(rows[number * 400 : number * 400 + 400]))
+    job.words = (
+        "batch", f"{bucket.address}/in/", *job.words[2:8], "-o", f"{bucket.address}/out/",
+        *job.words[10:], "--merge", f"{bucket.address}/all.jsonl",
+    )  # fmt: skip
+    job.env |= dict(bucket.variables)
+    driver = await job.begin()
+    await job.until(ROWS // 3)
+    for name in KILLED["both"]:
+        kill(processes(name)[-1])
+    status, said = await end_of(driver)
+    assert status == 0, said
+    merged = bucket.get("all.jsonl")
+    assert ids_of([json.loads(line) for line in merged.splitlines()]) == Counter(ids(ROWS))
+    rate = AT_ONCE / 2 / WAIT_S  # of one worker
+    assert await job.asked() <= ROWS + AT_ONCE + rate * (SYNC_S + 1)
+    parts_there = [name for name in bucket.names if name.startswith("out/part-")]
+    assert merged == b"".join(map(bucket.get, parts_there))
+    left = [name for name in bucket.names if name.startswith("out/_work/")]
+    assert [name for name in left if not name.endswith(".json")] == []
+    asking = await drive(
+        "cluster", "status", f"{bucket.address}/out", "--address", nodes.address, env=job.env
+    )
+    shown, _ = await asking.communicate()
+    assert f"out: over, {ROWS:,} of {ROWS:,} rows finished" in shown.decode()
+    folder = Path(nodes.cluster.head_node.get_session_dir_path())
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert [path for path in files if SECRET.encode() in path.read_bytes()] == []
+    assert SECRET not in said
