@@ -29,7 +29,7 @@ class CloudStorage:
         import obstore
 
         prefix = self._key(folder.strip("/")) if folder.strip("/") else self._where.path
-        with self._told(prefix):
+        with self._told(folder.strip("/")):
             pages = obstore.list(self._store, prefix or None, chunk_size=LISTED)
             found = sorted((meta["path"], meta) for page in pages for meta in page)
         folders = {name.rpartition("/")[0] for name, _ in found}
