@@ -63,7 +63,11 @@ def estimate(
         Here("resume", "Leave out rows that the output has an answer to."),
     ],
     sending: Annotated[
-        Sending, Without("path", "size", "dedupe", "batch_api", "detach", "live_after")
+        Sending,
+        Without(
+            *("path", "size", "dedupe"),
+            *("batch_api", "detach", "live_after", "batch_bucket", "batch_role"),
+        ),
     ],
     shown: Annotated[EstimateAndDisplay, Only("expect_output", "json", "progress", "quiet")],
     setup: Setup,

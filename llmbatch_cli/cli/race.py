@@ -78,7 +78,10 @@ def race(
     answers: Answers,
     input_: Annotated[InputOptions, PROMPTS],
     output: OutputOptions,
-    sending: Annotated[Sending, Without("dedupe", "batch_api", "detach", "live_after")],
+    sending: Annotated[
+        Sending,
+        Without("dedupe", "batch_api", "detach", "live_after", "batch_bucket", "batch_role"),
+    ],
     display: Annotated[DisplayOptions, Without("dry_run")],
     setup: Setup,
 ) -> int:
