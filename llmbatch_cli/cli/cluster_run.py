@@ -98,16 +98,17 @@ async def _begun(
 
     cluster_options = options.sending.cluster
     workers = cluster_options.workers or cores()
-    folder = folder_of(job)
+    folder, presence = folder_of(job), Presence(folder_of(job))
+    if await asyncio.to_thread(presence.seen) is not None:
+        wait = f"waiting up to {LEASE_S:g} s, until none of its workers can be at work"
+        observe(Notice(f"the last run here did not end in order, or is at work: {wait}"))
     if job.output.overwrite:
+        await presence.refuse_others(LEASE_S)
         await asyncio.to_thread(discard, folder)
     plan = await asyncio.to_thread(plan_of, job, asked, folder, workers, observe)
     run.has_begun = True
     rows, shards = format_count(plan.rows, "row"), format_count(len(plan.shards), "shard")
     observe(Notice(f"{rows} in {shards} for {format_count(workers, 'worker')}"))
-    if await asyncio.to_thread(Presence(folder).seen) is not None:
-        wait = f"waiting up to {LEASE_S:g} s, until none of its workers can be at work"
-        observe(Notice(f"the last run here did not end in order: {wait}"))
     cluster = Cluster(cluster_options.address, workers)
     await asyncio.to_thread(cluster.connect)
     try:

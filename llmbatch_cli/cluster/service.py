@@ -84,12 +84,8 @@ class Service:
         Raises UsageError where another run is at work in the folder.
         """
         folder, options = self._options.folder, self._options
-        seen = await asyncio.to_thread(self._presence.seen)
-        if seen is not None and not again and await self._is_alive(seen):
-            raise UsageError(
-                f"another run is at work in {folder.path}",
-                hint=f"llmbatch cluster status {folder.path} shows it, attach follows it",
-            )
+        if not again:
+            await self._presence.refuse_others(options.lease_s)
         await asyncio.to_thread(self._presence.say)
         if not again:
             await asyncio.to_thread(begin_run, folder, options.rows_in)
@@ -109,17 +105,6 @@ class Service:
         self._coordinator = Coordinator(ground, rules, merged, purse, self._clock)
         self._polled_at = self._clock()
         self._tending = asyncio.ensure_future(self._tend())
-
-    async def _is_alive(self, seen: bytes) -> bool:
-        """Whether another coordinator still speaks, within the time of a lease."""
-        until = self._clock() + self._options.lease_s
-        while self._clock() < until:
-            await asyncio.sleep(TICK_S)
-            if (now := await asyncio.to_thread(self._presence.seen)) is None:
-                return False
-            if now != seen:
-                return True
-        return False
 
     def _purse(self) -> Purse | None:
         options = self._options

@@ -31,6 +31,6 @@ async def test_a_folder_of_parts_is_read_as_one(tmp_path: Path, rows_in: str) ->
     done = await run("report", str(out), "--json")
     figures = json.loads(done.out)
     assert (figures["rows"], figures["answered"], figures["failed"]) == (3, 2, 1)
-    assert figures["cost"] == 1.5
+    assert figures["cost"]["usd"] == 1.5
     failures = await run("errors", str(out))
     assert "1 of 3 rows failed" in failures.out.decode()
