@@ -89,12 +89,8 @@ class Service:
         Raises UsageError where another run is at work in the folder.
         """
         folder, options = self._options.folder, self._options
-        seen = await asyncio.to_thread(self._presence.seen)
-        if seen is not None and not again and await self._is_alive(seen):
-            raise UsageError(
-                f"another run is at work in {folder.address}",
-                hint=f"llmbatch cluster status {folder.address} shows it, attach follows it",
-            )
+        if not again:
+            await self._presence.refuse_others(options.lease_s)
         await asyncio.to_thread(self._presence.say)
         if not again:
             await asyncio.to_thread(begin_run, folder, options.rows_in)
@@ -116,17 +112,6 @@ class Service:
         if again:  # the workers of before have to be heard first
             self._spawning_from = self._clock() + options.lease_s / 2
         self._tending = asyncio.ensure_future(self._tend())
-
-    async def _is_alive(self, seen: bytes) -> bool:
-        """Whether another coordinator still speaks, within the time of a lease."""
-        until = self._clock() + self._options.lease_s
-        while self._clock() < until:
-            await asyncio.sleep(TICK_S)
-            if (now := await asyncio.to_thread(self._presence.seen)) is None:
-                return False
-            if now != seen:
-                return True
-        return False
 
     def _purse(self) -> Purse | None:
         options = self._options

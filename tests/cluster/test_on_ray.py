@@ -54,7 +54,7 @@ class Job:
     def __init__(self, nodes: Nodes, server: FaultServer, folder: Path, rows: int = ROWS) -> None:
         self.out, self.server, self.rows = folder / "out", server, rows
         write_rows(folder / "in.jsonl", ids(rows))
-        self.words = (
+        self.words: tuple[str, ...] = (
             "batch", str(folder / "in.jsonl"), "-m", "openai/m", "--base-url", server.url,
             "-c", str(AT_ONCE), "-o", str(self.out), "--engine", "ray",
             "--address", nodes.address, "--workers", "2",
