@@ -236,6 +236,7 @@ class ClusterWorker:
             active.has_changed = True
             if isinstance(event, Dropped):
                 active.is_dropped = True
+                active.open.discard(index)
 
     # Writing
 

@@ -29,7 +29,8 @@ from llmbatch_cli.cluster.worker import ClusterWorker
 from llmbatch_cli.core.events import Event, Finished, Started
 from llmbatch_cli.core.options import RetryFailed
 from llmbatch_cli.core.types import Completion, Failure, Outcome, Prompt, Row
-from llmbatch_cli.engine.budget import Budget
+from llmbatch_cli.engine.bounds import Bounds
+from llmbatch_cli.engine.budget import Budget, Reservation, WorstCase
 from llmbatch_cli.engine.failure_limit import FailureLimit
 from llmbatch_cli.engine.run import Stop, run
 from llmbatch_cli.rows.output.render import render
@@ -407,10 +408,14 @@ class Stage:
             assert isinstance(row, Prompt)
             if life.dead:
                 await asyncio.sleep(LONGEST_S)
-            await self._admitted(row, budget)
-            worker.check()
-            self._send(row.index, worker, life)
-            await asyncio.sleep(self.dice.choice([0.05, 0.3, 1.0, 2.5]))
+            held = await self._admitted(row, budget)
+            try:
+                worker.check()
+                self._send(row.index, worker, life)
+                await asyncio.sleep(self.dice.choice([0.05, 0.3, 1.0, 2.5]))
+            finally:
+                if budget is not None and held is not None:
+                    budget.settle(held, self._pay(row.index) if not life.dead else 0)
             failure = self.failing(row.index)
             done = None if failure is not None else Completion(f"answer {row.index}", "stop")
             return (
@@ -428,13 +433,21 @@ class Stage:
 
         await worker.run(driver)
 
-    async def _admitted(self, row: Prompt, budget: Budget | None) -> None:
-        """Nothing is to be waited for without a cap."""
+    async def _admitted(self, row: Prompt, budget: Budget | None) -> Reservation | None:
+        if budget is None:
+            return None
+        worst = WorstCase(self.rules.price(row.index), Bounds(0, 1))
+        return budget.try_reserve(worst) or await budget.reserve(worst)
+
+    def _pay(self, index: int) -> int:
+        paid = self.rules.paid(index)
+        return paid
 
     def _send(self, index: int, worker: ClusterWorker, life: Life) -> None:
         if life.dead:
             return
         self.sent[index] += 1
+        self.spent += self.rules.paid(index)
         number = index // self.rules.rows
         active = worker._at_work.of(index)
         epoch = active.part.lease.epoch if active is not None else -1
