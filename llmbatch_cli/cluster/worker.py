@@ -88,6 +88,8 @@ class ClusterWorker:
         self._why: Why | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._has_ended = False
+        """Whether its run has."""
+        self._has_left = False
         self._failed: BaseException | None = None
 
     # The run
@@ -105,6 +107,7 @@ class ClusterWorker:
             self._has_ended = True
             await self._end()
         finally:
+            self._has_left = True
             for task in (beats, flushes, *self._tasks):
                 task.cancel()
             await asyncio.gather(beats, flushes, *self._tasks, return_exceptions=True)
@@ -232,6 +235,7 @@ class ClusterWorker:
             active.has_changed = True
             if isinstance(event, Dropped):
                 active.is_dropped = True
+                active.open.discard(index)
 
     # Writing
 
@@ -260,7 +264,7 @@ class ClusterWorker:
     # The coordinator
 
     async def _beat_on(self) -> None:
-        while True:
+        while not self._has_left:  # a cancellation may be lost: asyncio.wait_for of Python 3.11
             await self.beat()
             is_alone = self._clock() > self._unheard_until
             if self._tenure.has_ended or is_alone:  # all that it holds is another's
