@@ -88,14 +88,14 @@ def _check(file: str, inputs: Sequence[str], *, rows: bool, json: bool) -> None:
 
 
 def _output_lines(file: str) -> Iterator[bytes]:
-    if is_remote(file):
-        yield from _object_lines(file)
-        return
+    parts = parts_of_run(file)
+    for part in [file] if parts is None else parts:
+        yield from _object_lines(part) if is_remote(part) else _file_lines(part)
+
+
+def _file_lines(file: str) -> Iterator[bytes]:
     try:
-        if file == "-":
-            yield from sys.stdin.buffer
-        for part in parts_of_run(file) or (() if file == "-" else (file,)):
-            yield from OutputLines(Path(part))
+        yield from sys.stdin.buffer if file == "-" else OutputLines(Path(file))
     except OSError as error:
         raise UsageError(f"cannot read {shown_name(file)}: {error.strerror}") from error
 

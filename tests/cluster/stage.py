@@ -18,6 +18,7 @@ import orjson
 
 from llmbatch_cli.cluster.active import Means
 from llmbatch_cli.cluster.folder import Folder
+from llmbatch_cli.cluster.folders import folder_at
 from llmbatch_cli.cluster.layout import WORK, part_of
 from llmbatch_cli.cluster.messages import Lease, Money, Orders, Report
 from llmbatch_cli.cluster.parts import Part
@@ -301,9 +302,7 @@ class Stage:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _to_thread(
-        self, function: Callable[..., Result], *args: Any, **more: Any
-    ) -> Result:
+    async def _to_thread(self, function: Callable[..., Result], *args: Any, **more: Any) -> Result:
         life: Life | None = self._life_of(function, args)
         if life is None:
             return function(*args, **more)
@@ -373,9 +372,7 @@ class Stage:
         if not (task.cancelled() or life.dead) and (error := task.exception()) is not None:
             self.wrong.append(f"{life.name}: {error!r}")
 
-    async def _work(
-        self, name: str, life: Life, cuts: Sequence[tuple[float, float]]
-    ) -> None:
+    async def _work(self, name: str, life: Life, cuts: Sequence[tuple[float, float]]) -> None:
         rules, loop = self.rules, self.loop
         folder = StageFolder(self.path, life)
         stop = Stop()
@@ -385,9 +382,7 @@ class Stage:
                 await asyncio.sleep(LONGEST_S)
             return await self._link(report, cuts)
 
-        async def rows(
-            shard: Shard, observe: Callable[[Event], None]
-        ) -> AsyncGenerator[Row, None]:
+        async def rows(shard: Shard, observe: Callable[[Event], None]) -> AsyncGenerator[Row, None]:
             for index in range(shard.first_index, shard.end_index):
                 yield row_of(index)
 
@@ -418,15 +413,9 @@ class Stage:
                     budget.settle(held, self._pay(row.index) if not life.dead else 0)
             failure = self.failing(row.index)
             done = None if failure is not None else Completion(f"answer {row.index}", "stop")
-            return (
-                Outcome(
-                    row.index, row.id, "m", "p", done, failure, 0.1, 1, key=row.key
-                ),
-            )
+            return (Outcome(row.index, row.id, "m", "p", done, failure, 0.1, 1, key=row.key),)
 
-        def driver(
-            given: AsyncGenerator[Row, None], stop: Stop
-        ) -> AsyncGenerator[Outcome, None]:
+        def driver(given: AsyncGenerator[Row, None], stop: Stop) -> AsyncGenerator[Outcome, None]:
             return run(
                 given, answer, window=lambda: 4, most_open=8, stop=stop, observe=worker.observe
             )
@@ -496,7 +485,7 @@ class Stage:
         rows = rows_in(self.path)
         count = self.rules.shards * self.rules.rows
         assert Counter(row["index"] for row in rows) == Counter(range(count))
-        assert [name for name in Folder(self.path).names() if part_of(name) is None] == []
+        assert [name for name in folder_at(self.path).names() if part_of(name) is None] == []
         return self
 
     def check_figures(self, before: Sequence[int] = ()) -> "Stage":

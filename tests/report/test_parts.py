@@ -5,7 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.moto import Bucket
 from support.program import run
+
+from llmbatch_cli.rows.answers import Answers
+from llmbatch_cli.rows.output.table_files import parts_of_run
 
 FAILED = {"type": "rejected", "message": "no", "status": 400, "retryable": False}
 
@@ -34,3 +38,15 @@ async def test_a_folder_of_parts_is_read_as_one(tmp_path: Path, rows_in: str) ->
     assert figures["cost"]["usd"] == 1.5
     failures = await run("errors", str(out))
     assert "1 of 3 rows failed" in failures.out.decode()
+
+
+@pytest.mark.parametrize("rows_in", ["", "_work/rows/"])
+def test_also_in_a_store(bucket: Bucket, rows_in: str) -> None:
+    bucket.put("out/_work/plan.json", b"{}")
+    bucket.put("out/part-00000.csv", b"answer\n")
+    bucket.put(f"out/{rows_in}part-00000.jsonl", row(0) + row(1, FAILED))
+    bucket.put(f"out/{rows_in}part-00001.jsonl", row(2))
+    bucket.put("out/_work/00002.e1/00001.jsonl", row(3))
+    assert [one["id"] for one in Answers(f"{bucket.address}/out/")] == [0, 1, 2]
+    assert parts_of_run(f"{bucket.address}/in") is None
+    assert parts_of_run(f"{bucket.address}-that-is-not-there/out") is None

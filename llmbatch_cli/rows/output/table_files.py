@@ -8,7 +8,7 @@ from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.near import install_hint
 from llmbatch_cli.core.options import TABLES, OutputFormat, OutputOptions
 from llmbatch_cli.rows.output.target import check_file
-from llmbatch_cli.storage import is_remote, located
+from llmbatch_cli.storage import is_remote, located, storage_at
 
 SUFFIX: Final = ".llmbatch.jsonl"
 
@@ -97,17 +97,27 @@ def rows_file(name: str) -> str:
     return journal if Path(journal).is_file() else name
 
 
-PARTS: Final = ("_work/rows", ".")
+PARTS: Final = ("_work/rows", "")
 """Where a run on a cluster has the rows of its parts: those of tables apart."""
 
 
 def parts_of_run(name: str) -> list[str] | None:
-    """The files with the rows of an output that is a folder of parts; None for any other."""
-    folder = Path(name)
-    if not (folder / "_work" / "plan.json").is_file():
+    """The files with the rows of an output that is a folder of parts, also one in a store.
+
+    None for any other.
+    """
+    try:
+        folder = storage_at(name)
+        if folder.entry("_work/plan.json") is None:
+            return None
+        for place in PARTS:
+            names = (one.name for one in folder.children(place))
+            rows = [one for one in names if one.startswith("part-") and one.endswith(".jsonl")]
+            if rows:
+                return ["/".join(filter(None, (folder.address, place, one))) for one in rows]
+    except OSError:  # reading it says why
         return None
-    found = ([str(one) for one in sorted((folder / place).glob("part-*.jsonl"))] for place in PARTS)
-    return next(filter(None, found), [])
+    return []
 
 
 def check_table(options: OutputOptions, inputs: Sequence[str]) -> None:
