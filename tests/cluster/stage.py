@@ -6,8 +6,8 @@ import io
 import random
 import threading
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,22 +19,19 @@ import orjson
 from llmbatch_cli.cluster.active import Means
 from llmbatch_cli.cluster.folder import Folder
 from llmbatch_cli.cluster.layout import WORK, part_of
-from llmbatch_cli.cluster.messages import Lease, Money, Orders, Report
+from llmbatch_cli.cluster.messages import Money, Orders, Report
 from llmbatch_cli.cluster.parts import Part
 from llmbatch_cli.cluster.plan import ClusterPlan, save
 from llmbatch_cli.cluster.service import Service, ServiceOptions
 from llmbatch_cli.cluster.shards import Piece, Shard
-from llmbatch_cli.cluster.tallies import merged, tally_of
 from llmbatch_cli.cluster.worker import ClusterWorker
-from llmbatch_cli.core.events import Event, Finished, Started
+from llmbatch_cli.core.events import Event
 from llmbatch_cli.core.options import RetryFailed
 from llmbatch_cli.core.types import Completion, Failure, Outcome, Prompt, Row
 from llmbatch_cli.engine.bounds import Bounds
 from llmbatch_cli.engine.budget import Budget, Reservation, WorstCase
-from llmbatch_cli.engine.failure_limit import FailureLimit
 from llmbatch_cli.engine.run import Stop, run
 from llmbatch_cli.rows.output.render import render
-from llmbatch_cli.ui.totals import Totals
 
 Result = TypeVar("Result")
 LEASE_S = 6.0
@@ -139,7 +136,11 @@ class StageFolder(Folder):
     def create(self, name: str) -> BinaryIO | None:
         self._step()
         file = super().create(name)
-        return None if file is None else StageFile(file, self)
+        if file is None:
+            return None
+        if self.life is not None:
+            self.life.files.append(file)
+        return StageFile(file, self)
 
     def sync(self, file: BinaryIO) -> None:
         self._step()
@@ -171,6 +172,7 @@ class Life:
     slow: Callable[[], float] = lambda: 0.001
     operations: int = 0
     dead: bool = False
+    files: list[BinaryIO] = field(default_factory=list)
 
     def operation(self) -> None:
         self.operations += 1
@@ -221,8 +223,8 @@ class Stage:
     rules: Rules
     sent: Counter[int] = field(default_factory=Counter)
     spent: int = 0
-    highest: dict[int, int] = field(default_factory=dict)
-    """The newest epoch of each shard that was leased."""
+    newest: dict[int, tuple[str, int]] = field(default_factory=dict)
+    """Of each shard the worker that has heard last that it is its own, and the epoch."""
     wrong: list[str] = field(default_factory=list)
     status: Any = None
     lives: list[Life] = field(default_factory=list)
@@ -234,6 +236,7 @@ class Stage:
         self.started = 0
         self.service: Service | None = None
         self.tasks: dict[str, asyncio.Task[None]] = {}
+        self.going_on: list[asyncio.Task[None]] = []
         self.shards = shards_of(self.rules.shards, self.rules.rows)
 
     # The run
@@ -247,6 +250,9 @@ class Stage:
         save(ClusterPlan(self.shards, {}, "", "", {}), folder)
         with patch.object(asyncio, "to_thread", self._to_thread):
             run_virtually(self._main())
+        for life in self.lives:
+            for file in life.files:
+                file.close()
         return self
 
     async def _main(self) -> None:
@@ -301,9 +307,7 @@ class Stage:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _to_thread(
-        self, function: Callable[..., Result], *args: Any, **more: Any
-    ) -> Result:
+    async def _to_thread(self, function: Callable[..., Result], *args: Any, **more: Any) -> Result:
         life: Life | None = self._life_of(function, args)
         if life is None:
             return function(*args, **more)
@@ -316,7 +320,7 @@ class Stage:
                     self._bury(steps)
                     raise
                 # As a thread does, it goes on; whoever waited has left.
-                asyncio.ensure_future(self._go_on(steps, life))
+                self.going_on.append(asyncio.ensure_future(self._go_on(steps, life)))
                 raise
             if life.dead:
                 self._bury(steps)
@@ -373,9 +377,7 @@ class Stage:
         if not (task.cancelled() or life.dead) and (error := task.exception()) is not None:
             self.wrong.append(f"{life.name}: {error!r}")
 
-    async def _work(
-        self, name: str, life: Life, cuts: Sequence[tuple[float, float]]
-    ) -> None:
+    async def _work(self, name: str, life: Life, cuts: Sequence[tuple[float, float]]) -> None:
         rules, loop = self.rules, self.loop
         folder = StageFolder(self.path, life)
         stop = Stop()
@@ -385,9 +387,7 @@ class Stage:
                 await asyncio.sleep(LONGEST_S)
             return await self._link(report, cuts)
 
-        async def rows(
-            shard: Shard, observe: Callable[[Event], None]
-        ) -> AsyncGenerator[Row, None]:
+        async def rows(shard: Shard, observe: Callable[[Event], None]) -> AsyncGenerator[Row, None]:
             for index in range(shard.first_index, shard.end_index):
                 yield row_of(index)
 
@@ -418,15 +418,9 @@ class Stage:
                     budget.settle(held, self._pay(row.index) if not life.dead else 0)
             failure = self.failing(row.index)
             done = None if failure is not None else Completion(f"answer {row.index}", "stop")
-            return (
-                Outcome(
-                    row.index, row.id, "m", "p", done, failure, 0.1, 1, key=row.key
-                ),
-            )
+            return (Outcome(row.index, row.id, "m", "p", done, failure, 0.1, 1, key=row.key),)
 
-        def driver(
-            given: AsyncGenerator[Row, None], stop: Stop
-        ) -> AsyncGenerator[Outcome, None]:
+        def driver(given: AsyncGenerator[Row, None], stop: Stop) -> AsyncGenerator[Outcome, None]:
             return run(
                 given, answer, window=lambda: 4, most_open=8, stop=stop, observe=worker.observe
             )
@@ -440,8 +434,7 @@ class Stage:
         return budget.try_reserve(worst) or await budget.reserve(worst)
 
     def _pay(self, index: int) -> int:
-        paid = self.rules.paid(index)
-        return paid
+        return self.rules.paid(index)
 
     def _send(self, index: int, worker: ClusterWorker, life: Life) -> None:
         if life.dead:
@@ -450,9 +443,9 @@ class Stage:
         self.spent += self.rules.paid(index)
         number = index // self.rules.rows
         active = worker._at_work.of(index)
-        epoch = active.part.lease.epoch if active is not None else -1
-        if epoch < self.highest.get(number, 0):
-            self.wrong.append(f"{life.name} sent row {index} under {epoch}: {self.highest}")
+        held = (life.name, active.part.lease.epoch) if active is not None else None
+        if held != self.newest[number]:
+            self.wrong.append(f"row {index} was sent by {held}, and {self.newest[number]} has it")
 
     async def _link(self, report: Report, cuts: Sequence[tuple[float, float]]) -> Orders:
         """A report and its answer, one of which may be lost, or late so that it is given up."""
@@ -473,9 +466,6 @@ class Stage:
             if self.service is None or self.service._coordinator is None:
                 return None
             orders = await self.service.beat(report)
-            for lease in orders.leases:
-                newest = max(lease.epoch, self.highest.get(lease.shard, 0))
-                self.highest[lease.shard] = newest
             if back is None:
                 return None
             await asyncio.sleep(back)
@@ -485,6 +475,8 @@ class Stage:
         with suppress(TimeoutError):
             orders = await asyncio.wait_for(asyncio.shield(task), 1.5)
             if orders is not None:
+                for lease in orders.leases:
+                    self.newest[lease.shard] = report.worker, lease.epoch
                 return orders
         raise ConnectionError("not heard")
 
