@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
+
+import orjson
 
 from llmbatch_cli.storage import Writer
 
@@ -18,6 +20,15 @@ class Seen(NamedTuple):
     """In bytes."""
     modified: float
     """When it was written, in seconds."""
+
+
+def as_json(data: bytes | None) -> Mapping[str, Any] | None:
+    """What a file says; None where there is none, or it is no object of JSON."""
+    try:
+        said = None if data is None else orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None
+    return said if isinstance(said, dict) else None
 
 
 class Growing(Protocol):
@@ -78,6 +89,9 @@ class Folder(Protocol):
 
     def blocks(self, name: str) -> Iterator[bytes]:
         """A file in the order of its bytes, in little memory."""
+
+    def json(self, name: str) -> Mapping[str, Any] | None:
+        """A file of JSON; None where there is none, or it is no object."""
 
     def lines(self, name: str) -> Iterator[bytes]:
         """The whole lines of a file with their newlines; a torn one at its end is left out."""

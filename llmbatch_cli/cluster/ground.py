@@ -3,7 +3,7 @@
 import asyncio
 import errno
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import uuid4
@@ -11,7 +11,7 @@ from uuid import uuid4
 import orjson
 
 from llmbatch_cli.cluster.coordinator import Ground
-from llmbatch_cli.cluster.folder import NEW, Folder
+from llmbatch_cli.cluster.folder import NEW, Folder, as_json
 from llmbatch_cli.cluster.layout import (
     BEAT,
     MAKING,
@@ -19,12 +19,11 @@ from llmbatch_cli.cluster.layout import (
     RUN,
     WORK,
     done_file,
-    done_of,
     epoch_file,
     epoch_of,
     part_of,
 )
-from llmbatch_cli.cluster.parts import as_record, record_of
+from llmbatch_cli.cluster.parts import record_among, records_of
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.options import RetryFailed
 
@@ -45,68 +44,72 @@ class Stand:
 
 def stand_of(folder: Folder, rows_in: str = "", *, tidy: bool = True) -> Stand:
     """The files of all shards. `tidy`: what the newest part of a shard was made of goes. Blocks."""
-    epochs: dict[int, list[int]] = {}
-    highest: dict[int, int] = {}
-    names = folder.names(WORK)
-    for at in map(epoch_of, names):
-        if at is not None:
-            epochs.setdefault(at[0], []).append(at[1])
-    said = _said(folder, [at for at in map(done_of, names) if at is not None])
-    for (shard, _), record in said.items():
-        highest[shard] = max(_epoch(record), highest.get(shard, 0))
-    for shard, found in epochs.items():
-        highest[shard] = max(*found, highest.get(shard, 0))
-    parts: dict[int, list[tuple[int, str]]] = {}
-    seen = folder.seen(rows_in)
-    for name in seen:
-        if name.endswith(".jsonl") and (at := part_of(name)) is not None:
-            parts.setdefault(at[0], []).append((at[1], f"{rows_in}{name}"))
+    epochs, seen = _epochs(folder), folder.seen(rows_in)
+    parts, records = _parts(seen, rows_in), records_of(folder)
+    said = _said(folder, parts, records)
     done: dict[int, Mapping[str, Any]] = {}
     for shard, made in parts.items():
-        made.sort()
-        again, part = made[-1]
-        size = seen[part.removeprefix(rows_in)].size
-        how = as_record(said.get((shard, again)), size) or record_of(folder, shard, again, part)
-        if how is not None:
-            done[shard] = how
+        newest = seen[made[-1][1].removeprefix(rows_in)]
+        record = record_among(said[shard], newest.size)
+        if record is not None:
+            done[shard] = record
         if tidy:
-            over = _epoch(how or {})
-            _tidy(folder, shard, made, [one for one in epochs.get(shard, ()) if one <= over])
-    return Stand(parts, highest, done)
+            over = 0 if record is None else record["epoch"]
+            left = [epoch for epoch in epochs.get(shard, ()) if epoch <= over]
+            folder.delete(*(epoch_file(shard, epoch) for epoch in left))
+            _tidy(folder, shard, made, records)
+    for (shard, _), found in records.items():
+        epochs.setdefault(shard, []).extend(found)
+    return Stand(parts, {shard: max(found) for shard, found in epochs.items()}, done)
 
 
 def _said(
-    folder: Folder, made: Sequence[tuple[int, int]]
-) -> dict[tuple[int, int], Mapping[str, Any]]:
-    """What is said of the parts of shards, by how often they were made."""
-    records = folder.read_all(done_file(*at) for at in made)
-    return {at: _json(data) or {} for at, data in zip(made, records, strict=True)}
+    folder: Folder,
+    parts: Mapping[int, Sequence[tuple[int, str]]],
+    records: Mapping[tuple[int, int], Sequence[int]],
+) -> dict[int, dict[int, Mapping[str, Any] | None]]:
+    """What epochs have said of each shard's newest part."""
+    asked = [
+        (shard, made[-1][0], epoch)
+        for shard, made in parts.items()
+        for epoch in records.get((shard, made[-1][0]), ())
+    ]
+    said: dict[int, dict[int, Mapping[str, Any] | None]] = {shard: {} for shard in parts}
+    read = folder.read_all(done_file(*at) for at in asked)
+    for (shard, _, epoch), data in zip(asked, read, strict=True):
+        said[shard][epoch] = as_json(data)
+    return said
 
 
-def _tidy(folder: Folder, shard: int, parts: list[tuple[int, str]], epochs: Sequence[int]) -> None:
-    """Leave the newest part, which has all rows of the others and of these epochs."""
-    folder.delete(*(epoch_file(shard, epoch) for epoch in epochs))
+def _epochs(folder: Folder) -> dict[int, list[int]]:
+    epochs: dict[int, list[int]] = {}
+    for name in folder.names(WORK):
+        if (at := epoch_of(name)) is not None:
+            epochs.setdefault(at[0], []).append(at[1])
+    return epochs
+
+
+def _parts(names: Iterable[str], rows_in: str) -> dict[int, list[tuple[int, str]]]:
+    parts: dict[int, list[tuple[int, str]]] = {}
+    for name in names:
+        if name.endswith(".jsonl") and (at := part_of(name)) is not None:
+            parts.setdefault(at[0], []).append((at[1], f"{rows_in}{name}"))
+    for made in parts.values():
+        made.sort()
+    return parts
+
+
+def _tidy(
+    folder: Folder,
+    shard: int,
+    parts: list[tuple[int, str]],
+    records: Mapping[tuple[int, int], Sequence[int]],
+) -> None:
+    """Leave the newest part, which has the rows of the others."""
     while len(parts) > 1:
         again, name = parts.pop(0)
-        folder.delete(name, done_file(shard, again))
-
-
-def _epoch(said: Mapping[str, Any]) -> int:
-    epoch = said.get("epoch")
-    return epoch if isinstance(epoch, int) else 0
-
-
-def read_json(folder: Folder, name: str) -> Mapping[str, Any] | None:
-    """A file of JSON; None where there is none, or it is no object."""
-    return _json(folder.read(name))
-
-
-def _json(data: bytes | None) -> Mapping[str, Any] | None:
-    try:
-        said = None if data is None else orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return None
-    return said if isinstance(said, dict) else None
+        said = (done_file(shard, again, epoch) for epoch in records.get((shard, again), ()))
+        folder.delete(name, *said)
 
 
 def begin_run(folder: Folder, rows_in: str = "") -> str:
@@ -140,7 +143,7 @@ def ground_of(
             are opened again.
         is_fresh: whether no worker of before can be at work.
     """
-    said = read_json(folder, RUN) or {}
+    said = folder.json(RUN) or {}
     base = {int(shard): epoch for shard, epoch in said.get("base", {}).items()}
     stand = stand_of(folder, rows_in)
     done: dict[int, int] = {}
@@ -172,7 +175,7 @@ class Presence:
 
     def seen(self) -> bytes | None:
         """What another one has said last; None where none is there, or it has ended."""
-        said = read_json(self._folder, BEAT)
+        said = self._folder.json(BEAT)
         if said is None or said.get("ended") or said.get("owner") == self._owner:
             return None
         return orjson.dumps(said)

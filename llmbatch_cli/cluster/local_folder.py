@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from uuid import uuid4
 
-from llmbatch_cli.cluster.folder import NEW, Seen
+from llmbatch_cli.cluster.folder import NEW, Growing, Seen, as_json
 from llmbatch_cli.storage import Writer
 
 _FILES: Final = 0o644
@@ -71,6 +71,10 @@ class LocalFolder:
             return (self.path / name).read_bytes()
         return None
 
+    def json(self, name: str) -> Mapping[str, Any] | None:
+        """As Folder."""
+        return as_json(self.read(name))
+
     def read_all(self, names: Iterable[str]) -> Iterator[bytes | None]:
         """As Folder."""
         return map(self.read, names)
@@ -88,14 +92,14 @@ class LocalFolder:
                 if line.endswith(b"\n"):
                     yield line
 
-    def create(self, name: str) -> "_GrowingFile | None":
+    def create(self, name: str) -> Growing | None:
         """As Folder."""
         path = self.path / name
         try:
             file = _GrowingFile(path)
         except FileExistsError:
             return None
-        _sync(path.parent)
+        self._sync(path.parent)
         return file
 
     def replace(self, name: str, data: bytes) -> None:
@@ -126,7 +130,7 @@ class LocalFolder:
         except BaseException:
             new.unlink(missing_ok=True)
             raise
-        _sync(path.parent)
+        self._sync(path.parent)
 
     def publish(self, name: str, final: str) -> bool:
         """As Folder."""
@@ -136,7 +140,7 @@ class LocalFolder:
         except FileExistsError:  # which a shared disk says also of a link made a moment ago
             if not path.samefile(self.path / name):
                 return False
-        _sync(path.parent)
+        self._sync(path.parent)
         return True
 
     def delete(self, *names: str) -> None:
@@ -153,6 +157,16 @@ class LocalFolder:
     def made_here(self, name: str) -> Iterator[Path]:
         """As Folder: who makes a file replaces an old one as a whole."""
         yield self.path / name
+
+    @staticmethod
+    def _sync(folder: Path) -> None:
+        """Have the folder's own entries on the disk."""
+        with suppress(OSError):  # not every file system can
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
 
 class _GrowingFile:
@@ -175,13 +189,3 @@ class _GrowingFile:
     def close(self) -> None:
         """As Growing."""
         self._file.close()
-
-
-def _sync(folder: Path) -> None:
-    """Have the folder's own entries on the disk."""
-    with suppress(OSError):  # not every file system can
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

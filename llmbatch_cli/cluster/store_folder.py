@@ -18,7 +18,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from llmbatch_cli.cluster.folder import Seen
+from llmbatch_cli.cluster.folder import Seen, as_json
 from llmbatch_cli.cluster.layout import MAKING, epoch_of
 from llmbatch_cli.storage import Storage, Writer, storage_at
 from llmbatch_cli.storage.address import parsed
@@ -91,6 +91,10 @@ class StoreFolder:
             return self._storage.read(name)
         except FileNotFoundError:
             return None
+
+    def json(self, name: str) -> Mapping[str, Any] | None:
+        """As Folder."""
+        return as_json(self.read(name))
 
     def read_all(self, names: Iterable[str]) -> Iterator[bytes | None]:
         """As Folder."""

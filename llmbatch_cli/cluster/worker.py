@@ -303,6 +303,9 @@ class ClusterWorker:
         wants = 0
         if self._leases.empty() and not (self._beginning or self.stop.draining):
             wants = 1
+        left = [one.held for one in self._active.values() if one.is_left]
+        if self.stop.draining:
+            left = []  # rows were dropped as this run ends
         report = Report(
             worker=self._name,
             number=number,
@@ -312,7 +315,7 @@ class ClusterWorker:
             committing=tuple(wishes.committing),
             published=published,
             taken=tuple(wishes.taken),
-            left=[one.held for one in self._active.values() if one.is_left],
+            left=left,
             tallies={one.held: tally_of(one.totals) for one in changed},
             notices=tuple(wishes.notices),
             stopped=self._why,

@@ -6,36 +6,34 @@ import io
 import random
 import threading
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 from unittest.mock import patch
 
 import orjson
 
 from llmbatch_cli.cluster.active import Means
-from llmbatch_cli.cluster.folder import Folder
-from llmbatch_cli.cluster.folders import folder_at
+from llmbatch_cli.cluster.folder import Growing
 from llmbatch_cli.cluster.layout import WORK, part_of
-from llmbatch_cli.cluster.messages import Lease, Money, Orders, Report
+from llmbatch_cli.cluster.local_folder import LocalFolder
+from llmbatch_cli.cluster.messages import Money, Orders, Report
 from llmbatch_cli.cluster.parts import Part
 from llmbatch_cli.cluster.plan import ClusterPlan, save
 from llmbatch_cli.cluster.service import Service, ServiceOptions
 from llmbatch_cli.cluster.shards import Piece, Shard
-from llmbatch_cli.cluster.tallies import merged, tally_of
 from llmbatch_cli.cluster.worker import ClusterWorker
-from llmbatch_cli.core.events import Event, Finished, Started
+from llmbatch_cli.core.events import Event
 from llmbatch_cli.core.options import RetryFailed
 from llmbatch_cli.core.types import Completion, Failure, Outcome, Prompt, Row
 from llmbatch_cli.engine.bounds import Bounds
 from llmbatch_cli.engine.budget import Budget, Reservation, WorstCase
-from llmbatch_cli.engine.failure_limit import FailureLimit
 from llmbatch_cli.engine.run import Stop, run
 from llmbatch_cli.rows.output.render import render
-from llmbatch_cli.ui.totals import Totals
+from llmbatch_cli.storage import Writer
 
 Result = TypeVar("Result")
 LEASE_S = 6.0
@@ -87,26 +85,28 @@ class Steps:
         self._stopped.acquire()
 
 
-class StageFile(io.BytesIO):
+class StageFile:
     """A file that may be torn where its process dies."""
 
-    def __init__(self, file: BinaryIO, folder: "StageFolder") -> None:
-        super().__init__()
+    def __init__(self, file: Growing, folder: "StageFolder") -> None:
         self._file, self._folder = file, folder
 
-    def write(self, data: Any) -> int:
+    def write(self, data: bytes) -> None:
         try:
             self._folder._step()
         except Killed:
             self._file.write(data[: len(data) // 2])
             raise
-        return self._file.write(data)
+        self._file.write(data)
+
+    def sync(self) -> None:
+        self._folder._step()
 
     def close(self) -> None:
         self._file.close()
 
 
-class StageFolder(Folder):
+class StageFolder(LocalFolder):
     """Each operation is a step of its own; the worker may be killed before or after any."""
 
     def __init__(self, path: Path, life: "Life | None" = None) -> None:
@@ -137,13 +137,14 @@ class StageFolder(Folder):
         self._step()
         yield from super().lines(name)
 
-    def create(self, name: str) -> BinaryIO | None:
+    def create(self, name: str) -> Growing | None:
         self._step()
         file = super().create(name)
-        return None if file is None else StageFile(file, self)
-
-    def sync(self, file: BinaryIO) -> None:
-        self._step()
+        if file is None:
+            return None
+        if self.life is not None:
+            self.life.files.append(file)
+        return StageFile(file, self)
 
     def replace(self, name: str, data: bytes) -> None:
         self._step()
@@ -153,9 +154,18 @@ class StageFolder(Folder):
         self._step()
         return super().publish(name, final)
 
-    def delete(self, name: str) -> None:
+    def delete(self, *names: str) -> None:
+        for name in names:
+            self._step()
+            super().delete(name)
+
+    @contextmanager
+    def writer(self, name: str) -> Iterator[Writer]:
         self._step()
-        super().delete(name)
+        held = io.BytesIO()
+        yield held
+        self._step()
+        (self.path / name).write_bytes(held.getvalue())
 
     @staticmethod
     def _sync(folder: Path) -> None:
@@ -172,6 +182,7 @@ class Life:
     slow: Callable[[], float] = lambda: 0.001
     operations: int = 0
     dead: bool = False
+    files: list[Growing] = field(default_factory=list)
 
     def operation(self) -> None:
         self.operations += 1
@@ -222,8 +233,8 @@ class Stage:
     rules: Rules
     sent: Counter[int] = field(default_factory=Counter)
     spent: int = 0
-    highest: dict[int, int] = field(default_factory=dict)
-    """The newest epoch of each shard that was leased."""
+    newest: dict[int, tuple[str, int]] = field(default_factory=dict)
+    """Of each shard the worker that has heard last that it is its own, and the epoch."""
     wrong: list[str] = field(default_factory=list)
     status: Any = None
     lives: list[Life] = field(default_factory=list)
@@ -235,6 +246,7 @@ class Stage:
         self.started = 0
         self.service: Service | None = None
         self.tasks: dict[str, asyncio.Task[None]] = {}
+        self.going_on: list[asyncio.Task[None]] = []
         self.shards = shards_of(self.rules.shards, self.rules.rows)
 
     # The run
@@ -243,11 +255,14 @@ class Stage:
         """To the end, in virtual time."""
         from support.virtual_time import run_virtually
 
-        folder = Folder(self.path)
+        folder = LocalFolder(self.path)
         folder.make(WORK)
         save(ClusterPlan(self.shards, {}, "", "", {}), folder)
         with patch.object(asyncio, "to_thread", self._to_thread):
             run_virtually(self._main())
+        for life in self.lives:
+            for file in life.files:
+                file.close()
         return self
 
     async def _main(self) -> None:
@@ -315,7 +330,7 @@ class Stage:
                     self._bury(steps)
                     raise
                 # As a thread does, it goes on; whoever waited has left.
-                asyncio.ensure_future(self._go_on(steps, life))
+                self.going_on.append(asyncio.ensure_future(self._go_on(steps, life)))
                 raise
             if life.dead:
                 self._bury(steps)
@@ -429,8 +444,7 @@ class Stage:
         return budget.try_reserve(worst) or await budget.reserve(worst)
 
     def _pay(self, index: int) -> int:
-        paid = self.rules.paid(index)
-        return paid
+        return self.rules.paid(index)
 
     def _send(self, index: int, worker: ClusterWorker, life: Life) -> None:
         if life.dead:
@@ -439,9 +453,9 @@ class Stage:
         self.spent += self.rules.paid(index)
         number = index // self.rules.rows
         active = worker._at_work.of(index)
-        epoch = active.part.lease.epoch if active is not None else -1
-        if epoch < self.highest.get(number, 0):
-            self.wrong.append(f"{life.name} sent row {index} under {epoch}: {self.highest}")
+        held = (life.name, active.part.lease.epoch) if active is not None else None
+        if held != self.newest[number]:
+            self.wrong.append(f"row {index} was sent by {held}, and {self.newest[number]} has it")
 
     async def _link(self, report: Report, cuts: Sequence[tuple[float, float]]) -> Orders:
         """A report and its answer, one of which may be lost, or late so that it is given up."""
@@ -462,9 +476,6 @@ class Stage:
             if self.service is None or self.service._coordinator is None:
                 return None
             orders = await self.service.beat(report)
-            for lease in orders.leases:
-                newest = max(lease.epoch, self.highest.get(lease.shard, 0))
-                self.highest[lease.shard] = newest
             if back is None:
                 return None
             await asyncio.sleep(back)
@@ -474,6 +485,8 @@ class Stage:
         with suppress(TimeoutError):
             orders = await asyncio.wait_for(asyncio.shield(task), 1.5)
             if orders is not None:
+                for lease in orders.leases:
+                    self.newest[lease.shard] = report.worker, lease.epoch
                 return orders
         raise ConnectionError("not heard")
 
@@ -485,7 +498,7 @@ class Stage:
         rows = rows_in(self.path)
         count = self.rules.shards * self.rules.rows
         assert Counter(row["index"] for row in rows) == Counter(range(count))
-        assert [name for name in folder_at(self.path).names() if part_of(name) is None] == []
+        assert [name for name in LocalFolder(self.path).names() if part_of(name) is None] == []
         return self
 
     def check_figures(self, before: Sequence[int] = ()) -> "Stage":

@@ -79,7 +79,7 @@ async def test_failed_rows_come_again_in_a_later_run(folder: Folder) -> None:
     second.publish(RECORD)
     assert folder.names() == ["part-00000-2.jsonl"]
     assert texts(folder, "part-00000-2.jsonl") == [(0, "a"), (1, "b")]
-    assert folder.names(WORK) == ["00000.done-2.json", "run.json"]
+    assert folder.names(WORK) == ["00000.done2.e2.json", "run.json"]
     assert stand_of(folder).parts == {0: [(2, "part-00000-2.jsonl")]}
 
 
