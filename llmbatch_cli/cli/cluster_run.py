@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from llmbatch_cli.cli.batch import Options, asked_by, job_of
+from llmbatch_cli.cli.batch_job import Options, asked_by, job_of
 from llmbatch_cli.cli.ending import say_end, say_summary
 from llmbatch_cli.cli.running import Shown, exit_status, open_display
 from llmbatch_cli.cli.say import Voice
