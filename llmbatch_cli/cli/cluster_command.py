@@ -38,7 +38,10 @@ Action = Annotated[
     ),
 ]
 Output = Annotated[
-    Path, typer.Argument(metavar="OUT", help="The folder of the run.", show_default=False)
+    Path,
+    typer.Argument(
+        metavar="OUT", help="The folder of the run, or s3://, gs:// or az://.", show_default=False
+    ),
 ]
 Address = Annotated[
     str,

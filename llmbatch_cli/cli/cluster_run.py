@@ -61,7 +61,7 @@ from llmbatch_cli.providers.registry import resolve
 from llmbatch_cli.storage import StorageError, address_of
 
 if TYPE_CHECKING:
-    from llmbatch_cli.cluster.ray_engine import Secret, Site
+    from llmbatch_cli.cluster.site import Secret, Site
 
 
 async def answer_on_cluster(job: Job, ask: Batch, options: Options, shown: Shown) -> ExitStatus:
@@ -177,7 +177,7 @@ def unusable(
 
 
 def _site(job: Job, options: Options, folder: Folder, workers: int) -> "Site":
-    from llmbatch_cli.cluster.ray_engine import VERSIONS, Site
+    from llmbatch_cli.cluster.site import VERSIONS, Site
 
     budget, concurrency = job.calls.budget, options.sending.limits.concurrency
     units = concurrency or UNITS  # with -c each share has whole slots
@@ -198,7 +198,7 @@ def _site(job: Job, options: Options, folder: Folder, workers: int) -> "Site":
 
 def _secret(options: Options, cluster: ClusterOptions) -> "Secret":
     """What workers need: the options, and the keys of this machine, if they are to be sent."""
-    from llmbatch_cli.cluster.ray_engine import Secret
+    from llmbatch_cli.cluster.site import Secret
 
     environ: Mapping[str, str] = {}
     if cluster.key_file is None:

@@ -5,30 +5,30 @@ its name stands in Ray's stores, its logs or its dashboard. That was looked for 
 """
 
 import asyncio
-import hashlib
 import logging
 import os
-import pickle
-import platform
 import socket
-from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import field
 from typing import Any, Final
 
 import ray
 from ray.exceptions import RayActorError, RayError
 
-from llmbatch_cli import __version__
 from llmbatch_cli.cluster.coordinator import Status
 from llmbatch_cli.cluster.messages import Orders, Report, StopKind, Why
-from llmbatch_cli.cluster.service import Service, ServiceOptions
-from llmbatch_cli.cluster.session import WorkerOptions, work
+from llmbatch_cli.cluster.service import Service
+from llmbatch_cli.cluster.session import work
+from llmbatch_cli.cluster.site import (
+    VERSIONS,
+    Secret,
+    Site,
+    cannot_use,
+    name_of,
+    other_versions,
+)
 from llmbatch_cli.core.errors import LlmbatchError, UsageError
-from llmbatch_cli.core.frozen import frozen
-from llmbatch_cli.job import Job
 from llmbatch_cli.loops import loop_factory
-from llmbatch_cli.storage import StorageError, is_remote
+from llmbatch_cli.storage import is_remote
 from llmbatch_cli.storage.adopting import adopt
 
 NAMESPACE: Final = "llmbatch"
@@ -42,51 +42,6 @@ FOLLOWED_S: Final = 4.0
 """A command that follows a run asks more often."""
 LINGER_S: Final = 60.0
 """A coordinator whose run is over waits so long for somebody to ask how it went."""
-VERSIONS: Final = {"llmbatch": __version__, "Python": platform.python_version()}
-
-MakeJob = Callable[[Mapping[str, str]], Job]
-"""The job, with keys and addresses from these variables. It has to pickle."""
-
-
-@frozen
-class Secret:
-    """What workers need and nobody may read: it is never shown."""
-
-    make_job: bytes = field(repr=False)
-    environ: Mapping[str, str] = field(repr=False)
-
-    @classmethod
-    def of(cls, make_job: MakeJob, environ: Mapping[str, str]) -> "Secret":
-        """For a job whose keys are in these variables."""
-        return cls(pickle.dumps(make_job), dict(environ))
-
-    def job(self) -> Job:
-        """The job; variables of this machine fill what the command's lack."""
-        make_job: MakeJob = pickle.loads(self.make_job)  # noqa: S301 - our own, from the command
-        return make_job({**os.environ, **self.environ})
-
-
-@frozen
-class Site:
-    """Where a run is, for the processes of all machines."""
-
-    service: ServiceOptions
-    worker: WorkerOptions
-    cwd: str
-    """What relative names begin at."""
-    versions: Mapping[str, str]
-    run: str
-    """Tells this run from others in the folder."""
-
-    @property
-    def name(self) -> str:
-        """The coordinator's, by the folder."""
-        return name_of(self.service.folder.address)
-
-
-def name_of(folder: str) -> str:
-    """What the coordinator of the folder at this address is called."""
-    return "coordinator-" + hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
 
 
 class CoordinatorActor:
@@ -103,13 +58,13 @@ class CoordinatorActor:
         """Begin. Returns why it cannot."""
         self._take(secret)
         if self._site.versions != VERSIONS:
-            return _other_versions(self._site.versions)
+            return other_versions(self._site.versions)
         try:
             await self._opened(again=False)
         except LlmbatchError as error:
             return Why("usage", error.message, error.hint)
         except OSError as error:
-            return _cannot_use(self._site, error)
+            return cannot_use(self._site, error)
         return None
 
     async def tell(self, secret: Secret) -> None:
@@ -215,14 +170,14 @@ async def _work(name: str, site: Site, secret: Secret) -> None:
     coordinator = Coordinating(site.name, secret, site.run)
     why: Why | None = None
     if site.versions != VERSIONS:
-        why = _other_versions(site.versions)
+        why = other_versions(site.versions)
     else:
         try:
             await work(name, secret.job(), site.worker, coordinator.beat)
         except LlmbatchError as error:
             why = Why("usage", error.message, error.hint)
         except OSError as error:
-            why = _cannot_use(site, error)
+            why = cannot_use(site, error)
     if why is not None:
         with suppress(ConnectionError):
             await coordinator.beat(Report(name, 10**9, stopped=why, is_idle=True))
@@ -382,12 +337,6 @@ def _at_work(site: Site) -> UsageError:
     )
 
 
-def _cannot_use(site: Site, error: OSError) -> Why:
-    hint = error.hint if isinstance(error, StorageError) else None
-    said = error.strerror or str(error)
-    return Why("output", f"cannot use {site.service.folder.address}: {said}", hint)
-
-
 def _check_address(address: str) -> None:
     """Raise UsageError where nobody listens: Ray itself would wait for minutes, and then end this
     process."""
@@ -420,12 +369,3 @@ def _be_quiet() -> None:
 def cores() -> int:
     """As many workers as a machine takes."""
     return os.cpu_count() or 1
-
-
-def _other_versions(of_command: Mapping[str, str]) -> Why:
-    here, there = (", ".join(f"{k} {v}" for k, v in one.items()) for one in (VERSIONS, of_command))
-    return Why(
-        "usage",
-        f"{platform.node()} has {here}, the command {there}",
-        "have the same versions on all machines",
-    )

@@ -33,7 +33,9 @@ class Cluster:
         shown="as many as this machine has cores",
     )
     merge: Path | None = option(
-        None, "With --engine ray: put all parts together in this file at the end.", metavar="FILE"
+        None,
+        "With --engine ray: put all parts together in this file, or object, at the end.",
+        metavar="FILE",
     )
     key_file: Path | None = option(
         None,

@@ -14,8 +14,8 @@ from support.virtual_time import run_virtually
 from llmbatch_cli.cluster import worker as worker_module
 from llmbatch_cli.cluster.active import Means
 from llmbatch_cli.cluster.chosen import Earlier
-from llmbatch_cli.cluster.folder import Folder
 from llmbatch_cli.cluster.layout import WORK
+from llmbatch_cli.cluster.local_folder import LocalFolder
 from llmbatch_cli.cluster.messages import Lease, Orders, Report
 from llmbatch_cli.cluster.parts import Part
 from llmbatch_cli.cluster.shards import Shard
@@ -38,7 +38,7 @@ class Scene:
     """A worker whose coordinator says what the test has for each report."""
 
     def __init__(self, path: Path, answer: Callable[[Report], Orders | None]) -> None:
-        self.folder = Folder(path)
+        self.folder = LocalFolder(path)
         self.folder.make(WORK)
         self.reports: list[Report] = []
         self.answer = answer
