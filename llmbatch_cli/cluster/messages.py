@@ -5,6 +5,7 @@ from dataclasses import field
 from typing import Any, Final, Literal
 
 from llmbatch_cli.cluster.shares import Told
+from llmbatch_cli.core.errors import BudgetReached, OutputError, UsageError
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.engine.limits.share import Seen
 
@@ -101,3 +102,14 @@ class Orders:
     stop: StopKind | None = None
     is_over: bool = False
     """Whether there is nothing left to do."""
+
+
+def why_of(error: Exception) -> Why:
+    """Why a run ends with this error."""
+    message = getattr(error, "message", str(error))
+    hint = getattr(error, "hint", None)
+    if isinstance(error, BudgetReached):
+        return Why("budget", message, hint)
+    if isinstance(error, UsageError):
+        return Why("usage", message, hint)
+    return Why("output" if isinstance(error, OutputError) else "stopped", message, hint)

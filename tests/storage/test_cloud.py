@@ -4,6 +4,7 @@ import io
 import os
 import sys
 import threading
+import time
 from pathlib import Path
 
 import obstore
@@ -289,3 +290,31 @@ def test_what_the_library_says_is_told_in_our_words(said: str, words: str) -> No
     found = told(obstore.exceptions.GenericError(said), "az://container/in")
     assert words in str(found)
     assert SECRET not in str(found)
+
+
+def test_what_is_directly_in_a_folder(storage: Storage, bucket: Bucket) -> None:
+    """Folders end with a slash; their marks, and that of the folder itself, are no files."""
+    assert [*storage.children()] == []
+    for name in ("b/1", "b/c/2", "a", "b.x/3"):
+        storage.put(name, name.encode())
+    for name in ("/some/prefix/", "/some/prefix/b/"):
+        bucket.request("PUT", name)
+    assert [(one.name, one.size) for one in storage.children()] == [
+        ("a", 1),
+        ("b.x/", 0),
+        ("b/", 0),
+    ]
+    assert [one.name for one in storage.children("b/")] == ["1", "c/"]
+    assert [*storage.children("no")] == []
+    assert abs(storage.children()[0].modified - time.time()) < 60
+
+
+def test_many_are_deleted_at_once(storage: Storage) -> None:
+    """Those that are not there are no fault."""
+    names = [f"b/{number}" for number in range(30)]
+    for name in names[:-1]:
+        storage.put(name, b"1")
+    storage.put("a", b"1")
+    storage.delete(*names)
+    storage.delete()
+    assert [one.name for one in storage.list()] == ["a"]
