@@ -1,5 +1,6 @@
 """Settings for all tests, and what many need that takes long to import."""
 
+import gc
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,13 @@ if TYPE_CHECKING:
 
 settings.register_profile("llmbatch", deadline=None)  # the machines are shared: nothing is timed
 settings.load_profile("llmbatch")
+
+
+def pytest_collection_finish() -> None:
+    """Leave the tests themselves out of what the garbage collector looks through; some tests ask
+    it again and again for what they have made."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

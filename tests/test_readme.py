@@ -5,7 +5,9 @@ import json
 import re
 import sys
 import tomllib
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -24,6 +26,8 @@ from support.pages import (
 from support.program import environment
 from support.scripted import serve
 
+from llmbatch_cli.cli.commands import COMMANDS as COMMANDS_OF
+from llmbatch_cli.cli.options import declared_by
 from llmbatch_cli.core.ledger import Seller, Usage
 from llmbatch_cli.core.types import BadRow, Completion, Outcome
 from llmbatch_cli.pricing.table import price_in_table
@@ -47,11 +51,24 @@ def each(blocks: list[Block]) -> pytest.MarkDecorator:
 
 def test_every_block_is_of_a_kind_that_is_tested() -> None:
     """No block escapes: a new kind of block needs a test here."""
-    assert {block.language for block in BLOCKS} <= {"bash", "jsonl", "json", "python"}
+    assert {block.language for block in BLOCKS} <= {"bash", "jsonl", "json", "python", "text"}
     assert len(MADE_BY_MAKE) == 2
     assert INSTALLS
     assert LOCAL
     assert len([block for block in COMMANDS if block.page == "README.md"]) >= 10
+
+
+@each([block for block in BLOCKS if block.language == "text"])
+def test_what_needs_other_machines_is_a_command_of_ours(block: Block) -> None:
+    """It cannot be run here, but its words can be read: each option is one of the command's."""
+    text = block.text.replace("\\\n", " ")
+    commands = re.findall(r"^.*\bllmbatch ([a-z]+) (.*)$", text, re.MULTILINE)
+    assert commands
+    for name, words in commands:
+        module = import_module(f"llmbatch_cli.cli.{COMMANDS_OF[name]}")
+        options = set(re.findall(r"--([a-z-]+)", words))
+        assert options <= declared_by(getattr(module, name)).keys()
+    assert "--engine ray" in text
 
 
 def test_the_readme_is_short_and_names_every_recipe() -> None:
@@ -112,12 +129,26 @@ def folder(tmp_path: Path) -> Path:
     return clone(tmp_path)
 
 
+@pytest.fixture
+def store(request: pytest.FixtureRequest, block: Block) -> Mapping[str, str]:
+    """The environment for a block with addresses of a store: its bucket has prompts."""
+    if "s3://" not in block.text:
+        return {}
+    from support.moto import Bucket
+
+    bucket = Bucket(request.getfixturevalue("s3_url"), "my-bucket")
+    bucket.put("in/prompts.jsonl", (TOP / "samples" / "prompts.jsonl").read_bytes())
+    return bucket.variables
+
+
 @each(COMMANDS)
-async def test_commands_with_a_model_answer_their_rows(block: Block, folder: Path) -> None:
+async def test_commands_with_a_model_answer_their_rows(
+    block: Block, folder: Path, store: Mapping[str, str]
+) -> None:
     """Each recipe runs on a fresh clone, with a server in the provider's place; no row fails."""
     async with serve(reply) as server:
         command = re.sub(r"http://localhost:\d+/v1", f"{server.url}/v1", block.text)
-        status, out, err = await shell(command, folder, openai_at(server))
+        status, out, err = await shell(command, folder, {**openai_at(server), **store})
         requests = len(server.exchanges)
     assert status == 0, err
     if "llmbatch estimate" in command and "--sample" not in command:
@@ -131,7 +162,10 @@ async def test_commands_with_a_model_answer_their_rows(block: Block, folder: Pat
 @pytest.mark.timeout(120)
 @each(LOCAL)
 async def test_commands_without_a_model_run_the_embedded_one(block: Block, folder: Path) -> None:
-    """Without a key or a model, the model in the process answers every row, in the form asked."""
+    """Without a key or a model, the model in the process answers every row, in the form asked; of
+    each input the first rows."""
+    for path in (folder / "samples").glob("*.[cj]s*"):
+        path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:3]))
     status, _, err = await shell(block.text, folder, time_limit_s=110)
     assert status == 0, err
     assert "by local/smollm2" in err

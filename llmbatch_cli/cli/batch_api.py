@@ -1,9 +1,17 @@
 """What --batch-api cannot be combined with, said before anything is read or sent."""
 
+from typing import Final
+
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.options import TABLES, BatchApi, OutputOptions, Sending
 from llmbatch_cli.job.batch_api import ENDING, open_jobs
 from llmbatch_cli.rows.output.table_files import journal_of
+
+FALLBACK_HINT: Final = (
+    "leave it out, as a job is of one model; then the failed rows go to another by "
+    "--resume --retry-failed all -m OTHER"
+)
+TIER_HINT: Final = "leave it out: a job has its provider's batch price, the same at every hour"
 
 
 def check_batch_api(output: OutputOptions, sending: Sending, *, fallback: bool) -> None:
@@ -26,14 +34,13 @@ def check_batch_api(output: OutputOptions, sending: Sending, *, fallback: bool) 
             "--ordered, but jobs of a batch API end in any order",
             hint="leave --ordered out; once all is there, --resume --ordered puts it in order",
         )
-    for name, given in (
-        ("--fallback", fallback),
-        ("--cache", sending.cache.is_kept or sending.cache.dedupe),
-        ("--max-cost", sending.limits.max_cost is not None),
-        ("--tier", sending.money.tier is not None),
+    for name, given, hint in (
+        ("--fallback", fallback, FALLBACK_HINT),
+        ("--dedupe", sending.cache.dedupe, "leave --dedupe out; --cache knows earlier answers"),
+        ("--tier", sending.money.tier is not None, TIER_HINT),
     ):
         if given:
-            raise UsageError(f"{name} does not go with --batch-api", hint=f"leave {name} out")
+            raise UsageError(f"{name} does not go with --batch-api", hint=hint)
     if open_jobs(output.output) and not output.resume:
         raise UsageError(
             f"{output.output} has open jobs, in {output.output}{ENDING}",

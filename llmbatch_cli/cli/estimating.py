@@ -3,6 +3,7 @@
 import sys
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import field, replace
+from pathlib import Path
 
 import orjson
 
@@ -29,6 +30,7 @@ from llmbatch_cli.providers.access import Setup
 from llmbatch_cli.rows.input.attachments import with_attachments
 from llmbatch_cli.rows.input.source import Inputs
 from llmbatch_cli.rows.output.render import render
+from llmbatch_cli.storage import address_of
 
 Points = dict[Line, list[Point]]
 """What rows have used that were sent, by their model."""
@@ -106,6 +108,22 @@ async def _count(job: Estimating, inputs: Inputs) -> Estimator:
     return estimator
 
 
+def _rows_here(run: Job, rows: Path) -> Path:
+    """The file of an output's rows; of one in a store a copy, until the program ends."""
+    address = address_of(run.output.output or rows)
+    if address is None:
+        return rows
+    from atexit import register
+    from shutil import rmtree
+    from tempfile import mkdtemp
+
+    from llmbatch_cli.rows.stored.output import fetched
+
+    folder = Path(mkdtemp(prefix="llmbatch-"))
+    register(rmtree, folder, ignore_errors=True)
+    return fetched(address, run.output, folder)
+
+
 def _already(job: Estimating, estimator: Estimator) -> IsDone | None:
     """What tells the rows that the output has an answer to, with --resume."""
     if not job.output.resume:
@@ -118,7 +136,7 @@ def _already(job: Estimating, estimator: Estimator) -> IsDone | None:
         raise UsageError("--resume needs --format jsonl or a table, whose rows have keys")
     from llmbatch_cli.rows.resume import read_back
 
-    finished = read_back(run.rows_file, job.output.retry_failed)
+    finished = read_back(_rows_here(run, run.rows_file), job.output.retry_failed)
 
     async def models_for(row: Prompt) -> Sequence[Model]:
         return [line.asked.model for line in estimator.lines_of(row)]
@@ -161,7 +179,7 @@ def _show(job: Estimating, estimator: Estimator, points: Points) -> None:
         found,
         job.answer,
         is_expected=job.expected is not None,
-        output=job.output.output,
+        output=_name_of(job.output.output),
         limits=limits,
     )
     notes = [*assumptions(said), *_left_out(job)]
@@ -174,6 +192,10 @@ def _show(job: Estimating, estimator: Estimator, points: Points) -> None:
     if unused := estimator.prices.unused():
         Voice().notice(unused)
     _tell_unknown([one for one in found if one.cost is None and one.rows])
+
+
+def _name_of(output: Path | None) -> str | None:
+    return None if output is None else address_of(output) or str(output)
 
 
 def _tell_unknown(without_cost: Sequence[Estimated]) -> None:

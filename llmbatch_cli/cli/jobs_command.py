@@ -6,6 +6,7 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from llmbatch_cli.cli.options import Only
 from llmbatch_cli.cli.running import run_async
 from llmbatch_cli.cli.say import printing, say, say_error
 from llmbatch_cli.core.errors import ExitStatus, ProviderError, UsageError
+from llmbatch_cli.core.events import ignore
 from llmbatch_cli.core.options import Network, Sending
 from llmbatch_cli.core.text import clean_for_terminal, format_count
 from llmbatch_cli.drivers.provider_batch.http import open_batch_http
@@ -83,9 +85,14 @@ def jobs(
             for one in outputs:
                 _print_listed(one, json=json)
         return ExitStatus.OK
-    asker = _Asker(CallOptions.of(Sending(network=network), setup=setup), setup)
+    options = CallOptions.of(Sending(network=network), setup=setup)
     work = {"show": _show, "wait": _wait, "cancel": _cancel}[action]
-    return run_async(work(outputs, asker, json))
+
+    async def worked() -> ExitStatus:
+        async with AsyncExitStack() as stack:
+            return await work(outputs, _Asker(options, setup, stack), json)
+
+    return run_async(worked())
 
 
 def _print_listed(output: Path, *, json: bool) -> None:
@@ -115,12 +122,14 @@ class _Seen:
 class _Asker:
     """Asks providers for jobs, with this user's keys."""
 
-    def __init__(self, options: CallOptions, setup: Setup) -> None:
+    def __init__(self, options: CallOptions, setup: Setup, stack: AsyncExitStack) -> None:
+        """`stack`: in which credentials are held."""
         self._access = options.access
         self._setup = setup
+        self._stack = stack
         self._wires: dict[tuple[str, str], BatchWire] = {}
 
-    def wire(self, job: Job) -> BatchWire:
+    async def wire(self, job: Job) -> BatchWire:
         """The wire of a job. Raises UsageError where this is not the account that made it:
         nothing is sent then, wherever the journal says that it was made."""
         reached = job.reached
@@ -130,6 +139,7 @@ class _Asker:
         for access in (self._access, replace(self._access, base_url=reached.base_url)):
             target = resolve(reached.spec, access)
             provider = target.provider
+            await self._stack.enter_async_context(provider.serving(ignore))
             build = with_headers(with_query(provider.build, provider.query), provider.headers)
             wire = batch_wire(provider, partial(built, build), self._setup)
             if wire.account == reached.account:
@@ -143,7 +153,7 @@ class _Asker:
     async def seen(self, http: Http, job: Job) -> _Seen:
         """The job as its provider has it."""
         try:
-            wire = self.wire(job)
+            wire = await self.wire(job)
             if job.id is None:
                 return _Seen(job, None)
             return _Seen(job, await wire.poll(http, job.id))
@@ -179,7 +189,7 @@ async def _wait(outputs: Sequence[Path], asker: _Asker, json: bool) -> ExitStatu
                 left = [one.job for one in seen if one.status is None or not one.status.ended]
                 if len(left) < len(jobs) or not wait_s:
                     _tell_progress(output, seen)
-                limits = asker.wire(jobs[0]).limits
+                limits = (await asker.wire(jobs[0])).limits
                 wait_s = min(max(limits.first_poll_s, 1.5 * wait_s), limits.longest_poll_s)
                 jobs = left
             say(f"all jobs of {output} have ended; the run's command with --resume collects them")
@@ -217,7 +227,7 @@ async def _cancel(outputs: Sequence[Path], asker: _Asker, json: bool) -> ExitSta
 
 async def _cancel_one(journal: Journal, job: Job, asker: _Asker, http: Http) -> None:
     """Cancel a job, or drop one that no provider has."""
-    wire = asker.wire(job)
+    wire = await asker.wire(job)
     if job.state == "creating":
         found = await wire.find(http, job.intent, job.upload, journal.not_of(job))
         if found is not None and not wire.finds:

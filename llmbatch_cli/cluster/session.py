@@ -58,7 +58,7 @@ async def work(name: str, job: Job, options: WorkerOptions, beat: Beat) -> None:
     output = job.output
     is_table = output.format in TABLES
     has_input = output.include_input or is_table
-    given = WithInput(messages=output.include_input) if has_input else None
+    given = WithInput(None, messages=output.include_input) if has_input else None
     line = partial(_line, detail=output.detail)
     asked: dict[str, Plan] = {}
 

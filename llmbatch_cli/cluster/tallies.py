@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from llmbatch_cli.core.quantiles import Quantiles
+from llmbatch_cli.ui.bill import Bill
 from llmbatch_cli.ui.totals import Totals
 
 _OWN: Final = frozenset(("total", "cut_short", "dropped_in_flight", "dropped"))
@@ -22,10 +23,10 @@ def tally_of(totals: Totals) -> dict[str, Any]:
             continue
         if isinstance(value, Quantiles):
             tally[name] = value.state()
-        elif isinstance(value, Decimal):
-            tally[name] = str(value)
-        elif isinstance(value, int) and not isinstance(value, bool):
-            tally[name] = value
+        elif isinstance(value, Bill):
+            tally[name] = {inner: _number(one) for inner, one in vars(value).items()}
+        elif isinstance(value, int | Decimal) and not isinstance(value, bool):
+            tally[name] = _number(value)
         elif isinstance(value, dict):
             tally[name] = dict(value)
     return tally
@@ -47,11 +48,23 @@ def add(totals: Totals, tally: Tally) -> None:
             own.merge(value)
         elif isinstance(own, Counter):
             own.update(value)
+        elif isinstance(own, Bill):
+            for inner, one in value.items():
+                setattr(own, inner, getattr(own, inner) + _value(one))
         elif isinstance(own, dict):
             for kind, said in value.items():
                 own.setdefault(kind, said)
         else:
-            setattr(totals, name, own + (Decimal(value) if isinstance(value, str) else value))
+            setattr(totals, name, own + _value(value))
+
+
+def _number(value: int | Decimal) -> int | str:
+    """As JSON, without rounding."""
+    return str(value) if isinstance(value, Decimal) else value
+
+
+def _value(said: int | str) -> int | Decimal:
+    return Decimal(said) if isinstance(said, str) else said
 
 
 def show(totals: Totals, tally: Tally) -> None:

@@ -17,6 +17,7 @@ from llmbatch_cli.core.events import (
     Event,
     Finished,
     Gauges,
+    LeftUndone,
     Notice,
     Opened,
     Started,
@@ -226,7 +227,7 @@ class ClusterWorker:
             return
         if isinstance(event, Finished):
             index = event.outcome.index
-        elif isinstance(event, Started | Dropped):
+        elif isinstance(event, Started | LeftUndone | Dropped):
             index = event.index
         else:
             return

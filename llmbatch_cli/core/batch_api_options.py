@@ -34,6 +34,19 @@ class BatchApi:
         "rest live.",
         metavar="TIME",
     )
+    batch_bucket: str | None = option(
+        None,
+        "With --batch-api at bedrock or vertex: the folder of your own storage that jobs are read "
+        "from and written to, as s3://BUCKET/FOLDER or gs://BUCKET/FOLDER.",
+        metavar="URL",
+        shown="LLMBATCH_BATCH_BUCKET",
+    )
+    batch_role: str | None = option(
+        None,
+        "With --batch-api at bedrock: the IAM role by which it reads and writes the bucket.",
+        metavar="ARN",
+        shown="LLMBATCH_BATCH_ROLE",
+    )
 
     @property
     def live_after_s(self) -> float | None:

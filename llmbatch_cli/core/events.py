@@ -1,10 +1,14 @@
 """What happened, as frozen facts for listeners: progress, log and report only listen."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from llmbatch_cli.core.frozen import frozen
+from llmbatch_cli.core.ledger import Attempt, MaybeBilled
 from llmbatch_cli.core.types import Outcome
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 
 @frozen
@@ -40,6 +44,19 @@ class Dropped:
     """A row's work ended without an outcome: it was cancelled, or the run stopped."""
 
     index: int
+
+
+@frozen
+class LeftUndone:
+    """A row was sent, and ends without an outcome: what that has cost. Its Dropped follows."""
+
+    index: int
+    attempts: Sequence[Attempt]
+    """All of them, of every model that was asked."""
+    cost_usd: "Decimal | int | None"
+    """What they have cost, exactly; None is unknown."""
+    maybe_billed: MaybeBilled | None = None
+    """What may have been billed beside that; None for nothing."""
 
 
 @frozen
@@ -142,6 +159,7 @@ Event = (
     | Started
     | Finished
     | Dropped
+    | LeftUndone
     | Notice
     | Pulled
     | LimitChanged

@@ -21,8 +21,8 @@ class InputOptions:
     inputs: Sequence[str] = option(
         (),
         "Files or folders of prompts: JSONL, JSON, text, or a table (CSV, TSV, Parquet, Arrow, "
-        "Excel). .gz, .bz2, .xz and .zst are unpacked, '*.csv' in quotes is all that match; - or "
-        "nothing is standard input.",
+        "Excel). They may be at s3://, gs:// or az://; .gz, .bz2, .xz and .zst are unpacked, "
+        "'*.csv' in quotes is all that match; - or nothing is standard input.",
         metavar="[INPUT]...",
         positional=True,
     )

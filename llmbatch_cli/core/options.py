@@ -223,7 +223,7 @@ class OutputOptions:
     output: Path | None = option(
         None,
         "Write to this file instead of standard output; its name decides the format (.jsonl, "
-        ".csv, .tsv, .parquet, .xlsx), .gz compresses.",
+        ".csv, .tsv, .parquet, .xlsx), .gz compresses. It may be at s3://, gs:// or az://.",
         letter="o",
         everyday=True,
         complete="files",

@@ -60,6 +60,8 @@ class Prompt:
     """The row as it was read: an object of fields, a text or a list of messages."""
     repeat: int | None = None
     """Which one this is, from 1, of a row that is to be answered several times."""
+    ledgers: Sequence[Ledger] = field(default=(), repr=False, compare=False)
+    """Of requests for it that were made elsewhere, as in a job."""
 
     @property
     def place(self) -> str:
@@ -329,6 +331,10 @@ Call = Callable[[Request], Awaitable[Completion]]
 
 Work = Callable[[Prompt], Awaitable[tuple[Outcome, ...]]]
 """One row to its outcomes; the first is the answer. Raises RunStopped and nothing else."""
+
+Asking = Callable[[Prompt, list[Ledger]], Awaitable[tuple[Outcome, ...]]]
+"""Work that puts the ledger of each request for the row into a list before it is sent, so that
+what was paid is known however the row ends."""
 
 Send = Callable[[WireRequest], Awaitable[WireReply]]
 """The seam to the network. Raises ProviderError (Unreachable, Interrupted, BadReply) only."""

@@ -5,7 +5,7 @@ Money is in whole billionths of a US dollar, rounded up, so that no sum drifts.
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from decimal import Decimal
@@ -62,6 +62,10 @@ class Account:
         """Hold so much for one request; None where there is no room now."""
         if amount > self.left - self.reserved:
             return None
+        return self.hold(amount)
+
+    def hold(self, amount: int) -> Reservation:
+        """The same whether there is room or not."""
         self.reserved += amount
         return Reservation(amount)
 
@@ -174,13 +178,17 @@ class Budget:
         """Reserve at once, or None: the fast path for what need not wait."""
         return None if self.in_order and self._waiters else self._reserve(worst)
 
+    def hold(self, amount: int) -> None:
+        """Reserve what was sent by an earlier run, whether there is room for it or not."""
+        self._account.hold(amount)
+
     async def reserve(self, worst: WorstCase) -> Reservation:
         """Wait for room. Raises Postponed where there will be none.
 
         Pass the reservation to `settle`, once, whatever happens.
         """
         if self._never_fits(worst):
-            raise self._no_room(worst)
+            raise self.no_room(worst)
         waiter: asyncio.Future[Reservation] = asyncio.get_running_loop().create_future()
         self._waiters[waiter] = worst
         try:
@@ -216,7 +224,7 @@ class Budget:
                 waiter.set_result(reservation)
             elif waiter.done() or self._never_fits(worst):
                 if not waiter.done():
-                    waiter.set_exception(self._no_room(worst))
+                    waiter.set_exception(self.no_room(worst))
             elif self.in_order:
                 break
             else:
@@ -232,7 +240,8 @@ class Budget:
         """What may be spent yet by anybody; None is unknown."""
         return self._most if self._is_sliced else self._account.left
 
-    def _no_room(self, worst: WorstCase) -> Postponed:
+    def no_room(self, worst: WorstCase) -> Postponed:
+        """Why a request is left undone that does not fit."""
         self._misses += 1
         if self._refused is None or worst.amount > self._refused.amount:
             self._refused = worst
@@ -272,6 +281,22 @@ class Terms:
     """Is told of a request that has cost more than its worst case."""
 
 
+def billed(attempts: Iterable[Attempt], ledger: Ledger, terms: Terms, most: int) -> tuple[int, int]:
+    """What the attempts have cost, and what they may have cost beside that: `most` for each of
+    which no reply says it."""
+    spent = unseen = 0
+    for attempt in attempts:
+        if not attempt.maybe_billed:
+            continue
+        cost = None if attempt.is_unseen else terms.cost(attempt, ledger)
+        if cost is None:
+            attempt.up_to_usd = Decimal(most) / PER_USD
+            unseen += most
+        else:
+            spent += cost
+    return spent, unseen
+
+
 def reserved(
     call: Call,
     budget: Budget,
@@ -301,16 +326,7 @@ def reserved(
         try:
             return await call(request)
         finally:
-            spent = unseen = 0
-            for attempt in attempts[before:]:
-                if not attempt.maybe_billed:
-                    continue
-                cost = None if attempt.is_unseen else terms.cost(attempt, request.ledger)
-                if cost is None:
-                    attempt.up_to_usd = Decimal(worst.amount) / PER_USD
-                    unseen += worst.amount
-                else:
-                    spent += cost
+            spent, unseen = billed(attempts[before:], request.ledger, terms, worst.amount)
             if spent > worst.amount > 0:
                 terms.exceeded(spent, worst.amount)
                 factor = max(factor, spent / expected.amount)

@@ -37,6 +37,8 @@ from llmbatch_cli.core.types import (
 from llmbatch_cli.engine.jobs import finished
 
 if TYPE_CHECKING:
+    from llmbatch_cli.engine.budget import Terms
+    from llmbatch_cli.engine.cache.opening import KnownOf
     from llmbatch_cli.engine.shaped import Shaped
     from llmbatch_cli.providers.base import Provider
 
@@ -59,6 +61,10 @@ class Parts:
     """What its answers have to be."""
     addresses: int = 1
     """At how many its requests are spread."""
+    terms: "Terms | None" = None
+    """What its requests cost, where the run has a cap and their price is known."""
+    known: "KnownOf | None" = None
+    """The answers that may be taken instead of sending a request."""
 
 
 @frozen

@@ -53,7 +53,10 @@ class WithFallbacks:
         self._verdicts = Verdicts()
         self._quotas = SpentQuotas(observe)
 
-    async def __call__(self, prompt: Prompt) -> tuple[Outcome, ...]:
+    async def __call__(
+        self, prompt: Prompt, ledgers: list[Ledger] | None = None
+    ) -> tuple[Outcome, ...]:
+        """The row's outcome. `ledgers` is given that of each model that is called."""
         try:
             first = self._model if prompt.model is None else await self._model_for(prompt.model)
         except UsageError as error:
@@ -62,7 +65,7 @@ class WithFallbacks:
         own = prompt.model is not None and not self._fallbacks
         if own and (known := self._dropped.get(first.name)):
             return (outcome_of(prompt, first, known, ()),)
-        ledgers: list[Ledger] = []
+        ledgers = [] if ledgers is None else ledgers
         spent: list[tuple[Model, QuotaSpent]] = []
         result: Completion | Failure
         for model in models:

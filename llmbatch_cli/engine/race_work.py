@@ -14,6 +14,7 @@ from llmbatch_cli.core.errors import (
 )
 from llmbatch_cli.core.events import Event, Notice, Observer, Retried
 from llmbatch_cli.core.frozen import frozen
+from llmbatch_cli.core.ledger import Ledger
 from llmbatch_cli.core.privacy import without_prompt
 from llmbatch_cli.core.types import Completion, Failure, Message, Outcome, Params, Prompt
 from llmbatch_cli.engine.calls import (
@@ -121,7 +122,10 @@ class Race:
         self._verdicts = Verdicts()
         self._quotas = SpentQuotas(observe)
 
-    async def __call__(self, prompt: Prompt) -> tuple[Outcome, ...]:
+    async def __call__(
+        self, prompt: Prompt, ledgers: list[Ledger] | None = None
+    ) -> tuple[Outcome, ...]:
+        """The race's outcomes. `ledgers` is given that of each model."""
         try:
             models = await self._models_for(prompt)
         except UsageError as error:
@@ -132,6 +136,7 @@ class Race:
             return (self._unraced(prompt, models),)
         started_s = self._clock()
         calls = [RacedCall(model, request_for(prompt, model, self._system)) for model in left]
+        _note(ledgers, calls)
         results = await race(
             [self._start(prompt, call) for call in calls],
             wins=self._rules.wins or len(calls),
@@ -267,6 +272,11 @@ class Race:
             "; ".join(_sentence(name, one) for name, one in dropped.items()),
         )
         return failed_row(prompt, failure)
+
+
+def _note(ledgers: list[Ledger] | None, calls: Sequence[RacedCall]) -> None:
+    if ledgers is not None:
+        ledgers += [call.request.ledger for call in calls]
 
 
 def _raise_postponed(results: Sequence[RaceResult]) -> None:

@@ -1,7 +1,6 @@
 """What an estimate rests on, in words."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.near import install_hint
@@ -23,7 +22,7 @@ class Said:
     answer: Range
     is_expected: bool
     """Whether the user has said how long an answer is."""
-    output: Path | None
+    output: str | None
     limits: Limits
 
     def heads(self) -> Iterator[str]:

@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, nu
 from dataclasses import field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from llmbatch_cli.core.errors import (
     LlmbatchError,
@@ -26,6 +26,7 @@ from llmbatch_cli.engine.failure_limit import FailureLimit
 from llmbatch_cli.engine.run import Stop
 from llmbatch_cli.job.ahead import YIELD_EVERY, counted, left_over, refuse_faults
 from llmbatch_cli.job.batch_api import batch_run, open_jobs
+from llmbatch_cli.job.stored import Stored
 from llmbatch_cli.models import open_models
 from llmbatch_cli.models.options import CallOptions
 from llmbatch_cli.plans import Ask, Plan
@@ -37,18 +38,6 @@ from llmbatch_cli.rows.lock import locked
 from llmbatch_cli.rows.output.sink import Sink, open_sink
 from llmbatch_cli.rows.output.table_files import check_table, is_whole, journal_of
 from llmbatch_cli.rows.output.with_input import WithInput
-
-
-class Stored(Protocol):
-    """Where the output is that a run writes a local copy of."""
-
-    def named(self, text: str) -> str:
-        """The text with its address in place of the local name."""
-
-    def shipping(
-        self, rows: Path, notice: Callable[[str], None]
-    ) -> AbstractAsyncContextManager[None]:
-        """Bring rows there while the body writes them."""
 
 
 @frozen
@@ -119,8 +108,7 @@ class JobRun:
         self._inputs = job.inputs
         self._rows_file = job.rows_file
         self._is_table = job.output.format in TABLES
-        has_input = job.output.include_input
-        self._with_input = WithInput(messages=has_input) if has_input or self._is_table else None
+        self._with_input: WithInput | None = None
         self._finished: FinishedRows | None = None
         self._cancelled = False
 
@@ -197,6 +185,7 @@ class JobRun:
             await refuse_faults(self._source(plan, sending=False), plan, self._stop)
         self.looked_ahead = await self._look_ahead(plan)
         stack.enter_context(self._inputs.counting(self._observe))
+        stack.callback(self._remember(waits_long=batch is not None))
         try:
             await self._deliver(plan)
         except BaseException as error:
@@ -265,6 +254,15 @@ class JobRun:
                 skipped += 1
                 if skipped % YIELD_EVERY == 0:
                     await asyncio.sleep(0)
+
+    def _remember(self, *, waits_long: bool) -> Callable[[], None]:
+        """Begin to remember what is read of each row, where it is written; returns what ends it."""
+        options = self._job.output
+        if not (options.include_input or self._is_table):
+            return lambda: None
+        beside = options.output if waits_long else None
+        self._with_input = WithInput(beside, messages=options.include_input)
+        return self._with_input.close
 
     async def _refuse_several_answers(self, plan: Plan) -> None:
         """Raise UsageError where the options ask for more than the format can say."""

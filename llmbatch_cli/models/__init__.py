@@ -1,7 +1,7 @@
 """From a model's name to a Model that calls it: provider, key, network, limits and time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -89,6 +89,11 @@ class ModelPool:
     def setup(self) -> Setup:
         """What the user has set for all runs."""
         return self._options.access.setup
+
+    @property
+    def environ(self) -> Mapping[str, str]:
+        """Where keys and the like are looked up."""
+        return self._options.access.environ
 
     @property
     def connect_timeout_s(self) -> float:
@@ -241,7 +246,14 @@ class ModelPool:
             wire.encode if terms is None else terms.check,
             seller,
             options.tier,
-            Parts(provider, wires[0].encode, shaped, len(targets)),
+            Parts(
+                provider,
+                wires[0].encode,
+                shaped,
+                len(targets),
+                terms.by_row() if terms is not None and terms.is_priced else None,
+                known,
+            ),
         )
 
     async def _longest(self, provider: Provider, model: str) -> int | None:

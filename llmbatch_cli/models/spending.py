@@ -164,9 +164,13 @@ class ModelTerms:
         """The call within the budget, or counted where it has no price."""
         if not self.is_priced:
             return self._counted(call)
-        worst = partial(self.worst_case, streamed=streamed)
-        terms = Terms(worst, partial(self.cost, streamed=streamed), self._exceeded)
+        terms = self.by_row(streamed=streamed)
         return reserved(call, self.spending.budget, terms, deadlines, waiting)
+
+    def by_row(self, *, streamed: bool = False) -> Terms:
+        """The same for whoever reserves on its own."""
+        worst = partial(self.worst_case, streamed=streamed)
+        return Terms(worst, partial(self.cost, streamed=streamed), self._exceeded)
 
     def bounds(self, request: Request) -> Bounds:
         """The most tokens that the request may count. Raises Unsent."""

@@ -125,7 +125,8 @@ class Batch:
 
         work = WithFallbacks(model, model_for, others, observe=options.observe, system=system)
         window = window_of(pool, options, pool.window)
-        driver = live(priced(work.__call__, pool.prices, prompt_tokens), window, options)
+        paid = priced(work.__call__, pool.prices, prompt_tokens, options.observe)
+        driver = live(paid, window, options)
         if options.batch is not None:
             from llmbatch_cli.plans.by_batch_api import by_batch_api
 

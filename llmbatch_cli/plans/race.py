@@ -75,7 +75,8 @@ class Race:
         at_once = _races_at_once(pool.most_in_flight, len(racers), hedged=self.hedge is not None)
         # A race that waits for all of its models would only start its hedge too early.
         window = window_of(pool, options, lambda: min(at_once, pool.widest()))
-        driver = live(priced(work.__call__, pool.prices, prompt_tokens), window, options)
+        paid = priced(work.__call__, pool.prices, prompt_tokens, options.observe)
+        driver = live(paid, window, options)
         return Plan(driver, models_for, (), system, self.shape)
 
 

@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
+from llmbatch_cli.core.events import LeftUndone, Observer, ignore
 from llmbatch_cli.core.ledger import Attempt, Ledger, MaybeBilled
-from llmbatch_cli.core.types import Outcome, Prompt, Work
+from llmbatch_cli.core.types import Asking, Outcome, Prompt, Work
 from llmbatch_cli.pricing.prices import Prices
 
 if TYPE_CHECKING:
@@ -18,8 +19,10 @@ Tokens = Callable[[Prompt], int]
 """The usual estimate of a prompt's tokens: a fourth of its bytes."""
 
 
-def priced(work: Work, prices: Prices, tokens_of: Tokens) -> Work:
+def priced(work: Asking, prices: Prices, tokens_of: Tokens, observe: Observer = ignore) -> Work:
     """The work, whose outcomes say what they have cost.
+
+    `observe` is told what a row has cost that ends without an outcome.
 
     An outcome waits for a price that is still looked up. What was answered was paid for, so it is
     not lost where it is cancelled then: once it waits all the same, the second time its cost stays
@@ -27,7 +30,17 @@ def priced(work: Work, prices: Prices, tokens_of: Tokens) -> Work:
     """
 
     async def work_and_price(prompt: Prompt) -> tuple[Outcome, ...]:
-        outcomes = await work(prompt)
+        ledgers = list(prompt.ledgers)
+        try:
+            outcomes = await work(prompt, ledgers)
+        except (Exception, asyncio.CancelledError):
+            if any(ledger.attempts for ledger in ledgers):
+                undone = Outcome(prompt.index, prompt.id, None, None, ledgers=ledgers)
+                await price_each((undone,), prices, lambda: tokens_of(prompt))
+                attempts = [attempt for ledger in ledgers for attempt in ledger.attempts]
+                cost_usd, maybe_billed = undone.cost_usd, undone.maybe_billed
+                observe(LeftUndone(prompt.index, attempts, cost_usd, maybe_billed))
+            raise
         await price_each(outcomes, prices, lambda: tokens_of(prompt))
         return outcomes
 

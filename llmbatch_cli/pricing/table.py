@@ -19,6 +19,9 @@ _CONTEXTS: Final = {
 }
 _SAME_PRICE: Final = frozenset((("groq", "flex"),))
 """Lanes at the usual price: console.groq.com/docs/flex-processing, read 2026-11-26."""
+_HALF: Final = frozenset((("aws", "batch"),))
+"""Lanes at half the usual price, of which the table has no rows:
+docs.aws.amazon.com/bedrock/latest/userguide/capacity-limits-cost-optimization.html, 2026-11-26."""
 
 
 @frozen
@@ -120,24 +123,29 @@ def _names(model: str) -> Iterator[str]:
 
 
 def _price(provider: Any, info: Any, lane: Lane | None, now: datetime) -> Price | None:
-    if lane is None or (provider.id, lane) in _SAME_PRICE:
+    share = Decimal("0.5") if (provider.id, lane) in _HALF else Decimal(1)
+    if lane is None or (provider.id, lane) in _SAME_PRICE | _HALF:
         rates = info.get_prices(now)
     else:
         context = _CONTEXTS.get(lane)
         if context is None or not _is_sold(provider, info, context, now):
             return None
         rates = info.get_prices(now, context)
-    input_, output = _rate(rates.input_mtok), _rate(rates.output_mtok)
+
+    def rate(price: Any) -> Rate | None:
+        return _rate(price, share)
+
+    input_, output = rate(rates.input_mtok), rate(rates.output_mtok)
     if input_ is None and output is None:
         return None
     return Price(
         input=input_ or Rate(Decimal(0)),
         output=output or Rate(Decimal(0)),
-        cached=_rate(rates.cache_read_mtok),
-        cache_write=_rate(rates.cache_write_mtok),
-        cache_write_1h=_rate(rates.cache_write_1h_mtok),
-        reasoning=_rate(rates.output_reasoning_mtok),
-        request_usd=(rates.requests_kcount or Decimal(0)) / 1000,
+        cached=rate(rates.cache_read_mtok),
+        cache_write=rate(rates.cache_write_mtok),
+        cache_write_1h=rate(rates.cache_write_1h_mtok),
+        reasoning=rate(rates.output_reasoning_mtok),
+        request_usd=share * (rates.requests_kcount or Decimal(0)) / 1000,
         model=f"{provider.id}/{info.id}",
     )
 
@@ -154,8 +162,8 @@ def _rows(info: Any, context: Mapping[str, str]) -> Sequence[Any]:
     return [one for one in info.price_variants or () if one.when == context]
 
 
-def _rate(price: Any) -> Rate | None:
-    """A rate of the table: a number, or numbers by the input's length."""
+def _rate(price: Any, share: Decimal) -> Rate | None:
+    """This share of a rate of the table: a number, or numbers by the input's length."""
     if price is None or isinstance(price, Decimal):
-        return None if price is None else Rate(price)
-    return Rate(price.base, tuple((tier.start, tier.price) for tier in price.tiers))
+        return None if price is None else Rate(share * price)
+    return Rate(share * price.base, tuple((tier.start, share * tier.price) for tier in price.tiers))

@@ -5,6 +5,9 @@ names it in the provider's row: `batch="llmbatch_cli.providers.<provider>.batch:
 Entry (registry.py) or Host (hosts.py). That is all: rows, journal, resuming, polling, retries,
 prices, display and output are the driver's (drivers/provider_batch/), the same for each wire.
 
+A provider that keeps no files has them in the user's `storage` (batch_storage.py); `ready` refuses
+what cannot work, before anything is read.
+
 The life of a job, and who does what
 ------------------------------------
 1. The driver asks `group` for each row, and `line` for its bytes; rows of one model and one group
@@ -54,6 +57,7 @@ from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.types import Request, WireReply, WireRequest
 from llmbatch_cli.providers.addresses import is_loopback, queried
 from llmbatch_cli.providers.base import Provider
+from llmbatch_cli.providers.batch_storage import Storage
 from llmbatch_cli.providers.wire.replies import json_object
 
 DAY_S: Final = 24 * 3600.0
@@ -181,11 +185,16 @@ class Http(Protocol):
         """The reply, whatever its status; sent once. Raises Unreachable, Interrupted, BadReply."""
 
     async def upload(
-        self, request: WireRequest, file: Path, before: bytes = b"", after: bytes = b""
+        self,
+        request: WireRequest,
+        file: Path,
+        before: bytes = b"",
+        after: bytes = b"",
+        start: int = 0,
     ) -> WireReply:
-        """Send `before`, the file and `after` as the body, in pieces, once; `request.body` is not
-        used. The length is announced. For an inline create this is the one request that makes
-        the job, too."""
+        """Send `before`, the file from byte `start` on, and `after` as the body, in pieces, once;
+        `request.body` is not used. The length is announced. For an inline create this is the one
+        request that makes the job, too."""
 
     def lines(self, request: WireRequest) -> AsyncIterator[bytes]:
         """The lines of a download, without their ends and without empty ones, as they come.
@@ -214,6 +223,8 @@ class BatchWire(ABC):
     """Whether `find` goes by a mark, so that what it finds is surely ours. False: by circumstances
     (time and number of rows); then the custom_ids of its results decide once it has ended, and the
     driver looks on where they are not ours."""
+    storage: Storage = Storage()
+    """Set by who makes the wire, before `ready`."""
 
     def __init__(self, provider: Provider, build: Build) -> None:
         """
@@ -289,6 +300,10 @@ class BatchWire(ABC):
 
     # What a wire is
 
+    async def ready(self, model: str) -> None:  # noqa: B027 - most wires need nothing
+        """Called once before rows of this model are read. Raises UsageError where they cannot be
+        sent: for a model without batches, or without a bucket or credentials that they need."""
+
     def group(self, wire: WireRequest, request: Request) -> str:
         """What all rows of one job must share beside the model, such as the endpoint."""
         return ""
@@ -340,10 +355,11 @@ class BatchWire(ABC):
 
 
 def limits_at(base_url: str, limits: BatchLimits) -> BatchLimits:
-    """The limits at this address: a server on this machine is asked more often."""
+    """The limits at this address: a server on this machine is asked more often, and is none of
+    the provider's, whose least it need not have."""
     if not is_loopback(base_url):
         return limits
-    return replace(limits, first_poll_s=0.2, longest_poll_s=2.0, appears_s=1.0)
+    return replace(limits, first_poll_s=0.05, longest_poll_s=2.0, appears_s=1.0, least_rows=1)
 
 
 def folded(word: object) -> str:

@@ -1,13 +1,20 @@
 """From a provider to the wire of its batch API."""
 
+from typing import Final
+
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.providers.access import Setup, load
 from llmbatch_cli.providers.base import Provider
 from llmbatch_cli.providers.batch_api import BatchWire, Build
+from llmbatch_cli.providers.batch_storage import Storage
 from llmbatch_cli.providers.registry import PROVIDERS, providers_with
 
+NO_STORAGE: Final = Storage()
 
-def batch_wire(provider: Provider, build: Build, setup: Setup) -> BatchWire:
+
+def batch_wire(
+    provider: Provider, build: Build, setup: Setup, storage: Storage = NO_STORAGE
+) -> BatchWire:
     """The wire; `build` is the provider's own with what the user adds. Raises UsageError where
     there is none."""
     entry = providers_with(setup)[provider.name]
@@ -18,4 +25,5 @@ def batch_wire(provider: Provider, build: Build, setup: Setup) -> BatchWire:
             hint=f"these have: {have}; without --batch-api the rows are sent live",
         )
     wire: BatchWire = load(entry.batch)(provider, build)
+    wire.storage = storage
     return wire

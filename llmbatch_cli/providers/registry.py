@@ -110,6 +110,7 @@ OWN_WIRES: Final[Mapping[str, Entry]] = {
         url_variables=("BEDROCK_BASE_URL",),
         keyless=True,
         credentials="AWS credentials",
+        batch="llmbatch_cli.providers.bedrock.batch:BedrockBatch",
     ),
     "vertex": Entry(
         "llmbatch_cli.providers.vertex.provider:Vertex",
@@ -119,6 +120,7 @@ OWN_WIRES: Final[Mapping[str, Entry]] = {
         url_variables=("VERTEX_BASE_URL",),
         keyless=True,
         credentials="Google credentials",
+        batch="llmbatch_cli.providers.vertex.batch:VertexBatch",
     ),
     "local": Entry("llmbatch_cli.providers.local.provider:Local", in_process=True),
     "fake": Entry(

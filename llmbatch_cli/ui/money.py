@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Final
 
 from llmbatch_cli.core.text import format_count
+from llmbatch_cli.ui.bill import Bill
 from llmbatch_cli.ui.totals import Totals
 
 if TYPE_CHECKING:
@@ -13,9 +14,16 @@ ENOUGH_ROWS: Final = 20
 come first."""
 
 
-def known_usd(totals: Totals) -> float | None:
+def known_usd(bill: Bill) -> float | None:
     """The cost of all rows whose cost is known; None where that is nothing, and unknown of some."""
-    return None if totals.unknown_cost and not totals.cost_usd else float(totals.cost_usd)
+    return None if bill.unknown_cost and not bill.cost_usd else float(bill.cost_usd)
+
+
+def paid_usd(totals: Totals) -> float | None:
+    """The same with what rows without an outcome have cost."""
+    unknown = totals.unknown_cost + totals.undone.unknown_cost
+    usd = totals.cost_usd + totals.undone.cost_usd
+    return None if unknown and not usd else float(usd)
 
 
 def projected_usd(totals: Totals) -> float | None:
@@ -36,7 +44,7 @@ def projected_usd(totals: Totals) -> float | None:
 def money_fields(totals: Totals, usd_per_hour: float) -> dict[str, str]:
     """The same for people; all empty where nothing costs anything and nothing is capped."""
     fields = dict.fromkeys(("cost", "cost_alone", "projected", "per_hour", "unpriced"), "")
-    usd, unknown, cap = known_usd(totals), totals.unknown_cost, totals.gauges.cap_usd
+    usd, unknown, cap = paid_usd(totals), totals.unknown_cost, totals.gauges.cap_usd
     if not (usd or unknown or cap):
         return fields
     if usd is not None:
@@ -57,14 +65,17 @@ def money_fields(totals: Totals, usd_per_hour: float) -> dict[str, str]:
 
 def format_cost(totals: Totals, cap_usd: float | None = None) -> str:
     """`$0.0123`, with the rows whose cost is not known; empty where nothing costs anything."""
-    if not (totals.cost_usd or totals.unknown_cost):
-        return ""
-    rows = totals.unknown_cost
-    if rows and not totals.cost_usd:
-        return f"cost unknown for {format_rows(rows)}"
-    unknown = f" (unknown for {format_rows(rows)})" if rows else ""
+    usd, undone = paid_usd(totals), totals.undone
+    rows = totals.unknown_cost + undone.unknown_cost
+    if not usd:
+        return f"cost unknown for {format_rows(rows)}" if rows else ""
+    notes = [f"unknown for {format_rows(rows)}"] if rows else []
+    if undone.cost_usd:
+        left = format_rows(undone.paid)
+        were = "was" if undone.paid == 1 else "were"
+        notes.append(f"{format_usd(undone.cost_usd)} of it for {left} that {were} not finished")
     cap = f" of {format_usd(cap_usd)}" if cap_usd is not None else ""
-    return format_usd(totals.cost_usd) + cap + unknown
+    return format_usd(usd) + cap + (f" ({'; '.join(notes)})" if notes else "")
 
 
 def format_usd(usd: "Decimal | float") -> str:
@@ -78,10 +89,12 @@ def format_usd(usd: "Decimal | float") -> str:
 
 def format_unseen(totals: Totals) -> str:
     """What may have been billed beside the cost."""
-    if not totals.unseen:
+    undone = totals.undone
+    if not (totals.unseen or undone.unseen):
         return ""
-    most = f"up to {format_usd(totals.unseen_usd)} more" if totals.unseen_usd else ""
-    unknown = totals.unknown_unseen
+    usd = totals.unseen_usd + undone.unseen_usd
+    most = f"up to {format_usd(usd)} more" if usd else ""
+    unknown = totals.unknown_unseen + undone.unknown_unseen
     if unknown:
         most += f"{' and ' if most else ''}an unknown amount for {format_count(unknown, 'attempt')}"
     return f"may have been billed unseen: {most}"

@@ -167,6 +167,11 @@ class Json(Display):
                 "per_hour": None if cost is None else round(usd_per_hour, 9),
                 "cap": totals.gauges.cap_usd,
                 "maybe_billed": float(totals.unseen_usd),
+                "not_finished": {
+                    "rows": totals.undone.rows,
+                    "cost": known_usd(totals.undone),
+                    "maybe_billed": float(totals.undone.unseen_usd),
+                },
                 "elapsed_s": round(totals.elapsed_s, 3),
                 "eta_s": None if left_s is None else round(left_s, 1),
                 "final": final,

@@ -35,7 +35,8 @@ def summary(totals: Totals, *, failed_before: int = 0, told: bool = False) -> st
     before = _before(totals.skipped - failed_before, failed_before)
     if before and not (totals.rows or totals.has_begun or totals.total):
         return "nothing to send" if told else f"nothing to send: {before}"
-    lines = [] if _missing(totals) and not totals.rows else [_result(totals)]
+    nothing = _missing(totals) and not (totals.rows or totals.undone.paid)
+    lines = [] if nothing else [_result(totals)]
     lines += [*_messages(totals), *notes_of(totals, failed_before)]
     if unseen := format_unseen(totals):
         lines.append(unseen)

@@ -3,7 +3,7 @@
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from llmbatch_cli.core.events import (
     Counted,
@@ -14,6 +14,7 @@ from llmbatch_cli.core.events import (
     Holder,
     Jobs,
     JobShown,
+    LeftUndone,
     Opened,
     Skipped,
     Started,
@@ -23,9 +24,7 @@ from llmbatch_cli.core.ledger import Attempt, Usage
 from llmbatch_cli.core.privacy import without_prompt
 from llmbatch_cli.core.quantiles import Quantiles
 from llmbatch_cli.core.types import Completion, Failure, Outcome
-
-if TYPE_CHECKING:
-    from decimal import Decimal
+from llmbatch_cli.ui.bill import Bill, Undone
 
 HOUR_S: Final = 3_600
 WINDOW_S: Final = 10.0
@@ -49,14 +48,17 @@ class Speed:
     left_s: float | None
 
 
-class Totals:
+class Totals(Bill):
     """An observer that counts, at about 0.6 microseconds an event.
 
     Every row is counted once: `rows` is `answered` plus all of `failed`. A race counts with
-    its first outcome, and with the tokens of all its racers.
+    its first outcome, and with the tokens of all its racers. What it has cost is that of the
+    rows with an outcome, equal to the sum over the output; `undone` has that of the others.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self.undone = Undone()
         self.clock = clock
         self.rows = 0
         """Rows with an outcome."""
@@ -93,16 +95,6 @@ class Totals:
         """Requests of rows with an outcome."""
         self.retries = 0
         """Those of them beyond the first to each model."""
-        self.cost_usd: Decimal | int = 0
-        """Of all rows whose cost is known, exactly; equal to the sum over the output."""
-        self.unknown_cost = 0
-        """Rows whose cost is not known."""
-        self.unseen_usd: Decimal | int = 0
-        """The most that attempts may have cost which were perhaps billed unseen."""
-        self.unseen = 0
-        """Those attempts."""
-        self.unknown_unseen = 0
-        """Those of them whose most is not known."""
         self.billed_attempts = 0
         """Failed attempts that may have been billed unseen, of rows with an outcome."""
         self.billed_rows = 0
@@ -139,10 +131,12 @@ class Totals:
         elif isinstance(event, Opened):
             self.gauges = event.gauges
         else:
-            self._add_jobs(event)
+            self._add_seldom(event)
 
-    def _add_jobs(self, event: Event) -> None:
-        if isinstance(event, Jobs):
+    def _add_seldom(self, event: Event) -> None:
+        if isinstance(event, LeftUndone):
+            self.undone.add(event)
+        elif isinstance(event, Jobs):
             self.begin()
             self.jobs = event.jobs
 
@@ -233,7 +227,7 @@ class Totals:
 
     def _finish(self, outcome: Outcome) -> None:
         index, completion, attempts = outcome.index, outcome.completion, outcome.attempts
-        self._add_cost(outcome)
+        self.add_cost(outcome)
         if completion is not None and not (outcome.race or outcome.cached):
             self._add_usage(completion.usage)
         if index in self._open:
@@ -260,18 +254,6 @@ class Totals:
         if attempts > 1 or outcome.failed_attempts:
             self.retries += max(0, attempts - 1)
             self._add_failed_attempts(outcome.failed_attempts, completion)
-
-    def _add_cost(self, outcome: Outcome) -> None:
-        if outcome.cost_usd is None:
-            self.unknown_cost += 1
-        elif outcome.cost_usd:
-            self.cost_usd += outcome.cost_usd
-        if (unseen := outcome.maybe_billed) is not None:
-            self.unseen += unseen.attempts
-            if unseen.up_to_usd is None:
-                self.unknown_unseen += unseen.attempts
-            else:
-                self.unseen_usd += unseen.up_to_usd
 
     def _add_race(self, outcome: Outcome) -> None:
         for racer in outcome.race:

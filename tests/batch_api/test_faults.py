@@ -85,7 +85,8 @@ async def test_a_row_that_comes_twice_is_written_once(tmp_path: Path) -> None:
 
 async def test_a_row_of_the_error_file_is_a_failed_row_of_its_kind(tmp_path: Path) -> None:
     said = {"message": "maximum context length is 128 tokens", "code": "context_length_exceeded"}
-    bad = {"response": {"status_code": 400, "request_id": "r", "body": {"error": said}}}
+    response = {"status_code": 400, "request_id": "r", "body": {"error": said}}
+    bad = {"response": response, "error": None}  # with which it stands in the error file
     fails = lambda row: bad if prompt_of(row["body"]) == "p1" else None  # noqa: E731
     provider, done = await answered(tmp_path, answer=fails)
     assert done.status == 1
@@ -95,7 +96,7 @@ async def test_a_row_of_the_error_file_is_a_failed_row_of_its_kind(tmp_path: Pat
         "context_length",
         *[None] * 4,
     ]
-    assert provider.creates == 1
+    assert (provider.creates, provider.downloads) == (1, 2)
 
 
 @pytest.mark.parametrize("empty", [None, ""])

@@ -86,7 +86,7 @@ async def test_a_job_cannot_be_cancelled_and_is_collected_as_it_ends(tmp_path: P
 
 async def test_what_is_late_is_not_sent_live_beside_the_job(tmp_path: Path) -> None:
     """As it goes on at the provider, and would be paid twice."""
-    words = (*["in_progress"] * 6, "completed")
+    words = (*["in_progress"] * 9, "completed")
     provider, done = await answered(
         tmp_path, SimulatedOpenRouter, "--live-after", "1s", words=words
     )

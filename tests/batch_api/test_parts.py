@@ -24,7 +24,8 @@ from llmbatch_cli.core.types import (
 )
 from llmbatch_cli.drivers.live import RunOptions
 from llmbatch_cli.drivers.provider_batch.asking import Asked, Times
-from llmbatch_cli.drivers.provider_batch.driver import BatchRun, provider_batch
+from llmbatch_cli.drivers.provider_batch.batch_run import BatchRun
+from llmbatch_cli.drivers.provider_batch.driver import provider_batch
 from llmbatch_cli.drivers.provider_batch.filling import Fillings
 from llmbatch_cli.drivers.provider_batch.http import BatchHttp
 from llmbatch_cli.drivers.provider_batch.journal import Job, Journal, Reached
@@ -455,3 +456,44 @@ async def test_no_more_rows_are_read_than_there_is_room_for_jobs(tmp_path: Path)
     assert provider.creates == 7
     assert max(most) == 2
     assert provider.worked == {f"p{place}": 1 for place in range(20)}
+
+
+@pytest.mark.parametrize("live_after_s", [None, 3600.0])
+async def test_what_is_too_little_for_a_job_is_not_sent_as_one(
+    tmp_path: Path, live_after_s: float | None
+) -> None:
+    """Five rows, of which a job takes three, and none less than three."""
+    sent_live: list[str] = []
+
+    async def rows() -> AsyncGenerator[Row, None]:
+        for place in range(5):
+            yield row(f"p{place}", place).prompt
+
+    async def durable() -> None:
+        pass
+
+    async def live(left: AsyncGenerator[Row, None], stop: Stop) -> AsyncGenerator[Outcome, None]:
+        async for one in left:
+            assert isinstance(one, Prompt)
+            sent_live.append(str(one.messages[-1]["content"]))
+        for outcome in list[Outcome]():
+            yield outcome
+
+    async with simulated() as provider:
+        wire = Small(provider.url)
+        wire.limits = replace(wire.limits, least_rows=3)
+        run = BatchRun(output=tmp_path / "out.jsonl", durable=durable, live_after_s=live_after_s)
+        driver = provider_batch(OneModel(asked_by(wire)), run, RunOptions(), live)
+        async with aclosing(driver(rows(), Stop())) as outcomes:
+            seen = {outcome.index: outcome async for outcome in outcomes}
+    assert (provider.uploads, provider.creates) == (1, 1)
+    if live_after_s is not None:
+        assert (sorted(seen), sent_live) == ([0, 1, 2], ["p3", "p4"])
+        return
+    assert sent_live == []
+    errors = [seen[place].error for place in range(5)]
+    assert errors[:3] == [None] * 3
+    for error in errors[3:]:
+        assert error is not None
+        assert "at least 3 rows, not 2" in error.message
+        assert error.retryable

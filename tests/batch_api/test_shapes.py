@@ -15,11 +15,13 @@ import pytest
 from batch_api.laws import assert_law, prompts, rows_of
 from batch_api.shapes import Shape, batch, begun
 from batch_api.simulated_anthropic import SimulatedAnthropic
+from batch_api.simulated_bedrock import SimulatedBedrock
 from batch_api.simulated_fireworks import SimulatedFireworks
 from batch_api.simulated_gemini import SimulatedGemini
 from batch_api.simulated_mistral import SimulatedMistral
 from batch_api.simulated_openai import Job, simulated
 from batch_api.simulated_openrouter import SimulatedOpenRouter
+from batch_api.simulated_vertex import SimulatedVertex
 from batch_api.simulated_xai import SimulatedXAI
 from batch_api.test_random_kills import AtRandom
 from support.program import Done
@@ -33,7 +35,10 @@ MANY = int(os.environ.get("LLMBATCH_ROWS", "200"))
 KILLS = int(os.environ.get("LLMBATCH_KILLS", "4"))
 """100 with 5,000 rows take some minutes: LLMBATCH_KILLS=100 LLMBATCH_ROWS=5000."""
 ALL = [f"re: p{place}" for place in range(ROWS)]
-PRICED = (SimulatedAnthropic, SimulatedGemini, SimulatedMistral)
+PRICED = (
+    *(SimulatedAnthropic, SimulatedBedrock, SimulatedGemini),
+    *(SimulatedMistral, SimulatedVertex),
+)
 """By the table; the others are priced by the reply, or have no price of batches there."""
 SHAPES = (*PRICED, SimulatedFireworks, SimulatedOpenRouter, SimulatedXAI)
 NOW = datetime(2026, 11, 26, tzinfo=UTC)

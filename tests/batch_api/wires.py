@@ -9,6 +9,7 @@ from batch_api.shapes import Shape
 from llmbatch_cli.drivers.provider_batch.http import BatchHttp, open_batch_http
 from llmbatch_cli.providers.access import Access
 from llmbatch_cli.providers.batch_api import BatchWire, Intent, JobStatus, Result
+from llmbatch_cli.providers.batch_storage import Storage
 from llmbatch_cli.providers.batch_wires import batch_wire
 from llmbatch_cli.providers.registry import resolve
 
@@ -31,7 +32,8 @@ async def wire_of(provider: Shape) -> AsyncIterator[tuple[BatchWire, BatchHttp]]
     access = Access(environ=provider.env, base_url=provider.base_url)
     target = resolve(provider.model, access)
     async with open_batch_http(base_s=0.01) as http:
-        yield batch_wire(target.provider, target.provider.build, access.setup), http
+        storage = Storage().or_of(provider.env)
+        yield batch_wire(target.provider, target.provider.build, access.setup, storage), http
 
 
 async def collected(wire: BatchWire, http: BatchHttp, job: str, status: JobStatus) -> list[Result]:

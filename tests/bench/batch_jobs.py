@@ -1,4 +1,6 @@
-"""A run by a batch API of many rows, and its memory: `batch_jobs.py [ROWS]...`.
+"""A run by a batch API of many rows, and its memory: `batch_jobs.py [--csv] [ROWS]...`.
+
+What else begins with `-` goes to the program, as `--include-input`.
 
 The provider is the simulated one of tests/batch_api, in this process; the program runs in one of
 its own, whose peak of resident memory is what the kernel says.
@@ -9,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from batch_api.simulated_openai import SimulatedOpenAI, simulated
 from support.program import PROGRAM, environment
 
 SIZES = (100_000, 1_000_000)
+ENDINGS = ("jsonl", "csv")
 
 
 class Terse(SimulatedOpenAI):
@@ -28,14 +32,16 @@ class Terse(SimulatedOpenAI):
         row.clear()
 
 
-async def measured(rows: int, folder: Path) -> tuple[float, float, SimulatedOpenAI]:
+async def measured(
+    rows: int, source: Path, out: Path, options: Sequence[str]
+) -> tuple[float, float, SimulatedOpenAI]:
     """Seconds, the program's peak of memory in MB, and the provider."""
-    source, out = folder / "in.jsonl", folder / "out.jsonl"
     with source.open("w") as file:
         file.writelines(f'{{"prompt":"p{place}"}}\n' for place in range(rows))
     async with simulated(kind=Terse) as provider:
         began_s = time.monotonic()
-        words, env = words_for(source, out, provider.url), environment(env_for(out))
+        words = [*words_for(source, out, provider.url), *options]
+        env = environment(env_for(out))
         process = await asyncio.to_thread(subprocess.Popen, [*PROGRAM, *words], env=env)
         peak_kb = 0
         while process.poll() is None:
@@ -55,12 +61,14 @@ def peak_of(pid: int) -> int:
 
 
 def main() -> None:
-    sizes = [int(size) for size in sys.argv[1:]] or SIZES
-    for rows in sizes:
+    options = [word for word in sys.argv[1:] if word.startswith("-") and word != "--csv"]
+    is_table = "--csv" in sys.argv
+    for rows in [int(word) for word in sys.argv[1:] if word.isdigit()] or SIZES:
         with tempfile.TemporaryDirectory() as folder:
-            seconds, peak_mb, provider = asyncio.run(measured(rows, Path(folder)))
-            lines = sum(1 for _ in (Path(folder) / "out.jsonl").open("rb"))
-        assert lines == rows
+            source, out = Path(folder, "in.jsonl"), Path(folder, f"out.{ENDINGS[is_table]}")
+            seconds, peak_mb, provider = asyncio.run(measured(rows, source, out, options))
+            lines = sum(1 for _ in out.open("rb"))
+        assert lines == rows + is_table
         assert len(provider.worked) == rows
         assert set(provider.worked.values()) == {1}
         print(f"{rows:>9,} rows: {seconds:6.1f} s, {provider.creates} jobs, peak {peak_mb:.0f} MB")

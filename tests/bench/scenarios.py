@@ -100,9 +100,9 @@ def memory(bench: Bench) -> Section:
     peak_mb = grown.peak_mb if grown else None
     untold = "" if grown else " (--full)"
     figures = [
-        Figure(f"peak, {small:,} rows", base.peak_mb, "MB", at_most(60)),
-        Figure(f"peak, {large:,} rows{untold}", peak_mb, "MB", at_most(60)),
-        Figure(f"growth{untold}", peak_mb and peak_mb / base.peak_mb, "x", at_most(1.15)),
+        Figure(f"peak, {small:,} rows", base.peak_mb, "MB", at_most(50)),
+        Figure(f"peak, {large:,} rows{untold}", peak_mb, "MB", at_most(50)),
+        Figure(f"growth{untold}", peak_mb and peak_mb / base.peak_mb, "x", at_most(1.1)),
     ]
     return Section("memory", f"{in_flight} in flight, served by {server.name}", figures)
 

@@ -3,9 +3,12 @@
 import asyncio
 import io
 import json
+import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,7 @@ class Here:
     """How a run in this process has ended."""
 
     status: int
+    out: str
     err: str
 
 
@@ -48,7 +52,7 @@ def llmbatch(
     def command(*arguments: str) -> Here:
         monkeypatch.setattr(sys, "argv", ["llmbatch", *arguments])
         status = run_app(lambda: None)
-        return Here(status, capfd.readouterr().err)
+        return Here(status, *capfd.readouterr())
 
     return command
 
@@ -122,6 +126,31 @@ def test_failed_rows_of_a_table_are_kept_for_resume(llmbatch: Command, bucket: B
     again = llmbatch(*batch(bucket, "--resume", "--retry-failed", "all", out="out.csv"))
     assert again.status == 0
     assert bucket.names == ["in/rows.jsonl", "out.csv"]
+
+
+def test_outputs_in_a_store_are_reported_and_compared(
+    llmbatch: Command, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The page goes to the current folder; what is no answers cannot go to a store."""
+    monkeypatch.chdir(tmp_path)
+    out = f"{bucket.address}/out.jsonl"
+    llmbatch(*batch(bucket))
+    assert "60" in llmbatch("compare", out, out).out
+    assert llmbatch("report", out).status == 0
+    assert "out.jsonl" in (tmp_path / "out.html").read_text()
+    page = llmbatch("report", out, "-o", f"{bucket.address}/page.html")
+    summary = llmbatch(*batch(bucket, "--overwrite", "--summary", f"{bucket.address}/s.json"))
+    for refused in (page, summary):
+        assert refused.status == 2
+        assert "only answers go to a store" in refused.err
+
+
+def test_an_estimate_knows_what_is_answered(llmbatch: Command, bucket: Bucket) -> None:
+    """It reads the output in the store, and leaves it as it is."""
+    llmbatch(*batch(bucket, "--limit", "20"))
+    done = llmbatch(*batch(bucket, "--resume", "--dry-run"))
+    assert f"60 rows, 20 of them answered in {bucket.address}/out.jsonl" in done.out
+    assert bucket.names == ["in/rows.jsonl", "out.jsonl"]
 
 
 def test_edited_rows_go_beside_the_output(llmbatch: Command, bucket: Bucket) -> None:
@@ -198,6 +227,52 @@ def test_a_store_that_goes_away_loses_no_row(
     assert sorted(ids(bucket.get("out.jsonl"))) == sorted(IDS)
 
 
+def test_a_resumed_run_that_never_reached_the_store_loses_no_row(
+    llmbatch: Command, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The local copy goes on, since the store has only what it has begun from."""
+    from llmbatch_cli.storage import StorageError
+    from llmbatch_cli.storage.cloud import CloudStorage
+
+    llmbatch(*batch(bucket, "--limit", "20"))
+
+    def away(*_: object) -> None:
+        raise StorageError(5, "the store does not answer", "out.jsonl")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CloudStorage, "writer", away)
+        assert llmbatch(*batch(bucket, "--resume", "--limit", "50")).status == 3
+    done = llmbatch(*batch(bucket, "--resume"))
+    assert "50 of 60 rows answered, 10 to send" in done.err
+    assert "newer rows" not in done.err
+    assert sorted(ids(bucket.get("out.jsonl"))) == sorted(IDS)
+
+
+def test_rows_that_are_sent_again_stand_once(
+    llmbatch: Command, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stopped run's failures are rewritten before their parts go on; a kill then keeps all."""
+    from llmbatch_cli.rows.stored.output import StoredOutput
+
+    def killed(*_: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(shipping, "SHIP_S", 0.05)
+    for number, model in enumerate(("echo?latency=0.2&rejected=0.3", "echo?latency=0.2", "echo")):
+        again = ("--resume", "--retry-failed", "all") if number else ()
+        with monkeypatch.context() as patch:
+            if number < 2:
+                patch.setattr(StoredOutput, "finish", killed)
+            with suppress(RuntimeError):
+                llmbatch(*batch(bucket, "--limit", "20", *again, model=model))
+            if number < 2:
+                assert "out.jsonl.parts/0001-head" in bucket.names
+        shutil.rmtree(os.environ["LLMBATCH_STATE_DIR"])
+    rows = [json.loads(line) for line in bucket.get("out.jsonl").splitlines()]
+    assert sorted(row["id"] for row in rows) == sorted(IDS[:20])
+    assert not any(row["error"] for row in rows)
+
+
 def test_a_run_that_another_has_overtaken_stops(
     llmbatch: Command, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,7 +302,8 @@ async def test_a_killed_run_goes_on_on_another_machine(bucket: Bucket, tmp_path:
             await asyncio.sleep(0.1)
     process.kill()
     await process.wait()
-    kept = bucket.get("out.jsonl.parts/0001-000001").count(b"\n")
+    parts = [name for name in bucket.names if name.startswith("out.jsonl.parts/0001-0")]
+    kept = sum(bucket.get(name).count(b"\n") for name in parts)
     assert 0 < kept < 60
     assert "out.jsonl" not in bucket.names
     done = await run(*batch(bucket), env=there)

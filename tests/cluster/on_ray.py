@@ -60,7 +60,7 @@ def ray_nodes(folder: Path, count: int = 2, env: dict[str, str] | None = None) -
         try:
             yield nodes
         finally:
-            cluster.shutdown()
+            cluster.shutdown()  # type: ignore[no-untyped-call]
     finally:
         os.environ.clear()
         os.environ.update(before)

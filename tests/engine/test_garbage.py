@@ -81,7 +81,7 @@ def uncollected(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[s
         gc.enable()
 
 
-RETRIES = Retries(max_attempts=2, timeout_s=1.0)
+RETRIES = Retries(max_attempts=2, timeout_s=0.3)
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda one: one.__name__)

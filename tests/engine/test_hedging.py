@@ -84,7 +84,7 @@ def simulated(
     return run_virtually(main())
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(1))
 @pytest.mark.parametrize("spread", [0.05, 0.3])
 def test_p95_cuts_the_tail_fivefold_for_a_tenth_more_requests(seed: int, spread: float) -> None:
     """With 5 % of the answers 20 times slower, the p99 falls to a fifth or less."""

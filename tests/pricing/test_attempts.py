@@ -34,7 +34,7 @@ class SlowPrices(Prices):
         return PRICE
 
 
-async def answered(prompt: Prompt) -> tuple[Outcome, ...]:
+async def answered(prompt: Prompt, ledgers: list[Ledger]) -> tuple[Outcome, ...]:
     ledger = Ledger("openai/m", Seller("openai", "https://x"))
     ledger.attempts.append(Attempt("interrupted", None, 0.1, maybe_billed=True))
     ledger.attempts.append(Attempt(None, 200, 0.1, maybe_billed=True, usage=USAGE))

@@ -42,7 +42,8 @@ MODELS = (
 def test_the_arithmetic_is_that_of_the_table(
     model: tuple[str, str, str], lane: Lane | None, counts: tuple[int, int, int, int]
 ) -> None:
-    """For any tokens, each model costs to the last digit what genai-prices says."""
+    """For any tokens, each model costs to the last digit what genai-prices says; of Amazon's
+    batches, which are half the price, it has no rows."""
     provider, table_id, name = model
     price = price_in_table(Seller(provider, "https://x"), name, lane, NOW)
     cached, written, rest, answer = counts
@@ -63,7 +64,8 @@ def test_the_arithmetic_is_that_of_the_table(
         price_context={key: lane} if lane else None,
         genai_request_timestamp=NOW,
     )
-    assert price.cost(usage) == theirs.total_price
+    share = Decimal("0.5") if (provider, lane) == ("bedrock", "batch") else 1
+    assert price.cost(usage) == share * theirs.total_price
 
 
 @pytest.mark.parametrize(

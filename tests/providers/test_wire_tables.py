@@ -31,6 +31,12 @@ from llmbatch_cli.providers.wire.tools import ToolCallPieces, tool_calls
          Usage(1, cached_tokens=0)),
         ({"prompt_tokens": -1, "completion_tokens": True, "total_tokens": 2**60}, usage.OPENAI,
          None),
+        ({"prompt_tokens": 204, "completion_tokens": 1, "total_tokens": 287,
+          "completion_tokens_details": {"reasoning_tokens": 82}}, usage.OPENAI,  # as xAI counts
+         Usage(204, 83, 287, reasoning_tokens=82)),
+        ({"prompt_tokens": 9, "completion_tokens": 90, "total_tokens": 99,
+          "completion_tokens_details": {"reasoning_tokens": 82}}, usage.OPENAI,
+         Usage(9, 90, 99, reasoning_tokens=82)),
         ({}, usage.OLLAMA, None),
         ([1], usage.OPENAI, None),
     ],

@@ -20,9 +20,9 @@ _numbers = count(1)
 class Bucket:
     """A new bucket of a server."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, name: str | None = None) -> None:
         self.url = url
-        self.name = f"bucket-{next(_numbers)}"
+        self.name = name or f"bucket-{next(_numbers)}"
         self.address = f"s3://{self.name}"
         self.request("PUT", "")
         self._store = S3Store(

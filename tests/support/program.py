@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from support.forked import can_fork, fork
+
 PROGRAM = (sys.executable, "-m", "llmbatch_cli")
 TIMEOUT_S = 40
 
@@ -48,13 +50,17 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 async def start(
-    *arguments: str, env: Mapping[str, str] | None = None, **options: Any
+    *arguments: str, env: Mapping[str, str] | None = None, fresh: bool = False, **options: Any
 ) -> asyncio.subprocess.Process:
-    """The running program, with pipes for its three streams unless told otherwise."""
+    """The running program, with pipes for its three streams unless told otherwise.
+
+    Forked where that is the same; `fresh` is for what Python does at its own start and end.
+    """
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), asyncio.subprocess.PIPE)
-    return await asyncio.create_subprocess_exec(
-        *PROGRAM, *arguments, env=environment(env), **{**pipes, **options}
-    )
+    options, whole = {**pipes, **options}, environment(env)
+    if not fresh and can_fork(arguments, whole, options):
+        return await fork(arguments, whole, **options)
+    return await asyncio.create_subprocess_exec(*PROGRAM, *arguments, env=whole, **options)
 
 
 async def run(

@@ -122,6 +122,7 @@ def test_progress_for_programs_is_json() -> None:
         "retries": 0, "rows_per_s": 1.0, "prompt_tokens": 10, "cost": 0.0,
         "projected": None, "per_hour": 0.0, "cap": None,
         "cost_unknown_rows": 0, "maybe_billed": 0.0,
+        "not_finished": {"rows": 0, "cost": 0.0, "maybe_billed": 0.0},
         "completion_tokens": 35, "elapsed_s": 2.0, "eta_s": 2.0, "final": False,
     }  # fmt: skip
     assert (final["rows"], final["rows_per_s"], final["final"]) == (3, 0.75, True)

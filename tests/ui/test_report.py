@@ -1,13 +1,24 @@
 """Numbers in words."""
 
+from decimal import Decimal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbatch_cli.core.events import Counted, Dropped, Finished, Gauges, Opened, Started
-from llmbatch_cli.core.ledger import Attempt, Usage
+from llmbatch_cli.core.events import (
+    Counted,
+    Dropped,
+    Finished,
+    Gauges,
+    LeftUndone,
+    Opened,
+    Started,
+)
+from llmbatch_cli.core.ledger import Attempt, MaybeBilled, Usage
 from llmbatch_cli.core.text import format_count
 from llmbatch_cli.core.types import Completion, Failure, Outcome
+from llmbatch_cli.ui.money import format_cost
 from llmbatch_cli.ui.report import (
     format_about,
     format_bytes,
@@ -198,6 +209,31 @@ def test_rows_dropped_from_an_input_without_an_end_are_told() -> None:
     run.totals(Dropped(7))
     run.now_s += 1
     assert summary(run.totals).splitlines()[1:] == ["  1 row not answered: the run ended early"]
+
+
+def left(cost_usd: Decimal | None, unseen: Decimal | None = None) -> LeftUndone:
+    billed = None if unseen is None else MaybeBilled(1, unseen)
+    return LeftUndone(0, [Attempt(None, 200, 0.1, maybe_billed=True)], cost_usd, billed)
+
+
+def test_what_rows_without_an_outcome_have_cost_is_told_with_the_rest() -> None:
+    """In one sum, also where no row has an outcome; nothing is said of those that cost nothing."""
+    totals = Totals(lambda: 0.0)
+    totals.gauges = Gauges(cap_usd=0.05)
+    totals.total, totals.cut_short = 9, True
+    totals(left(Decimal(0)))
+    assert "cost" not in summary(totals)
+    for cost, unseen in [("0.01", None), ("0.0014", None), ("0", "0.02")]:
+        totals(left(Decimal(cost), Decimal(unseen) if unseen else None))
+    assert totals.undone.rows == 3
+    assert ", $0.011 ($0.011 of it for 2 rows that were not finished)" in summary(totals)
+    assert "may have been billed unseen: up to $0.020 more" in summary(totals)
+    totals(left(None))
+    totals.cost_usd, totals.unknown_cost = Decimal("0.03"), 2
+    words = "$0.041 (unknown for 3 rows; $0.011 of it for 2 rows that were not finished)"
+    assert words in summary(totals)
+    assert format_cost(totals, 0.05) == words.replace(" (", " of $0.050 (", 1)
+    assert totals.cost_usd == Decimal("0.03")  # as the output has it
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,11 @@
 """One model as it is asked through its provider's batch API: rows to bytes, replies to outcomes."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from llmbatch_cli.core.errors import InvalidOutput, ProviderError, UsageError
+from llmbatch_cli.core.events import LeftUndone
 from llmbatch_cli.core.types import (
     Call,
     Completion,
@@ -16,7 +17,9 @@ from llmbatch_cli.core.types import (
     WireRequest,
 )
 from llmbatch_cli.drivers.provider_batch.journal import Reached
+from llmbatch_cli.drivers.provider_batch.purse import Purse
 from llmbatch_cli.drivers.provider_batch.spool import Spooled
+from llmbatch_cli.engine.budget import Budget
 from llmbatch_cli.engine.calls import Model, answered, failure_of, read, record, request_for
 from llmbatch_cli.engine.fallback import outcome_of
 from llmbatch_cli.engine.shaped import CUT_OFF
@@ -52,6 +55,7 @@ class Asked:
         system: Message | None = None,
         max_attempts: int = 1,
         price: Price = unpriced,
+        budget: Budget | None = None,
     ) -> None:
         """
         Args:
@@ -61,6 +65,7 @@ class Asked:
             system: for rows that have no system message.
             max_attempts: how often a row is sent.
             price: sets what an outcome has cost.
+            budget: what all models together may cost.
         """
         assert model.parts is not None  # noqa: S101 - every model of a pool has them
         self.model = model
@@ -71,9 +76,15 @@ class Asked:
             base_url=wire.base_url,
             account=wire.account,
         )
+        self.purse: Purse | None = None
+        """None where nothing is held back."""
+        if budget is not None and model.parts.terms is not None:
+            self.purse = Purse(budget, model.parts.terms, lambda row: self.encode(row)[1])
         self._encode = model.parts.encode
         self._parse = model.parts.provider.parse
         self._shaped = model.parts.shaped
+        known = model.parts.known
+        self._known = None if known is None else replace(known, deadlines=None)
         self._system = system
         self._max_attempts = max_attempts
         self._price = price
@@ -104,6 +115,23 @@ class Asked:
             request = shaped.first_asked(request)
         return self._encode(request), request
 
+    async def remembered(self, row: Spooled) -> Outcome | None:
+        """The row's end where its answer is in the cache."""
+        if self._known is None:
+            return None
+        request, shaped = self.request(row), self._shaped
+        request.ledger.lane = None
+        call = self._known.before(_missing, streamed=False)
+        if shaped is not None:
+            request, call = shaped.first_asked(request), shaped.around(call, once=True)
+        try:
+            completion = await call(request)
+        except (_Missing, InvalidOutput):
+            return None
+        outcome = outcome_of(row.prompt, self.model, completion, (request.ledger,))
+        await self._price(outcome, row.prompt)
+        return outcome
+
     async def outcome(self, row: Spooled, result: Result, times: Times) -> Outcome | Spooled:
         """The row's end, or the row to be sent again."""
         request, finish = self.request(row), None
@@ -125,6 +153,8 @@ class Asked:
                 raise
             finish = completion.finish_reason
             answered(ledger, completion, result.reply.status, times.now_s)
+            if self._known is not None:
+                self._known.keep(asked, completion)
             return completion
 
         call: Call = replayed
@@ -132,7 +162,11 @@ class Asked:
             call = self._shaped.around(replayed, once=True)
         end: Completion | Failure
         try:
-            end = await call(request)
+            try:
+                end = await call(request)
+            finally:
+                if self.purse is not None:
+                    self.purse.settle(row, request.ledger)
         except ProviderError as error:
             if self._is_asked_again(row, request, error, finish):
                 return again(row, request, error)
@@ -143,9 +177,18 @@ class Asked:
 
     def failed(self, row: Spooled, error: ProviderError) -> Outcome:
         """The end of a row that cannot be sent."""
+        if self.purse is not None:
+            self.purse.give_back(row)
         request = self.request(row)
         failure = failure_of(error, request.messages)
         return outcome_of(row.prompt, self.model, failure, (request.ledger,))
+
+    async def left(self, row: Spooled) -> LeftUndone:
+        """What a row has cost that is not sent again, for want of money."""
+        ledger, prompt = self.request(row).ledger, row.prompt
+        end = Outcome(prompt.index, prompt.id, None, None, ledgers=(ledger,))
+        await self._price(end, prompt)
+        return LeftUndone(prompt.index, ledger.attempts, end.cost_usd, end.maybe_billed)
 
     def _is_asked_again(
         self, row: Spooled, request: Request, error: ProviderError, finish: str | None
@@ -154,6 +197,14 @@ class Asked:
             left = self._shaped is not None and row.refits < self._shaped.retries
             return left and finish not in CUT_OFF
         return error.retry and len(request.ledger.attempts) < self._max_attempts
+
+
+class _Missing(Exception):
+    """The cache has no answer."""
+
+
+async def _missing(request: Request) -> Completion:
+    raise _Missing
 
 
 def again(row: Spooled, request: Request, error: ProviderError) -> Spooled:
@@ -167,6 +218,12 @@ def again(row: Spooled, request: Request, error: ProviderError) -> Spooled:
         (error.text or "", error.reason) if isinstance(error, InvalidOutput) else row.unfit,
         row.refits + is_unfit,
     )
+
+
+def tried(row: Spooled, outcome: Outcome) -> Spooled:
+    """The row with all of its attempts, for another way than a job."""
+    attempts = [attempt for ledger in outcome.ledgers for attempt in ledger.attempts]
+    return replace(row, attempts=attempts, held=None)
 
 
 class OtherProvider(UsageError):

@@ -2,33 +2,32 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
-from pathlib import Path
+from collections.abc import AsyncGenerator, Coroutine, Sequence
+from contextlib import aclosing
 from typing import Any, Final
 
 from llmbatch_cli.core.errors import OutputError, ProviderError, UsageError
-from llmbatch_cli.core.events import Finished, Jobs, JobShown, Notice, Started
+from llmbatch_cli.core.events import Finished, Jobs, Notice, Started
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.text import format_count
 from llmbatch_cli.core.types import Outcome, Row
 from llmbatch_cli.drivers import Driver
 from llmbatch_cli.drivers.live import RunOptions
-from llmbatch_cli.drivers.provider_batch.asking import Asked, Asking
+from llmbatch_cli.drivers.provider_batch.asking import Asked, Asking, tried
+from llmbatch_cli.drivers.provider_batch.batch_run import BatchRun
 from llmbatch_cli.drivers.provider_batch.claims import Claims
 from llmbatch_cli.drivers.provider_batch.collecting import Collector, NotOurs
 from llmbatch_cli.drivers.provider_batch.feeding import Feeder
 from llmbatch_cli.drivers.provider_batch.filling import Filling, Fillings
-from llmbatch_cli.drivers.provider_batch.http import open_batch_http
 from llmbatch_cli.drivers.provider_batch.journal import Job, Journal, folder_of
 from llmbatch_cli.drivers.provider_batch.known import forget
-from llmbatch_cli.drivers.provider_batch.polling import Poller, Watched
+from llmbatch_cli.drivers.provider_batch.polling import Poller, Watched, shown
 from llmbatch_cli.drivers.provider_batch.spool import Spooled
 from llmbatch_cli.drivers.provider_batch.submitting import Submitter
-from llmbatch_cli.drivers.provider_batch.timing import Timing
 from llmbatch_cli.engine.calls import stopped
 from llmbatch_cli.engine.failure_limit import Breaker
 from llmbatch_cli.engine.run import Stop
+from llmbatch_cli.engine.waits import Postponed
 from llmbatch_cli.providers.batch_api import Http, JobStatus
 
 MOST_WAITING: Final = 256
@@ -36,22 +35,6 @@ MOST_WAITING: Final = 256
 FULL_S: Final = (60.0, 1800.0)
 """A job that was refused because too much waits is submitted again after the first time, which
 doubles up to the second."""
-
-
-@frozen(kw_only=True)
-class BatchRun:
-    """How a run by a batch API goes, whatever is asked in it."""
-
-    output: Path
-    """Beside which the journal stands."""
-    durable: Callable[[], Awaitable[None]]
-    """Returns once every outcome that was yielded is on the disk."""
-    network: Callable[[], AbstractAsyncContextManager[Http]] = open_batch_http
-    live_after_s: float | None = None
-    """So long after the oldest job was made, what is left is sent live."""
-    detach: bool = False
-    """Whether to return once everything is submitted."""
-    timing: Timing = Timing()
 
 
 @frozen
@@ -72,7 +55,8 @@ def provider_batch(asking: Asking, run: BatchRun, options: RunOptions, live: Dri
     """
 
     async def drive(rows: AsyncGenerator[Row, None], stop: Stop) -> AsyncGenerator[Outcome, None]:
-        async with aclosing(rows), run.network() as http:
+        first_wait_s = asking.home.wire.limits.first_poll_s / 5
+        async with aclosing(rows), run.network(first_wait_s) as http:
             with Journal(folder_of(run.output), run.timing.clock) as journal:
                 driver = _Drive(asking, run, options, live, journal, http)
                 async with aclosing(driver.outcomes(rows, stop)) as outcomes:
@@ -126,6 +110,7 @@ class _Drive:
         if run.live_after_s is not None:
             made = [job.intent.made_s for job in journal.jobs.values()]
             self._poller.give_up_s = min(made, default=timing.clock()) + run.live_after_s
+            self._feeder.ends_live = True
 
     # Outcomes
 
@@ -135,6 +120,7 @@ class _Drive:
         self._stop = stop
         stop.listen(self._wake)
         self._journal.sweep()
+        await self._feeder.hold_open()
         self._start(self._feed(rows))
         self._pump()
         try:
@@ -142,14 +128,16 @@ class _Drive:
                 async for outcome in outcomes:
                     yield outcome
             if self._feeder.rest.rows and not self._is_stopped():
-                async for outcome in self._live(self._feeder.rest.prompts(), stop):
+                async for outcome in self._live(self._feeder.rest.prompts(self._asking), stop):
                     yield outcome
             self._ends = True
         finally:
             self._tell_end()
+            async for left in self._feeder.rest.left(self._asking):
+                self._notify(left)
             await self._end()
-        if stop.reason is not None:
-            raise stop.reason
+        if (reason := stop.reason or self._feeder.reached) is not None:
+            raise reason
 
     async def _of_jobs(self) -> AsyncGenerator[Outcome, None]:
         """The outcomes of all jobs, and of rows that go into none."""
@@ -199,6 +187,8 @@ class _Drive:
             async for outcome in self._collected(ended, further, full):
                 yield outcome
             full += further.rest()
+            for outcome in self._feeder.given_up(full):
+                yield self._finished(outcome)
             await self._settle(ended.job, full)
         except NotOurs:
             self._journal.mistaken(ended.job)
@@ -222,8 +212,13 @@ class _Drive:
                 if isinstance(end, Outcome) and not self._goes_live(end):
                     yield self._finished(end)
                     continue
-                again = end if isinstance(end, Spooled) else row
-                failed = self._feeder.place(again, asked, further, full)
+                again = end if isinstance(end, Spooled) else tried(row, end)
+                try:
+                    failed = self._feeder.place(again, asked, further, full)
+                except Postponed as postponed:
+                    self._feeder.postpone(postponed)
+                    self._notify(await asked.left(again))
+                    continue
                 if failed is not None:
                     yield self._finished(failed)
         except ProviderError as error:
@@ -324,7 +319,7 @@ class _Drive:
         return status if status is not None and status.ended else None
 
     def _show(self) -> None:
-        self._notify(Jobs([_shown(job, self._watched.get(id_)) for id_, job in self._all()]))
+        self._notify(Jobs([shown(job, self._watched.get(id_)) for id_, job in self._all()]))
 
     def _all(self) -> list[tuple[str, Job]]:
         return list(self._journal.jobs.items())
@@ -338,18 +333,16 @@ class _Drive:
         is_detached = self._ends and not self._is_stopped()
         is_one = len(there) == 1
         if is_detached:
+            self._stop.drain()
             what = "is submitted" if is_one else "are submitted"
         else:
             what = "goes on" if is_one else "go on"
-        if is_detached:
-            self._stop.drain()
         name, rows = self._run.output, sum(job.intent.rows for job in there)
-        provider = self._asking.home.model.provider
         self._notify(
             Notice(
                 f"{format_count(len(there), 'job')} with {format_count(rows, 'row')} {what} at "
-                f"{provider}; the same command with --resume collects them, "
-                f"llmbatch jobs cancel {name} ends them"
+                f"{self._asking.home.model.provider}; the same command with --resume "
+                f"collects them, llmbatch jobs cancel {name} ends them"
             )
         )
 
@@ -386,12 +379,3 @@ class _Drive:
         self._feeder.close()
         if self._claims is not None:
             self._claims.close()
-
-
-def _shown(job: Job, watched: Watched | None) -> JobShown:
-    status = watched.status if watched is not None else None
-    if status is None:
-        state = "submitted" if job.id is not None else "meant"
-        return JobShown(state, job.intent.rows, job.intent.made_s)
-    done = None if status.done is None else status.done + (status.failed or 0)
-    return JobShown(status.word, job.intent.rows, job.intent.made_s, done, status.expires_s)

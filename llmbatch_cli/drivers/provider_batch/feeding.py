@@ -2,10 +2,10 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from pathlib import Path
 
-from llmbatch_cli.core.errors import ProviderError, Rejected, UsageError
+from llmbatch_cli.core.errors import ProviderError, Rejected, RunStopped, UsageError
 from llmbatch_cli.core.types import BadRow, Failure, Outcome, Row
 from llmbatch_cli.drivers.provider_batch.asking import Asked, Asking, OtherProvider
 from llmbatch_cli.drivers.provider_batch.claims import Claims
@@ -16,6 +16,7 @@ from llmbatch_cli.drivers.provider_batch.rest import Rest
 from llmbatch_cli.drivers.provider_batch.spool import Spooled
 from llmbatch_cli.drivers.provider_batch.timing import Timing
 from llmbatch_cli.engine.calls import failed_row, unsent
+from llmbatch_cli.engine.waits import Postponed
 
 
 class Feeder:
@@ -50,8 +51,20 @@ class Feeder:
         self._meant = meant
         self.fillings = Fillings(journal)
         self.rest = Rest(journal.folder)
+        self.ends_live = False
+        """Whether what no job can take is sent live in the end."""
         self.room = asyncio.Event()
         """Set when a job is collected."""
+        self.reached: RunStopped | None = None
+        """Why rows were left undone."""
+        self._is_over = False
+
+    async def hold_open(self) -> None:
+        """Hold what the jobs of an earlier run may cost."""
+        for id_, job in self._journal.jobs.items():
+            purse = (await self._asking.for_spec(job.reached.spec)).purse
+            if purse is not None:
+                purse.hold_all(await asyncio.to_thread(purse.held_in, self._journal.rows_of(id_)))
 
     async def feed(self, rows: AsyncGenerator[Row, None], output: Path) -> None:
         """Every row that no open job holds already."""
@@ -61,6 +74,10 @@ class Feeder:
                 await self._put(failed_row(row, failure))
                 continue
             if self._claims is not None and self._claims.claim(row):
+                continue
+            if self._is_over and self._claims is None:
+                break
+            if self._is_over:
                 continue
             await self._feed_one(Spooled(row), output)
             while not self._has_room():
@@ -76,26 +93,43 @@ class Feeder:
         except OtherProvider as error:
             if not self._journal.jobs and not self._journal.collected:
                 raise
-            failed: Outcome | None = unsent(row.prompt, error)
+            end: Outcome | None = unsent(row.prompt, error)
         except UsageError as error:
-            failed = unsent(row.prompt, error)
+            end = unsent(row.prompt, error)
         else:
-            failed = self.place(row, asked, self.fillings, full)
-        if failed is not None:
-            await self._put(failed)
+            end = await asked.remembered(row) or self._placed(row, asked, full)
+        if end is not None:
+            await self._put(end)
         for filling in full:
             await self._intend(filling, output)
+
+    def _placed(self, row: Spooled, asked: Asked, full: list[Filling]) -> Outcome | None:
+        try:
+            return self.place(row, asked, self.fillings, full)
+        except Postponed as postponed:
+            self.postpone(postponed)
+            return None
+
+    def postpone(self, postponed: Postponed) -> None:
+        """A row is left undone; the rest of the input, too, where no row can be paid for."""
+        self.reached = self.reached or postponed.reason
+        self._is_over = self._is_over or postponed.ends
 
     def place(
         self, row: Spooled, asked: Asked, fillings: Fillings, full: list[Filling]
     ) -> Outcome | None:
         """Put the row where it is sent from; its outcome where it cannot be sent.
 
-        A job that is full without it is added to `full`.
+        A job that is full without it is added to `full`. Raises Postponed where no money is left.
         """
         if self._is_live():
             self.rest.add(row)
             return None
+        if asked.purse is not None:
+            try:
+                asked.purse.hold(row)
+            except ProviderError as error:
+                return asked.failed(row, error)
         try:
             filled = fillings.add(row, asked)
         except UsageError as error:
@@ -106,7 +140,21 @@ class Feeder:
             full.append(filled)
         return None
 
+    def given_up(self, fillings: list[Filling]) -> Iterator[Outcome]:
+        """The outcomes of the rows of those that are too small for a job, which are taken out."""
+        for filling in [one for one in fillings if one.is_too_small]:
+            fillings.remove(filling)
+            for row in filling.given_up():
+                if self.ends_live:
+                    self.rest.add(row)
+                else:
+                    yield filling.asked.failed(row, filling.too_few())
+
     async def _intend(self, filling: Filling, output: Path) -> None:
+        if filling.is_too_small:
+            for outcome in self.given_up([filling]):
+                await self._put(outcome)
+            return
         intent, reached = await asyncio.to_thread(filling.close, self._timing.clock())
         if not self._journal.jobs:
             remember(output, os.environ)

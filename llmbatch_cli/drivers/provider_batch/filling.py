@@ -5,10 +5,10 @@ import secrets
 from collections.abc import Iterator
 from hashlib import sha256
 
-from llmbatch_cli.core.errors import Unsent
+from llmbatch_cli.core.errors import NotAnswered, Unsent
 from llmbatch_cli.drivers.provider_batch.asking import Asked
 from llmbatch_cli.drivers.provider_batch.journal import Journal, Reached
-from llmbatch_cli.drivers.provider_batch.spool import Spooled, as_line
+from llmbatch_cli.drivers.provider_batch.spool import Spooled, as_line, rows_in
 from llmbatch_cli.providers.batch_api import Intent
 
 BYTES_PER_TOKEN = 4
@@ -24,7 +24,8 @@ class Filling:
         self.rows = self.bytes = 0
         self._digest = sha256()
         journal.make()
-        self._rows_file = journal.rows_of(self.id).open("wb")
+        self._rows_path = journal.rows_of(self.id)
+        self._rows_file = self._rows_path.open("wb")
         self._body_file = journal.body_of(self.id).open("wb")
 
     @property
@@ -56,6 +57,24 @@ class Filling:
             sha256=self._digest.hexdigest(),
             made_s=round(made_s, 3),
         ), self.asked.reached
+
+    @property
+    def is_too_small(self) -> bool:
+        """Whether the provider would refuse it, as it is."""
+        return self.rows < self.asked.wire.limits.least_rows
+
+    def given_up(self) -> Iterator[Spooled]:
+        """The rows of a job that will not be."""
+        self.abandon()
+        return rows_in(self._rows_path)
+
+    def too_few(self) -> NotAnswered:
+        """Why it will not be."""
+        least, provider = self.asked.wire.limits.least_rows, self.asked.model.provider
+        return NotAnswered(
+            f"a job of {provider} has at least {least} rows, not {self.rows}",
+            hint="--resume without --batch-api sends them live, as --live-after does by itself",
+        )
 
     def abandon(self) -> None:
         """Close the files of a job that will not be."""

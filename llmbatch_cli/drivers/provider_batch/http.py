@@ -83,10 +83,15 @@ class BatchHttp:
             raise Interrupted(f"no answer within {REPLY_S:g} s") from error
 
     async def upload(
-        self, request: WireRequest, file: Path, before: bytes = b"", after: bytes = b""
+        self,
+        request: WireRequest,
+        file: Path,
+        before: bytes = b"",
+        after: bytes = b"",
+        start: int = 0,
     ) -> WireReply:
         size = await asyncio.to_thread(lambda: file.stat().st_size)
-        length = len(before) + size + len(after)
+        length = len(before) + size - start + len(after)
         headers = {**request.headers, "content-length": str(length)}
         moved = asyncio.timeout(STALL_S)
 
@@ -94,6 +99,7 @@ class BatchHttp:
             if before:
                 yield before
             with file.open("rb") as body:
+                body.seek(start)
                 while piece := body.read(PIECE_BYTES):
                     yield piece
                     moved.reschedule(asyncio.get_running_loop().time() + STALL_S)
@@ -206,7 +212,7 @@ def _trouble(reply: WireReply) -> Exception:
 
 @asynccontextmanager
 async def open_batch_http(
-    connect_timeout_s: float = 10.0, sleep: Sleep = asyncio.sleep, base_s: float = 1.0
+    base_s: float = 1.0, sleep: Sleep = asyncio.sleep, connect_timeout_s: float = 10.0
 ) -> AsyncIterator[BatchHttp]:
     """An Http for the time of an `async with`."""
     connection = Connection(

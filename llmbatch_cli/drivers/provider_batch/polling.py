@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from llmbatch_cli.core.errors import ProviderError
-from llmbatch_cli.core.events import Notice, Observer
+from llmbatch_cli.core.events import JobShown, Notice, Observer
 from llmbatch_cli.drivers.provider_batch.journal import Job, Journal
 from llmbatch_cli.drivers.provider_batch.timing import Timing
 from llmbatch_cli.providers.batch_api import BatchWire, Http, JobStatus
@@ -23,6 +23,16 @@ class Watched:
 
     job: Job
     status: JobStatus | None = None
+
+
+def shown(job: Job, watched: Watched | None) -> JobShown:
+    """The job for the display."""
+    status = watched.status if watched is not None else None
+    if status is None:
+        state = "submitted" if job.id is not None else "meant"
+        return JobShown(state, job.intent.rows, job.intent.made_s)
+    done = None if status.done is None else status.done + (status.failed or 0)
+    return JobShown(status.word, job.intent.rows, job.intent.made_s, done, status.expires_s)
 
 
 class Poller:

@@ -1,10 +1,12 @@
 """The rows that are sent live in the end, on the disk until then."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from llmbatch_cli.core.events import LeftUndone
 from llmbatch_cli.core.types import Row
+from llmbatch_cli.drivers.provider_batch.asking import Asking
 from llmbatch_cli.drivers.provider_batch.spool import Spooled, as_line, rows_in
 
 
@@ -15,6 +17,7 @@ class Rest:
         self.rows = 0
         self._path = folder / "live.rows"
         self._file: BinaryIO | None = None
+        self._unread: Iterator[Spooled] | None = None
 
     def add(self, row: Spooled) -> None:
         """Add a row."""
@@ -24,12 +27,27 @@ class Rest:
         self._file.write(as_line(row))
         self.rows += 1
 
-    async def prompts(self) -> AsyncGenerator[Row, None]:
-        """The rows, in the order in which they were added."""
-        if self._file is not None:
+    async def prompts(self, asking: Asking) -> AsyncGenerator[Row, None]:
+        """The rows, in the order in which they were added, with what jobs have done for them."""
+        for row in self._rows():
+            if row.attempts:
+                row.prompt.ledgers = ((await asking.for_row(row.prompt)).request(row).ledger,)
+            yield row.prompt
+
+    async def left(self, asking: Asking) -> AsyncGenerator[LeftUndone, None]:
+        """What jobs have cost for those of the rows that were not sent live."""
+        for row in self._rows():
+            if row.attempts:
+                yield await (await asking.for_row(row.prompt)).left(row)
+
+    def _rows(self) -> Iterator[Spooled]:
+        """Those that are not read yet."""
+        if self._unread is None:
+            if self._file is None:
+                return iter(())
             self._file.flush()
-            for row in rows_in(self._path):
-                yield row.prompt
+            self._unread = rows_in(self._path)
+        return self._unread
 
     def close(self) -> None:
         """The rows are not needed any more."""

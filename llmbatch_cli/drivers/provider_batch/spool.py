@@ -27,6 +27,8 @@ class Spooled:
     """The last answer, if it did not have the form that was asked for, and why not."""
     refits: int = 0
     """How often it has been asked again for that."""
+    held: int | None = None
+    """What is reserved for it of --max-cost, in billionths of a dollar."""
 
 
 def as_line(row: Spooled) -> bytes:
@@ -44,6 +46,8 @@ def as_line(row: Spooled) -> bytes:
         said["started_s"] = row.started_s
     if row.unfit is not None:
         said["unfit"], said["refits"] = row.unfit, row.refits
+    if row.held is not None:
+        said["held"] = row.held
     return dump(said)
 
 
@@ -70,6 +74,7 @@ def from_line(line: bytes) -> Spooled:
         said.get("started_s"),
         None if unfit is None else (unfit[0], unfit[1]),
         said.get("refits", 0),
+        said.get("held"),
     )
 
 

@@ -62,7 +62,7 @@ class KnownOf:
 
     known: Known
     source: Source
-    deadlines: Deadlines
+    deadlines: Deadlines | None
     fits: Fits
 
     def before(self, call: Call, *, streamed: bool) -> Call:

@@ -33,7 +33,8 @@ def to_bytes(completion: Completion) -> bytes | None:
     if completion.usage is not None:
         found["usage"] = asdict(completion.usage)
     try:
-        return orjson.dumps(found)
+        # a copy, as it waits for the disk, and orjson's own bytes hold up to 13 times their length
+        return memoryview(orjson.dumps(found)).tobytes()
     except TypeError:  # orjson's own error is one
         return None
 

@@ -203,7 +203,7 @@ class AnthropicBatch(BatchWire):
         if kind == "succeeded":
             return Result(custom_id, WireReply(200, {}, orjson.dumps(result.get("message"))))
         if kind == "errored":
-            return Result(custom_id, _error_reply(mapping(result.get("error"))))
+            return Result(custom_id, error_reply(mapping(result.get("error"))))
         return Result(custom_id, error=_unworked(kind))
 
 
@@ -217,7 +217,7 @@ def _counts(job: Mapping[str, Any]) -> Mapping[str, int]:
     return {name: count(counts.get(name)) or 0 for name in _COUNTS}
 
 
-def _error_reply(error: Mapping[str, Any]) -> WireReply:
+def error_reply(error: Mapping[str, Any]) -> WireReply:
     """The live call's reply of this error; the object stands once or twice wrapped."""
     inner = mapping(error.get("error")) or error
     request_id = text_or_none(error.get("request_id"))

@@ -119,13 +119,23 @@ def frozen(credentials: Any) -> Any:
         raise UsageError(f"the AWS credentials cannot be renewed: {error}") from error
 
 
-def signed(wire: WireRequest, credentials: Any, region: str) -> WireRequest:
-    """The request with its signature (SigV4), valid for five minutes."""
-    from botocore.auth import SigV4Auth
+def signed(
+    wire: WireRequest, credentials: Any, region: str, *, s3_sha256: str | None = None
+) -> WireRequest:
+    """The request with its signature (SigV4), valid for five minutes, at S3 for fifteen.
+
+    `s3_sha256` is given for a request to S3: the digest of its body, which may be a file.
+    """
+    from botocore.auth import S3SigV4Auth, SigV4Auth
     from botocore.awsrequest import AWSRequest
 
     kept = {name: value for name, value in wire.headers.items() if name != "user-agent"}
     request = AWSRequest(method=wire.method, url=wire.url, headers=kept, data=wire.body)
-    SigV4Auth(credentials, "bedrock", region).add_auth(request)
+    if s3_sha256 is None:
+        auth = SigV4Auth(credentials, "bedrock", region)
+    else:
+        auth = S3SigV4Auth(credentials, "s3", region)
+        auth.payload = lambda request: s3_sha256
+    auth.add_auth(request)
     headers = {name.lower(): str(value) for name, value in request.headers.items()}
     return WireRequest(wire.method, wire.url, {**wire.headers, **headers}, wire.body)

@@ -84,8 +84,8 @@ class Bedrock(JsonProvider):
         if settings.query:  # which would have to be signed, too
             raise UsageError("the base URL for bedrock has a query, which is not sent")
         environ = settings.environ
-        self._environ = environ
-        self._region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or ""
+        self.environ = environ
+        self.region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or ""
         self._credentials: Any = None
         self._headers = bearer_headers(settings.api_key)
         super().__init__(settings)
@@ -93,11 +93,12 @@ class Bedrock(JsonProvider):
     def aim(self, base_url: str) -> None:
         """Send to this address. Raises UsageError where it needs a region and none is set."""
         if "{region}" in base_url:
-            self._check_region()
-        super().aim(base_url.replace("{region}", self._region))
+            self.check_region()
+        super().aim(base_url.replace("{region}", self.region))
 
-    def _check_region(self) -> None:
-        if not self._region:
+    def check_region(self) -> None:
+        """Raise UsageError where no region is set."""
+        if not self.region:
             raise UsageError(f"{self.name} needs a region", hint="set AWS_REGION, as in us-east-1")
 
     @asynccontextmanager
@@ -110,14 +111,14 @@ class Bedrock(JsonProvider):
             yield None
             return
         self.check_credentials_may_go()
-        found = await asyncio.to_thread(load_credentials, self._environ)
+        found = await asyncio.to_thread(load_credentials, self.environ)
         if found is None:
             raise UsageError(
                 f"no key and no AWS credentials for {self.name}",
                 hint="set AWS_BEARER_TOKEN_BEDROCK, or AWS_ACCESS_KEY_ID and "
                 "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
             )
-        self._check_region()
+        self.check_region()
 
         def renew() -> None:
             self._credentials = frozen(found)
@@ -131,7 +132,7 @@ class Bedrock(JsonProvider):
         wire = post(url, self._headers, request, body(request, self.name))
         if self._credentials is None:
             return wire
-        return signed(wire, self._credentials, self._region)
+        return signed(wire, self._credentials, self.region)
 
     def read(self, body: dict[str, Any]) -> Completion:
         message = mapping(mapping(body.get("output")).get("message"))

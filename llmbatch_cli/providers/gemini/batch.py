@@ -38,6 +38,8 @@ from llmbatch_cli.providers.batch_api import (
     moment_s,
 )
 from llmbatch_cli.providers.gemini.batch_rows import as_inline, as_line
+from llmbatch_cli.providers.gemini.errors import http_status
+from llmbatch_cli.providers.gemini.pages import pages
 from llmbatch_cli.providers.wire.limits import retry_after_s
 from llmbatch_cli.providers.wire.replies import clean, mapping, mappings, text_or_none
 
@@ -48,15 +50,11 @@ MEDIA: Final = "media"
 INLINE_AT_ONCE: Final = 2
 """Which are in memory while they are sent."""
 PAGE: Final = 100
-MOST_PAGES: Final = 10_000
 ENDED: Final = frozenset(
     ("succeeded", "failed", "cancelled", "canceled", "expired", "partiallysucceeded")
 )
-_CANCELLED: Final = 1
-_STATUSES: Final = dict(
-    zip((3, 5, 6, 7, 8, 9, 11, 14, 16), (400, 404, 409, 403, 429, 400, 400, 503, 401), strict=True)
-)
-"""HTTP statuses of google.rpc.Code; 500 for any other."""
+CANCELLED: Final = 1
+"""The google.rpc.Code of what was cancelled."""
 
 
 class GeminiBatch(BatchWire):
@@ -162,21 +160,16 @@ class GeminiBatch(BatchWire):
     async def _listed(
         self, http: Http, what: str, names: Collection[str]
     ) -> AsyncIterator[Mapping[str, Any]]:
-        """All there are, page by page. Raises where they cannot be read to the end."""
-        token: str | None = None
-        for _ in range(MOST_PAGES):
-            query = {"pageSize": str(PAGE), **({"pageToken": token} if token else {})}
-            page = self.json(await http.get(self.request("GET", f"/{what}?{urlencode(query)}")))
+        """All there are. Raises where they cannot be read to the end."""
+
+        async def ask(more: Mapping[str, str]) -> Mapping[str, Any]:
+            query = urlencode({"pageSize": str(PAGE), **more})
+            return self.json(await http.get(self.request("GET", f"/{what}?{query}")))
+
+        async for page in pages(ask, f"{what} at gemini"):
             for name in names:
                 for one in mappings(page.get(name)):
                     yield one
-            following = text_or_none(page.get("nextPageToken"))
-            if not following:
-                return
-            if following == token:
-                break
-            token = following
-        raise BadReply(f"the list of {what} at gemini has no end")
 
     async def poll(self, http: Http, job: str) -> JobStatus:
         reply = await http.get(self._of(job))
@@ -196,7 +189,7 @@ class GeminiBatch(BatchWire):
             failed=count(stats.get("failedRequestCount")),
             expires_s=None if created_s is None else created_s + 2 * DAY_S,
             sources=[file] if isinstance(file, str) and file else [],
-            error=self.row_error(error) if error and code != _CANCELLED else None,
+            error=self.row_error(error) if error and code != CANCELLED else None,
             retry_after_s=wait_s,
         )
 
@@ -255,12 +248,11 @@ class GeminiBatch(BatchWire):
         return Result(custom_id, error=Overloaded("the row has neither an answer nor an error"))
 
     def row_error(self, error: Mapping[str, Any]) -> ProviderError:
-        """The error of a google.rpc.Status, whose code may be an HTTP status, too."""
+        """The error of a google.rpc.Status."""
         code = count(error.get("code")) or 0
-        if code == _CANCELLED:
+        if code == CANCELLED:
             return NotAnswered(clean(str(error.get("message") or "the job was cancelled"), 300))
-        status = code if 400 <= code < 600 else _STATUSES.get(code, 500)
-        return self.failed(WireReply(status, {}, orjson.dumps({"error": dict(error)})))
+        return self.failed(WireReply(http_status(code), {}, orjson.dumps({"error": dict(error)})))
 
 
 def _is_inline(intent: Intent) -> bool:

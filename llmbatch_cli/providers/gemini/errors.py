@@ -23,6 +23,10 @@ from llmbatch_cli.providers.wire.errors import (
 from llmbatch_cli.providers.wire.limits import seconds
 from llmbatch_cli.providers.wire.replies import mappings, text_or_none
 
+_STATUSES: Final = dict(
+    zip((3, 5, 6, 7, 8, 9, 11, 14, 16), (400, 404, 409, 403, 429, 400, 400, 503, 401), strict=True)
+)
+
 RULES: Final = ErrorRules(
     # `reason` of google.rpc.ErrorInfo, where it is more specific: a bad key is a 400.
     # Below these `error.status`, which counts in a stream, or under a 200.
@@ -58,6 +62,11 @@ RULES: Final = ErrorRules(
         "ai.google.dev/gemini-api/docs/rate-limits lists the tiers",
     },
 )
+
+
+def http_status(code: int) -> int:
+    """The HTTP status of a google.rpc.Code, which may be an HTTP status, too; else 500."""
+    return code if 400 <= code < 600 else _STATUSES.get(code, 500)
 
 
 def google_error_class(error: ErrorBody) -> ErrorClass:

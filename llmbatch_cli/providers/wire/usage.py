@@ -111,7 +111,18 @@ def read_usage(found: object, fields: UsageFields) -> Usage | None:
         usage.cache_write_tokens = _first(found, fields.cache_write)
         usage.cache_write_1h_tokens = _first(found, fields.cache_write_1h) or None
         usage.reasoning_tokens = _first(found, fields.reasoning)
+        _include_reasoning(usage)
     return usage
+
+
+def _include_reasoning(usage: Usage) -> None:
+    """Count hidden reasoning as a part of the answer where it stands beside it, as with xAI; the
+    total tells."""
+    prompt, answer, thought = usage.prompt_tokens, usage.completion_tokens, usage.reasoning_tokens
+    if prompt is None or answer is None or not thought:
+        return
+    if usage.total_tokens == prompt + answer + thought:
+        usage.completion_tokens = answer + thought
 
 
 def _first(found: Mapping[str, Any], paths: Sequence[Path]) -> int | None:

@@ -18,7 +18,7 @@ from llmbatch_cli.rows.output.target import (
     reason,
 )
 
-ROOM_BYTES = 8 * 2**20
+ROOM_BYTES = 2 * 2**20
 """With more than this not yet written, `Sink.room` waits."""
 _PIECE_BYTES = 2**16  # what a pipe holds, so that progress is seen piece by piece
 _WATCH_S = 0.2
@@ -116,7 +116,7 @@ class Sink:
         self._lines.put(line)
 
     async def room(self) -> None:
-        """Wait while over 8 MiB are not yet written. Raises OutputError or ReaderGone."""
+        """Wait while over 2 MiB are not yet written. Raises OutputError or ReaderGone."""
         while self.is_crowded:
             self._drained.clear()
             if self.is_crowded:  # else the thread made room just before the clear
@@ -266,11 +266,15 @@ def _sync(path: Path) -> None:
 
 
 def _pieces(lines: list[bytes]) -> Iterator[list[bytes]]:
-    """The lines in groups of about 64 KiB; a longer line is a group of its own."""
-    start = size = 0
-    for place, line in enumerate(lines):
-        if size and size + len(line) > _PIECE_BYTES:
-            yield lines[start:place]
-            start, size = place, 0
-        size += len(line)
-    yield lines[start:]
+    """The lines in groups of about 64 KiB; a longer line is a group of its own.
+
+    `lines` is emptied on the way, so that what is written is not held.
+    """
+    lines.reverse()
+    while lines:
+        piece: list[bytes] = []
+        size = 0
+        while lines and (not piece or size + len(lines[-1]) <= _PIECE_BYTES):
+            size += len(lines[-1])
+            piece.append(lines.pop())
+        yield piece

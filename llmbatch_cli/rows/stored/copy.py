@@ -20,9 +20,12 @@ class Shipped:
     """What of the rows file is in the store."""
 
     token: str = ""
-    """Of the run whose generation it is."""
+    """Of the run whose generation it is; empty where there is none yet."""
+    after: str = ""
+    """What was newest in the store before that: a generation's token, or the output's version.
+    The file has all of it, unless it was to be replaced."""
     size: int = 0
-    """So many first bytes of the file,"""
+    """So many first bytes of the file are in the store,"""
     digest: str = ""
     """with this SHA-256."""
 
@@ -36,12 +39,12 @@ class LocalCopy:
         self.output = self.folder / address.rpartition("/")[2]
 
     @property
-    def shipped(self) -> Shipped | None:
-        """What was in the store when the last run ended here; None where there was none."""
+    def shipped(self) -> Shipped:
+        """What was in the store when it was last reached."""
         try:
             return Shipped(**orjson.loads((self.folder / STATE).read_bytes()))
         except (OSError, ValueError, TypeError):
-            return None
+            return Shipped()
 
     def save(self, shipped: Shipped) -> None:
         """Keep what is in the store; a kill leaves the old or the new."""
@@ -53,10 +56,11 @@ class LocalCopy:
         """Whether rows of an earlier run are here."""
         return rows.is_file() and rows.stat().st_size > 0
 
-    def begin(self) -> None:
-        """An empty folder."""
+    def begin(self, after: str) -> None:
+        """An empty folder; `after`: what is newest in the store."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True, mode=0o700)
+        self.save(Shipped(after=after))
 
     def put_aside(self) -> Path:
         """Rename the folder; returns where it is."""
@@ -69,8 +73,8 @@ class LocalCopy:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def written(path: Path, chunks: Iterator[bytes], token: str) -> Shipped:
-    """Write a file; what it holds is in the store. Raises OSError."""
+def written(path: Path, chunks: Iterator[bytes], after: str = "") -> Shipped:
+    """Write a file of what the store has. Raises OSError."""
     digest = hashlib.sha256()
     size = 0
     with renewed(path) as file:
@@ -78,7 +82,7 @@ def written(path: Path, chunks: Iterator[bytes], token: str) -> Shipped:
             file.write(chunk)
             digest.update(chunk)
             size += len(chunk)
-    return Shipped(token, size, digest.hexdigest())
+    return Shipped("", after, size, digest.hexdigest())
 
 
 def begins_with(path: Path, shipped: Shipped) -> bool:

@@ -32,6 +32,7 @@ class StoreLock:
         self.token = secrets.token_hex(8)
         self._machine, self._pid = _machine(), os.getpid()
         self._ended = threading.Event()
+        self._busy = threading.Lock()
         self.is_lost = False
         """Whether another run has taken it."""
 
@@ -57,10 +58,13 @@ class StoreLock:
 
     def beat(self) -> None:
         """Say that the owner lives, unless the lock is another's by now."""
-        owner = _read(self._storage, self._name)
-        self.is_lost = owner is None or owner.get("token") != self.token
-        if not self.is_lost:
-            self._storage.put(self._name, self._data())
+        with self._busy:
+            if self._ended.is_set():
+                return
+            owner = _read(self._storage, self._name)
+            self.is_lost = owner is None or owner.get("token") != self.token
+            if not self.is_lost:
+                self._storage.put(self._name, self._data())
 
     def beat_on(self) -> None:
         """Do so until the end, in a thread."""
@@ -71,7 +75,7 @@ class StoreLock:
     def give_back(self) -> None:
         """Remove it, if it is ours."""
         self._ended.set()
-        with suppress(OSError):
+        with self._busy, suppress(OSError):
             owner = _read(self._storage, self._name)
             if owner is not None and owner.get("token") == self.token:
                 self._storage.delete(self._name)

@@ -16,7 +16,7 @@ from llmbatch_cli.rows.stored.copy import STATE, LocalCopy, begins_with, written
 from llmbatch_cli.rows.stored.lock import StoreLock
 from llmbatch_cli.rows.stored.parts import Parts
 from llmbatch_cli.rows.stored.shipping import Shipper, shipping
-from llmbatch_cli.storage import Storage, StorageError
+from llmbatch_cli.storage import Storage, StorageError, located
 
 _CHUNK_BYTES: Final = 2**20
 
@@ -33,7 +33,7 @@ class StoredOutput:
         self.address = f"{storage.address}/{name}"
         self._storage, self._name, self._lock = storage, name, lock
         self._options = options
-        self._rows_name = f"{name}{SUFFIX}" if options.format in TABLES else name
+        self._rows_name = rows_name(name, options)
         self._copy = LocalCopy(Path(os.path.realpath(copies)), self.address)
         self.output = self._copy.output
         """The local copy."""
@@ -66,16 +66,22 @@ class StoredOutput:
     def _begin(self, notice: Say) -> None:
         options, shipper = self._options, self._shipper
         before = shipper.before = self._parts.newest()
+        entry = None if before is not None else self._storage.entry(self._rows_name)
+        shipper.version = None if entry is None else entry.version
         if options.resume:
-            entry = self._storage.entry(self._rows_name)
-            shipper.version = None if before is not None or entry is None else entry.version
             shipper.goes_on = True
             if not self._is_newest():
                 self._fetch(notice)
             return
         if not options.overwrite:
             self._refuse_filled()
-        self._copy.begin()
+        self._copy.begin(self._newest)
+
+    @property
+    def _newest(self) -> str:
+        """What is newest in the store; empty where there is nothing."""
+        before = self._shipper.before
+        return before.token if before is not None else self._shipper.version or ""
 
     def _refuse_filled(self) -> None:
         entry = self._storage.entry(self._name)
@@ -93,34 +99,29 @@ class StoredOutput:
 
     def _is_newest(self) -> bool:
         """Whether the local copy has all that is in the store, and maybe more."""
-        shipped, before = self._copy.shipped, self._shipper.before
-        if not self._copy.has_rows(self._rows):
-            return False
-        if before is not None:
-            return shipped is not None and shipped.token == before.token
-        return self._shipper.version is None
+        shipped = self._copy.shipped
+        return self._copy.has_rows(self._rows) and self._newest in (shipped.token, shipped.after)
 
     def _fetch(self, notice: Say) -> None:
         """Make the local copy of what is in the store."""
         if self._copy.has_rows(self._rows):
             old = self._copy.put_aside()
             notice(f"the store has newer rows of {self.address} than {old}, which stays there")
-        self._copy.begin()
+        self._copy.begin(self._newest)
         before, version = self._shipper.before, self._shipper.version
         if before is not None:
-            shipped = written(self._rows, self._parts.content(before), before.token)
-            self._copy.save(shipped)
+            rows = self._parts.content(before)
+            self._copy.save(written(self._rows, rows, self._newest))
         elif version is not None:
-            self._copy.save(written(self._rows, self._object(self._rows_name, version), ""))
+            rows = self._object(self._rows_name, version)
+            self._copy.save(written(self._rows, rows, self._newest))
         if self._rows_name != self._name and not self._rows.exists():
             table = self._storage.entry(self._name)
             if table is not None:
-                written(self.output, self._object(self._name, table.version), "")
+                written(self.output, self._object(self._name, table.version))
 
     def _object(self, name: str, version: str) -> Iterator[bytes]:
-        with self._storage.open(name, version) as file:
-            while data := file.read(_CHUNK_BYTES):
-                yield data
+        return _chunks(self._storage, name, version)
 
     # After the run
 
@@ -163,8 +164,8 @@ class StoredOutput:
         if self._shipper.version is None or self._shipper.has_begun or self._rows != self.output:
             return False
         shipped = self._copy.shipped
-        same = shipped is not None and shipped.size == self._rows.stat().st_size
-        return same and shipped is not None and begins_with(self._rows, shipped)
+        is_as_long = shipped.size == self._rows.stat().st_size
+        return is_as_long and begins_with(self._rows, shipped)
 
     @property
     def _filled(self) -> bool:
@@ -197,6 +198,38 @@ class StoredOutput:
         with file.open("rb") as source, self._storage.writer(name) as target:
             for data in iter(partial(source.read, _CHUNK_BYTES), b""):
                 target.write(data)
+
+
+def rows_name(name: str, options: OutputOptions) -> str:
+    """What the rows of an output of this name are called."""
+    return f"{name}{SUFFIX}" if options.format in TABLES else name
+
+
+def fetched(address: str, options: OutputOptions, folder: Path) -> Path:
+    """A copy of an output's rows, only to look at; not there where there are none.
+
+    Raises UsageError.
+    """
+    storage, name = located(address)
+    name = rows_name(name, options)
+    path = folder / "rows.jsonl"
+    parts = Parts(storage, name)
+    try:
+        newest, entry = parts.newest(tidy=False), storage.entry(name)
+        if newest is not None:
+            written(path, parts.content(newest))
+        elif entry is not None:
+            written(path, _chunks(storage, name, entry.version))
+    except OSError as error:
+        said = f"cannot read {address}: {error.strerror or error}"
+        raise UsageError(said, hint=_hint(error)) from error
+    return path
+
+
+def _chunks(storage: Storage, name: str, version: str) -> Iterator[bytes]:
+    with storage.open(name, version) as file:
+        while data := file.read(_CHUNK_BYTES):
+            yield data
 
 
 def _hint(error: OSError) -> str | None:

@@ -58,14 +58,15 @@ class Parts:
         self.free_number = 1
         """For the next generation."""
 
-    def newest(self) -> Generation | None:
+    def newest(self, *, tidy: bool = True) -> Generation | None:
         """The last generation; None where the output has all rows, or there are none.
 
-        Removes what a finished run has left. Raises OSError. Called once, by the lock's owner.
+        `tidy`: what a finished run has left is removed, which is for the lock's owner. Raises
+        OSError.
         """
         sizes = {one.name.rpartition("/")[2]: one.size for one in self._storage.list(self._folder)}
         if FINISHED in sizes:
-            self._remove(sizes)
+            self._remove(sizes if tidy else {})
             return None
         numbers = [int(found[1]) for name in sizes if (found := _NAME.fullmatch(name))]
         self.free_number = max(numbers, default=0) + 1
@@ -77,7 +78,7 @@ class Parts:
         if root is not None and root.base == "object":
             entry = self._storage.entry(self._output)
             if entry is None or entry.version != root.of:  # it was finished: the rest is old
-                self._remove(sizes)
+                self._remove(sizes if tidy else {})
                 return None
         return newest
 
@@ -163,6 +164,9 @@ class Parts:
         return self._storage.read(self._name(name))
 
     def _remove(self, names: dict[str, int]) -> None:
+        """The mark of the finish goes last."""
+        if not names:
+            return
         with ThreadPoolExecutor(AT_ONCE) as pool:
             for _ in pool.map(self._delete, [name for name in names if name != FINISHED]):
                 pass

@@ -72,12 +72,13 @@ class Shipper:
 
     def close(self) -> None:
         """Close the file."""
-        if self._file is not None:
-            self._file.close()
+        with self._busy:
+            if self._file is not None:
+                self._file.close()
 
     def _next(self, file: BinaryIO, rows: Path) -> bytes:
         if self._made is None and self.goes_on and not self._size:
-            shipped = self._copy.shipped or Shipped()
+            shipped = self._copy.shipped
             if begins_with(rows, shipped):
                 while self._size < shipped.size:
                     self._taken(file.read(min(PART_BYTES, shipped.size - self._size)))
@@ -103,7 +104,9 @@ class Shipper:
         self._digest.update(data)
 
     def _save(self) -> None:
-        self._copy.save(Shipped(self._lock.token, self._size, self._digest.hexdigest()))
+        after = self.before.token if self.before is not None else self.version or ""
+        digest = self._digest.hexdigest()
+        self._copy.save(Shipped(self._lock.token, after, self._size, digest))
 
 
 @asynccontextmanager
@@ -125,12 +128,14 @@ async def shipping(
             raise
     finally:
         task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task  # raises what has ended it
-        if shipper.has_begun:  # else the run was short
-            with suppress(OSError):  # whoever puts the output together meets it again
-                await asyncio.to_thread(shipper.ship, rows)
-        shipper.close()
+        try:
+            with suppress(asyncio.CancelledError):
+                await task  # raises what has ended it
+            if shipper.has_begun:  # else the run was short
+                with suppress(OSError):  # whoever puts the output together meets it again
+                    await asyncio.to_thread(shipper.ship, rows)
+        finally:
+            shipper.close()
 
 
 async def _ship_on(shipper: Shipper, rows: Path, notice: Callable[[str], None]) -> None:
