@@ -136,10 +136,10 @@ def check_whole(folder: LocalFolder, *, killed: bool = False) -> None:
 
 @pytest.mark.parametrize("again", [False, True])
 def test_a_late_link_loses_nothing_and_none_is_twice_there(tmp_path: Path, again: bool) -> None:
-    """The orders of their file operations in which each pauses once at most, a third of them."""
+    """The orders of their file operations in which each pauses once at most, a sixth of them."""
     number = 0
     for first in range(60):
-        for second in range(first % 3, 90, 3):
+        for second in range(first % 6, 90, 6):
             number += 1
             folder, late, after = late_and_next(tmp_path / str(number), again=again)
             early = late.go(first)
@@ -148,6 +148,36 @@ def test_a_late_link_loses_nothing_and_none_is_twice_there(tmp_path: Path, again
             after.go()
             check_whole(folder)
             shutil.rmtree(folder.path)
+            if between:
+                break
+        if early:
+            return
+    pytest.fail("they do more than was tried")
+
+
+def old_and_new(path: Path) -> Scene:
+    """A worker of an earlier run that was stopped before it published failed rows, and one of this
+    run that has sent them again."""
+    folder = LocalFolder(path)
+    folder.make(WORK)
+    old = begun(folder, 1)
+    its = put(old, [outcome(0, "0"), *(outcome(n, None) for n in (1, 2, 3))])
+    begin_run(folder)
+    new = begun(folder, 2, 2)
+    record = put(new, [outcome(n, str(n)) for n in (1, 2, 3)])
+    return folder, Publishing(folder, old, its), Publishing(folder, new, record)
+
+
+def test_a_worker_of_an_earlier_run_publishes_late(tmp_path: Path) -> None:
+    """At any time: what this run has been answered stays."""
+    for first in range(60):
+        for second in range(first % 3, 60, 3):
+            folder, old, new = old_and_new(tmp_path / f"{first}-{second}")
+            early = old.go(first)
+            between = new.go(second)
+            old.go()
+            new.go()
+            check_whole(folder)
             if between:
                 break
         if early:
