@@ -149,3 +149,25 @@ async def test_a_reply_of_a_store_is_lost(bucket: Any) -> None:
     assert folder.publish("a", "final")
     assert folder.publish("a", "final")
     assert not folder.publish("b", "final")
+
+
+async def test_what_is_left_of_a_series_is_nobodys(bucket: Any) -> None:
+    """Its worker put a chunk when another had published and deleted its epoch."""
+    folder = store_folder.StoreFolder(f"{bucket.address}/out")
+    slow = await answered(folder, Lease(0, 1, 1), {0: "a"})
+    epoch = f"{WORK}/00000.e1.jsonl"
+    assert (folder.has(epoch), folder.size(epoch)) == (True, len(line(0, "a")))
+    folder.delete(epoch)
+    slow.write(line(1, "late"))
+    await slow.flush(sync=True)
+    assert bucket.names == ["out/_work/00000.e1/00002.jsonl"]
+    assert (folder.has(epoch), folder.size(epoch)) == (False, None)
+    with pytest.raises(FileNotFoundError):
+        list(folder.lines(epoch))
+    after = Part(folder, Lease(0, 2, 1))
+    earlier = after.begin("none")
+    assert earlier is not None
+    assert earlier.keys == {}
+    after.publish(RECORD)
+    begin_run(folder)
+    assert folder.names(WORK) == ["00000.done.e2.json", "run.json"]

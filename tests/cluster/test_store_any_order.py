@@ -10,7 +10,8 @@ from cluster import stage, test_any_order, test_parts
 from cluster.stage import Life, Steps
 
 from llmbatch_cli.cluster.store_folder import StoreFolder
-from llmbatch_cli.storage import Entry, LocalStorage, Writer
+from llmbatch_cli.storage import Entry
+from llmbatch_cli.storage.local import LocalStorage
 
 
 class StepStorage(LocalStorage):
@@ -63,7 +64,7 @@ class StepStorage(LocalStorage):
                 self.path(name).parent.rmdir()
 
     @contextmanager
-    def writer(self, name: str) -> Iterator[Writer]:
+    def writer(self, name: str) -> Iterator[Any]:
         held = bytearray()
 
         class Held:
