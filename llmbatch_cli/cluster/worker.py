@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from llmbatch_cli.cluster.active import Active, AtWork, Means
-from llmbatch_cli.cluster.messages import Lease, Orders, Report, Why
+from llmbatch_cli.cluster.messages import Lease, Orders, Report, Why, why_of
 from llmbatch_cli.cluster.shares import LEASE_S, Tenure
 from llmbatch_cli.cluster.tallies import tally_of
-from llmbatch_cli.core.errors import BudgetReached, OutputError, RunStopped, UsageError
+from llmbatch_cli.core.errors import OutputError, RunStopped, UsageError
 from llmbatch_cli.core.events import (
     Dropped,
     Event,
@@ -105,7 +105,7 @@ class ClusterWorker:
             try:
                 await self._answer(driver)
             except (RunStopped, UsageError, OutputError) as error:
-                self._why = _why(error)
+                self._why = why_of(error)
             self._has_ended = True
             await self._end()
         finally:
@@ -382,7 +382,7 @@ class ClusterWorker:
     def _stopped(self) -> None:
         """The run is to end; if an error is why, the others should hear of it at once."""
         if self.stop.reason is not None and self._why is None:
-            self._why = _why(self.stop.reason)
+            self._why = why_of(self.stop.reason)
             self._start(self.beat())
 
     def _start(self, work: Any) -> None:
@@ -394,13 +394,3 @@ class ClusterWorker:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._fail(error)
-
-
-def _why(error: Exception) -> Why:
-    message = getattr(error, "message", str(error))
-    hint = getattr(error, "hint", None)
-    if isinstance(error, BudgetReached):
-        return Why("budget", message, hint)
-    if isinstance(error, UsageError):
-        return Why("usage", message, hint)
-    return Why("output" if isinstance(error, OutputError) else "stopped", message, hint)
