@@ -33,6 +33,17 @@ class Why:
     hint: str | None = None
 
 
+def why_of(error: Exception) -> Why:
+    """The same of an error."""
+    message = getattr(error, "message", str(error))
+    hint = getattr(error, "hint", None)
+    if isinstance(error, BudgetReached):
+        return Why("budget", message, hint)
+    if isinstance(error, UsageError):
+        return Why("usage", message, hint)
+    return Why("output" if isinstance(error, OutputError) else "stopped", message, hint)
+
+
 @frozen
 class Money:
     """A worker's part of --max-cost, in billionths of a US dollar."""
@@ -102,14 +113,3 @@ class Orders:
     stop: StopKind | None = None
     is_over: bool = False
     """Whether there is nothing left to do."""
-
-
-def why_of(error: Exception) -> Why:
-    """Why a run ends with this error."""
-    message = getattr(error, "message", str(error))
-    hint = getattr(error, "hint", None)
-    if isinstance(error, BudgetReached):
-        return Why("budget", message, hint)
-    if isinstance(error, UsageError):
-        return Why("usage", message, hint)
-    return Why("output" if isinstance(error, OutputError) else "stopped", message, hint)

@@ -2,12 +2,10 @@
 slow, and processes that are killed at any file operation."""
 
 import asyncio
-import io
 import random
-import threading
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,9 +13,11 @@ from typing import Any, TypeVar
 from unittest.mock import patch
 
 import orjson
+from cluster.steps import Killed, Life, StageFolder, Steps
+from support.virtual_time import run_virtually
 
+from llmbatch_cli.cluster import session
 from llmbatch_cli.cluster.active import Means
-from llmbatch_cli.cluster.folder import Growing
 from llmbatch_cli.cluster.layout import WORK, part_of
 from llmbatch_cli.cluster.local_folder import LocalFolder
 from llmbatch_cli.cluster.messages import Money, Orders, Report
@@ -31,170 +31,13 @@ from llmbatch_cli.core.options import RetryFailed
 from llmbatch_cli.core.types import Completion, Failure, Outcome, Prompt, Row
 from llmbatch_cli.engine.bounds import Bounds
 from llmbatch_cli.engine.budget import Budget, Reservation, WorstCase
+from llmbatch_cli.engine.limits.share import Share
 from llmbatch_cli.engine.run import Stop, run
 from llmbatch_cli.rows.output.render import render
-from llmbatch_cli.storage import Writer
 
 Result = TypeVar("Result")
 LEASE_S = 6.0
 LONGEST_S = 240.0
-_here = threading.local()
-
-
-class Killed(BaseException):
-    """Its process is no more."""
-
-
-# Threads that take turns with the loop
-
-
-class Steps:
-    """A thread that stops at each file operation until the loop lets it go on."""
-
-    def __init__(self, function: Callable[[], Any]) -> None:
-        self._function = function
-        self._go, self._stopped = threading.Semaphore(0), threading.Semaphore(0)
-        self.result: Any = None
-        self.error: BaseException | None = None
-        self.ended = False
-        self.kills = False
-        self._thread = threading.Thread(target=self._work, daemon=True)
-        self._thread.start()
-        self._stopped.acquire()
-
-    def _work(self) -> None:
-        _here.steps = self
-        try:
-            self.at()
-            self.result = self._function()
-        except BaseException as error:  # noqa: BLE001 - passed on
-            self.error = error
-        self.ended = True
-        self._stopped.release()
-
-    def at(self) -> None:
-        """In the thread: wait for the loop."""
-        self._stopped.release()
-        self._go.acquire()
-        if self.kills:
-            raise Killed
-
-    def step(self) -> None:
-        """In the loop: let it go as far as its next file operation."""
-        self._go.release()
-        self._stopped.acquire()
-
-
-class StageFile:
-    """A file that may be torn where its process dies."""
-
-    def __init__(self, file: Growing, folder: "StageFolder") -> None:
-        self._file, self._folder = file, folder
-
-    def write(self, data: bytes) -> None:
-        try:
-            self._folder._step()
-        except Killed:
-            self._file.write(data[: len(data) // 2])
-            raise
-        self._file.write(data)
-
-    def sync(self) -> None:
-        self._folder._step()
-
-    def close(self) -> None:
-        self._file.close()
-
-
-class StageFolder(LocalFolder):
-    """Each operation is a step of its own; the worker may be killed before or after any."""
-
-    def __init__(self, path: Path, life: "Life | None" = None) -> None:
-        super().__init__(path)
-        self.life = life
-
-    def _step(self) -> None:
-        if self.life is not None:
-            self.life.operation()
-            steps: Steps | None = getattr(_here, "steps", None)
-            if steps is not None:
-                steps.at()
-            self.life.check()
-
-    def names(self, under: str = "") -> list[str]:
-        self._step()
-        return super().names(under)
-
-    def size(self, name: str) -> int | None:
-        self._step()
-        return super().size(name)
-
-    def read(self, name: str) -> bytes | None:
-        self._step()
-        return super().read(name)
-
-    def lines(self, name: str) -> Iterator[bytes]:
-        self._step()
-        yield from super().lines(name)
-
-    def create(self, name: str) -> Growing | None:
-        self._step()
-        file = super().create(name)
-        if file is None:
-            return None
-        if self.life is not None:
-            self.life.files.append(file)
-        return StageFile(file, self)
-
-    def replace(self, name: str, data: bytes) -> None:
-        self._step()
-        (self.path / name).write_bytes(data)
-
-    def publish(self, name: str, final: str) -> bool:
-        self._step()
-        return super().publish(name, final)
-
-    def delete(self, *names: str) -> None:
-        for name in names:
-            self._step()
-            super().delete(name)
-
-    @contextmanager
-    def writer(self, name: str) -> Iterator[Writer]:
-        self._step()
-        held = io.BytesIO()
-        yield held
-        self._step()
-        (self.path / name).write_bytes(held.getvalue())
-
-    @staticmethod
-    def _sync(folder: Path) -> None:
-        """No disk loses power here."""
-
-
-@dataclass
-class Life:
-    """One worker's process."""
-
-    name: str
-    dies_at: int | None = None
-    """The file operation that it does not do any more."""
-    slow: Callable[[], float] = lambda: 0.001
-    operations: int = 0
-    dead: bool = False
-    files: list[Growing] = field(default_factory=list)
-
-    def operation(self) -> None:
-        self.operations += 1
-        if self.operations == self.dies_at:
-            self.dead = True
-
-    def check(self) -> None:
-        if self.dead:
-            raise Killed
-
-
-# The stage
 
 
 @dataclass
@@ -253,8 +96,6 @@ class Stage:
 
     def run(self) -> "Stage":
         """To the end, in virtual time."""
-        from support.virtual_time import run_virtually
-
         folder = LocalFolder(self.path)
         folder.make(WORK)
         save(ClusterPlan(self.shards, {}, "", "", {}), folder)
@@ -532,9 +373,6 @@ def rows_in(path: Path) -> list[dict[str, Any]]:
 
 
 def follow(budget: Budget, orders: Orders) -> None:
-    from llmbatch_cli.cluster import session
-    from llmbatch_cli.engine.limits.share import Share
-
     session._follow(Share(), budget, orders)
 
 

@@ -81,7 +81,7 @@ anything = st.builds(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(anything, st.frozensets(st.integers(0, 29), max_size=8))
 def test_whatever_happens_every_row_is_there_once(rules: Rules, failing: frozenset[int]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -11,7 +11,8 @@ from typing import Any
 
 import orjson
 import pytest
-from cluster.stage import Killed, Life, StageFolder, Steps, rows_in
+from cluster.stage import rows_in
+from cluster.steps import Killed, Life, StageFolder, Steps
 
 from llmbatch_cli.cluster.ground import begin_run, ground_of, stand_of
 from llmbatch_cli.cluster.layout import WORK, done_file, epoch_file, part_file

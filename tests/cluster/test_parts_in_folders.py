@@ -170,4 +170,4 @@ async def test_what_is_left_of_a_series_is_nobodys(bucket: Any) -> None:
     assert earlier.keys == {}
     after.publish(RECORD)
     begin_run(folder)
-    assert folder.names(WORK) == ["00000.done.e2.json", "run.json"]
+    assert folder.names(WORK) == ["00000.done1.e2.json", "run.json"]

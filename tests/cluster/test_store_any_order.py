@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster import stage, test_any_order, test_parts
-from cluster.stage import Life, Steps
+from cluster import stage, steps, test_any_order, test_parts
+from cluster.steps import Life
 
 from llmbatch_cli.cluster.store_folder import StoreFolder
 from llmbatch_cli.storage import Entry
@@ -22,9 +22,9 @@ class StepStorage(LocalStorage):
     def _step(self) -> None:
         if self.life is not None:
             self.life.operation()
-            steps: Steps | None = getattr(stage._here, "steps", None)
-            if steps is not None:
-                steps.at()
+            taken: steps.Steps | None = getattr(steps._here, "steps", None)
+            if taken is not None:
+                taken.at()
             self.life.check()
 
     def children(self, folder: str = "") -> Any:
