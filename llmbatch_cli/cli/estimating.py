@@ -16,6 +16,7 @@ from llmbatch_cli.core.types import Outcome, Prompt, Row
 from llmbatch_cli.engine.calls import Model
 from llmbatch_cli.engine.run import Stop
 from llmbatch_cli.estimate.asked import Asking
+from llmbatch_cli.estimate.closed import answer_of
 from llmbatch_cli.estimate.lines import ASSUMED, ASSUMED_CHOICE, Line
 from llmbatch_cli.estimate.ranges import Range
 from llmbatch_cli.estimate.result import Estimated, estimated
@@ -59,7 +60,10 @@ class Estimating:
         """Tokens of an answer."""
         if self.expected is not None:
             return Range.exactly(self.expected)
-        return ASSUMED_CHOICE if self.is_choice else ASSUMED
+        if self.is_choice:
+            return ASSUMED_CHOICE
+        shape = self.batches[0].shape
+        return (answer_of(shape.schema) if shape is not None else None) or ASSUMED
 
     @property
     def calls(self) -> CallOptions:

@@ -85,10 +85,12 @@ def _output(said: Said) -> str:
     if said.is_expected:
         return f"output: an answer counts {answer.likely:g} tokens, as --expect-output says"
     limited = any(line.limited for line in said.estimator.all_lines())
-    upto = "up to its max_tokens" if limited else f"to {answer.high:,g}"
+    range_ = f"{answer.low:g} to {answer.high:,g}"
+    if limited:
+        range_ = f"{answer.low:g} up to its max_tokens, if that is less all of it"
     return (
-        f"output: an answer counts {answer.likely:g} tokens ({answer.low:g} {upto}), a guess "
-        "without hidden reasoning; --expect-output N sets it, --sample N measures it"
+        f"output: an answer counts {answer.likely:g} tokens ({range_}), a guess without hidden "
+        "reasoning; --expect-output N sets it, --sample N measures it"
     )
 
 

@@ -86,6 +86,7 @@ async def test_the_cost_is_that_of_the_tokens(tmp_path: Path) -> None:
         (("--max-tokens", "40", "--expect-output", "50"), exactly(80)),
         (("--expect-output", "50"), exactly(100)),
         (("--choices", "yes,no"), {"low": 4, "likely": 16, "high": 48}),
+        (("--schema", "mood good|bad, new bool"), {"low": 14, "likely": 22, "high": 42}),
     ],
 )
 async def test_how_long_answers_are_is_said_or_guessed(
