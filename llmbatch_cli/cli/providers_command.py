@@ -165,7 +165,7 @@ def _print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     table = Table(
         *(Column(head, overflow="fold") for head in heads),
         box=box.SIMPLE_HEAD,
-        padding=(0, 2, 0, 0),
+        padding=(0, 1, 0, 0),
         show_edge=False,
     )
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]

@@ -86,6 +86,8 @@ async def test_the_cost_is_that_of_the_tokens(tmp_path: Path) -> None:
         (("--max-tokens", "40", "--expect-output", "50"), exactly(80)),
         (("--expect-output", "50"), exactly(100)),
         (("--choices", "yes,no"), {"low": 4, "likely": 16, "high": 48}),
+        (("--choices", "yes,no", "--max-tokens", "900"), {"low": 4, "likely": 16, "high": 48}),
+        (("--choices", "yes,no", "--max-tokens", "3"), {"low": 4, "likely": 6, "high": 6}),
         (("--schema", "mood good|bad, new bool"), {"low": 14, "likely": 22, "high": 42}),
     ],
 )
