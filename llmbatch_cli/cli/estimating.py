@@ -168,7 +168,7 @@ def _show(job: Estimating, estimator: Estimator, points: Points) -> None:
         output=job.output.output,
         limits=limits,
     )
-    notes = [*assumptions(said), *_left_out(job)]
+    notes = [*assumptions(said), *_left_out(job), *_beyond(job, found)]
     with printing():
         if job.as_json:
             sys.stdout.buffer.write(_as_json(estimator, found, notes))
@@ -199,6 +199,18 @@ def _left_out(job: Estimating) -> Iterator[str]:
     cache = job.sending.cache
     if cache.is_kept or cache.dedupe:
         yield "answers of the cache, and of equal rows, are counted as if they were sent"
+
+
+def _beyond(job: Estimating, found: Sequence[Estimated]) -> Iterator[str]:
+    """That --max-cost ends the run before its input does."""
+    cap_usd, by_jobs = job.sending.limits.max_cost, job.sending.batch_api.batch_api
+    costs = [one.batch if by_jobs else one.cost for one in found]
+    likely_usd = sum(cost.likely for cost in costs if cost is not None)
+    if cap_usd is not None and likely_usd > cap_usd:
+        yield (
+            f"--max-cost {cap_usd:g} covers some {cap_usd / likely_usd:.0%} of it: the run would "
+            "stop there, and --resume goes on"
+        )
 
 
 def _as_json(estimator: Estimator, found: Sequence[Estimated], notes: Sequence[str]) -> bytes:

@@ -101,6 +101,18 @@ async def test_how_long_answers_are_is_said_or_guessed(
     assert ("a guess" in note) == ("--expect-output" not in given)
 
 
+@pytest.mark.parametrize(("cap", "is_told"), [("0.01", True), ("100", False)])
+async def test_a_cap_that_ends_the_run_early_is_told(
+    tmp_path: Path, cap: str, is_told: bool
+) -> None:
+    """Before the run, not after the rows that were paid for."""
+    words = ("batch", written(tmp_path, ["a"]), "-m", "openai/a", "--price", "openai/a=0,1000")
+    done = await run(*words, "--dry-run", "--max-tokens", "20", "--max-cost", cap)
+    assert done.status == 0, done.err
+    told = b"--max-cost 0.01 covers some 50% of it: the run would stop there" in done.out
+    assert told == is_told
+
+
 async def test_a_row_s_own_parameters_win(tmp_path: Path) -> None:
     """Its max_tokens bounds its answer, its tools count as input."""
     tools = [{"type": "function", "function": {"name": "weather", "parameters": {}}}]
