@@ -45,7 +45,7 @@ def root(
         ),
     ] = False,
 ) -> None:
-    """Bulk prompting: many prompts to a language model, JSONL in and JSONL out."""
+    """Bulk prompting: many prompts to a language model, JSONL or tables in and out."""
 
 
 def app_for(words: Sequence[str]) -> typer.Typer:
