@@ -14,7 +14,7 @@ from llmbatch_cli.engine.budget import in_usd
 from llmbatch_cli.engine.failure_limit import MIN_ROWS, FailureLimit
 
 MOST_LOSSES: Final = 5
-"""A shard that so many workers have been lost with ends the run."""
+"""A shard that so many workers in turn have been lost with ends the run."""
 MOST_NOTICES: Final = 200
 
 Tally = Mapping[str, Any]
@@ -125,6 +125,8 @@ class Coordinator:
         self._owner: dict[int, str] = {}
         self._waiting = deque(n for n in range(len(ground.rows)) if n not in ground.done)
         self._losses: Counter[int] = Counter()
+        """Of each shard, the workers in turn that were lost with it and had got no further."""
+        self._rows_at_loss: dict[int, int] = {}
         self._live: dict[int, tuple[int, Tally]] = {}
         """Of shards that are not whole, the newest epoch's figures."""
         self._settled = merge([*ground.tallies.values()])
@@ -150,14 +152,14 @@ class Coordinator:
         self.tick()
         granted = [held for held in report.committing if self._holds(worker, held)]
         leases = self._lease(worker, report.wants)
-        money, no_more = self._money(report)
+        money, money_left = self._money(report)
         return Orders(
             leases=leases,
             granted=granted,
             lost=lost,
             told=self._shares.beat(report.worker, report.using, report.said),
             money=money,
-            no_more_money=no_more,
+            money_left=money_left,
             stop=self.stopping,
             is_over=self.is_over,
         )
@@ -170,12 +172,28 @@ class Coordinator:
                 worker.is_slow = True
                 self.notice(f"worker {worker.name} was not heard for {self._rules.lease_s:g} s")
                 self._lose(worker)
+        self._see_what_is_left()
+
+    def _see_what_is_left(self) -> None:
+        """End the run where nothing is left but shards whose workers have done what they could."""
+        left = {
+            held
+            for worker in self._workers.values()
+            if not worker.is_slow
+            for held in worker.report.left
+            if self._holds(worker, held)
+        }
+        if left and self.stopping is None and len(self._done) + len(left) >= len(self._ground.rows):
+            self.stop("drain")
 
     def _lose(self, worker: Worker) -> None:
         if self._purse is not None:
             self._purse.lose(worker.name)
         for number in list(worker.leases):
-            self._losses[number] += 1
+            rows = self._live[number][1]["rows"] if number in self._live else 0
+            got_on = rows > self._rows_at_loss.get(number, 0)
+            self._losses[number] = 1 if got_on else self._losses[number] + 1
+            self._rows_at_loss[number] = rows
             if self._losses[number] >= MOST_LOSSES:
                 self.stop("drain", _too_many_losses(number))
             self._give_back(worker, number)
@@ -208,8 +226,8 @@ class Coordinator:
         for (number, epoch), tally in report.tallies.items():
             if number not in self._done and epoch >= self._live.get(number, (0, {}))[0]:
                 self._live[number] = (epoch, tally)
-        for number, epoch in report.published:
-            self._publish(worker, number, epoch)
+        for held in report.published:
+            self._publish(worker, held, report.tallies.get(held))
         for number, epoch in report.taken:
             self._epochs[number] = max(epoch, self._epochs.get(number, 0))
             if self._holds(worker, (number, epoch)):
@@ -220,13 +238,20 @@ class Coordinator:
             self.stop("drain", report.stopped)
         self._judge()
 
-    def _publish(self, worker: Worker, number: int, epoch: int) -> None:
+    def _publish(self, worker: Worker, held: Held, tally: Tally | None) -> None:
+        """The shard is whole, though another worker may have it now: then it hears so."""
+        number, epoch = held
         self._give_back(worker, number, again=False)
         if number in self._done:
             return
         self._done[number] = epoch
-        if (live := self._live.pop(number, None)) is not None:
-            self._settled = self._merge([self._settled, live[1]])
+        if (name := self._owner.pop(number, None)) is not None:
+            self._workers[name].leases.pop(number, None)
+        live = self._live.pop(number, None)
+        if tally is None and live is not None:
+            tally = live[1]
+        if tally is not None:
+            self._settled = self._merge([self._settled, tally])
 
     def _adopt(self, worker: Worker, number: int, epoch: int) -> None:
         """Believe a worker whose lease a coordinator before this one has given."""
@@ -322,12 +347,13 @@ class Coordinator:
         )
         return max([0.0, *waits_s])
 
-    def _money(self, report: Report) -> tuple[int | None, bool]:
+    def _money(self, report: Report) -> tuple[int | None, int | None]:
         purse, said = self._purse, report.money
         if purse is None or said is None:
-            return None, False
+            return None, None
         given = purse.beat(report.worker, said)
-        return given, purse.is_used_up(said)
+        is_blind = self._clock() < self._leasing_from  # what others have not spent is not known
+        return given, None if is_blind else purse.left
 
     def _judge(self) -> None:
         """Stop where too many rows have failed."""

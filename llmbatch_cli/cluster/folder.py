@@ -5,8 +5,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
+from uuid import uuid4
 
 _FILES: Final = 0o644
+NEW: Final = ".new"
+"""The end of the name of a file that will replace another."""
 
 
 class Folder:
@@ -29,6 +32,16 @@ class Folder:
         with suppress(FileNotFoundError):
             return sorted(one.name for one in os.scandir(folder) if one.is_file())
         return []
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a file: a list of names may be older, on a shared disk."""
+        return self.size(name) is not None
+
+    def size(self, name: str) -> int | None:
+        """Its bytes; None where there is no such file."""
+        with suppress(FileNotFoundError):
+            return (self.path / name).stat().st_size
+        return None
 
     def read(self, name: str) -> bytes | None:
         """All of a file; None where there is none."""
@@ -61,7 +74,7 @@ class Folder:
     def replace(self, name: str, data: bytes) -> None:
         """Write a file as a whole, in place of what it was."""
         path = self.path / name
-        new = path.with_name(f"{path.name}.{os.getpid()}.new")
+        new = path.with_name(f"{path.name}.{uuid4().hex[:12]}{NEW}")
         with new.open("wb") as file:
             file.write(data)
             file.flush()
@@ -74,8 +87,9 @@ class Folder:
         path = self.path / final
         try:
             path.hardlink_to(self.path / name)
-        except FileExistsError:
-            return False
+        except FileExistsError:  # which a shared disk says also of a link made a moment ago
+            if not path.samefile(self.path / name):
+                return False
         self._sync(path.parent)
         return True
 

@@ -9,17 +9,20 @@ from uuid import uuid4
 import orjson
 
 from llmbatch_cli.cluster.coordinator import Ground
-from llmbatch_cli.cluster.folder import Folder
+from llmbatch_cli.cluster.folder import NEW, Folder
 from llmbatch_cli.cluster.layout import (
     BEAT,
+    MAKING,
     MONEY,
     RUN,
     WORK,
     done_file,
     done_of,
+    epoch_file,
     epoch_of,
     part_of,
 )
+from llmbatch_cli.cluster.parts import record_of
 from llmbatch_cli.core.options import RetryFailed
 
 
@@ -32,33 +35,49 @@ class Stand:
     epochs: dict[int, int]
     """The highest."""
     done: dict[int, Mapping[str, Any]]
-    """What the last worker that published it has said of it."""
+    """What the worker that published the newest part has said of it; none where it was lost."""
 
 
 def stand_of(folder: Folder, rows_in: str = "", *, tidy: bool = True) -> Stand:
-    """The files of all shards. `tidy`: of several parts of one only the newest stays. Blocks."""
-    parts: dict[int, list[tuple[int, str]]] = {}
-    for name in folder.names(rows_in):
-        if (at := part_of(name)) is not None:
-            parts.setdefault(at[0], []).append((at[1], f"{rows_in}{name}"))
-    epochs: dict[int, int] = {}
-    done: dict[int, Mapping[str, Any]] = {}
+    """The files of all shards. `tidy`: what the newest part of a shard was made of goes. Blocks."""
+    epochs: dict[int, list[int]] = {}
+    highest: dict[int, int] = {}
     for name in folder.names(WORK):
         if (at := epoch_of(name)) is not None:
-            epochs[at[0]] = max(at[1], epochs.get(at[0], 0))
-        elif (shard := done_of(name)) is not None and (said := _record(folder, shard)) is not None:
-            done[shard] = said
-            epochs[shard] = max(said["epoch"], epochs.get(shard, 0))
-    for found in parts.values():
-        found.sort()
-        while tidy and len(found) > 1:
-            folder.delete(found.pop(0)[1])
-    return Stand(parts, epochs, done)
+            epochs.setdefault(at[0], []).append(at[1])
+        elif (at := done_of(name)) is not None:
+            said = read_json(folder, done_file(*at)) or {}
+            highest[at[0]] = max(_epoch(said), highest.get(at[0], 0))
+    for shard, found in epochs.items():
+        highest[shard] = max(*found, highest.get(shard, 0))
+    parts: dict[int, list[tuple[int, str]]] = {}
+    for name in folder.names(rows_in):
+        if name.endswith(".jsonl") and (at := part_of(name)) is not None:
+            parts.setdefault(at[0], []).append((at[1], f"{rows_in}{name}"))
+    done: dict[int, Mapping[str, Any]] = {}
+    for shard, made in parts.items():
+        made.sort()
+        if (record := record_of(folder, shard, *made[-1])) is not None:
+            done[shard] = record
+        if tidy:
+            over = _epoch(record or {})
+            _tidy(folder, shard, made, [one for one in epochs.get(shard, ()) if one <= over])
+    return Stand(parts, highest, done)
 
 
-def _record(folder: Folder, shard: int) -> Mapping[str, Any] | None:
-    said = read_json(folder, done_file(shard))
-    return said if said is not None and isinstance(said.get("epoch"), int) else None
+def _tidy(folder: Folder, shard: int, parts: list[tuple[int, str]], epochs: Sequence[int]) -> None:
+    """Leave the newest part, which has all rows of the others and of these epochs."""
+    for epoch in epochs:
+        folder.delete(epoch_file(shard, epoch))
+    while len(parts) > 1:
+        again, name = parts.pop(0)
+        folder.delete(name)
+        folder.delete(done_file(shard, again))
+
+
+def _epoch(said: Mapping[str, Any]) -> int:
+    epoch = said.get("epoch")
+    return epoch if isinstance(epoch, int) else 0
 
 
 def read_json(folder: Folder, name: str) -> Mapping[str, Any] | None:
@@ -75,6 +94,9 @@ def begin_run(folder: Folder, rows_in: str = "") -> str:
     """A new run in the folder; returns its name. Blocks. Raises OSError."""
     run = uuid4().hex
     stand = stand_of(folder, rows_in)
+    for name in folder.names(WORK):
+        if name.endswith((MAKING, NEW)):  # of somebody who was lost
+            folder.delete(f"{WORK}/{name}")
     base = {str(shard): epoch + 1 for shard, epoch in stand.epochs.items()}
     folder.delete(MONEY)
     folder.replace(RUN, orjson.dumps({"run": run, "base": base, "began_at": time.time()}))
@@ -104,8 +126,7 @@ def ground_of(
     stand = stand_of(folder, rows_in)
     done: dict[int, int] = {}
     tallies: dict[int, Mapping[str, Any]] = {}
-    for shard in stand.parts:
-        record = stand.done.get(shard) or {"epoch": 1}
+    for shard, record in stand.done.items():  # of a part without one nobody knows how it went
         is_ours = record["epoch"] >= base.get(shard, 1)
         if is_ours and "tally" in record:
             tallies[shard] = record["tally"]

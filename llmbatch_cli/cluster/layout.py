@@ -11,8 +11,9 @@ BEAT: Final = f"{WORK}/coordinator.json"
 MONEY: Final = f"{WORK}/money.json"
 ROWS: Final = f"{WORK}/rows/"
 """Where whole shards are of which tables are made."""
+MAKING: Final = ".tmp"
 _EPOCH: Final = re.compile(r"(\d{5,})\.e(\d+)\.jsonl")
-_DONE: Final = re.compile(r"(\d{5,})\.done\.json")
+_DONE: Final = re.compile(r"(\d{5,})\.done(?:-(\d+))?\.json")
 _PART: Final = re.compile(r"part-(\d{5,})(?:-(\d+))?\.(\w+)")
 
 
@@ -21,14 +22,14 @@ def epoch_file(shard: int, epoch: int) -> str:
     return f"{WORK}/{shard:05}.e{epoch}.jsonl"
 
 
-def done_file(shard: int) -> str:
-    """Says that a shard is whole, and how it went."""
-    return f"{WORK}/{shard:05}.done.json"
+def done_file(shard: int, again: int = 1) -> str:
+    """Says how the part went that was made so often; it is there before the part."""
+    return f"{WORK}/{shard:05}.done{f'-{again}' if again > 1 else ''}.json"
 
 
 def whole_file(shard: int, epoch: int) -> str:
     """A whole shard in the making, of several epochs or in order."""
-    return f"{WORK}/{shard:05}.w{epoch}.tmp"
+    return f"{WORK}/{shard:05}.w{epoch}{MAKING}"
 
 
 def part_file(shard: int, again: int = 1, form: str = "jsonl") -> str:
@@ -42,10 +43,10 @@ def epoch_of(name: str) -> tuple[int, int] | None:
     return (int(found[1]), int(found[2])) if found else None
 
 
-def done_of(name: str) -> int | None:
-    """The shard by the name of a file in the folder `_work`."""
+def done_of(name: str) -> tuple[int, int] | None:
+    """The shard, and how often it was made, by the name of a file in the folder `_work`."""
     found = _DONE.fullmatch(name)
-    return int(found[1]) if found else None
+    return (int(found[1]), int(found[2] or 1)) if found else None
 
 
 def part_of(name: str) -> tuple[int, int] | None:

@@ -62,6 +62,8 @@ class Report:
     """Those that stand under their final name."""
     taken: Sequence[tuple[int, int]] = ()
     """Leases whose epoch was on the storage already, so that they are of no use."""
+    left: Sequence[tuple[int, int]] = ()
+    """Those of `held` that have ended without being whole, as rows of them were postponed."""
     tallies: Mapping[tuple[int, int], Mapping[str, Any]] = field(default_factory=dict)
     """The figures so far of shards that have changed, see tallies.py."""
     in_flight: int = 0
@@ -93,7 +95,9 @@ class Orders:
     """What of the account is its own until the lease ends."""
     money: int | None = None
     """What it may spend in all, in billionths of a US dollar; None is no limit."""
-    no_more_money: bool = False
+    money_left: int | None = None
+    """What is left for all workers, with what they hold: a request that needs more waits in
+    vain."""
     stop: StopKind | None = None
     is_over: bool = False
     """Whether there is nothing left to do."""

@@ -6,12 +6,13 @@ does which was slow, stopped or cut off can harm what another has written.
 
 import asyncio
 import errno
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, BinaryIO, Final, TypeVar
 
 import orjson
 
+from llmbatch_cli.cluster.chosen import Earlier, Reading, chosen_of, recounted, write
 from llmbatch_cli.cluster.folder import Folder
 from llmbatch_cli.cluster.layout import (
     WORK,
@@ -26,19 +27,10 @@ from llmbatch_cli.cluster.messages import Lease
 from llmbatch_cli.core.options import RetryFailed
 from llmbatch_cli.core.types import Row
 
+_TRIES: Final = 20
+"""So often in turn nobody is passed by others who publish the same shard."""
 
-@dataclass(slots=True)
-class Earlier:
-    """What earlier epochs have of a shard."""
-
-    keys: dict[int, str | None] = field(default_factory=dict)
-    """Of the rows that are finished, by their index."""
-    failed: int = 0
-    """Rows of earlier runs that have failed, and are not sent again."""
-    retryable: int = 0
-    """Those of them that might succeed."""
-    of_this_run: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
-    """Those of this run's epochs, as they stand there."""
+Result = TypeVar("Result")
 
 
 class Part:
@@ -52,9 +44,14 @@ class Part:
         self.unwritten_bytes = 0
         self._folder, self._rows_in, self._ordered = folder, rows_in, ordered
         self._keys: dict[int, str | None] = {}
+        self._has_other_keys = False
         self._file: BinaryIO | None = None
         self._lines: list[bytes] = []
         self._is_dirty = False
+        self._error: OSError | None = None
+        """Of a write, after which the file lacks rows."""
+        self._sources: set[str] = set()
+        """Files of the shard that were seen: a folder may be listed late."""
 
     def begin(self, retry_failed: RetryFailed) -> Earlier | None:
         """Read what earlier epochs have, and create this one's file; None where it is there.
@@ -64,13 +61,16 @@ class Part:
         self._file = self._folder.create(self._own)
         if self._file is None:
             return None
-        earlier = earlier_of(self._folder, self.lease, retry_failed, self._rows_in)
+        earlier = _again(lambda: self._earlier(retry_failed))
         self._keys = earlier.keys
         return earlier
 
     def has(self, row: Row) -> bool:
         """Whether an earlier epoch has finished the row."""
-        return self._keys.get(row.index, "") == row.key
+        key = self._keys.get(row.index, "")
+        if key != row.key and key != "":
+            self._has_other_keys = True
+        return key == row.key
 
     def write(self, line: bytes) -> None:
         """Add a line, which `flush` writes."""
@@ -80,12 +80,21 @@ class Part:
     async def flush(self, *, sync: bool) -> None:
         """Write what is waiting; with `sync` it is on the disk after. Raises OSError."""
         lines, self._lines = self._lines, []
-        if lines or (sync and self._is_dirty):
+        if lines or (sync and self._is_dirty) or self._error is not None:
             data = b"".join(lines)
             await asyncio.to_thread(self._put, data, sync)
             self.unwritten_bytes -= len(data)
 
     def _put(self, data: bytes, sync: bool) -> None:
+        if self._error is not None:  # what was lost then is not on the disk now
+            raise self._error
+        try:
+            self._put_all(data, sync)
+        except OSError as error:
+            self._error = error
+            raise
+
+    def _put_all(self, data: bytes, sync: bool) -> None:
         file = self._file
         if file is None:
             raise OSError(errno.EBADF, "the part is closed")
@@ -97,30 +106,106 @@ class Part:
             self._folder.sync(file)
             self._is_dirty = False
 
-    def publish(self, record: Mapping[str, Any]) -> None:
+    def publish(self, record: Mapping[str, Any]) -> Mapping[str, Any]:
         """Give the whole shard, which was flushed, its final name.
 
         Where it has one already, as of a run before, it gets a further one with the rows of both,
-        and the older goes. `record` says how it went: tally, failed, retryable. Blocks. Raises
-        OSError.
+        and the older goes. `record` says how it went: tally, failed, retryable. Returns what is
+        said of the shard as it stands then: another worker may have had a hand in it. Blocks.
+        Raises OSError.
         """
         self.close()
+        for _ in range(_TRIES):
+            try:
+                if (said := self._published(record)) is not None:
+                    return said
+            except FileNotFoundError:
+                if not self._folder.has(self._own):
+                    return record  # a later epoch has published the shard, with what is here
+        raise OSError(errno.EBUSY, f"shard {self.lease.shard} is published by others, too")
+
+    def _published(self, record: Mapping[str, Any]) -> Mapping[str, Any] | None:
         folder, lease = self._folder, self.lease
-        parts = parts_of(folder, lease.shard, self._rows_in)
-        epochs = [name for at, name in epochs_of(folder, lease.shard) if at <= lease.epoch]
-        sources = [*(name for _, name in parts), *epochs]
+        epochs, parts = self._epochs(), parts_of(folder, lease.shard, self._rows_in)
+        whole = self._whole(parts)
+        if whole is not None:
+            self._tidy(epochs, parts[:-1])
+            return whole
+        sources = [*(name for _, name in parts), *(name for _, name in epochs)]
         source = self._own
         if sources != [source] or self._ordered:
             source = whole_file(lease.shard, lease.epoch)
-            _merge(folder, sources, source)
-        folder.replace(done_file(lease.shard), orjson.dumps({"epoch": lease.epoch, **record}))
+            ours = {name for epoch, name in epochs if epoch >= lease.base}
+            chosen = chosen_of(folder, sources)
+            write(folder, chosen, source)
+            if ours != {self._own} or self._has_other_keys:
+                record = recounted(chosen, ours)
         again = 1 + max((again for again, _ in parts), default=0)
-        folder.publish(source, self._rows_in + part_file(lease.shard, again))
-        for name in (*(name for _, name in parts), *epochs, source):
-            folder.delete(name)
+        final = self._rows_in + part_file(lease.shard, again)
+        said = {"epoch": lease.epoch, "size": folder.size(source), **record}
+        folder.replace(done_file(lease.shard, again), orjson.dumps(said))
+        if not folder.publish(source, final) or self._newest() != again:
+            return None
+        self._tidy(epochs, parts)
+        folder.delete(source)
+        return said
+
+    def _tidy(self, epochs: Sequence[tuple[int, str]], parts: Sequence[tuple[int, str]]) -> None:
+        """Delete what a part was made of, and is in it."""
+        for _, name in parts:
+            self._folder.delete(name)
+        for _, name in epochs:
+            self._folder.delete(name)
+        for again, _ in parts:
+            self._folder.delete(done_file(self.lease.shard, again))
+
+    def _earlier(self, retry_failed: RetryFailed) -> Earlier:
+        """What earlier epochs have of the shard."""
+        folder, lease = self._folder, self.lease
+        # In this order: whoever publishes the shard meanwhile deletes epochs after.
+        epochs, parts = self._epochs(), parts_of(folder, lease.shard, self._rows_in)
+        if (whole := self._whole(parts)) is not None:
+            return Earlier(whole=whole)
+        old = [name for epoch, name in epochs if epoch < lease.base]
+        ours = [name for epoch, name in epochs if lease.base <= epoch < lease.epoch]
+        earlier = Reading(retry_failed)
+        for name in (*(name for _, name in parts), *old):
+            earlier.read(folder, name, is_ours=False)
+        for name in ours:
+            earlier.read(folder, name, is_ours=True)
+        return earlier.result()
+
+    def _whole(self, parts: Sequence[tuple[int, str]]) -> Mapping[str, Any] | None:
+        """What is said of the newest part, if this run has made it."""
+        if not parts:
+            return None
+        again, name = parts[-1]
+        said = record_of(self._folder, self.lease.shard, again, name)
+        is_ours = said is not None and said["epoch"] >= self.lease.base and "tally" in said
+        return said if is_ours else None
+
+    def _epochs(self) -> list[tuple[int, str]]:
+        """The epochs up to this one, which is among them."""
+        folder, lease = self._folder, self.lease
+        names = {name for epoch, name in epochs_of(folder, lease.shard) if epoch <= lease.epoch}
+        for epoch in range(max(lease.base, lease.epoch - _TRIES), lease.epoch):
+            name = epoch_file(lease.shard, epoch)
+            if name not in names and folder.has(name):  # the list of a shared disk may be old
+                names.add(name)
+        names.add(self._own)
+        found = [(epoch_of(name.removeprefix(f"{WORK}/")), name) for name in names]
+        return sorted((at[1], name) for at, name in found if at is not None)
+
+    def _newest(self) -> int:
+        parts = parts_of(self._folder, self.lease.shard, self._rows_in)
+        return parts[-1][0] if parts else 0
+
+    def drop(self) -> None:
+        """Nothing more is written to it."""
+        self._lines, self.unwritten_bytes, self._is_dirty = [], 0, False
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, while nobody writes to it."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -130,19 +215,12 @@ class Part:
         return epoch_file(self.lease.shard, self.lease.epoch)
 
 
-def earlier_of(
-    folder: Folder, lease: Lease, retry_failed: RetryFailed, rows_in: str = ""
-) -> Earlier:
-    """What epochs before the lease's have of the shard. Blocks."""
-    earlier = Earlier()
-    for _, name in parts_of(folder, lease.shard, rows_in):
-        _read(folder, name, earlier, retry_failed)
-    for epoch, name in epochs_of(folder, lease.shard):
-        if epoch >= lease.epoch:
-            continue
-        is_ours = epoch >= lease.base
-        _read(folder, name, earlier, "none" if is_ours else retry_failed, is_ours=is_ours)
-    return earlier
+def _again(read: Callable[[], Result]) -> Result:
+    """What is read, when nobody deletes it meanwhile."""
+    for _ in range(_TRIES):
+        with suppress(FileNotFoundError):
+            return read()
+    return read()
 
 
 def epochs_of(folder: Folder, shard: int) -> list[tuple[int, str]]:
@@ -153,70 +231,23 @@ def epochs_of(folder: Folder, shard: int) -> list[tuple[int, str]]:
 
 def parts_of(folder: Folder, shard: int, rows_in: str = "") -> list[tuple[int, str]]:
     """How often the shard was made, and the file, for each that stands there."""
-    found = [(part_of(name), f"{rows_in}{name}") for name in folder.names(rows_in)]
-    return sorted((at[1], name) for at, name in found if at is not None and at[0] == shard)
+    names = folder.names(rows_in)
+    found = [(part_of(name), f"{rows_in}{name}") for name in names if name.endswith(".jsonl")]
+    parts = {at[1]: name for at, name in found if at is not None and at[0] == shard}
+    newest = max(parts, default=0)
+    while folder.has(name := rows_in + part_file(shard, newest + 1)):  # of an old list
+        newest += 1
+        parts[newest] = name
+    return sorted(parts.items())
 
 
-def _read(
-    folder: Folder,
-    name: str,
-    earlier: Earlier,
-    retry_failed: RetryFailed,
-    *,
-    is_ours: bool = False,
-) -> None:
-    for _, rows in _groups(folder, name):
-        index, error = rows[0]["index"], rows[0]["error"]
-        if index in earlier.keys:  # a first answer stays
-            continue
-        if error is not None and (retry_failed == "all" or _comes_again(error, retry_failed)):
-            continue
-        earlier.keys[index] = rows[0].get("key")
-        if is_ours:
-            earlier.of_this_run[index] = rows
-        elif error is not None:
-            earlier.failed += 1
-            earlier.retryable += bool(error.get("retryable"))
-
-
-def _comes_again(error: dict[str, Any], retry_failed: RetryFailed) -> bool:
-    return retry_failed == "retryable" and bool(error.get("retryable"))
-
-
-def _groups(folder: Folder, name: str) -> Iterator[tuple[list[bytes], list[dict[str, Any]]]]:
-    """The whole outcomes of each row: its lines, and what they say. Some rows have several."""
-    lines: list[bytes] = []
-    rows: list[dict[str, Any]] = []
-    for line in folder.lines(name):
-        try:
-            row = orjson.loads(line)
-            part, parts = row.get("part") or (1, 1)
-            _ = row["index"], row["error"]
-        except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError):
-            continue  # of a disk that lost power
-        if part == 1:
-            lines, rows = [], []
-        lines.append(line)
-        rows.append(row)
-        if part == parts and len(rows) == parts:
-            yield lines, rows
-            lines, rows = [], []
-
-
-def _merge(folder: Folder, names: Sequence[str], final: str) -> None:
-    """One file of several, in input order: of each row the first answer, or its last failure."""
-    chosen: dict[int, tuple[bool, bytes]] = {}
-    for name in names:
-        for lines, rows in _groups(folder, name):
-            index, failed = rows[0]["index"], rows[0]["error"] is not None
-            known = chosen.get(index)
-            if known is None or known[0]:
-                chosen[index] = failed, b"".join(lines)
-    folder.delete(final)  # of a worker that was lost here
-    file = folder.create(final)
-    if file is None:
-        raise FileExistsError(final)
-    with file:
-        for index in sorted(chosen):
-            file.write(chosen[index][1])
-        folder.sync(file)
+def record_of(folder: Folder, shard: int, again: int, part: str) -> dict[str, Any] | None:
+    """What is said of a part; None where that was another's, who was lost before."""
+    data = folder.read(done_file(shard, again))
+    try:
+        said = None if data is None else orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(said, dict) or not isinstance(said.get("epoch"), int):
+        return None
+    return said if said.get("size") == folder.size(part) else None

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 from uuid import uuid4
@@ -75,6 +76,7 @@ class Service:
         self._polled_at = clock()
         self._tending: asyncio.Task[None] | None = None
         self._number = 0
+        self._spawning_from = clock()
         self.can_spawn: Callable[[], bool] = lambda: True
         """Whether workers can be started now."""
 
@@ -109,6 +111,8 @@ class Service:
         purse = await asyncio.to_thread(self._purse)
         self._coordinator = Coordinator(ground, rules, merged, purse, self._clock)
         self._polled_at = self._clock()
+        if again:  # the workers of before have to be heard first
+            self._spawning_from = self._clock() + options.lease_s / 2
         self._tending = asyncio.ensure_future(self._tend())
 
     async def _is_alive(self, seen: bytes) -> bool:
@@ -175,7 +179,8 @@ class Service:
             if not self._options.detached and now - self._polled_at > ALONE_S:
                 coordinator.stop("drain", _ALONE)
             await asyncio.sleep(TICK_S)
-        await asyncio.to_thread(self._presence.say, ended=True)
+        with suppress(OSError):  # it is over all the same
+            await asyncio.to_thread(self._presence.say, ended=True)
 
     async def _say(self, coordinator: Coordinator) -> None:
         try:
@@ -187,7 +192,8 @@ class Service:
 
     def _see_to_workers(self, coordinator: Coordinator) -> None:
         """Start workers in place of those that have ended."""
-        if coordinator.stopping is not None or not self.can_spawn():
+        is_early = self._clock() < self._spawning_from
+        if coordinator.stopping is not None or is_early or not self.can_spawn():
             return
         ended = {name for name, started in self._started.items() if started.task.done()}
         living = set(coordinator.living) - ended

@@ -8,13 +8,14 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, Final
 
+from llmbatch_cli.cluster.active import Means
 from llmbatch_cli.cluster.folder import Folder
 from llmbatch_cli.cluster.messages import Lease, Money, Orders
 from llmbatch_cli.cluster.parts import Part
 from llmbatch_cli.cluster.plan import load
 from llmbatch_cli.cluster.shards import Shard, rows_of
 from llmbatch_cli.cluster.tables import write_part
-from llmbatch_cli.cluster.worker import Beat, ClusterWorker, Means
+from llmbatch_cli.cluster.worker import Beat, ClusterWorker
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.events import Event
 from llmbatch_cli.core.frozen import frozen
@@ -74,10 +75,11 @@ async def work(name: str, job: Job, options: WorkerOptions, beat: Beat) -> None:
         in_order = output.ordered or is_table
         return Part(options.folder, lease, rows_in=options.rows_in, ordered=in_order)
 
-    def publish(part: Part, record: Mapping[str, Any]) -> None:
-        part.publish(record)
+    def publish(part: Part, record: Mapping[str, Any]) -> Mapping[str, Any]:
+        said = part.publish(record)
         if is_table:
             write_part(options.folder, part.lease.shard, output, job.schema)
+        return said
 
     means = Means(
         open_part,
@@ -119,8 +121,8 @@ def _follow(share: Share, budget: Budget | None, orders: Orders) -> None:
         budget.grant(orders.money - budget.granted)
     elif orders.money < budget.granted:
         budget.give_back(orders.money)
-    if orders.no_more_money:
-        budget.no_more()
+    if orders.money_left is not None:
+        budget.left_for_all(orders.money_left)
 
 
 def _said(share: Share, budget: Budget | None) -> dict[str, Any]:

@@ -24,8 +24,12 @@ def write_part(folder: Folder, shard: int, output: OutputOptions, schema: Any = 
 
 
 def write_missing(folder: Folder, output: OutputOptions, schema: Any = None) -> None:
-    """Write the tables that a worker which was lost has left out. Blocks. Raises OutputError."""
-    there = set(folder.names())
-    for shard in stand_of(folder, ROWS).parts:
-        if part_file(shard, form=str(output.format)) not in there:
+    """Write the tables that a worker which was lost has left out, or as they were before.
+
+    Blocks. Raises OutputError.
+    """
+    for shard, parts in stand_of(folder, ROWS).parts.items():
+        table = folder.path / part_file(shard, form=str(output.format))
+        rows = folder.path / parts[-1][1]
+        if not table.exists() or table.stat().st_mtime_ns < rows.stat().st_mtime_ns:
             write_part(folder, shard, output, schema)

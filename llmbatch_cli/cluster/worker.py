@@ -2,16 +2,13 @@
 
 import asyncio
 import time
-from bisect import bisect_right, insort
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from llmbatch_cli.cluster.active import Active, AtWork, Means
 from llmbatch_cli.cluster.messages import Lease, Orders, Report, Why
-from llmbatch_cli.cluster.parts import Earlier, Part
-from llmbatch_cli.cluster.recount import outcome_of
-from llmbatch_cli.cluster.shards import Shard
 from llmbatch_cli.cluster.shares import LEASE_S, Tenure
 from llmbatch_cli.cluster.tallies import tally_of
 from llmbatch_cli.core.errors import BudgetReached, OutputError, RunStopped, UsageError
@@ -23,14 +20,11 @@ from llmbatch_cli.core.events import (
     LeftUndone,
     Notice,
     Opened,
-    Skipped,
     Started,
 )
-from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.quantiles import Quantiles
 from llmbatch_cli.core.types import Outcome, Row
 from llmbatch_cli.drivers import Driver
-from llmbatch_cli.drivers.delivery import Render
 from llmbatch_cli.engine.run import Stop
 from llmbatch_cli.ui.totals import Totals
 
@@ -40,63 +34,14 @@ SYNC_S: Final = 1.0
 """What is lost with a machine, at most: the rows of so much time."""
 ROOM_BYTES: Final = 4 * 2**20
 """With more than this unwritten, the run waits."""
+UNHEARD_S: Final = 60.0
+"""A worker that was never answered gives up after so long."""
 YIELD_EVERY: Final = 256
 _LATENCIES: Final = 500
 """Of a shard, kept exactly."""
 
 Beat = Callable[[Report], Awaitable[Orders]]
 """Speak to the coordinator. Raises ConnectionError where it cannot be reached now."""
-
-
-@frozen
-class Means:
-    """What a worker works with."""
-
-    open_part: Callable[[Lease], Part]
-    """Blocks nothing yet."""
-    begin: Callable[[Part], Earlier | None]
-    """Blocks."""
-    shard: Callable[[int], Shard]
-    rows: Callable[[Shard, Callable[[Event], None]], AsyncGenerator[Row, None]]
-    """The rows of a shard, with their keys."""
-    render: Render
-    forget: Callable[[int], None] = lambda index: None
-    """Is called with a row that is not sent."""
-    publish: Callable[[Part, Mapping[str, Any]], None] = Part.publish
-    """Blocks."""
-
-
-@dataclass(slots=True, eq=False)
-class Active:
-    """A shard that is being answered."""
-
-    shard: Shard
-    part: Part
-    totals: Totals
-    open: int = 0
-    """Rows that are pulled and not yet written."""
-    is_read: bool = False
-    """Whether all its rows are pulled."""
-    is_lost: bool = False
-    """Whether another worker has it."""
-    has_changed: bool = True
-    is_dropped: bool = False
-    """Whether a row of it was left without an outcome."""
-    failed: int = 0
-    """Rows in its parts without an answer."""
-    retryable: int = 0
-    """Those of them that might succeed."""
-
-    def count(self, outcome: Outcome) -> None:
-        """Another row has ended."""
-        if outcome.error is not None and outcome.part[0] == 1:
-            self.failed += 1
-            self.retryable += outcome.error.retryable
-
-    @property
-    def held(self) -> tuple[int, int]:
-        """The shard and the epoch."""
-        return self.part.lease.shard, self.part.lease.epoch
 
 
 @dataclass(slots=True)
@@ -113,7 +58,14 @@ class ClusterWorker:
     """Leases in, parts out. Used by one event loop."""
 
     def __init__(
-        self, name: str, beat: Beat, means: Means, stop: Stop, *, lease_s: float = LEASE_S
+        self,
+        name: str,
+        beat: Beat,
+        means: Means,
+        stop: Stop,
+        *,
+        lease_s: float = LEASE_S,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.stop = stop
         self.is_over = False
@@ -123,20 +75,19 @@ class ClusterWorker:
         self.more: Callable[[], Mapping[str, Any]] = dict
         """What of the report others know: said, money."""
         self._name, self._beat, self._means = name, beat, means
-        self._tenure = Tenure(lease_s=lease_s)
+        self._clock = clock
+        self._unheard_until = clock() + UNHEARD_S
+        self._tenure = Tenure(clock, lease_s=lease_s)
         self.check = self._tenure.check
         """Raises Fenced where the lease may have ended, so that nothing is sent after it."""
         self._gauges = Gauges()
         self._leases: asyncio.Queue[Active | None] = asyncio.Queue()
         self._beginning = 0
         self._active: dict[tuple[int, int], Active] = {}
-        self._begins: list[int] = []
-        """The first indexes of the shards at work, sorted."""
-        self._by_begin: dict[int, Active] = {}
+        self._at_work = AtWork()
         self._wishes = _Wishes()
         self._beating = asyncio.Lock()
         self._why: Why | None = None
-        self._flushing = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._has_ended = False
         self._failed: BaseException | None = None
@@ -168,7 +119,7 @@ class ClusterWorker:
                 self._take(outcome)
                 if self._failed is not None:
                     raise OutputError(f"cannot write: {self._failed}") from self._failed
-                while self._unwritten() > ROOM_BYTES:
+                while self._at_work.unwritten_bytes > ROOM_BYTES and self._failed is None:
                     await self._flush(sync=False)
 
     async def _rows(self) -> AsyncGenerator[Row, None]:
@@ -188,19 +139,19 @@ class ClusterWorker:
                         if pulled % YIELD_EVERY == 0:
                             await asyncio.sleep(0)
                         continue
-                    active.open += 1
+                    active.open.add(row.index)
                     yield row
             active.is_read = True
             self._look_at(active)
 
     def _take(self, outcome: Outcome) -> None:
-        active = self._active_of(outcome.index)
-        if active is None:
-            return
+        active = self._at_work.of(outcome.index)
+        if active is None or outcome.index not in active.open:
+            return  # of a shard that was lost since
         active.part.write(self._means.render(outcome))
         active.count(outcome)
         if outcome.part[0] == outcome.part[1]:
-            active.open -= 1
+            active.open.remove(outcome.index)
             self._look_at(active)
 
     def _look_at(self, active: Active) -> None:
@@ -224,33 +175,26 @@ class ClusterWorker:
         active = Active(self._means.shard(lease.shard), part, totals)
         self._active[active.held] = active
         earlier = await asyncio.to_thread(self._means.begin, part)
+        if active.is_lost:
+            part.close()
+            return
         if earlier is None:
             del self._active[active.held]
             self._wishes.taken.append(active.held)
             return
-        self._recount(active, earlier)
-        begin = active.shard.first_index
-        insort(self._begins, begin)
-        self._by_begin[begin] = active
+        if earlier.whole is not None:  # by a worker that was lost before it could say so
+            active.take(earlier.whole)
+            self._start(self._publish(active))
+            return
+        active.recount(earlier)
+        self._at_work.add(active)
         self._leases.put_nowait(active)
-
-    def _recount(self, active: Active, earlier: Earlier) -> None:
-        """Count what earlier epochs have: this run's as its own, others' as skipped."""
-        for group in earlier.of_this_run.values():
-            for row in group:
-                outcome = outcome_of(row)
-                active.totals(Started(outcome.index))
-                active.totals(Finished(outcome))
-                active.count(outcome)
-        active.failed += earlier.failed
-        active.retryable += earlier.retryable
-        for _ in range(len(earlier.keys) - len(earlier.of_this_run)):
-            active.totals(Skipped(0))
 
     async def _commit(self, active: Active) -> None:
         """Ask to publish the shard, whose rows are all here."""
-        async with self._flushing:
-            await active.part.flush(sync=True)
+        await self._at_work.sync(active)
+        if active.is_lost:
+            return
         self._wishes.committing[active.held] = active
         await self.beat()
 
@@ -260,23 +204,13 @@ class ClusterWorker:
             "failed": active.failed,
             "retryable": active.retryable,
         }
-        await asyncio.to_thread(self._means.publish, active.part, record)
+        said = await asyncio.to_thread(self._means.publish, active.part, record)
+        if said["tally"] is not record["tally"]:
+            active.take(said)
         active.has_changed = True
         self._wishes.published.append(active.held)
-        self._forget(active)
+        self._at_work.forget(active)
         await self.beat()
-
-    def _forget(self, active: Active) -> None:
-        """The shard is published, or is another's."""
-        begin = active.shard.first_index
-        if self._by_begin.get(begin) is active:
-            del self._by_begin[begin]
-            self._begins.remove(begin)
-
-    def _active_of(self, index: int) -> Active | None:
-        place = bisect_right(self._begins, index) - 1
-        active = self._by_begin[self._begins[place]] if place >= 0 else None
-        return active if active is not None and index < active.shard.end_index else None
 
     # Figures
 
@@ -294,7 +228,7 @@ class ClusterWorker:
             index = event.index
         else:
             return
-        active = self._active_of(index)
+        active = self._at_work.of(index)
         if active is not None:
             active.totals(event)
             active.has_changed = True
@@ -304,26 +238,19 @@ class ClusterWorker:
     # Writing
 
     async def _flush_on(self) -> None:
-        synced_at = time.monotonic()
+        synced_at = self._clock()
         while True:
             await asyncio.sleep(FLUSH_S)
-            is_due = time.monotonic() - synced_at >= SYNC_S
+            is_due = self._clock() - synced_at >= SYNC_S
             if is_due:
-                synced_at = time.monotonic()
+                synced_at = self._clock()
             await self._flush(sync=is_due)
 
     async def _flush(self, *, sync: bool) -> None:
-        async with self._flushing:
-            for active in list(self._by_begin.values()):
-                if active.held in self._wishes.committing:
-                    continue
-                try:
-                    await active.part.flush(sync=sync)
-                except OSError as error:
-                    self._fail(error)
-
-    def _unwritten(self) -> int:
-        return sum(active.part.unwritten_bytes for active in self._by_begin.values())
+        try:
+            await self._at_work.flush(sync=sync)
+        except OSError as error:
+            self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
         """Nothing more can be written."""
@@ -337,7 +264,8 @@ class ClusterWorker:
     async def _beat_on(self) -> None:
         while True:
             await self.beat()
-            if self._tenure.has_ended:  # all that it holds is another's
+            is_alone = self._clock() > self._unheard_until
+            if self._tenure.has_ended or is_alone:  # all that it holds is another's
                 self.is_over = True
                 self.stop.cancel()
                 self._leases.put_nowait(None)
@@ -353,11 +281,14 @@ class ClusterWorker:
                 self._say_again(report)
                 await asyncio.sleep(BEAT_S)
                 return
-            if self._tenure.answered(report.number, orders.told.units):
-                self.on_orders(orders)
             for held in report.published:
                 self._active.pop(held, None)
-            self._follow(orders)
+            if self._tenure.answered(report.number, orders.told.units):
+                self._unheard_until = float("inf")
+                self.on_orders(orders)
+                self._follow(orders)
+            else:  # it came too late, and what is said of leases holds no more
+                self._end_as_told(orders)
 
     def _report(self) -> Report:
         number = self._tenure.begin()
@@ -379,6 +310,7 @@ class ClusterWorker:
             committing=tuple(wishes.committing),
             published=published,
             taken=tuple(wishes.taken),
+            left=[one.held for one in self._active.values() if one.is_left],
             tallies={one.held: tally_of(one.totals) for one in changed},
             notices=tuple(wishes.notices),
             stopped=self._why,
@@ -404,13 +336,17 @@ class ClusterWorker:
             if (active := self._active.pop(held, None)) is not None:
                 active.is_lost = True
                 self._wishes.committing.pop(held, None)
-                self._forget(active)
-                active.part.close()
+                self._at_work.forget(active)
+                active.part.drop()
+                self._start(self._at_work.close(active))
         for held in orders.granted:
             if (active := self._wishes.committing.pop(held, None)) is not None:
                 self._start(self._publish(active))
         for lease in orders.leases:
             self._start(self._begin(lease))
+        self._end_as_told(orders)
+
+    def _end_as_told(self, orders: Orders) -> None:
         if orders.stop == "cancel" and not self.stop.cancelling:
             self.stop.cancel()
         elif orders.stop == "drain" and not self.stop.draining:
@@ -421,15 +357,16 @@ class ClusterWorker:
 
     async def _end(self) -> None:
         """Write what is there, give back what is not whole, and hear that it is over."""
-        with suppress(OSError):
-            await self._flush(sync=True)
-        while (self._tasks or self._wishes.committing) and not self.is_over:
-            await asyncio.sleep(FLUSH_S)  # the next heartbeat settles it
+        await self._flush(sync=True)
+        while not self.is_over:  # the next heartbeat settles what is at work
+            if not (self._tasks or self._wishes.committing):
+                break
+            await asyncio.sleep(FLUSH_S)
         for held, active in list(self._active.items()):
             if held not in self._wishes.published:
                 del self._active[held]
             active.part.close()
-            self._forget(active)
+            self._at_work.forget(active)
         while not self.is_over:
             await self.beat()
             if not self.is_over:

@@ -91,7 +91,8 @@ class Budget:
     what any request so far has needed, or where order matters.
 
     One that is sliced begins with nothing, and may spend what is granted: who does not fit waits
-    until more is, or until there is `no_more`. All amounts are in billionths of a US dollar.
+    until more is, or until that is more than what is `left_for_all`. All amounts are in
+    billionths of a US dollar.
     """
 
     def __init__(self, cap_usd: Decimal | float, *, sliced: bool = False) -> None:
@@ -101,7 +102,9 @@ class Budget:
         """The part of what is spent that may have been billed, and that no reply has said."""
         self._whole = in_billionths(cap_usd)
         self._account = Account(0 if sliced else self._whole)
-        self._may_grow = sliced
+        self._most: int | None = None
+        """What may be spent yet, with what others hold; None is unknown."""
+        self._is_sliced = sliced
         self._waiters: dict[asyncio.Future[Reservation], WorstCase] = {}
         self._smallest: int | None = None
         """Of the amounts that were reserved."""
@@ -166,9 +169,9 @@ class Budget:
         account.cap -= given
         return given
 
-    def no_more(self) -> None:
-        """Nothing is granted any more: those that do not fit are postponed from now on."""
-        self._may_grow = False
+    def left_for_all(self, amount: int) -> None:
+        """So much may be spent yet by all who share the cap: what needs more is postponed."""
+        self._most = amount
         self._admit()
 
     def try_reserve(self, worst: WorstCase) -> Reservation | None:
@@ -229,7 +232,13 @@ class Budget:
             del self._waiters[waiter]
 
     def _never_fits(self, worst: WorstCase) -> bool:
-        return worst.amount > self._account.left and not self._may_grow
+        left = self._left
+        return left is not None and worst.amount > left
+
+    @property
+    def _left(self) -> int | None:
+        """What may be spent yet by anybody; None is unknown."""
+        return self._most if self._is_sliced else self._account.left
 
     def no_room(self, worst: WorstCase) -> Postponed:
         """Why a request is left undone that does not fit."""
@@ -238,7 +247,7 @@ class Budget:
             self._refused = worst
         self._reached = self._reached or BudgetReached("")
         self._tell()
-        spare = self._smallest is None or self._smallest <= self._account.left
+        spare = self._smallest is None or self._smallest <= (self._left or 0)
         is_over = self.in_order or self._misses > MOST_MISSES or not spare
         return Postponed(self._reached, ends=is_over)
 

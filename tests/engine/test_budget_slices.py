@@ -78,7 +78,7 @@ def test_with_no_more_to_come_what_does_not_fit_is_postponed() -> None:
         large = waiting(budget, 300)
         await asyncio.sleep(1)
         assert not large.done()
-        budget.no_more()
+        budget.left_for_all(budget.granted - budget.spent)
         with pytest.raises(Postponed) as postponed:
             await large
         assert "--max-cost $2.00" in str(postponed.value.reason)
@@ -86,6 +86,7 @@ def test_with_no_more_to_come_what_does_not_fit_is_postponed() -> None:
         last = budget.try_reserve(worst(100))
         assert last is not None
         budget.settle(last, 100)
+        budget.left_for_all(0)
         with pytest.raises(Postponed) as postponed:
             await budget.reserve(worst(101))
         assert postponed.value.ends
@@ -149,7 +150,7 @@ def test_never_more_than_granted(
                     budget.grant(amount)
                 assert 0 <= budget.committed <= budget.granted
             await asyncio.sleep(20)
-            budget.no_more()
+            budget.left_for_all(budget.granted - budget.spent)
 
         await asyncio.gather(coordinator(), *(row(*one) for one in rows))
         assert len(ended) == len(rows)
