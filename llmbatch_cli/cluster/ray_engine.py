@@ -24,6 +24,7 @@ from llmbatch_cli.cluster.coordinator import Status
 from llmbatch_cli.cluster.messages import Orders, Report, StopKind, Why
 from llmbatch_cli.cluster.service import Service, ServiceOptions
 from llmbatch_cli.cluster.session import WorkerOptions, work
+from llmbatch_cli.core.collector import collect_seldom
 from llmbatch_cli.core.errors import LlmbatchError, UsageError
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.job import Job
@@ -183,6 +184,7 @@ class WorkerActor:
         """Work until all is over."""
         with suppress(OSError):
             os.chdir(site.cwd)
+        collect_seldom()
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(_work(name, site, secret))
         ray.actor.exit_actor()  # type: ignore[no-untyped-call]  # whoever has started it may be gone

@@ -148,7 +148,7 @@ class ClusterWorker:
         active = self._at_work.of(outcome.index)
         if active is None or outcome.index not in active.open:
             return  # of a shard that was lost since
-        active.part.write(self._means.render(outcome))
+        self._at_work.write(active, self._means.render(outcome))
         active.count(outcome)
         if outcome.part[0] == outcome.part[1]:
             active.open.remove(outcome.index)
@@ -196,7 +196,7 @@ class ClusterWorker:
         if active.is_lost:
             return
         self._wishes.committing[active.held] = active
-        await self.beat()
+        await self._beat_if_last()
 
     async def _publish(self, active: Active) -> None:
         record = {
@@ -210,7 +210,7 @@ class ClusterWorker:
         active.has_changed = True
         self._wishes.published.append(active.held)
         self._at_work.forget(active)
-        await self.beat()
+        await self._beat_if_last()
 
     # Figures
 
@@ -289,6 +289,11 @@ class ClusterWorker:
                 self._follow(orders)
             else:  # it came too late, and what is said of leases holds no more
                 self._end_as_told(orders)
+
+    async def _beat_if_last(self) -> None:
+        """Where nothing else is to be done, do not wait for the next heartbeat."""
+        if not any(one.open or not one.is_read for one in self._active.values()):
+            await self.beat()
 
     def _report(self) -> Report:
         number = self._tenure.begin()
