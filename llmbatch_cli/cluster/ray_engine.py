@@ -164,6 +164,7 @@ class CoordinatorActor:
                 namespace=NAMESPACE,
                 lifetime="detached",
                 num_cpus=1,
+                enable_task_events=False,  # a fifth of what a call costs
                 scheduling_strategy="SPREAD",
             )
             .remote()
@@ -288,6 +289,7 @@ class Cluster:
             namespace=NAMESPACE,
             lifetime="detached",
             num_cpus=0,
+            enable_task_events=False,
             max_restarts=-1,
             max_concurrency=1000,
         )

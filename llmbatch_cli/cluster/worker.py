@@ -28,7 +28,7 @@ from llmbatch_cli.drivers import Driver
 from llmbatch_cli.engine.run import Stop
 from llmbatch_cli.ui.totals import Totals
 
-BEAT_S: Final = 0.5
+BEAT_S: Final = 0.7
 FLUSH_S: Final = 0.1
 SYNC_S: Final = 1.0
 """What is lost with a machine, at most: the rows of so much time."""
