@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import ray
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import ActorUnavailableError, RayActorError, RayError
 
 from llmbatch_cli import __version__
 from llmbatch_cli.cluster.coordinator import Status
@@ -298,10 +298,7 @@ class Cluster:
             handle = actor.remote(site)
         except ValueError as error:  # the name is taken
             raise _at_work(site) from error
-        try:
-            why = await asyncio.wrap_future(handle.open.remote(secret).future())
-        except RayError as error:
-            raise UsageError(f"the coordinator could not be started: {error}") from error
+        why = await _opened(handle, secret)
         if why is not None:
             self.kill(site.name)
             raise UsageError(why.message, hint=why.hint)
@@ -349,6 +346,20 @@ class Cluster:
         """End a coordinator. Blocks."""
         with suppress(ValueError, RayError):
             ray.kill(ray.get_actor(name, NAMESPACE), no_restart=True)
+
+
+async def _opened(coordinator: Any, secret: Secret) -> Why | None:
+    """Have it begin; where it dies meanwhile, Ray starts it anew. Raises UsageError."""
+    for tries_left in reversed(range(int(DRAIN_S / ASK_S))):
+        try:
+            return await asyncio.wrap_future(  # type: ignore[no-any-return]
+                coordinator.open.remote(secret).future()
+            )
+        except RayError as error:
+            if not (tries_left and isinstance(error, ActorUnavailableError)):
+                raise UsageError(f"the coordinator could not be started: {error}") from error
+        await asyncio.sleep(ASK_S)
+    raise AssertionError
 
 
 def _at_work(site: Site) -> UsageError:
