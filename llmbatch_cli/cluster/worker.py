@@ -29,6 +29,8 @@ from llmbatch_cli.engine.run import Stop
 from llmbatch_cli.ui.totals import Totals
 
 BEAT_S: Final = 0.7
+HURRY_S: Final = 0.1
+"""A worker that waits for money asks so often."""
 FLUSH_S: Final = 0.1
 SYNC_S: Final = 1.0
 """What is lost with a machine, at most: the rows of so much time."""
@@ -74,6 +76,8 @@ class ClusterWorker:
         """Is called with all that is heard, for shares, money and cool-downs."""
         self.more: Callable[[], Mapping[str, Any]] = dict
         """What of the report others know: said, money."""
+        self.is_in_need: Callable[[], bool] = lambda: False
+        """Whether a row waits for what the coordinator has."""
         self._name, self._beat, self._means = name, beat, means
         self._clock = clock
         self._unheard_until = clock() + UNHEARD_S
@@ -269,7 +273,11 @@ class ClusterWorker:
                 self.is_over = True
                 self.stop.cancel()
                 self._leases.put_nowait(None)
-            await asyncio.sleep(BEAT_S)
+            due = self._clock() + BEAT_S
+            while self._clock() < due:
+                await asyncio.sleep(HURRY_S)
+                if self.is_in_need():
+                    break
 
     async def beat(self) -> None:
         """Report, and follow what is ordered."""

@@ -56,7 +56,6 @@ class Answering(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(self._reply)
 
-
     def _tell(self) -> None:
         body = json.dumps({"requests": self.requests}).encode()
         if self._transport is not None:

@@ -1,7 +1,8 @@
 """A long run on Ray whose processes are killed: `cluster_soak.py FOLDER ROWS ANSWER_S`.
 
-Every ten seconds a worker, the coordinator, a node or the command itself is killed, in turn; the
-same command goes on. Prints as JSON what became of the rows.
+Every ten seconds a worker, the coordinator, a node or the command itself is killed, in turn, as
+soon as requests are sent again; the same command goes on. Prints as JSON what became of the
+rows.
 """
 
 import json
@@ -23,6 +24,7 @@ from bench.servers import Server, delayed_server
 from cluster.on_ray import Nodes, kill, processes, ray_nodes
 
 EVERY_S = 10.0
+LOOK_S = 0.3
 WORKERS = 4
 IN_FLIGHT = 1_000
 
@@ -47,11 +49,13 @@ class Soak:
     def run(self) -> None:
         """To the end of the job."""
         victims = cycle([self._worker, self._coordinator, self._node, self._command_itself])
-        victim, killed_at = next(victims), time.monotonic()
+        victim, killed_at, then, before = next(victims), time.monotonic(), 0, 0
         while (status := self._driver.poll()) is None:
-            time.sleep(0.1)
-            if time.monotonic() - killed_at > EVERY_S and self._kill(victim):
-                victim, killed_at = next(victims), time.monotonic()
+            time.sleep(LOOK_S)
+            now = self._asked()
+            is_busy, before = now > max(before, then + IN_FLIGHT), now
+            if is_busy and time.monotonic() - killed_at > EVERY_S and self._kill(victim):
+                victim, killed_at, then = next(victims), time.monotonic(), now
         if status:
             raise SystemExit(f"the command ended with {status}")
 

@@ -13,7 +13,7 @@ from support.scripted import Exchange, serve
 
 IN_USD, OUT_USD = 1, 20
 """A million tokens."""
-LONGEST: Final = 200
+LONGEST: Final = 20
 """Tokens of an answer."""
 LATENCY_S: Final = 0.2
 _SEED: Final = 4
