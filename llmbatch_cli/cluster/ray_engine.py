@@ -352,9 +352,8 @@ async def _opened(coordinator: Any, secret: Secret) -> Why | None:
     """Have it begin; where it dies meanwhile, Ray starts it anew. Raises UsageError."""
     for tries_left in reversed(range(int(DRAIN_S / ASK_S))):
         try:
-            return await asyncio.wrap_future(  # type: ignore[no-any-return]
-                coordinator.open.remote(secret).future()
-            )
+            why: Why | None = await asyncio.wrap_future(coordinator.open.remote(secret).future())
+            return why
         except RayError as error:
             if not (tries_left and isinstance(error, ActorUnavailableError)):
                 raise UsageError(f"the coordinator could not be started: {error}") from error

@@ -7,8 +7,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from bench.cluster_processes import Watch
 from bench.measure import clean_environment, run_process
 from bench.programs import LLMBATCH, RUN_LIMIT_S, Bench, say
 from bench.servers import delayed_server
-from bench.table import Figure, Section, at_least, at_most
+from bench.table import Figure, Section, Target, at_least, at_most
 
 WORKERS = (1, 2, 4)
 IN_FLIGHT = 100
@@ -24,6 +25,8 @@ IN_FLIGHT = 100
 STEADY_S = 25
 LINEAR = 0.93
 DENSE_ROWS, DENSE_WORKERS, DENSE_IN_FLIGHT = 40_000, 4, 1_200
+BUSY_ROWS, BUSY_S = 100_000, 0.05
+"""Answers so quick that they use up the CPU."""
 SOAK_ROWS, FULL_SOAK_ROWS = 50_000, 2_000_000
 COUNTED_ROWS = 200_000
 SOAK = Path(__file__).with_name("cluster_soak.py")
@@ -62,8 +65,15 @@ class Ran:
 
 def cluster(bench: Bench) -> Section:
     """What Ray costs, and what it stands."""
-    figures = [*_throughput(bench), *_costs(bench), *_counting(bench), *_soak(bench)]
-    title = f"answers after 1 s; {IN_FLIGHT} in flight a worker, then {DENSE_IN_FLIGHT:,} in all"
+    costs = [
+        *_costs(bench, "1 s", 1.0, DENSE_ROWS),
+        *_costs(bench, "busy", BUSY_S, BUSY_ROWS, at_most(40)),
+    ]
+    figures = [*_throughput(bench), *costs, *_counting(bench), *_soak(bench)]
+    title = (
+        f"{IN_FLIGHT} in flight a worker, answers after 1 s; then {DENSE_IN_FLIGHT:,} in all of "
+    )
+    title += f"{DENSE_WORKERS}, answers after 1 s, and after {BUSY_S:g} s, which uses up the CPU"
     return Section("cluster", title, figures)
 
 
@@ -85,37 +95,49 @@ def _throughput(bench: Bench) -> list[Figure]:
     return figures
 
 
-def _costs(bench: Bench) -> list[Figure]:
-    """CPU and memory of a run that keeps its processes busy, taking turns with one machine."""
-    turns = []
-    with delayed_server(bench.folder, 1.0) as server:
+def _costs(
+    bench: Bench, name: str, answer_s: float, rows: int, target: Target | None = None
+) -> list[Figure]:
+    """CPU and memory of a run, taking turns with one machine: one process, and as many processes
+    of their own as there are workers, which is what Ray's part is told from."""
+    here, apart, there = [], [], []
+    with delayed_server(bench.folder, answer_s) as server:
         for _ in range(bench.pairs):
-            here = _run(bench, DENSE_ROWS, server.base_url, DENSE_IN_FLIGHT)
-            there = _run(bench, DENSE_ROWS, server.base_url, DENSE_IN_FLIGHT, DENSE_WORKERS)
-            turns.append((here, there))
-    there = turns[-1][1]
+            here.append(_run(bench, rows, server.base_url, DENSE_IN_FLIGHT))
+            apart.append(_apart(bench, rows, server.base_url))
+            there.append(_run(bench, rows, server.base_url, DENSE_IN_FLIGHT, DENSE_WORKERS))
 
     def median(role: str) -> float:
-        return statistics.median(ran.cpu_us(role) for _, ran in turns)
+        return statistics.median(ran.cpu_us(role) for ran in there)
 
-    alone = statistics.median(ran.cpu_us("driver") for ran, _ in turns)
-    own = sum(median(role) for role in ("ray", "coordinator", "driver"))
-    watch = there.watch
-    return [
-        Figure("one machine", statistics.median(a.rows_per_s for a, _ in turns), "rows/s"),
-        Figure("on Ray", statistics.median(b.rows_per_s for _, b in turns), "rows/s"),
-        Figure("one machine, CPU a row", alone, "us"),
-        Figure("workers, CPU a row", median("worker"), "us"),
-        Figure("Ray's own processes, CPU a row", median("ray"), "us"),
-        Figure("coordinator, CPU a row", median("coordinator"), "us"),
-        Figure("driver, CPU a row", median("driver"), "us"),
-        Figure("all beyond one machine, CPU a row", median("worker") + own - alone, "us",
-               at_most(40)),
-        Figure("worker, peak memory", max(watch.peaks_mb("worker")), "MB", at_most(140)),
+    alone = statistics.median(apart)
+    roles = ("worker", "ray", "coordinator", "driver")
+    watch = there[-1].watch
+    rate = statistics.median(ran.rows_per_s for ran in there)
+    found = [
+        Figure("one process", statistics.median(ran.rows_per_s for ran in here), "rows/s"),
+        Figure("on Ray", rate, "rows/s"),
+        Figure("one process, CPU a row", statistics.median(r.cpu_us("driver") for r in here), "us"),
+        Figure(f"{DENSE_WORKERS} processes without Ray, CPU a row", alone, "us"),
+        *(Figure(f"{role}, CPU a row", median(role), "us") for role in roles),
+        Figure("all beyond processes without Ray", sum(map(median, roles)) - alone, "us", target),
+        Figure("worker, peak memory", max(watch.peaks_mb("worker")), "MB", at_most(160)),
         Figure("coordinator, peak memory", max(watch.peaks_mb("coordinator")), "MB"),
         Figure("driver, peak memory", max(watch.peaks_mb("driver")), "MB"),
-        Figure("Ray's own processes, what is shared once", watch.own_mb("ray"), "MB", at_most(600)),
-    ]  # fmt: skip
+        Figure("Ray's own, what is shared once", watch.own_mb("ray"), "MB", at_most(600)),
+    ]
+    return [replace(figure, what=f"{name}: {figure.what}") for figure in found]
+
+
+def _apart(bench: Bench, rows: int, url: str) -> float:
+    """CPU a row of the same job in processes of their own, all at once."""
+    with ThreadPoolExecutor(DENSE_WORKERS) as pool:
+        share, in_flight = rows // DENSE_WORKERS, DENSE_IN_FLIGHT // DENSE_WORKERS
+        bench.rows(share)
+        runs = pool.map(
+            lambda _: _run(bench, share, url, in_flight).cpu_us("driver"), range(DENSE_WORKERS)
+        )
+        return statistics.mean(runs)
 
 
 def _run(bench: Bench, rows: int, url: str, in_flight: int, workers: int | None = None) -> Ran:
@@ -148,7 +170,9 @@ def _run(bench: Bench, rows: int, url: str, in_flight: int, workers: int | None 
 def _follow(process: "subprocess.Popen[bytes]", ran: Ran) -> None:
     assert process.stderr is not None
     for line in process.stderr:
-        said = json.loads(line) if line.startswith(b"{") else {"notice": line.decode()}
+        said: dict[str, Any] = (
+            json.loads(line) if line.startswith(b"{") else {"notice": line.decode()}
+        )
         if "answered" not in said:
             continue
         ran.points.append((time.monotonic(), said["answered"], dict(ran.watch.look())))
@@ -174,7 +198,7 @@ def _soak(bench: Bench) -> list[Figure]:
     return soak_figures(rows, found)
 
 
-def soak_figures(rows: int, found: Mapping[str, Any]) -> Sequence[Figure]:
+def soak_figures(rows: int, found: Mapping[str, Any]) -> list[Figure]:
     """What the soak's process has found."""
     return [
         Figure(f"soak, {rows:,} rows, kills", found["kills"], ""),
