@@ -14,6 +14,13 @@ settings.register_profile("llmbatch", deadline=None)  # the machines are shared:
 settings.load_profile("llmbatch")
 
 
+def pytest_collection_finish() -> None:
+    """Leave the tests themselves out of what the garbage collector looks through; some tests ask
+    it again and again for what they have made."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def s3_url() -> Iterator[str]:
     """A simulated S3."""
@@ -32,10 +39,3 @@ def bucket(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> "Bucket":
     for name, value in made.variables.items():
         monkeypatch.setenv(name, value)
     return made
-
-
-def pytest_collection_finish() -> None:
-    """Leave the tests themselves out of what the garbage collector looks through; some tests ask
-    it again and again for what they have made."""
-    gc.collect()
-    gc.freeze()

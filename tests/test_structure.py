@@ -52,6 +52,7 @@ HOMES = {
     "dotenv": {"settings"},
     "splintr": {"estimate"},
     "obstore": {"storage"},
+    "ray": {"cluster"},
 }
 """Where a library may be imported."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from llmbatch_cli.cli.batch import Options, asked_by, job_of
+from llmbatch_cli.cli.batch_job import Options, asked_by, job_of
 from llmbatch_cli.cli.ending import say_end, say_summary
 from llmbatch_cli.cli.running import Shown, exit_status, open_display
 from llmbatch_cli.cli.say import Voice
@@ -20,6 +20,7 @@ from llmbatch_cli.cli.signals import Interrupts, interrupts
 from llmbatch_cli.cli.summary_file import Ended
 from llmbatch_cli.cluster.ended import RemoteRun
 from llmbatch_cli.cluster.folder import Folder
+from llmbatch_cli.cluster.ground import Presence
 from llmbatch_cli.cluster.merge import merge
 from llmbatch_cli.cluster.run import (
     Asked,
@@ -36,14 +37,25 @@ from llmbatch_cli.cluster.session import WorkerOptions
 from llmbatch_cli.cluster.shares import LEASE_S, UNITS
 from llmbatch_cli.cluster.tables import write_missing
 from llmbatch_cli.core.at_file import text_of
-from llmbatch_cli.core.errors import ExitStatus, LlmbatchError, UsageError
+from llmbatch_cli.core.errors import (
+    ExitStatus,
+    LlmbatchError,
+    MissingKey,
+    ProviderError,
+    UsageError,
+)
 from llmbatch_cli.core.events import Notice, Observer
 from llmbatch_cli.core.options import TABLES
 from llmbatch_cli.core.options import Cluster as ClusterOptions
 from llmbatch_cli.core.text import format_count
+from llmbatch_cli.core.types import Request
 from llmbatch_cli.engine.budget import in_billionths
+from llmbatch_cli.engine.calls import merged
 from llmbatch_cli.job import Job
+from llmbatch_cli.models import checked
+from llmbatch_cli.models.spending import PROBE
 from llmbatch_cli.plans import Batch
+from llmbatch_cli.providers.registry import resolve
 
 if TYPE_CHECKING:
     from llmbatch_cli.cluster.ray_engine import Secret, Site
@@ -60,7 +72,7 @@ async def answer_on_cluster(job: Job, ask: Batch, options: Options, shown: Shown
     with interrupts(voice, totals) as asked:
         async with open_display(display, totals, shown.label) as observe:
             try:
-                async with _begun(job, _asked(options, ask), options, observe, run) as coordinator:
+                async with _begun(job, ask, options, observe, run) as coordinator:
                     if coordinator is None:
                         return ExitStatus.OK
                     following = Following(coordinator, totals, observe)
@@ -90,17 +102,22 @@ async def _followed(following: Following, asked: Interrupts) -> None:
 
 @asynccontextmanager
 async def _begun(
-    job: Job, asked: Asked, options: Options, observe: Observer, run: RemoteRun
+    job: Job, ask: Batch, options: Options, observe: Observer, run: RemoteRun
 ) -> "AsyncIterator[Coordinating | None]":
     """The run, begun or gone on with; None where it is left to itself."""
     from llmbatch_cli.cluster.ray_engine import Cluster, cores
 
     cluster_options = options.sending.cluster
     workers = cluster_options.workers or cores()
-    folder = folder_of(job)
+    _check_models(job, ask, has_keys=cluster_options.key_file is None)
+    folder, presence = folder_of(job), Presence(folder_of(job))
+    if await asyncio.to_thread(presence.seen) is not None:
+        wait = f"waiting up to {LEASE_S:g} s, until none of its workers can be at work"
+        observe(Notice(f"the last run here did not end in order, or is at work: {wait}"))
     if job.output.overwrite:
+        await presence.refuse_others(LEASE_S)
         await asyncio.to_thread(discard, folder)
-    plan = await asyncio.to_thread(plan_of, job, asked, folder, workers, observe)
+    plan = await asyncio.to_thread(plan_of, job, _asked(options, ask), folder, workers, observe)
     run.has_begun = True
     rows, shards = format_count(plan.rows, "row"), format_count(len(plan.shards), "shard")
     observe(Notice(f"{rows} in {shards} for {format_count(workers, 'worker')}"))
@@ -120,6 +137,24 @@ async def _begun(
             await asyncio.to_thread(cluster.kill, site.name)
     finally:
         await asyncio.to_thread(cluster.close)
+
+
+def _check_models(job: Job, ask: Batch, *, has_keys: bool) -> None:
+    """Raise UsageError for a model that cannot be called, before anything is started.
+
+    `has_keys`: whether keys are this machine's; else each machine reads its own.
+    """
+    calls = job.calls
+    for name in (ask.model, *ask.fallback):
+        try:
+            target = resolve(name, calls.access)
+            params = merged(checked(ask.params), checked(target.params))
+            target.provider.build(Request(target.model, PROBE, params))
+        except MissingKey:
+            if has_keys:
+                raise
+        except ProviderError as error:
+            raise UsageError(f"{name}: {error.message}", hint=error.hint) from error
 
 
 def folder_of(job: Job) -> Folder:

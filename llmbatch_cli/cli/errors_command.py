@@ -20,7 +20,7 @@ from llmbatch_cli.rows.input.inputs import check_inputs, chunks_of, shown_name
 from llmbatch_cli.rows.input.source import Inputs
 from llmbatch_cli.rows.lines import Lines
 from llmbatch_cli.rows.output.outfile import OutputLines
-from llmbatch_cli.rows.output.table_files import rows_file
+from llmbatch_cli.rows.output.table_files import parts_of_run, rows_file
 from llmbatch_cli.storage import is_remote
 
 READING: Final = (
@@ -83,7 +83,8 @@ def _check(file: str, inputs: Sequence[str], *, rows: bool, json: bool) -> None:
         raise UsageError("one FILE at a time", hint="--rows goes before the input files")
     if rows and json:
         raise UsageError("--rows and --json exclude each other")
-    check_inputs([file, *inputs])
+    parts = parts_of_run(file)
+    check_inputs([*([file] if parts is None else parts), *inputs])
 
 
 def _output_lines(file: str) -> Iterator[bytes]:
@@ -91,7 +92,10 @@ def _output_lines(file: str) -> Iterator[bytes]:
         yield from _object_lines(file)
         return
     try:
-        yield from sys.stdin.buffer if file == "-" else OutputLines(Path(file))
+        if file == "-":
+            yield from sys.stdin.buffer
+        for part in parts_of_run(file) or (() if file == "-" else (file,)):
+            yield from OutputLines(Path(part))
     except OSError as error:
         raise UsageError(f"cannot read {shown_name(file)}: {error.strerror}") from error
 

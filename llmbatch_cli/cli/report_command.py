@@ -23,6 +23,7 @@ from llmbatch_cli.rows.input.inputs import can_be_read_twice
 from llmbatch_cli.rows.output.outfile import renewed
 from llmbatch_cli.rows.output.render import dump_value
 from llmbatch_cli.rows.output.target import check_file
+from llmbatch_cli.storage import is_remote
 
 EXAMPLES = """\b
 Examples:
@@ -101,10 +102,10 @@ def report(
 
 
 def _place_for(file: str) -> Path:
-    """answers.html for answers.jsonl.gz."""
+    """answers.html for answers.jsonl.gz; of an object in the current folder."""
     if file == "-":
         raise UsageError("a page of standard input needs a name", hint="add -o report.html")
-    path = Path(file)
+    path = Path(file.rpartition("/")[2] if is_remote(file) else file)
     bare = path.with_suffix("") if path.suffix in (".gz", ".zst", ".xz", ".bz2") else path
     return bare.with_suffix(".html")
 

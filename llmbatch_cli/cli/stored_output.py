@@ -5,11 +5,13 @@ import os
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from llmbatch_cli.cli.say import Voice
 from llmbatch_cli.core.errors import ExitStatus, OutputError, UsageError
 from llmbatch_cli.core.folders import state_folder
+from llmbatch_cli.drivers.delivery import to_its_end
 from llmbatch_cli.job import Job
 from llmbatch_cli.rows.stored.lock import store_lock
 from llmbatch_cli.rows.stored.output import StoredOutput
@@ -44,7 +46,7 @@ async def to_store(
         output = replace(job.output, output=stored.output)
         status = await run(replace(job, output=output, stored=stored))
         try:
-            await asyncio.to_thread(stored.finish, voice.notice)
+            await to_its_end(partial(stored.finish, voice.notice))
         except OutputError as error:
             voice.error(error)
             return ExitStatus.STOPPED

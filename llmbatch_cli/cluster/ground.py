@@ -1,9 +1,10 @@
 """What lies in the folder when a coordinator begins, and who is at work there."""
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 import orjson
@@ -23,7 +24,10 @@ from llmbatch_cli.cluster.layout import (
     part_of,
 )
 from llmbatch_cli.cluster.parts import record_of
+from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.options import RetryFailed
+
+LOOK_S: Final = 0.5
 
 
 @dataclass(slots=True)
@@ -157,6 +161,20 @@ class Presence:
         if said is None or said.get("ended") or said.get("owner") == self._owner:
             return None
         return orjson.dumps(said)
+
+    async def refuse_others(self, lease_s: float) -> None:
+        """Raise UsageError where another one still speaks; waits for up to a lease to hear it."""
+        seen = await asyncio.to_thread(self.seen)
+        until = time.monotonic() + lease_s
+        while seen is not None and time.monotonic() < until:
+            await asyncio.sleep(LOOK_S)
+            if (now := await asyncio.to_thread(self.seen)) is None:
+                return
+            if now != seen:
+                raise UsageError(
+                    f"another run is at work in {self._folder.path}",
+                    hint=f"llmbatch cluster status {self._folder.path} shows it, attach follows it",
+                )
 
     def say(self, *, ended: bool = False) -> None:
         """Say that this one is there, or has ended. Blocks. Raises OSError."""

@@ -10,6 +10,7 @@ import logging
 import os
 import pickle
 import platform
+import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import field
@@ -35,6 +36,7 @@ ANSWER_S: Final = 5.0
 """A call to the coordinator that takes longer is given up, and made again."""
 DRAIN_S: Final = 30.0
 """How long the run of a command that is gone has to end."""
+CONNECT_S: Final = 5.0
 ASK_S: Final = 0.5
 FOLLOWED_S: Final = 4.0
 """A command that follows a run asks more often."""
@@ -264,6 +266,8 @@ class Cluster:
     def connect(self) -> None:
         """Connect, or start Ray. Blocks for some seconds. Raises UsageError."""
         _be_quiet()
+        if self._address is not None:
+            _check_address(self._address)
         quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
         try:
             if self._is_ours:
@@ -356,7 +360,8 @@ async def _opened(coordinator: Any, secret: Secret) -> Why | None:
             return why
         except RayError as error:
             if not (tries_left and isinstance(error, ActorUnavailableError)):
-                raise UsageError(f"the coordinator could not be started: {error}") from error
+                said = str(error).strip().splitlines()[-1]  # behind a trace of another process
+                raise UsageError(f"the coordinator could not be started: {said}") from error
         await asyncio.sleep(ASK_S)
     raise AssertionError
 
@@ -367,6 +372,26 @@ def _at_work(site: Site) -> UsageError:
         f"another run is at work in {folder}",
         hint=f"llmbatch cluster attach {folder} follows it, and stop ends it",
     )
+
+
+def _check_address(address: str) -> None:
+    """Raise UsageError where nobody listens: Ray itself would wait for minutes, and then end this
+    process."""
+    if "://" in address:
+        raise UsageError(
+            f"--address {address}: that is for Ray's client, whose process is not on the cluster",
+            hint="run llmbatch on a machine of the cluster, with --address auto",
+        )
+    host, colon, port = address.rpartition(":")
+    if not colon:
+        return  # auto, local
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"--address {address}: nothing answers there ({error})",
+            hint="ray status shows the address of a cluster that runs here",
+        ) from error
 
 
 def _be_quiet() -> None:

@@ -86,13 +86,8 @@ class Service:
         Raises UsageError where another run is at work in the folder.
         """
         folder, options = self._options.folder, self._options
-        seen = await asyncio.to_thread(self._presence.seen)
-        is_fresh = seen is None and not again
-        if seen is not None and not again and await self._is_alive(seen):
-            raise UsageError(
-                f"another run is at work in {folder.path}",
-                hint=f"llmbatch cluster status {folder.path} shows it, attach follows it",
-            )
+        if not again:
+            await self._presence.refuse_others(options.lease_s)
         await asyncio.to_thread(self._presence.say)
         if not again:
             await asyncio.to_thread(begin_run, folder, options.rows_in)
@@ -105,7 +100,7 @@ class Service:
             [shard.rows for shard in plan.shards],
             rows_in=options.rows_in,
             retry_failed=options.retry_failed,
-            is_fresh=is_fresh,
+            is_fresh=not again,  # after a lease without a word no worker of before sends
         )
         rules = Rules(options.workers, options.lease_s, options.max_errors, options.units)
         purse = await asyncio.to_thread(self._purse)
@@ -114,17 +109,6 @@ class Service:
         if again:  # the workers of before have to be heard first
             self._spawning_from = self._clock() + options.lease_s / 2
         self._tending = asyncio.ensure_future(self._tend())
-
-    async def _is_alive(self, seen: bytes) -> bool:
-        """Whether another coordinator still speaks, within the time of a lease."""
-        until = self._clock() + self._options.lease_s
-        while self._clock() < until:
-            await asyncio.sleep(TICK_S)
-            if (now := await asyncio.to_thread(self._presence.seen)) is None:
-                return False
-            if now != seen:
-                return True
-        return False
 
     def _purse(self) -> Purse | None:
         options = self._options

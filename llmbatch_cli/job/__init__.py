@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, nu
 from dataclasses import field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from llmbatch_cli.core.errors import (
     LlmbatchError,
@@ -26,6 +26,7 @@ from llmbatch_cli.engine.failure_limit import FailureLimit
 from llmbatch_cli.engine.run import Stop
 from llmbatch_cli.job.ahead import YIELD_EVERY, counted, left_over, refuse_faults
 from llmbatch_cli.job.batch_api import batch_run, open_jobs
+from llmbatch_cli.job.stored import Stored
 from llmbatch_cli.models import open_models
 from llmbatch_cli.models.options import CallOptions
 from llmbatch_cli.plans import Ask, Plan
@@ -37,18 +38,6 @@ from llmbatch_cli.rows.lock import locked
 from llmbatch_cli.rows.output.sink import Sink, open_sink
 from llmbatch_cli.rows.output.table_files import check_table, is_whole, journal_of
 from llmbatch_cli.rows.output.with_input import WithInput
-
-
-class Stored(Protocol):
-    """Where the output is that a run writes a local copy of."""
-
-    def named(self, text: str) -> str:
-        """The text with its address in place of the local name."""
-
-    def shipping(
-        self, rows: Path, notice: Callable[[str], None]
-    ) -> AbstractAsyncContextManager[None]:
-        """Bring rows there while the body writes them."""
 
 
 @frozen
@@ -325,7 +314,8 @@ class JobRun:
         if left and finished.untaken:  # some may be for rows that are equal but for their ids
             finished.release()
             left = await counted(self._rows(plan, sending=False), self._stop)
-        message, note = resuming(output, finished, left), unclaimed(finished)
+        message = resuming(output, finished, left, has_jobs=open_jobs(output))
+        note = unclaimed(finished)
         finished.release()
         self._notice("; ".join(filter(None, (message, note))))
         return True

@@ -17,6 +17,7 @@ from llmbatch_cli.rows.input.foreign import table_by_magic
 from llmbatch_cli.rows.input.inputs import check_inputs, chunks_of, format_of_name, shown_name
 from llmbatch_cli.rows.input.table import Record
 from llmbatch_cli.rows.lines import BLANK, MAX_LINE_BYTES, CutShort, Lines, Unreadable
+from llmbatch_cli.rows.output.table_files import parts_of_run
 
 Fields = Mapping[str, Any]
 """A row of output as --format jsonl has it; what a stranger has written may have any values."""
@@ -32,13 +33,18 @@ class Answers:
     """The rows of one output. What cannot be read is counted after the last row."""
 
     def __init__(self, name: str) -> None:
-        """`name`: a file; `-` is standard input. Raises UsageError where it cannot be opened."""
-        check_inputs([name])
+        """`name`: a file; `-` is standard input; or the folder of a run on a cluster. Raises
+        UsageError where it cannot be opened."""
+        parts = parts_of_run(name)
+        check_inputs([name] if parts is None else parts)
         self._name = name
+        self._files = [name] if parts is None else parts
         self.unreadable = 0
         """Lines that are no rows, such as a last one that was not written whole."""
         self.is_cut_short = False
         """Whether packed data ends too early."""
+        self.lacks_figures = False
+        """Whether it is a table without the columns of tokens, cost and latency."""
         self.damage: str | None = None
         """Why the rest of the file could not be read."""
 
@@ -74,6 +80,11 @@ class Answers:
         if self.unreadable:
             lines = format_count(self.unreadable, "line")
             yield f"{lines} of {self.name} could not be read and {_are(self.unreadable)} left out"
+        if self.lacks_figures:
+            yield (
+                f"{self.name} has no columns of tokens, cost and latency: a run writes them with "
+                "--columns answer,tokens,cost,latency, their sums with --summary FILE"
+            )
         if self.is_cut_short:
             yield f"{self.name} ends too early; what is there is counted"
         if self.damage:
@@ -83,13 +94,17 @@ class Answers:
         return UsageError(f"{self.name}: this is not an output", hint=_NO_OUTPUT_HINT)
 
     def _values(self) -> Iterator[Any]:
-        """The values of the file; None for what cannot be read."""
-        data = opened(chunks_of(self._name))
-        form = table_by_magic(data.head) or format_of_name(self._name)
+        """The values of all files; None for what cannot be read."""
+        for name in self._files:
+            yield from self._values_of(name)
+
+    def _values_of(self, name: str) -> Iterator[Any]:
+        data = opened(chunks_of(name))
+        form = table_by_magic(data.head) or format_of_name(name)
         if form in ("parquet", "arrow", "xlsx"):
             from llmbatch_cli.rows.input.binary_tables import binary_records
 
-            yield from self._records(binary_records(form, self._name, data, _ignore))
+            yield from self._records(binary_records(form, name, data, _ignore))
         elif form in ("csv", "tsv"):
             from llmbatch_cli.rows.input.delimited import records_of
 
@@ -103,6 +118,8 @@ class Answers:
         for place, record in enumerate(record for batch in batches for record in batch):
             if not place and _OURS.isdisjoint(record.fields):
                 raise self._no_output()
+            if not place:
+                self.lacks_figures = not set(_NUMBERS) & record.fields.keys()
             yield None if record.wrong else _table_row(record.fields, place)
 
 

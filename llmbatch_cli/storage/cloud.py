@@ -29,7 +29,7 @@ class CloudStorage:
         import obstore
 
         prefix = self._key(folder.strip("/")) if folder.strip("/") else self._where.path
-        with self._told(prefix):
+        with self._told(folder.strip("/")):
             pages = obstore.list(self._store, prefix or None, chunk_size=LISTED)
             found = sorted((meta["path"], meta) for page in pages for meta in page)
         folders = {name.rpartition("/")[0] for name, _ in found}
@@ -59,6 +59,11 @@ class CloudStorage:
 
     def read(self, name: str, begin: int = 0, end: int | None = None) -> bytes:
         """As Storage."""
+        import obstore
+
+        if not begin and end is None:
+            with self._told(name):
+                return bytes(obstore.get(self._store, self._key(name)).bytes())
         with self.open(name) as file:
             file.seek(begin)
             wanted = max(0, (file.size if end is None else min(end, file.size)) - begin)

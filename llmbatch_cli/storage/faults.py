@@ -37,13 +37,20 @@ _BY_CODE: Final[Mapping[str, _Fault]] = {
     "SignatureDoesNotMatch": _BAD_KEY,
     "InvalidToken": _BAD_KEY,
     "AuthenticationFailed": _BAD_KEY,
+    "AuthorizationFailure": _BAD_KEY,
+    "NoAuthenticationInformation": _BAD_KEY,
     "ExpiredToken": _Fault(errno.EACCES, "the credentials have expired", "log in again"),
     "RequestTimeTooSkewed": _Fault(errno.EACCES, "this machine's clock is wrong", "set it"),
     "PermanentRedirect": _REGION,
     "AuthorizationHeaderMalformed": _REGION,
     "IllegalLocationConstraintException": _REGION,
 }
+_NO_KEY: Final = _Fault(errno.EACCES, "there are no credentials", _KEYS)
 _BY_WORDS: Final = (
+    ("computeMetadata", _NO_KEY),  # what is asked where no variable names any
+    ("metadata/identity", _NO_KEY),
+    ("Invalid Access Key", _BAD_KEY),
+    ("service account file", _Fault(errno.EACCES, "the file of credentials is unusable", _KEYS)),
     ("LOCATION, this normally indicates an incorrectly configured region", _REGION),
     ("The specified bucket does not exist", _NO_BUCKET),
     (
@@ -90,4 +97,6 @@ def told(error: BaseException, name: str) -> OSError:
         return StorageError(fault.number, fault.message, name, fault.hint)
     status = _STATUS.search(text)
     said = code or (status[1] if status else "no connection, or no whole reply")
-    return StorageError(errno.EIO, f"the store has failed: {said}", name)
+    return StorageError(
+        errno.EIO, f"the store has failed: {said}", name, "try again; is the address right?"
+    )

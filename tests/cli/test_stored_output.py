@@ -128,6 +128,23 @@ def test_failed_rows_of_a_table_are_kept_for_resume(llmbatch: Command, bucket: B
     assert bucket.names == ["in/rows.jsonl", "out.csv"]
 
 
+def test_outputs_in_a_store_are_reported_and_compared(
+    llmbatch: Command, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The page goes to the current folder; what is no answers cannot go to a store."""
+    monkeypatch.chdir(tmp_path)
+    out = f"{bucket.address}/out.jsonl"
+    llmbatch(*batch(bucket))
+    assert "60" in llmbatch("compare", out, out).out
+    assert llmbatch("report", out).status == 0
+    assert "out.jsonl" in (tmp_path / "out.html").read_text()
+    page = llmbatch("report", out, "-o", f"{bucket.address}/page.html")
+    summary = llmbatch(*batch(bucket, "--overwrite", "--summary", f"{bucket.address}/s.json"))
+    for refused in (page, summary):
+        assert refused.status == 2
+        assert "only answers go to a store" in refused.err
+
+
 def test_an_estimate_knows_what_is_answered(llmbatch: Command, bucket: Bucket) -> None:
     """It reads the output in the store, and leaves it as it is."""
     llmbatch(*batch(bucket, "--limit", "20"))
@@ -285,7 +302,8 @@ async def test_a_killed_run_goes_on_on_another_machine(bucket: Bucket, tmp_path:
             await asyncio.sleep(0.1)
     process.kill()
     await process.wait()
-    kept = bucket.get("out.jsonl.parts/0001-000001").count(b"\n")
+    parts = [name for name in bucket.names if name.startswith("out.jsonl.parts/0001-0")]
+    kept = sum(bucket.get(name).count(b"\n") for name in parts)
     assert 0 < kept < 60
     assert "out.jsonl" not in bucket.names
     done = await run(*batch(bucket), env=there)

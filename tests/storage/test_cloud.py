@@ -15,6 +15,7 @@ from llmbatch_cli.storage import Storage, StorageError, located, storage_at
 from llmbatch_cli.storage import upload as uploads
 from llmbatch_cli.storage.address import parsed
 from llmbatch_cli.storage.aws import s3_settings
+from llmbatch_cli.storage.faults import told
 
 MIB = 2**20
 
@@ -268,3 +269,23 @@ def test_a_missing_library_is_named(bucket: Bucket, monkeypatch: pytest.MonkeyPa
     with pytest.raises(UsageError, match="needs a library that is not installed") as caught:
         storage_at(bucket.address)
     assert "[cloud]" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("Invalid Access Key: Invalid symbol 32", "the credentials are refused"),
+        ("Unable to open service account file from /x", "the file of credentials is unusable"),
+        ("GET http://metadata/computeMetadata/v1/instance: dns error", "there are no credentials"),
+        ("error sending request: dns error", "the store's name is not known"),
+        ("operation timed out", "the store does not answer"),
+        ("Received redirect without LOCATION, this normally indicates an incorrectly configured "
+         "region", "the bucket is in another region"),
+        (f"GET https://a.example/?sig={SECRET} in 1 s", "no connection, or no whole reply"),
+    ],
+)  # fmt: skip
+def test_what_the_library_says_is_told_in_our_words(said: str, words: str) -> None:
+    """Nothing of an address is repeated, which may hold a key."""
+    found = told(obstore.exceptions.GenericError(said), "az://container/in")
+    assert words in str(found)
+    assert SECRET not in str(found)

@@ -97,6 +97,19 @@ def rows_file(name: str) -> str:
     return journal if Path(journal).is_file() else name
 
 
+PARTS: Final = ("_work/rows", ".")
+"""Where a run on a cluster has the rows of its parts: those of tables apart."""
+
+
+def parts_of_run(name: str) -> list[str] | None:
+    """The files with the rows of an output that is a folder of parts; None for any other."""
+    folder = Path(name)
+    if not (folder / "_work" / "plan.json").is_file():
+        return None
+    found = ([str(one) for one in sorted((folder / place).glob("part-*.jsonl"))] for place in PARTS)
+    return next(filter(None, found), [])
+
+
 def check_table(options: OutputOptions, inputs: Sequence[str]) -> None:
     """Refuse a table that must not or cannot be written. Raises UsageError."""
     table, journal = options.output, journal_of(options)

@@ -13,6 +13,7 @@ from typing import Final
 
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.rows.output.outfile import free_name, give_rights, is_packed
+from llmbatch_cli.storage import address_of
 
 _GATHER_S = 0.005
 _GATHER_GZIP_S = 0.05
@@ -178,6 +179,10 @@ def check_file(target: Path, inputs: Sequence[str], *, filled: bool) -> None:
 
     Raises UsageError.
     """
+    if (address := address_of(target)) is not None:
+        raise UsageError(
+            f"cannot write {address}: only answers go to a store", hint="name a file here"
+        )
     try:
         status = target.stat()
     except FileNotFoundError:
