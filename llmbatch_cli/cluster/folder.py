@@ -1,11 +1,13 @@
 """The folder of the output: what is written there stays, whoever is killed."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 from uuid import uuid4
+
+import orjson
 
 _FILES: Final = 0o644
 NEW: Final = ".new"
@@ -48,6 +50,15 @@ class Folder:
         with suppress(FileNotFoundError):
             return (self.path / name).read_bytes()
         return None
+
+    def json(self, name: str) -> Mapping[str, Any] | None:
+        """A file of JSON; None where there is none, or it is no object."""
+        data = self.read(name)
+        try:
+            said = None if data is None else orjson.loads(data)
+        except orjson.JSONDecodeError:
+            return None
+        return said if isinstance(said, dict) else None
 
     def lines(self, name: str) -> Iterator[bytes]:
         """The whole lines of a file with their newlines; a torn one at its end is left out."""

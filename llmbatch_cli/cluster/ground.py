@@ -18,12 +18,11 @@ from llmbatch_cli.cluster.layout import (
     RUN,
     WORK,
     done_file,
-    done_of,
     epoch_file,
     epoch_of,
     part_of,
 )
-from llmbatch_cli.cluster.parts import record_of
+from llmbatch_cli.cluster.parts import record_of, records_of
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.options import RetryFailed
 
@@ -44,54 +43,54 @@ class Stand:
 
 def stand_of(folder: Folder, rows_in: str = "", *, tidy: bool = True) -> Stand:
     """The files of all shards. `tidy`: what the newest part of a shard was made of goes. Blocks."""
+    epochs, parts, records = _epochs(folder), _parts(folder, rows_in), records_of(folder)
+    done: dict[int, Mapping[str, Any]] = {}
+    for shard, made in parts.items():
+        again, name = made[-1]
+        record = record_of(folder, shard, again, records.get((shard, again), ()), name)
+        if record is not None:
+            done[shard] = record
+        if tidy:
+            over = 0 if record is None else record["epoch"]
+            for epoch in epochs.get(shard, ()):
+                if epoch <= over:
+                    folder.delete(epoch_file(shard, epoch))
+            _tidy(folder, shard, made, records)
+    for (shard, _), found in records.items():
+        epochs.setdefault(shard, []).extend(found)
+    return Stand(parts, {shard: max(found) for shard, found in epochs.items()}, done)
+
+
+def _epochs(folder: Folder) -> dict[int, list[int]]:
     epochs: dict[int, list[int]] = {}
-    highest: dict[int, int] = {}
     for name in folder.names(WORK):
         if (at := epoch_of(name)) is not None:
             epochs.setdefault(at[0], []).append(at[1])
-        elif (at := done_of(name)) is not None:
-            said = read_json(folder, done_file(*at)) or {}
-            highest[at[0]] = max(_epoch(said), highest.get(at[0], 0))
-    for shard, found in epochs.items():
-        highest[shard] = max(*found, highest.get(shard, 0))
+    return epochs
+
+
+def _parts(folder: Folder, rows_in: str) -> dict[int, list[tuple[int, str]]]:
     parts: dict[int, list[tuple[int, str]]] = {}
     for name in folder.names(rows_in):
         if name.endswith(".jsonl") and (at := part_of(name)) is not None:
             parts.setdefault(at[0], []).append((at[1], f"{rows_in}{name}"))
-    done: dict[int, Mapping[str, Any]] = {}
-    for shard, made in parts.items():
+    for made in parts.values():
         made.sort()
-        if (record := record_of(folder, shard, *made[-1])) is not None:
-            done[shard] = record
-        if tidy:
-            over = _epoch(record or {})
-            _tidy(folder, shard, made, [one for one in epochs.get(shard, ()) if one <= over])
-    return Stand(parts, highest, done)
+    return parts
 
 
-def _tidy(folder: Folder, shard: int, parts: list[tuple[int, str]], epochs: Sequence[int]) -> None:
-    """Leave the newest part, which has all rows of the others and of these epochs."""
-    for epoch in epochs:
-        folder.delete(epoch_file(shard, epoch))
+def _tidy(
+    folder: Folder,
+    shard: int,
+    parts: list[tuple[int, str]],
+    records: Mapping[tuple[int, int], Sequence[int]],
+) -> None:
+    """Leave the newest part, which has the rows of the others."""
     while len(parts) > 1:
         again, name = parts.pop(0)
         folder.delete(name)
-        folder.delete(done_file(shard, again))
-
-
-def _epoch(said: Mapping[str, Any]) -> int:
-    epoch = said.get("epoch")
-    return epoch if isinstance(epoch, int) else 0
-
-
-def read_json(folder: Folder, name: str) -> Mapping[str, Any] | None:
-    """A file of JSON; None where there is none, or it is no object."""
-    data = folder.read(name)
-    try:
-        said = None if data is None else orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return None
-    return said if isinstance(said, dict) else None
+        for epoch in records.get((shard, again), ()):
+            folder.delete(done_file(shard, again, epoch))
 
 
 def begin_run(folder: Folder, rows_in: str = "") -> str:
@@ -125,7 +124,7 @@ def ground_of(
             are opened again.
         is_fresh: whether no worker of before can be at work.
     """
-    said = read_json(folder, RUN) or {}
+    said = folder.json(RUN) or {}
     base = {int(shard): epoch for shard, epoch in said.get("base", {}).items()}
     stand = stand_of(folder, rows_in)
     done: dict[int, int] = {}
@@ -157,7 +156,7 @@ class Presence:
 
     def seen(self) -> bytes | None:
         """What another one has said last; None where none is there, or it has ended."""
-        said = read_json(self._folder, BEAT)
+        said = self._folder.json(BEAT)
         if said is None or said.get("ended") or said.get("owner") == self._owner:
             return None
         return orjson.dumps(said)

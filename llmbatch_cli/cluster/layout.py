@@ -13,7 +13,7 @@ ROWS: Final = f"{WORK}/rows/"
 """Where whole shards are of which tables are made."""
 MAKING: Final = ".tmp"
 _EPOCH: Final = re.compile(r"(\d{5,})\.e(\d+)\.jsonl")
-_DONE: Final = re.compile(r"(\d{5,})\.done(?:-(\d+))?\.json")
+_DONE: Final = re.compile(r"(\d{5,})\.done(\d+)\.e(\d+)\.json")
 _PART: Final = re.compile(r"part-(\d{5,})(?:-(\d+))?\.(\w+)")
 
 
@@ -22,9 +22,9 @@ def epoch_file(shard: int, epoch: int) -> str:
     return f"{WORK}/{shard:05}.e{epoch}.jsonl"
 
 
-def done_file(shard: int, again: int = 1) -> str:
-    """Says how the part went that was made so often; it is there before the part."""
-    return f"{WORK}/{shard:05}.done{f'-{again}' if again > 1 else ''}.json"
+def done_file(shard: int, again: int, epoch: int) -> str:
+    """Says how the shard went, that was made so often; it is there before the part."""
+    return f"{WORK}/{shard:05}.done{again}.e{epoch}.json"
 
 
 def whole_file(shard: int, epoch: int) -> str:
@@ -43,10 +43,10 @@ def epoch_of(name: str) -> tuple[int, int] | None:
     return (int(found[1]), int(found[2])) if found else None
 
 
-def done_of(name: str) -> tuple[int, int] | None:
-    """The shard, and how often it was made, by the name of a file in the folder `_work`."""
+def done_of(name: str) -> tuple[int, int, int] | None:
+    """The shard, how often it was made, and the epoch, by a name in the folder `_work`."""
     found = _DONE.fullmatch(name)
-    return (int(found[1]), int(found[2] or 1)) if found else None
+    return (int(found[1]), int(found[2]), int(found[3])) if found else None
 
 
 def part_of(name: str) -> tuple[int, int] | None:

@@ -5,6 +5,7 @@ from dataclasses import field
 from typing import Any, Final, Literal
 
 from llmbatch_cli.cluster.shares import Told
+from llmbatch_cli.core.errors import BudgetReached, OutputError, UsageError
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.engine.limits.share import Seen
 
@@ -30,6 +31,17 @@ class Why:
     kind: Literal["stopped", "budget", "output", "usage"]
     message: str
     hint: str | None = None
+
+
+def why_of(error: Exception) -> Why:
+    """The same of an error."""
+    message = getattr(error, "message", str(error))
+    hint = getattr(error, "hint", None)
+    if isinstance(error, BudgetReached):
+        return Why("budget", message, hint)
+    if isinstance(error, UsageError):
+        return Why("usage", message, hint)
+    return Why("output" if isinstance(error, OutputError) else "stopped", message, hint)
 
 
 @frozen

@@ -6,7 +6,7 @@ does which was slow, stopped or cut off can harm what another has written.
 
 import asyncio
 import errno
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, BinaryIO, Final, TypeVar
 
@@ -17,6 +17,7 @@ from llmbatch_cli.cluster.folder import Folder
 from llmbatch_cli.cluster.layout import (
     WORK,
     done_file,
+    done_of,
     epoch_file,
     epoch_of,
     part_file,
@@ -121,7 +122,9 @@ class Part:
                     return said
             except FileNotFoundError:
                 if not self._folder.has(self._own):
-                    return record  # a later epoch has published the shard, with what is here
+                    # A later epoch has published the shard, with what is here.
+                    self._folder.delete(self._made)
+                    return record
         raise OSError(errno.EBUSY, f"shard {self.lease.shard} is published by others, too")
 
     def _published(self, record: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -130,11 +133,12 @@ class Part:
         whole = self._whole(parts)
         if whole is not None:
             self._tidy(epochs, parts[:-1])
+            folder.delete(self._made)
             return whole
         sources = [*(name for _, name in parts), *(name for _, name in epochs)]
         source = self._own
         if sources != [source] or self._ordered:
-            source = whole_file(lease.shard, lease.epoch)
+            source = self._made
             ours = {name for epoch, name in epochs if epoch >= lease.base}
             chosen = chosen_of(folder, sources)
             write(folder, chosen, source)
@@ -143,7 +147,7 @@ class Part:
         again = 1 + max((again for again, _ in parts), default=0)
         final = self._rows_in + part_file(lease.shard, again)
         said = {"epoch": lease.epoch, "size": folder.size(source), **record}
-        folder.replace(done_file(lease.shard, again), orjson.dumps(said))
+        folder.replace(done_file(lease.shard, again, lease.epoch), orjson.dumps(said))
         if not folder.publish(source, final) or self._newest() != again:
             return None
         self._tidy(epochs, parts)
@@ -157,7 +161,8 @@ class Part:
         for _, name in epochs:
             self._folder.delete(name)
         for again, _ in parts:
-            self._folder.delete(done_file(self.lease.shard, again))
+            for epoch in records_of(self._folder).get((self.lease.shard, again), ()):
+                self._folder.delete(done_file(self.lease.shard, again, epoch))
 
     def _earlier(self, retry_failed: RetryFailed) -> Earlier:
         """What earlier epochs have of the shard."""
@@ -180,7 +185,8 @@ class Part:
         if not parts:
             return None
         again, name = parts[-1]
-        said = record_of(self._folder, self.lease.shard, again, name)
+        epochs = records_of(self._folder).get((self.lease.shard, again), ())
+        said = record_of(self._folder, self.lease.shard, again, epochs, name)
         is_ours = said is not None and said["epoch"] >= self.lease.base and "tally" in said
         return said if is_ours else None
 
@@ -209,6 +215,10 @@ class Part:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+    @property
+    def _made(self) -> str:
+        return whole_file(self.lease.shard, self.lease.epoch)
 
     @property
     def _own(self) -> str:
@@ -241,13 +251,22 @@ def parts_of(folder: Folder, shard: int, rows_in: str = "") -> list[tuple[int, s
     return sorted(parts.items())
 
 
-def record_of(folder: Folder, shard: int, again: int, part: str) -> dict[str, Any] | None:
-    """What is said of a part; None where that was another's, who was lost before."""
-    data = folder.read(done_file(shard, again))
-    try:
-        said = None if data is None else orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return None
-    if not isinstance(said, dict) or not isinstance(said.get("epoch"), int):
-        return None
-    return said if said.get("size") == folder.size(part) else None
+def records_of(folder: Folder) -> dict[tuple[int, int], list[int]]:
+    """The epochs that have said how a shard went which was made so often."""
+    found: dict[tuple[int, int], list[int]] = {}
+    for name in folder.names(WORK):
+        if (at := done_of(name)) is not None:
+            found.setdefault(at[:2], []).append(at[2])
+    return found
+
+
+def record_of(
+    folder: Folder, shard: int, again: int, epochs: Iterable[int], part: str
+) -> Mapping[str, Any] | None:
+    """What is said of a part; what others said, who were lost before they linked it, is not."""
+    size = folder.size(part)
+    for epoch in sorted(epochs, reverse=True):
+        said = folder.json(done_file(shard, again, epoch))
+        if said is not None and said.get("epoch") == epoch and said.get("size") == size:
+            return said
+    return None

@@ -12,7 +12,7 @@ import orjson
 
 from llmbatch_cli.cluster.coordinator import Coordinator, Rules, Status
 from llmbatch_cli.cluster.folder import Folder
-from llmbatch_cli.cluster.ground import Presence, begin_run, ground_of, read_json
+from llmbatch_cli.cluster.ground import Presence, begin_run, ground_of
 from llmbatch_cli.cluster.layout import MONEY
 from llmbatch_cli.cluster.messages import Orders, Report, StopKind, Why
 from llmbatch_cli.cluster.plan import load
@@ -114,7 +114,7 @@ class Service:
         options = self._options
         if options.max_cost is None:
             return None
-        given = read_json(options.folder, MONEY) or {}
+        given = options.folder.json(MONEY) or {}
 
         def save(amounts: Mapping[str, int]) -> None:
             options.folder.replace(MONEY, orjson.dumps(dict(amounts)))

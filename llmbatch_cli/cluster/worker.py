@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from llmbatch_cli.cluster.active import Active, AtWork, Means
-from llmbatch_cli.cluster.messages import Lease, Orders, Report, Why
+from llmbatch_cli.cluster.messages import Lease, Orders, Report, Why, why_of
 from llmbatch_cli.cluster.shares import LEASE_S, Tenure
 from llmbatch_cli.cluster.tallies import tally_of
-from llmbatch_cli.core.errors import BudgetReached, OutputError, RunStopped, UsageError
+from llmbatch_cli.core.errors import OutputError, RunStopped, UsageError
 from llmbatch_cli.core.events import (
     Dropped,
     Event,
@@ -94,6 +94,8 @@ class ClusterWorker:
         self._why: Why | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._has_ended = False
+        """Whether its run has."""
+        self._has_left = False
         self._failed: BaseException | None = None
 
     # The run
@@ -107,10 +109,11 @@ class ClusterWorker:
             try:
                 await self._answer(driver)
             except (RunStopped, UsageError, OutputError) as error:
-                self._why = _why(error)
+                self._why = why_of(error)
             self._has_ended = True
             await self._end()
         finally:
+            self._has_left = True
             for task in (beats, flushes, *self._tasks):
                 task.cancel()
             await asyncio.gather(beats, flushes, *self._tasks, return_exceptions=True)
@@ -238,6 +241,7 @@ class ClusterWorker:
             active.has_changed = True
             if isinstance(event, Dropped):
                 active.is_dropped = True
+                active.open.discard(index)
 
     # Writing
 
@@ -266,7 +270,7 @@ class ClusterWorker:
     # The coordinator
 
     async def _beat_on(self) -> None:
-        while True:
+        while not self._has_left:  # a cancellation may be lost: asyncio.wait_for of Python 3.11
             await self.beat()
             is_alone = self._clock() > self._unheard_until
             if self._tenure.has_ended or is_alone:  # all that it holds is another's
@@ -314,6 +318,9 @@ class ClusterWorker:
         wants = 0
         if self._leases.empty() and not (self._beginning or self.stop.draining):
             wants = 1
+        left = [one.held for one in self._active.values() if one.is_left]
+        if self.stop.draining:
+            left = []  # rows were dropped as this run ends
         report = Report(
             worker=self._name,
             number=number,
@@ -323,7 +330,7 @@ class ClusterWorker:
             committing=tuple(wishes.committing),
             published=published,
             taken=tuple(wishes.taken),
-            left=[one.held for one in self._active.values() if one.is_left],
+            left=left,
             tallies={one.held: tally_of(one.totals) for one in changed},
             notices=tuple(wishes.notices),
             stopped=self._why,
@@ -388,7 +395,7 @@ class ClusterWorker:
     def _stopped(self) -> None:
         """The run is to end; if an error is why, the others should hear of it at once."""
         if self.stop.reason is not None and self._why is None:
-            self._why = _why(self.stop.reason)
+            self._why = why_of(self.stop.reason)
             self._start(self.beat())
 
     def _start(self, work: Any) -> None:
@@ -400,13 +407,3 @@ class ClusterWorker:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._fail(error)
-
-
-def _why(error: Exception) -> Why:
-    message = getattr(error, "message", str(error))
-    hint = getattr(error, "hint", None)
-    if isinstance(error, BudgetReached):
-        return Why("budget", message, hint)
-    if isinstance(error, UsageError):
-        return Why("usage", message, hint)
-    return Why("output" if isinstance(error, OutputError) else "stopped", message, hint)
