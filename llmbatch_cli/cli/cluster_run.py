@@ -58,7 +58,8 @@ from llmbatch_cli.plans import Batch
 from llmbatch_cli.providers.registry import resolve
 
 if TYPE_CHECKING:
-    from llmbatch_cli.cluster.ray_engine import Secret, Site
+    from llmbatch_cli.cluster.ray_engine import Site
+    from llmbatch_cli.cluster.secret import Secret
 
 
 async def answer_on_cluster(job: Job, ask: Batch, options: Options, shown: Shown) -> ExitStatus:
@@ -184,7 +185,7 @@ def _site(job: Job, options: Options, folder: Folder, workers: int) -> "Site":
 
 def _secret(options: Options, cluster: ClusterOptions) -> "Secret":
     """What workers need: the options, and the keys of this machine, if they are to be sent."""
-    from llmbatch_cli.cluster.ray_engine import Secret
+    from llmbatch_cli.cluster.secret import Secret
 
     environ: Mapping[str, str] = {}
     if cluster.key_file is None:

@@ -94,6 +94,16 @@ class Active:
         return self.part.lease.shard, self.part.lease.epoch
 
 
+@dataclass(slots=True)
+class Wishes:
+    """What the next report says once."""
+
+    committing: dict[tuple[int, int], Active] = field(default_factory=dict)
+    published: list[tuple[int, int]] = field(default_factory=list)
+    taken: list[tuple[int, int]] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+
+
 class AtWork:
     """Those whose rows are being answered, and their files. Used by one event loop."""
 

@@ -8,12 +8,10 @@ import asyncio
 import hashlib
 import logging
 import os
-import pickle
 import platform
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import field
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,12 +21,12 @@ from ray.exceptions import ActorUnavailableError, RayActorError, RayError
 from llmbatch_cli import __version__
 from llmbatch_cli.cluster.coordinator import Status
 from llmbatch_cli.cluster.messages import Orders, Report, StopKind, Why
+from llmbatch_cli.cluster.secret import Secret
 from llmbatch_cli.cluster.service import Service, ServiceOptions
 from llmbatch_cli.cluster.session import WorkerOptions, work
 from llmbatch_cli.core.collector import collect_seldom
 from llmbatch_cli.core.errors import LlmbatchError, UsageError
 from llmbatch_cli.core.frozen import frozen
-from llmbatch_cli.job import Job
 from llmbatch_cli.loops import loop_factory
 
 NAMESPACE: Final = "llmbatch"
@@ -43,27 +41,6 @@ FOLLOWED_S: Final = 4.0
 LINGER_S: Final = 60.0
 """A coordinator whose run is over waits so long for somebody to ask how it went."""
 VERSIONS: Final = {"llmbatch": __version__, "Python": platform.python_version()}
-
-MakeJob = Callable[[Mapping[str, str]], Job]
-"""The job, with keys and addresses from these variables. It has to pickle."""
-
-
-@frozen
-class Secret:
-    """What workers need and nobody may read: it is never shown."""
-
-    make_job: bytes = field(repr=False)
-    environ: Mapping[str, str] = field(repr=False)
-
-    @classmethod
-    def of(cls, make_job: MakeJob, environ: Mapping[str, str]) -> "Secret":
-        """For a job whose keys are in these variables."""
-        return cls(pickle.dumps(make_job), dict(environ))
-
-    def job(self) -> Job:
-        """The job; variables of this machine fill what the command's lack."""
-        make_job: MakeJob = pickle.loads(self.make_job)  # noqa: S301 - our own, from the command
-        return make_job({**os.environ, **self.environ})
 
 
 @frozen

@@ -4,10 +4,9 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from typing import Any, Final
 
-from llmbatch_cli.cluster.active import Active, AtWork, Means
+from llmbatch_cli.cluster.active import Active, AtWork, Means, Wishes
 from llmbatch_cli.cluster.messages import Lease, Orders, Report, Why, why_of
 from llmbatch_cli.cluster.shares import LEASE_S, Tenure
 from llmbatch_cli.cluster.tallies import tally_of
@@ -46,16 +45,6 @@ Beat = Callable[[Report], Awaitable[Orders]]
 """Speak to the coordinator. Raises ConnectionError where it cannot be reached now."""
 
 
-@dataclass(slots=True)
-class _Wishes:
-    """What the next report says once."""
-
-    committing: dict[tuple[int, int], Active] = field(default_factory=dict)
-    published: list[tuple[int, int]] = field(default_factory=list)
-    taken: list[tuple[int, int]] = field(default_factory=list)
-    notices: list[str] = field(default_factory=list)
-
-
 class ClusterWorker:
     """Leases in, parts out. Used by one event loop."""
 
@@ -89,7 +78,7 @@ class ClusterWorker:
         self._beginning = 0
         self._active: dict[tuple[int, int], Active] = {}
         self._at_work = AtWork()
-        self._wishes = _Wishes()
+        self._wishes = Wishes()
         self._beating = asyncio.Lock()
         self._why: Why | None = None
         self._tasks: set[asyncio.Task[None]] = set()
