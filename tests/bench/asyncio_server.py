@@ -4,7 +4,7 @@
 serves until it is ended, by https with the PEM file's key and certificate. It stands in for nginx
 where there is none, and where an answer takes DELAY_S, which nginx cannot do. It knows one request
 at a time a connection and no other framing than Content-Length: enough for every client measured
-here, and nothing else. A GET is told as JSON how many `requests` there were.
+here, and nothing else. `GET /counts` tells as JSON how many `requests` there were.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ class Answering(asyncio.Protocol):
         """Take in a part of a request; answer when it is the last one."""
         self._received += data
         if _is_whole(self._received):
-            is_count = self._received.startswith(b"GET ")
+            is_count = self._received.startswith(b"GET /counts ")
             self._received = b""
             if is_count:
                 self._tell()
