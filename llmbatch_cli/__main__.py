@@ -7,10 +7,6 @@ from collections.abc import Callable
 
 from llmbatch_cli import __version__
 
-GC_THRESHOLDS = (50_000, 20, 100)
-"""Rows, requests and replies are freed as they end, so the garbage collector would find nothing;
-its usual pace takes a tenth of all CPU time."""
-
 
 def hold_standard_streams() -> None:
     """Put the null device where a standard stream is closed, as under some daemons.
@@ -69,11 +65,10 @@ def run() -> int:
     hold_standard_streams()
     ready = end_at_once_on_interrupt()
     from llmbatch_cli.cli.app import run_app
+    from llmbatch_cli.core.collector import collect_seldom
 
     def imported() -> None:
-        gc.freeze()
-        gc.set_threshold(*GC_THRESHOLDS)
-        gc.enable()
+        collect_seldom()
         ready()
 
     return run_app(imported)

@@ -96,6 +96,16 @@ class Active:
         return self.part.lease.shard, self.part.lease.epoch
 
 
+@dataclass(slots=True)
+class Wishes:
+    """What the next report says once."""
+
+    committing: dict[tuple[int, int], Active] = field(default_factory=dict)
+    published: list[tuple[int, int]] = field(default_factory=list)
+    taken: list[tuple[int, int]] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+
+
 class AtWork:
     """Those whose rows are being answered, and their files. Used by one event loop."""
 
@@ -105,11 +115,16 @@ class AtWork:
         self._begins: list[int] = []
         """The first indexes of the shards, sorted."""
         self._by_begin: dict[int, Active] = {}
+        self._last: tuple[int, int, Active | None] = 0, 0, None
+        """Of the last row: its shard, which most rows after it are of too."""
+        self.unwritten_bytes = 0
+        """Of all files."""
 
     def add(self, active: Active) -> None:
         """Its rows may come."""
         insort(self._begins, active.shard.first_index)
         self._by_begin[active.shard.first_index] = active
+        self._last = 0, 0, None
 
     def forget(self, active: Active) -> None:
         """It is published, or is another's."""
@@ -117,17 +132,27 @@ class AtWork:
         if self._by_begin.get(begin) is active:
             del self._by_begin[begin]
             self._begins.remove(begin)
+            self._last = 0, 0, None
 
     def of(self, index: int) -> Active | None:
         """The shard of a row."""
+        begin, end, active = self._last
+        if begin <= index < end:
+            return active
         place = bisect_right(self._begins, index) - 1
-        active = self._by_begin[self._begins[place]] if place >= 0 else None
-        return active if active is not None and index < active.shard.end_index else None
+        if place < 0:
+            return None
+        active = self._by_begin[self._begins[place]]
+        shard = active.shard
+        if index >= shard.end_index:
+            return None
+        self._last = shard.first_index, shard.end_index, active
+        return active
 
-    @property
-    def unwritten_bytes(self) -> int:
-        """Of all files."""
-        return sum(active.part.unwritten_bytes for active in self._by_begin.values())
+    def write(self, active: Active, line: bytes) -> None:
+        """Add a line to the shard's file, which `flush` writes."""
+        active.part.write(line)
+        self.unwritten_bytes += len(line)
 
     async def flush(self, *, sync: bool) -> None:
         """Write what is waiting for all files. Raises OSError when all were tried."""
@@ -140,6 +165,8 @@ class AtWork:
                     await active.part.flush(sync=sync)
                 except OSError as error:
                     failed = error
+            parts = (active.part for active in self._by_begin.values())
+            self.unwritten_bytes = sum(part.unwritten_bytes for part in parts)
         if failed is not None:
             raise failed
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 import ray
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import ActorUnavailableError, RayActorError, RayError
 
 from llmbatch_cli.cluster.coordinator import Status
 from llmbatch_cli.cluster.messages import Orders, Report, StopKind, Why
@@ -26,6 +26,7 @@ from llmbatch_cli.cluster.site import (
     name_of,
     other_versions,
 )
+from llmbatch_cli.core.collector import collect_seldom
 from llmbatch_cli.core.errors import LlmbatchError, UsageError
 from llmbatch_cli.loops import loop_factory
 from llmbatch_cli.storage import is_remote
@@ -140,6 +141,7 @@ class CoordinatorActor:
                 namespace=NAMESPACE,
                 lifetime="detached",
                 num_cpus=1,
+                enable_task_events=False,  # a fifth of what a call costs
                 scheduling_strategy="SPREAD",
             )
             .remote()
@@ -161,6 +163,7 @@ class WorkerActor:
         with suppress(OSError):
             os.chdir(site.cwd)
         adopt(secret.environ)
+        collect_seldom()
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(_work(name, site, secret))
         ray.actor.exit_actor()  # type: ignore[no-untyped-call]  # whoever has started it may be gone
@@ -267,6 +270,7 @@ class Cluster:
             namespace=NAMESPACE,
             lifetime="detached",
             num_cpus=0,
+            enable_task_events=False,
             max_restarts=-1,
             max_concurrency=1000,
         )
@@ -275,11 +279,7 @@ class Cluster:
             handle = actor.remote(site)
         except ValueError as error:  # the name is taken
             raise _at_work(site) from error
-        try:
-            why = await asyncio.wrap_future(handle.open.remote(secret).future())
-        except RayError as error:
-            said = str(error).strip().splitlines()[-1]  # behind a trace of another process
-            raise UsageError(f"the coordinator could not be started: {said}") from error
+        why = await _opened(handle, secret)
         if why is not None:
             self.kill(site.name)
             raise UsageError(why.message, hint=why.hint)
@@ -327,6 +327,20 @@ class Cluster:
         """End a coordinator. Blocks."""
         with suppress(ValueError, RayError):
             ray.kill(ray.get_actor(name, NAMESPACE), no_restart=True)
+
+
+async def _opened(coordinator: Any, secret: Secret) -> Why | None:
+    """Have it begin; where it dies meanwhile, Ray starts it anew. Raises UsageError."""
+    for tries_left in reversed(range(int(DRAIN_S / ASK_S))):
+        try:
+            why: Why | None = await asyncio.wrap_future(coordinator.open.remote(secret).future())
+            return why
+        except RayError as error:
+            if not (tries_left and isinstance(error, ActorUnavailableError)):
+                said = str(error).strip().splitlines()[-1]  # behind a trace of another process
+                raise UsageError(f"the coordinator could not be started: {said}") from error
+        await asyncio.sleep(ASK_S)
+    raise AssertionError
 
 
 def _at_work(site: Site) -> UsageError:

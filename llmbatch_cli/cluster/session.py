@@ -95,6 +95,7 @@ async def work(name: str, job: Job, options: WorkerOptions, beat: Beat) -> None:
     share, budget = Share(), _budget(job, options)
     worker.on_orders = partial(_follow, share, budget)
     worker.more = partial(_said, share, budget)
+    worker.is_in_need = lambda: budget is not None and budget.needed > 0
     calls = replace(job.calls, before_send=worker.check, share=share, budget=budget)
     async with open_models(calls, worker.observe) as pool:
         limit = FailureLimit(

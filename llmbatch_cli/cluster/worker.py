@@ -4,10 +4,9 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from typing import Any, Final
 
-from llmbatch_cli.cluster.active import Active, AtWork, Means
+from llmbatch_cli.cluster.active import Active, AtWork, Means, Wishes
 from llmbatch_cli.cluster.messages import Lease, Orders, Report, Why, why_of
 from llmbatch_cli.cluster.shares import LEASE_S, Tenure
 from llmbatch_cli.cluster.tallies import tally_of
@@ -28,7 +27,9 @@ from llmbatch_cli.drivers import Driver
 from llmbatch_cli.engine.run import Stop
 from llmbatch_cli.ui.totals import Totals
 
-BEAT_S: Final = 0.5
+BEAT_S: Final = 0.7
+HURRY_S: Final = 0.1
+"""A worker that waits for money asks so often."""
 FLUSH_S: Final = 0.1
 ROOM_BYTES: Final = 4 * 2**20
 """With more than this unwritten, the run waits."""
@@ -40,16 +41,6 @@ _LATENCIES: Final = 500
 
 Beat = Callable[[Report], Awaitable[Orders]]
 """Speak to the coordinator. Raises ConnectionError where it cannot be reached now."""
-
-
-@dataclass(slots=True)
-class _Wishes:
-    """What the next report says once."""
-
-    committing: dict[tuple[int, int], Active] = field(default_factory=dict)
-    published: list[tuple[int, int]] = field(default_factory=list)
-    taken: list[tuple[int, int]] = field(default_factory=list)
-    notices: list[str] = field(default_factory=list)
 
 
 class ClusterWorker:
@@ -72,6 +63,8 @@ class ClusterWorker:
         """Is called with all that is heard, for shares, money and cool-downs."""
         self.more: Callable[[], Mapping[str, Any]] = dict
         """What of the report others know: said, money."""
+        self.is_in_need: Callable[[], bool] = lambda: False
+        """Whether a row waits for what the coordinator has."""
         self._name, self._beat, self._means = name, beat, means
         self._clock = clock
         self._unheard_until = clock() + UNHEARD_S
@@ -83,7 +76,7 @@ class ClusterWorker:
         self._beginning = 0
         self._active: dict[tuple[int, int], Active] = {}
         self._at_work = AtWork()
-        self._wishes = _Wishes()
+        self._wishes = Wishes()
         self._beating = asyncio.Lock()
         self._why: Why | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -149,7 +142,7 @@ class ClusterWorker:
         active = self._at_work.of(outcome.index)
         if active is None or outcome.index not in active.open:
             return  # of a shard that was lost since
-        active.part.write(self._means.render(outcome))
+        self._at_work.write(active, self._means.render(outcome))
         active.count(outcome)
         if outcome.part[0] == outcome.part[1]:
             active.open.remove(outcome.index)
@@ -197,7 +190,7 @@ class ClusterWorker:
         if active.is_lost:
             return
         self._wishes.committing[active.held] = active
-        await self.beat()
+        await self._beat_if_last()
 
     async def _publish(self, active: Active) -> None:
         record = {
@@ -211,7 +204,7 @@ class ClusterWorker:
         active.has_changed = True
         self._wishes.published.append(active.held)
         self._at_work.forget(active)
-        await self.beat()
+        await self._beat_if_last()
 
     # Figures
 
@@ -271,7 +264,11 @@ class ClusterWorker:
                 self.is_over = True
                 self.stop.cancel()
                 self._leases.put_nowait(None)
-            await asyncio.sleep(BEAT_S)
+            due = self._clock() + BEAT_S
+            while self._clock() < due:
+                await asyncio.sleep(HURRY_S)
+                if self.is_in_need():
+                    break
 
     async def beat(self) -> None:
         """Report, and follow what is ordered."""
@@ -291,6 +288,11 @@ class ClusterWorker:
                 self._follow(orders)
             else:  # it came too late, and what is said of leases holds no more
                 self._end_as_told(orders)
+
+    async def _beat_if_last(self) -> None:
+        """Where nothing else is to be done, do not wait for the next heartbeat."""
+        if not any(one.open or not one.is_read for one in self._active.values()):
+            await self.beat()
 
     def _report(self) -> Report:
         number = self._tenure.begin()

@@ -4,10 +4,11 @@
 serves until it is ended, by https with the PEM file's key and certificate. It stands in for nginx
 where there is none, and where an answer takes DELAY_S, which nginx cannot do. It knows one request
 at a time a connection and no other framing than Content-Length: enough for every client measured
-here, and nothing else.
+here, and nothing else. `GET /counts` tells as JSON how many `requests` there were.
 """
 
 import asyncio
+import json
 import re
 import ssl
 import sys
@@ -23,6 +24,9 @@ CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 class Answering(asyncio.Protocol):
     """One connection: `reply` goes out `delay_s` after the last byte of each request."""
 
+    requests = 0
+    """Of all connections."""
+
     def __init__(self, reply: bytes, delay_s: float) -> None:
         self._reply = reply
         self._delay_s = delay_s
@@ -37,7 +41,12 @@ class Answering(asyncio.Protocol):
         """Take in a part of a request; answer when it is the last one."""
         self._received += data
         if _is_whole(self._received):
+            is_count = self._received.startswith(b"GET /counts ")
             self._received = b""
+            if is_count:
+                self._tell()
+                return
+            Answering.requests += 1
             if self._delay_s:
                 asyncio.get_running_loop().call_later(self._delay_s, self._answer)
             else:
@@ -46,6 +55,16 @@ class Answering(asyncio.Protocol):
     def _answer(self) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(self._reply)
+
+    def _tell(self) -> None:
+        body = json.dumps({"requests": self.requests}).encode()
+        if self._transport is not None:
+            self._transport.write(_head(len(body)) + body)
+
+
+def _head(length: int) -> bytes:
+    lines = ["HTTP/1.1 200 OK", "Content-Type: application/json", f"Content-Length: {length}"]
+    return "\r\n".join([*lines, "", ""]).encode()
 
 
 def _is_whole(received: bytes) -> bool:
@@ -70,10 +89,7 @@ def _tls(pem_file: Path | None) -> ssl.SSLContext | None:
 
 async def serve(body: bytes, delay_s: float, pem_file: Path | None) -> None:
     """Listen on a free loopback port, print it, and serve until cancelled."""
-    head = (
-        f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    reply = head.encode() + body
+    reply = _head(len(body)) + body
     server = await asyncio.get_running_loop().create_server(
         lambda: Answering(reply, delay_s), "127.0.0.1", 0, backlog=BACKLOG, ssl=_tls(pem_file)
     )

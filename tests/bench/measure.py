@@ -53,7 +53,7 @@ def run_process(
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,
-            env=_clean_environment() | dict(extra_env or {}),
+            env=clean_environment() | dict(extra_env or {}),
         )
         usage = _wait(process, limit_s)
         wall_s = time.perf_counter() - started
@@ -82,7 +82,7 @@ def _wait(process: "subprocess.Popen[bytes]", limit_s: float) -> resource.struct
     return usage
 
 
-def _clean_environment() -> dict[str, str]:
+def clean_environment() -> dict[str, str]:
     """The caller's environment without keys, settings and proxies: all traffic is loopback."""
     return {
         name: value

@@ -4,6 +4,7 @@ import statistics
 import sys
 from collections.abc import Callable, Iterable
 
+from bench.cluster_runs import cluster
 from bench.embedded import embedded
 from bench.estimate import estimate
 from bench.limits import limits
@@ -181,4 +182,5 @@ SCENARIOS: dict[str, Callable[[Bench], Section]] = {
     "queueing": queueing,
     "tables": tables,
     "estimate": estimate,
+    "cluster": cluster,
 }

@@ -3,8 +3,10 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import sys
+import tempfile
 from asyncio.subprocess import PIPE, Process
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -44,14 +46,14 @@ class Nodes:
 
 
 @contextmanager
-def ray_nodes(folder: Path, count: int = 2, env: dict[str, str] | None = None) -> Iterator[Nodes]:
+def ray_nodes(count: int = 2, env: dict[str, str] | None = None) -> Iterator[Nodes]:
     """So many nodes beside the head, which runs no worker."""
     from ray.cluster_utils import Cluster
 
-    temporary = folder / "ray"
-    temporary.mkdir(parents=True)
+    short = tempfile.mkdtemp(prefix="r")  # a socket's path has 107 bytes at most
+    Path(short, "ray").mkdir()
     before = dict(os.environ)
-    os.environ.update({"RAY_TMPDIR": str(folder), "RAY_AUTH_MODE": "disabled", **(env or {})})
+    os.environ.update({"RAY_TMPDIR": short, "RAY_AUTH_MODE": "disabled", **(env or {})})
     try:
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
         nodes = Nodes(cluster, [])
@@ -64,6 +66,7 @@ def ray_nodes(folder: Path, count: int = 2, env: dict[str, str] | None = None) -
     finally:
         os.environ.clear()
         os.environ.update(before)
+        shutil.rmtree(short, ignore_errors=True)
 
 
 async def drive(*words: str, env: dict[str, str] | None = None) -> Process:
@@ -102,17 +105,26 @@ def ids_of(rows: Sequence[dict[str, Any]]) -> Counter[str]:
 
 
 def processes(name: str) -> list[int]:
-    """The processes that Ray calls so."""
-    found = []
+    """The processes of ours that Ray calls so."""
+    found, parents = [], {}
     for place in Path("/proc").iterdir():
         if place.name.isdigit():
             try:
                 said = (place / "cmdline").read_bytes()
+                parent = int((place / "stat").read_text().rpartition(")")[2].split()[1])
             except OSError:
                 continue
+            parents[int(place.name)] = parent
             if said.startswith(f"ray::{name}".encode()):
                 found.append(int(place.name))
-    return sorted(found)
+    return sorted(one for one in found if _descends(one, parents))
+
+
+def _descends(process: int, parents: dict[int, int]) -> bool:
+    """Whether it is of a cluster of this process: others may be tested here, too."""
+    while process > 1 and process != os.getpid():
+        process = parents.get(process, 0)
+    return process == os.getpid()
 
 
 def kill(number: int) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from cluster.billing import IN_USD, LONGEST, OUT_USD, billing
 from cluster.on_ray import (
     Nodes,
     drive,
@@ -37,8 +38,8 @@ KEY: Final = "sk-planted-0123456789abcdef"
 
 
 @pytest.fixture(scope="module")
-def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
-    with ray_nodes(tmp_path_factory.mktemp("r")) as started:
+def nodes() -> Iterator[Nodes]:
+    with ray_nodes() as started:
         yield started
 
 
@@ -257,3 +258,31 @@ async def test_in_and_out_of_a_store(
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert [path for path in files if SECRET.encode() in path.read_bytes()] == []
     assert SECRET not in said
+
+
+async def test_max_cost_holds_for_all_workers_and_their_kills(nodes: Nodes, tmp_path: Path) -> None:
+    """Of what a killed worker held nothing is spent again."""
+    cap = 0.1
+    write_rows(tmp_path / "in.jsonl", ids(900))
+    async with billing() as provider:
+
+        async def until(share: float) -> None:
+            async with asyncio.timeout(30):
+                while provider.billed < share * cap * 1e9:
+                    await asyncio.sleep(0.02)
+
+        driver = await drive(
+            "batch", str(tmp_path / "in.jsonl"), "-m", "openai/m", "--base-url", provider.url,
+            "-c", "24", "-o", str(tmp_path / "out"), "--price", f"openai/*={IN_USD},{OUT_USD}",
+            "--max-cost", str(cap), "--max-tokens", str(LONGEST),
+            "--engine", "ray", "--address", nodes.address, "--workers", "3",
+            env={"OPENAI_API_KEY": KEY},
+        )  # fmt: skip
+        for share, whom in ((0.2, "worker"), (0.4, "both")):
+            await until(share)
+            for name in KILLED[whom]:
+                kill(processes(name)[-1])
+        status, said = await end_of(driver)
+    assert status == 3, said
+    assert "--max-cost $0.10" in said
+    assert 0.5 * cap < provider.billed / 1e9 <= cap

@@ -37,11 +37,11 @@ def texts(folder: Folder, name: str) -> list[tuple[int, str | None]]:
     return [(row["index"], row["text"]) for row in map(json.loads, folder.lines(name))]
 
 
-async def test_a_lost_workers_rows_are_in_the_whole(folder: Folder) -> None:
+async def test_a_lost_workers_rows_are_in_the_whole(any_folder: Folder) -> None:
     """What it still writes later is no other's, and changes no whole shard."""
-    begin_run(folder)
-    lost = await answered(folder, Lease(0, 1, 1), {0: "a", 1: None})
-    part = Part(folder, Lease(0, 2, 1))
+    begin_run(any_folder)
+    lost = await answered(any_folder, Lease(0, 1, 1), {0: "a", 1: None})
+    part = Part(any_folder, Lease(0, 2, 1))
     earlier = part.begin("retryable")
     assert earlier is not None
     assert earlier.keys == {0: "k0", 1: "k1"}  # a failed row of this run has ended, too
@@ -51,55 +51,55 @@ async def test_a_lost_workers_rows_are_in_the_whole(folder: Folder) -> None:
     await lost.flush(sync=True)
     lost.write(line(3, "never flushed"))
     part.publish(RECORD)
-    assert texts(folder, "part-00000.jsonl") in ([(0, "a"), (1, None), (2, "late")],
+    assert texts(any_folder, "part-00000.jsonl") in ([(0, "a"), (1, None), (2, "late")],
                                                  [(0, "a"), (1, None), (2, "c")])  # fmt: skip
-    whole = folder.read("part-00000.jsonl")
+    whole = any_folder.read("part-00000.jsonl")
     lost.write(line(4, "later"))
     await lost.flush(sync=True)
     lost.close()
-    assert folder.read("part-00000.jsonl") == whole
-    begin_run(folder)
-    ground = ground_of(folder, [3], retry_failed="none")
+    assert any_folder.read("part-00000.jsonl") == whole
+    begin_run(any_folder)
+    ground = ground_of(any_folder, [3], retry_failed="none")
     assert (ground.done, ground.epochs) == ({0: 2}, {0: 2})
 
 
-async def test_failed_rows_come_again_in_a_later_run(folder: Folder) -> None:
-    begin_run(folder)
-    first = await answered(folder, Lease(0, 1, 1), {0: "a", 1: None})
+async def test_failed_rows_come_again_in_a_later_run(any_folder: Folder) -> None:
+    begin_run(any_folder)
+    first = await answered(any_folder, Lease(0, 1, 1), {0: "a", 1: None})
     first.publish({**RECORD, "failed": 1, "retryable": 1})
-    begin_run(folder)
-    ground = ground_of(folder, [2])
+    begin_run(any_folder)
+    ground = ground_of(any_folder, [2])
     assert (ground.done, ground.base) == ({}, {0: 2})
-    second = Part(folder, Lease(0, 2, 2))
+    second = Part(any_folder, Lease(0, 2, 2))
     earlier = second.begin("retryable")
     assert earlier is not None
     assert earlier.keys == {0: "k0"}
     second.write(line(1, "b"))
     await second.flush(sync=True)
     second.publish(RECORD)
-    assert folder.names() == ["part-00000-2.jsonl"]
-    assert texts(folder, "part-00000-2.jsonl") == [(0, "a"), (1, "b")]
-    assert folder.names(WORK) == ["00000.done2.e2.json", "run.json"]
-    assert stand_of(folder).parts == {0: [(2, "part-00000-2.jsonl")]}
+    assert any_folder.names() == ["part-00000-2.jsonl"]
+    assert texts(any_folder, "part-00000-2.jsonl") == [(0, "a"), (1, "b")]
+    assert any_folder.names(WORK) == ["00000.done2.e2.json", "run.json"]
+    assert stand_of(any_folder).parts == {0: [(2, "part-00000-2.jsonl")]}
 
 
-async def test_an_epoch_is_one_workers(folder: Folder) -> None:
-    (await answered(folder, Lease(0, 1, 1), {})).close()
-    assert Part(folder, Lease(0, 1, 1)).begin("none") is None
+async def test_an_epoch_is_one_workers(any_folder: Folder) -> None:
+    (await answered(any_folder, Lease(0, 1, 1), {})).close()
+    assert Part(any_folder, Lease(0, 1, 1)).begin("none") is None
 
 
 async def test_killed_between_publishing_and_tidying(
-    folder: Folder, monkeypatch: pytest.MonkeyPatch
+    any_folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The whole stays whole, and the rest goes."""
-    begin_run(folder)
-    part = await answered(folder, Lease(0, 1, 1), {0: "a"})
+    begin_run(any_folder)
+    part = await answered(any_folder, Lease(0, 1, 1), {0: "a"})
     with monkeypatch.context() as patch:
-        patch.setattr(folder, "delete", lambda *names: None)
+        patch.setattr(any_folder, "delete", lambda *names: None)
         part.publish(RECORD)
-    assert ground_of(folder, [1]).done == {0: 1}
-    assert texts(folder, "part-00000.jsonl") == [(0, "a")]
-    again = Part(folder, Lease(0, 2, 1))
+    assert ground_of(any_folder, [1]).done == {0: 1}
+    assert texts(any_folder, "part-00000.jsonl") == [(0, "a")]
+    again = Part(any_folder, Lease(0, 2, 1))
     earlier = again.begin("retryable")
     again.close()
     assert earlier is not None
@@ -107,9 +107,9 @@ async def test_killed_between_publishing_and_tidying(
     assert earlier.whole["epoch"] == 1
 
 
-def test_of_two_runs_one_stays(folder: Folder) -> None:
+def test_of_two_runs_one_stays(any_folder: Folder) -> None:
     """Also where both began at the same moment: the first one hears of the second."""
-    first, second = Presence(folder), Presence(folder)
+    first, second = Presence(any_folder), Presence(any_folder)
     assert first.seen() is None
     assert second.seen() is None
     first.say()
@@ -119,7 +119,7 @@ def test_of_two_runs_one_stays(folder: Folder) -> None:
         first.say()
     second.say()
     second.say(ended=True)
-    assert Presence(folder).seen() is None
+    assert Presence(any_folder).seen() is None
 
 
 async def test_rows_go_to_a_store_in_few_requests(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from cluster import stage, steps, test_any_order, test_parts
+from cluster.one_part import OPEN
 from cluster.steps import Life
 
 from llmbatch_cli.cluster.store_folder import StoreFolder
@@ -98,8 +99,8 @@ def in_a_store(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def closed() -> Iterator[None]:
     yield
-    while test_parts.OPEN:
-        test_parts.OPEN.pop().close()
+    while OPEN:
+        OPEN.pop().close()
 
 
 @pytest.mark.parametrize("again", [False, True])
