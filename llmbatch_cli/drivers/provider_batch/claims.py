@@ -32,6 +32,12 @@ class Claims:
         """Rows that were."""
         return self._rows.taken
 
+    def unasked(self) -> int:
+        """Rows of the jobs that no row has claimed anything of."""
+        ends = [*self._begins.values(), self._rows.rows][1:]
+        jobs = [range(*pair) for pair in zip(self._begins.values(), ends, strict=True)]
+        return sum(len(job) for job in jobs if not any(map(self._rows.is_claimed, job)))
+
     def row_of(self, job: str, number: int, row: Spooled) -> Spooled | None:
         """The row of a job as the input has it now; None where nobody claims it."""
         if job not in self._begins:  # a job of this run

@@ -91,8 +91,9 @@ class _Drive:
         self._claims = Claims(journal) if journal.jobs else None
         self._queue: asyncio.Queue[_Item] = asyncio.Queue(MOST_WAITING)
         self._begun = frozenset(journal.jobs)
+        put, observe = self._queue.put, options.observe
         self._feeder = Feeder(
-            asking, journal, self._claims, timing, self._is_live, self._queue.put, self._pump
+            asking, journal, self._claims, timing, self._is_live, put, self._pump, observe
         )
         self._submitter = Submitter(journal, http, timing, options.observe)
         self._poller = Poller(journal, http, timing, options.observe)
@@ -319,15 +320,12 @@ class _Drive:
         return status if status is not None and status.ended else None
 
     def _show(self) -> None:
-        self._notify(Jobs([shown(job, self._watched.get(id_)) for id_, job in self._all()]))
-
-    def _all(self) -> list[tuple[str, Job]]:
-        return list(self._journal.jobs.items())
+        seen = self._watched.get
+        self._notify(Jobs([shown(job, seen(id_)) for id_, job in self._journal.jobs.items()]))
 
     def _tell_end(self) -> None:
         """Say what goes on without this process."""
-        jobs = self._journal.jobs.values()
-        there = [job for job in jobs if job.is_submitted]
+        there = [job for job in self._journal.jobs.values() if job.is_submitted]
         if not there:
             return
         is_detached = self._ends and not self._is_stopped()

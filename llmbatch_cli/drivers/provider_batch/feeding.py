@@ -6,6 +6,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 from llmbatch_cli.core.errors import ProviderError, Rejected, RunStopped, UsageError
+from llmbatch_cli.core.events import Notice, Observer
+from llmbatch_cli.core.text import format_count
 from llmbatch_cli.core.types import BadRow, Failure, Outcome, Row
 from llmbatch_cli.drivers.provider_batch.asking import Asked, Asking, OtherProvider
 from llmbatch_cli.drivers.provider_batch.claims import Claims
@@ -31,6 +33,7 @@ class Feeder:
         is_live: Callable[[], bool],
         put: Callable[[Outcome], Awaitable[None]],
         meant: Callable[[], None],
+        observe: Observer,
     ) -> None:
         """
         Args:
@@ -41,6 +44,7 @@ class Feeder:
             is_live: whether no further job is made.
             put: takes the outcomes of rows that go into no job.
             meant: is told of each job that is meant.
+            observe: receives notices.
         """
         self._asking = asking
         self._journal = journal
@@ -49,6 +53,7 @@ class Feeder:
         self._is_live = is_live
         self._put = put
         self._meant = meant
+        self._observe = observe
         self.fillings = Fillings(journal)
         self.rest = Rest(journal.folder)
         self.ends_live = False
@@ -58,6 +63,8 @@ class Feeder:
         self.reached: RunStopped | None = None
         """Why rows were left undone."""
         self._is_over = False
+        self._has_new = False
+        """Whether a row went into a job of this run."""
 
     async def hold_open(self) -> None:
         """Hold what the jobs of an earlier run may cost."""
@@ -79,12 +86,25 @@ class Feeder:
                 break
             if self._is_over:
                 continue
+            self._has_new = True
             await self._feed_one(Spooled(row), output)
             while not self._has_room():
                 self.room.clear()
                 await self.room.wait()
+        self._tell_unasked()
         for filling in self.fillings.rest():
             await self._intend(filling, output)
+
+    def _tell_unasked(self) -> None:
+        """Say that jobs which are paid for are for other rows than those that are sent now."""
+        unasked = self._claims.unasked() if self._claims is not None and self._has_new else 0
+        if unasked:
+            self._observe(
+                Notice(
+                    f"{format_count(unasked, 'row')} in open jobs of earlier runs, which are paid "
+                    "for, are answered already or not of this input with this model and parameters"
+                )
+            )
 
     async def _feed_one(self, row: Spooled, output: Path) -> None:
         full: list[Filling] = []
