@@ -68,10 +68,10 @@ class Active:
 
     def recount(self, earlier: Earlier) -> None:
         """Count what earlier epochs have: this run's as its own, others' as skipped."""
-        for group in earlier.of_this_run.values():
+        for index, group in earlier.of_this_run.items():
+            self.totals(Started(index))
             for row in group:
                 outcome = outcome_of(row)
-                self.totals(Started(outcome.index))
                 self.totals(Finished(outcome))
                 self.count(outcome)
         self.failed += earlier.failed

@@ -1,7 +1,6 @@
 """What lies in the folder when a coordinator begins, and who is at work there."""
 
 import asyncio
-import errno
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -172,6 +171,8 @@ class Presence:
         self._folder = folder
         self._owner = uuid4().hex
         self._beat = 0
+        self._generation = 0
+        """Above those of all coordinators before this one."""
 
     def seen(self) -> bytes | None:
         """What another one has said last; None where none is there, or it has ended."""
@@ -195,14 +196,20 @@ class Presence:
                     hint=f"llmbatch cluster status {address} shows it, attach follows it",
                 )
 
-    def say(self, *, ended: bool = False) -> None:
-        """Say that this one is there, or has ended. Blocks.
-
-        Raises OSError, FileExistsError where another one has come after it: of two that began at
-        the same moment the one that spoke last stays.
-        """
-        if self._beat and self.seen() is not None:
-            raise FileExistsError(errno.EEXIST, "another run is at work there")
+    def say(self, *, ended: bool = False) -> bool:
+        """Say that this one is there, or has ended; False where another has taken its place, as by
+        a restart elsewhere when this one was cut off. Blocks. Raises OSError."""
+        other = self._folder.json(BEAT) or {}
+        if not self._generation:
+            self._generation = 1 + _generation(other)
+        elif (_generation(other), str(other.get("owner"))) > (self._generation, self._owner):
+            return False
         self._beat += 1
         said = {"owner": self._owner, "beat": self._beat, "ended": ended}
-        self._folder.replace(BEAT, orjson.dumps(said))
+        self._folder.replace(BEAT, orjson.dumps({**said, "generation": self._generation}))
+        return True
+
+
+def _generation(said: Mapping[str, Any]) -> int:
+    generation = said.get("generation")
+    return generation if isinstance(generation, int) else 0

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from llmbatch_cli.core.ledger import Attempt, MaybeBilled, Usage
-from llmbatch_cli.core.types import Completion, Failure, Outcome, Racer
+from llmbatch_cli.core.types import CONTENTS, Completion, Failure, Outcome, Racer
 
 _USAGE = ("prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens", "reasoning_tokens")
 
@@ -24,7 +24,7 @@ def outcome_of(row: Mapping[str, Any]) -> Outcome:
         error=None if error is None else _failure(error),
         latency_s=row.get("latency"),
         attempts=row.get("attempts") or 0,
-        race=[_racer(one) for one in row.get("race") or ()],
+        race=[_racer(one, row.get("usage")) for one in row.get("race") or ()],
         failed_attempts=[_attempt(one) for one in row.get("failed_attempts") or ()],
         part=(part[0], part[1]),
         cost_usd=None if cost is None else Decimal(str(cost)),
@@ -39,7 +39,7 @@ def _completion(row: Mapping[str, Any]) -> Completion:
         finish_reason=row.get("finish_reason"),
         usage=_usage(row.get("usage")),
         tool_calls=row.get("tool_calls") or (),
-        extras={name: row[name] for name in ("images", "audio") if name in row},
+        extras={name: row[name] for name in CONTENTS if name in row},
     )
 
 
@@ -63,7 +63,7 @@ def _attempt(said: Mapping[str, Any]) -> Attempt:
     )
 
 
-def _racer(said: Mapping[str, Any]) -> Racer:
+def _racer(said: Mapping[str, Any], usage: Mapping[str, Any] | None) -> Racer:
     error = said.get("error")
     return Racer(
         said["model"],
@@ -72,6 +72,7 @@ def _racer(said: Mapping[str, Any]) -> Racer:
         said.get("latency") or 0.0,
         said.get("attempts") or 0,
         None if error is None else _failure(error),
+        usage=_usage(usage) if said["status"] == "won" else None,  # that of others is not there
         cached=bool(said.get("cached")),
     )
 

@@ -182,7 +182,10 @@ class Service:
 
     async def _say(self, coordinator: Coordinator) -> None:
         try:
-            await asyncio.to_thread(self._presence.say)
+            if not await asyncio.to_thread(self._presence.say):
+                where = self._options.folder.address
+                why = Why("stopped", f"another coordinator is at work in {where}")
+                coordinator.stop("cancel", why)
         except OSError as error:
             reason = error.strerror or str(error)
             why = Why("output", f"cannot write {self._options.folder.address}: {reason}")

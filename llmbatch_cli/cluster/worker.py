@@ -1,12 +1,12 @@
 """One worker: a single run over all the shards that it is given, one after the other."""
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, Final
 
 from llmbatch_cli.cluster.active import Active, AtWork, Means, Wishes
+from llmbatch_cli.cluster.clock import now
 from llmbatch_cli.cluster.messages import Lease, Orders, Report, Why, why_of
 from llmbatch_cli.cluster.shares import LEASE_S, Tenure
 from llmbatch_cli.cluster.tallies import tally_of
@@ -54,7 +54,7 @@ class ClusterWorker:
         stop: Stop,
         *,
         lease_s: float = LEASE_S,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = now,
     ) -> None:
         self.stop = stop
         self.is_over = False

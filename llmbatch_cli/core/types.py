@@ -27,7 +27,7 @@ Params = Mapping[str, Any]
 
 RowId = str | int
 
-_CONTENTS: Final = frozenset(("images", "audio", "code", "output", "blocks"))
+CONTENTS: Final = frozenset(("images", "audio", "code", "output", "blocks"))
 """Extras that are an answer by themselves."""
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
@@ -165,7 +165,7 @@ class Completion:
         text = self.text
         if text and not text.isspace():
             return False
-        return not self.tool_calls and _CONTENTS.isdisjoint(self.extras)
+        return not self.tool_calls and CONTENTS.isdisjoint(self.extras)
 
 
 @frozen
