@@ -4,7 +4,7 @@ import asyncio
 import errno
 import os
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import orjson
 import pytest
@@ -85,11 +85,11 @@ def test_a_part_that_lacks_rows_is_never_published(
     part.write(render(outcome(0, "0"), "jsonl"))
     full = True
 
-    def sync(file: BinaryIO) -> None:
+    def sync(file: int) -> None:
         if full:
             raise OSError(errno.ENOSPC, "no space left")
 
-    monkeypatch.setattr(folder, "sync", sync)
+    monkeypatch.setattr(os, "fsync", sync)
     with pytest.raises(OSError, match="no space left"):
         asyncio.run(part.flush(sync=True))
     full = False
