@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
 
-from llmbatch_cli.core.errors import NotAnswered, ProviderError
+from llmbatch_cli.core.errors import BadReply, NotAnswered, ProviderError
 from llmbatch_cli.core.events import Notice, Observer
 from llmbatch_cli.core.text import format_count
 from llmbatch_cli.core.types import Outcome
@@ -87,13 +87,16 @@ class Collector:
                 yield found
             if one.strange and not any(taken) and not wire.finds:
                 raise NotOurs
-            if one.is_gone and not any(taken):
-                self._tell_gone(job, asked)
-                return
-            if one.trouble is None and sum(taken) >= _wanted(status, taken):
+            wanted = _wanted(status, taken)
+            if one.trouble is None and sum(taken) >= wanted:
                 self._tell_strange(job, one)
                 return
             tries = 1 if sum(taken) > before else tries + 1
+            if one.is_gone and tries >= MOST_LOOKS:
+                self._tell_gone(job, asked, len(taken) - sum(taken))
+                return
+            if one.trouble is None and not (any(taken) or one.strange):
+                one.trouble = _nothing(job, wanted)  # not taken for lost: they are paid for
             if one.trouble is not None and tries >= MOST_TRIES:
                 raise one.trouble
             if one.trouble is None and tries >= MOST_LOOKS:
@@ -136,14 +139,23 @@ class Collector:
             results = format_count(one.strange, "result")
             self._observe(Notice(f"job {job.id}: {results} with unknown ids are left out"))
 
-    def _tell_gone(self, job: Job, asked: Asked) -> None:
-        limits, rows = asked.wire.limits, format_count(job.intent.rows, "row")
+    def _tell_gone(self, job: Job, asked: Asked, left: int) -> None:
+        limits, rows = asked.wire.limits, format_count(left, "row")
         self._observe(
             Notice(
                 f"the results of job {job.id} are gone: {asked.model.provider} keeps them for "
-                f"{limits.kept}; its {rows} are sent again"
+                f"{limits.kept}; {rows} of it are sent again"
             )
         )
+
+
+def _nothing(job: Job, wanted: int) -> ProviderError:
+    """The error of results that are none, such as a web page in their place."""
+    return BadReply(
+        f"the results of job {job.id} have none of the {format_count(wanted, 'row')} that the "
+        "provider counts as done",
+        hint="--resume looks again, and nothing is sent twice",
+    )
 
 
 def _wanted(status: JobStatus, taken: bytearray) -> int:

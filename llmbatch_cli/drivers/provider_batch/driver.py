@@ -15,7 +15,7 @@ from llmbatch_cli.core.types import Outcome, Row
 from llmbatch_cli.drivers import Driver
 from llmbatch_cli.drivers.live import RunOptions
 from llmbatch_cli.drivers.provider_batch.asking import Asked, Asking, tried
-from llmbatch_cli.drivers.provider_batch.claims import Claims
+from llmbatch_cli.drivers.provider_batch.claims import Claims, check_open, left_out, refuse_lost
 from llmbatch_cli.drivers.provider_batch.collecting import Collector, NotOurs
 from llmbatch_cli.drivers.provider_batch.feeding import Feeder
 from llmbatch_cli.drivers.provider_batch.filling import Filling, Fillings
@@ -32,6 +32,14 @@ from llmbatch_cli.engine.run import Stop
 from llmbatch_cli.engine.waits import Postponed
 from llmbatch_cli.providers.batch_api import Http, JobStatus
 from llmbatch_cli.providers.batch_storage import Storage
+
+def cannot_write(folder: Path, error: OSError) -> OutputError:
+    """What a full or broken disk means to the jobs, which all go on."""
+    return OutputError(
+        f"the jobs' files cannot be written: {error.strerror or error}: {folder}",
+        hint="make room there; then --resume goes on with all that is journaled",
+    )
+
 
 MOST_WAITING: Final = 256
 """Outcomes of rows that went into no job, not yet taken."""
@@ -56,6 +64,10 @@ class BatchRun:
     """Whether to return once everything is submitted."""
     timing: Timing = Timing()
     storage: Storage = Storage()
+    has: Callable[[str], bool] = lambda key: False
+    """Whether the output has a row of this key already."""
+    is_whole: Callable[[], bool] = lambda: True
+    """Whether the whole input was read, once it was."""
 
 
 @frozen
@@ -79,10 +91,13 @@ def provider_batch(asking: Asking, run: BatchRun, options: RunOptions, live: Dri
         first_wait_s = asking.home.wire.limits.first_poll_s / 5
         async with aclosing(rows), run.network(first_wait_s) as http:
             with Journal(folder_of(run.output), run.timing.clock) as journal:
-                driver = _Drive(asking, run, options, live, journal, http)
-                async with aclosing(driver.outcomes(rows, stop)) as outcomes:
-                    async for outcome in outcomes:
-                        yield outcome
+                try:
+                    driver = _Drive(asking, run, options, live, journal, http)
+                    async with aclosing(driver.outcomes(rows, stop)) as outcomes:
+                        async for outcome in outcomes:
+                            yield outcome
+                except OSError as error:
+                    raise cannot_write(journal.folder, error) from error
             if not journal.jobs:
                 forget(run.output, os.environ)
 
@@ -130,7 +145,8 @@ class _Drive:
         """Jobs that are left alone, by --detach."""
         if run.live_after_s is not None:
             made = [job.intent.made_s for job in journal.jobs.values()]
-            self._poller.give_up_s = min(made, default=timing.clock()) + run.live_after_s
+            give_up_s = min(made, default=timing.clock()) + run.live_after_s
+            self._poller.give_up_s = self._submitter.give_up_s = give_up_s
             self._feeder.ends_live = True
 
     # Outcomes
@@ -141,6 +157,7 @@ class _Drive:
         self._stop = stop
         stop.listen(self._wake)
         self._journal.sweep()
+        await check_open(self._journal, self._asking, self._run.output)
         await self._feeder.hold_open()
         self._start(self._feed(rows))
         self._pump()
@@ -189,6 +206,8 @@ class _Drive:
     def _is_done(self) -> bool:
         if not self._has_fed or self._held or not self._queue.empty():
             return False
+        if self._run.detach and len(self._watched) <= self._left:
+            return True  # there is no room for those that are left
         return len(self._journal.jobs) <= self._left
 
     def _finished(self, outcome: Outcome) -> Outcome:
@@ -286,7 +305,14 @@ class _Drive:
 
     async def _feed(self, rows: AsyncGenerator[Row, None]) -> None:
         await self._feeder.feed(rows, self._run.output)
+        if self._claims is not None:
+            run = self._run
+            lost = await asyncio.to_thread(self._claims.lost, run.has)
+            refuse_lost(lost, self._claims, run.output, is_whole=run.is_whole())
+            if lost:
+                self._notify(Notice(left_out(lost)))
         self._has_fed = True
+        self._pump()
         self._wake()
 
     def _pump(self) -> None:
@@ -295,7 +321,8 @@ class _Drive:
         self._feeder.room.set()
         for job in list(self._journal.jobs.values()):
             is_new = job.intent.id not in self._watched
-            if is_new and (job.is_submitted or len(self._watched) < most):
+            is_known = self._knows_claims or job.intent.id in self._begun
+            if is_new and is_known and (job.is_submitted or len(self._watched) < most):
                 self._follow(job)
         self._show()
 
@@ -305,12 +332,6 @@ class _Drive:
 
     async def _followed(self, job: Job) -> None:
         asked = await self._asking.for_spec(job.reached.spec)
-        if job.reached.account != asked.reached.account:
-            raise UsageError(
-                f"the jobs of {self._run.output} were made with another key or address, at "
-                f"{job.reached.base_url}",
-                hint=f"go on with that key, or let them be: llmbatch jobs show {self._run.output}",
-            )
         try:
             status = await self._status(job, asked)
         except ProviderError as error:
@@ -320,6 +341,8 @@ class _Drive:
                 raise stopped(asked.model.name, error, (), asked.model.key_hint) from error
         if status is None:
             self._left += 1
+            if self._left >= asked.wire.limits.jobs_at_once:
+                self._feeder.end_detached(asked)
             await self._queue.put(None)
         else:
             await self._queue.put(_Ended(job, status, asked))
@@ -332,7 +355,9 @@ class _Drive:
         if job.id is None:
             await self._submitter.submit(job, asked.wire)
             self._show()
-        if not self._run.detach:
+            if job.id is None:
+                return JobStatus(word="never submitted", ended=True)
+        if not self._run.detach or self._is_live():
             return await self._poller.until_ended(watched, asked.wire, self._show)
         status = None
         if job.intent.id in self._begun:
@@ -380,12 +405,7 @@ class _Drive:
         except asyncio.CancelledError:
             raise
         except OSError as error:
-            await self._queue.put(
-                OutputError(
-                    f"the jobs' files cannot be written: {error.strerror or error}: "
-                    f"{self._journal.folder}"
-                )
-            )
+            await self._queue.put(cannot_write(self._journal.folder, error))
         except Exception as error:  # noqa: BLE001 - the generator raises it
             await self._queue.put(error)
 

@@ -57,7 +57,7 @@ class Feeder:
         """Set when a job is collected."""
         self.reached: RunStopped | None = None
         """Why rows were left undone."""
-        self._is_over = False
+        self._is_over = self._is_fed = False
 
     async def hold_open(self) -> None:
         """Hold what the jobs of an earlier run may cost."""
@@ -80,11 +80,12 @@ class Feeder:
             if self._is_over:
                 continue
             await self._feed_one(Spooled(row), output)
-            while not self._has_room():
+            while not (self._has_room() or self._is_over):
                 self.room.clear()
                 await self.room.wait()
         for filling in self.fillings.rest():
             await self._intend(filling, output)
+        self._is_fed = True
 
     async def _feed_one(self, row: Spooled, output: Path) -> None:
         full: list[Filling] = []
@@ -114,6 +115,18 @@ class Feeder:
         """A row is left undone; the rest of the input, too, where no row can be paid for."""
         self.reached = self.reached or postponed.reason
         self._is_over = self._is_over or postponed.ends
+
+    def end_detached(self, asked: Asked) -> None:
+        """No more jobs are taken, and none is waited for."""
+        if self._is_fed:
+            return
+        most, provider = asked.wire.limits.jobs_at_once, asked.model.provider
+        reason = RunStopped(
+            f"{provider} takes {most} jobs at once, so not all rows are submitted",
+            hint="--resume submits the rest once some have ended, or waits for it without --detach",
+        )
+        self.reached, self._is_over = self.reached or reason, True
+        self.room.set()
 
     def place(
         self, row: Spooled, asked: Asked, fillings: Fillings, full: list[Filling]

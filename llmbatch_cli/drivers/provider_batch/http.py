@@ -119,8 +119,8 @@ class BatchHttp:
         async for piece in self._whole(request):
             first, *more = piece.split(b"\n")
             size += len(first)
-            if size > MOST_LINE_BYTES:
-                raise BadReply(f"a line of the results is longer than {MOST_LINE_BYTES:,} bytes")
+            if size > MOST_LINE_BYTES:  # no answer is; the other rows are to be had
+                rest, first = [], b""
             rest.append(first)
             if not more:
                 continue
