@@ -144,7 +144,7 @@ class Collector:
         self._observe(
             Notice(
                 f"the results of job {job.id} are gone: {asked.model.provider} keeps them for "
-                f"{limits.kept}; {rows} of it are sent again"
+                f"{limits.kept}; its {rows} are sent again"
             )
         )
 

@@ -169,6 +169,8 @@ class _Drive:
                 async for outcome in self._live(self._feeder.rest.prompts(self._asking), stop):
                     yield outcome
             self._ends = True
+            if not all(job.is_submitted for job in self._journal.jobs.values()):
+                self._feeder.end_detached(self._asking.home)
         finally:
             self._tell_end()
             async for left in self._feeder.rest.left(self._asking):
@@ -304,16 +306,16 @@ class _Drive:
     # Jobs
 
     async def _feed(self, rows: AsyncGenerator[Row, None]) -> None:
-        await self._feeder.feed(rows, self._run.output)
-        if self._claims is not None:
-            run = self._run
-            lost = await asyncio.to_thread(self._claims.lost, run.has)
-            refuse_lost(lost, self._claims, run.output, is_whole=run.is_whole())
-            if lost:
-                self._notify(Notice(left_out(lost)))
+        await self._feeder.feed(rows, self._run.output, self._check)
         self._has_fed = True
-        self._pump()
         self._wake()
+
+    async def _check(self, claims: Claims) -> None:
+        run = self._run
+        lost = await asyncio.to_thread(claims.lost, run.has)
+        refuse_lost(lost, claims, run.output, is_whole=run.is_whole())
+        if lost:
+            self._notify(Notice(left_out(lost)))
 
     def _pump(self) -> None:
         """Begin with each job that there is room for."""
@@ -321,8 +323,7 @@ class _Drive:
         self._feeder.room.set()
         for job in list(self._journal.jobs.values()):
             is_new = job.intent.id not in self._watched
-            is_known = self._knows_claims or job.intent.id in self._begun
-            if is_new and is_known and (job.is_submitted or len(self._watched) < most):
+            if is_new and (job.is_submitted or len(self._watched) < most):
                 self._follow(job)
         self._show()
 
@@ -341,7 +342,7 @@ class _Drive:
                 raise stopped(asked.model.name, error, (), asked.model.key_hint) from error
         if status is None:
             self._left += 1
-            if self._left >= asked.wire.limits.jobs_at_once:
+            if self._left >= asked.wire.limits.jobs_at_once and not self._has_fed:
                 self._feeder.end_detached(asked)
             await self._queue.put(None)
         else:

@@ -10,13 +10,14 @@ from llmbatch_cli.core.types import BadRow, Failure, Outcome, Row
 from llmbatch_cli.drivers.provider_batch.asking import Asked, Asking, OtherProvider
 from llmbatch_cli.drivers.provider_batch.claims import Claims
 from llmbatch_cli.drivers.provider_batch.filling import Filling, Fillings
-from llmbatch_cli.drivers.provider_batch.journal import Journal
+from llmbatch_cli.drivers.provider_batch.journal import Journal, Reached
 from llmbatch_cli.drivers.provider_batch.known import remember
 from llmbatch_cli.drivers.provider_batch.rest import Rest
 from llmbatch_cli.drivers.provider_batch.spool import Spooled
 from llmbatch_cli.drivers.provider_batch.timing import Timing
 from llmbatch_cli.engine.calls import failed_row, unsent
 from llmbatch_cli.engine.waits import Postponed
+from llmbatch_cli.providers.batch_api import Intent
 
 
 class Feeder:
@@ -57,7 +58,8 @@ class Feeder:
         """Set when a job is collected."""
         self.reached: RunStopped | None = None
         """Why rows were left undone."""
-        self._is_over = self._is_fed = False
+        self._is_over = False
+        self._later: list[tuple[Intent, Reached]] = []
 
     async def hold_open(self) -> None:
         """Hold what the jobs of an earlier run may cost."""
@@ -66,8 +68,14 @@ class Feeder:
             if purse is not None:
                 purse.hold_all(await asyncio.to_thread(purse.held_in, self._journal.rows_of(id_)))
 
-    async def feed(self, rows: AsyncGenerator[Row, None], output: Path) -> None:
-        """Every row that no open job holds already."""
+    async def feed(
+        self,
+        rows: AsyncGenerator[Row, None],
+        output: Path,
+        check: Callable[[Claims], Awaitable[None]],
+    ) -> None:
+        """Every row that no open job holds already. Beside open jobs none is meant before all is
+        read, and `check` has found nothing wrong with what they hold."""
         async for row in rows:
             if isinstance(row, BadRow):
                 failure = Failure("invalid_row", f"{row.place}: {row.reason}")
@@ -85,7 +93,10 @@ class Feeder:
                 await self.room.wait()
         for filling in self.fillings.rest():
             await self._intend(filling, output)
-        self._is_fed = True
+        if self._claims is not None:
+            await check(self._claims)
+            for intent, reached in self._later:
+                self._mean(intent, reached, output)
 
     async def _feed_one(self, row: Spooled, output: Path) -> None:
         full: list[Filling] = []
@@ -118,8 +129,6 @@ class Feeder:
 
     def end_detached(self, asked: Asked) -> None:
         """No more jobs are taken, and none is waited for."""
-        if self._is_fed:
-            return
         most, provider = asked.wire.limits.jobs_at_once, asked.model.provider
         reason = RunStopped(
             f"{provider} takes {most} jobs at once, so not all rows are submitted",
@@ -169,6 +178,12 @@ class Feeder:
                 await self._put(outcome)
             return
         intent, reached = await asyncio.to_thread(filling.close, self._timing.clock())
+        if self._claims is not None:
+            self._later.append((intent, reached))
+        else:
+            self._mean(intent, reached, output)
+
+    def _mean(self, intent: Intent, reached: Reached, output: Path) -> None:
         if not self._journal.jobs:
             remember(output, os.environ)
         self._journal.intend(intent, reached)

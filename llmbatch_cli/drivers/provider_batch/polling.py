@@ -110,7 +110,8 @@ class Poller:
                 is_asked = await self._cancel(job, wire)
             asked_s = status.retry_after_s if status is not None else None
             if asked_s is not None:
-                asked_s = min(max(asked_s, LEAST_WAIT_S), LONGEST_ASKED_S)
+                most_s = LONGEST_ASKED_S if settles_s is None else limits.longest_poll_s
+                asked_s = min(max(asked_s, LEAST_WAIT_S), most_s)
             await self._timing.pause(self._until_given_up(wait_s if asked_s is None else asked_s))
             wait_s = min(1.5 * wait_s, limits.longest_poll_s)
 

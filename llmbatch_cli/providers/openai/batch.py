@@ -255,8 +255,8 @@ class OpenAIBatch(BatchWire):
         except orjson.JSONDecodeError:
             return None
         custom_id = text_or_none(said.get("custom_id"))
-        if not custom_id:
-            return None
+        if not custom_id:  # Mistral's errors may be without, but they are results
+            return Result("") if "id" in said or "response" in said else None
         response, error = mapping(said.get("response")), mapping(said.get("error"))
         status, body = count(response.get("status_code")), response.get("body")
         if status and status >= 100:
