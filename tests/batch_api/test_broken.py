@@ -53,7 +53,14 @@ async def test_other_provider(tmp_path: Path) -> None:
     async with simulated() as provider:
         await run_batch(provider.url, source, out, "--detach")
         done = await run(
-            "batch", str(source), "-o", str(out), "-m", "fake/echo", "--batch-api", "--resume",
+            "batch",
+            str(source),
+            "-o",
+            str(out),
+            "-m",
+            "fake/echo",
+            "--batch-api",
+            "--resume",
             env=env_for(out),
         )
         print(done)
@@ -86,7 +93,16 @@ async def test_killed_before_any_job(tmp_path: Path) -> None:
     (folder / "live.rows").write_bytes(b"")
     (folder / "journal.jsonl").write_bytes(b'{"do":"begun","id":"","at":1.0,"version":1}\n')
     async with simulated() as provider:
-        words = ("batch", str(source), "-o", str(out), "-m", "gpt-4o-mini", "--base-url", provider.url)
+        words = (
+            "batch",
+            str(source),
+            "-o",
+            str(out),
+            "-m",
+            "gpt-4o-mini",
+            "--base-url",
+            provider.url,
+        )
         done = await run(*words, env=env_for(out))
     print(done)
     assert done.status == 0, done.err
@@ -294,7 +310,9 @@ async def test_detach_live_after(tmp_path: Path) -> None:
     async with simulated(words=FOREVER) as provider:
         await run_batch(provider.url, source, out, "--detach", "--live-after", "1s")
         await asyncio.sleep(1.1)
-        done = await run_batch(provider.url, source, out, "--resume", "--detach", "--live-after", "1s")
+        done = await run_batch(
+            provider.url, source, out, "--resume", "--detach", "--live-after", "1s"
+        )
         print(done)
     assert len(rows_of(out)) == 4
 

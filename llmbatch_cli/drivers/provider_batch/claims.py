@@ -72,7 +72,7 @@ async def check_open(journal: Journal, asking: Asking, output: Path) -> None:
         except OtherProvider as error:
             raise UsageError(
                 f"the open jobs of {output} are at {reached.provider}, and this run is not",
-                hint=f"-m {reached.spec} goes on with them; llmbatch jobs cancel {output} ends them",
+                hint=f"-m {reached.spec} collects them; llmbatch jobs cancel {output} ends them",
             ) from error
         if reached.account != asked.reached.account:
             raise UsageError(

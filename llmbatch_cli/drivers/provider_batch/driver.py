@@ -7,10 +7,9 @@ from contextlib import AbstractAsyncContextManager, aclosing
 from pathlib import Path
 from typing import Any, Final
 
-from llmbatch_cli.core.errors import OutputError, ProviderError, UsageError
+from llmbatch_cli.core.errors import ProviderError
 from llmbatch_cli.core.events import Finished, Jobs, Notice, Started
 from llmbatch_cli.core.frozen import frozen
-from llmbatch_cli.core.text import format_count
 from llmbatch_cli.core.types import Outcome, Row
 from llmbatch_cli.drivers import Driver
 from llmbatch_cli.drivers.live import RunOptions
@@ -20,8 +19,8 @@ from llmbatch_cli.drivers.provider_batch.collecting import Collector, NotOurs
 from llmbatch_cli.drivers.provider_batch.feeding import Feeder
 from llmbatch_cli.drivers.provider_batch.filling import Filling, Fillings
 from llmbatch_cli.drivers.provider_batch.http import open_batch_http
-from llmbatch_cli.drivers.provider_batch.journal import Job, Journal, folder_of
-from llmbatch_cli.drivers.provider_batch.known import forget
+from llmbatch_cli.drivers.provider_batch.journal import Job, Journal, cannot_write, folder_of
+from llmbatch_cli.drivers.provider_batch.known import forget, going_on
 from llmbatch_cli.drivers.provider_batch.polling import Poller, Watched, shown
 from llmbatch_cli.drivers.provider_batch.spool import Spooled
 from llmbatch_cli.drivers.provider_batch.submitting import Submitter
@@ -32,14 +31,6 @@ from llmbatch_cli.engine.run import Stop
 from llmbatch_cli.engine.waits import Postponed
 from llmbatch_cli.providers.batch_api import Http, JobStatus
 from llmbatch_cli.providers.batch_storage import Storage
-
-def cannot_write(folder: Path, error: OSError) -> OutputError:
-    """What a full or broken disk means to the jobs, which all go on."""
-    return OutputError(
-        f"the jobs' files cannot be written: {error.strerror or error}: {folder}",
-        hint="make room there; then --resume goes on with all that is journaled",
-    )
-
 
 MOST_WAITING: Final = 256
 """Outcomes of rows that went into no job, not yet taken."""
@@ -311,9 +302,8 @@ class _Drive:
         self._wake()
 
     async def _check(self, claims: Claims) -> None:
-        run = self._run
-        lost = await asyncio.to_thread(claims.lost, run.has)
-        refuse_lost(lost, claims, run.output, is_whole=run.is_whole())
+        lost = await asyncio.to_thread(claims.lost, self._run.has)
+        refuse_lost(lost, claims, self._run.output, is_whole=self._run.is_whole())
         if lost:
             self._notify(Notice(left_out(lost)))
 
@@ -344,9 +334,7 @@ class _Drive:
             self._left += 1
             if self._left >= asked.wire.limits.jobs_at_once and not self._has_fed:
                 self._feeder.end_detached(asked)
-            await self._queue.put(None)
-        else:
-            await self._queue.put(_Ended(job, status, asked))
+        await self._queue.put(None if status is None else _Ended(job, status, asked))
 
     async def _status(self, job: Job, asked: Asked) -> JobStatus | None:
         """How the job has ended; None for one that is left alone."""
@@ -366,32 +354,20 @@ class _Drive:
         return status if status is not None and status.ended else None
 
     def _show(self) -> None:
-        self._notify(Jobs([shown(job, self._watched.get(id_)) for id_, job in self._all()]))
-
-    def _all(self) -> list[tuple[str, Job]]:
-        return list(self._journal.jobs.items())
+        self._notify(
+            Jobs([shown(job, self._watched.get(id_)) for id_, job in self._journal.jobs.items()])
+        )
 
     def _tell_end(self) -> None:
         """Say what goes on without this process."""
-        jobs = self._journal.jobs.values()
-        there = [job for job in jobs if job.is_submitted]
+        there = [job for job in self._journal.jobs.values() if job.is_submitted]
         if not there:
             return
         is_detached = self._ends and not self._is_stopped()
-        is_one = len(there) == 1
         if is_detached:
             self._stop.drain()
-            what = "is submitted" if is_one else "are submitted"
-        else:
-            what = "goes on" if is_one else "go on"
-        name, rows = self._run.output, sum(job.intent.rows for job in there)
-        self._notify(
-            Notice(
-                f"{format_count(len(there), 'job')} with {format_count(rows, 'row')} {what} at "
-                f"{self._asking.home.model.provider}; the same command with --resume "
-                f"collects them, llmbatch jobs cancel {name} ends them"
-            )
-        )
+        at, output = self._asking.home.model.provider, self._run.output
+        self._notify(Notice(going_on(there, at, output, is_detached=is_detached)))
 
     # Tasks
 

@@ -36,7 +36,7 @@ from typing import Any, Final, Literal, Self
 
 import orjson
 
-from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.core.errors import OutputError, UsageError
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.providers.batch_api import Intent
 
@@ -331,3 +331,11 @@ def sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def cannot_write(folder: Path, error: OSError) -> OutputError:
+    """What a full or broken disk means to the jobs, which all go on."""
+    return OutputError(
+        f"the jobs' files cannot be written: {error.strerror or error}: {folder}",
+        hint="make room there; then --resume goes on with all that is journaled",
+    )
