@@ -218,22 +218,24 @@ def _tell_progress(output: Path, seen: Sequence[_Seen]) -> None:
 async def _cancel(outputs: Sequence[Path], asker: _Asker, json: bool) -> ExitStatus:
     status = ExitStatus.OK
     for output in outputs:
+        cancelled = 0
         with locked(output), Journal(folder_of(output)) as journal:
             async with open_batch_http() as http:
                 for job in list(journal.jobs.values()):
                     try:
                         await _cancel_one(journal, job, asker, http)
+                        cancelled += job.id is not None
                     except (ProviderError, UsageError) as error:
                         say_error(error)
                         status = ExitStatus.SOME_FAILED
             left = len(journal.jobs)
         name = shlex.quote(str(output))
-        if left:
+        if cancelled:
             say(
-                f"{format_count(left, 'job')} of {name} will end; what they have done by then is "
-                "paid for, and the run's command with --resume collects it"
+                f"{format_count(cancelled, 'job')} of {name} will end; what they have done by then "
+                "is paid for, and the run's command with --resume collects it"
             )
-        else:
+        if not left:
             forget(output, os.environ)
             say(f"{name} has no open jobs any more")
     return status

@@ -45,18 +45,29 @@ def batch_run(
 
 def open_jobs(output: Path) -> bool:
     """Whether jobs for this output are open at a provider."""
-    real = Path(os.path.realpath(output))
-    if not real.with_name(real.name + ENDING).exists():
+    folder = _folder_of(output)
+    if not folder.exists():
         return False
-    from llmbatch_cli.drivers.provider_batch.journal import Journal, folder_of
+    from llmbatch_cli.drivers.provider_batch.journal import Journal
 
-    return bool(Journal(folder_of(output)).jobs)  # without one it is of a run that was killed
+    return bool(Journal(folder).jobs)  # without one it is of a run that was killed
+
+
+def _folder_of(output: Path) -> Path:
+    real = Path(os.path.realpath(output))
+    return real.with_name(real.name + ENDING)
 
 
 def refuse_open_jobs(output: Path | None) -> None:
-    """Raise UsageError where jobs for this output are open at a provider."""
-    if output is not None and open_jobs(output):
+    """Raise UsageError where jobs for this output are open at a provider. Called with its lock."""
+    if output is None:
+        return
+    if open_jobs(output):
         raise UsageError(
             f"{output} has open jobs at a provider, whose rows would be sent twice",
             hint=f"add --batch-api --resume to collect them, or see llmbatch jobs show {output}",
         )
+    if (folder := _folder_of(output)).exists():  # of a run that was killed: nothing is in it
+        from llmbatch_cli.drivers.provider_batch.journal import Journal
+
+        Journal(folder).close()

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
 
+from llmbatch_cli.core.closing import closed
 from llmbatch_cli.core.errors import BadReply, NotAnswered, ProviderError
 from llmbatch_cli.core.events import Notice, Observer
 from llmbatch_cli.core.text import format_count
@@ -62,10 +63,11 @@ class Collector:
         times = Times(job.creating_s or job.intent.made_s, self._timing.clock())
         with RowsFile(self._journal.rows_of(job.intent.id)) as rows:
             taken = bytearray(len(rows))
-            async for number, result in self._results(job, status, asked, taken):
-                row = self._row(job, number, rows)
-                if row is not None:
-                    yield row, await asked.outcome(row, result, times)
+            async with closed(self._results(job, status, asked, taken)) as results:
+                async for number, result in results:
+                    row = self._row(job, number, rows)
+                    if row is not None:
+                        yield row, await asked.outcome(row, result, times)
             for number, is_taken in enumerate(taken):
                 row = None if is_taken else self._row(job, number, rows)
                 if row is not None:
@@ -83,8 +85,9 @@ class Collector:
         wire, tries = asked.wire, 0
         while job.id is not None:
             one, before = _Try(), sum(taken)
-            async for found in self._read(job, status, wire, taken, one):
-                yield found
+            async with closed(self._read(job, status, wire, taken, one)) as founds:
+                async for found in founds:
+                    yield found
             if one.strange and not any(taken) and not wire.finds:
                 raise NotOurs
             wanted = _wanted(status, taken)
@@ -113,13 +116,14 @@ class Collector:
         Raises the ProviderError for which it would not go better the next time.
         """
         try:
-            async for result in wire.collect(self._http, job.id or "", status):
-                number = number_in(result.custom_id, job.intent.id, len(taken))
-                if number is None:
-                    one.strange += 1
-                elif not taken[number]:
-                    taken[number] = 1
-                    yield number, result
+            async with closed(wire.collect(self._http, job.id or "", status)) as results:
+                async for result in results:
+                    number = number_in(result.custom_id, job.intent.id, len(taken))
+                    if number is None:
+                        one.strange += 1
+                    elif not taken[number]:
+                        taken[number] = 1
+                        yield number, result
         except ProviderError as error:
             one.is_gone = error.status in GONE
             if not (error.retry or one.is_gone):

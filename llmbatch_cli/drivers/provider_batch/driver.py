@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, aclosing
 from pathlib import Path
 from typing import Any, Final
 
+from llmbatch_cli.core.closing import closed
 from llmbatch_cli.core.errors import ProviderError
 from llmbatch_cli.core.events import Finished, Jobs, Notice, Started
 from llmbatch_cli.core.frozen import frozen
@@ -241,26 +242,27 @@ class _Drive:
         if job.id is not None:
             self._journal.ended(job, status.word)
         try:
-            async for row, end in self._collector.rows(job, status, asked):
-                if isinstance(end, Outcome) and not self._goes_live(end):
-                    yield self._finished(end)
-                    continue
-                again = end if isinstance(end, Spooled) else tried(row, end)
-                try:
-                    failed = self._feeder.place(again, asked, further, full)
-                except Postponed as postponed:
-                    self._feeder.postpone(postponed)
-                    self._notify(await asked.left(again))
-                    continue
-                if failed is not None:
-                    yield self._finished(failed)
+            async with closed(self._collector.rows(job, status, asked)) as rows:
+                async for row, end in rows:
+                    if isinstance(end, Outcome) and not self._goes_live(end):
+                        yield self._finished(end)
+                        continue
+                    again = end if isinstance(end, Spooled) else tried(row, end)
+                    try:
+                        failed = self._feeder.place(again, asked, further, full)
+                    except Postponed as postponed:
+                        self._feeder.postpone(postponed)
+                        self._notify(await asked.left(again))
+                        continue
+                    if failed is not None:
+                        yield self._finished(failed)
         except ProviderError as error:
             raise stopped(asked.model.name, error, (), asked.model.key_hint) from error
 
     async def _settle(self, job: Job, fillings: Sequence[Filling]) -> None:
         """All that was yielded is on the disk, so the job is done with; others follow it."""
-        made_s = self._timing.clock()
-        following = [await asyncio.to_thread(one.close, made_s) for one in fillings]
+        clock = self._timing.clock
+        following = [await asyncio.to_thread(one.close, clock()) for one in fillings]
         await self._run.durable()
         self._journal.settled(job, following)
         self._watched.pop(job.intent.id, None)
@@ -348,9 +350,8 @@ class _Drive:
                 return JobStatus(word="never submitted", ended=True)
         if not self._run.detach or self._is_live():
             return await self._poller.until_ended(watched, asked.wire, self._show)
-        status = None
-        if job.intent.id in self._begun:
-            status = await self._poller.look(watched, asked.wire)
+        is_begun = job.intent.id in self._begun
+        status = await self._poller.look(watched, asked.wire) if is_begun else None
         return status if status is not None and status.ended else None
 
     def _show(self) -> None:
@@ -366,8 +367,8 @@ class _Drive:
         is_detached = self._ends and not self._is_stopped()
         if is_detached:
             self._stop.drain()
-        at, output = self._asking.home.model.provider, self._run.output
-        self._notify(Notice(going_on(there, at, output, is_detached=is_detached)))
+        at = self._asking.home.model.provider
+        self._notify(Notice(going_on(there, at, self._run.output, is_detached=is_detached)))
 
     # Tasks
 
