@@ -24,6 +24,8 @@ TypersUsageError = cast("type[Exception]", typer.BadParameter.__mro__[1])
 _PLAIN_WORDS: Final = (
     (re.compile(r"is not in the range x>=(\S+)"), r"is less than \1, the minimum"),
     (re.compile(r"is not a valid int(eger)?( range)?$"), "is not a whole number"),
+    (re.compile(r"\. Choose from:[\s\S]*"), ""),
+    (re.compile("Value error, "), ""),
     (re.compile(r"is not a valid float( range)?$"), "is not a number"),
 )
 """What Typer says of a bad value, in plain words."""
@@ -43,7 +45,7 @@ def root(
         ),
     ] = False,
 ) -> None:
-    """Bulk prompting: many prompts to a language model, JSONL in and JSONL out."""
+    """Bulk prompting: many prompts to a language model, JSONL or tables in and out."""
 
 
 def app_for(words: Sequence[str]) -> typer.Typer:

@@ -16,6 +16,7 @@ from llmbatch_cli.core.types import Outcome, Prompt, Row
 from llmbatch_cli.engine.calls import Model
 from llmbatch_cli.engine.run import Stop
 from llmbatch_cli.estimate.asked import Asking
+from llmbatch_cli.estimate.closed import answer_of
 from llmbatch_cli.estimate.lines import ASSUMED, ASSUMED_CHOICE, Line
 from llmbatch_cli.estimate.ranges import Range
 from llmbatch_cli.estimate.result import Estimated, estimated
@@ -59,7 +60,10 @@ class Estimating:
         """Tokens of an answer."""
         if self.expected is not None:
             return Range.exactly(self.expected)
-        return ASSUMED_CHOICE if self.is_choice else ASSUMED
+        if self.is_choice:
+            return ASSUMED_CHOICE
+        shape = self.batches[0].shape
+        return (answer_of(shape.schema) if shape is not None else None) or ASSUMED
 
     @property
     def calls(self) -> CallOptions:
@@ -164,7 +168,7 @@ def _show(job: Estimating, estimator: Estimator, points: Points) -> None:
         output=job.output.output,
         limits=limits,
     )
-    notes = [*assumptions(said), *_left_out(job)]
+    notes = [*assumptions(said), *_left_out(job), *_beyond(job, found)]
     with printing():
         if job.as_json:
             sys.stdout.buffer.write(_as_json(estimator, found, notes))
@@ -195,6 +199,18 @@ def _left_out(job: Estimating) -> Iterator[str]:
     cache = job.sending.cache
     if cache.is_kept or cache.dedupe:
         yield "answers of the cache, and of equal rows, are counted as if they were sent"
+
+
+def _beyond(job: Estimating, found: Sequence[Estimated]) -> Iterator[str]:
+    """That --max-cost ends the run before its input does."""
+    cap_usd, by_jobs = job.sending.limits.max_cost, job.sending.batch_api.batch_api
+    costs = [one.batch if by_jobs else one.cost for one in found]
+    likely_usd = sum(cost.likely for cost in costs if cost is not None)
+    if cap_usd is not None and likely_usd > cap_usd:
+        yield (
+            f"--max-cost {cap_usd:g} covers some {cap_usd / likely_usd:.0%} of it: the run would "
+            "stop there, and --resume goes on"
+        )
 
 
 def _as_json(estimator: Estimator, found: Sequence[Estimated], notes: Sequence[str]) -> bytes:

@@ -55,7 +55,11 @@ Action = Annotated[
 ]
 Output = Annotated[
     Path | None,
-    typer.Argument(metavar="[OUT]", help="The output file of the run; all of this user's without."),
+    typer.Argument(
+        metavar="[OUT]",
+        help="The output file of the run. Without it, all outputs of yours with open jobs; cancel "
+        "needs it.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per job.")]
 

@@ -58,9 +58,10 @@ def preview(
     network: Annotated[Network, Only("base_url", "api")],
     setup: Setup,
 ) -> int:
-    """Show the first three requests as they would be sent, the fields, and the count of rows.
+    """Show the first three requests, and send nothing.
 
-    Reads all of the input, and sends nothing. Needs no key, and shows none.
+    They are shown as they would be sent, with the fields and the count of rows. Reads all of
+    the input. Needs no key, and shows none.
     """
     system = sampling.system_text()
     inputs = inputs_of(input_, system=system)

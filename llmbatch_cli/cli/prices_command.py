@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import orjson
 import typer
 
-from llmbatch_cli.cli.say import printing, say
+from llmbatch_cli.cli.say import Voice, printing, say
 from llmbatch_cli.core.errors import ExitStatus
 from llmbatch_cli.core.text import clean_for_terminal, format_count
 from llmbatch_cli.models.options import longest_answer
@@ -66,8 +66,10 @@ def prices(words: Words = None, json: AsJson = False) -> int:
             _print([row for pair in found for row in _rows(*pair)])
     if not found:
         say("no model with a known price has all of these words in its name")
+        Voice().hint("--price MODEL=IN,OUT gives a run the price of its model")
     if not json:
-        say(f"genai-prices {version()}, whose newest price is of {newest():%Y-%m-%d}")
+        table = f"genai-prices {version()}, whose newest price is of {newest():%Y-%m-%d}"
+        say(f"in US dollars a million tokens, by {table}" if found else table)
     return ExitStatus.OK if found else ExitStatus.SOME_FAILED
 
 

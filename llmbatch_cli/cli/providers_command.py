@@ -25,6 +25,7 @@ Examples:
   llmbatch providers --json | jq -r 'select(.key_set).provider'
 """
 
+HEADS: Final = ("provider", "key", "set", "batch", "base URL")
 LEAST_COLUMNS: Final = 72
 """A table on a narrower terminal would lose columns."""
 
@@ -112,12 +113,11 @@ def _print(found: Sequence[Known], *, json: bool) -> None:
         sys.stdout.buffer.write(b"".join(_as_json(one) for one in found))
         return
     rows = [_cells(one) for one in found]
-    heads = ("provider", "key", "set", "batch", "base URL")
     if sys.stdout.isatty() and shutil.get_terminal_size().columns >= LEAST_COLUMNS:
-        _print_table(heads, rows)
+        _print_table(HEADS, rows)
         return
-    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    for row in (heads, *rows):
+    widths = [max(map(len, column)) for column in zip(HEADS, *rows, strict=True)]
+    for row in (HEADS, *rows):
         padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         sys.stdout.buffer.write("  ".join(padded).rstrip().encode() + b"\n")
 
@@ -161,11 +161,21 @@ def _print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.table import Column, Table
     from rich.text import Text
 
-    table = Table(*(Column(head, overflow="fold") for head in heads), box=box.SIMPLE_HEAD)
-    table.columns[1].min_width = max(len(word) for row in rows for word in row[1].split())
+    console = Console(highlight=False)
+    table = Table(
+        *(Column(head, overflow="fold") for head in heads),
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        show_edge=False,
+    )
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    if sum(widths) + 2 * len(widths[1:]) > console.width:  # rich would cut the addresses off
+        for place in (1, 2):  # their words stay whole, but for the name of the key that is set
+            words = (word for row in rows for word in row[place].partition(",")[0].split())
+            table.columns[place].width = max(map(len, words))
     for row in rows:
         name, key, is_set, batch, base_url = row
         style = "green" if is_set.startswith("yes") else "red" if is_set == "no" else "dim"
         cells = (Text(name), Text(key), Text(is_set, style=style), Text(batch), Text(base_url))
         table.add_row(*cells)
-    Console(highlight=False).print(table)
+    console.print(table)

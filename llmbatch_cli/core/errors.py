@@ -78,7 +78,9 @@ class UsageError(LlmbatchError):
 
 
 class MissingKey(UsageError):
-    """A provider requires a key, and none is set."""
+    """A provider requires a key, and none is set. `provider` is its name."""
+
+    provider = ""
 
 
 class UnsupportedParameter(UsageError):

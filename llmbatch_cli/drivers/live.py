@@ -12,7 +12,7 @@ from llmbatch_cli.engine.failure_limit import Breaker, FailureLimit
 from llmbatch_cli.engine.run import Gauge, Stop, run
 
 if TYPE_CHECKING:
-    from llmbatch_cli.drivers.provider_batch.driver import BatchRun
+    from llmbatch_cli.drivers.provider_batch.batch_run import BatchRun
 
 
 @frozen

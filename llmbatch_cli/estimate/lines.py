@@ -84,7 +84,7 @@ class Line:
         longest = longest_answer(ledger)
         if longest is None:
             return likely
-        return likely.upto(longest) if not likely.is_exact else _capped(likely, longest)
+        return likely.upto(longest) if self._answer == ASSUMED else likely.capped(longest)
 
     def add(self, request: Request) -> None:
         """Count a row."""
@@ -147,10 +147,6 @@ class Line:
     def prices(self) -> Mapping[Lane | None, Price | None]:
         """By the lanes that rows ask for."""
         return {lane: self.price_of(lane) for lane in self.lanes or {None}}
-
-
-def _capped(likely: Range, most: float) -> Range:
-    return Range.exactly(min(likely.likely, most))
 
 
 def _step(steps: tuple[int, ...], tokens: float) -> int:

@@ -37,6 +37,10 @@ class Range:
         """Cut off at this value, which is then the high end; the low one is well below it."""
         return Range(min(self.low, most / 4), min(self.likely, most), most)
 
+    def capped(self, most: float) -> "Range":
+        """Each end no more than this value."""
+        return Range(min(self.low, most), min(self.likely, most), min(self.high, most))
+
     def rounded(self) -> "Range":
         """Whole numbers."""
         return Range(round(self.low), round(self.likely), round(self.high))

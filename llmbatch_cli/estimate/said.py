@@ -7,6 +7,7 @@ from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.near import install_hint
 from llmbatch_cli.core.options import Limits
 from llmbatch_cli.core.text import format_count
+from llmbatch_cli.estimate.lines import ASSUMED
 from llmbatch_cli.estimate.ranges import Range
 from llmbatch_cli.estimate.requests import PART
 from llmbatch_cli.estimate.result import TOKENS_A_SECOND, Estimated
@@ -85,10 +86,11 @@ def _output(said: Said) -> str:
     if said.is_expected:
         return f"output: an answer counts {answer.likely:g} tokens, as --expect-output says"
     limited = any(line.limited for line in said.estimator.all_lines())
-    upto = "up to its max_tokens" if limited else f"to {answer.high:,g}"
+    high = "its max_tokens" if limited and answer == ASSUMED else f"{answer.high:,g}"
+    most = ", its max_tokens at most" if limited else ""
     return (
-        f"output: an answer counts {answer.likely:g} tokens ({answer.low:g} {upto}), a guess "
-        "without hidden reasoning; --expect-output N sets it, --sample N measures it"
+        f"output: an answer counts {answer.likely:g} tokens ({answer.low:g} to {high}){most}, "
+        "a guess without hidden reasoning; --expect-output N sets it, --sample N measures it"
     )
 
 

@@ -302,7 +302,8 @@ class JobRun:
         if left and finished.untaken:  # some may be for rows that are equal but for their ids
             finished.release()
             left = await counted(self._rows(plan, sending=False), self._stop)
-        message, note = resuming(output, finished, left), unclaimed(finished)
+        message = resuming(output, finished, left, has_jobs=open_jobs(output))
+        note = unclaimed(finished)
         finished.release()
         self._notice("; ".join(filter(None, (message, note))))
         return True

@@ -9,7 +9,7 @@ from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.options import BatchApi
 
 if TYPE_CHECKING:
-    from llmbatch_cli.drivers.provider_batch.driver import BatchRun
+    from llmbatch_cli.drivers.provider_batch.batch_run import BatchRun
 
 ENDING = ".llmbatch-jobs"
 """As in drivers/provider_batch/journal.py, which is not imported for other runs."""
@@ -29,7 +29,7 @@ def batch_run(
     if output is None or not options.batch_api:
         refuse_open_jobs(output)
         return None
-    from llmbatch_cli.drivers.provider_batch.driver import BatchRun
+    from llmbatch_cli.drivers.provider_batch.batch_run import BatchRun
     from llmbatch_cli.providers.batch_storage import Storage
 
     return BatchRun(

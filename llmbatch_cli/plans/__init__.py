@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import field
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
-from llmbatch_cli.core.errors import ProviderError, UsageError
+from llmbatch_cli.core.errors import MissingKey, ProviderError, UsageError
 from llmbatch_cli.core.events import Gauges
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.core.options import Answers
@@ -113,7 +113,14 @@ class Batch:
     async def plan(self, pool: ModelPool, options: RunOptions) -> Plan:
         """Opens the models; their own limits decide how many rows are at work."""
         pool = pool.using(self.params, options.observe, self.shape)
-        model = await pool.model_for(self.model)
+        try:
+            model = await pool.model_for(self.model)
+        except MissingKey as error:
+            if options.batch is not None:  # a key is of no use where there is no batch API
+                from llmbatch_cli.providers.batch_wires import batch_of
+
+                batch_of(error.provider, pool.setup)
+            raise
         others = [await pool.model_for(name) for name in self.fallback]
         system = system_message(self.system)
 

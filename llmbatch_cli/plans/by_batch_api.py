@@ -7,7 +7,8 @@ from llmbatch_cli.core.types import Message, Outcome, Prompt, Request
 from llmbatch_cli.drivers import Driver
 from llmbatch_cli.drivers.live import RunOptions
 from llmbatch_cli.drivers.provider_batch.asking import LANE, Asked, OtherProvider
-from llmbatch_cli.drivers.provider_batch.driver import BatchRun, provider_batch
+from llmbatch_cli.drivers.provider_batch.batch_run import BatchRun
+from llmbatch_cli.drivers.provider_batch.driver import provider_batch
 from llmbatch_cli.engine.calls import Model, Parts
 from llmbatch_cli.engine.limits.estimate import prompt_tokens
 from llmbatch_cli.models import ModelPool

@@ -138,11 +138,13 @@ def api_key_of(
     if api_key is None:
         if entry.base_url in (base_url, None) and not entry.keyless:
             make = f"make one at {entry.keys_page}, then" if entry.keys_page else "have one?"
-            raise MissingKey(
+            error = MissingKey(
                 f"no key for {name}: {' or '.join(entry.key_variables)} is not set",
-                hint=f"{make} export it or llmbatch keys set {name}; "
+                hint=f"{make} export it or run llmbatch keys set {name}; "
                 f"without a key, -m {DEFAULT_MODEL} runs on this machine",
             )
+            error.provider = name
+            raise error
         return None
     source = source_of(access.environ, variable) if variable else "api_key"
     checked_key(name, api_key, source)

@@ -17,13 +17,18 @@ def batch_wire(
 ) -> BatchWire:
     """The wire; `build` is the provider's own with what the user adds. Raises UsageError where
     there is none."""
-    entry = providers_with(setup)[provider.name]
+    wire: BatchWire = load(batch_of(provider.name, setup))(provider, build)
+    wire.storage = storage
+    return wire
+
+
+def batch_of(name: str, setup: Setup) -> str:
+    """Where the provider's wire is. Raises UsageError where there is none."""
+    entry = providers_with(setup)[name]
     if entry.batch is None:
         have = ", ".join(name for name, one in PROVIDERS.items() if one.batch is not None)
         raise UsageError(
-            f"{provider.name} has no batch API that llmbatch speaks",
-            hint=f"these have: {have}; without --batch-api the rows are sent live",
+            f"{name} has no batch API that llmbatch speaks",
+            hint=f"-m names another, of these: {have}; without --batch-api the rows are sent live",
         )
-    wire: BatchWire = load(entry.batch)(provider, build)
-    wire.storage = storage
-    return wire
+    return entry.batch

@@ -39,6 +39,8 @@ class Answers:
         """Lines that are no rows, such as a last one that was not written whole."""
         self.is_cut_short = False
         """Whether packed data ends too early."""
+        self.lacks_figures = False
+        """Whether it is a table without the columns of tokens, cost and latency."""
         self.damage: str | None = None
         """Why the rest of the file could not be read."""
 
@@ -74,6 +76,11 @@ class Answers:
         if self.unreadable:
             lines = format_count(self.unreadable, "line")
             yield f"{lines} of {self.name} could not be read and {_are(self.unreadable)} left out"
+        if self.lacks_figures:
+            yield (
+                f"{self.name} has no columns of tokens, cost and latency: a run writes them with "
+                "--columns answer,tokens,cost,latency, their sums with --summary FILE"
+            )
         if self.is_cut_short:
             yield f"{self.name} ends too early; what is there is counted"
         if self.damage:
@@ -103,6 +110,8 @@ class Answers:
         for place, record in enumerate(record for batch in batches for record in batch):
             if not place and _OURS.isdisjoint(record.fields):
                 raise self._no_output()
+            if not place:
+                self.lacks_figures = not set(_NUMBERS) & record.fields.keys()
             yield None if record.wrong else _table_row(record.fields, place)
 
 

@@ -65,13 +65,16 @@ def read_back(path: Path, retry_failed: RetryFailed = "retryable") -> FinishedRo
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def resuming(path: Path, finished: FinishedRows, to_send: int | None) -> str:
+def resuming(
+    path: Path, finished: FinishedRows, to_send: int | None, *, has_jobs: bool = False
+) -> str:
     """The first message of a resumed run.
 
     Args:
         path: the output.
         finished: its rows, claimed by all rows of the input where `to_send` is known.
         to_send: how many rows of the input are left; None where it can be read only once.
+        has_jobs: whether open jobs may hold some of them.
     """
     if to_send is None:
         failed = finished.failed
@@ -80,7 +83,7 @@ def resuming(path: Path, finished: FinishedRows, to_send: int | None) -> str:
         failed = finished.taken_failed
         rows = finished.taken + to_send
         fields = [f"{finished.taken - failed:,} of {format_count(rows, 'row')} answered"]
-        fields.append(f"{to_send:,} to send")
+        fields.append(f"{to_send:,} {'in open jobs or ' if has_jobs else ''}to send")
     if failed:
         fields.append(f"{failed:,} failed before")
     return f"resuming {path}: {', '.join(fields)}"

@@ -127,6 +127,8 @@ _SHORTER = (
     ("failed", ""),
     ("elapsed", ""),
     ("waiting", ""),
+    ("held", "held_short"),
+    ("held", "held_alone"),
     ("held", ""),
     ("in_flight", ""),
     ("rate", "rate_alone"),

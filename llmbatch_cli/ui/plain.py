@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from llmbatch_cli.core.events import JobShown, Pulled
 from llmbatch_cli.core.text import clean, format_count
-from llmbatch_cli.ui.jobs import jobs_text
+from llmbatch_cli.ui.jobs import jobs_fields
 from llmbatch_cli.ui.money import known_usd, money_fields, projected_usd
 from llmbatch_cli.ui.report import (
     format_about,
@@ -227,7 +227,7 @@ def progress_fields(totals: Totals) -> dict[str, str]:
         "left": f"{format_about(speed.left_s)} left" if speed.left_s else "",
     }
     if totals.jobs:  # whose speed is not the run's
-        fields.update(dict.fromkeys(_OF_LIVE_RUNS, ""), held=jobs_text(totals.jobs))
+        fields.update(dict.fromkeys(_OF_LIVE_RUNS, ""), **jobs_fields(totals.jobs))
     return fields
 
 

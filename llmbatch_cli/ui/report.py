@@ -103,8 +103,11 @@ def by_count(totals: Totals) -> list[tuple[str, int]]:
 def _missing(totals: Totals) -> str:
     """The rows of the input that have no outcome; empty where there are none."""
     if totals.jobs:
-        rows = format_rows(sum(job.rows for job in totals.jobs))
-        return f"{rows} are in {format_count(len(totals.jobs), 'open job')}"
+        rows = sum(job.rows for job in totals.jobs)
+        if totals.total is not None:  # of a job that was being collected some have their outcome
+            rows = min(rows, totals.total - totals.rows)
+        are = "is" if rows == 1 else "are"
+        return f"{format_rows(rows)} {are} in {format_count(len(totals.jobs), 'open job')}"
     missing = missing_rows(totals)
     if missing is not None:
         return f"{format_rows(missing)} not answered: the run ended early" if missing else ""

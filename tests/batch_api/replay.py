@@ -38,7 +38,12 @@ class Replay:
         return self._reply(request)
 
     async def upload(
-        self, request: WireRequest, file: Path, before: bytes = b"", after: bytes = b""
+        self,
+        request: WireRequest,
+        file: Path,
+        before: bytes = b"",
+        after: bytes = b"",
+        start: int = 0,
     ) -> WireReply:
         return self._reply(request)
 

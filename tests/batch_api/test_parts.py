@@ -24,7 +24,8 @@ from llmbatch_cli.core.types import (
 )
 from llmbatch_cli.drivers.live import RunOptions
 from llmbatch_cli.drivers.provider_batch.asking import Asked, Times
-from llmbatch_cli.drivers.provider_batch.driver import BatchRun, provider_batch
+from llmbatch_cli.drivers.provider_batch.batch_run import BatchRun
+from llmbatch_cli.drivers.provider_batch.driver import provider_batch
 from llmbatch_cli.drivers.provider_batch.filling import Fillings
 from llmbatch_cli.drivers.provider_batch.http import BatchHttp
 from llmbatch_cli.drivers.provider_batch.journal import Job, Journal, Reached

@@ -291,6 +291,7 @@ async def test_the_prices_command_shows_what_is_known() -> None:
     assert line.split() == [
         *("openai/gpt-4o-mini", "0.15", "0.075", "-", "0.6", "0.075", "0.3", "128,000", "-"),
     ]
+    assert "in US dollars a million tokens, by genai-prices" in shown.err
     assert "whose newest price is of 2" in shown.err
     found = await run("prices", "anthropic/claude-haiku-5-5", "--json")
     (haiku,) = found.rows

@@ -86,6 +86,9 @@ async def test_the_cost_is_that_of_the_tokens(tmp_path: Path) -> None:
         (("--max-tokens", "40", "--expect-output", "50"), exactly(80)),
         (("--expect-output", "50"), exactly(100)),
         (("--choices", "yes,no"), {"low": 4, "likely": 16, "high": 48}),
+        (("--choices", "yes,no", "--max-tokens", "900"), {"low": 4, "likely": 16, "high": 48}),
+        (("--choices", "yes,no", "--max-tokens", "3"), {"low": 4, "likely": 6, "high": 6}),
+        (("--schema", "mood good|bad, new bool"), {"low": 14, "likely": 22, "high": 42}),
     ],
 )
 async def test_how_long_answers_are_is_said_or_guessed(
@@ -96,6 +99,18 @@ async def test_how_long_answers_are_is_said_or_guessed(
     assert found["models"][0]["output_tokens"] == output
     (note,) = (note for note in found["notes"] if note.startswith("output: "))
     assert ("a guess" in note) == ("--expect-output" not in given)
+
+
+@pytest.mark.parametrize(("cap", "is_told"), [("0.01", True), ("100", False)])
+async def test_a_cap_that_ends_the_run_early_is_told(
+    tmp_path: Path, cap: str, is_told: bool
+) -> None:
+    """Before the run, not after the rows that were paid for."""
+    words = ("batch", written(tmp_path, ["a"]), "-m", "openai/a", "--price", "openai/a=0,1000")
+    done = await run(*words, "--dry-run", "--max-tokens", "20", "--max-cost", cap)
+    assert done.status == 0, done.err
+    told = b"--max-cost 0.01 covers some 50% of it: the run would stop there" in done.out
+    assert told == is_told
 
 
 async def test_a_row_s_own_parameters_win(tmp_path: Path) -> None:

@@ -39,6 +39,14 @@ HINTS = {
     ("batch", "prompts.jsonl", "-m", "gpt4o"): "hint: did you mean gpt-4o or",
     ("models", "opnai"): "unknown provider 'opnai'\nhint: did you mean openai",
     ("models", "openai", "--base-url", "http://a", "--base-url", "http://b"): "one --base-url at",
+    ("jobs", "out.csv"): "'[list|show|wait|cancel]': 'out.csv' is not one of 'list', 'show',",
+    ("keys",): "missing argument 'set|list|remove'\nhint: llmbatch keys --help",
+    ("batch", "prompts.jsonl", "-o", "x.jsonl", "--batch-api", "-m", "deepseek/deepseek-chat"): (
+        "deepseek has no batch API that llmbatch speaks\nhint: -m names another, of these: openai,"
+    ),
+    ("batch", "prompts.jsonl", "-o", "x.jsonl", "--batch-api", "-m", "gpt-4o-mini"): (
+        "then export it or run llmbatch keys set openai; without a key"
+    ),
     ("prompts.jsonl",): "no such command 'prompts.jsonl'\nhint: llmbatch batch prompts.jsonl ...",
 }  # fmt: skip
 
@@ -55,6 +63,8 @@ def test_a_hint_names_what_was_meant(
     for name in ("prompts.jsonl", "in/prompts.jsonl", "notes.txt", "smol.gguf"):
         (tmp_path / name).write_text('"a"\n')
     monkeypatch.chdir(tmp_path)
+    for key in ("OPENAI_API_KEY", "DEEPSEEK_API_KEY"):
+        monkeypatch.delenv(key, raising=False)
     monkeypatch.setattr("sys.argv", ["llmbatch", *words])
     assert run_app() == 2
     told = capsys.readouterr()

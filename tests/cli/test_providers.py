@@ -8,7 +8,13 @@ import sys
 import pytest
 from support.program import run, start
 
-from llmbatch_cli.cli.providers_command import known, without_password
+from llmbatch_cli.cli.providers_command import (
+    HEADS,
+    _cells,
+    _print_table,
+    known,
+    without_password,
+)
 from llmbatch_cli.providers.registry import PROVIDERS
 
 SECRET = "sk-never-to-be-shown"
@@ -93,3 +99,22 @@ def test_an_address_shows_no_secret() -> None:
     hostile = known("groq", PROVIDERS["groq"], {"GROQ_BASE_URL": "https://h/\udcff\x1b[2J"})
     assert json.dumps(hostile.base_url)
     assert "\udcff" not in str(hostile.base_url)
+
+
+@pytest.mark.parametrize("columns", [72, 80, 100, 160])
+def test_a_narrow_table_folds_what_it_cannot_show_in_one_line(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is cut off at the edge of the terminal."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.delenv("GEMINI_BASE_URL", raising=False)
+    entries = {name: known(name, PROVIDERS[name], ENV) for name in ("vercel", "gemini", "cohere")}
+    _print_table(HEADS, [_cells(one) for one in entries.values()])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= columns
+    start = lines[0].index("base URL")
+    addresses = "".join(line[start:].strip() for line in lines)
+    for one in entries.values():
+        assert one.base_url is not None
+        assert one.base_url in addresses
+    assert any("VERCEL_AI_GATEWAY_API_KEY " in line for line in lines)

@@ -252,3 +252,16 @@ async def test_a_reader_that_leaves_is_no_error(out: Path) -> None:
     )  # fmt: skip
     out_bytes, err = await process.communicate()
     assert (process.returncode, out_bytes, err) == (0, b"out.jsonl\n", b"")
+
+
+@pytest.mark.parametrize(("columns", "is_told"), [("answer", True), ("answer,cost", False)])
+async def test_a_table_without_figures_says_how_to_get_them(
+    tmp_path: Path, columns: str, is_told: bool
+) -> None:
+    """Else a paid run looks as if nobody knew what it has cost."""
+    table = tmp_path / "out.csv"
+    cells = "a,b," if is_told else "a,b,0.1,"
+    table.write_text(f"text,{columns},error\n{cells}\n")
+    done = await report(table, "--text")
+    assert done.status == 0
+    assert ("a run writes them with --columns answer,tokens,cost,latency" in done.err) == is_told

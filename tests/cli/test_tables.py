@@ -63,7 +63,7 @@ async def test_the_columns_are_named_by_options(tmp_path: Path) -> None:
     assert done.status == 2
     assert not out.exists()
     assert "several fields may be the prompt: title, body" in done.err
-    assert "--prompt-field title" in done.err
+    assert "--prompt-field body" in done.err
     named = ("--prompt-field", "body", "--id-field", "key")
     done = await run("batch", "-m", "fake/echo", str(path), *named)
     assert [(row["id"], row["text"], row["metadata"]) for row in done.rows] == [

@@ -2,6 +2,7 @@
 
 import io
 import os
+import time
 from collections.abc import Mapping
 from decimal import Decimal
 
@@ -11,7 +12,16 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from ui.screen import Screen
 
-from llmbatch_cli.core.events import Counted, Finished, Gauges, Opened, Pulled, Started
+from llmbatch_cli.core.events import (
+    Counted,
+    Finished,
+    Gauges,
+    Jobs,
+    JobShown,
+    Opened,
+    Pulled,
+    Started,
+)
 from llmbatch_cli.core.ledger import Usage
 from llmbatch_cli.core.types import Completion, Failure, Outcome
 from llmbatch_cli.ui.bar import Bar
@@ -289,3 +299,23 @@ def test_a_terminal_of_few_characters_gets_those() -> None:
     terminal.bar.tick()
     assert terminal.out.getvalue().isascii()
     assert "-----" in terminal.screen[0]
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [
+        (120, "1 job (in_progress), 9,000 of 50,000 rows done there, 2 h 5 min old, expires in 21 h"
+         " 55 min"),
+        (90, "1 job (in_progress), 9,000 of 50,000 rows done there, expires in 21 h 55 min"),
+        (70, "1 job (in_progress), 9,000 of 50,000 rows done there"),
+    ],
+)  # fmt: skip
+def test_jobs_are_told_at_any_width(width: int, shown: str) -> None:
+    """They are waited for for hours, so their line is not left out for a word too many."""
+    now_s = time.time()
+    terminal = Terminal(width)
+    terminal.totals(Counted(50_000))
+    job = JobShown("in_progress", 50_000, now_s - 7_530, 9_000, now_s + 78_910)
+    terminal.totals(Jobs([job]))
+    terminal.bar.tick()
+    assert terminal.screen[1].removeprefix("0 failed, ").removesuffix(", 0 s") == shown

@@ -11,6 +11,8 @@ from llmbatch_cli.core.events import (
     Dropped,
     Finished,
     Gauges,
+    Jobs,
+    JobShown,
     LeftUndone,
     Opened,
     Started,
@@ -250,3 +252,13 @@ def test_what_was_left_in_a_pipe_is_not_guessed(dropped: int, words: str) -> Non
         run.totals(Dropped(7 + index))
     run.totals.cut_short = True
     assert summary(run.totals).splitlines()[1:] == [f"  {words}"]
+
+
+def test_rows_that_a_job_still_holds() -> None:
+    """Of a job that is being collected, some rows have their outcome already."""
+    run = Run()
+    run.totals(Counted(5))
+    run.totals(Jobs([JobShown("completed", 5, 0.0)]))
+    assert summary(run.totals).endswith("5 rows are in 1 open job")
+    run.rows(4)
+    assert summary(run.totals).endswith("\n  1 row is in 1 open job")

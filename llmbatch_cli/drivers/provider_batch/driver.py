@@ -2,9 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
-from pathlib import Path
+from collections.abc import AsyncGenerator, Coroutine, Sequence
+from contextlib import aclosing
 from typing import Any, Final
 
 from llmbatch_cli.core.closing import closed
@@ -15,51 +14,27 @@ from llmbatch_cli.core.types import Outcome, Row
 from llmbatch_cli.drivers import Driver
 from llmbatch_cli.drivers.live import RunOptions
 from llmbatch_cli.drivers.provider_batch.asking import Asked, Asking, tried
+from llmbatch_cli.drivers.provider_batch.batch_run import BatchRun
 from llmbatch_cli.drivers.provider_batch.claims import Claims, check_open, left_out, refuse_lost
 from llmbatch_cli.drivers.provider_batch.collecting import Collector, NotOurs
 from llmbatch_cli.drivers.provider_batch.feeding import Feeder
 from llmbatch_cli.drivers.provider_batch.filling import Filling, Fillings
-from llmbatch_cli.drivers.provider_batch.http import open_batch_http
 from llmbatch_cli.drivers.provider_batch.journal import Job, Journal, cannot_write, folder_of
 from llmbatch_cli.drivers.provider_batch.known import forget, going_on
 from llmbatch_cli.drivers.provider_batch.polling import Poller, Watched, shown
 from llmbatch_cli.drivers.provider_batch.spool import Spooled
 from llmbatch_cli.drivers.provider_batch.submitting import Submitter
-from llmbatch_cli.drivers.provider_batch.timing import Timing
 from llmbatch_cli.engine.calls import stopped
 from llmbatch_cli.engine.failure_limit import Breaker
 from llmbatch_cli.engine.run import Stop
 from llmbatch_cli.engine.waits import Postponed
 from llmbatch_cli.providers.batch_api import Http, JobStatus
-from llmbatch_cli.providers.batch_storage import Storage
 
 MOST_WAITING: Final = 256
 """Outcomes of rows that went into no job, not yet taken."""
 FULL_S: Final = (60.0, 1800.0)
 """A job that was refused because too much waits is submitted again after the first time, which
 doubles up to the second."""
-
-
-@frozen(kw_only=True)
-class BatchRun:
-    """How a run by a batch API goes, whatever is asked in it."""
-
-    output: Path
-    """Beside which the journal stands."""
-    durable: Callable[[], Awaitable[None]]
-    """Returns once every outcome that was yielded is on the disk."""
-    network: Callable[[float], AbstractAsyncContextManager[Http]] = open_batch_http
-    """Given the first wait before a request is sent again."""
-    live_after_s: float | None = None
-    """So long after the oldest job was made, what is left is sent live."""
-    detach: bool = False
-    """Whether to return once everything is submitted."""
-    timing: Timing = Timing()
-    storage: Storage = Storage()
-    has: Callable[[str], bool] = lambda key: False
-    """Whether the output has a row of this key already."""
-    is_whole: Callable[[], bool] = lambda: True
-    """Whether the whole input was read, once it was."""
 
 
 @frozen
@@ -119,9 +94,8 @@ class _Drive:
         self._claims = Claims(journal) if journal.jobs else None
         self._queue: asyncio.Queue[_Item] = asyncio.Queue(MOST_WAITING)
         self._begun = frozenset(journal.jobs)
-        self._feeder = Feeder(
-            asking, journal, self._claims, timing, self._is_live, self._queue.put, self._pump
-        )
+        put, observe = self._queue.put, options.observe
+        self._feeder = Feeder(asking, journal, self._claims, timing, self._is_live, put, self._pump)
         self._submitter = Submitter(journal, http, timing, options.observe)
         self._poller = Poller(journal, http, timing, options.observe)
         self._collector = Collector(journal, http, timing, options.observe, self._claims)
@@ -355,9 +329,8 @@ class _Drive:
         return status if status is not None and status.ended else None
 
     def _show(self) -> None:
-        self._notify(
-            Jobs([shown(job, self._watched.get(id_)) for id_, job in self._journal.jobs.items()])
-        )
+        seen = self._watched.get
+        self._notify(Jobs([shown(job, seen(id_)) for id_, job in self._journal.jobs.items()]))
 
     def _tell_end(self) -> None:
         """Say what goes on without this process."""

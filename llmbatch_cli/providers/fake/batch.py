@@ -68,8 +68,10 @@ class FakeBatch(BatchWire):
 
     async def poll(self, http: Http, job: str) -> JobStatus:
         said, now_s = self._said(job), time.time()
+        assert isinstance(self.provider, Fake)  # noqa: S101 - for the types
+        duration_s = DURATION_S + self.provider.latency_s
         if said["word"] is None:
-            share = min(1.0, (now_s - said["made_s"]) / DURATION_S)
+            share = min(1.0, (now_s - said["made_s"]) / duration_s)
             word, done = ("completed" if share == 1.0 else "in_progress"), int(share * said["rows"])
         else:
             word, done = said["word"], said["done"]
@@ -93,7 +95,8 @@ class FakeBatch(BatchWire):
                 row = orjson.loads(line)
                 body = orjson.dumps(row["body"])
                 try:
-                    reply = await provider.send(WireRequest("POST", self.base_url, {}, body))
+                    request = WireRequest("POST", self.base_url, {}, body)
+                    reply = await provider.send(request, waits=False)
                 except ProviderError as error:
                     yield Result(row["custom_id"], error=error)
                 else:

@@ -18,7 +18,7 @@ from typing import Final
 
 import orjson
 
-from llmbatch_cli.core.errors import Interrupted, Unreachable, UsageError
+from llmbatch_cli.core.errors import Interrupted, NotAnswered, Unreachable, UsageError
 from llmbatch_cli.core.events import Observer
 from llmbatch_cli.core.types import Completion, Request, Send, WireReply, WireRequest
 from llmbatch_cli.providers.base import Settings
@@ -86,13 +86,24 @@ class Fake(OpenAI):
     async def serving(self, observe: Observer) -> AsyncIterator[Send | None]:
         yield self.send
 
-    async def send(self, wire: WireRequest) -> WireReply:
-        """A made-up reply. Raises Unreachable and Interrupted where the options ask for them."""
+    @property
+    def latency_s(self) -> float:
+        """The mean of a request's."""
+        return self._options.latency
+
+    async def send(self, wire: WireRequest, *, waits: bool = True) -> WireReply:
+        """A made-up reply, after its latency if it waits.
+
+        Raises Unreachable and Interrupted where the options ask for them, and NotAnswered for what
+        would hang and does not wait.
+        """
         headers: dict[str, str] = {"content-type": "application/json"}
         if self._bucket is not None and not self._bucket.take(headers):
             return error_reply("rate_limited", headers)
         failure, latency_s = self._fate(wire.body)
-        if latency_s > 0:
+        if failure == "hang" and not waits:
+            raise NotAnswered("the fake provider has no answer to this row")
+        if latency_s > 0 and waits:
             await self._sleep(latency_s)
         if failure is None or failure in ANSWERED:
             return WireReply(200, headers, answer(orjson.loads(wire.body), self._options, failure))

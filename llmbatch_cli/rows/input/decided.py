@@ -134,9 +134,10 @@ def _unclear(found: Sequence[str], fields: Fields, file: str | None) -> UsageErr
         return UsageError(f"{file}: the row is empty")
     there = names_of(fields)
     if found:
+        longest = max(found, key=lambda name: len(str(fields[name])))
         return UsageError(
             f"{file}: several fields may be the prompt: {', '.join(found)}; there are: {there}",
-            hint=f"name it, as in --prompt-field {found[0]}; or -t makes one of them",
+            hint=f"name it, as in --prompt-field {longest}; or -t makes one of them",
         )
     way = way_of(fields)
     return UsageError(

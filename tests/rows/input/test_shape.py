@@ -139,6 +139,13 @@ async def test_what_is_not_clear_is_asked(fields: dict[str, Any], words: str) ->
     assert 'no "prompt" or "messages"; the row has: ' in rows[1].reason
 
 
+async def test_the_longest_field_is_the_example() -> None:
+    """An id comes first in most tables, and is never the prompt."""
+    with pytest.raises(UsageError) as caught:
+        await read({"mail": "M1", "body": "The invoice is wrong.", "gold": "billing"})
+    assert caught.value.hint == "name it, as in --prompt-field body; or -t makes one of them"
+
+
 @pytest.mark.parametrize("first", [{"prompt": "a"}, "a", [user("a")], {"prompt": ""}])
 async def test_amid_prompts_no_other_field_is_one(first: Any) -> None:
     """What has no prompt there is an error row, and its text is not sent."""
