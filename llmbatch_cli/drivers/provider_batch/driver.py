@@ -94,7 +94,7 @@ class _Drive:
         self._claims = Claims(journal) if journal.jobs else None
         self._queue: asyncio.Queue[_Item] = asyncio.Queue(MOST_WAITING)
         self._begun = frozenset(journal.jobs)
-        put, observe = self._queue.put, options.observe
+        put = self._queue.put
         self._feeder = Feeder(asking, journal, self._claims, timing, self._is_live, put, self._pump)
         self._submitter = Submitter(journal, http, timing, options.observe)
         self._poller = Poller(journal, http, timing, options.observe)
