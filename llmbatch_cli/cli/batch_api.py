@@ -24,6 +24,11 @@ def check_batch_api(output: OutputOptions, sending: Sending, *, fallback: bool) 
         raise UsageError(
             "--batch-api needs a file, beside which the jobs are kept", hint="name it with -o"
         )
+    if output.output.exists() and not (output.output.is_file() or output.output.is_dir()):
+        raise UsageError(
+            f"--batch-api needs a file, and {output.output} is none",
+            hint="name a file with -o, beside which the jobs are kept",
+        )
     if output.format != "jsonl" and (output.format not in TABLES or journal_of(output) is None):
         raise UsageError(
             f"--batch-api writes jsonl or a table, not --format {output.format}",

@@ -76,19 +76,20 @@ def jobs(
 
     Rows are collected by the run itself: the same command again, with --resume.
     """
-    outputs = known(os.environ) if output is None else [output]
+    outputs, status = _readable(known(os.environ)) if output is None else ([output], 0)
     if output is not None and not folder_of(output).is_dir():
         raise UsageError(f"{output} has no open jobs", hint="llmbatch jobs lists what has")
     if action == "cancel" and output is None:
         raise UsageError("cancel needs the output's name", hint="as in llmbatch jobs cancel OUT")
     if not outputs:
-        say("no output has open jobs")
-        return ExitStatus.OK
+        if not status:
+            say("no output has open jobs")
+        return status
     if action == "list":
         with printing():
             for one in outputs:
                 _print_listed(one, json=json)
-        return ExitStatus.OK
+        return status
     options = CallOptions.of(Sending(network=network), setup=setup)
     work = {"show": _show, "wait": _wait, "cancel": _cancel}[action]
 
@@ -96,7 +97,20 @@ def jobs(
         async with AsyncExitStack() as stack:
             return await work(outputs, _Asker(options, setup, stack), json)
 
-    return run_async(worked())
+    return run_async(worked()) or status
+
+
+def _readable(outputs: Sequence[Path]) -> tuple[list[Path], int]:
+    """Those with open jobs, and a status; a journal that is broken is said, and hides no other."""
+    found, status = [], ExitStatus.OK
+    for one in outputs:
+        try:
+            if Journal(folder_of(one)).jobs:
+                found.append(one)
+        except UsageError as error:
+            say_error(error)
+            status = ExitStatus.SOME_FAILED
+    return found, status
 
 
 def _print_listed(output: Path, *, json: bool) -> None:
@@ -208,22 +222,24 @@ def _tell_progress(output: Path, seen: Sequence[_Seen]) -> None:
 async def _cancel(outputs: Sequence[Path], asker: _Asker, json: bool) -> ExitStatus:
     status = ExitStatus.OK
     for output in outputs:
+        cancelled = 0
         with locked(output), Journal(folder_of(output)) as journal:
             async with open_batch_http() as http:
                 for job in list(journal.jobs.values()):
                     try:
                         await _cancel_one(journal, job, asker, http)
+                        cancelled += job.id is not None
                     except (ProviderError, UsageError) as error:
                         say_error(error)
                         status = ExitStatus.SOME_FAILED
             left = len(journal.jobs)
         name = shlex.quote(str(output))
-        if left:
+        if cancelled:
             say(
-                f"{format_count(left, 'job')} of {name} will end; what they have done by then is "
-                "paid for, and the run's command with --resume collects it"
+                f"{format_count(cancelled, 'job')} of {name} will end; what they have done by then "
+                "is paid for, and the run's command with --resume collects it"
             )
-        else:
+        if not left:
             forget(output, os.environ)
             say(f"{name} has no open jobs any more")
     return status
@@ -233,20 +249,39 @@ async def _cancel_one(journal: Journal, job: Job, asker: _Asker, http: Http) -> 
     """Cancel a job, or drop one that no provider has."""
     wire = await asker.wire(job)
     if job.state == "creating":
-        found = await wire.find(http, job.intent, job.upload, journal.not_of(job))
-        if found is not None and not wire.finds:
-            raise UsageError(
-                f"a job of {format_count(job.intent.rows, 'row')} may be this run's or another's, "
-                f"which only its results show: {found}",
-                hint="cancel it at the provider if it is yours, or go on with --resume",
-            )
+        found = await _found(journal, job, wire, http)
         if found is not None:
+            _check_ours(job, wire, found, is_sure=False)
             journal.created(job, found)
     if job.id is None:
         journal.settled(job)
         return
+    _check_ours(job, wire, job.id, is_sure=job.is_sure)
     await wire.cancel(http, job.id)
     journal.cancelling(job)
+
+
+async def _found(journal: Journal, job: Job, wire: BatchWire, http: Http) -> str | None:
+    """The id of a job whose create was begun; None once it could not appear any more."""
+    limits, began_s = wire.limits, time.monotonic()
+    made_s = job.creating_s + limits.appears_s - time.time()
+    while True:
+        found = await wire.find(http, job.intent, job.upload, journal.not_of(job))
+        left_s = began_s + min(made_s, limits.appears_s) - time.monotonic()
+        if found is not None or left_s <= 0:
+            return found
+        await asyncio.sleep(min(left_s, limits.first_poll_s))
+
+
+def _check_ours(job: Job, wire: BatchWire, id_: str, *, is_sure: bool) -> None:
+    """Raise UsageError for a job that may be another run's."""
+    if is_sure or wire.finds:
+        return
+    raise UsageError(
+        f"a job of {format_count(job.intent.rows, 'row')} may be this run's or another's, "
+        f"which only its results show: {id_}",
+        hint="cancel it at the provider if it is yours, or go on with --resume",
+    )
 
 
 def _print(output: Path, seen: Sequence[_Seen], *, json: bool) -> None:

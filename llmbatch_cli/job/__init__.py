@@ -172,7 +172,9 @@ class JobRun:
         self._finished = await self._read_back()
         pool = await stack.enter_async_context(open_models(job.calls, self._observe))
         stack.callback(self._tell_unused_prices)
-        batch = batch_run(job.batch_api, output, self._durable)
+        finished = self._finished
+        has = finished.has if finished is not None else lambda key: False
+        batch = batch_run(job.batch_api, output, self._durable, has, lambda: self._inputs.is_whole)
         plan = await job.ask.plan(
             pool, RunOptions(job.output.ordered, job.failure_limit, self._observe, batch)
         )

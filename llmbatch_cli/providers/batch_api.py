@@ -41,6 +41,7 @@ Tests: a simulated provider in tests/batch_api/ (see simulated_openai.py there),
 `tests/batch_api/laws.py` applies every law and fault.
 """
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import field, replace
@@ -63,6 +64,8 @@ from llmbatch_cli.providers.wire.replies import json_object
 DAY_S: Final = 24 * 3600.0
 CLOCKS_DIFFER_S: Final = 600.0
 """How far the provider's clock may be behind ours, or what it lists be dated early."""
+_WHOSE: Final = re.compile("auth|key|token|organization|project|workspace")
+"""In the names of headers that say who asks; others change with a release, or a proxy."""
 _PROBE: Final = [{"role": "user", "content": "?"}]
 
 
@@ -84,7 +87,7 @@ class BatchLimits:
     """Polls begin with the first wait, which grows to this one; a Retry-After is kept to."""
     appears_s: float = 30.0
     """How long after a create whose reply was lost the list may still lack the job."""
-    settles_s: float = 600.0
+    settles_s: float = 1800.0
     """How long a job may take to end once it was cancelled."""
     deadline_s: float = 2 * DAY_S
     """After so long a job that has not ended is cancelled, and what is there is taken."""
@@ -248,7 +251,7 @@ class BatchWire(ABC):
     @property
     def account(self) -> str:
         """A digest of address and key: another account would not find the jobs."""
-        headers = sorted(self.headers.items())
+        headers = sorted(item for item in self.headers.items() if _WHOSE.search(item[0].lower()))
         said = orjson.dumps([self.provider.name, self.provider.base_url, headers])
         return blake2b(said, digest_size=8, person=b"llmbatch-account").hexdigest()
 

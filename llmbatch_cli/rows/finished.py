@@ -151,6 +151,12 @@ class FinishedRows:
         self._take(number)
         return True
 
+    def has(self, key: str) -> bool:
+        """Whether any finished row has this key, claimed or not."""
+        raw = bytes.fromhex(key)
+        bucket = self._sorted(_bucket_number(raw))
+        return bucket[(at := _first(bucket, raw)) : at + len(raw)] == raw
+
     def _take(self, number: int) -> None:
         self.taken += 1
         self.taken_failed += self._is_failed[number]

@@ -163,7 +163,7 @@ async def test_trouble_of_a_moment_is_borne(
 async def test_rows_whose_results_are_gone_are_sent_again_and_that_is_said(
     tmp_path: Path, status: int
 ) -> None:
-    provider, done = await answered(tmp_path, faults=[("GET", "/content$", status)])
+    provider, done = await answered(tmp_path, faults=[("GET", "/content$", status)] * 3)
     assert done.status == 0, done.err
     assert texts(tmp_path) == ALL
     assert provider.creates == 2

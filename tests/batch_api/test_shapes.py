@@ -297,7 +297,7 @@ async def test_trouble_of_a_moment_is_borne(tmp_path: Path, shape: type[Shape]) 
 async def test_rows_whose_results_are_gone_are_sent_again_and_that_is_said(
     tmp_path: Path, shape: type[Shape]
 ) -> None:
-    provider, done = await answered(tmp_path, shape, faults=[("GET", shape.results_path, 410)])
+    provider, done = await answered(tmp_path, shape, faults=[("GET", shape.results_path, 410)] * 3)
     assert done.status == 0, done.err
     assert texts(tmp_path) == ALL
     assert provider.creates == 2

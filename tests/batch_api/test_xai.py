@@ -14,6 +14,7 @@ from batch_api.simulated_xai import SimulatedXAI
 from batch_api.test_shapes import ALL, ROWS, answered, texts
 from batch_api.wires import body_file, collected, intent_of, wire_of
 from support.program import run
+from support.scripted import Exchange
 
 from llmbatch_cli.core.errors import BadReply, ProviderError
 from llmbatch_cli.core.types import WireReply
@@ -169,3 +170,21 @@ async def test_an_error_is_that_of_its_code(code: Any, kind: str, retry: bool) -
     assert (result.error.kind, result.error.retry) == (kind, retry)
     assert "did not work" in str(result.error.message)
     assert not isinstance(result.reply, WireReply)
+
+
+async def test_rows_that_only_seem_to_be_taken_are_added_again(tmp_path: Path) -> None:
+    """A proxy's page in place of the reply: a batch without rows would never end."""
+
+    class Proxied(SimulatedXAI):
+        pages = 1
+
+        async def handle(self, exchange: Exchange) -> None:
+            if exchange.path.endswith("/requests") and self.pages:
+                self.pages -= 1
+                await exchange.reply(b"<html></html>", 200)
+                return
+            await super().handle(exchange)
+
+    provider, done = await answered(tmp_path, Proxied)
+    assert done.status == 0, done.err
+    assert_law(provider, tmp_path / "out.jsonl", ROWS)

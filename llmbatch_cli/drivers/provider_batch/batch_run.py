@@ -27,3 +27,7 @@ class BatchRun:
     """Whether to return once everything is submitted."""
     timing: Timing = Timing()
     storage: Storage = Storage()
+    has: Callable[[str], bool] = lambda key: False
+    """Whether the output has a row of this key already."""
+    is_whole: Callable[[], bool] = lambda: True
+    """Whether the whole input is asked."""

@@ -1,8 +1,13 @@
 """Which rows of the input the open jobs of an earlier run hold already."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
+from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.core.text import format_count
 from llmbatch_cli.core.types import Row
+from llmbatch_cli.drivers.provider_batch.asking import Asking, OtherProvider
 from llmbatch_cli.drivers.provider_batch.journal import Journal
 from llmbatch_cli.drivers.provider_batch.spool import Spooled, rows_in
 from llmbatch_cli.rows.finished import FinishedRows
@@ -18,6 +23,8 @@ class Claims:
         """Reads the rows of all open jobs, some seconds a million. Raises OSError."""
         self._rows = FinishedRows()
         self._begins: dict[str, int] = {}
+        self._journal = journal
+        self._wanted = [id_ for id_, job in journal.jobs.items() if job.state != "cancelling"]
         for id_ in journal.jobs:
             self._begins[id_] = self._rows.rows
             for row in rows_in(journal.rows_of(id_)):
@@ -32,12 +39,6 @@ class Claims:
         """Rows that were."""
         return self._rows.taken
 
-    def unasked(self) -> int:
-        """Rows of the jobs that no row has claimed anything of."""
-        ends = [*self._begins.values(), self._rows.rows][1:]
-        jobs = [range(*pair) for pair in zip(self._begins.values(), ends, strict=True)]
-        return sum(len(job) for job in jobs if not any(map(self._rows.is_claimed, job)))
-
     def row_of(self, job: str, number: int, row: Spooled) -> Spooled | None:
         """The row of a job as the input has it now; None where nobody claims it."""
         if job not in self._begins:  # a job of this run
@@ -50,5 +51,52 @@ class Claims:
             row.prompt = replace(row.prompt, **changed)
         return row
 
+    def lost(self, has: Callable[[str], bool]) -> int:
+        """Rows of jobs that no row of input has claimed, and whose answers the output has not."""
+        return sum(
+            not self._rows.is_claimed(self._begins[id_] + number) and not has(row.prompt.key or "")
+            for id_ in self._wanted
+            for number, row in enumerate(rows_in(self._journal.rows_of(id_)))
+        )
+
     def close(self) -> None:
         self._rows.close()
+
+
+async def check_open(journal: Journal, asking: Asking, output: Path) -> None:
+    """Raise UsageError, before anything is read or sent, where this run cannot reach a job."""
+    for job in journal.jobs.values():
+        reached = job.reached
+        try:
+            asked = await asking.for_spec(reached.spec)
+        except OtherProvider as error:
+            raise UsageError(
+                f"the open jobs of {output} are at {reached.provider}, and this run is not",
+                hint=f"-m {reached.spec} collects them; llmbatch jobs cancel {output} ends them",
+            ) from error
+        if reached.account != asked.reached.account:
+            raise UsageError(
+                f"the jobs of {output} were made with another key or address, at "
+                f"{reached.base_url}",
+                hint=f"go on with that key, or let them be: llmbatch jobs show {output}",
+            )
+
+
+def refuse_lost(lost: int, claims: Claims, output: Path, *, is_whole: bool) -> None:
+    """Raise UsageError where answers that are paid for would be left out by mistake."""
+    if not lost or (is_whole and claims.claimed):
+        return
+    raise UsageError(
+        f"{format_count(lost, 'row')} of the open jobs of {output} are not in this input as it is "
+        "asked now, so their answers would be lost",
+        hint="give the input and options of the run that made them, such as model, parameters and "
+        f"template, without --limit; llmbatch jobs cancel {output} gives them up",
+    )
+
+
+def left_out(lost: int) -> str:
+    """That rows of jobs are not in the input."""
+    return (
+        f"{format_count(lost, 'row')} of the open jobs are not in this input any more, so that "
+        "their answers are left out"
+    )

@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
 
-from llmbatch_cli.core.errors import NotAnswered, ProviderError
+from llmbatch_cli.core.closing import closed
+from llmbatch_cli.core.errors import BadReply, NotAnswered, ProviderError
 from llmbatch_cli.core.events import Notice, Observer
 from llmbatch_cli.core.text import format_count
 from llmbatch_cli.core.types import Outcome
@@ -62,10 +63,11 @@ class Collector:
         times = Times(job.creating_s or job.intent.made_s, self._timing.clock())
         with RowsFile(self._journal.rows_of(job.intent.id)) as rows:
             taken = bytearray(len(rows))
-            async for number, result in self._results(job, status, asked, taken):
-                row = self._row(job, number, rows)
-                if row is not None:
-                    yield row, await asked.outcome(row, result, times)
+            async with closed(self._results(job, status, asked, taken)) as results:
+                async for number, result in results:
+                    row = self._row(job, number, rows)
+                    if row is not None:
+                        yield row, await asked.outcome(row, result, times)
             for number, is_taken in enumerate(taken):
                 row = None if is_taken else self._row(job, number, rows)
                 if row is not None:
@@ -83,17 +85,21 @@ class Collector:
         wire, tries = asked.wire, 0
         while job.id is not None:
             one, before = _Try(), sum(taken)
-            async for found in self._read(job, status, wire, taken, one):
-                yield found
+            async with closed(self._read(job, status, wire, taken, one)) as founds:
+                async for found in founds:
+                    yield found
             if one.strange and not any(taken) and not wire.finds:
                 raise NotOurs
-            if one.is_gone and not any(taken):
-                self._tell_gone(job, asked)
-                return
-            if one.trouble is None and sum(taken) >= _wanted(status, taken):
+            wanted = _wanted(status, taken)
+            if one.trouble is None and sum(taken) >= wanted:
                 self._tell_strange(job, one)
                 return
             tries = 1 if sum(taken) > before else tries + 1
+            if one.is_gone and tries >= MOST_LOOKS:
+                self._tell_gone(job, asked, len(taken) - sum(taken))
+                return
+            if one.trouble is None and not (any(taken) or one.strange):
+                one.trouble = _nothing(job, wanted)  # not taken for lost: they are paid for
             if one.trouble is not None and tries >= MOST_TRIES:
                 raise one.trouble
             if one.trouble is None and tries >= MOST_LOOKS:
@@ -110,13 +116,14 @@ class Collector:
         Raises the ProviderError for which it would not go better the next time.
         """
         try:
-            async for result in wire.collect(self._http, job.id or "", status):
-                number = number_in(result.custom_id, job.intent.id, len(taken))
-                if number is None:
-                    one.strange += 1
-                elif not taken[number]:
-                    taken[number] = 1
-                    yield number, result
+            async with closed(wire.collect(self._http, job.id or "", status)) as results:
+                async for result in results:
+                    number = number_in(result.custom_id, job.intent.id, len(taken))
+                    if number is None:
+                        one.strange += 1
+                    elif not taken[number]:
+                        taken[number] = 1
+                        yield number, result
         except ProviderError as error:
             one.is_gone = error.status in GONE
             if not (error.retry or one.is_gone):
@@ -136,14 +143,23 @@ class Collector:
             results = format_count(one.strange, "result")
             self._observe(Notice(f"job {job.id}: {results} with unknown ids are left out"))
 
-    def _tell_gone(self, job: Job, asked: Asked) -> None:
-        limits, rows = asked.wire.limits, format_count(job.intent.rows, "row")
+    def _tell_gone(self, job: Job, asked: Asked, left: int) -> None:
+        limits, rows = asked.wire.limits, format_count(left, "row")
         self._observe(
             Notice(
                 f"the results of job {job.id} are gone: {asked.model.provider} keeps them for "
                 f"{limits.kept}; its {rows} are sent again"
             )
         )
+
+
+def _nothing(job: Job, wanted: int) -> ProviderError:
+    """The error of results that are none, such as a web page in their place."""
+    return BadReply(
+        f"the results of job {job.id} have none of the {format_count(wanted, 'row')} that the "
+        "provider counts as done",
+        hint="--resume looks again, and nothing is sent twice",
+    )
 
 
 def _wanted(status: JobStatus, taken: bytearray) -> int:

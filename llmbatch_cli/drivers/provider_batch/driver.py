@@ -6,21 +6,21 @@ from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing
 from typing import Any, Final
 
-from llmbatch_cli.core.errors import OutputError, ProviderError, UsageError
+from llmbatch_cli.core.closing import closed
+from llmbatch_cli.core.errors import ProviderError
 from llmbatch_cli.core.events import Finished, Jobs, Notice, Started
 from llmbatch_cli.core.frozen import frozen
-from llmbatch_cli.core.text import format_count
 from llmbatch_cli.core.types import Outcome, Row
 from llmbatch_cli.drivers import Driver
 from llmbatch_cli.drivers.live import RunOptions
 from llmbatch_cli.drivers.provider_batch.asking import Asked, Asking, tried
 from llmbatch_cli.drivers.provider_batch.batch_run import BatchRun
-from llmbatch_cli.drivers.provider_batch.claims import Claims
+from llmbatch_cli.drivers.provider_batch.claims import Claims, check_open, left_out, refuse_lost
 from llmbatch_cli.drivers.provider_batch.collecting import Collector, NotOurs
 from llmbatch_cli.drivers.provider_batch.feeding import Feeder
 from llmbatch_cli.drivers.provider_batch.filling import Filling, Fillings
-from llmbatch_cli.drivers.provider_batch.journal import Job, Journal, folder_of
-from llmbatch_cli.drivers.provider_batch.known import forget
+from llmbatch_cli.drivers.provider_batch.journal import Job, Journal, cannot_write, folder_of
+from llmbatch_cli.drivers.provider_batch.known import forget, going_on
 from llmbatch_cli.drivers.provider_batch.polling import Poller, Watched, shown
 from llmbatch_cli.drivers.provider_batch.spool import Spooled
 from llmbatch_cli.drivers.provider_batch.submitting import Submitter
@@ -58,10 +58,13 @@ def provider_batch(asking: Asking, run: BatchRun, options: RunOptions, live: Dri
         first_wait_s = asking.home.wire.limits.first_poll_s / 5
         async with aclosing(rows), run.network(first_wait_s) as http:
             with Journal(folder_of(run.output), run.timing.clock) as journal:
-                driver = _Drive(asking, run, options, live, journal, http)
-                async with aclosing(driver.outcomes(rows, stop)) as outcomes:
-                    async for outcome in outcomes:
-                        yield outcome
+                try:
+                    driver = _Drive(asking, run, options, live, journal, http)
+                    async with aclosing(driver.outcomes(rows, stop)) as outcomes:
+                        async for outcome in outcomes:
+                            yield outcome
+                except OSError as error:
+                    raise cannot_write(journal.folder, error) from error
             if not journal.jobs:
                 forget(run.output, os.environ)
 
@@ -91,10 +94,8 @@ class _Drive:
         self._claims = Claims(journal) if journal.jobs else None
         self._queue: asyncio.Queue[_Item] = asyncio.Queue(MOST_WAITING)
         self._begun = frozenset(journal.jobs)
-        put, observe = self._queue.put, options.observe
-        self._feeder = Feeder(
-            asking, journal, self._claims, timing, self._is_live, put, self._pump, observe
-        )
+        put = self._queue.put
+        self._feeder = Feeder(asking, journal, self._claims, timing, self._is_live, put, self._pump)
         self._submitter = Submitter(journal, http, timing, options.observe)
         self._poller = Poller(journal, http, timing, options.observe)
         self._collector = Collector(journal, http, timing, options.observe, self._claims)
@@ -110,7 +111,8 @@ class _Drive:
         """Jobs that are left alone, by --detach."""
         if run.live_after_s is not None:
             made = [job.intent.made_s for job in journal.jobs.values()]
-            self._poller.give_up_s = min(made, default=timing.clock()) + run.live_after_s
+            give_up_s = min(made, default=timing.clock()) + run.live_after_s
+            self._poller.give_up_s = self._submitter.give_up_s = give_up_s
             self._feeder.ends_live = True
 
     # Outcomes
@@ -121,6 +123,7 @@ class _Drive:
         self._stop = stop
         stop.listen(self._wake)
         self._journal.sweep()
+        await check_open(self._journal, self._asking, self._run.output)
         await self._feeder.hold_open()
         self._start(self._feed(rows))
         self._pump()
@@ -132,6 +135,8 @@ class _Drive:
                 async for outcome in self._live(self._feeder.rest.prompts(self._asking), stop):
                     yield outcome
             self._ends = True
+            if not all(job.is_submitted for job in self._journal.jobs.values()):
+                self._feeder.end_detached(self._asking.home)
         finally:
             self._tell_end()
             async for left in self._feeder.rest.left(self._asking):
@@ -169,6 +174,8 @@ class _Drive:
     def _is_done(self) -> bool:
         if not self._has_fed or self._held or not self._queue.empty():
             return False
+        if self._run.detach and len(self._watched) <= self._left:
+            return True  # there is no room for those that are left
         return len(self._journal.jobs) <= self._left
 
     def _finished(self, outcome: Outcome) -> Outcome:
@@ -209,26 +216,27 @@ class _Drive:
         if job.id is not None:
             self._journal.ended(job, status.word)
         try:
-            async for row, end in self._collector.rows(job, status, asked):
-                if isinstance(end, Outcome) and not self._goes_live(end):
-                    yield self._finished(end)
-                    continue
-                again = end if isinstance(end, Spooled) else tried(row, end)
-                try:
-                    failed = self._feeder.place(again, asked, further, full)
-                except Postponed as postponed:
-                    self._feeder.postpone(postponed)
-                    self._notify(await asked.left(again))
-                    continue
-                if failed is not None:
-                    yield self._finished(failed)
+            async with closed(self._collector.rows(job, status, asked)) as rows:
+                async for row, end in rows:
+                    if isinstance(end, Outcome) and not self._goes_live(end):
+                        yield self._finished(end)
+                        continue
+                    again = end if isinstance(end, Spooled) else tried(row, end)
+                    try:
+                        failed = self._feeder.place(again, asked, further, full)
+                    except Postponed as postponed:
+                        self._feeder.postpone(postponed)
+                        self._notify(await asked.left(again))
+                        continue
+                    if failed is not None:
+                        yield self._finished(failed)
         except ProviderError as error:
             raise stopped(asked.model.name, error, (), asked.model.key_hint) from error
 
     async def _settle(self, job: Job, fillings: Sequence[Filling]) -> None:
         """All that was yielded is on the disk, so the job is done with; others follow it."""
-        made_s = self._timing.clock()
-        following = [await asyncio.to_thread(one.close, made_s) for one in fillings]
+        clock = self._timing.clock
+        following = [await asyncio.to_thread(one.close, clock()) for one in fillings]
         await self._run.durable()
         self._journal.settled(job, following)
         self._watched.pop(job.intent.id, None)
@@ -265,9 +273,15 @@ class _Drive:
     # Jobs
 
     async def _feed(self, rows: AsyncGenerator[Row, None]) -> None:
-        await self._feeder.feed(rows, self._run.output)
+        await self._feeder.feed(rows, self._run.output, self._check)
         self._has_fed = True
         self._wake()
+
+    async def _check(self, claims: Claims) -> None:
+        lost = await asyncio.to_thread(claims.lost, self._run.has)
+        refuse_lost(lost, claims, self._run.output, is_whole=self._run.is_whole())
+        if lost:
+            self._notify(Notice(left_out(lost)))
 
     def _pump(self) -> None:
         """Begin with each job that there is room for."""
@@ -285,12 +299,6 @@ class _Drive:
 
     async def _followed(self, job: Job) -> None:
         asked = await self._asking.for_spec(job.reached.spec)
-        if job.reached.account != asked.reached.account:
-            raise UsageError(
-                f"the jobs of {self._run.output} were made with another key or address, at "
-                f"{job.reached.base_url}",
-                hint=f"go on with that key, or let them be: llmbatch jobs show {self._run.output}",
-            )
         try:
             status = await self._status(job, asked)
         except ProviderError as error:
@@ -300,9 +308,9 @@ class _Drive:
                 raise stopped(asked.model.name, error, (), asked.model.key_hint) from error
         if status is None:
             self._left += 1
-            await self._queue.put(None)
-        else:
-            await self._queue.put(_Ended(job, status, asked))
+            if self._left >= asked.wire.limits.jobs_at_once and not self._has_fed:
+                self._feeder.end_detached(asked)
+        await self._queue.put(None if status is None else _Ended(job, status, asked))
 
     async def _status(self, job: Job, asked: Asked) -> JobStatus | None:
         """How the job has ended; None for one that is left alone."""
@@ -312,11 +320,12 @@ class _Drive:
         if job.id is None:
             await self._submitter.submit(job, asked.wire)
             self._show()
-        if not self._run.detach:
+            if job.id is None:
+                return JobStatus(word="never submitted", ended=True)
+        if not self._run.detach or self._is_live():
             return await self._poller.until_ended(watched, asked.wire, self._show)
-        status = None
-        if job.intent.id in self._begun:
-            status = await self._poller.look(watched, asked.wire)
+        is_begun = job.intent.id in self._begun
+        status = await self._poller.look(watched, asked.wire) if is_begun else None
         return status if status is not None and status.ended else None
 
     def _show(self) -> None:
@@ -329,20 +338,10 @@ class _Drive:
         if not there:
             return
         is_detached = self._ends and not self._is_stopped()
-        is_one = len(there) == 1
         if is_detached:
             self._stop.drain()
-            what = "is submitted" if is_one else "are submitted"
-        else:
-            what = "goes on" if is_one else "go on"
-        name, rows = self._run.output, sum(job.intent.rows for job in there)
-        self._notify(
-            Notice(
-                f"{format_count(len(there), 'job')} with {format_count(rows, 'row')} {what} at "
-                f"{self._asking.home.model.provider}; the same command with --resume "
-                f"collects them, llmbatch jobs cancel {name} ends them"
-            )
-        )
+        at = self._asking.home.model.provider
+        self._notify(Notice(going_on(there, at, self._run.output, is_detached=is_detached)))
 
     # Tasks
 
@@ -357,12 +356,7 @@ class _Drive:
         except asyncio.CancelledError:
             raise
         except OSError as error:
-            await self._queue.put(
-                OutputError(
-                    f"the jobs' files cannot be written: {error.strerror or error}: "
-                    f"{self._journal.folder}"
-                )
-            )
+            await self._queue.put(cannot_write(self._journal.folder, error))
         except Exception as error:  # noqa: BLE001 - the generator raises it
             await self._queue.put(error)
 

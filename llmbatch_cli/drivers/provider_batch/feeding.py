@@ -6,19 +6,18 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 from llmbatch_cli.core.errors import ProviderError, Rejected, RunStopped, UsageError
-from llmbatch_cli.core.events import Notice, Observer
-from llmbatch_cli.core.text import format_count
 from llmbatch_cli.core.types import BadRow, Failure, Outcome, Row
 from llmbatch_cli.drivers.provider_batch.asking import Asked, Asking, OtherProvider
 from llmbatch_cli.drivers.provider_batch.claims import Claims
 from llmbatch_cli.drivers.provider_batch.filling import Filling, Fillings
-from llmbatch_cli.drivers.provider_batch.journal import Journal
+from llmbatch_cli.drivers.provider_batch.journal import Journal, Reached
 from llmbatch_cli.drivers.provider_batch.known import remember
 from llmbatch_cli.drivers.provider_batch.rest import Rest
 from llmbatch_cli.drivers.provider_batch.spool import Spooled
 from llmbatch_cli.drivers.provider_batch.timing import Timing
 from llmbatch_cli.engine.calls import failed_row, unsent
 from llmbatch_cli.engine.waits import Postponed
+from llmbatch_cli.providers.batch_api import Intent
 
 
 class Feeder:
@@ -33,7 +32,6 @@ class Feeder:
         is_live: Callable[[], bool],
         put: Callable[[Outcome], Awaitable[None]],
         meant: Callable[[], None],
-        observe: Observer,
     ) -> None:
         """
         Args:
@@ -44,7 +42,6 @@ class Feeder:
             is_live: whether no further job is made.
             put: takes the outcomes of rows that go into no job.
             meant: is told of each job that is meant.
-            observe: receives notices.
         """
         self._asking = asking
         self._journal = journal
@@ -53,7 +50,6 @@ class Feeder:
         self._is_live = is_live
         self._put = put
         self._meant = meant
-        self._observe = observe
         self.fillings = Fillings(journal)
         self.rest = Rest(journal.folder)
         self.ends_live = False
@@ -63,8 +59,7 @@ class Feeder:
         self.reached: RunStopped | None = None
         """Why rows were left undone."""
         self._is_over = False
-        self._has_new = False
-        """Whether a row went into a job of this run."""
+        self._later: list[tuple[Intent, Reached]] = []
 
     async def hold_open(self) -> None:
         """Hold what the jobs of an earlier run may cost."""
@@ -73,8 +68,14 @@ class Feeder:
             if purse is not None:
                 purse.hold_all(await asyncio.to_thread(purse.held_in, self._journal.rows_of(id_)))
 
-    async def feed(self, rows: AsyncGenerator[Row, None], output: Path) -> None:
-        """Every row that no open job holds already."""
+    async def feed(
+        self,
+        rows: AsyncGenerator[Row, None],
+        output: Path,
+        check: Callable[[Claims], Awaitable[None]],
+    ) -> None:
+        """Every row that no open job holds already. Beside open jobs none is meant before all is
+        read, and `check` has found nothing wrong with what they hold."""
         async for row in rows:
             if isinstance(row, BadRow):
                 failure = Failure("invalid_row", f"{row.place}: {row.reason}")
@@ -86,25 +87,16 @@ class Feeder:
                 break
             if self._is_over:
                 continue
-            self._has_new = True
             await self._feed_one(Spooled(row), output)
-            while not self._has_room():
+            while not (self._has_room() or self._is_over):
                 self.room.clear()
                 await self.room.wait()
-        self._tell_unasked()
         for filling in self.fillings.rest():
             await self._intend(filling, output)
-
-    def _tell_unasked(self) -> None:
-        """Say that jobs which are paid for are for other rows than those that are sent now."""
-        unasked = self._claims.unasked() if self._claims is not None and self._has_new else 0
-        if unasked:
-            self._observe(
-                Notice(
-                    f"{format_count(unasked, 'row')} in open jobs of earlier runs, which are paid "
-                    "for, are answered already or not of this input with this model and parameters"
-                )
-            )
+        if self._claims is not None:
+            await check(self._claims)
+            for intent, reached in self._later:
+                self._mean(intent, reached, output)
 
     async def _feed_one(self, row: Spooled, output: Path) -> None:
         full: list[Filling] = []
@@ -134,6 +126,16 @@ class Feeder:
         """A row is left undone; the rest of the input, too, where no row can be paid for."""
         self.reached = self.reached or postponed.reason
         self._is_over = self._is_over or postponed.ends
+
+    def end_detached(self, asked: Asked) -> None:
+        """No more jobs are taken, and none is waited for."""
+        most, provider = asked.wire.limits.jobs_at_once, asked.model.provider
+        reason = RunStopped(
+            f"{provider} takes {most} jobs at once, so not all rows are submitted",
+            hint="--resume submits the rest once some have ended, or waits for it without --detach",
+        )
+        self.reached, self._is_over = self.reached or reason, True
+        self.room.set()
 
     def place(
         self, row: Spooled, asked: Asked, fillings: Fillings, full: list[Filling]
@@ -176,6 +178,12 @@ class Feeder:
                 await self._put(outcome)
             return
         intent, reached = await asyncio.to_thread(filling.close, self._timing.clock())
+        if self._claims is not None:
+            self._later.append((intent, reached))
+        else:
+            self._mean(intent, reached, output)
+
+    def _mean(self, intent: Intent, reached: Reached, output: Path) -> None:
         if not self._journal.jobs:
             remember(output, os.environ)
         self._journal.intend(intent, reached)

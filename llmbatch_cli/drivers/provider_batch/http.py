@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from llmbatch_cli.core.closing import closed
 from llmbatch_cli.core.errors import BadReply, Interrupted, ProviderError, Unreachable
 from llmbatch_cli.core.types import WireReply, WireRequest
 from llmbatch_cli.providers.batch_api import NoDownload
@@ -116,19 +117,20 @@ class BatchHttp:
     async def lines(self, request: WireRequest) -> AsyncIterator[bytes]:
         rest: list[bytes] = []
         size = 0
-        async for piece in self._whole(request):
-            first, *more = piece.split(b"\n")
-            size += len(first)
-            if size > MOST_LINE_BYTES:
-                raise BadReply(f"a line of the results is longer than {MOST_LINE_BYTES:,} bytes")
-            rest.append(first)
-            if not more:
-                continue
-            *whole, last = more
-            for line in (b"".join(rest), *whole):
-                if bare := line.strip():
-                    yield bare
-            rest, size = [last], len(last)
+        async with closed(self._whole(request)) as pieces:
+            async for piece in pieces:
+                first, *more = piece.split(b"\n")
+                size += len(first)
+                if size > MOST_LINE_BYTES:  # no answer is; the other rows are to be had
+                    rest, first = [], b""
+                rest.append(first)
+                if not more:
+                    continue
+                *whole, last = more
+                for line in (b"".join(rest), *whole):
+                    if bare := line.strip():
+                        yield bare
+                rest, size = [last], len(last)
         if bare := b"".join(rest).strip():
             yield bare
 
@@ -138,8 +140,9 @@ class BatchHttp:
         taken, tries = _Taken(), 0
         while True:
             try:
-                async for piece in self._some(request, taken):
-                    yield piece
+                async with closed(self._some(request, taken)) as pieces:
+                    async for piece in pieces:
+                        yield piece
                 return
             except (Unreachable, Interrupted, BadReply) as error:
                 tries = 1 if taken.moved else tries + 1

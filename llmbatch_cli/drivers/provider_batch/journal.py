@@ -36,7 +36,7 @@ from typing import Any, Final, Literal, Self
 
 import orjson
 
-from llmbatch_cli.core.errors import UsageError
+from llmbatch_cli.core.errors import OutputError, UsageError
 from llmbatch_cli.core.frozen import frozen
 from llmbatch_cli.providers.batch_api import Intent
 
@@ -47,8 +47,9 @@ State = Literal["intent", "uploaded", "creating", "created", "cancelling", "ende
 
 
 def folder_of(output: Path) -> Path:
-    """Where the jobs of this output are kept."""
-    return output.with_name(output.name + ENDING)
+    """Where the jobs of this output are kept, by whatever link it is called."""
+    real = Path(os.path.realpath(output)) if output.is_symlink() else output
+    return real.with_name(real.name + ENDING)
 
 
 @frozen(kw_only=True)
@@ -234,9 +235,15 @@ class Journal:
         assert self._file is not None  # noqa: S101 - for the types
         line = orjson.dumps({"do": what, "id": id_, "at": round(self._clock(), 3), **more}) + b"\n"
         rest = line
-        while rest:
-            rest = rest[os.write(self._file, rest) :]
-        os.fsync(self._file)
+        try:
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
+            os.fsync(self._file)
+        except OSError:  # no half of a record stays before the next one
+            with suppress(OSError):
+                os.ftruncate(self._file, self._whole)
+                os.lseek(self._file, self._whole, os.SEEK_SET)
+            raise
         self._whole += len(line)
 
     # Reading
@@ -324,3 +331,11 @@ def sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def cannot_write(folder: Path, error: OSError) -> OutputError:
+    """What a full or broken disk means to the jobs, which all go on."""
+    return OutputError(
+        f"the jobs' files cannot be written: {error.strerror or error}: {folder}",
+        hint="make room there; then --resume goes on with all that is journaled",
+    )

@@ -1,7 +1,7 @@
 """The outputs of this user that have open jobs: a small file each in the user's state folder."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -9,7 +9,8 @@ from pathlib import Path
 import orjson
 
 from llmbatch_cli.core.folders import state_folder
-from llmbatch_cli.drivers.provider_batch.journal import folder_of
+from llmbatch_cli.core.text import format_count
+from llmbatch_cli.drivers.provider_batch.journal import Job, folder_of
 
 
 def remember(output: Path, environ: Mapping[str, str]) -> None:
@@ -48,3 +49,14 @@ def _absolute(output: Path) -> Path:
 def _place(output: Path, environ: Mapping[str, str]) -> Path:
     name = blake2b(os.fsencode(_absolute(output)), digest_size=10).hexdigest()
     return state_folder(environ) / "jobs" / f"{name}.json"
+
+
+def going_on(jobs: Sequence[Job], provider: str, output: Path, *, is_detached: bool) -> str:
+    """That these go on without this process, and what is to be done about them."""
+    goes, submitted = ("goes on", "is submitted") if len(jobs) == 1 else ("go on", "are submitted")
+    rows = format_count(sum(job.intent.rows for job in jobs), "row")
+    return (
+        f"{format_count(len(jobs), 'job')} with {rows} {submitted if is_detached else goes} at "
+        f"{provider}; the same command with --resume collects them, "
+        f"llmbatch jobs cancel {output} ends them"
+    )

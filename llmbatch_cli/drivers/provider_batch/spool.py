@@ -8,6 +8,7 @@ from typing import Any, BinaryIO, Self
 
 import orjson
 
+from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.ledger import Attempt, Usage
 from llmbatch_cli.core.types import Prompt
 from llmbatch_cli.rows.big_ints import with_big_ints
@@ -100,8 +101,9 @@ class RowsFile:
     """The rows of one job, read in any order."""
 
     def __init__(self, path: Path) -> None:
-        """Raises OSError."""
-        self._file: BinaryIO = path.open("rb")
+        """Raises UsageError where the file is not there, and OSError."""
+        self._path = path
+        self._file: BinaryIO = _opened(path)
         self._places = array("Q")
         place = 0
         for line in self._file:
@@ -113,7 +115,7 @@ class RowsFile:
 
     def __getitem__(self, number: int) -> Spooled:
         self._file.seek(self._places[number])
-        return from_line(self._file.readline())
+        return _read(self._path, self._file.readline())
 
     def __enter__(self) -> Self:
         return self
@@ -123,7 +125,29 @@ class RowsFile:
 
 
 def rows_in(path: Path) -> Iterator[Spooled]:
-    """The rows of a file, in order."""
-    with path.open("rb") as file:
+    """The rows of a file, in order. Raises UsageError where it was changed, and OSError."""
+    with _opened(path) as file:
         for line in file:
-            yield from_line(line)
+            yield _read(path, line)
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except FileNotFoundError as error:
+        raise _changed(path, "it is gone") from error
+
+
+def _read(path: Path, line: bytes) -> Spooled:
+    try:
+        return from_line(line)
+    except (ValueError, LookupError, TypeError) as error:
+        raise _changed(path, str(error)) from error
+
+
+def _changed(path: Path, how: str) -> UsageError:
+    return UsageError(
+        f"the rows of a job cannot be read: {path}: {how}",
+        hint="it was changed by something else: put it back, or remove its folder, which gives "
+        "the jobs in it up",
+    )

@@ -30,16 +30,18 @@ class Submitter:
         self._uploading = asyncio.Semaphore(UPLOADS_AT_ONCE)
         self._begun = set(journal.jobs)
         """Those of an earlier run, whose upload may be there."""
+        self.give_up_s: float | None = None
+        """When no job is made any more."""
 
     async def submit(self, job: Job, wire: BatchWire) -> None:
-        """Return once the provider has the job. Raises the ProviderError for which it never
-        will."""
+        """Return once the provider has the job, or none is made any more. Raises the ProviderError
+        for which it never will."""
         body = self._journal.body_of(job.intent.id)
-        stray = 0
+        stray, ends_s = 0, self._timing.clock() + wire.limits.deadline_s
         while job.id is None:
-            wait_s = job.until_s - self._timing.clock()
-            if wait_s > 0:
-                await self._timing.pause(wait_s)
+            await self._wait_for_turn(job)
+            if not job.is_submitted and self._is_given_up():
+                return
             if job.state == "intent":
                 await self._upload(job, wire, body)
             if job.state == "creating":
@@ -49,10 +51,21 @@ class Submitter:
                 await self._create(job, wire, body)
             except ProviderError as error:
                 is_stray = error.status in (404, 409) and stray < MOST_STRAY
-                if not (error.retry or is_stray):
+                if not (error.retry or is_stray) or self._timing.clock() > ends_s:
                     raise
                 stray += is_stray
                 self._wait(job, wire, error)
+
+    def _is_given_up(self) -> bool:
+        return self.give_up_s is not None and self._timing.clock() >= self.give_up_s
+
+    async def _wait_for_turn(self, job: Job) -> None:
+        """Until the job may be submitted; not for long where a clock has jumped."""
+        wait_s = min(job.until_s - self._timing.clock(), LONGEST_WAIT_S)
+        if self.give_up_s is not None:
+            wait_s = min(wait_s, self.give_up_s - self._timing.clock() + 0.1)
+        if wait_s > 0:
+            await self._timing.pause(wait_s)
 
     async def _upload(self, job: Job, wire: BatchWire, body: Path) -> None:
         async with self._uploading:
@@ -102,6 +115,8 @@ class Submitter:
     async def _find(self, job: Job, wire: BatchWire) -> None:
         """Look for what a create may have made, for as long as it may still appear."""
         limits, wait_s = wire.limits, wire.limits.first_poll_s
+        told = False
+        ends_s = self._timing.clock() + limits.deadline_s
         while True:
             is_last = self._timing.clock() >= job.creating_s + limits.appears_s
             found = None
@@ -109,9 +124,17 @@ class Submitter:
                 others = self._journal.not_of(job)
                 found = await wire.find(self._http, job.intent, job.upload, others)
             except ProviderError as error:
-                if not error.retry:
+                if not error.retry or self._timing.clock() > ends_s:
                     raise
                 is_last = False  # no list, so nothing is known
+                if not told:
+                    told = True
+                    self._observe(
+                        Notice(
+                            f"whether {job.intent.mark} was made is not known as long as the jobs "
+                            f"cannot be listed: {error.message}"
+                        )
+                    )
             if found is not None:
                 self._journal.created(job, found)
                 return

@@ -19,6 +19,7 @@ from urllib.parse import quote, urlencode
 
 import orjson
 
+from llmbatch_cli.core.closing import closed
 from llmbatch_cli.core.errors import BadReply, Interrupted, NotAnswered, ProviderError
 from llmbatch_cli.core.types import Request, WireReply, WireRequest
 from llmbatch_cli.providers.batch_api import (
@@ -166,8 +167,9 @@ class AnthropicBatch(BatchWire):
 
     async def collect(self, http: Http, job: str, status: JobStatus) -> AsyncIterator[Result]:
         try:
-            async for result in self._results(http, job, status):
-                yield result
+            async with closed(self._results(http, job, status)) as results:
+                async for result in results:
+                    yield result
         except NoDownload as other:
             error = self.failed(other.reply)
             if other.reply.status == 404 and not await self._is_gone(http, job):
@@ -185,10 +187,11 @@ class AnthropicBatch(BatchWire):
         named = [url for url in status.sources if _origin(url) == _origin(self.base_url)]
         # A gateway may pass on the address at the provider, which must not get the gateway's key.
         request = self.request("GET", named[0]) if named else self._of(job, "/results")
-        async for line in http.lines(request):
-            result = self.result(line)
-            if result is not None:
-                yield result
+        async with closed(http.lines(request)) as lines:
+            async for line in lines:
+                result = self.result(line)
+                if result is not None:
+                    yield result
 
     def result(self, line: bytes) -> Result | None:
         """What one line says; None where it is nobody's."""

@@ -26,6 +26,7 @@ from urllib.parse import quote, urlencode
 
 import orjson
 
+from llmbatch_cli.core.closing import closed
 from llmbatch_cli.core.errors import (
     BadReply,
     Interrupted,
@@ -223,10 +224,11 @@ class BedrockBatch(BatchWire):
     async def collect(self, http: Http, job: str, status: JobStatus) -> AsyncIterator[Result]:
         for uri in status.sources:
             try:
-                async for line in http.lines(await self._signer.for_s3("GET", uri)):
-                    found = result_in(line, self.failed)
-                    if found is not None:
-                        yield found
+                async with closed(http.lines(await self._signer.for_s3("GET", uri))) as lines:
+                    async for line in lines:
+                        found = result_in(line, self.failed)
+                        if found is not None:
+                            yield found
             except NoDownload as other:
                 reply = other.reply
                 if s3.code_in(reply) in s3.STALE:

@@ -19,6 +19,7 @@ from urllib.parse import quote, urlencode
 
 import orjson
 
+from llmbatch_cli.core.closing import closed
 from llmbatch_cli.core.errors import (
     BadReply,
     Interrupted,
@@ -165,16 +166,18 @@ class FireworksBatch(OpenAIBatch):
             if not urls and status.done:
                 raise Interrupted("the results at fireworks are not there yet")
             for url in urls:
-                async for line in self._stored(http, url):
-                    result = self.result(line)
-                    if result is not None:
-                        yield result
+                async with closed(self._stored(http, url)) as lines:
+                    async for line in lines:
+                        result = self.result(line)
+                        if result is not None:
+                            yield result
 
     async def _stored(self, http: Http, url: str) -> AsyncIterator[bytes]:
         """A file of the storage, which must not get the key."""
         try:
-            async for line in http.lines(WireRequest("GET", url, {})):
-                yield line
+            async with closed(http.lines(WireRequest("GET", url, {}))) as lines:
+                async for line in lines:
+                    yield line
         except NoDownload as other:
             status = other.reply.status
             if status in (401, 403):  # the address was signed for some minutes

@@ -20,6 +20,7 @@ from urllib.parse import quote, urlencode
 
 import orjson
 
+from llmbatch_cli.core.closing import closed
 from llmbatch_cli.core.errors import BadReply, NotAnswered, Overloaded, ProviderError
 from llmbatch_cli.core.types import Request, WireReply, WireRequest
 from llmbatch_cli.providers.base import Provider
@@ -207,10 +208,11 @@ class GeminiBatch(BatchWire):
 
     async def collect(self, http: Http, job: str, status: JobStatus) -> AsyncIterator[Result]:
         for file in status.sources:
-            async for line in self._lines(http, file):
-                found = self.result(_loaded(line))
-                if found is not None:
-                    yield found
+            async with closed(self._lines(http, file)) as lines:
+                async for line in lines:
+                    found = self.result(_loaded(line))
+                    if found is not None:
+                        yield found
         if status.sources:
             return
         inline = mapping(_output(self.json(await http.get(self._of(job)))).get("inlinedResponses"))
@@ -225,8 +227,9 @@ class GeminiBatch(BatchWire):
         path = f"{quote(file, safe='/')}:download?alt=media"
         for url in (f"/{path}", f"{root}/download/{version}/{path}"):
             try:
-                async for line in http.lines(self.request("GET", url)):
-                    yield line
+                async with closed(http.lines(self.request("GET", url))) as lines:
+                    async for line in lines:
+                        yield line
                 return
             except NoDownload as other:
                 reply = other.reply

@@ -16,6 +16,7 @@ from urllib.parse import quote, urlencode
 
 import orjson
 
+from llmbatch_cli.core.closing import closed
 from llmbatch_cli.core.errors import BadReply
 from llmbatch_cli.core.types import Request, WireRequest
 from llmbatch_cli.providers.base import Provider
@@ -130,8 +131,9 @@ class MistralBatch(OpenAIBatch):
 
     async def collect(self, http: Http, job: str, status: JobStatus) -> AsyncIterator[Result]:
         """From its files; where it has none, from what stands within it."""
-        async for result in super().collect(http, job, status):
-            yield result
+        async with closed(super().collect(http, job, status)) as results:
+            async for result in results:
+                yield result
         if status.sources:
             return
         said = self.json(await http.get(self._of(job, "?inline=true")))

@@ -15,6 +15,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import orjson
 
+from llmbatch_cli.core.closing import closed
 from llmbatch_cli.core.errors import (
     BadReply,
     NotAnswered,
@@ -229,17 +230,19 @@ class OpenAIBatch(BatchWire):
 
     async def collect(self, http: Http, job: str, status: JobStatus) -> AsyncIterator[Result]:
         for file in status.sources:
-            async for line in self._file(http, file):
-                result = self.result(line)
-                if result is not None:
-                    yield result
+            async with closed(self._file(http, file)) as lines:
+                async for line in lines:
+                    result = self.result(line)
+                    if result is not None:
+                        yield result
 
     async def _file(self, http: Http, file: str) -> AsyncIterator[bytes]:
         request = self.request("GET", f"/files/{quote(file, safe='')}/content")
         for _ in range(3):
             try:
-                async for line in http.lines(request):
-                    yield line
+                async with closed(http.lines(request)) as lines:
+                    async for line in lines:
+                        yield line
                 return
             except NoDownload as other:
                 elsewhere = text_or_none(other.reply.headers.get("location"))
@@ -255,8 +258,8 @@ class OpenAIBatch(BatchWire):
         except orjson.JSONDecodeError:
             return None
         custom_id = text_or_none(said.get("custom_id"))
-        if not custom_id:
-            return None
+        if not custom_id:  # Mistral's errors may be without, but they are results
+            return Result("") if "id" in said or "response" in said else None
         response, error = mapping(said.get("response")), mapping(said.get("error"))
         status, body = count(response.get("status_code")), response.get("body")
         if status and status >= 100:

@@ -22,6 +22,7 @@ from urllib.parse import quote, unquote, urlencode
 
 import orjson
 
+from llmbatch_cli.core.closing import closed
 from llmbatch_cli.core.errors import BadReply, Interrupted, ProviderError
 from llmbatch_cli.core.types import Request, WireReply, WireRequest
 from llmbatch_cli.providers.batch_api import (
@@ -213,15 +214,17 @@ class VertexBatch(BatchWire):
             found = _INTENT.search(uri)
             async for place in self._files.files(http, Place.of(f"{uri.rstrip('/')}/")):
                 if place.name.endswith(".jsonl"):
-                    async for line in self._lines(http, place):
-                        yield result_in(line, found[1] if found else "")
+                    async with closed(self._lines(http, place)) as lines:
+                        async for line in lines:
+                            yield result_in(line, found[1] if found else "")
 
     async def _lines(self, http: Http, place: Place) -> AsyncIterator[bytes]:
         files, has_begun = self._files, False
         try:
-            async for line in http.lines(files.download(place)):
-                yield line
-                has_begun = True
+            async with closed(http.lines(files.download(place))) as lines:
+                async for line in lines:
+                    yield line
+                    has_begun = True
         except NoDownload as other:
             error = files.failed(other.reply, place)
             if has_begun and error.status == 401:  # the token has ended, and there is a new one

@@ -82,8 +82,11 @@ class XAIBatch(BatchWire):
         headers = {"content-type": "application/json"}
         request = self.request("POST", self._path(batch, "/requests"), headers=headers)
         reply = await http.upload(request, body, b'{"batch_requests":[', b"]}")
-        if 200 <= reply.status < 300 or (reply.status < 500 and await self._has_rows(http, batch)):
+        is_taken = 200 <= reply.status < 300 and reply.body.strip() == b"null"
+        if is_taken or (reply.status < 500 and await self._has_rows(http, batch)):
             return batch
+        if 200 <= reply.status < 300:  # of something in between: the batch would never end
+            raise BadReply("xai shows no rows in the batch that they were added to")
         raise self.failed(reply)
 
     async def find(
