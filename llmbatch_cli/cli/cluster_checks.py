@@ -1,15 +1,19 @@
 """What --engine ray cannot be combined with, said before anything is read or sent."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.near import install_hint
 from llmbatch_cli.core.options import TABLES, Cluster, Sending
 from llmbatch_cli.job import Job
+from llmbatch_cli.rows.output.target import check_file
 from llmbatch_cli.storage import address_of, located
 from llmbatch_cli.storage.address import parsed
 
+_BEGINNING: Final = b'{"index":'
 DETACHED_RAY = "ray start --head starts one here, and --address auto takes it"
 
 
@@ -22,6 +26,10 @@ def check_cluster(job: Job, sending: Sending) -> None:
     output = job.output
     if output.output is None:
         raise UsageError("--engine ray writes a folder of parts", hint="name it, as in -o out/")
+    if output.output.exists() and not output.output.is_dir():
+        raise UsageError(
+            f"{output.output} is a file", hint="--engine ray writes a folder of parts: name one"
+        )
     if output.format not in (None, "jsonl", *TABLES):
         raise UsageError(
             f"--engine ray writes jsonl or tables, not --format {output.format}",
@@ -46,9 +54,9 @@ def check_cluster(job: Job, sending: Sending) -> None:
     if sending.batch_api.detach and options.merge is not None:
         raise UsageError(
             "--merge puts parts together at the end, and --detach does not wait for it",
-            hint="llmbatch cluster attach waits, and has --merge",
+            hint="once the run is over, the same command with --merge puts them together",
         )
-    _refuse_merge(options.merge, output.output)
+    _refuse_merge(options.merge, output.output, job.inputs.inputs, output.format)
     check_ray()
 
 
@@ -80,7 +88,9 @@ def _refuse_alone(options: Cluster, job: Job) -> None:
             )
 
 
-def _refuse_merge(merge: Path | None, folder: Path) -> None:
+def _refuse_merge(
+    merge: Path | None, folder: Path, inputs: Sequence[str], form: str | None
+) -> None:
     if merge is None:
         return
     if (address := address_of(merge)) is not None and not located(address)[1]:
@@ -90,6 +100,19 @@ def _refuse_merge(merge: Path | None, folder: Path) -> None:
             f"--merge {address or merge} is in the folder of the parts",
             hint="name a file beside it",
         )
+    if address is not None:
+        if address.endswith(".gz"):
+            raise UsageError(f"--merge {address}: objects are not packed", hint="leave .gz out")
+        return
+    check_file(merge, inputs, filled=True)
+    if form not in TABLES and merge.is_file() and merge.suffix != ".gz" and not _is_ours(merge):
+        raise UsageError(f"--merge {merge}: there is something else in it", hint="name another")
+
+
+def _is_ours(merge: Path) -> bool:
+    """Whether a file is empty, or begins as rows of ours do."""
+    with merge.open("rb") as file:
+        return file.read(len(_BEGINNING)) in (b"", _BEGINNING)
 
 
 def _place(path: Path) -> Path:
