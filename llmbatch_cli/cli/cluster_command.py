@@ -45,9 +45,7 @@ Output = Annotated[
 ]
 Address = Annotated[
     str,
-    typer.Option(
-        "--address", metavar="ADDRESS", help="The Ray cluster's address.  [default: auto]"
-    ),
+    typer.Option("--address", metavar="ADDRESS", help="The Ray cluster's address."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="With status: print JSON.")]
 Now = Annotated[bool, typer.Option("--now", help="With stop: drop what is in flight.")]
