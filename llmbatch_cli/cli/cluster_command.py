@@ -76,6 +76,10 @@ def cluster(
                 hint="llmbatch batch ... -o OUT --engine ray begins one",
             )
         return run_async(_act(action, folder, address, json, now, display))
+    except NotADirectoryError as error:
+        raise UsageError(
+            f"{folder.address} is a file", hint="name the folder of a run of --engine ray"
+        ) from error
     except OSError as error:
         raise unusable(folder, error) from error
 

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 from uuid import uuid4
 
@@ -30,6 +30,8 @@ ALONE_S: Final = 30.0
 BEGIN_S: Final = 60.0
 """A worker that was started may take so long until it is heard."""
 LATE_S: Final = 20.0
+LAST_WORD_S: Final = 10.0
+"""A run is over at the latest so long after its last row, whether or not its folder can say so."""
 MOST_STILLBORN: Final = 5
 """So many workers in turn that were never heard end the run."""
 
@@ -146,7 +148,9 @@ class Service:
     def poll(self, notices_from: int = 0) -> Status:
         """How it stands, for the command that has started it or has attached itself."""
         self._polled_at = self._clock()
-        return self._ready().status(notices_from)
+        status = self._ready().status(notices_from)
+        is_said = self._tending is not None and self._tending.done()
+        return replace(status, is_over=status.is_over and is_said)
 
     @property
     def unheard_s(self) -> float | None:
@@ -178,7 +182,7 @@ class Service:
                 coordinator.stop("drain", _ALONE)
             await asyncio.sleep(TICK_S)
         with suppress(OSError):  # it is over all the same
-            await asyncio.to_thread(self._presence.say, ended=True)
+            await asyncio.wait_for(asyncio.to_thread(self._presence.say, ended=True), LAST_WORD_S)
 
     async def _say(self, coordinator: Coordinator) -> None:
         try:
