@@ -1,5 +1,6 @@
 """What --engine ray cannot be combined with, said before anything is read or sent."""
 
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +14,8 @@ from llmbatch_cli.rows.output.target import check_file
 from llmbatch_cli.storage import address_of, located
 from llmbatch_cli.storage.address import parsed
 
+MOST_A_CORE: Final = 16
+"""Workers; each is a process of some 150 MB."""
 _BEGINNING: Final = b'{"index":'
 DETACHED_RAY = "ray start --head starts one here, and --address auto takes it"
 
@@ -26,6 +29,12 @@ def check_cluster(job: Job, sending: Sending) -> None:
     output = job.output
     if output.output is None:
         raise UsageError("--engine ray writes a folder of parts", hint="name it, as in -o out/")
+    most = MOST_A_CORE * (os.cpu_count() or 1)
+    if options.address is None and (options.workers or 1) > most:
+        raise UsageError(
+            f"--workers {options.workers} is too many for this machine, which can have {most}",
+            hint="one for each core is enough; --address names a cluster",
+        )
     if output.output.exists() and not output.output.is_dir():
         raise UsageError(
             f"{output.output} is a file", hint="--engine ray writes a folder of parts: name one"

@@ -28,6 +28,7 @@ REFUSED = {
     "a full folder": (["-o", "full"], "is not empty, and no run of llmbatch has begun it"),
     "address": (["-o", "out", "--address", "127.0.0.1:9"], "nothing answers there"),
     "client": (["-o", "out", "--address", "ray://head:10001"], "that is for Ray's client"),
+    "workers": (["-o", "out", "--workers", "100000"], "is too many for this machine"),
     "model": (["-o", "out", "-m", "nonsense-1"], "unknown model 'nonsense-1'"),
     "key": (["-o", "out", "-m", "openai/m"], "no key for openai"),
 }
