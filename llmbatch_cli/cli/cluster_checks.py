@@ -29,12 +29,7 @@ def check_cluster(job: Job, sending: Sending) -> None:
     output = job.output
     if output.output is None:
         raise UsageError("--engine ray writes a folder of parts", hint="name it, as in -o out/")
-    most = MOST_A_CORE * (os.cpu_count() or 1)
-    if options.address is None and (options.workers or 1) > most:
-        raise UsageError(
-            f"--workers {options.workers} is too many for this machine, which can have {most}",
-            hint="one for each core is enough; --address names a cluster",
-        )
+    _check_workers(options)
     if output.output.exists() and not output.output.is_dir():
         raise UsageError(
             f"{output.output} is a file", hint="--engine ray writes a folder of parts: name one"
@@ -75,6 +70,15 @@ def check_ray() -> None:
 
     if find_spec("ray") is None:
         raise UsageError("--engine ray needs ray, which is not installed", hint=install_hint("ray"))
+
+
+def _check_workers(options: Cluster) -> None:
+    most = MOST_A_CORE * (os.cpu_count() or 1)
+    if options.address is None and (options.workers or 1) > most:
+        raise UsageError(
+            f"--workers {options.workers} is too many for this machine, which can have {most}",
+            hint="one for each core is enough; --address names a cluster",
+        )
 
 
 def _refuse_alone(options: Cluster, job: Job) -> None:
