@@ -13,7 +13,7 @@ from llmbatch_cli.cli.ending import say_summary
 from llmbatch_cli.cli.options import Only
 from llmbatch_cli.cli.running import exit_status, open_display, run_async
 from llmbatch_cli.cli.say import Voice, printing, say
-from llmbatch_cli.cli.signals import interrupts
+from llmbatch_cli.cli.signals import interrupts, keep_handlers
 from llmbatch_cli.core.errors import ExitStatus, LlmbatchError, UsageError
 from llmbatch_cli.core.options import DisplayOptions
 from llmbatch_cli.core.text import clean_for_terminal, format_count
@@ -96,6 +96,7 @@ async def _act(
         if action != "status":
             raise
         return _print(_status_of_files(folder), json=json)
+    keep_handlers()
     try:
         coordinator = await asyncio.to_thread(ray.find, folder.address)
         if coordinator is None:

@@ -16,7 +16,7 @@ from llmbatch_cli.cli.batch_job import Options, asked_by, job_of
 from llmbatch_cli.cli.ending import say_end, say_summary
 from llmbatch_cli.cli.running import Shown, exit_status, open_display
 from llmbatch_cli.cli.say import Voice
-from llmbatch_cli.cli.signals import Interrupts, interrupts
+from llmbatch_cli.cli.signals import Interrupts, interrupts, keep_handlers
 from llmbatch_cli.cli.summary_file import Ended
 from llmbatch_cli.cluster.ended import RemoteRun
 from llmbatch_cli.cluster.folder import Folder
@@ -28,7 +28,6 @@ from llmbatch_cli.cluster.run import (
     Coordinating,
     Following,
     RemoteTotals,
-    discard,
     error_of,
     plan_of,
     rows_in,
@@ -122,13 +121,13 @@ async def _begun(
         observe(Notice(f"the last run here did not end in order, or is at work: {wait}"))
     if job.output.overwrite:
         await presence.refuse_others(LEASE_S)
-        await asyncio.to_thread(discard, folder)
     plan = await asyncio.to_thread(plan_of, job, _asked(options, ask), folder, workers, observe)
     run.has_begun = True
     rows, shards = format_count(plan.rows, "row"), format_count(len(plan.shards), "shard")
     observe(Notice(f"{rows} in {shards} for {format_count(workers, 'worker')}"))
     cluster = Cluster(cluster_options.address, workers)
     await asyncio.to_thread(cluster.connect)
+    keep_handlers()
     try:
         site = _site(job, options, folder, workers)
         coordinator = await cluster.begin(site, _secret(options, cluster_options))
