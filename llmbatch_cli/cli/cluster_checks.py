@@ -46,9 +46,10 @@ def check_cluster(job: Job, sending: Sending) -> None:
     if sending.batch_api.detach and options.merge is not None:
         raise UsageError(
             "--merge puts parts together at the end, and --detach does not wait for it",
-            hint="llmbatch cluster attach waits, and has --merge",
+            hint="the same command with --merge and without --detach does it once the run is over",
         )
-    _refuse_merge(options.merge, output.output)
+    if options.merge is not None:
+        _check_merge(options.merge, job)
     check_ray()
 
 
@@ -68,28 +69,48 @@ def _refuse_alone(options: Cluster, job: Job) -> None:
     output = job.output.output
     if output is None or not (output.is_dir() or address_of(output)):
         return
-    from llmbatch_cli.cluster.folders import folder_at
-    from llmbatch_cli.cluster.layout import PLAN
-
-    folder = folder_at(output)
-    with suppress(OSError):  # which the run itself will say
-        if folder.read(PLAN) is not None:
-            raise UsageError(
-                f"{folder.address} is the folder of a run on a cluster",
-                hint="add --engine ray to go on with it",
-            )
+    if _is_begun(output):
+        raise UsageError(
+            f"{address_of(output) or output} is the folder of a run on a cluster",
+            hint="add --engine ray to go on with it",
+        )
 
 
-def _refuse_merge(merge: Path | None, folder: Path) -> None:
-    if merge is None:
-        return
-    if (address := address_of(merge)) is not None and not located(address)[1]:
+def _check_merge(merge: Path, job: Job) -> None:
+    """Raise UsageError for a file that cannot be written, or that holds something else."""
+    from llmbatch_cli.rows.input.folders import refuse_among_inputs
+    from llmbatch_cli.rows.output.target import check_file
+
+    folder, inputs = job.output.output or Path(), job.inputs.inputs
+    address = address_of(merge)
+    if address is not None and not located(address)[1]:
         raise UsageError(f"--merge {address} is a whole bucket", hint=f"as in {address}/all.jsonl")
+    if str(merge) == "-":
+        raise UsageError("--merge writes a file", hint="name it, as in --merge all.jsonl")
     if _place(merge).is_relative_to(_place(folder)):
         raise UsageError(
             f"--merge {address or merge} is in the folder of the parts",
             hint="name a file beside it",
         )
+    refuse_among_inputs(merge, (*inputs, *job.input.inputs))
+    if address is not None:
+        return
+    check_file(merge, inputs, filled=True)
+    may_replace = job.output.overwrite or _is_begun(folder)
+    if merge.is_file() and merge.stat().st_size and not may_replace:
+        raise UsageError(
+            f"--merge {merge} is not empty", hint="--overwrite replaces it; or name another file"
+        )
+
+
+def _is_begun(output: Path) -> bool:
+    """Whether a run on a cluster has this folder."""
+    from llmbatch_cli.cluster.folders import folder_at
+    from llmbatch_cli.cluster.layout import PLAN
+
+    with suppress(OSError):  # which the run itself will say
+        return folder_at(output).read(PLAN) is not None
+    return False
 
 
 def _place(path: Path) -> Path:

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,8 +12,8 @@ from llmbatch_cli.cluster.folder import Folder
 from llmbatch_cli.cluster.ground import stand_of
 from llmbatch_cli.core.errors import OutputError
 from llmbatch_cli.core.options import TABLES, OutputOptions
-from llmbatch_cli.rows.output.outfile import renewed
-from llmbatch_cli.storage import Writer, address_of, located
+from llmbatch_cli.rows.output.outfile import packing, replacing
+from llmbatch_cli.storage import address_of, located
 
 _BLOCK_BYTES: Final = 2**20
 
@@ -41,8 +41,8 @@ def merge(folder: Folder, rows_in: str, output: OutputOptions, target: Path) -> 
 def _merge_here(folder: Folder, names: Sequence[str], output: OutputOptions, target: Path) -> None:
     is_table = output.format in TABLES
     whole = target.with_name(f"{target.name}.rows.tmp") if is_table else target
-    with renewed(Path(os.path.realpath(whole))) as file:
-        _join(folder, names, file)
+    with replacing(Path(os.path.realpath(whole))) as write:
+        _join(folder, names, write)
     if is_table:
         from llmbatch_cli.rows.output.journal import write_table
 
@@ -53,8 +53,8 @@ def _merge_here(folder: Folder, names: Sequence[str], output: OutputOptions, tar
 def _merge_there(folder: Folder, names: Sequence[str], output: OutputOptions, address: str) -> None:
     storage, name = located(address)
     if output.format not in TABLES:
-        with storage.writer(name) as target:
-            _join(folder, names, target)
+        with storage.writer(name) as target, packing(target.write, Path(name)) as write:
+            _join(folder, names, write)
         return
     with tempfile.TemporaryDirectory(prefix="llmbatch-") as place:
         table = Path(place, name)
@@ -64,7 +64,7 @@ def _merge_there(folder: Folder, names: Sequence[str], output: OutputOptions, ad
                 target.write(block)
 
 
-def _join(folder: Folder, names: Sequence[str], target: Writer) -> None:
+def _join(folder: Folder, names: Sequence[str], write: Callable[[bytes], object]) -> None:
     for name in names:
         for block in folder.blocks(name):
-            target.write(block)
+            write(block)
