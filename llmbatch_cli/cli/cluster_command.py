@@ -131,7 +131,7 @@ async def _attach(coordinator: Any, folder: "Folder", display: DisplayOptions) -
             leave = asyncio.ensure_future(following.to_the_end())
             asked.stop.listen(partial(_leave, leave))
             try:
-                run.error = error_of((await leave).why)
+                run.error = error_of(await leave)
             except asyncio.CancelledError:
                 if not asked.count:
                     raise
@@ -140,6 +140,7 @@ async def _attach(coordinator: Any, folder: "Folder", display: DisplayOptions) -
             except LlmbatchError as error:
                 run.error = error
             totals.cut_short = run.error is not None
+        run.failed_before = run.failures_kept = totals.failed_before
         say_summary(run, totals, (), voice)
         if run.error is not None:
             voice.error(run.error)

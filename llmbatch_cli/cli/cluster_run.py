@@ -79,9 +79,11 @@ async def answer_on_cluster(job: Job, ask: Batch, options: Options, shown: Shown
                         return ExitStatus.OK
                     following = Following(coordinator, totals, observe)
                     await _followed(following, asked)
-                    status = following.status
-                    run.error = error_of(status.why) if status is not None else None
-                    await _finish(job, options, run, voice)
+                    if (status := following.status) is not None:
+                        told_here = asked.count and status.why is None
+                        run.error = None if told_here else error_of(status)
+                        is_whole = status.shards_done == status.shards
+                        await _finish(job, options, voice, is_whole=is_whole)
             except asyncio.CancelledError:
                 if not asked.count:
                     raise
@@ -91,6 +93,7 @@ async def answer_on_cluster(job: Job, ask: Batch, options: Options, shown: Shown
                 kind = OutputError if run.has_begun else UsageError
                 run.error = unusable(folder_of(job), error, kind)
             totals.cut_short = asked.stop.draining or run.error is not None
+        run.failed_before = run.failures_kept = totals.failed_before
         if run.has_begun and not isinstance(run.error, UsageError):
             say_summary(run, totals, (), voice)
         say_end(run, job, voice, asked)
@@ -212,7 +215,7 @@ def worker_job(options: Options, environ: Mapping[str, str]) -> Job:
     if (key_file := options.sending.cluster.key_file) is not None:
         from llmbatch_cli.settings.env_file import load
 
-        load(key_file, keys)
+        load(key_file, keys, option="--key-file")
     own = replace(options, setup=replace(options.setup, environ=keys))
     return job_of(own, asked_by(own))
 
@@ -233,7 +236,7 @@ def _asked(options: Options, ask: Batch) -> Asked:
     return Asked(ask.model.partition("?")[0], values)
 
 
-async def _finish(job: Job, options: Options, run: RemoteRun, voice: Voice) -> None:
+async def _finish(job: Job, options: Options, voice: Voice, *, is_whole: bool) -> None:
     """Put the parts together, where all of them are there."""
     folder = folder_of(job)
     if job.output.format in TABLES:
@@ -242,7 +245,7 @@ async def _finish(job: Job, options: Options, run: RemoteRun, voice: Voice) -> N
     if target is None:
         return
     name = address_of(target) or target
-    if run.error is not None:
+    if not is_whole:
         voice.notice(f"{name} is not written, as parts are missing")
         return
     await asyncio.to_thread(merge, folder, rows_in(job.output), job.output, target)

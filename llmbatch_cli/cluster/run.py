@@ -11,7 +11,7 @@ from llmbatch_cli.cluster.fingerprint import fingerprint
 from llmbatch_cli.cluster.folder import Folder
 from llmbatch_cli.cluster.joining import joined
 from llmbatch_cli.cluster.layout import PLAN, ROWS, WORK, part_of
-from llmbatch_cli.cluster.messages import StopKind, Why
+from llmbatch_cli.cluster.messages import StopKind
 from llmbatch_cli.cluster.plan import ClusterPlan, check_same, digest, load, rows_a_shard, save
 from llmbatch_cli.cluster.tallies import show
 from llmbatch_cli.core.errors import (
@@ -195,6 +195,7 @@ class Following:
         totals = self._totals
         show(totals, status.tally)
         totals.skipped += status.rows_before
+        totals.failed_before += status.failed_before
         totals.total = max(0, status.rows - totals.skipped)
         totals.begin()
         for notice in status.notices:
@@ -208,6 +209,10 @@ class Following:
         return Gauges(of("held_by", None), of("in_flight", 0), of("cooling_s", 0.0))
 
 
-def error_of(why: Why | None) -> LlmbatchError | None:
-    """What ended the run early, as an error."""
-    return None if why is None else _KINDS[why.kind](why.message, hint=why.hint)
+def error_of(status: Status) -> LlmbatchError | None:
+    """What ended the run early, as an error: also that somebody has told it to end."""
+    if (why := status.why) is not None:
+        return _KINDS[why.kind](why.message, hint=why.hint)
+    if status.shards_done < status.shards:
+        return RunStopped("the run was told to end", hint="as by llmbatch cluster stop")
+    return None

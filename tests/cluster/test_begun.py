@@ -15,7 +15,7 @@ from llmbatch_cli.cluster.run import Asked, plan_of
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.options import Cluster, InputOptions, OutputOptions, Sending
 from llmbatch_cli.job import Job
-from llmbatch_cli.models import CallOptions
+from llmbatch_cli.models.options import CallOptions
 from llmbatch_cli.plans import Batch
 from llmbatch_cli.providers.access import Access
 from llmbatch_cli.rows.input.source import Inputs

@@ -235,7 +235,7 @@ def test_a_notice_and_a_publication_are_said_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("is_heard", [True, False])
 def test_the_last_answers_of_a_run_that_drains_are_reported(tmp_path: Path, is_heard: bool) -> None:
-    """Those since the last heartbeat, of shards that are given back; also where one is not heard."""
+    """Those since the last heartbeat, of shards that are given back; also if one is not heard."""
     scene = Scene(tmp_path, lambda report: None)
     scene.takes_s = 2.0
     given = [Lease(0, 1, 1)]
