@@ -2,14 +2,17 @@
 
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from llmbatch_cli.core.errors import UsageError
 from llmbatch_cli.core.near import install_hint
 from llmbatch_cli.core.options import TABLES, Cluster, Sending
 from llmbatch_cli.job import Job
+from llmbatch_cli.rows.output.target import check_file
 from llmbatch_cli.storage import address_of, located
 from llmbatch_cli.storage.address import parsed
 
+_BEGINNING: Final = b'{"index":'
 DETACHED_RAY = "ray start --head starts one here, and --address auto takes it"
 
 
@@ -22,6 +25,10 @@ def check_cluster(job: Job, sending: Sending) -> None:
     output = job.output
     if output.output is None:
         raise UsageError("--engine ray writes a folder of parts", hint="name it, as in -o out/")
+    if output.output.exists() and not output.output.is_dir():
+        raise UsageError(
+            f"{output.output} is a file", hint="--engine ray writes a folder of parts: name one"
+        )
     if output.format not in (None, "jsonl", *TABLES):
         raise UsageError(
             f"--engine ray writes jsonl or tables, not --format {output.format}",
@@ -46,10 +53,9 @@ def check_cluster(job: Job, sending: Sending) -> None:
     if sending.batch_api.detach and options.merge is not None:
         raise UsageError(
             "--merge puts parts together at the end, and --detach does not wait for it",
-            hint="the same command with --merge and without --detach does it once the run is over",
+            hint="once the run is over, the same command with --merge puts them together",
         )
-    if options.merge is not None:
-        _check_merge(options.merge, job)
+    _check_merge(options.merge, job)
     check_ray()
 
 
@@ -76,10 +82,11 @@ def _refuse_alone(options: Cluster, job: Job) -> None:
         )
 
 
-def _check_merge(merge: Path, job: Job) -> None:
+def _check_merge(merge: Path | None, job: Job) -> None:
     """Raise UsageError for a file that cannot be written, or that holds something else."""
+    if merge is None:
+        return
     from llmbatch_cli.rows.input.folders import refuse_among_inputs
-    from llmbatch_cli.rows.output.target import check_file
 
     folder, inputs = job.output.output or Path(), job.inputs.inputs
     address = address_of(merge)
@@ -96,11 +103,17 @@ def _check_merge(merge: Path, job: Job) -> None:
     if address is not None:
         return
     check_file(merge, inputs, filled=True)
-    may_replace = job.output.overwrite or _is_begun(folder)
-    if merge.is_file() and merge.stat().st_size and not may_replace:
-        raise UsageError(
-            f"--merge {merge} is not empty", hint="--overwrite replaces it; or name another file"
-        )
+    if merge.is_file() and not _may_replace(merge, job):
+        raise UsageError(f"--merge {merge}: there is something else in it", hint="name another")
+
+
+def _may_replace(merge: Path, job: Job) -> bool:
+    """Whether a file is empty, or may be one of ours: rows are known by how they begin."""
+    if merge.suffix != ".gz" and job.output.format not in TABLES:
+        with merge.open("rb") as file:
+            return file.read(len(_BEGINNING)) in (b"", _BEGINNING)
+    is_asked = job.output.overwrite or _is_begun(job.output.output or Path())
+    return is_asked or not merge.stat().st_size
 
 
 def _is_begun(output: Path) -> bool:

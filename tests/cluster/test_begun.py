@@ -96,20 +96,22 @@ def test_a_file_in_the_place_of_the_folder(rows: Path) -> None:
     ("name", "said"),
     [
         ("in.jsonl", "is also an input"),
-        ("mine.jsonl", "is not empty"),
+        ("mine.jsonl", "there is something else in it"),
+        ("mine.jsonl.gz", "there is something else in it"),
         ("no/all.jsonl", "no directory"),
         ("", "is a directory"),
     ],
 )
 def test_a_file_that_is_not_for_the_parts(rows: Path, name: str, said: str) -> None:
-    rows.with_name("mine.jsonl").write_text("x")
+    for own in ("mine.jsonl", "mine.jsonl.gz"):
+        rows.with_name(own).write_text("x")
     assert said in refused(job(rows), rows.parent / name)
     assert "--merge writes a file" in refused(job(rows), Path("-"))
 
 
 def test_a_run_that_goes_on_replaces_its_file(rows: Path) -> None:
-    merged = rows.with_name("all.jsonl")
-    merged.write_text("{}\n")
+    merged = rows.with_name("all.jsonl.gz")
+    merged.write_text("packed")
     planned(job(rows))
     check_cluster(job(rows), Sending(cluster=Cluster(engine="ray", merge=merged)))
 

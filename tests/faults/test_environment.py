@@ -198,6 +198,9 @@ async def test_a_server_that_is_stopped_is_waited_for(tmp_path: Path) -> None:
 WALL_CLOCK: Final = {
     "cli/running.py": "stamps the chat format's `created`",
     "cli/summary_file.py": "stamps `began_at` and `ended_at`",
+    "cli/cluster_run.py": "stamps `began_at`",
+    "cluster/ground.py": "notes when a run began, for people",
+    "rows/stored/lock.py": "knows when another machine has renewed its lock on an object",
     "engine/run.py": "stamps `finished_at`",
     "compat/response.py": "stamps `created`",
     "compat/streaming.py": "stamps `created`",

@@ -221,7 +221,7 @@ def test_an_option_is_one_field_in_its_table() -> None:
         assert len({one.name for one in options.values()}) == len(options)
     assert (
         json.dumps(sorted(all_options()))
-        == '["batch", "errors", "estimate", "jobs", "models", "preview", "pull", "race"]'
+        == '["batch", "cluster", "errors", "estimate", "jobs", "models", "preview", "pull", "race"]'
     )
 
 
