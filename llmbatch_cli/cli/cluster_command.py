@@ -86,11 +86,12 @@ async def _act(
     action: str, folder: "Folder", address: str, json: bool, now: bool, display: DisplayOptions
 ) -> ExitStatus:
     from llmbatch_cli.cli.cluster_checks import check_ray
-    from llmbatch_cli.cluster.ray_engine import Cluster
 
-    check_ray()
-    ray = Cluster(address, 0)
     try:
+        check_ray()
+        from llmbatch_cli.cluster.ray_engine import Cluster
+
+        ray = Cluster(address, 0)
         await asyncio.to_thread(ray.connect)
     except UsageError:
         if action != "status":

@@ -1,11 +1,15 @@
 """How a folder and a --merge file are taken, before anything is started."""
 
 import gzip
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 
 from llmbatch_cli.cli.cluster_checks import check_cluster
+from llmbatch_cli.cli.cluster_command import cluster
 from llmbatch_cli.cluster.folder import NEW
 from llmbatch_cli.cluster.layout import PLAN, ROWS, WORK
 from llmbatch_cli.cluster.local_folder import LocalFolder
@@ -13,12 +17,14 @@ from llmbatch_cli.cluster.merge import merge
 from llmbatch_cli.cluster.plan import ClusterPlan
 from llmbatch_cli.cluster.run import Asked, plan_of
 from llmbatch_cli.core.errors import UsageError
-from llmbatch_cli.core.options import Cluster, InputOptions, OutputOptions, Sending
+from llmbatch_cli.core.options import Cluster, DisplayOptions, InputOptions, OutputOptions, Sending
 from llmbatch_cli.job import Job
 from llmbatch_cli.models.options import CallOptions
 from llmbatch_cli.plans import Batch
 from llmbatch_cli.providers.access import Access
 from llmbatch_cli.rows.input.source import Inputs
+
+ATTENDING: Sequence[Literal["attach", "stop"]] = ("attach", "stop")
 
 
 @pytest.fixture
@@ -122,3 +128,30 @@ def test_a_packed_file_of_all_parts(rows: Path) -> None:
     out.joinpath("part-00000.jsonl").write_text("{}\n")
     merge(LocalFolder(out), "", OutputOptions(), rows.with_name("all.jsonl.gz"))
     assert gzip.decompress(rows.with_name("all.jsonl.gz").read_bytes()) == b"{}\n"
+
+
+def test_where_ray_is_not_installed(
+    rows: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The folder says how its run stands; nothing else can be done."""
+    planned(job(rows))
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delitem(sys.modules, "llmbatch_cli.cluster.ray_engine", raising=False)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    out, display = rows.with_name("out"), DisplayOptions()
+    assert cluster("status", out, display=display) == 0
+    assert "not at work, 0 of 3 rows finished" in capfd.readouterr().out
+    for action in ATTENDING:
+        with pytest.raises(UsageError, match="needs ray, which is not installed"):
+            cluster(action, out, display=display)
+
+
+def test_ray_is_started_here_whatever_else_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another cluster of this machine, and one that RAY_ADDRESS names, are not asked."""
+    ray = pytest.importorskip("ray")
+    from llmbatch_cli.cluster.ray_engine import Cluster as Engine
+
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(ray, "init", lambda **words: given.update(words))
+    Engine(None, 2).connect()
+    assert (given["address"], given["num_cpus"]) == ("local", 2)
