@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 from uuid import uuid4
 
@@ -146,7 +146,10 @@ class Service:
     def poll(self, notices_from: int = 0) -> Status:
         """How it stands, for the command that has started it or has attached itself."""
         self._polled_at = self._clock()
-        return self._ready().status(notices_from)
+        status = self._ready().status(notices_from)
+        if self._tending is not None and not self._tending.done():
+            return replace(status, is_over=False)  # who asks may end this process: say so first
+        return status
 
     @property
     def unheard_s(self) -> float | None:
