@@ -45,9 +45,7 @@ Output = Annotated[
 ]
 Address = Annotated[
     str,
-    typer.Option(
-        "--address", metavar="ADDRESS", help="The Ray cluster's address.  [default: auto]"
-    ),
+    typer.Option("--address", metavar="ADDRESS", help="The Ray cluster's address."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="With status: print JSON.")]
 Now = Annotated[bool, typer.Option("--now", help="With stop: drop what is in flight.")]
@@ -78,6 +76,10 @@ def cluster(
                 hint="llmbatch batch ... -o OUT --engine ray begins one",
             )
         return run_async(_act(action, folder, address, json, now, display))
+    except NotADirectoryError as error:
+        raise UsageError(
+            f"{folder.address} is a file", hint="name the folder of a run of --engine ray"
+        ) from error
     except OSError as error:
         raise unusable(folder, error) from error
 

@@ -117,7 +117,9 @@ async def _begun(
 
     cluster_options = options.sending.cluster
     workers = cluster_options.workers or cores()
+    cluster = Cluster(cluster_options.address, workers)
     _check_models(job, ask, has_keys=cluster_options.key_file is None)
+    await asyncio.to_thread(cluster.check)  # before --overwrite deletes anything
     folder, presence = folder_of(job), Presence(folder_of(job))
     if await asyncio.to_thread(presence.seen) is not None:
         wait = f"waiting up to {LEASE_S:g} s, until none of its workers can be at work"
@@ -128,7 +130,6 @@ async def _begun(
     run.has_begun = True
     rows, shards = format_count(plan.rows, "row"), format_count(len(plan.shards), "shard")
     observe(Notice(f"{rows} in {shards} for {format_count(workers, 'worker')}"))
-    cluster = Cluster(cluster_options.address, workers)
     await asyncio.to_thread(cluster.connect)
     keep_handlers()
     try:

@@ -10,9 +10,9 @@ from typer.core import TyperCommand
 
 SECTIONS: Final = (
     "Model", "Race", "Sampling", "Answers", "Input", "Output", "Cache", "Limits and retries",
-    "Money", "Batch API", "Network", "Display",
+    "Money", "Batch API", "Cluster", "Network", "Display",
 )  # fmt: skip
-"""In this order; what belongs to none of them comes last."""
+"""In this order; others come behind them."""
 OTHERS: Final = "Other options"
 EVERYDAY: Final = "*"
 """Ends the panel of an option that the short help shows, too."""
@@ -41,7 +41,9 @@ class Command(TyperCommand):
         found: dict[str, list[Record]] = {}
         for section, record, _ in _records(self, ctx):
             found.setdefault(section, []).append(record)
-        for section in ("Arguments", *SECTIONS, OTHERS):
+        known = ("Arguments", *SECTIONS)
+        others = [section for section in found if section not in (*known, OTHERS)]
+        for section in (*known, *others, OTHERS):
             if section in found:
                 with formatter.section(section):
                     formatter.write_dl(found[section])

@@ -102,10 +102,14 @@ def report(
 
 
 def _place_for(file: str) -> Path:
-    """answers.html for answers.jsonl.gz; of an object in the current folder."""
+    """answers.html for answers.jsonl.gz, out.html for out/; of an object in the current folder."""
     if file == "-":
         raise UsageError("a page of standard input needs a name", hint="add -o report.html")
-    path = Path(file.rpartition("/")[2] if is_remote(file) else file)
+    path = Path(file.rstrip("/").rpartition("/")[2] if is_remote(file) else file)
+    if path.name in ("", ".."):  # a folder that is named by where it is
+        path = path.resolve()
+    if not path.name:
+        raise UsageError(f"a page of {file} needs a name", hint="add -o report.html")
     bare = path.with_suffix("") if path.suffix in (".gz", ".zst", ".xz", ".bz2") else path
     return bare.with_suffix(".html")
 

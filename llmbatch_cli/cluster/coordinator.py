@@ -65,6 +65,11 @@ class Worker:
     is_slow: bool = False
     """Whether it was not heard for a lease, so that its shards went to others."""
 
+    @property
+    def held_by(self) -> str | None:
+        """What limits it; without a shard it waits for one, which is nothing to show."""
+        return self.report.held_by if self.leases else None
+
 
 @frozen
 class Status:
@@ -314,7 +319,7 @@ class Coordinator:
         living = [worker for worker in self._workers.values() if not worker.is_slow]
         ground = self._ground
         before = sum(ground.rows[number] for number in ground.done if number not in ground.tallies)
-        holders = Counter(one.report.held_by for one in living if one.report.held_by is not None)
+        holders = Counter(filter(None, (one.held_by for one in living)))
         return Status(
             tally=self._merge([self._settled, *(tally for _, tally in self._live.values())]),
             rows=sum(ground.rows),
@@ -338,7 +343,7 @@ class Coordinator:
             "heard_s": round(self._clock() - worker.seen, 1),
             "shards": len(worker.leases),
             "in_flight": worker.report.in_flight,
-            "held_by": worker.report.held_by,
+            "held_by": worker.held_by,
             "lost": worker.is_slow,
         }
 

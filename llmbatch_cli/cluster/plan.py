@@ -106,10 +106,10 @@ def check_same(old: ClusterPlan, new: ClusterPlan) -> None:
         raise UsageError(
             f"the folder was begun with another model, prompt, parameter or choice of rows "
             f"(then {old.shown})",
-            hint="repeat the options of then, or write to another folder",
+            hint="repeat the options that it was begun with, or write to another folder",
         )
     if old.output != new.output:
         raise UsageError(
             "the folder was begun with another format or other columns",
-            hint="repeat the options of then, or write to another folder",
+            hint="repeat the options that it was begun with, or write to another folder",
         )

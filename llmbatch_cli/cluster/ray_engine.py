@@ -240,11 +240,15 @@ class Cluster:
         self._address, self._workers = address, workers
         self._is_ours = address is None
 
+    def check(self) -> None:
+        """Raise UsageError where nobody is at the address. Blocks."""
+        if self._address is not None:
+            _check_address(self._address)
+
     def connect(self) -> None:
         """Connect, or start Ray. Blocks for some seconds. Raises UsageError."""
         _be_quiet()
-        if self._address is not None:
-            _check_address(self._address)
+        self.check()
         quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
         try:
             if self._is_ours:

@@ -30,6 +30,8 @@ ALONE_S: Final = 30.0
 BEGIN_S: Final = 60.0
 """A worker that was started may take so long until it is heard."""
 LATE_S: Final = 20.0
+LAST_WORD_S: Final = 10.0
+"""A run is over at the latest so long after its last row, whether or not its folder can say so."""
 MOST_STILLBORN: Final = 5
 """So many workers in turn that were never heard end the run."""
 
@@ -147,9 +149,8 @@ class Service:
         """How it stands, for the command that has started it or has attached itself."""
         self._polled_at = self._clock()
         status = self._ready().status(notices_from)
-        if self._tending is not None and not self._tending.done():
-            return replace(status, is_over=False)  # who asks may end this process: say so first
-        return status
+        is_said = self._tending is not None and self._tending.done()
+        return replace(status, is_over=status.is_over and is_said)
 
     @property
     def unheard_s(self) -> float | None:
@@ -181,7 +182,7 @@ class Service:
                 coordinator.stop("drain", _ALONE)
             await asyncio.sleep(TICK_S)
         with suppress(OSError):  # it is over all the same
-            await asyncio.to_thread(self._presence.say, ended=True)
+            await asyncio.wait_for(asyncio.to_thread(self._presence.say, ended=True), LAST_WORD_S)
 
     async def _say(self, coordinator: Coordinator) -> None:
         try:

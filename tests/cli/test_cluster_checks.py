@@ -61,3 +61,20 @@ async def test_standard_input_is_refused(folder: Path) -> None:
     done = await run("batch", "-", *words, stdin=b'"one"\n')
     assert done.status == 2
     assert "cannot read standard input" in done.err
+
+
+async def test_nothing_is_overwritten_for_a_cluster_that_is_not_there(folder: Path) -> None:
+    """The parts of the last run are paid for, and the folder is as it was."""
+    out = folder / "out"
+    (out / "_work").mkdir(parents=True)
+    (out / "_work" / "plan.json").write_text("{}")
+    (out / "part-00000.jsonl").write_text("{}\n")
+    words = ("-m", "fake/echo", "-o", str(out), "--engine", "ray", "--overwrite")
+    done = await run("batch", str(folder / "in.jsonl"), *words, "--address", "127.0.0.1:9")
+    assert (done.status, "nothing answers there" in done.err) == (2, True)
+    assert (out / "part-00000.jsonl").exists()
+
+
+async def test_a_run_is_asked_for_by_its_folder(folder: Path) -> None:
+    done = await run("cluster", "status", str(folder / "mine.txt"))
+    assert (done.status, "mine.txt is a file\nhint: name the folder" in done.err) == (2, True)

@@ -21,7 +21,9 @@ from support.program import environment, jsonl, run
 from llmbatch_cli.cli.app import COMMANDS
 from llmbatch_cli.core.options import (
     Answers,
+    BatchApi,
     Cache,
+    Cluster,
     DisplayOptions,
     InputOptions,
     Limits,
@@ -43,7 +45,7 @@ SHARED = (
     Sampling, Answers, InputOptions, OutputOptions, Cache, Limits, Retries, Network, DisplayOptions
 )  # fmt: skip
 GROUPS: Final[Mapping[str, tuple[Any, ...]]] = {
-    "batch": (ModelOptions, *SHARED),
+    "batch": (ModelOptions, *SHARED, BatchApi, Cluster),
     "race": (RaceOptions, *SHARED),
 }
 

@@ -138,6 +138,10 @@ def test_outputs_in_a_store_are_reported_and_compared(
     assert "60" in llmbatch("compare", out, out).out
     assert llmbatch("report", out).status == 0
     assert "out.jsonl" in (tmp_path / "out.html").read_text()
+    bucket.put("parts/_work/plan.json", b"{}")
+    bucket.put("parts/part-00000.jsonl", bucket.get("out.jsonl"))
+    assert llmbatch("report", f"{bucket.address}/parts/").status == 0
+    assert "parts/" in (tmp_path / "parts.html").read_text()
     page = llmbatch("report", out, "-o", f"{bucket.address}/page.html")
     summary = llmbatch(*batch(bucket, "--overwrite", "--summary", f"{bucket.address}/s.json"))
     for refused in (page, summary):

@@ -56,6 +56,14 @@ def test_a_late_publication_counts_with_its_own_figures() -> None:
     assert scene.coordinator.status().tally["rows"] == 3
 
 
+def test_a_worker_without_a_shard_is_not_said_to_wait_for_input() -> None:
+    scene = Scene()
+    scene.beat("first", held_by="input")
+    assert scene.coordinator.status().held_by is None
+    scene.beat("first", held_by="input", held=[scene.lease("first")])
+    assert scene.coordinator.status().held_by == "input"
+
+
 def test_a_shard_that_workers_are_lost_with_ends_the_run_unless_it_gets_on() -> None:
     """Some are always lost in a long run; rows that kill whoever answers them are something
     else."""

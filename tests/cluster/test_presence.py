@@ -34,6 +34,27 @@ def test_of_two_that_begin_at_once_one_stays(folder: LocalFolder) -> None:
     assert sorted(both[2:]) == [False, True], stay
 
 
+async def test_whoever_hears_that_it_is_over_may_begin_anew_at_once(
+    folder: LocalFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command ends the coordinator then, which cannot say any more that it has ended."""
+    monkeypatch.setattr("llmbatch_cli.cluster.service.TICK_S", 0.01)
+    save(ClusterPlan(shards_of(2, 3), {}, "", "", {}), folder)
+
+    async def spawn(name: str) -> None:
+        await asyncio.sleep(60)
+
+    service = Service(ServiceOptions(folder, 1), spawn)
+    await service.open()
+    service.stop("drain")
+    async with asyncio.timeout(5):
+        while not service.poll().is_over:
+            await asyncio.sleep(0.001)
+    assert Presence(folder).seen() is None
+    for started in service._started.values():
+        started.task.cancel()
+
+
 async def test_a_coordinator_that_was_replaced_ends(
     folder: LocalFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
