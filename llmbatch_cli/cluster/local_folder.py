@@ -70,7 +70,7 @@ class LocalFolder:
 
     def read(self, name: str) -> bytes | None:
         """As Folder."""
-        with suppress(FileNotFoundError, NotADirectoryError):
+        with suppress(FileNotFoundError):
             return (self.path / name).read_bytes()
         return None
 

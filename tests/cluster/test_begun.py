@@ -92,12 +92,6 @@ def test_a_folder_of_somebody_else(rows: Path) -> None:
             planned(job(rows, overwrite=overwrite))
 
 
-def test_a_file_in_the_place_of_the_folder(rows: Path) -> None:
-    rows.with_name("out").write_text("x")
-    with pytest.raises(UsageError, match="is a file"):
-        planned(job(rows))
-
-
 @pytest.mark.parametrize(
     ("name", "said"),
     [
