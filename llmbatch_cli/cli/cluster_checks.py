@@ -1,7 +1,6 @@
 """What --engine ray cannot be combined with, said before anything is read or sent."""
 
 import os
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -60,7 +59,7 @@ def check_cluster(job: Job, sending: Sending) -> None:
             "--merge puts parts together at the end, and --detach does not wait for it",
             hint="once the run is over, the same command with --merge puts them together",
         )
-    _refuse_merge(options.merge, output.output, job.inputs.inputs, output.format)
+    _check_merge(options.merge, job)
     check_ray()
 
 
@@ -89,43 +88,55 @@ def _refuse_alone(options: Cluster, job: Job) -> None:
     output = job.output.output
     if output is None or not (output.is_dir() or address_of(output)):
         return
-    from llmbatch_cli.cluster.folders import folder_at
-    from llmbatch_cli.cluster.layout import PLAN
-
-    folder = folder_at(output)
-    with suppress(OSError):  # which the run itself will say
-        if folder.read(PLAN) is not None:
-            raise UsageError(
-                f"{folder.address} is the folder of a run on a cluster",
-                hint="add --engine ray to go on with it",
-            )
+    if _is_begun(output):
+        raise UsageError(
+            f"{address_of(output) or output} is the folder of a run on a cluster",
+            hint="add --engine ray to go on with it",
+        )
 
 
-def _refuse_merge(
-    merge: Path | None, folder: Path, inputs: Sequence[str], form: str | None
-) -> None:
+def _check_merge(merge: Path | None, job: Job) -> None:
+    """Raise UsageError for a file that cannot be written, or that holds something else."""
     if merge is None:
         return
-    if (address := address_of(merge)) is not None and not located(address)[1]:
+    from llmbatch_cli.rows.input.folders import refuse_among_inputs
+
+    folder, inputs = job.output.output or Path(), job.inputs.inputs
+    address = address_of(merge)
+    if address is not None and not located(address)[1]:
         raise UsageError(f"--merge {address} is a whole bucket", hint=f"as in {address}/all.jsonl")
+    if str(merge) == "-":
+        raise UsageError("--merge writes a file", hint="name it, as in --merge all.jsonl")
     if _place(merge).is_relative_to(_place(folder)):
         raise UsageError(
             f"--merge {address or merge} is in the folder of the parts",
             hint="name a file beside it",
         )
+    refuse_among_inputs(merge, (*inputs, *job.input.inputs))
     if address is not None:
-        if address.endswith(".gz"):
-            raise UsageError(f"--merge {address}: objects are not packed", hint="leave .gz out")
         return
     check_file(merge, inputs, filled=True)
-    if form not in TABLES and merge.is_file() and merge.suffix != ".gz" and not _is_ours(merge):
+    if merge.is_file() and not _may_replace(merge, job):
         raise UsageError(f"--merge {merge}: there is something else in it", hint="name another")
 
 
-def _is_ours(merge: Path) -> bool:
-    """Whether a file is empty, or begins as rows of ours do."""
-    with merge.open("rb") as file:
-        return file.read(len(_BEGINNING)) in (b"", _BEGINNING)
+def _may_replace(merge: Path, job: Job) -> bool:
+    """Whether a file is empty, or may be one of ours: rows are known by how they begin."""
+    if merge.suffix != ".gz" and job.output.format not in TABLES:
+        with merge.open("rb") as file:
+            return file.read(len(_BEGINNING)) in (b"", _BEGINNING)
+    is_asked = job.output.overwrite or _is_begun(job.output.output or Path())
+    return is_asked or not merge.stat().st_size
+
+
+def _is_begun(output: Path) -> bool:
+    """Whether a run on a cluster has this folder."""
+    from llmbatch_cli.cluster.folders import folder_at
+    from llmbatch_cli.cluster.layout import PLAN
+
+    with suppress(OSError):  # which the run itself will say
+        return folder_at(output).read(PLAN) is not None
+    return False
 
 
 def _place(path: Path) -> Path:

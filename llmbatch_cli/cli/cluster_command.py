@@ -13,7 +13,7 @@ from llmbatch_cli.cli.ending import say_summary
 from llmbatch_cli.cli.options import Only
 from llmbatch_cli.cli.running import exit_status, open_display, run_async
 from llmbatch_cli.cli.say import Voice, printing, say
-from llmbatch_cli.cli.signals import interrupts
+from llmbatch_cli.cli.signals import interrupts, keep_handlers
 from llmbatch_cli.core.errors import ExitStatus, LlmbatchError, UsageError
 from llmbatch_cli.core.options import DisplayOptions
 from llmbatch_cli.core.text import clean_for_terminal, format_count
@@ -88,16 +88,18 @@ async def _act(
     action: str, folder: "Folder", address: str, json: bool, now: bool, display: DisplayOptions
 ) -> ExitStatus:
     from llmbatch_cli.cli.cluster_checks import check_ray
-    from llmbatch_cli.cluster.ray_engine import Cluster
 
-    check_ray()
-    ray = Cluster(address, 0)
     try:
+        check_ray()
+        from llmbatch_cli.cluster.ray_engine import Cluster
+
+        ray = Cluster(address, 0)
         await asyncio.to_thread(ray.connect)
     except UsageError:
         if action != "status":
             raise
         return _print(_status_of_files(folder), json=json)
+    keep_handlers()
     try:
         coordinator = await asyncio.to_thread(ray.find, folder.address)
         if coordinator is None:
@@ -132,7 +134,7 @@ async def _attach(coordinator: Any, folder: "Folder", display: DisplayOptions) -
             leave = asyncio.ensure_future(following.to_the_end())
             asked.stop.listen(partial(_leave, leave))
             try:
-                run.error = error_of((await leave).why)
+                run.error = error_of(await leave)
             except asyncio.CancelledError:
                 if not asked.count:
                     raise
@@ -141,6 +143,7 @@ async def _attach(coordinator: Any, folder: "Folder", display: DisplayOptions) -
             except LlmbatchError as error:
                 run.error = error
             totals.cut_short = run.error is not None
+        run.failed_before = run.failures_kept = totals.failed_before
         say_summary(run, totals, (), voice)
         if run.error is not None:
             voice.error(run.error)

@@ -16,7 +16,7 @@ from llmbatch_cli.cli.batch_job import Options, asked_by, job_of
 from llmbatch_cli.cli.ending import say_end, say_summary
 from llmbatch_cli.cli.running import Shown, exit_status, open_display
 from llmbatch_cli.cli.say import Voice
-from llmbatch_cli.cli.signals import Interrupts, interrupts
+from llmbatch_cli.cli.signals import Interrupts, interrupts, keep_handlers
 from llmbatch_cli.cli.summary_file import Ended
 from llmbatch_cli.cluster.ended import RemoteRun
 from llmbatch_cli.cluster.folder import Folder
@@ -28,7 +28,6 @@ from llmbatch_cli.cluster.run import (
     Coordinating,
     Following,
     RemoteTotals,
-    discard,
     error_of,
     plan_of,
     rows_in,
@@ -80,9 +79,11 @@ async def answer_on_cluster(job: Job, ask: Batch, options: Options, shown: Shown
                         return ExitStatus.OK
                     following = Following(coordinator, totals, observe)
                     await _followed(following, asked)
-                    status = following.status
-                    run.error = error_of(status.why) if status is not None else None
-                    await _finish(job, options, run, voice)
+                    if (status := following.status) is not None:
+                        told_here = asked.count and status.why is None
+                        run.error = None if told_here else error_of(status)
+                        is_whole = status.shards_done == status.shards
+                        await _finish(job, options, voice, is_whole=is_whole)
             except asyncio.CancelledError:
                 if not asked.count:
                     raise
@@ -92,6 +93,7 @@ async def answer_on_cluster(job: Job, ask: Batch, options: Options, shown: Shown
                 kind = OutputError if run.has_begun else UsageError
                 run.error = unusable(folder_of(job), error, kind)
             totals.cut_short = asked.stop.draining or run.error is not None
+        run.failed_before = run.failures_kept = totals.failed_before
         if run.has_begun and not isinstance(run.error, UsageError):
             say_summary(run, totals, (), voice)
         say_end(run, job, voice, asked)
@@ -124,12 +126,12 @@ async def _begun(
         observe(Notice(f"the last run here did not end in order, or is at work: {wait}"))
     if job.output.overwrite:
         await presence.refuse_others(LEASE_S)
-        await asyncio.to_thread(discard, folder)
     plan = await asyncio.to_thread(plan_of, job, _asked(options, ask), folder, workers, observe)
     run.has_begun = True
     rows, shards = format_count(plan.rows, "row"), format_count(len(plan.shards), "shard")
     observe(Notice(f"{rows} in {shards} for {format_count(workers, 'worker')}"))
     await asyncio.to_thread(cluster.connect)
+    keep_handlers()
     try:
         site = _site(job, options, folder, workers)
         coordinator = await cluster.begin(site, _secret(options, cluster_options))
@@ -214,7 +216,7 @@ def worker_job(options: Options, environ: Mapping[str, str]) -> Job:
     if (key_file := options.sending.cluster.key_file) is not None:
         from llmbatch_cli.settings.env_file import load
 
-        load(key_file, keys)
+        load(key_file, keys, option="--key-file")
     own = replace(options, setup=replace(options.setup, environ=keys))
     return job_of(own, asked_by(own))
 
@@ -235,7 +237,7 @@ def _asked(options: Options, ask: Batch) -> Asked:
     return Asked(ask.model.partition("?")[0], values)
 
 
-async def _finish(job: Job, options: Options, run: RemoteRun, voice: Voice) -> None:
+async def _finish(job: Job, options: Options, voice: Voice, *, is_whole: bool) -> None:
     """Put the parts together, where all of them are there."""
     folder = folder_of(job)
     if job.output.format in TABLES:
@@ -244,7 +246,7 @@ async def _finish(job: Job, options: Options, run: RemoteRun, voice: Voice) -> N
     if target is None:
         return
     name = address_of(target) or target
-    if run.error is not None:
+    if not is_whole:
         voice.notice(f"{name} is not written, as parts are missing")
         return
     await asyncio.to_thread(merge, folder, rows_in(job.output), job.output, target)

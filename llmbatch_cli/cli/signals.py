@@ -96,6 +96,14 @@ class Interrupts:
             self._main.cancel()
 
 
+def keep_handlers() -> None:
+    """Take signals back from a library that has put handlers of its own before those of Python."""
+    for number in handled():
+        signal.signal(number, signal.getsignal(number))
+        if hasattr(signal, "siginterrupt"):
+            signal.siginterrupt(number, False)
+
+
 @contextlib.contextmanager
 def interrupts(voice: Voice, totals: Totals) -> Iterator[Interrupts]:
     """While this is open, SIGINT, SIGTERM and SIGHUP end the run, but for ignored ones."""

@@ -74,6 +74,7 @@ class Active:
                 outcome = outcome_of(row)
                 self.totals(Finished(outcome))
                 self.count(outcome)
+        self.totals.failed_before += earlier.failed
         self.failed += earlier.failed
         self.retryable += earlier.retryable
         for _ in range(len(earlier.keys) - len(earlier.of_this_run)):

@@ -132,6 +132,7 @@ def recounted(chosen: Mapping[int, Known], ours: set[str]) -> dict[str, Any]:
             retryable += bool(row.error.get("retryable"))
         if row.source not in ours:
             totals(Skipped(index))
+            totals.failed_before += row.error is not None
             continue
         totals(Started(index))
         for line in row.lines.splitlines():

@@ -38,6 +38,8 @@ class Ground:
     """The figures of shards that are whole, by their epoch: those of this run."""
     is_fresh: bool = True
     """Whether no worker of before can be at work still."""
+    failed: int = 0
+    """Rows without an answer in the shards that an earlier run has finished."""
 
 
 @frozen
@@ -79,6 +81,8 @@ class Status:
     """Of the whole input."""
     rows_before: int
     """In shards that an earlier run has finished."""
+    failed_before: int
+    """Those of them without an answer."""
     shards: int
     shards_done: int
     workers: Sequence[Mapping[str, Any]]
@@ -320,6 +324,7 @@ class Coordinator:
             tally=self._merge([self._settled, *(tally for _, tally in self._live.values())]),
             rows=sum(ground.rows),
             rows_before=before,
+            failed_before=ground.failed,
             shards=len(ground.rows),
             shards_done=len(self._done),
             workers=[self._seen(worker) for worker in self._workers.values()],

@@ -64,7 +64,10 @@ class Folder(Protocol):
         """Make the folder, or one in it."""
 
     def is_empty(self) -> bool:
-        """Whether nothing is there. Raises NotADirectoryError for a file."""
+        """Whether nothing is there but what a killed command had not yet begun a run with.
+
+        Raises NotADirectoryError for a file.
+        """
 
     def names(self, under: str = "") -> list[str]:
         """The names of the files in it, sorted; none where it is not there.

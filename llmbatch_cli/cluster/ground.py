@@ -147,14 +147,17 @@ def ground_of(
     stand = stand_of(folder, rows_in)
     done: dict[int, int] = {}
     tallies: dict[int, Mapping[str, Any]] = {}
+    failed = 0
     for shard, record in stand.done.items():  # of a part without one nobody knows how it went
         is_ours = record["epoch"] >= base.get(shard, 1)
         if is_ours and "tally" in record:
             tallies[shard] = record["tally"]
         elif not is_ours and _comes_again(record, retry_failed):
             continue
+        else:
+            failed += record.get("failed", 0)
         done[shard] = record["epoch"]
-    return Ground(rows, done, stand.epochs, base, tallies, is_fresh)
+    return Ground(rows, done, stand.epochs, base, tallies, is_fresh, failed)
 
 
 def _comes_again(record: Mapping[str, Any], retry_failed: RetryFailed) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from llmbatch_cli.cluster.folder import NEW, Growing, Seen, as_json
+from llmbatch_cli.cluster.layout import WORK
 from llmbatch_cli.storage import Writer
 
 _FILES: Final = 0o644
@@ -37,8 +38,10 @@ class LocalFolder:
     def is_empty(self) -> bool:
         """As Folder."""
         with suppress(FileNotFoundError), os.scandir(self.path) as found:
-            return next(found, None) is None
-        return True
+            if any(one.name != WORK for one in found):
+                return False
+        left = (file for _, _, files in os.walk(self.path / WORK) for file in files)
+        return all(file.endswith(NEW) for file in left)
 
     def names(self, under: str = "") -> list[str]:
         """As Folder."""

@@ -12,7 +12,7 @@ from llmbatch_cli.cluster.folder import Folder
 from llmbatch_cli.cluster.ground import stand_of
 from llmbatch_cli.core.errors import OutputError
 from llmbatch_cli.core.options import TABLES, OutputOptions
-from llmbatch_cli.rows.output.outfile import replacing
+from llmbatch_cli.rows.output.outfile import packing, replacing
 from llmbatch_cli.storage import address_of, located
 
 _BLOCK_BYTES: Final = 2**20
@@ -41,7 +41,7 @@ def merge(folder: Folder, rows_in: str, output: OutputOptions, target: Path) -> 
 def _merge_here(folder: Folder, names: Sequence[str], output: OutputOptions, target: Path) -> None:
     is_table = output.format in TABLES
     whole = target.with_name(f"{target.name}.rows.tmp") if is_table else target
-    with replacing(Path(os.path.realpath(whole))) as write:  # packed if it is named so
+    with replacing(Path(os.path.realpath(whole))) as write:
         _join(folder, names, write)
     if is_table:
         from llmbatch_cli.rows.output.journal import write_table
@@ -53,8 +53,8 @@ def _merge_here(folder: Folder, names: Sequence[str], output: OutputOptions, tar
 def _merge_there(folder: Folder, names: Sequence[str], output: OutputOptions, address: str) -> None:
     storage, name = located(address)
     if output.format not in TABLES:
-        with storage.writer(name) as target:
-            _join(folder, names, target.write)
+        with storage.writer(name) as target, packing(target.write, Path(name)) as write:
+            _join(folder, names, write)
         return
     with tempfile.TemporaryDirectory(prefix="llmbatch-") as place:
         table = Path(place, name)

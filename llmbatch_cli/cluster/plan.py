@@ -104,7 +104,8 @@ def check_same(old: ClusterPlan, new: ClusterPlan) -> None:
         raise UsageError(f"{name} {verb} among the inputs when the run began", hint=hint)
     if old.asked != new.asked:
         raise UsageError(
-            f"the folder was begun with another model, prompt or parameter (then {old.shown})",
+            f"the folder was begun with another model, prompt, parameter or choice of rows "
+            f"(then {old.shown})",
             hint="repeat the options that it was begun with, or write to another folder",
         )
     if old.output != new.output:

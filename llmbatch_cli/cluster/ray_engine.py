@@ -253,13 +253,19 @@ class Cluster:
         try:
             if self._is_ours:
                 ray.init(
-                    num_cpus=self._workers, include_dashboard=False, namespace=NAMESPACE, **quiet
+                    address="local",  # whatever cluster is here, or RAY_ADDRESS names
+                    num_cpus=self._workers,
+                    include_dashboard=False,
+                    namespace=NAMESPACE,
+                    **quiet,
                 )
             else:
                 ray.init(address=self._address, namespace=NAMESPACE, **quiet)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise UsageError(
-                f"cannot reach Ray at {self._address}: {error}",
+                f"cannot start Ray here: {error}"
+                if self._is_ours
+                else f"cannot reach Ray at {self._address}: {error}",
                 hint="ray status shows a cluster here; without --address one is started",
             ) from error
 

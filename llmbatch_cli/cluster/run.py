@@ -11,7 +11,7 @@ from llmbatch_cli.cluster.fingerprint import fingerprint
 from llmbatch_cli.cluster.folder import Folder
 from llmbatch_cli.cluster.joining import joined
 from llmbatch_cli.cluster.layout import PLAN, ROWS, WORK, part_of
-from llmbatch_cli.cluster.messages import StopKind, Why
+from llmbatch_cli.cluster.messages import StopKind
 from llmbatch_cli.cluster.plan import ClusterPlan, check_same, digest, load, rows_a_shard, save
 from llmbatch_cli.cluster.tallies import show
 from llmbatch_cli.core.errors import (
@@ -95,12 +95,14 @@ def plan_of(job: Job, asked: Asked, folder: Folder, workers: int, observe: Obser
     prints = {name: fingerprint(name) for name in names}
     output = job.output
     made_with = {"format": output.format or "jsonl", "include_input": output.include_input}
-    old = load(folder)
-    if old is not None:
+    is_begun = folder.read(PLAN) is not None
+    replaces = is_begun and output.overwrite
+    if not replaces and (old := load(folder)) is not None:
         shell = ClusterPlan([], prints, digest(asked.values), asked.shown, made_with)
         check_same(old, shell)
         return old
-    _refuse_foreign(folder)
+    if not is_begun:
+        _refuse_foreign(folder)
     cuts = [
         cut_file(name, job.inputs, FINE_ROWS, is_first=place == 0)
         for place, name in enumerate(names)
@@ -108,6 +110,8 @@ def plan_of(job: Job, asked: Asked, folder: Folder, workers: int, observe: Obser
     rows = sum(piece.rows for cut in cuts for piece in cut.pieces)
     shards = joined(cuts, job.inputs, rows_a_shard(rows, workers), observe)
     plan = ClusterPlan(shards, prints, digest(asked.values), asked.shown, made_with)
+    if replaces:
+        _discard(folder)
     folder.make(WORK)
     if rows_in(output):
         folder.make(ROWS)
@@ -133,13 +137,14 @@ def _refuse_foreign(folder: Folder) -> None:
         )
 
 
-def discard(folder: Folder) -> None:
-    """Delete what an earlier run has left in the folder, and nothing else. Blocks."""
-    if folder.read(PLAN) is None:
-        return
-    for under in ("", f"{WORK}/", ROWS):
+def _discard(folder: Folder) -> None:
+    """Delete what an earlier run has left in the folder, and nothing else: the plan last, so that
+    whoever is killed meanwhile can do it again."""
+    for under in ("", ROWS, f"{WORK}/"):
         found = [f"{under}{name}" for name in folder.names(under)]
-        folder.delete(*(name for name in found if under or part_of(name) is not None))
+        ours = (name for name in found if under or part_of(name) is not None)
+        folder.delete(*(name for name in ours if name != PLAN))
+    folder.delete(PLAN)
 
 
 class Following:
@@ -190,6 +195,7 @@ class Following:
         totals = self._totals
         show(totals, status.tally)
         totals.skipped += status.rows_before
+        totals.failed_before += status.failed_before
         totals.total = max(0, status.rows - totals.skipped)
         totals.begin()
         for notice in status.notices:
@@ -203,6 +209,10 @@ class Following:
         return Gauges(of("held_by", None), of("in_flight", 0), of("cooling_s", 0.0))
 
 
-def error_of(why: Why | None) -> LlmbatchError | None:
-    """What ended the run early, as an error."""
-    return None if why is None else _KINDS[why.kind](why.message, hint=why.hint)
+def error_of(status: Status) -> LlmbatchError | None:
+    """What ended the run early, as an error: also that somebody has told it to end."""
+    if (why := status.why) is not None:
+        return _KINDS[why.kind](why.message, hint=why.hint)
+    if status.shards_done < status.shards:
+        return RunStopped("the run was told to end", hint="as by llmbatch cluster stop")
+    return None

@@ -9,7 +9,7 @@ from llmbatch_cli.cluster.active import Active, AtWork, Means, Wishes
 from llmbatch_cli.cluster.clock import now
 from llmbatch_cli.cluster.messages import Lease, Orders, Report, Why, why_of
 from llmbatch_cli.cluster.shares import LEASE_S, Tenure
-from llmbatch_cli.cluster.tallies import tally_of
+from llmbatch_cli.cluster.tallies import Tally, tally_of
 from llmbatch_cli.core.errors import OutputError, RunStopped, UsageError
 from llmbatch_cli.core.events import (
     Dropped,
@@ -75,6 +75,8 @@ class ClusterWorker:
         self._leases: asyncio.Queue[Active | None] = asyncio.Queue()
         self._beginning = 0
         self._active: dict[tuple[int, int], Active] = {}
+        self._parting: dict[tuple[int, int], Tally] = {}
+        """The figures of shards that were given back before they were whole."""
         self._at_work = AtWork()
         self._wishes = Wishes()
         self._beating = asyncio.Lock()
@@ -318,7 +320,7 @@ class ClusterWorker:
             published=published,
             taken=tuple(wishes.taken),
             left=left,
-            tallies={one.held: tally_of(one.totals) for one in changed},
+            tallies={**self._parting, **{one.held: tally_of(one.totals) for one in changed}},
             notices=tuple(wishes.notices),
             stopped=self._why,
             is_idle=self._has_ended or not self._active,
@@ -372,6 +374,7 @@ class ClusterWorker:
         for held, active in list(self._active.items()):
             if held not in self._wishes.published:
                 del self._active[held]
+                self._parting[held] = tally_of(active.totals)
             active.part.close()
             self._at_work.forget(active)
         while not self.is_over:

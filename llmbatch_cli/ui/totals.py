@@ -88,6 +88,8 @@ class Totals(Bill):
         self.cut_short = False
         """Whether the run ended before its input; set by whoever runs it."""
         self.skipped = 0
+        self.failed_before = 0
+        """Those of them that an earlier run has failed, where they are counted together."""
         """Rows that an earlier run has finished."""
         self.latencies_s = Quantiles(_EXACT_LATENCIES)
         """Of the rows answered by a request of this run."""

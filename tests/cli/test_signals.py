@@ -1,6 +1,8 @@
 """How long a signal lets a run go on."""
 
 import asyncio
+import ctypes
+import os
 import signal
 import sys
 
@@ -35,3 +37,14 @@ async def test_what_is_in_flight_has_a_while_and_is_dropped_then(
     assert "dropping 2 rows still in flight after 0.1 s" in err
     totals.dropped, totals.cut_short = 3, True
     assert "up to 2 rows dropped in flight may have been billed" in summary(totals)
+
+
+async def test_handlers_are_taken_back_from_a_library(capsys: pytest.CaptureFixture[str]) -> None:
+    """One in C that has put its own before them, as Ray does for SIGTERM."""
+    with signals.interrupts(Voice(as_json=False, quiet=False), Totals()) as asked:
+        ctypes.CDLL(None).signal(signal.SIGHUP, ctypes.c_void_p(1))  # ignored, and Python unaware
+        signals.keep_handlers()
+        asked.totals.rows = 1
+        os.kill(os.getpid(), signal.SIGHUP)
+        await asyncio.sleep(0.05)
+        assert asked.count == 1

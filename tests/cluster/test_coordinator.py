@@ -5,7 +5,9 @@ from typing import Any
 from llmbatch_cli.cluster.coordinator import MOST_LOSSES, Coordinator, Ground, Rules
 from llmbatch_cli.cluster.messages import Money, Orders, Report
 from llmbatch_cli.cluster.purse import Purse
+from llmbatch_cli.cluster.run import error_of
 from llmbatch_cli.cluster.tallies import merged
+from llmbatch_cli.core.errors import RunStopped
 
 LEASE_S = 6.0
 
@@ -112,3 +114,14 @@ def test_it_leases_nothing_before_workers_had_the_time_to_speak() -> None:
     scene.beat("old", held=[(0, 1)])
     scene.now += 2
     assert scene.beat("new", wants=1).leases == []
+
+
+def test_a_run_that_somebody_has_ended_is_not_one_that_is_whole() -> None:
+    """Also for commands that only follow it."""
+    scene = Scene(shards=2)
+    held = scene.lease("w")
+    scene.coordinator.stop("drain")
+    scene.beat("w", published=[held], is_idle=True)
+    status = scene.coordinator.status()
+    assert status.is_over
+    assert isinstance(error_of(status), RunStopped)

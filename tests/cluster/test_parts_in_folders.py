@@ -5,13 +5,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from cluster.stage import shards_of
 
 from llmbatch_cli.cluster import store_folder
+from llmbatch_cli.cluster.active import Active
 from llmbatch_cli.cluster.folder import Folder
 from llmbatch_cli.cluster.ground import Presence, begin_run, ground_of, stand_of
 from llmbatch_cli.cluster.layout import WORK
 from llmbatch_cli.cluster.messages import Lease
 from llmbatch_cli.cluster.parts import Part
+from llmbatch_cli.ui.totals import Totals
 
 RECORD: Mapping[str, Any] = {"tally": {}, "failed": 0, "retryable": 0}
 
@@ -81,6 +84,23 @@ async def test_failed_rows_come_again_in_a_later_run(any_folder: Folder) -> None
     assert texts(any_folder, "part-00000-2.jsonl") == [(0, "a"), (1, "b")]
     assert any_folder.names(WORK) == ["00000.done2.e2.json", "run.json"]
     assert stand_of(any_folder).parts == {0: [(2, "part-00000-2.jsonl")]}
+
+
+async def test_failed_rows_that_are_not_sent_again_are_known(any_folder: Folder) -> None:
+    """In shards that stay whole, and in those that come again for other rows."""
+    begin_run(any_folder)
+    first = await answered(any_folder, Lease(0, 1, 1), {0: "a", 1: None})
+    first.publish({**RECORD, "failed": 1, "retryable": 0})
+    begin_run(any_folder)
+    ground = ground_of(any_folder, [2])
+    assert (ground.done, ground.failed) == ({0: 1}, 1)
+    second = Part(any_folder, Lease(0, 2, 2))
+    earlier = second.begin("none")
+    second.close()
+    assert earlier is not None
+    active = Active(shards_of(1, 2)[0], second, Totals())
+    active.recount(earlier)
+    assert (active.totals.skipped, active.totals.failed_before) == (2, 1)
 
 
 async def test_an_epoch_is_one_workers(any_folder: Folder) -> None:

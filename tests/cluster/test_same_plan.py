@@ -61,7 +61,7 @@ def test_other_inputs_are_refused(folder: LocalFolder, inputs: list[Path]) -> No
 
 def test_other_options_are_refused(folder: LocalFolder, inputs: list[Path]) -> None:
     save(plan(inputs), folder)
-    assert "with another model, prompt or parameter (then m)" in refused(
+    assert "with another model, prompt, parameter or choice of rows (then m)" in refused(
         folder, plan(inputs, asked="n")
     )
     assert "another format or other columns" in refused(folder, plan(inputs, columns=True))

@@ -231,3 +231,24 @@ def test_a_notice_and_a_publication_are_said_again(tmp_path: Path) -> None:
     assert [report.published for report in scene.reports if report.published] == [((0, 1),)] * 2
     figures: Mapping[str, Any] = scene.reports[-1].tallies[0, 1]
     assert figures["rows"] == ROWS
+
+
+@pytest.mark.parametrize("is_heard", [True, False])
+def test_the_last_answers_of_a_run_that_drains_are_reported(tmp_path: Path, is_heard: bool) -> None:
+    """Those since the last heartbeat, of shards that are given back; also if one is not heard."""
+    scene = Scene(tmp_path, lambda report: None)
+    scene.takes_s = 2.0
+    given = [Lease(0, 1, 1)]
+    parting: list[Report] = []
+
+    def answer(report: Report) -> Orders | None:
+        if report.is_idle and not report.held and scene.sent:
+            parting.append(report)
+            return told(stop="drain", is_over=True) if is_heard or len(parting) > 1 else None
+        leases, given[:] = [*given], []
+        return told(leases=leases, stop="drain" if scene.sent else None)
+
+    scene.answer = answer
+    virtually(scene)
+    assert scene.sent == [0, 1]
+    assert all(report.tallies[0, 1]["answered"] == 2 for report in parting)

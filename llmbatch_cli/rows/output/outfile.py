@@ -59,13 +59,19 @@ def replacing(real: Path) -> Iterator[Callable[[bytes], object]]:
 
     As `renewed`.
     """
-    with renewed(real) as file:
-        if is_packed(real):
-            packer = zlib.compressobj(wbits=31)
-            yield lambda data: file.write(packer.compress(data))
-            file.write(packer.flush())
-        else:
-            yield file.write
+    with renewed(real) as file, packing(file.write, real) as write:
+        yield write
+
+
+@contextmanager
+def packing(write: Callable[[bytes], object], name: Path) -> Iterator[Callable[[bytes], object]]:
+    """Yield a function that writes gzip where the name says so. It is whole after the body."""
+    if not is_packed(name):
+        yield write
+        return
+    packer = zlib.compressobj(wbits=31)
+    yield lambda data: write(packer.compress(data))
+    write(packer.flush())
 
 
 @contextmanager
