@@ -46,7 +46,7 @@ check: dev
 test: dev
 	@$(BIN)/llmbatch pull --quiet
 	$(BIN)/python -m pytest -m alone --ignore tests/providers
-	$(BIN)/python -m pytest -m 'not alone' -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -m 'not alone' -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 bench: dev
 	$(BIN)/python tests/bench/run.py $(BENCH)
