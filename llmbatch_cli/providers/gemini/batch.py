@@ -27,7 +27,6 @@ from llmbatch_cli.providers.base import Provider
 from llmbatch_cli.providers.batch_api import (
     DAY_S,
     BatchLimits,
-    BatchWire,
     Build,
     Http,
     Intent,
@@ -40,6 +39,7 @@ from llmbatch_cli.providers.batch_api import (
 )
 from llmbatch_cli.providers.gemini.batch_rows import as_inline, as_line
 from llmbatch_cli.providers.gemini.errors import http_status
+from llmbatch_cli.providers.gemini.google_jobs import GoogleJobs
 from llmbatch_cli.providers.gemini.pages import pages
 from llmbatch_cli.providers.wire.limits import retry_after_s
 from llmbatch_cli.providers.wire.replies import clean, mapping, mappings, text_or_none
@@ -58,7 +58,7 @@ CANCELLED: Final = 1
 """The google.rpc.Code of what was cancelled."""
 
 
-class GeminiBatch(BatchWire):
+class GeminiBatch(GoogleJobs):
     """Jobs of models.batchGenerateContent."""
 
     limits = BatchLimits(
@@ -193,16 +193,6 @@ class GeminiBatch(BatchWire):
             error=self.row_error(error) if error and code != CANCELLED else None,
             retry_after_s=wait_s,
         )
-
-    async def cancel(self, http: Http, job: str) -> None:
-        reply = await http.get(self._of(job, ":cancel", {}, method="POST"))
-        if reply.status not in (400, 404, 409):  # it has ended
-            self.json(reply)
-
-    def _of(
-        self, name: str, more: str = "", body: object = None, *, method: str = "GET"
-    ) -> WireRequest:
-        return self.request(method, f"/{quote(name, safe='/')}{more}", body)
 
     # Results
 

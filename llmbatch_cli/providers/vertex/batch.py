@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote, unquote, urlencode
+from urllib.parse import unquote, urlencode
 
 import orjson
 
@@ -28,7 +28,6 @@ from llmbatch_cli.core.types import Request, WireReply, WireRequest
 from llmbatch_cli.providers.batch_api import (
     DAY_S,
     BatchLimits,
-    BatchWire,
     Http,
     Intent,
     JobStatus,
@@ -40,6 +39,7 @@ from llmbatch_cli.providers.batch_api import (
 )
 from llmbatch_cli.providers.gemini.batch import CANCELLED, ENDED
 from llmbatch_cli.providers.gemini.errors import http_status
+from llmbatch_cli.providers.gemini.google_jobs import GoogleJobs
 from llmbatch_cli.providers.gemini.pages import pages
 from llmbatch_cli.providers.vertex.batch_rows import claude_line, gemini_line, result_in
 from llmbatch_cli.providers.vertex.storage import CloudStorage, Place, storage_of
@@ -54,7 +54,7 @@ _INTENT: Final = re.compile(r"/llmbatch-([0-9a-f]{16})(?:/|$)")
 _CLAUDE: Final = "publishers/anthropic/"
 
 
-class VertexBatch(BatchWire):
+class VertexBatch(GoogleJobs):
     """Jobs of one project in one location."""
 
     limits = BatchLimits(
@@ -196,16 +196,6 @@ class VertexBatch(BatchWire):
         except ProviderError as known:
             return known
         return None
-
-    async def cancel(self, http: Http, job: str) -> None:
-        reply = await http.get(self._of(job, ":cancel", {}, method="POST"))
-        if reply.status not in (400, 404, 409):  # it has ended
-            self.json(reply)
-
-    def _of(
-        self, job: str, more: str = "", body: object = None, *, method: str = "GET"
-    ) -> WireRequest:
-        return self.request(method, f"/{quote(job, safe='/')}{more}", body)
 
     # Results
 
