@@ -44,9 +44,10 @@ async def test_whoever_hears_that_it_is_over_may_begin_anew_at_once(
     async def spawn(name: str) -> None:
         await asyncio.sleep(60)
 
-    service = Service(ServiceOptions(folder, 1), spawn)
+    service = Service(ServiceOptions(folder, 1, lease_s=0.5), spawn)
     await service.open()
     service.stop("drain")
+    assert not service.poll().is_over
     async with asyncio.timeout(5):
         while not service.poll().is_over:
             await asyncio.sleep(0.001)
@@ -82,22 +83,3 @@ async def test_a_coordinator_that_was_replaced_ends(
     for service in (old, new):
         for started in service._started.values():
             started.task.cancel()
-
-
-async def test_a_run_is_over_once_its_folder_says_so(
-    folder: LocalFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The command ends the coordinator then, and the next one would wait for it."""
-    monkeypatch.setattr("llmbatch_cli.cluster.service.TICK_S", 0.01)
-    save(ClusterPlan(shards_of(1, 3), {}, "", "", {}), folder)
-
-    async def spawn(name: str) -> None:
-        await asyncio.sleep(60)
-
-    service = Service(ServiceOptions(folder, 1, lease_s=0.5), spawn)
-    await service.open()
-    service.stop("drain")
-    assert not service.poll().is_over
-    await asyncio.wait_for(service.ended(), 5)
-    assert service.poll().is_over
-    assert Presence(folder).seen() is None

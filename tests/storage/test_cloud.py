@@ -3,7 +3,6 @@
 import io
 import os
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -26,23 +25,6 @@ def storage(bucket: Bucket) -> Storage:
     return storage_at(f"{bucket.address}/some/prefix")
 
 
-def test_what_was_put_is_listed_and_read(storage: Storage) -> None:
-    """As of a folder: names are sorted and relative; a range is cut where the object ends."""
-    assert [*storage.list()] == []
-    storage.put("b/2", b"two")
-    storage.put("a", b"0123456789")
-    storage.put("b/1", b"")
-    assert [(entry.name, entry.size) for entry in storage.list()] == [
-        ("a", 10),
-        ("b/1", 0),
-        ("b/2", 3),
-    ]
-    assert [entry.name for entry in storage.list("b")] == ["b/1", "b/2"]
-    assert storage.read("a", 8, 20) == b"89"
-    assert storage.read("a", 3) == b"3456789"
-    assert storage.read("a", 20) == b""
-
-
 def test_what_is_missing_is_told_apart(storage: Storage) -> None:
     """A missing object has no entry, cannot be read, and can be deleted."""
     assert storage.entry("a") is None
@@ -57,32 +39,6 @@ def test_marks_of_folders_are_no_objects(storage: Storage, bucket: Bucket) -> No
     for name in ("/some/prefix/", "/some/prefix/sub/"):
         bucket.request("PUT", name)
     assert [entry.name for entry in storage.list()] == ["sub/rows"]
-
-
-def test_of_many_that_create_an_object_one_has(storage: Storage) -> None:
-    """And the object is that one's."""
-    won: list[int] = []
-
-    def create(number: int) -> None:
-        if storage.create("fence", b"%d" % number):
-            won.append(number)
-
-    threads = [threading.Thread(target=create, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert storage.read("fence") == b"%d" % won[0]
-    assert len(won) == 1
-
-
-def test_a_published_object_replaces_none(storage: Storage) -> None:
-    """The first one that is published stays."""
-    storage.put("1", b"first")
-    storage.put("2", b"second")
-    assert storage.publish("1", "parts/out")
-    assert not storage.publish("2", "parts/out")
-    assert storage.read("parts/out") == b"first"
 
 
 def test_an_object_of_any_size_appears_whole_or_not_at_all(

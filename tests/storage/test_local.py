@@ -1,7 +1,6 @@
 """A local folder as a storage."""
 
 import os
-import threading
 from pathlib import Path
 
 import pytest
@@ -14,57 +13,12 @@ def storage(tmp_path: Path) -> Storage:
     return storage_at(str(tmp_path / "not" / "there"))
 
 
-def test_what_was_put_is_listed_and_read(storage: Storage) -> None:
-    """Names are sorted and relative; a range is cut where the file ends."""
-    assert [*storage.list()] == []
-    storage.put("b/2", b"two")
-    storage.put("a", b"0123456789")
-    storage.put("b/1", b"")
-    assert [(entry.name, entry.size) for entry in storage.list()] == [
-        ("a", 10),
-        ("b/1", 0),
-        ("b/2", 3),
-    ]
-    assert [entry.name for entry in storage.list("b")] == ["b/1", "b/2"]
-    assert storage.read("a", 8, 20) == b"89"
-    assert storage.read("a", 3) == b"3456789"
-
-
 def test_what_is_missing_is_told_apart(storage: Storage) -> None:
     """A missing file has no entry, cannot be read, and can be deleted."""
     assert storage.entry("a") is None
     with pytest.raises(FileNotFoundError):
         storage.read("a")
     storage.delete("a")
-
-
-def test_of_many_that_create_a_file_one_has(storage: Storage) -> None:
-    """And the file is that one's."""
-    won: list[int] = []
-    barrier = threading.Barrier(8)
-
-    def create(number: int) -> None:
-        barrier.wait()
-        if storage.create("fence", b"%d" % number):
-            won.append(number)
-
-    threads = [threading.Thread(target=create, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert storage.read("fence") == b"%d" % won[0]
-    assert len(won) == 1
-
-
-def test_a_published_file_replaces_none(storage: Storage) -> None:
-    """The first one that is published stays."""
-    storage.put("1", b"first")
-    storage.put("2", b"second")
-    assert storage.publish("1", "parts/out")
-    assert not storage.publish("2", "parts/out")
-    assert storage.read("parts/out") == b"first"
-    assert storage.entry("1") is not None
 
 
 def test_a_folder_without_links_has_the_same_laws(
